@@ -1,0 +1,53 @@
+"""The plan while it is made: findings, and changes by the phase in which they are safe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from macmgr.changes import Change
+from macmgr.findings import Code, Finding
+from macmgr.intent import GuestPort
+from macmgr.snapshot import Entry, Snapshot
+
+
+@dataclass(slots=True)
+class Draft:
+    """Open floods, put entries, close floods and learning, drop what is stale: each list is a phase."""
+
+    findings: list[Finding] = field(default_factory=list)
+    opens: list[Change] = field(default_factory=list)
+    puts: list[Change] = field(default_factory=list)
+    closes: list[Change] = field(default_factory=list)
+    drops: list[Change] = field(default_factory=list)
+
+    def find(
+        self, code: Code, guest: GuestPort, message: str, *, mac: str = "", vid: int | None = None, fix: str = ""
+    ) -> None:
+        """Note a finding about a guest's port."""
+        self.findings.append(Finding(code, message, guest.bridge, guest.port, guest.domain, mac, vid, fix))
+
+    def find_at(self, code: Code, message: str, *, bridge: str, domain: str, entry: Entry, fix: str) -> None:
+        """Note a finding about an entry on a port that is no guest's of ours."""
+        self.findings.append(Finding(code, message, bridge, entry.port, domain, entry.mac, entry.vid, fix))
+
+
+class Table:
+    """The FDB of all bridges of a snapshot, by what the planner asks for."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._by_mac: dict[tuple[str, str], dict[int, Entry]] = {}
+        self._by_port: dict[str, list[Entry]] = {}
+        for entry in snapshot.entries:
+            bridge = snapshot.bridge_of(entry.port)
+            if bridge is not None:
+                self._by_mac.setdefault((bridge, entry.mac), {})[entry.vid] = entry
+                self._by_port.setdefault(entry.port, []).append(entry)
+
+    def of_mac(self, bridge: str, mac: str) -> Mapping[int, Entry]:
+        """The entries for one MAC on one bridge, by VID."""
+        return self._by_mac.get((bridge, mac), {})
+
+    def of_port(self, port: str) -> list[Entry]:
+        """All entries that lead to one port."""
+        return self._by_port.get(port, [])

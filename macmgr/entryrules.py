@@ -1,0 +1,185 @@
+"""Which FDB entries a guest's MAC must have, may not have, and where none may be left.
+
+The rules and their reasons are those of the Linux bridge: net/bridge/br_fdb.c (fdb_add_entry, br_fdb_update).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from macmgr.changes import SetEntries, bridge_command, requests
+from macmgr.draft import Draft, Table
+from macmgr.findings import Code
+from macmgr.intent import GuestPort, Intent, Pin
+from macmgr.snapshot import Entry, EntryState
+
+Claims = Collection[tuple[str, str, int]]  # (bridge, MAC, VID) that a running guest has a right to
+
+
+def plan_entries(guest: GuestPort, vids: tuple[int, ...], table: Table, draft: Draft) -> None:
+    """One exact static entry for each MAC in each VID, on the guest's port."""
+    sticky = guest.policy.pin is Pin.STICKY
+    for mac in guest.macs:
+        have = table.of_mac(guest.bridge, mac)
+        wanted = {vid: Entry(mac, vid, guest.port, EntryState.STATIC, sticky) for vid in vids}
+        wrong = {
+            vid: problem
+            for vid in vids
+            if (problem := _problem(f"{mac} of {guest.domain} in {_in_words(vid)}", wanted[vid], have.get(vid)))
+        }
+        if not wrong:
+            continue
+        # the kernel has no request for VID 0 alone, so a change of it names every VID of the port
+        touched = vids if 0 in wrong else tuple(wrong)
+        change = SetEntries(
+            mac,
+            tuple(have[vid] for vid in touched if vid in have),
+            tuple(wanted[vid] for vid in touched),
+            guest.bridge,
+            guest.domain,
+            next(iter(wrong.values()))[0],
+        )
+        draft.puts.append(change)
+        for vid, (code, text) in wrong.items():
+            draft.find(code, guest, text, mac=mac, vid=vid, fix=_commands(change))
+
+
+def _problem(what: str, wanted: Entry, have: Entry | None) -> tuple[Code, str] | None:
+    """What is wrong with the entry of a running guest's MAC in one VID, or None."""
+    if have is None:
+        return Code.MISSING_ENTRY, f"no entry for {what}"
+    if have.state is EntryState.LOCAL:
+        return Code.LOCAL_ENTRY, f"{what} is a local entry on {have.port}: the host swallows the guest's frames"
+    if have.port != wanted.port:
+        return Code.STOLEN_ENTRY, f"the {_kind(have)} entry for {what} leads to {have.port}, not to {wanted.port}"
+    if have.state is EntryState.DYNAMIC or have.extern_learn:
+        return Code.MISSING_ENTRY, f"no static entry for {what}: the one on {have.port} is {_kind(have)}"
+    if have.sticky and not wanted.sticky:
+        return Code.NOT_STICKY, f"the entry for {what} on {have.port} is sticky, policy says pin='static'"
+    if wanted.sticky and not have.sticky:
+        return Code.NOT_STICKY, f"the entry for {what} on {have.port} is not sticky: one frame seen elsewhere moves it"
+    return None
+
+
+def plan_waiting_entries(
+    guest: GuestPort, claimed: Claims, managed: Collection[str], table: Table, draft: Draft
+) -> None:
+    """No entry for a guest whose CPUs do not run here: it would swallow the frames for where the guest does run."""
+    for mac in guest.macs:
+        here = [
+            entry for entry in table.of_mac(guest.bridge, mac).values() if entry.port == guest.port and _droppable(entry)
+        ]
+        early = [entry for entry in here if entry.state is EntryState.STATIC]
+        if early:
+            change = _drop(here, guest.bridge, guest.domain, Code.EARLY_ENTRY)
+            draft.drops.append(change)
+            for entry in early:
+                draft.find(
+                    Code.EARLY_ENTRY,
+                    guest,
+                    f"{mac} has an entry in {_in_words(entry.vid)} on {guest.port}, but the CPUs of {guest.domain} do "
+                    f"not run here ({guest.state})",
+                    mac=mac,
+                    vid=entry.vid,
+                    fix=_commands(change),
+                )
+        elsewhere = (entry for entry in table.of_mac(guest.bridge, mac).values() if entry.port != guest.port)
+        _plan_stale(elsewhere, guest.bridge, guest.domain, claimed, managed, draft)
+
+
+def plan_foreign_entries(
+    guest: GuestPort, vids: tuple[int, ...], claimed: Claims, table: Table, draft: Draft
+) -> None:
+    """What else leads to a managed port: static entries that nothing asks for, and addresses learned behind it."""
+    foreign: dict[str, list[Entry]] = {}
+    for entry in table.of_port(guest.port):
+        own = entry.mac in guest.macs and (entry.vid in vids or entry.vid == 0 or not guest.running)
+        if not own and (guest.bridge, entry.mac, entry.vid) not in claimed:
+            foreign.setdefault(entry.mac, []).append(entry)
+    for mac, entries in foreign.items():
+        static = [entry for entry in entries if _droppable(entry) and entry.state is EntryState.STATIC]
+        learned = [entry for entry in entries if entry.state is EntryState.DYNAMIC and not entry.extern_learn]
+        if not static and not (learned and guest.running):
+            continue  # a waiting guest's port is open, and an open port learns
+        change = _drop([*static, *learned], guest.bridge, guest.domain, Code.EXTRA_ENTRY)
+        draft.drops.append(change)
+        for entry in static:
+            draft.find(
+                Code.EXTRA_ENTRY,
+                guest,
+                f"{guest.port} of {guest.domain} has a static entry for {mac} in {_in_words(entry.vid)} that nothing "
+                "asks for",
+                mac=mac,
+                vid=entry.vid,
+                fix=_commands(change),
+            )
+        for entry in learned:
+            draft.find(
+                Code.LEARNED_ON_MANAGED_PORT,
+                guest,
+                f"{mac}, an address that {guest.domain} is not given, was learned behind {guest.port} in "
+                f"{_in_words(entry.vid)}",
+                mac=mac,
+                vid=entry.vid,
+                fix=_commands(change),
+            )
+
+
+def plan_departed(
+    intent: Intent, claimed: Claims, managed: Collection[str], table: Table, draft: Draft
+) -> None:
+    """No static entry stays for a guest that has left: on the uplink it would cut the guest off when it returns."""
+    for mac, domain in intent.departed.items():
+        for bridge in intent.managed_bridges:
+            _plan_stale(table.of_mac(bridge, mac).values(), bridge, domain, claimed, managed, draft)
+
+
+def _plan_stale(
+    entries: Iterable[Entry],
+    bridge: str,
+    domain: str,
+    claimed: Claims,
+    managed: Collection[str],
+    draft: Draft,
+) -> None:
+    stale: dict[str, list[Entry]] = {}
+    for entry in entries:
+        # what sits on another managed port is that port's extra entry, and told there
+        if entry.state is EntryState.STATIC and _droppable(entry) and entry.port not in managed:
+            stale.setdefault(entry.port, []).append(entry)
+    for port, found in stale.items():
+        if any((bridge, entry.mac, entry.vid) in claimed for entry in found):
+            continue
+        change = _drop(found, bridge, domain, Code.STALE_ENTRY)
+        draft.drops.append(change)
+        for entry in found:
+            draft.find_at(
+                Code.STALE_ENTRY,
+                f"{port} has a static entry for {entry.mac} in {_in_words(entry.vid)}, but {domain} does not run here",
+                bridge=bridge,
+                domain=domain,
+                entry=entry,
+                fix=_commands(change),
+            )
+
+
+def _droppable(entry: Entry) -> bool:
+    """Not the host's own address, and not an external control plane's entry."""
+    return entry.state is not EntryState.LOCAL and not entry.extern_learn
+
+
+def _drop(entries: list[Entry], bridge: str, domain: str, because: Code) -> SetEntries:
+    return SetEntries(entries[0].mac, tuple(entries), (), bridge, domain, because)
+
+
+def _commands(change: SetEntries) -> str:
+    return "; ".join(" ".join(bridge_command(request)) for request in requests(change))
+
+
+def _in_words(vid: int) -> str:
+    return f"VID {vid}" if vid else "VID 0 (no VLAN)"
+
+
+def _kind(entry: Entry) -> str:
+    words = [str(entry.state)] + ["sticky"] * entry.sticky + ["extern_learn"] * entry.extern_learn
+    return " ".join(words)

@@ -1,0 +1,53 @@
+"""Why macmgr stopped, one class per person who must act, each with its exit code.
+
+The codes are part of the contract (sysexits.h where one fits). Each message is one line: what, where,
+the kernel's or the parser's own words, what to do next.
+"""
+
+from __future__ import annotations
+
+IN_SYNC = 0
+DRIFT = 1
+USAGE = 2
+
+
+class MacmgrError(Exception):
+    """Something the person at the keyboard can read and act on; never a bug of ours."""
+
+    exit_code = 70
+
+
+class XmlError(MacmgrError):
+    """A document that libvirt, or a person, wrote is not understood."""
+
+    exit_code = 65
+
+
+class NotThere(MacmgrError):
+    """libvirt, a domain or a bridge that was named does not exist here."""
+
+    exit_code = 69
+
+
+class KernelError(MacmgrError):
+    """The kernel refused a netlink request; the message carries its own words."""
+
+    exit_code = 71
+
+
+class Busy(MacmgrError):
+    """Another writer holds the lock."""
+
+    exit_code = 75
+
+
+class NoPermission(MacmgrError):
+    """The process lacks CAP_NET_ADMIN, or may not read libvirt's status files."""
+
+    exit_code = 77
+
+
+class ConfigError(MacmgrError):
+    """The configuration is wrong; the message names file, place and the values allowed."""
+
+    exit_code = 78

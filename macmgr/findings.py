@@ -1,0 +1,73 @@
+"""What an audit can find, each with a code that scripts may rely on (DESIGN: the contract, audit JSON version 1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Severity(StrEnum):
+    """How bad a finding is. Only errors make a host out of sync."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+
+
+class Code(StrEnum):
+    """The finding codes, in the order of the contract."""
+
+    MISSING_ENTRY = "missing-entry"
+    STOLEN_ENTRY = "stolen-entry"
+    LOCAL_ENTRY = "local-entry"
+    EXTRA_ENTRY = "extra-entry"
+    STALE_ENTRY = "stale-entry"
+    EARLY_ENTRY = "early-entry"
+    CLOSED_WITHOUT_ENTRY = "closed-without-entry"
+    LEARNING_ON = "learning-on"
+    FLOOD_ON = "flood-on"
+    UNLOCKED = "unlocked"
+    NOT_STICKY = "not-sticky"
+    LEARNED_ON_MANAGED_PORT = "learned-on-managed-port"
+    MISSING_PORT = "missing-port"
+    WRONG_BRIDGE = "wrong-bridge"
+    DUPLICATE_MAC = "duplicate-mac"
+    MAC_COLLISION = "mac-collision"
+    UNMANAGED_AUTO_PORT = "unmanaged-auto-port"
+    VLAN_FILTERING_OFF = "vlan-filtering-off"
+    UPLINK_PROMISCUOUS = "uplink-promiscuous"
+    UNSUPPORTED = "unsupported"
+    UNREADABLE_XML = "unreadable-xml"
+
+
+_WARNINGS = {Code.NOT_STICKY, Code.LEARNED_ON_MANAGED_PORT, Code.UNSUPPORTED}
+_INFOS = {Code.UNMANAGED_AUTO_PORT, Code.VLAN_FILTERING_OFF, Code.UPLINK_PROMISCUOUS}
+
+
+def severity(code: Code) -> Severity:
+    """The severity the contract gives to a code."""
+    if code in _INFOS:
+        return Severity.INFO
+    return Severity.WARNING if code in _WARNINGS else Severity.ERROR
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One difference between the intent and the snapshot, or one thing a person should know.
+
+    ``message`` is a whole sentence; ``fix`` the command or the act that mends it, empty where nothing is to be
+    done. Empty and None fields do not apply to the finding.
+    """
+
+    code: Code
+    message: str
+    bridge: str = ""
+    port: str = ""
+    domain: str | None = None
+    mac: str = ""
+    vid: int | None = None
+    fix: str = ""
+
+    @property
+    def severity(self) -> Severity:
+        return severity(self.code)

@@ -1,0 +1,170 @@
+"""The difference between intent and snapshot: what is wrong, in words, and the changes that mend it.
+
+Pure. The order of the changes is the safety of the guests: open what must be open, put entries, close learning and
+unicast flood, drop what is stale. A wanted MAC that was reachable stays reachable after every single step, because
+a port floods until its entry is there, and an entry is moved by one replace, never deleted and added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from macmgr.changes import Change
+from macmgr.draft import Draft, Table
+from macmgr.entryrules import plan_departed, plan_entries, plan_foreign_entries, plan_waiting_entries
+from macmgr.findings import Code, Finding
+from macmgr.flagrules import plan_closed, plan_open
+from macmgr.intent import GuestPort, Intent
+from macmgr.snapshot import EntryState, Snapshot
+from macmgr.uplinks import promiscuity_findings
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an audit prints and an apply executes. ``changes`` are in the order in which they are safe."""
+
+    changes: tuple[Change, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+    def only(self, *, domain: str | None = None, bridges: frozenset[str] | None = None) -> Plan:
+        """The part of the plan that concerns one domain, or some bridges, or both."""
+
+        def concerns(item: Change | Finding) -> bool:
+            return (domain is None or item.domain == domain) and (bridges is None or item.bridge in bridges)
+
+        return Plan(tuple(filter(concerns, self.changes)), tuple(filter(concerns, self.findings)))
+
+
+def plan(intent: Intent, snapshot: Snapshot) -> Plan:
+    """The plan that brings ``snapshot`` to ``intent``: empty of changes when they agree."""
+    draft = Draft(findings=list(intent.findings))
+    table = Table(snapshot)
+    own = _own_addresses(snapshot)
+    present = [guest for guest in intent.ports if guest.managed and _is_there(guest, snapshot, draft)]
+    fit = [guest for guest in present if not _collides(guest, own, draft)]
+    vids = _vids(fit, snapshot, table, draft)
+    claimed = {(guest.bridge, mac, vid) for guest in vids if guest.running for mac in guest.macs for vid in vids[guest]}
+    managed = {guest.port for guest in vids}
+    for guest, wanted_vids in vids.items():
+        port = snapshot.ports[guest.port]
+        if guest.running:
+            plan_entries(guest, wanted_vids, table, draft)
+            plan_closed(guest, port, draft)
+        else:
+            plan_waiting_entries(guest, claimed, managed, table, draft)
+            if guest.entry_comes:
+                plan_closed(guest, port, draft)
+            else:
+                plan_open(guest, port, draft)
+        plan_foreign_entries(guest, wanted_vids, claimed, table, draft)
+    plan_departed(intent, claimed, managed, table, draft)
+    draft.findings += promiscuity_findings(intent, snapshot)
+    return Plan((*draft.opens, *draft.puts, *draft.closes, *draft.drops), tuple(draft.findings))
+
+
+def _is_there(guest: GuestPort, snapshot: Snapshot, draft: Draft) -> bool:
+    """Whether the tap is on its bridge; where it is not, nothing of it is touched and the audit says so."""
+    who = f"{guest.domain} {guest.alias}".strip()
+    if guest.port not in snapshot.masters:
+        draft.find(
+            Code.MISSING_PORT,
+            guest,
+            f"{guest.port} of {who} does not exist on this host",
+            fix=f"virsh domiflist {guest.domain} shows the NIC; detach and attach it, or restart the guest",
+        )
+    elif guest.bridge not in snapshot.bridges:
+        draft.find(
+            Code.WRONG_BRIDGE,
+            guest,
+            f"{guest.bridge}, which the XML of {who} names, is not a Linux bridge on this host",
+            fix=f"ip -d link show dev {guest.bridge}",
+        )
+    elif (master := snapshot.masters[guest.port]) != guest.bridge:
+        on = f"is on {master}" if master else "is on no bridge"
+        draft.find(
+            Code.WRONG_BRIDGE,
+            guest,
+            f"{guest.port} of {who} {on}, the XML says {guest.bridge}",
+            fix=f"ip link set dev {guest.port} master {guest.bridge}",
+        )
+    else:
+        return True
+    return False
+
+
+def _own_addresses(snapshot: Snapshot) -> dict[tuple[str, str], str]:
+    """The addresses of each bridge and of its ports: replacing one of them takes the host off the network."""
+    own = {(bridge.name, bridge.mac): f"the bridge {bridge.name} itself" for bridge in snapshot.bridges.values()}
+    for port in snapshot.ports.values():
+        own.setdefault((port.bridge, port.mac), f"the port {port.name}")
+    return own
+
+
+def _collides(guest: GuestPort, own: Mapping[tuple[str, str], str], draft: Draft) -> bool:
+    collided = [mac for mac in guest.macs if (guest.bridge, mac) in own]
+    for mac in collided:
+        draft.find(
+            Code.MAC_COLLISION,
+            guest,
+            f"{guest.domain} has the MAC address {mac} of {own[guest.bridge, mac]}: no entry is put, it would take "
+            "the host's own address away",
+            mac=mac,
+            fix=f"virsh edit {guest.domain}  # give it another MAC address",
+        )
+    return bool(collided)
+
+
+def _vids(
+    guests: list[GuestPort], snapshot: Snapshot, table: Table, draft: Draft
+) -> dict[GuestPort, tuple[int, ...]]:
+    """The VIDs in which each guest's MACs are wanted; a guest that may not have its MAC is left out and told.
+
+    VID 0 and every VID that the port carries, so that turning VLAN filtering on or off cuts nobody. Two running NICs
+    with one MAC share a bridge only in different VLANs of a filtering bridge; then one of them has VID 0.
+    Who holds a static entry comes first, so that nothing flaps between two claimants.
+    """
+
+    def holds_an_entry(guest: GuestPort) -> bool:
+        entries = (entry for mac in guest.macs for entry in table.of_mac(guest.bridge, mac).values())
+        return any(entry.port == guest.port and entry.state is EntryState.STATIC for entry in entries)
+
+    holders: dict[tuple[str, str, int], GuestPort] = {}
+    vids: dict[GuestPort, tuple[int, ...]] = {}
+    order = {guest: rank for rank, guest in enumerate(guests)}
+    for guest in sorted(guests, key=lambda each: (not holds_an_entry(each), each.domain, each.port)):
+        carried = snapshot.ports[guest.port].vids
+        filtering = snapshot.bridges[guest.bridge].vlan_filtering
+        vids[guest] = tuple(sorted({0, *carried}))
+        if not guest.running:
+            continue
+        deciding = carried if filtering and carried else (0,)
+        rivals = {
+            rival: (mac, vid)
+            for mac in guest.macs
+            for vid in deciding
+            if (rival := holders.get((guest.bridge, mac, vid))) is not None
+        }
+        if rivals:
+            del vids[guest]
+            _tell_duplicates(guest, rivals, draft)
+            continue
+        if any((guest.bridge, mac, 0) in holders for mac in guest.macs):
+            vids[guest] = tuple(carried)
+        for mac in guest.macs:
+            for vid in vids[guest]:
+                holders[guest.bridge, mac, vid] = guest
+    return {guest: vids[guest] for guest in sorted(vids, key=order.__getitem__)}
+
+
+def _tell_duplicates(guest: GuestPort, rivals: Mapping[GuestPort, tuple[str, int]], draft: Draft) -> None:
+    for rival, (mac, vid) in rivals.items():
+        draft.find(
+            Code.DUPLICATE_MAC,
+            guest,
+            f"{guest.domain} ({guest.port}) and {rival.domain} ({rival.port}) both have {mac} on {guest.bridge}: "
+            f"the entry stays with {rival.port}, and {guest.port} is left as it is",
+            mac=mac,
+            vid=vid,
+            fix=f"virsh edit {guest.domain}  # give it another MAC address",
+        )

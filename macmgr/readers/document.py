@@ -1,0 +1,61 @@
+"""XML that tenants influence, parsed so that it cannot hurt: no entities, no DTD, no network, bounded size.
+
+libvirt never writes a DOCTYPE, so a document that has one is refused before anything in it is believed. Error
+texts name a place and a kind of mistake, never the document's words: status files hold passwords.
+"""
+
+from __future__ import annotations
+
+from lxml import etree
+
+from macmgr.errors import XmlError
+
+# A domain with 26 disks and 8 NICs is some 20 KB; QEMU capabilities make a status file 60 KB. libvirt's own limit
+# for one document is 16 MiB, of which almost all would be metadata.
+MAX_BYTES = 8 * 1024 * 1024
+
+
+def parse_document(data: bytes, where: str) -> etree._Element:
+    """The root element of ``data``; XmlError names ``where``, the line and what is wrong."""
+    if len(data) > MAX_BYTES:
+        raise XmlError(f"{where}: the document has {len(data)} bytes, more than the {MAX_BYTES} macmgr reads")
+    if not data.strip():
+        raise XmlError(f"{where}: the document is empty")
+    if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
+        raise XmlError(f"{where}: the document declares a DOCTYPE or entities, which libvirt never writes")
+    parser = etree.XMLParser(
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        dtd_validation=False,
+        huge_tree=False,
+        remove_comments=True,
+        remove_pis=True,
+    )
+    try:
+        root = etree.fromstring(data, parser)
+    except (etree.XMLSyntaxError, ValueError) as error:
+        raise XmlError(f"{where}: {_mistake(error)}") from None
+    if root.getroottree().docinfo.internalDTD is not None:  # a DOCTYPE in an encoding the search above cannot see
+        raise XmlError(f"{where}: the document declares a DOCTYPE, which libvirt never writes")
+    return root
+
+
+def _mistake(error: Exception) -> str:
+    entry = getattr(error, "error_log", None)
+    last = entry.last_error if entry else None
+    if last is None:
+        return "the document is not XML"
+    kind = last.type_name.removeprefix("ERR_").replace("_", " ").lower()
+    return f"not well-formed XML at line {last.line}, column {last.column} ({kind})"
+
+
+def text_of(element: etree._Element, path: str) -> str:
+    """The text of the child at ``path`` without surrounding space, or the empty string."""
+    return (element.findtext(path) or "").strip()
+
+
+def attribute(element: etree._Element, path: str, name: str) -> str:
+    """An attribute of the child at ``path``, or the empty string where either is absent."""
+    child = element.find(path)
+    return (child.get(name) or "") if child is not None else ""

@@ -1,0 +1,104 @@
+"""What the kernel says: bridges, their ports with flags and VIDs, and the FDB, in one network namespace.
+
+Plain records between the netlink edge, which fills them, and the planner, which compares them with the
+intent. Names are those of bridge(8); sources: net/bridge/br_fdb.c, br_netlink.c, include/uapi/linux/neighbour.h.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class EntryState(StrEnum):
+    """How an FDB entry came to be, in bridge(8)'s words."""
+
+    STATIC = "static"  # set by an administrator, NUD_NOARP: the only state a guest's entry may have
+    LOCAL = "permanent"  # the bridge's own address, NUD_PERMANENT: frames go to the host
+    DYNAMIC = "dynamic"  # learned, ages
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An FDB entry: (MAC, VID) leads to a port.
+
+    ``port`` is an interface name; for the bridge's own addresses it is the bridge. VID 0 is the copy the
+    kernel looks up while VLAN filtering is off.
+    """
+
+    mac: str
+    vid: int
+    port: str
+    state: EntryState = EntryState.STATIC
+    sticky: bool = False
+    extern_learn: bool = False
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.mac, self.vid
+
+
+@dataclass(frozen=True, slots=True)
+class PortFlags:
+    """The bridge port flags macmgr may set. ``locked`` is None where the kernel (before 5.18) has no such flag."""
+
+    learning: bool = True
+    unicast_flood: bool = True
+    locked: bool | None = False
+
+
+@dataclass(frozen=True, slots=True)
+class BridgePort:
+    """An interface enslaved to a bridge. ``promiscuity`` is the kernel's counter, 0 means not promiscuous."""
+
+    name: str
+    ifindex: int
+    bridge: str
+    mac: str
+    flags: PortFlags = PortFlags()
+    vids: tuple[int, ...] = ()
+    pvid: int | None = None
+    promiscuity: int = 0
+    up: bool = True
+    kind: str = ""
+    isolated: bool = False
+
+    @property
+    def auto(self) -> bool:
+        """An auto port, in the kernel's words: it learns or floods (br_if.c, br_auto_mask)."""
+        return self.flags.learning or self.flags.unicast_flood
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """A bridge device. ``vlan_filtering`` decides whether any port can leave promiscuous mode."""
+
+    name: str
+    ifindex: int
+    mac: str
+    vlan_filtering: bool = False
+    promiscuity: int = 0
+    up: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One reading of one network namespace.
+
+    ``masters`` maps every interface to the interface it is enslaved to, or None: it tells a tap that does
+    not exist from one that is on no bridge. An FDB dump is not atomic: an entry missing here was confirmed
+    missing by the reader before the planner sees it.
+    """
+
+    bridges: Mapping[str, Bridge] = field(default_factory=dict)
+    ports: Mapping[str, BridgePort] = field(default_factory=dict)
+    masters: Mapping[str, str | None] = field(default_factory=dict)
+    entries: tuple[Entry, ...] = ()
+
+    def bridge_of(self, interface: str) -> str | None:
+        """The bridge whose FDB an entry on ``interface`` belongs to: its own for a bridge, else its master."""
+        if interface in self.bridges:
+            return interface
+        port = self.ports.get(interface)
+        return port.bridge if port else None

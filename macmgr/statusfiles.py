@@ -1,0 +1,93 @@
+"""libvirt's status files below /run/libvirt: what runs here, read without asking libvirt.
+
+``qemu/NAME.xml`` and ``lxc/NAME.xml`` hold a ``<domstatus>``, ``network/NET.xml`` a ``<networkstatus>``. Each is written as
+``NAME.xml.new`` and renamed, so a file is whole or absent. The format is libvirt's private one and the files hold
+passwords: read defensively, repeat nothing of them. Source: virDomainObjSave, virNetworkObjSaveStatus.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from lxml import etree
+
+from macmgr.errors import NoPermission, NotThere, XmlError
+from macmgr.findings import Code, Finding
+from macmgr.readers.document import MAX_BYTES, parse_document
+from macmgr.readers.domain import DomainStatus, read_domain_status
+from macmgr.readers.network import Network, read_network
+
+DEFAULT_RUN_DIR = Path("/run/libvirt")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What the status files of one host say; a file that is not understood becomes a finding, the rest goes on."""
+
+    domains: tuple[DomainStatus, ...] = ()
+    networks: tuple[Network, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+
+def read_status_files(run_dir: Path = DEFAULT_RUN_DIR) -> Sources:
+    """All domains and active networks known below ``run_dir``.
+
+    NotThere where the directory does not exist (no libvirt on this host), NoPermission where it may not be read.
+    """
+    if not run_dir.is_dir():
+        raise NotThere(
+            f"{run_dir}: no such directory; libvirt has not run on this host, or its status files are elsewhere (--run-dir)"
+        )
+    findings: list[Finding] = []
+    domains = [
+        *_read(run_dir / "qemu", read_domain_status, findings),
+        *_read(run_dir / "lxc", read_domain_status, findings),
+    ]
+    networks = list(_read(run_dir / "network", read_network, findings))
+    return Sources(tuple(domains), tuple(networks), tuple(findings))
+
+
+def read_domain_state(run_dir: Path, driver: str, name: str) -> DomainStatus | None:
+    """One domain's status file, or None where libvirt keeps none."""
+    found = list(_read(run_dir / driver, read_domain_status, [], only=f"{name}.xml"))
+    return found[0] if found else None
+
+
+def _read(
+    directory: Path, reader: Callable[[etree._Element, str], T], findings: list[Finding], only: str | None = None
+) -> Iterator[T]:
+    try:
+        names = sorted(os.listdir(directory)) if only is None else [only]
+    except FileNotFoundError:
+        return
+    except PermissionError:
+        raise NoPermission(f"{directory}: may not be read; libvirt's status files need root") from None
+    for name in names:
+        if not name.endswith(".xml"):
+            continue
+        path = directory / name
+        try:
+            with path.open("rb") as file:
+                data = file.read(MAX_BYTES + 1)
+            yield reader(parse_document(data, str(path)), str(path))
+        except FileNotFoundError:
+            continue  # the domain ended, or the network was destroyed, since the directory was listed
+        except PermissionError:
+            raise NoPermission(f"{path}: may not be read; libvirt's status files need root") from None
+        except XmlError as error:
+            findings.append(
+                Finding(
+                    Code.UNREADABLE_XML,
+                    str(error),
+                    domain=name.removesuffix(".xml") if reader is read_domain_status else None,
+                    fix=f"look at {path}; libvirt writes it anew when the state of its object changes",
+                )
+            )
+        except OSError as error:
+            findings.append(Finding(Code.UNREADABLE_XML, f"{path}: cannot be read: {error.strerror}"))
