@@ -25,7 +25,7 @@ def plan_entries(guest: GuestPort, vids: tuple[int, ...], table: Table, draft: D
         wrong = {
             vid: problem
             for vid in vids
-            if (problem := _problem(f"{mac} of {guest.domain} in {_in_words(vid)}", wanted[vid], have.get(vid)))
+            if (problem := _problem(f"{mac} of {guest.domain}", wanted[vid], have.get(vid)))
         }
         if not wrong:
             continue
@@ -77,8 +77,7 @@ def plan_waiting_entries(
                 draft.find(
                     Code.EARLY_ENTRY,
                     guest,
-                    f"{mac} has an entry in {_in_words(entry.vid)} on {guest.port}, but the CPUs of {guest.domain} do "
-                    f"not run here ({guest.state})",
+                    f"{mac} has an entry on {guest.port}, but the CPUs of {guest.domain} do not run here ({guest.state})",
                     mac=mac,
                     vid=entry.vid,
                     fix=_commands(change),
@@ -107,8 +106,7 @@ def plan_foreign_entries(
             draft.find(
                 Code.EXTRA_ENTRY,
                 guest,
-                f"{guest.port} of {guest.domain} has a static entry for {mac} in {_in_words(entry.vid)} that nothing "
-                "asks for",
+                f"{guest.port} of {guest.domain} has a static entry for {mac} that nothing asks for",
                 mac=mac,
                 vid=entry.vid,
                 fix=_commands(change),
@@ -117,8 +115,7 @@ def plan_foreign_entries(
             draft.find(
                 Code.LEARNED_ON_MANAGED_PORT,
                 guest,
-                f"{mac}, an address that {guest.domain} is not given, was learned behind {guest.port} in "
-                f"{_in_words(entry.vid)}",
+                f"{mac}, an address that {guest.domain} is not given, was learned behind {guest.port}",
                 mac=mac,
                 vid=entry.vid,
                 fix=_commands(change),
@@ -155,7 +152,7 @@ def _plan_stale(
         for entry in found:
             draft.find_at(
                 Code.STALE_ENTRY,
-                f"{port} has a static entry for {entry.mac} in {_in_words(entry.vid)}, but {domain} does not run here",
+                f"{port} has a static entry for {entry.mac}, but {domain} does not run here",
                 bridge=bridge,
                 domain=domain,
                 entry=entry,
@@ -174,10 +171,6 @@ def _drop(entries: list[Entry], bridge: str, domain: str, because: Code) -> SetE
 
 def _commands(change: SetEntries) -> str:
     return "; ".join(" ".join(bridge_command(request)) for request in requests(change))
-
-
-def _in_words(vid: int) -> str:
-    return f"VID {vid}" if vid else "VID 0 (no VLAN)"
 
 
 def _kind(entry: Entry) -> str:

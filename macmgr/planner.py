@@ -31,7 +31,9 @@ class Plan:
         """The part of the plan that concerns one domain, or some bridges, or both."""
 
         def concerns(item: Change | Finding) -> bool:
-            return (domain is None or item.domain == domain) and (bridges is None or item.bridge in bridges)
+            return (domain is None or item.domain == domain) and (
+                bridges is None or not item.bridge or item.bridge in bridges
+            )
 
         return Plan(tuple(filter(concerns, self.changes)), tuple(filter(concerns, self.findings)))
 

@@ -1,0 +1,150 @@
+"""The command line: verbs, words like virsh's, exit codes from the contract, one line for each error."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from macmgr import __version__, errors
+from macmgr.errors import MacmgrError
+from macmgr.hookcall import HookCall
+from macmgr.install import DEFAULT_HOOKS_DIR, install_hooks, uninstall_hooks
+from macmgr.statusfiles import DEFAULT_RUN_DIR
+
+_EXIT_CODES = """\
+exit codes:
+  0 in sync, or done             69 libvirt or a bridge is not there
+  1 drift, or changes remain     71 netlink failed
+  2 usage                        75 another writer holds the lock
+  65 XML not understood          77 needs CAP_NET_ADMIN
+                                 78 configuration wrong
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; the exit code of the process."""
+    arguments = _parser().parse_args(argv)
+    try:
+        if arguments.verb == "hook":
+            return _hook(arguments)
+        if arguments.verb in ("install", "uninstall"):
+            return _install(arguments)
+        verbs = import_module("macmgr.verbs")  # takes 0.2 s with pyroute2 and rich; a hook must not pay for it twice
+        code: int = getattr(verbs, arguments.function)(arguments)
+        sys.stdout.flush()
+    except MacmgrError as error:
+        print(f"macmgr: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:  # `macmgr show | head`: what was wanted has been read
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return errors.IN_SYNC
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def _hook(arguments: argparse.Namespace) -> int:
+    from macmgr.hook import run_hook
+
+    call = HookCall(arguments.driver, arguments.object, arguments.operation, arguments.sub_operation, arguments.extra)
+    return run_hook(call, arguments.config, arguments.run_dir, arguments.netns)
+
+
+def _install(arguments: argparse.Namespace) -> int:
+    if arguments.verb == "install":
+        steps = list(install_hooks(arguments.hooks_dir, arguments.program))
+        last = "libvirt looks for hooks when it starts: restart or reload libvirtd, or virtqemud and virtnetworkd."
+    else:
+        steps = list(uninstall_hooks(arguments.hooks_dir))
+        last = "" if steps else f"nothing of macmgr is installed in {arguments.hooks_dir}"
+    for step in steps:
+        print(f"{step.what:<13} {step.path}")
+    if last:
+        print(last)
+    return errors.IN_SYNC
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="macmgr",
+        description="Manage the MAC table of Linux bridges for libvirt guests.",
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"macmgr {__version__}")
+    _global_options(parser, suppress=False)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    for name, function, text, example in (
+        ("audit", "audit", "compare what libvirt says with what the bridges do", "macmgr audit --bridge br0"),
+        ("plan", "plan", "print the changes as bridge(8) commands, and make none", "macmgr plan --domain web1"),
+        ("apply", "apply_changes", "make the changes and read them back", "macmgr apply"),
+        ("show", "show", "bridges, ports, guests, MACs and promiscuity", "macmgr show --bridge br0"),
+    ):
+        verb = _verb(verbs, name, text, example)
+        verb.set_defaults(function=function)
+        verb.add_argument("--domain", metavar="D", help="only this domain")
+        verb.add_argument("--bridge", metavar="B", help="only this bridge")
+        verb.add_argument("--network", metavar="N", help="only the bridge of this libvirt network")
+        if name == "audit":
+            verb.add_argument("--strict", action="store_true", help="let warnings count as drift")
+
+    hook = _verb(verbs, "hook", "what libvirt's hooks call; XML on stdin", "macmgr hook qemu web1 started begin - < web1.xml")
+    hook.add_argument("driver", metavar="DRIVER", choices=("qemu", "lxc", "network", "daemon"))
+    hook.add_argument("object", metavar="OBJECT")
+    hook.add_argument("operation", metavar="OP")
+    hook.add_argument("sub_operation", metavar="SUBOP", nargs="?", default="-")
+    hook.add_argument("extra", metavar="EXTRA", nargs="?", default="-")
+
+    for name, text in (
+        ("install", "install libvirt's hooks on this host, beside everybody else's"),
+        ("uninstall", "remove what install put, and nothing else"),
+    ):
+        verb = _verb(verbs, name, text, f"sudo macmgr {name}")
+        verb.add_argument(
+            "--hooks-dir", type=Path, default=DEFAULT_HOOKS_DIR, metavar="DIR", help=f"default {DEFAULT_HOOKS_DIR}"
+        )
+        if name == "install":
+            verb.add_argument("--program", type=Path, metavar="FILE", help="the macmgr that the hooks start")
+    return parser
+
+
+def _verb(
+    verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str, example: str
+) -> argparse.ArgumentParser:
+    verb = verbs.add_parser(
+        name,
+        help=text,
+        description=f"{text[0].upper()}{text[1:]}.",
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _global_options(verb, suppress=True)
+    return verb
+
+
+def _global_options(parser: argparse.ArgumentParser, *, suppress: bool) -> None:
+    """The options that may stand before or after the verb; after it they override, and have no default of their own."""
+
+    def default(value: object) -> object:
+        return argparse.SUPPRESS if suppress else value
+
+    group = parser.add_argument_group("global options")
+    group.add_argument(
+        "--config", type=Path, default=default(None), metavar="FILE", help="default /etc/macmgr/macmgr.toml"
+    )
+    group.add_argument(
+        "--run-dir",
+        type=Path,
+        default=default(DEFAULT_RUN_DIR),
+        metavar="DIR",
+        help=f"libvirt's status files are below it; default {DEFAULT_RUN_DIR}",
+    )
+    group.add_argument("--netns", default=default(None), metavar="NAME", help="look at this network namespace")
+    group.add_argument("--format", choices=("table", "json"), default=default("table"), help="default table")
+    group.add_argument("--json", action="store_true", default=default(False), help="the same as --format json")
+    group.add_argument("--no-color", action="store_true", default=default(False), help="no colour, on a terminal too")

@@ -1,0 +1,26 @@
+"""A call of a libvirt hook, and which calls macmgr has something to do for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# What each hook has to look at; everything else ends at once (and in the shim, before Python is started).
+OPERATIONS = {
+    "qemu": ("start", "started", "reconnect", "stopped", "release"),
+    "lxc": ("start", "started", "reconnect", "stopped", "release"),
+    "network": ("started", "updated"),
+    "daemon": ("start", "reload"),
+}
+# Where libvirt can refuse without killing what already runs.
+REFUSABLE = {("qemu", "prepare"), ("qemu", "start"), ("lxc", "prepare"), ("lxc", "start")}
+
+
+@dataclass(frozen=True, slots=True)
+class HookCall:
+    """libvirt's four arguments and the driver that called: `qemu web1 started begin -`."""
+
+    driver: str
+    object: str
+    operation: str
+    sub_operation: str = "-"
+    extra: str = "-"

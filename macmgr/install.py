@@ -1,0 +1,113 @@
+"""`macmgr install` and `uninstall`: the hooks on this host, beside everybody else's, undone without a trace.
+
+A hook goes to ``<hooks>/<driver>.d/50-macmgr`` (libvirt 6.5.0 and newer run every executable file there). The main
+hook file is the administrator's and is never touched. Only files that carry our mark are replaced or removed.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from macmgr.errors import NoPermission, NotThere
+
+DEFAULT_HOOKS_DIR = Path("/etc/libvirt/hooks")
+DRIVERS = ("qemu", "network", "lxc", "daemon")
+NAME = "50-macmgr"
+MARK = b"# installed by macmgr"
+_PLACEHOLDER = "macmgr=macmgr"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that install or uninstall did, or found done."""
+
+    path: Path
+    what: str
+
+
+def install_hooks(hooks_dir: Path = DEFAULT_HOOKS_DIR, program: Path | None = None) -> Iterator[Step]:
+    """Put the four shims in place; a second call changes nothing."""
+    program = program or find_program()
+    source = _source()
+    for driver in DRIVERS:
+        shim = _shim((source / driver).read_text(encoding="utf-8"), program)
+        target = hooks_dir / f"{driver}.d" / NAME
+        try:
+            yield _put(target, shim)
+        except PermissionError:
+            raise NoPermission(f"{target}: may not be written; installing hooks needs root") from None
+        except OSError as error:
+            raise NotThere(f"{target}: cannot be written: {error.strerror}") from None
+
+
+def uninstall_hooks(hooks_dir: Path = DEFAULT_HOOKS_DIR) -> Iterator[Step]:
+    """Remove what `install_hooks` put, and the directories it made where they are empty."""
+    for driver in DRIVERS:
+        target = hooks_dir / f"{driver}.d" / NAME
+        try:
+            if target.is_file() and not target.is_symlink() and MARK in target.read_bytes():
+                target.unlink()
+                yield Step(target, "removed")
+            made = target.parent / ".made-by-macmgr"
+            if made.exists():
+                made.unlink()
+                if not any(target.parent.iterdir()):
+                    target.parent.rmdir()
+        except PermissionError:
+            raise NoPermission(f"{target}: may not be removed; uninstalling hooks needs root") from None
+    made = hooks_dir / ".made-by-macmgr"
+    if made.exists():
+        made.unlink()
+        if not any(hooks_dir.iterdir()):
+            hooks_dir.rmdir()
+
+
+def find_program() -> Path:
+    """The macmgr that this process was started as, by its absolute path: a hook's PATH is not the administrator's."""
+    invoked = Path(sys.argv[0])
+    if invoked.name == "macmgr" and invoked.exists():
+        return invoked.resolve()
+    found = shutil.which("macmgr") or str(Path(sys.executable).with_name("macmgr"))
+    if not Path(found).exists():
+        raise NotThere("the macmgr program was not found on PATH; name it with --program")
+    return Path(found).resolve()
+
+
+def _source() -> Path:
+    """The shims: inside the installed package, or at the top of the checkout."""
+    packaged = Path(__file__).parent / "_hooks"
+    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "hooks"
+
+
+def _shim(text: str, program: Path) -> str:
+    if text.count(_PLACEHOLDER) != 1:
+        raise NotThere("the hook shim of this installation is damaged; install macmgr again")
+    return text.replace(_PLACEHOLDER, f"macmgr={shlex.quote(str(program))}")
+
+
+def _put(target: Path, shim: str) -> Step:
+    if target.is_symlink() or (target.exists() and MARK not in target.read_bytes()):
+        raise NotThere(f"{target}: exists and is not macmgr's; move it away first")
+    for directory in (target.parent.parent, target.parent):
+        if not directory.is_dir():
+            directory.mkdir(parents=True, mode=0o755)
+            (directory / ".made-by-macmgr").touch()
+    if target.exists() and target.read_text(encoding="utf-8") == shim and os.access(target, os.X_OK):
+        return Step(target, "already there")
+    replaced = target.exists()
+    # libvirt may run any executable file in the directory at any time: the new one appears whole, by rename
+    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=".macmgr-")
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(shim)
+        file.flush()
+        os.fsync(file.fileno())
+        os.fchmod(file.fileno(), 0o755)
+    os.replace(temporary, target)
+    return Step(target, "replaced" if replaced else "installed")

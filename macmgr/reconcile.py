@@ -1,0 +1,197 @@
+"""The one use case: look, plan, execute, look again. Its tools are arguments, so tests bring their own kernel.
+
+`look` is all that audit, plan and show do. `apply` executes what `look` found, in phases, and never closes a port
+whose entry it could not read back (the interlock).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from macmgr.changes import Change, Request, SetEntries, SetFlags, requests
+from macmgr.intent import Intent
+from macmgr.lock import WriterLock
+from macmgr.planner import Plan, plan
+from macmgr.snapshot import Entry, Snapshot
+
+# A change of the world while we look can leave a difference after one round; a difference that three rounds do not
+# mend is a fight with somebody else, or a refusal, and is reported.
+ROUNDS = 3
+
+Key = tuple[str, str, int]  # (bridge, MAC, VID)
+
+
+class Refusal(Protocol):
+    """Why the kernel did not take a request, in its own words."""
+
+    @property
+    def text(self) -> str: ...
+
+
+class Kernel(Protocol):
+    """What reconciling needs of a kernel; `macmgr.kernel.Kernel` is the real one."""
+
+    def read_snapshot(self, bridges: Collection[str] | None = None) -> Snapshot: ...
+
+    def look_up(self, keys: Iterable[Key], snapshot: Snapshot) -> dict[Key, Entry | None]: ...
+
+    def send(self, requests: Sequence[Request], snapshot: Snapshot) -> Sequence[Refusal | None]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The part of the host that a person or a hook named; None is all of it."""
+
+    domain: str | None = None
+    bridges: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One look at the host: what is wanted, what is there, and the plan between them."""
+
+    intent: Intent
+    snapshot: Snapshot
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A change that was not made, and why."""
+
+    change: Change
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an apply did. ``view`` is the look taken afterwards: its plan is empty when all is well."""
+
+    done: tuple[Change, ...]
+    failures: tuple[Failure, ...]
+    view: View
+
+    @property
+    def complete(self) -> bool:
+        return not self.view.plan.changes
+
+
+def look(read_intent: Callable[[], Intent], kernel: Kernel, scope: Scope = Scope()) -> View:
+    """Compare what is wanted with what is there, and change nothing.
+
+    An FDB dump can miss entries while others come and go, so each suspected difference is looked up by name before
+    it is believed (rtnl_fdb_dump keeps no consistent position; RTM_GETNEIGH does one hash lookup).
+    """
+    intent = read_intent()
+    snapshot = kernel.read_snapshot(None)
+    draft = plan(intent, snapshot).only(domain=scope.domain, bridges=scope.bridges)
+    suspects = _suspects(draft.changes)
+    if suspects:
+        snapshot = _with_entries(snapshot, kernel.look_up(suspects, snapshot))
+        draft = plan(intent, snapshot).only(domain=scope.domain, bridges=scope.bridges)
+    return View(intent, snapshot, draft)
+
+
+def apply(lock: WriterLock, read_intent: Callable[[], Intent], kernel: Kernel, scope: Scope = Scope()) -> Outcome:
+    """Execute the plan and look again, until the plan is empty or ROUNDS rounds did not empty it."""
+    view = look(read_intent, kernel, scope)
+    done: list[Change] = []
+    failures: tuple[Failure, ...] = ()
+    for _ in range(ROUNDS):
+        if not view.plan.changes:
+            break
+        made, failures = execute(lock, view.plan.changes, kernel, view.snapshot)
+        done += made
+        view = look(read_intent, kernel, scope)
+        if not made:
+            break
+    return Outcome(tuple(done), failures if view.plan.changes else (), view)
+
+
+def execute(
+    _lock: WriterLock, changes: Sequence[Change], kernel: Kernel, snapshot: Snapshot
+) -> tuple[list[Change], tuple[Failure, ...]]:
+    """Carry out ``changes`` phase by phase, in their order; a port whose put failed is not closed."""
+    failures: list[Failure] = []
+    made: list[Change] = []
+    open_ports: set[str] = set()
+    for phase in _phases(changes):
+        held_back = [
+            change for change in phase if isinstance(change, SetFlags) and change.closes and change.port in open_ports
+        ]
+        failures += [Failure(change, "its entry could not be put, so the port stays open") for change in held_back]
+        to_make = [change for change in phase if change not in held_back]
+        refused = _send(to_make, kernel, snapshot)
+        refused |= _not_there(to_make, refused, kernel, snapshot)
+        for change in to_make:
+            if change in refused:
+                failures.append(Failure(change, refused[change]))
+                if isinstance(change, SetEntries):
+                    open_ports.update(entry.port for entry in change.after)
+            else:
+                made.append(change)
+    return made, tuple(failures)
+
+
+def _phases(changes: Sequence[Change]) -> Iterable[list[Change]]:
+    """Runs of changes of one kind, in order: what a phase holds may be sent in one batch."""
+    run: list[Change] = []
+    for change in changes:
+        if run and _phase(run[-1]) != _phase(change):
+            yield run
+            run = []
+        run.append(change)
+    if run:
+        yield run
+
+
+def _phase(change: Change) -> str:
+    if isinstance(change, SetFlags):
+        return "close" if change.closes else "open"
+    return "put" if change.after else "drop"
+
+
+def _send(changes: Sequence[Change], kernel: Kernel, snapshot: Snapshot) -> dict[Change, str]:
+    batch = [(change, request) for change in changes for request in requests(change)]
+    answers = kernel.send([request for _, request in batch], snapshot)
+    return {
+        change: refusal.text for (change, _), refusal in zip(batch, answers, strict=True) if refusal is not None
+    }
+
+
+def _not_there(
+    changes: Sequence[Change], refused: dict[Change, str], kernel: Kernel, snapshot: Snapshot
+) -> dict[Change, str]:
+    """The puts that the kernel acknowledged and that are not in its table: an ACK alone proves nothing."""
+    puts = [change for change in changes if isinstance(change, SetEntries) and change.after and change not in refused]
+    if not puts:
+        return {}
+    wanted = {(change.bridge, entry.mac, entry.vid): (change, entry) for change in puts for entry in change.after}
+    there = kernel.look_up(wanted, snapshot)
+    return {
+        change: f"the kernel acknowledged the entry in VID {entry.vid}, but does not show it"
+        for key, (change, entry) in wanted.items()
+        if (found := there.get(key)) is None or found.port != entry.port or found.state is not entry.state
+    }
+
+
+def _suspects(changes: Iterable[Change]) -> list[Key]:
+    return list(
+        dict.fromkeys(
+            (change.bridge, change.mac, entry.vid)
+            for change in changes
+            if isinstance(change, SetEntries)
+            for entry in (*change.before, *change.after)
+        )
+    )
+
+
+def _with_entries(snapshot: Snapshot, looked_up: dict[Key, Entry | None]) -> Snapshot:
+    kept = [
+        entry
+        for entry in snapshot.entries
+        if (snapshot.bridge_of(entry.port), entry.mac, entry.vid) not in looked_up
+    ]
+    return replace(snapshot, entries=(*kept, *(entry for entry in looked_up.values() if entry is not None)))

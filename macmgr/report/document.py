@@ -1,0 +1,81 @@
+"""The audit as a JSON document, version 1: fields may be added, none is renamed. Schema: docs/audit-v1.schema.json."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from macmgr.findings import Finding, Severity
+from macmgr.intent import GuestPort
+from macmgr.reconcile import View
+from macmgr.snapshot import Bridge, BridgePort
+
+
+def audit_document(view: View, host: str, taken_at: str, bridges: frozenset[str] | None = None) -> dict[str, Any]:
+    """The document for one look at ``host``; ``taken_at`` is a UTC time in ISO 8601."""
+    shown = [bridge for name, bridge in sorted(view.snapshot.bridges.items()) if bridges is None or name in bridges]
+    documents = [_bridge(bridge, view) for bridge in shown]
+    findings = [_finding(finding) for finding in view.plan.findings]
+    counts = {str(severity): sum(f["severity"] == severity for f in findings) for severity in Severity}
+    ports = [port for document in documents for port in document["ports"]]
+    return {
+        "version": 1,
+        "host": host,
+        "taken_at": taken_at,
+        "in_sync": counts["error"] == 0,
+        "bridges": documents,
+        "findings": findings,
+        "summary": {
+            "bridges": len(documents),
+            "ports": len(ports),
+            "managed": sum(port["manager"] == "libvirt" for port in ports),
+            **counts,
+        },
+    }
+
+
+def _bridge(bridge: Bridge, view: View) -> dict[str, Any]:
+    guests = {guest.port: guest for guest in view.intent.ports}
+    ports = sorted(
+        (port for port in view.snapshot.ports.values() if port.bridge == bridge.name), key=lambda port: port.ifindex
+    )
+    return {
+        "name": bridge.name,
+        "vlan_filtering": bridge.vlan_filtering,
+        "promiscuous": bridge.promiscuity > 0,
+        "managed": bridge.name in view.intent.managed_bridges,
+        "reason": view.intent.managed_bridges.get(bridge.name),
+        "ports": [_port(port, guests.get(port.name)) for port in ports],
+    }
+
+
+def _port(port: BridgePort, guest: GuestPort | None) -> dict[str, Any]:
+    return {
+        "port": port.name,
+        "kind": port.kind,
+        "domain": guest.domain if guest else None,
+        "uuid": guest.uuid if guest else None,
+        "alias": guest.alias if guest else None,
+        "manager": str(guest.policy.manager) if guest else None,
+        "reason": guest.policy.reason if guest else None,
+        "state": guest.state if guest else None,
+        "macs": list(guest.macs) if guest else [],
+        "vids": list(port.vids),
+        "learning": port.flags.learning,
+        "unicast_flood": port.flags.unicast_flood,
+        "locked": bool(port.flags.locked),
+        "promiscuous": port.promiscuity > 0,
+    }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "code": str(finding.code),
+        "severity": str(finding.severity),
+        "bridge": finding.bridge or None,
+        "port": finding.port or None,
+        "domain": finding.domain,
+        "mac": finding.mac or None,
+        "vid": finding.vid,
+        "message": finding.message,
+        "fix": finding.fix or None,
+    }

@@ -1,0 +1,159 @@
+"""The verbs that look at the host, and the one that changes it: audit, plan, show, apply.
+
+Each reads its sources, takes one look, prints it, and answers with an exit code. Imports that cost time (pyroute2,
+rich) are made where they are needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from macmgr import errors, lock
+from macmgr.changes import bridge_command, requests
+from macmgr.config import load_config
+from macmgr.errors import NotThere
+from macmgr.findings import Severity
+from macmgr.intent import Intent
+from macmgr.kernel import Kernel
+from macmgr.policy import build_intent
+from macmgr.reconcile import Outcome, Scope, View, apply, look
+from macmgr.report.document import audit_document
+from macmgr.report.text import console, print_audit, print_outcome, print_plan, print_show
+from macmgr.statusfiles import Sources, read_status_files
+
+
+@dataclass(frozen=True, slots=True)
+class _Host:
+    """Where the sources of this call are, and which part of the host it names."""
+
+    read_intent: Callable[[], Intent]
+    scope: Scope
+    netns: str | None
+
+
+def audit(arguments: argparse.Namespace) -> int:
+    """Compare, print the verdict, and change nothing."""
+    view = _look(arguments)
+    if _wants_json(arguments):
+        _print_json(_document(view, arguments))
+    else:
+        print_audit(console(_color(arguments)), view, _bridges(arguments))
+    severities = {finding.severity for finding in view.plan.findings}
+    drift = Severity.ERROR in severities or (arguments.strict and Severity.WARNING in severities)
+    return errors.DRIFT if drift else errors.IN_SYNC
+
+
+def plan(arguments: argparse.Namespace) -> int:
+    """Print the changes that apply would make."""
+    changes = _look(arguments).plan.changes
+    if _wants_json(arguments):
+        commands = [bridge_command(request) for change in changes for request in requests(change)]
+        _print_json({"version": 1, "commands": commands})
+    else:
+        print_plan(console(_color(arguments)), changes)
+    return errors.DRIFT if changes else errors.IN_SYNC
+
+
+def show(arguments: argparse.Namespace) -> int:
+    """Print bridges, ports, guests, MACs and promiscuity."""
+    view = _look(arguments)
+    if _wants_json(arguments):
+        _print_json({"version": 1, "bridges": _document(view, arguments)["bridges"]})
+    else:
+        print_show(console(_color(arguments)), view, _bridges(arguments))
+    return errors.IN_SYNC
+
+
+def apply_changes(arguments: argparse.Namespace) -> int:
+    """Make the changes and read them back."""
+    host = _host(arguments)
+    with Kernel(host.netns) as kernel, lock.hold() as held:
+        _check_bridge(arguments, kernel)
+        outcome = apply(held, host.read_intent, kernel, host.scope)
+    if _wants_json(arguments):
+        _print_json(_outcome(outcome))
+    else:
+        print_outcome(console(_color(arguments)), outcome)
+    return errors.IN_SYNC if outcome.complete else errors.DRIFT
+
+
+def _look(arguments: argparse.Namespace) -> View:
+    host = _host(arguments)
+    with Kernel(host.netns) as kernel:
+        _check_bridge(arguments, kernel)
+        return look(host.read_intent, kernel, host.scope)
+
+
+def _host(arguments: argparse.Namespace) -> _Host:
+    config = load_config(arguments.config)
+
+    def read_intent() -> Intent:
+        sources = read_status_files(arguments.run_dir)
+        return build_intent(sources.domains, sources.networks, config.bridges, findings=sources.findings)
+
+    if arguments.domain or arguments.network:
+        _check_names(arguments, read_status_files(arguments.run_dir))
+    return _Host(read_intent, Scope(arguments.domain, _bridges(arguments)), arguments.netns)
+
+
+def _check_names(arguments: argparse.Namespace, sources: Sources) -> None:
+    """A domain or network that means nothing here is an error, not an empty and therefore pleasing audit."""
+    if arguments.domain and arguments.domain not in {status.domain.name for status in sources.domains}:
+        raise NotThere(f"domain {arguments.domain!r} does not run here; see 'virsh list'")
+    if arguments.network:
+        bridges = {network.name: network.bridge for network in sources.networks}
+        if not bridges.get(arguments.network):
+            raise NotThere(f"network {arguments.network!r} is not active here or has no bridge; see 'virsh net-list'")
+        if arguments.bridge and arguments.bridge != bridges[arguments.network]:
+            raise NotThere(f"network {arguments.network!r} is on {bridges[arguments.network]}, not {arguments.bridge}")
+        arguments.bridge = bridges[arguments.network]
+
+
+def _check_bridge(arguments: argparse.Namespace, kernel: Kernel) -> None:
+    if arguments.bridge and arguments.bridge not in kernel.read_snapshot(None).bridges:
+        raise NotThere(f"bridge {arguments.bridge!r} does not exist here; see 'ip link show type bridge'")
+
+
+def _bridges(arguments: argparse.Namespace) -> frozenset[str] | None:
+    return frozenset({arguments.bridge}) if arguments.bridge else None
+
+
+def _document(view: View, arguments: argparse.Namespace) -> dict[str, Any]:
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return audit_document(view, socket.gethostname(), now, _bridges(arguments))
+
+
+def _outcome(outcome: Outcome) -> dict[str, Any]:
+    def commands(change: Any) -> list[list[str]]:
+        return [bridge_command(request) for request in requests(change)]
+
+    return {
+        "version": 1,
+        "complete": outcome.complete,
+        "done": [{"because": change.because, "commands": commands(change)} for change in outcome.done],
+        "failed": [
+            {"because": failure.change.because, "commands": commands(failure.change), "why": failure.why}
+            for failure in outcome.failures
+        ],
+        "remaining": len(outcome.view.plan.changes),
+    }
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    print(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def _wants_json(arguments: argparse.Namespace) -> bool:
+    return bool(arguments.json) or arguments.format == "json"
+
+
+def _color(arguments: argparse.Namespace) -> bool:
+    return not arguments.no_color and "NO_COLOR" not in os.environ and sys.stdout.isatty()
