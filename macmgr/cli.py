@@ -11,7 +11,7 @@ from pathlib import Path
 
 from macmgr import __version__, errors
 from macmgr.errors import MacmgrError
-from macmgr.hookcall import HookCall
+from macmgr.hookcall import OPERATIONS, HookCall
 from macmgr.install import DEFAULT_HOOKS_DIR, install_hooks, uninstall_hooks
 from macmgr.statusfiles import DEFAULT_RUN_DIR
 
@@ -27,10 +27,17 @@ exit codes:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; the exit code of the process."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if len(argv) == 6 and argv[0] == "hook" and argv[1] in OPERATIONS:
+        # as the shims call it: a domain may be named like an option
+        return _run_hook(HookCall(*argv[1:]), None, DEFAULT_RUN_DIR, None)
     arguments = _parser().parse_args(argv)
     try:
         if arguments.verb == "hook":
-            return _hook(arguments)
+            call = HookCall(
+                arguments.driver, arguments.object, arguments.operation, arguments.sub_operation, arguments.extra
+            )
+            return _run_hook(call, arguments.config, arguments.run_dir, arguments.netns)
         if arguments.verb in ("install", "uninstall"):
             return _install(arguments)
         verbs = import_module("macmgr.verbs")  # takes 0.2 s with pyroute2 and rich; a hook must not pay for it twice
@@ -47,11 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _hook(arguments: argparse.Namespace) -> int:
+def _run_hook(call: HookCall, config: Path | None, run_dir: Path, netns: str | None) -> int:
     from macmgr.hook import run_hook
 
-    call = HookCall(arguments.driver, arguments.object, arguments.operation, arguments.sub_operation, arguments.extra)
-    return run_hook(call, arguments.config, arguments.run_dir, arguments.netns)
+    return run_hook(call, config, run_dir, netns)
 
 
 def _install(arguments: argparse.Namespace) -> int:
