@@ -100,7 +100,8 @@ def plan_foreign_entries(
         learned = [entry for entry in entries if entry.state is EntryState.DYNAMIC and not entry.extern_learn]
         if not static and not (learned and guest.running):
             continue  # a waiting guest's port is open, and an open port learns
-        change = _drop([*static, *learned], guest.bridge, guest.domain, Code.EXTRA_ENTRY)
+        because = Code.EXTRA_ENTRY if static else Code.LEARNED_ON_MANAGED_PORT
+        change = _drop([*static, *learned], guest.bridge, guest.domain, because)
         draft.drops.append(change)
         for entry in static:
             draft.find(
