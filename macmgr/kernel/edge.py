@@ -1,0 +1,221 @@
+"""The kernel as the rest of macmgr sees it: a snapshot, look-ups, and requests carried out one by one.
+
+Everything goes by interface name outside and by ifindex inside. The ifindex is always that of the snapshot the
+caller decided upon: an interface that was deleted and made again under the same name has another one, so a
+request meant for the old interface fails with ENODEV and never reaches another guest's port.
+"""
+
+from __future__ import annotations
+
+import errno
+import gc
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+
+from macmgr.changes import DeleteEntry, PutEntry, Request, SetPort
+from macmgr.kernel import wire
+from macmgr.kernel.fdb import decode_entries, decode_entry
+from macmgr.kernel.links import Link, PortVids, decode_links, decode_vids
+from macmgr.kernel.netlink import Connection, raise_for, words
+from macmgr.snapshot import Bridge, BridgePort, Entry, PortFlags, Snapshot
+
+_BRIDGE_GONE = "Invalid master ifindex"  # rtnetlink.c, rtnl_fdb_get; with EINVAL
+
+Key = tuple[str, str, int]
+"""Bridge, MAC address, VID."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What the kernel would not do, in its own words."""
+
+    errno: int
+    text: str
+
+
+class Kernel:
+    """One connection to the bridges of one network namespace, by default that of the calling thread.
+
+    NotThere when there is no such namespace, NoPermission where a capability is missing, KernelError when the
+    connection itself fails. Not for two threads at a time.
+    """
+
+    def __init__(self, netns: str | None = None) -> None:
+        self._connection = Connection(netns)
+
+    def __enter__(self) -> Kernel:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def read_snapshot(self, bridges: Collection[str] | None = None) -> Snapshot:
+        """What is there now: every interface's master, and ports, VIDs and FDB of ``bridges`` (None: of all).
+
+        The dumps follow each other and no two are of the same instant. The FDB comes last, so that an entry
+        whose port has just appeared is left out, never attributed to another port.
+        """
+        with _collector_paused():
+            links = decode_links(self._connection.dump(wire.link_dump(), "reading the interfaces"))
+            found = {link.ifindex: link for link in links if link.kind == "bridge" and _wanted(link.name, bridges)}
+            members = [link for link in links if link.flags is not None and link.master in found]
+            vids: Mapping[int, PortVids] = {}
+            entries: list[Entry] = []
+            if members:
+                vids = decode_vids(self._connection.dump(wire.vlan_dump(), "reading the VIDs of the bridge ports"))
+            names = {link.ifindex: link.name for link in (*found.values(), *members)}
+            # The kernel walks all ports of one bridge for each of its ports: it is told which bridge, if not all.
+            for bridge in (None,) if bridges is None and found else found.values():
+                request = wire.fdb_dump(bridge.ifindex if bridge else None)
+                place = bridge.name if bridge else "all bridges"
+                entries += decode_entries(self._connection.dump(request, f"reading the FDB of {place}"), names)
+            return _snapshot(links, found, members, vids, entries)
+
+    def look_up(self, keys: Iterable[Key], snapshot: Snapshot) -> dict[Key, Entry | None]:
+        """What the bridges' FDBs hold for exactly these keys; None where there is no entry.
+
+        A dump may miss an entry while others change; this does not. An entry on a port that is not in
+        ``snapshot`` counts as none; so does one of a bridge that is not there.
+        """
+        found: dict[Key, Entry | None] = dict.fromkeys(keys)
+        known = [key for key in found if key[0] in snapshot.bridges]
+        requests = [wire.fdb_get(snapshot.bridges[bridge].ifindex, mac, vid) for bridge, mac, vid in known]
+        operation = "looking up FDB entries"
+        answers = self._connection.transact(requests, operation)
+        for place, (code, text) in answers.failures.items():
+            if code not in (errno.ENOENT, errno.ENODEV) and text != _BRIDGE_GONE:
+                bridge, mac, vid = known[place]
+                raise_for(code, text, f"{operation}: {mac} VID {vid} on {bridge}")
+        names = {interface.ifindex: name for name, interface in _interfaces(snapshot).items()}
+        for place, reply in answers.replies.items():
+            found[known[place]] = decode_entry(reply, names)
+        return found
+
+    def send(self, requests: Sequence[Request], snapshot: Snapshot) -> list[Refusal | None]:
+        """Carry out ``requests``, in order, on the interfaces as they were in ``snapshot``; a slot for each.
+
+        A failure does not stop the requests behind it. Deleting an entry that is not there (ENOENT) is no
+        refusal. The kernel's OK is no proof: it ignores a flag it does not know and may carry out a part of a
+        request (br_netlink.c, br_setport), so the caller reads back.
+        """
+        interfaces = _interfaces(snapshot)
+        slots: list[Refusal | None] = [None] * len(requests)
+        messages: list[wire.Message] = []
+        places: list[int] = []
+        for place, request in enumerate(requests):
+            interface = interfaces.get(request.port)
+            if interface is None:
+                slots[place] = Refusal(errno.ENODEV, f"{request.port} was no bridge port when the kernel was read")
+            else:
+                messages.append(_message(request, interface.ifindex))
+                places.append(place)
+        operation = "changing bridge ports and FDB entries"
+        for sent, (code, text) in self._connection.transact(messages, operation).failures.items():
+            request = requests[places[sent]]
+            if code == errno.EPERM and not self._may_change():
+                raise_for(code, text, f"{_purpose(request)} on {request.port}")
+            if not (code == errno.ENOENT and isinstance(request, DeleteEntry)):
+                slots[places[sent]] = _refusal(request, code, text)
+        return slots
+
+    def _may_change(self) -> bool:
+        """Whether the capability is there. EPERM alone does not tell, see `_refusal`; a request for nothing does."""
+        nothing = wire.delete_entry(DeleteEntry("", "02:00:00:00:00:00", None), ifindex=0)
+        answers = self._connection.transact([nothing], "asking for the capability")
+        return answers.failures.get(0, (0, ""))[0] != errno.EPERM
+
+
+def _message(request: Request, ifindex: int) -> wire.Message:
+    match request:
+        case PutEntry():
+            return wire.put_entry(request, ifindex)
+        case DeleteEntry():
+            return wire.delete_entry(request, ifindex)
+        case SetPort():
+            return wire.set_port(request, ifindex)
+
+
+def _refusal(request: Request, code: int, text: str) -> Refusal:
+    if code in (errno.ENODEV, errno.ENOENT):
+        return Refusal(code, f"{request.port} is gone since the kernel was read: {words(code, text)}")
+    if code == errno.EPERM and isinstance(request, PutEntry):
+        # br_fdb.c, fdb_add_entry: only static and local entries may be put on a port that is down or blocked.
+        text = text or "the port does not forward, and then takes no dynamic entry"
+    return Refusal(code, f"{_purpose(request)} on {request.port}: {words(code, text)}")
+
+
+def _purpose(request: Request) -> str:
+    match request:
+        case PutEntry():
+            return f"putting the FDB entry {request.mac}"
+        case DeleteEntry():
+            return f"deleting the FDB entry {request.mac}"
+        case SetPort():
+            return "setting port flags"
+
+
+def _interfaces(snapshot: Snapshot) -> dict[str, Bridge | BridgePort]:
+    return {**snapshot.bridges, **snapshot.ports}
+
+
+def _wanted(name: str, bridges: Collection[str] | None) -> bool:
+    return bridges is None or name in bridges
+
+
+def _snapshot(
+    links: Sequence[Link],
+    found: Mapping[int, Link],
+    members: Sequence[Link],
+    vids: Mapping[int, PortVids],
+    entries: Sequence[Entry],
+) -> Snapshot:
+    names = {link.ifindex: link.name for link in links}
+    bridges = {
+        link.name: Bridge(link.name, link.ifindex, link.mac, link.vlan_filtering, link.promiscuity, link.up)
+        for link in found.values()
+    }
+    return Snapshot(
+        bridges=bridges,
+        ports={
+            link.name: _port(link, link.flags, found[link.master].name, vids.get(link.ifindex, PortVids()))
+            for link in members
+            if link.flags is not None and link.master is not None
+        },
+        masters={link.name: names.get(link.master) if link.master else None for link in links},
+        entries=tuple(entries),
+    )
+
+
+def _port(link: Link, flags: PortFlags, bridge: str, port_vids: PortVids) -> BridgePort:
+    return BridgePort(
+        name=link.name,
+        ifindex=link.ifindex,
+        bridge=bridge,
+        mac=link.mac,
+        flags=flags,
+        vids=port_vids.vids,
+        pvid=port_vids.pvid,
+        promiscuity=link.promiscuity,
+        up=link.up,
+        kind=link.kind,
+        isolated=link.isolated,
+    )
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Nothing that a decoder makes is garbage, yet looking for some is a quarter of a big decode's time."""
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()

@@ -1,0 +1,223 @@
+"""The rtnetlink connection: dumps, and batches of requests whose failures are told apart.
+
+pyroute2 opens the socket and enters the network namespace; the bytes go through a plain blocking socket, because its
+event loop costs more per message than the kernel's work does. One `Connection` belongs to one thread at a time.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from pyroute2 import IPRSocket, netns
+
+from macmgr.errors import KernelError, NoPermission, NotThere
+from macmgr.kernel import wire
+
+_RECEIVE_SIZE = 64 * 1024  # constant, and above the 32 KiB that the kernel puts in one piece of a dump
+_RECEIVE_BUFFER = 8 * 1024 * 1024
+_ANSWER_COST = 2048  # bytes of receive buffer that one answer takes at most, its bookkeeping included
+_LARGEST_BATCH = 500
+_DUMP_TRIES = 10
+_SO_RCVBUFFORCE = 33  # include/uapi/asm-generic/socket.h
+_SOL_NETLINK, _NETLINK_CAP_ACK = 270, 10
+
+Groups = Mapping[bytes, Sequence[bytes]]
+
+
+@dataclass(slots=True)
+class Answers:
+    """What the kernel said to a batch, by the position of the request. A request in neither was carried out."""
+
+    failures: dict[int, tuple[int, str]] = field(default_factory=dict)
+    replies: dict[int, bytes] = field(default_factory=dict)
+
+
+class Connection:
+    """An rtnetlink socket in the network namespace ``namespace``, or in that of the calling thread."""
+
+    def __init__(self, namespace: str | None = None, timeout: float = 5.0) -> None:
+        self._socket = _open(namespace)
+        self._sequence = 0
+        self._buffer = bytearray(_RECEIVE_SIZE)
+        try:
+            # The kernel keeps the time limit: Python's own would add a poll() to each recv().
+            seconds, fraction = divmod(timeout, 1)
+            limit = struct.pack("@ll", int(seconds), int(fraction * 1_000_000))
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+            self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
+            self._batch = _batch_size(self._socket)
+        except OSError as error:
+            self._socket.close()
+            raise KernelError(f"preparing a netlink socket: {words(error.errno or 0)}") from error
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def dump(self, request: wire.Message, operation: str) -> Groups:
+        """The messages that answer a dump request, as `wire.group` sorts them.
+
+        A dump that the kernel marks as interrupted (NLM_F_DUMP_INTR: interfaces came or went meanwhile) or whose
+        parts were lost is asked for again.
+        """
+        for _ in range(_DUMP_TRIES):
+            groups = self._dump_once(request, operation)
+            if groups is not None:
+                return groups
+        raise KernelError(f"{operation}: interfaces kept changing during {_DUMP_TRIES} readings; try again")
+
+    def _dump_once(self, request: wire.Message, operation: str) -> Groups | None:
+        sequence = self._next()
+        self._send(wire.frame(request, sequence), operation)
+        answers: dict[bytes, list[bytes]] = {}
+        whole, ended = True, False
+        while not ended:
+            data = self._receive(operation)
+            if data is None:
+                whole = False
+                continue
+            groups: dict[bytes, list[bytes]] = {}
+            wire.group(data, groups)
+            for header, blocks in groups.items():
+                _, kind, flags, answered, _ = wire.HEADER.unpack(header)
+                if answered != sequence:
+                    continue  # left over from a request that was given up
+                if flags & wire.NLM_F_DUMP_INTR or kind == wire.NLMSG_OVERRUN:
+                    whole = False
+                if kind in (wire.NLMSG_DONE, wire.NLMSG_ERROR):
+                    ended = True
+                    code, text = wire.parse_error(blocks[0])
+                    if code:
+                        raise_for(code, text, operation)
+                else:
+                    answers.setdefault(header, []).extend(blocks)
+        return answers if whole else None
+
+    def transact(self, requests: Sequence[wire.Message], operation: str) -> Answers:
+        """Send all requests, in order; a request that fails does not stop those behind it.
+
+        Only the last of each batch asks for an acknowledgement: failures are reported anyway, and what the
+        kernel says comes in the order of the requests (af_netlink.c, netlink_rcv_skb).
+        """
+        answers = Answers()
+        for start in range(0, len(requests), self._batch):
+            self._transact_batch(requests[start : start + self._batch], start, answers, operation)
+        return answers
+
+    def _transact_batch(self, batch: Sequence[wire.Message], start: int, answers: Answers, operation: str) -> None:
+        first = self._next(len(batch))
+        last = first + len(batch) - 1
+        frames = [wire.frame(message, first + place, first + place == last) for place, message in enumerate(batch)]
+        self._send(b"".join(frames), operation)
+        ended = False
+        while not ended:
+            data = self._receive(operation)
+            if data is None:
+                raise KernelError(f"{operation}: answers of the kernel were lost; some requests were carried out")
+            for kind, _, answered, message in wire.messages(data):
+                if not first <= answered <= last:
+                    continue
+                if kind == wire.NLMSG_ERROR:
+                    ended = answered == last
+                    code, text = wire.parse_error(message)
+                    if code:
+                        answers.failures[start + answered - first] = code, text
+                else:
+                    answers.replies[start + answered - first] = message
+
+    def _next(self, count: int = 1) -> int:
+        """The first of ``count`` unused sequence numbers."""
+        if self._sequence + count > 0xFFFFFFFF:
+            self._sequence = 0
+        first = self._sequence + 1
+        self._sequence += count
+        return first
+
+    def _send(self, data: bytes, operation: str) -> None:
+        try:
+            self._socket.send(data)
+        except OSError as error:
+            raise_for(error.errno or 0, "", operation)
+
+    def _receive(self, operation: str) -> bytes | None:
+        """One datagram; None when the receive buffer overflowed and some were lost."""
+        try:
+            size = self._socket.recv_into(self._buffer, 0, socket.MSG_TRUNC)
+        except BlockingIOError as error:
+            self.close()  # what is still to come would be taken for the answer to something else
+            raise KernelError(f"{operation}: the kernel did not answer in time") from error
+        except OSError as error:
+            if error.errno == errno.ENOBUFS:
+                return None
+            raise_for(error.errno or 0, "", operation)
+        if size > _RECEIVE_SIZE:
+            raise wire.WireError(f"{operation}: a netlink datagram of {size} bytes, more than {_RECEIVE_SIZE}")
+        return bytes(memoryview(self._buffer)[:size])
+
+
+def raise_for(code: int, text: str, operation: str) -> NoReturn:
+    """The kernel's refusal as an exception for the person who must act."""
+    if code == errno.EPERM:
+        raise NoPermission(f"{operation}: {words(code, text)}; CAP_NET_ADMIN is needed")
+    raise KernelError(f"{operation}: {words(code, text)}")
+
+
+def words(code: int, text: str = "") -> str:
+    """An errno with its name, and the kernel's extended acknowledgement when there is one."""
+    said = f"{os.strerror(code)} ({errno.errorcode.get(code, code)})"
+    return f"{said}: {text}" if text else said
+
+
+def _open(namespace: str | None) -> socket.socket:
+    """A netlink socket, opened in a thread of its own.
+
+    Entering a network namespace changes the calling thread only, and this one ends here: nothing to restore, and
+    no fork.
+    """
+    outcome: list[socket.socket | BaseException] = []
+
+    def open_there() -> None:
+        try:
+            if namespace is not None:
+                netns.setns(namespace, flags=0)  # the default flags would create a namespace that is not there
+            with IPRSocket(ext_ack=True, strict_check=True, rcvbuf=_RECEIVE_BUFFER) as opened:
+                opened.bind(groups=0)  # without groups it joins those of interface and route events
+                outcome.append(socket.socket(fileno=os.dup(opened.fileno())))
+        except BaseException as error:  # noqa: BLE001 - handed over to the thread that waits
+            outcome.append(error)
+
+    thread = threading.Thread(target=open_there, name="macmgr-netlink-open")
+    thread.start()
+    thread.join()
+    match outcome[0]:
+        case socket.socket() as opened:
+            return opened
+        case FileNotFoundError() as error if namespace is not None:
+            raise NotThere(
+                f"network namespace {namespace!r} does not exist (ip netns list shows those that do)"
+            ) from error
+        case OSError() as error:
+            where = f" in network namespace {namespace!r}" if namespace is not None else ""
+            if error.errno in (errno.EPERM, errno.EACCES):
+                raise NoPermission(f"opening a netlink socket{where}: {words(error.errno)}") from error
+            raise KernelError(f"opening a netlink socket{where}: {words(error.errno or 0)}") from error
+        case error:
+            raise error
+
+
+def _batch_size(opened: socket.socket) -> int:
+    """How many requests may fail at once without overflowing the receive buffer.
+
+    Only CAP_NET_ADMIN may raise the buffer above the system's limit; the default one holds about 250 answers.
+    """
+    with suppress(PermissionError):
+        opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+    size = opened.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+    return max(1, min(_LARGEST_BATCH, size // _ANSWER_COST))

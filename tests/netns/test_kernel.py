@@ -1,0 +1,449 @@
+"""The kernel edge against real bridges: what it reads, what it changes, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import errno
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from conftest import Namespace, eventually, require
+
+import macmgr
+from macmgr.changes import DeleteEntry, PutEntry, Request, SetPort, bridge_command
+from macmgr.errors import NoPermission, NotThere
+from macmgr.kernel import Kernel, Refusal
+from macmgr.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
+
+GUEST = "52:54:00:00:00:01"
+OTHER = "52:54:00:00:00:02"
+STATES = {"static": EntryState.STATIC, "permanent": EntryState.LOCAL}
+
+
+@contextmanager
+def kernel_of(ns: Namespace) -> Iterator[Kernel]:
+    with Kernel(ns.name) as kernel:
+        yield kernel
+
+
+@pytest.fixture
+def kernel(ns: Namespace) -> Iterator[Kernel]:
+    """A bridge with the taps tap1 and tap2."""
+    build(ns)
+    with Kernel(ns.name) as opened:
+        yield opened
+
+
+def build(ns: Namespace) -> None:
+    ns.add_bridge()
+    ns.add_tap("tap1")
+    ns.add_tap("tap2")
+
+
+def carry_out(kernel: Kernel, *requests: Request) -> None:
+    assert kernel.send(requests, kernel.read_snapshot()) == [None] * len(requests)
+
+
+def by_hand(ns: Namespace) -> Snapshot:
+    """The snapshot that iproute2's output amounts to."""
+    links = ns.links()
+    bridges = {
+        name: Bridge(
+            name,
+            link["ifindex"],
+            link["address"],
+            bool(link["linkinfo"]["info_data"]["vlan_filtering"]),
+            link["promiscuity"],
+            "UP" in link["flags"],
+        )
+        for name, link in links.items()
+        if link.get("linkinfo", {}).get("info_kind") == "bridge"
+    }
+    vids: dict[str, list[int]] = {}
+    pvids: dict[str, int] = {}
+    for port in ns.bridge_json("vlan show"):
+        for vlan in port["vlans"]:
+            vids.setdefault(port["ifname"], []).extend(range(vlan["vlan"], vlan.get("vlanEnd", vlan["vlan"]) + 1))
+            if "PVID" in vlan.get("flags", []):
+                pvids[port["ifname"]] = vlan["vlan"]
+    ports = {}
+    for port in ns.bridge_json("-d link"):
+        name = port["ifname"]
+        if name not in bridges:
+            ports[name] = BridgePort(
+                name,
+                port["ifindex"],
+                port["master"],
+                links[name]["address"],
+                PortFlags(port["learning"], port["flood"], port.get("locked")),
+                tuple(vids.get(name, ())),
+                pvids.get(name),
+                links[name]["promiscuity"],
+                "UP" in links[name]["flags"],
+                links[name]["linkinfo"]["info_kind"],
+                port["isolated"],
+            )
+    entries = tuple(
+        Entry(
+            entry["mac"],
+            entry.get("vlan", 0),
+            entry["ifname"],
+            STATES.get(entry["state"], EntryState.DYNAMIC),
+            "sticky" in entry["flags"],
+            "extern_learn" in entry["flags"],
+        )
+        for entry in ns.fdb()
+    )
+    return Snapshot(bridges, ports, {name: link.get("master") for name, link in links.items()}, entries)
+
+
+def assert_same(read: Snapshot, said: Snapshot) -> None:
+    assert read.bridges == said.bridges
+    assert read.ports == said.ports
+    assert read.masters == said.masters
+    assert sorted(read.entries, key=repr) == sorted(said.entries, key=repr)
+
+
+def entry_of(kernel: Kernel, mac: str, vid: int = 0) -> Entry | None:
+    return kernel.look_up([("br0", mac, vid)], kernel.read_snapshot())["br0", mac, vid]
+
+
+# Reading
+
+
+def test_snapshot_is_what_iproute2_says(ns: Namespace) -> None:
+    ns.add_bridge("br0")
+    ns.add_bridge("br1")
+    ns.add_tap("tap1")
+    ns.add_tap("tap2", "br1")
+    ns.add_cable("eth1")
+    ns.ip("link add loose type veth peer name loose-far")
+    ns.bridge("link set dev tap1 learning off flood off")
+    ns.bridge("link set dev tap2 isolated on")
+    ns.ip("link set tap2 down")
+    for line in ("tap1 master static", "tap1 master static sticky", "eth1 master dynamic", "tap1 master permanent"):
+        ns.bridge(f"fdb add 52:54:00:00:01:{len(line):02x} dev {line}")
+    ns.bridge("fdb add 52:54:00:00:02:01 dev tap2 master dynamic extern_learn")
+    ns.bridge("fdb add 52:54:00:00:02:02 dev tap2 self")
+    ns.send_frame("eth1-far", OTHER)
+    eventually(lambda: ns.port_of(OTHER) == "eth1", "the cable's far end is learned")
+    with Kernel(ns.name) as kernel:
+        read = kernel.read_snapshot()
+    assert_same(read, by_hand(ns))
+    assert {entry.state for entry in read.entries} == set(EntryState)
+    assert read.ports["tap1"].flags == PortFlags(False, False, read.ports["tap1"].flags.locked)
+    assert read.masters["loose"] is None
+
+
+def test_snapshot_of_some_bridges_knows_every_master_and_nothing_else_of_the_others(ns: Namespace) -> None:
+    build(ns)
+    ns.add_bridge("br1")
+    ns.add_tap("tap3", "br1")
+    with Kernel(ns.name) as kernel:
+        whole, part, none = kernel.read_snapshot(), kernel.read_snapshot({"br1"}), kernel.read_snapshot({"br7"})
+    assert set(part.bridges) == {"br1"}
+    assert set(part.ports) == {"tap3"}
+    assert part.masters == whole.masters == none.masters
+    assert set(part.entries) == {entry for entry in whole.entries if entry.port in {"br1", "tap3"}}
+    assert not none.bridges
+    assert not none.entries
+
+
+def test_snapshot_of_a_namespace_without_bridges(ns: Namespace) -> None:
+    with Kernel(ns.name) as kernel:
+        assert kernel.read_snapshot() == Snapshot(masters={"lo": None})
+
+
+def test_vids_are_what_iproute2_says(ns: Namespace) -> None:
+    require("bridge VLAN filtering", ns.accepts("link add br0 type bridge vlan_filtering 1"))
+    ns.ip("link set br0 up")
+    ns.add_tap("tap1")
+    ns.add_tap("tap2")
+    ns.bridge("vlan add dev tap1 vid 10-20")
+    ns.bridge("vlan add dev tap1 vid 30")
+    ns.bridge("vlan del dev tap2 vid 1")
+    ns.bridge(f"fdb add {GUEST} dev tap1 master static sticky")
+    with Kernel(ns.name) as kernel:
+        read = kernel.read_snapshot()
+    assert_same(read, by_hand(ns))
+    assert read.ports["tap1"].vids == (1, *range(10, 21), 30)
+    assert read.ports["tap1"].pvid == 1
+    assert read.ports["tap2"].vids == ()
+    assert {entry.vid for entry in read.entries if entry.mac == GUEST} == {0, 1, *range(10, 21), 30}
+
+
+def test_opening_leaves_the_process_in_its_namespace(ns: Namespace) -> None:
+    before = Path("/proc/thread-self/ns/net").readlink()
+    with Kernel(ns.name):
+        assert Path("/proc/thread-self/ns/net").readlink() == before
+    assert threading.active_count() == 1
+
+
+def test_a_namespace_that_is_not_there_is_not_made() -> None:
+    with pytest.raises(NotThere, match="macmgr-nowhere"):
+        Kernel("macmgr-nowhere")
+    assert not Path("/run/netns/macmgr-nowhere").exists()
+
+
+# Changing
+
+
+@pytest.mark.parametrize("state", [EntryState.STATIC, EntryState.DYNAMIC])
+@pytest.mark.parametrize("sticky", [False, True])
+def test_a_put_entry_reads_back_as_it_was_put(ns: Namespace, kernel: Kernel, state: EntryState, sticky: bool) -> None:
+    ns.add_cable("eth1")
+    carry_out(kernel, PutEntry("eth1", GUEST, None, state, sticky))
+    assert entry_of(kernel, GUEST) == Entry(GUEST, 0, "eth1", state, sticky)
+
+
+def test_a_port_that_does_not_forward_takes_no_dynamic_entry(kernel: Kernel) -> None:
+    """EPERM, although the capability is there: a refusal of this one entry, and the rest is carried out."""
+    refusals = kernel.send(
+        [PutEntry("tap1", GUEST, None, EntryState.DYNAMIC), PutEntry("tap1", OTHER, None)], kernel.read_snapshot()
+    )
+    assert [refusal and refusal.errno for refusal in refusals] == [errno.EPERM, None]
+    assert entry_of(kernel, OTHER) == Entry(OTHER, 0, "tap1")
+
+
+def test_extern_learn_makes_a_static_entry_dynamic(kernel: Kernel) -> None:
+    """br_fdb_external_learn_add knows no state: what an external control plane put is never static."""
+    carry_out(kernel, PutEntry("tap1", GUEST, None, EntryState.STATIC, extern_learn=True))
+    assert entry_of(kernel, GUEST) == Entry(GUEST, 0, "tap1", EntryState.DYNAMIC, extern_learn=True)
+
+
+def test_a_local_entry_is_never_put(kernel: Kernel) -> None:
+    with pytest.raises(ValueError, match="never puts a local"):
+        kernel.send([PutEntry("tap1", GUEST, None, EntryState.LOCAL)], kernel.read_snapshot())
+    assert entry_of(kernel, GUEST) is None
+
+
+def test_delete_is_idempotent(kernel: Kernel) -> None:
+    carry_out(kernel, PutEntry("tap1", GUEST, None))
+    carry_out(kernel, DeleteEntry("tap1", GUEST, None))
+    assert entry_of(kernel, GUEST) is None
+    carry_out(kernel, DeleteEntry("tap1", GUEST, None))
+
+
+def test_delete_leaves_the_entry_of_another_port(kernel: Kernel) -> None:
+    carry_out(kernel, PutEntry("tap2", GUEST, None), DeleteEntry("tap1", GUEST, None))
+    assert entry_of(kernel, GUEST) == Entry(GUEST, 0, "tap2")
+
+
+def test_only_the_flags_named_are_set(kernel: Kernel) -> None:
+    carry_out(kernel, SetPort("tap1", learning=False))
+    flags = kernel.read_snapshot().ports["tap1"].flags
+    assert (flags.learning, flags.unicast_flood) == (False, True)
+    carry_out(kernel, SetPort("tap1", unicast_flood=False))
+    flags = kernel.read_snapshot().ports["tap1"].flags
+    assert (flags.learning, flags.unicast_flood) == (False, False)
+    carry_out(kernel, SetPort("tap1", learning=True), SetPort("tap1", unicast_flood=True), SetPort("tap1"))
+    assert kernel.read_snapshot().ports["tap1"].flags == kernel.read_snapshot().ports["tap2"].flags
+
+
+def test_locked_is_set_and_read(kernel: Kernel) -> None:
+    require("locked bridge ports (5.18)", kernel.read_snapshot().ports["tap1"].flags.locked is not None)
+    carry_out(kernel, SetPort("tap1", locked=True))
+    assert kernel.read_snapshot().ports["tap1"].flags == PortFlags(locked=True)
+    carry_out(kernel, SetPort("tap1", locked=False))
+    assert kernel.read_snapshot().ports["tap1"].flags == PortFlags(locked=False)
+
+
+TWINS: list[Request] = [
+    PutEntry("tap1", GUEST, None),
+    PutEntry("tap1", GUEST, None, sticky=True),
+    PutEntry("tap1", GUEST, None, EntryState.DYNAMIC),
+    PutEntry("eth1", GUEST, None, EntryState.DYNAMIC),
+    PutEntry("eth1", GUEST, None, EntryState.DYNAMIC, sticky=True),
+    PutEntry("tap1", GUEST, None, EntryState.DYNAMIC, extern_learn=True),
+    PutEntry("tap1", GUEST, None, EntryState.STATIC, sticky=True, extern_learn=True),
+    PutEntry("tap2", OTHER, None, sticky=True),
+    PutEntry("tap1", GUEST, 7),
+    DeleteEntry("tap2", OTHER, None),
+    DeleteEntry("tap1", OTHER, None),
+    DeleteEntry("tap2", OTHER, 7),
+    SetPort("tap1", learning=False, unicast_flood=False),
+    SetPort("tap2", learning=True),
+    SetPort("tap1", locked=True),
+]
+
+
+@pytest.mark.parametrize("request_", TWINS, ids=repr)
+def test_sent_and_typed_come_to_the_same(ns: Namespace, twin: Namespace, request_: Request) -> None:
+    for each in (ns, twin):
+        build(each)
+        each.add_cable("eth1")
+        each.bridge(f"fdb add {OTHER} dev tap2 master static")
+    with Kernel(ns.name) as kernel:
+        kernel.send([request_], kernel.read_snapshot())
+    twin.run(*bridge_command(request_), check=False)
+    assert sorted(ns.fdb(), key=repr) == sorted(twin.fdb(), key=repr)
+    with Kernel(ns.name) as one, Kernel(twin.name) as two:
+        assert flags_of(one.read_snapshot()) == flags_of(two.read_snapshot())
+
+
+def flags_of(snapshot: Snapshot) -> dict[str, PortFlags]:
+    return {name: port.flags for name, port in snapshot.ports.items()}
+
+
+def test_one_vid_is_put_and_deleted(ns: Namespace) -> None:
+    require("bridge VLAN filtering", ns.accepts("link add br0 type bridge vlan_filtering 1"))
+    ns.ip("link set br0 up")
+    ns.add_tap("tap1")
+    ns.bridge("vlan add dev tap1 vid 10")
+    with Kernel(ns.name) as kernel:
+        carry_out(kernel, PutEntry("tap1", GUEST, 10, sticky=True))
+        assert entry_of(kernel, GUEST, 10) == Entry(GUEST, 10, "tap1", sticky=True)
+        assert entry_of(kernel, GUEST, 1) is None
+        carry_out(kernel, DeleteEntry("tap1", GUEST, 10))
+        assert entry_of(kernel, GUEST, 10) is None
+        carry_out(kernel, PutEntry("tap1", GUEST, None))
+        assert {entry.vid for entry in kernel.read_snapshot().entries if entry.mac == GUEST} == {0, 1, 10}
+
+
+# Failing
+
+
+def test_a_port_deleted_since_is_refused(ns: Namespace, kernel: Kernel) -> None:
+    snapshot = kernel.read_snapshot()
+    ns.ip("link delete tap1")
+    for request in (PutEntry("tap1", GUEST, None), DeleteEntry("tap1", GUEST, None), SetPort("tap1", learning=False)):
+        (refusal,) = kernel.send([request], snapshot)
+        assert refusal is not None
+        assert refusal.errno == errno.ENODEV
+        assert refusal.text.startswith("tap1 is gone since the kernel was read")
+
+
+def test_a_port_made_again_under_its_name_is_not_touched(ns: Namespace, kernel: Kernel) -> None:
+    snapshot = kernel.read_snapshot()
+    ns.ip("link delete tap1")
+    ns.add_tap("tap1")
+    refusals = kernel.send([PutEntry("tap1", GUEST, None), SetPort("tap1", learning=False)], snapshot)
+    assert [refusal and refusal.errno for refusal in refusals] == [errno.ENODEV, errno.ENODEV]
+    assert entry_of(kernel, GUEST) is None
+    assert kernel.read_snapshot().ports["tap1"].flags.learning
+
+
+def test_a_name_that_was_no_bridge_port_is_refused_unsent(kernel: Kernel) -> None:
+    (refusal,) = kernel.send([SetPort("lo", learning=False)], kernel.read_snapshot())
+    assert refusal == Refusal(errno.ENODEV, "lo was no bridge port when the kernel was read")
+
+
+def test_a_refusal_has_the_kernels_words(kernel: Kernel) -> None:
+    (refusal,) = kernel.send([PutEntry("tap1", GUEST, 7)], kernel.read_snapshot())
+    assert refusal is not None
+    assert refusal.errno == errno.EINVAL
+    assert f"{GUEST} on tap1: Invalid argument (EINVAL)" in refusal.text
+
+
+def test_each_failure_of_a_batch_finds_its_request(ns: Namespace, kernel: Kernel) -> None:
+    """Failures at the start, at batch ends and at the very end, among requests that are carried out."""
+    ns.add_tap("tap3")
+    snapshot = kernel.read_snapshot()
+    ns.ip("link delete tap3")
+    bad = {0, 1, 199, 200, 207, 208, 333, 498, 499}
+    requests = [
+        PutEntry("tap3" if n in bad else "tap1", f"52:54:00:01:{n >> 8:02x}:{n & 255:02x}", None) for n in range(500)
+    ]
+    refusals = kernel.send(requests, snapshot)
+    assert {place for place, refusal in enumerate(refusals) if refusal} == bad
+    assert {refusal.errno for refusal in refusals if refusal} == {errno.ENODEV}
+    there = {entry.mac for entry in kernel.read_snapshot().entries}
+    assert {request.mac in there for place, request in enumerate(requests) if place not in bad} == {True}
+
+
+def test_a_batch_may_fail_completely(kernel: Kernel) -> None:
+    refusals = kernel.send([PutEntry("tap1", GUEST, 7)] * 3000, kernel.read_snapshot())
+    assert {refusal and refusal.errno for refusal in refusals} == {errno.EINVAL}
+
+
+UNPRIVILEGED = """
+import sys
+from macmgr.changes import PutEntry
+from macmgr.kernel import Kernel
+with Kernel() as kernel:
+    snapshot = kernel.read_snapshot()
+    assert len(kernel.look_up([("br0", f"52:54:00:02:00:{n & 255:02x}", 0) for n in range(3000)], snapshot)) == 256
+    try:
+        kernel.send([PutEntry("tap1", "52:54:00:00:00:01", None)] * 3000, snapshot)
+    except Exception as error:
+        print(type(error).__name__, error)
+"""
+
+
+def test_without_the_capability_it_reads_and_says_what_is_missing(ns: Namespace, kernel: Kernel) -> None:
+    where = str(Path(macmgr.__file__).parent.parent)
+    said = ns.run(
+        "env", f"PYTHONPATH={where}", "setpriv", "--bounding-set=-net_admin", sys.executable, "-c", UNPRIVILEGED
+    )
+    assert said.startswith(
+        f"{NoPermission.__name__} putting the FDB entry {GUEST} on tap1: Operation not permitted (EPERM)"
+    )
+    assert "CAP_NET_ADMIN" in said
+
+
+# The kernel rules that the plan rests on (facts that the fake kernel repeats)
+
+
+def steal(ns: Namespace, mac: str) -> None:
+    """A frame with this source MAC comes from the cable, and has been seen: the marker behind it was learned."""
+    marker = "52:54:00:00:ff:01"
+    ns.send_frame("eth1-far", mac)
+    ns.send_frame("eth1-far", marker)
+    eventually(lambda: ns.port_of(marker) == "eth1", "the marker frame is learned")
+
+
+def test_one_frame_moves_a_static_entry_that_is_not_sticky(ns: Namespace, kernel: Kernel) -> None:
+    ns.add_cable("eth1")
+    carry_out(kernel, SetPort("tap1", learning=False), PutEntry("tap1", GUEST, None))
+    steal(ns, GUEST)
+    assert entry_of(kernel, GUEST) == Entry(GUEST, 0, "eth1", EntryState.STATIC)
+
+
+def test_no_frame_moves_a_sticky_entry(ns: Namespace, kernel: Kernel) -> None:
+    ns.add_cable("eth1")
+    carry_out(kernel, SetPort("tap1", learning=False), PutEntry("tap1", GUEST, None, sticky=True))
+    steal(ns, GUEST)
+    assert entry_of(kernel, GUEST) == Entry(GUEST, 0, "tap1", EntryState.STATIC, sticky=True)
+
+
+def test_a_put_moves_a_sticky_entry_and_clears_sticky_unless_it_says_so(kernel: Kernel) -> None:
+    carry_out(kernel, PutEntry("tap1", GUEST, None, sticky=True), PutEntry("tap2", GUEST, None, sticky=True))
+    assert entry_of(kernel, GUEST) == Entry(GUEST, 0, "tap2", sticky=True)
+    carry_out(kernel, PutEntry("tap2", GUEST, None))
+    assert entry_of(kernel, GUEST) == Entry(GUEST, 0, "tap2", sticky=False)
+
+
+def test_a_static_entry_survives_its_port_going_down_but_not_its_leaving(ns: Namespace, kernel: Kernel) -> None:
+    carry_out(kernel, PutEntry("tap1", GUEST, None, sticky=True), SetPort("tap1", learning=False))
+    ns.ip("link set tap1 down")
+    assert entry_of(kernel, GUEST) == Entry(GUEST, 0, "tap1", sticky=True)
+    ns.ip("link set tap1 nomaster")
+    assert entry_of(kernel, GUEST) is None
+    ns.ip("link set tap1 master br0")
+    assert kernel.read_snapshot().ports["tap1"].flags.learning
+
+
+def test_five_thousand_entries_there_and_back(kernel: Kernel) -> None:
+    macs = [f"52:54:01:00:{n >> 8:02x}:{n & 255:02x}" for n in range(5000)]
+    carry_out(kernel, *(PutEntry(f"tap{1 + n % 2}", mac, None, sticky=True) for n, mac in enumerate(macs)))
+    wanted = {Entry(mac, 0, f"tap{1 + n % 2}", sticky=True) for n, mac in enumerate(macs)}
+    snapshot = kernel.read_snapshot()
+    assert wanted == {entry for entry in snapshot.entries if entry.mac.startswith("52:54:01")}
+    keys = [("br0", mac, 0) for mac in macs]
+    assert wanted == set(kernel.look_up(keys, snapshot).values())
+    carry_out(kernel, *(DeleteEntry(f"tap{1 + n % 2}", mac, None) for n, mac in enumerate(macs)))
+    assert set(kernel.look_up(keys, snapshot).values()) == {None}
+
+
+def test_look_up_of_what_is_not_there(ns: Namespace, kernel: Kernel) -> None:
+    snapshot = kernel.read_snapshot()
+    assert kernel.look_up([], snapshot) == {}
+    assert kernel.look_up([("br7", GUEST, 0), ("br0", GUEST, 0)], snapshot) == {
+        ("br7", GUEST, 0): None,
+        ("br0", GUEST, 0): None,
+    }
+    ns.ip("link delete br0")
+    assert kernel.look_up([("br0", GUEST, 0)], snapshot) == {("br0", GUEST, 0): None}
