@@ -1,0 +1,251 @@
+"""The lab: a full Linux kernel in user mode, on a throw-away copy of this machine's files.
+
+`python3 -m tests.lab.boot -- COMMAND…` boots it, runs the command inside (in the checkout, as
+root), shows its output as it comes and ends with its exit status. Nothing the command writes
+reaches this machine, except what it puts in `$LAB_RESULTS` (found afterwards in `.lab/results/`).
+A lab that does not come to an end is killed from here, and its console log is kept.
+
+Only the standard library is used: this is the one part that runs before anything is installed.
+"""
+
+import argparse
+import contextlib
+import os
+import re
+import selectors
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+import tty
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from types import FrameType
+from typing import BinaryIO
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+STATE = CHECKOUT / ".lab"
+KERNEL = "linux.uml"
+TIMED_OUT = 124  # what timeout(1) answers
+NO_STATUS = 125  # the lab ended without saying how its command ended
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Boot a lab for one command and answer with the command's exit status."""
+    options = _parse(arguments)
+    for name in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, _interrupted)
+    try:
+        return run(options.command, options.timeout, options.memory, options.interactive)
+    except KeyboardInterrupt:
+        print("lab: interrupted", file=sys.stderr)
+        return 130
+
+
+def run(
+    command: Sequence[str],
+    timeout: float = 900,
+    memory: str = "4G",
+    interactive: bool = False,
+) -> int:
+    """Run `command` in a lab of its own; several labs may run at the same time."""
+    if shutil.which(KERNEL) is None:
+        print(f"lab: {KERNEL} is not here: apt-get install user-mode-linux", file=sys.stderr)
+        return NO_STATUS
+    log = _new_log()
+    # The path of this directory goes on a kernel command line: it must hold no blank or comma.
+    with tempfile.TemporaryDirectory(prefix="macmgr-lab-", dir="/tmp") as name:
+        directory = Path(name)
+        _write_settings(directory, command, interactive)
+        with log.open("wb") as console:
+            ended = _boot(directory, memory, timeout, interactive, console)
+        status = _status(directory / "results")
+        if not ended:
+            problem, status = f"killed after {timeout:g} s", TIMED_OUT
+        elif status is None:
+            problem, status = "ended without a status", NO_STATUS
+        else:
+            problem = f"the command ended with {status}" if status else ""
+            _keep_results(directory / "results")
+    if problem and not interactive:
+        print(f"lab: {problem}; console log: {log.relative_to(CHECKOUT)}", file=sys.stderr)
+    return status
+
+
+def _boot(
+    directory: Path, memory: str, timeout: float, interactive: bool, console: BinaryIO
+) -> bool:
+    """Start the kernel, pass its output on, and say whether it came to an end by itself."""
+    output, line = os.pipe()
+    arguments = [
+        # Each page fault in there is a ping-pong between two processes here: on one CPU, it is three times
+        # as fast as on two. The second word: should this program be killed, the lab dies too.
+        *("taskset", "--cpu-list", str(_quietest_cpu())),
+        *("setpriv", "--pdeathsig", "KILL"),
+        KERNEL,
+        f"mem={memory}",
+        "rootfstype=hostfs",
+        "rootflags=/",
+        "ro",
+        f"init={directory}/stage1",
+        f"LAB_DIR={directory}",
+        f"uml_dir={directory}/uml",
+        "con=null",
+        "ssl=null",
+    ]
+    if interactive:
+        arguments += ["con0=fd:0,fd:1", "quiet"]
+        kernel = subprocess.Popen(arguments, pass_fds=[line], process_group=0)
+    else:
+        arguments += ["con0=null,fd:1", f"ssl0=null,fd:{line}"]
+        kernel = subprocess.Popen(
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=console,
+            stderr=subprocess.STDOUT,
+            pass_fds=[line],
+            process_group=0,
+        )
+    os.close(line)
+    try:
+        with _terminal(kernel.pid) if interactive else contextlib.nullcontext():
+            _pass_on(output, kernel, time.monotonic() + timeout, console)
+            return kernel.poll() is not None
+    finally:
+        os.close(output)
+        # The kernel's own processes are in its group, and nobody else's are.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(kernel.pid, signal.SIGKILL)
+        kernel.wait()
+
+
+def _quietest_cpu() -> int:
+    """The CPU that had most time to spare just now: two labs should not share one."""
+
+    def idle() -> dict[int, int]:
+        rows = [line.split() for line in Path("/proc/stat").read_text().splitlines()]
+        return {int(row[0][3:]): int(row[4]) for row in rows if re.fullmatch(r"cpu\d+", row[0])}
+
+    before = idle()
+    time.sleep(0.1)
+    after = idle()
+    return max(os.sched_getaffinity(0), key=lambda cpu: after.get(cpu, 0) - before.get(cpu, 0))
+
+
+def _pass_on(
+    output: int, kernel: subprocess.Popen[bytes], deadline: float, console: BinaryIO
+) -> None:
+    """Copy what the lab's command writes to stdout and to the log, until the end or the deadline."""
+    process = os.pidfd_open(kernel.pid)
+    with selectors.DefaultSelector() as selector:
+        selector.register(process, selectors.EVENT_READ)
+        selector.register(output, selectors.EVENT_READ)
+        while (left := deadline - time.monotonic()) > 0:
+            ready = {key.fd for key, _ in selector.select(left)}
+            if output in ready:
+                if data := os.read(output, 1 << 16):
+                    sys.stdout.buffer.write(data)
+                    sys.stdout.buffer.flush()
+                    console.write(data)
+                    console.flush()
+                else:
+                    selector.unregister(output)
+            elif process in ready:
+                kernel.wait()
+                break
+    os.close(process)
+
+
+def _write_settings(directory: Path, command: Sequence[str], interactive: bool) -> None:
+    """Leave what the lab must know where its first program looks: shell text, quoted."""
+    (directory / "results").mkdir()
+    (directory / "uml").mkdir()
+    settings = {
+        "LAB_CHECKOUT": str(CHECKOUT),
+        "LAB_INTERACTIVE": "yes" if interactive else "no",
+        "LAB_TERM": os.environ.get("TERM", "dumb") if interactive else "dumb",
+    }
+    lines = [f"{name}={shlex.quote(value)}\n" for name, value in settings.items()]
+    (directory / "settings").write_text("".join(lines))
+    size = shutil.get_terminal_size()
+    prepare = f"stty rows {size.lines} cols {size.columns}\n" if interactive else ""
+    (directory / "command").write_text(f"{prepare}exec {shlex.join(command)}\n")
+    shutil.copy(CHECKOUT / "tests/lab/stage1.sh", directory / "stage1")
+
+
+def _new_log() -> Path:
+    """Name the console log of this lab; two labs never share one."""
+    directory = STATE / "log"
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory / f"lab-{datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}.log"
+
+
+def _status(results: Path) -> int | None:
+    """Read how the command ended; None when the lab never got that far."""
+    try:
+        return int((results / "status").read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _keep_results(results: Path) -> None:
+    """Keep what the command left, and what libvirt learned about QEMU (20 s in the next lab)."""
+    (results / "status").unlink()
+    cache = results / "cache" / "libvirt"
+    if any(cache.rglob("*.xml")):
+        kept = STATE / "cache" / "libvirt"
+        new = kept.with_name(f"libvirt.{os.getpid()}")
+        shutil.copytree(cache, new)
+        old = kept.with_name(f"libvirt.{os.getpid()}.old")
+        with contextlib.suppress(FileNotFoundError):
+            kept.rename(old)
+        with contextlib.suppress(OSError):  # another lab was faster: its cache is as good
+            new.rename(kept)
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(results / "cache")
+    if any(results.iterdir()):
+        shutil.copytree(results, STATE / "results", dirs_exist_ok=True)
+
+
+@contextlib.contextmanager
+def _terminal(group: int) -> Iterator[None]:
+    """Lend our terminal to the lab's console: raw, so that the lab's own terminal line edits."""
+    if not sys.stdin.isatty():
+        yield
+        return
+    before = termios.tcgetattr(0)
+    # A background process that takes or gives the terminal is stopped by SIGTTOU.
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    os.tcsetpgrp(0, group)
+    tty.setraw(0)
+    try:
+        yield
+    finally:
+        os.tcsetpgrp(0, os.getpgrp())
+        termios.tcsetattr(0, termios.TCSADRAIN, before)
+
+
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    """Turn SIGTERM and SIGHUP into the exception that ends the lab on its way out."""
+    raise KeyboardInterrupt
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python3 -m tests.lab.boot", description="Run a command in a lab with a full kernel."
+    )
+    parser.add_argument("--timeout", type=float, default=900, metavar="S", help="default: 900")
+    parser.add_argument("--memory", default="4G", help="default: 4G, taken as it is used")
+    parser.add_argument("--interactive", action="store_true", help="attach the terminal")
+    parser.add_argument("command", nargs="+", metavar="COMMAND")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
