@@ -99,7 +99,9 @@ def _parser() -> argparse.ArgumentParser:
         if name == "audit":
             verb.add_argument("--strict", action="store_true", help="let warnings count as drift")
 
-    hook = _verb(verbs, "hook", "what libvirt's hooks call; XML on stdin", "macmgr hook qemu web1 started begin - < web1.xml")
+    hook = _verb(
+        verbs, "hook", "what libvirt's hooks call; XML on stdin", "macmgr hook qemu web1 started begin - < web1.xml"
+    )
     hook.add_argument("driver", metavar="DRIVER", choices=("qemu", "lxc", "network", "daemon"))
     hook.add_argument("object", metavar="OBJECT")
     hook.add_argument("operation", metavar="OP")

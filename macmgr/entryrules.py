@@ -67,7 +67,9 @@ def plan_waiting_entries(
     """No entry for a guest whose CPUs do not run here: it would swallow the frames for where the guest does run."""
     for mac in guest.macs:
         here = [
-            entry for entry in table.of_mac(guest.bridge, mac).values() if entry.port == guest.port and _droppable(entry)
+            entry
+            for entry in table.of_mac(guest.bridge, mac).values()
+            if entry.port == guest.port and _droppable(entry)
         ]
         early = [entry for entry in here if entry.state is EntryState.STATIC]
         if early:
@@ -86,9 +88,7 @@ def plan_waiting_entries(
         _plan_stale(elsewhere, guest.bridge, guest.domain, claimed, managed, draft)
 
 
-def plan_foreign_entries(
-    guest: GuestPort, vids: tuple[int, ...], claimed: Claims, table: Table, draft: Draft
-) -> None:
+def plan_foreign_entries(guest: GuestPort, vids: tuple[int, ...], claimed: Claims, table: Table, draft: Draft) -> None:
     """What else leads to a managed port: static entries that nothing asks for, and addresses learned behind it."""
     foreign: dict[str, list[Entry]] = {}
     for entry in table.of_port(guest.port):
@@ -123,9 +123,7 @@ def plan_foreign_entries(
             )
 
 
-def plan_departed(
-    intent: Intent, claimed: Claims, managed: Collection[str], table: Table, draft: Draft
-) -> None:
+def plan_departed(intent: Intent, claimed: Claims, managed: Collection[str], table: Table, draft: Draft) -> None:
     """No static entry stays for a guest that has left: on the uplink it would cut the guest off when it returns."""
     for mac, domain in intent.departed.items():
         for bridge in intent.managed_bridges:

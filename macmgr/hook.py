@@ -50,9 +50,7 @@ def _may_refuse(call: HookCall, settings: HookSettings) -> bool:
     return settings.refuse and (call.driver, call.operation) in REFUSABLE
 
 
-def _guarded(
-    call: HookCall, config: Config, run_dir: Path, netns: str | None, deadline: float
-) -> tuple[str, bool]:
+def _guarded(call: HookCall, config: Config, run_dir: Path, netns: str | None, deadline: float) -> tuple[str, bool]:
     """Let a child do the work and bring back its line; a child that is late, or dies, is a failure and no more."""
     reader, writer = os.pipe()
     child = os.fork()
@@ -78,9 +76,7 @@ def _guarded(
     return message or "ended abnormally; run 'macmgr audit' to see what is left to do", True
 
 
-def _work(
-    call: HookCall, config: Config, run_dir: Path, netns: str | None, deadline: float, writer: int
-) -> NoReturn:
+def _work(call: HookCall, config: Config, run_dir: Path, netns: str | None, deadline: float, writer: int) -> NoReturn:
     """The child: no output of its own but the pipe, no way back into the caller."""
     code = _FAILED
     line = ""

@@ -109,5 +109,5 @@ def _put(target: Path, shim: str) -> Step:
         file.flush()
         os.fsync(file.fileno())
         os.fchmod(file.fileno(), 0o755)
-    os.replace(temporary, target)
+    Path(temporary).replace(target)
     return Step(target, "replaced" if replaced else "installed")

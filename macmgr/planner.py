@@ -117,9 +117,7 @@ def _collides(guest: GuestPort, own: Mapping[tuple[str, str], str], draft: Draft
     return bool(collided)
 
 
-def _vids(
-    guests: list[GuestPort], snapshot: Snapshot, table: Table, draft: Draft
-) -> dict[GuestPort, tuple[int, ...]]:
+def _vids(guests: list[GuestPort], snapshot: Snapshot, table: Table, draft: Draft) -> dict[GuestPort, tuple[int, ...]]:
     """The VIDs in which each guest's MACs are wanted; a guest that may not have its MAC is left out and told.
 
     VID 0 and every VID that the port carries, so that turning VLAN filtering on or off cuts nobody. Two running NICs

@@ -156,9 +156,7 @@ def _phase(change: Change) -> str:
 def _send(changes: Sequence[Change], kernel: Kernel, snapshot: Snapshot) -> dict[Change, str]:
     batch = [(change, request) for change in changes for request in requests(change)]
     answers = kernel.send([request for _, request in batch], snapshot)
-    return {
-        change: refusal.text for (change, _), refusal in zip(batch, answers, strict=True) if refusal is not None
-    }
+    return {change: refusal.text for (change, _), refusal in zip(batch, answers, strict=True) if refusal is not None}
 
 
 def _not_there(
@@ -190,8 +188,6 @@ def _suspects(changes: Iterable[Change]) -> list[Key]:
 
 def _with_entries(snapshot: Snapshot, looked_up: dict[Key, Entry | None]) -> Snapshot:
     kept = [
-        entry
-        for entry in snapshot.entries
-        if (snapshot.bridge_of(entry.port), entry.mac, entry.vid) not in looked_up
+        entry for entry in snapshot.entries if (snapshot.bridge_of(entry.port), entry.mac, entry.vid) not in looked_up
     ]
     return replace(snapshot, entries=(*kept, *(entry for entry in looked_up.values() if entry is not None)))

@@ -18,6 +18,7 @@ from macmgr.intent import GuestPort, Intent
 from macmgr.reconcile import Outcome, View
 from macmgr.snapshot import Bridge, BridgePort, Entry, EntryState, Snapshot
 
+_COLUMNS = ("", *"PORT DOMAIN NIC STATE MANAGER MAC VIDS LEARNING FLOOD ENTRY PROMISC".split(), "")
 _STYLE = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
 
 
@@ -25,7 +26,11 @@ def console(color: bool) -> Console:
     """Standard output: as wide as the terminal, or as wide as it takes where it is a file or a pipe."""
     terminal = sys.stdout.isatty()
     return Console(
-        no_color=not color, force_terminal=terminal and color, width=None if terminal else 400, highlight=False, soft_wrap=True
+        no_color=not color,
+        force_terminal=terminal and color,
+        width=None if terminal else 400,
+        highlight=False,
+        soft_wrap=True,
     )
 
 
@@ -75,7 +80,11 @@ def print_outcome(out: Console, outcome: Outcome) -> None:
         made = len(outcome.done)
         what = "Nothing had to be changed" if not made else f"{made} change{'s' if made > 1 else ''} made and read back"
         errors = sum(finding.severity is Severity.ERROR for finding in outcome.view.plan.findings)
-        rest = f"; {errors} finding{'s' if errors > 1 else ''} cannot be repaired by changing the MAC table" if errors else ""
+        rest = (
+            f"; {errors} finding{'s' if errors > 1 else ''} cannot be repaired by changing the MAC table"
+            if errors
+            else ""
+        )
         out.print(f"{what}{rest}.")
     else:
         out.print(f"{len(outcome.view.plan.changes)} changes remain to be made: 'macmgr audit' says which and why.")
@@ -95,7 +104,7 @@ def _print_tree(out: Console, view: View, bridges: frozenset[str] | None, *, onl
             key=lambda port: (port.name in guests, port.ifindex),
         )
         table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-        for column in ("", "PORT", "DOMAIN", "NIC", "STATE", "MANAGER", "MAC", "VIDS", "LEARNING", "FLOOD", "ENTRY", "PROMISC", ""):
+        for column in _COLUMNS:
             table.add_column(column, no_wrap=True)
         for index, port in enumerate(ports):
             branch = " └─" if index == len(ports) - 1 else " ├─"
@@ -182,10 +191,13 @@ def _print_finding(out: Console, finding: Finding, vids: list[int]) -> None:
 
 
 def _verdict(view: View) -> Text:
-    counts = {severity: 0 for severity in Severity}
+    counts = dict.fromkeys(Severity, 0)
     for finding in view.plan.findings:
         counts[finding.severity] += 1
-    numbers = ", ".join(f"{count} {severity}{'s' if count != 1 and severity != 'info' else ''}" for severity, count in counts.items())
+    numbers = ", ".join(
+        f"{count} {severity}{'s' if count != 1 and severity is not Severity.INFO else ''}"
+        for severity, count in counts.items()
+    )
     managed = sum(guest.managed for guest in view.intent.ports)
     if counts[Severity.ERROR]:
         how = "run 'macmgr apply' to repair" if view.plan.changes else "no change of the MAC table repairs it"

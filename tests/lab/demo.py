@@ -4,12 +4,12 @@ Runs inside the lab (`sudo ./run demo`). First libvirt alone, then macmgr on the
 """
 
 import os
-import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from tests.lab.topology import Guest, HostBridge, Lan, Libvirt, Network, Nic, until
@@ -40,15 +40,24 @@ class Stage:
         """A sentence for the person who watches."""
         print(f"\n{text}", flush=True)
 
-    def command(self, line: str, expect: int | None = 0, show: bool = True) -> str:
-        """Run a command as a person would type it, and check its exit code; its output."""
+    def command(self, line: str, expect: int = 0) -> str:
+        """Run a command as a person would type it; its output. An exit code that was not expected is a failure."""
         print(f"\n\033[1m# {line}\033[0m", flush=True)
-        done = subprocess.run(shlex.split(line), capture_output=True, text=True, timeout=120, check=False)
-        if show or done.returncode != expect:
-            print((done.stdout + done.stderr).rstrip(), flush=True)
-        if expect is not None:
-            self.check(f"{line}: exit {expect}", done.returncode == expect)
+        done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=120, check=False)  # noqa: S607
+        if output := (done.stdout + done.stderr).rstrip():
+            print(output, flush=True)
+        if done.returncode != expect:
+            self.check(f"{line}: exit {done.returncode}, {expect} was expected", False)
         return done.stdout
+
+    def audit(self, expect: int, when: str, codes: tuple[str, ...] = ()) -> None:
+        """macmgr audit, its verdict, and the differences it must name."""
+        output = self.command("macmgr audit", expect)
+        self.check(
+            f"{when}: audit says {'drift' if expect else 'in sync'}", ("Drift:" if expect else "In sync:") in output
+        )
+        for code in codes:
+            self.check(f"{when}: audit names {code}", code in output)
 
     def check(self, what: str, holds: bool) -> None:
         """Count one thing that must hold; say so at once when it does not."""
@@ -56,12 +65,15 @@ class Stage:
         if not holds:
             print(f"\033[31m✗ {what}\033[0m", flush=True)
 
-    def pings(self, who: str, ping: Callable[[], int], expected: int) -> None:
-        """Ping and show how many of the pings were answered."""
-        answered = ping()
-        mark = "\033[32m✓\033[0m" if answered == expected else "\033[31m✗\033[0m"
-        print(f"  ping {who:<28} {answered} of {PINGS} answered  {mark}", flush=True)
-        self.check(f"ping {who}: {expected} of {PINGS}", answered == expected)
+    def pings(self, when: str, pings: dict[str, Callable[[], int]], expected: int = PINGS) -> None:
+        """Ping, show how many were answered, and check that each is what was expected."""
+        print(flush=True)
+        right = True
+        for who, ping in pings.items():
+            answered = ping()
+            right &= answered == expected
+            print(f"  ping {who:<16} {answered} of {PINGS} answered", flush=True)
+        self.check(f"{when}: {expected} of {PINGS} pings answered, {', '.join(pings)}", right)
 
     def summary(self) -> int:
         """What was checked, and the exit code."""
@@ -95,11 +107,7 @@ def _libvirt_alone(stage: Stage, bridge: HostBridge, lan: Lan, libvirt: Libvirt)
     stage.command("virsh net-define /run/lab/lan.xml")
     stage.command("virsh net-start lan")
     guests = {
-        name: Guest(
-            libvirt,
-            name,
-            [Nic(MACS[name], f"{ADDRESSES[name]}/24", **({"bridge": "br0"} if name == "db1" else {"network": "lan"}))],
-        ).define()
+        name: Guest(libvirt, name, [_nic(name, on={"bridge": "br0"} if name == "db1" else {"network": "lan"})]).define()
         for name in MACS
     }
     stage.say("web1 and web2 are on the network; db1 has a plain <interface type='bridge'>.")
@@ -107,16 +115,16 @@ def _libvirt_alone(stage: Stage, bridge: HostBridge, lan: Lan, libvirt: Libvirt)
         stage.command(f"virsh start {name}")
     for guest in guests.values():
         guest.wait_ready()
-    _all_pings(stage, lan, guests)
+    _all_pings(stage, "libvirt alone", lan, guests)
     stage.say("The uplink is promiscuous: db1's tap learns and floods, and libvirt never manages it.")
     stage.check("libvirt alone: the uplink is promiscuous", _show_promiscuity(stage, bridge) > 0)
 
     stage.say(f"A LAN host sends one frame with web1's MAC ({MACS['web1']}) as its source:")
     lan.send(src=MACS["web1"], dst="ff:ff:ff:ff:ff:ff")
     until(lambda: _port_of(bridge, MACS["web1"]) == bridge.uplink, "the entry moves to the uplink")
-    stage.command(f"sh -c 'bridge fdb show br br0 | grep {MACS['web1']}'")
+    stage.command(f"bridge fdb show br br0 | grep {MACS['web1']}")
     stage.say("libvirt's entry has moved to the uplink and stays there: web1 is cut off, and no timer brings it back.")
-    stage.pings("lan -> web1", lambda: lan.ping(ADDRESSES["web1"], PINGS), 0)
+    _ping_web1(stage, "libvirt alone, after one spoofed frame", lan, 0)
     return guests
 
 
@@ -125,26 +133,24 @@ def _macmgr_on_running_guests(stage: Stage, bridge: HostBridge, lan: Lan) -> Non
     Path("/etc/macmgr").mkdir(exist_ok=True)
     Path("/etc/macmgr/macmgr.toml").write_text(CONFIG)
     stage.command("cat /etc/macmgr/macmgr.toml")
-    findings = stage.command("macmgr audit", expect=1)
-    stage.check("audit names the stolen entry", "stolen-entry" in findings)
+    stage.audit(1, "before macmgr", ("stolen-entry", "learning-on", "flood-on", "missing-entry"))
     stage.command("macmgr apply")
-    stage.command("macmgr audit")
-    stage.pings("lan -> web1", lambda: lan.ping(ADDRESSES["web1"], PINGS), PINGS)
+    stage.audit(0, "with macmgr")
+    _ping_web1(stage, "with macmgr", lan, PINGS)
     stage.say("The uplink has left promiscuous mode:")
     stage.check("with macmgr: the uplink is not promiscuous", _show_promiscuity(stage, bridge) == 0)
 
     stage.say("The LAN host sends its frame again. The entry is sticky now:")
     lan.send(src=MACS["web1"], dst="ff:ff:ff:ff:ff:ff", count=3)
-    stage.pings("lan -> web1", lambda: lan.ping(ADDRESSES["web1"], PINGS), PINGS)
-    stage.command(f"sh -c 'bridge fdb show br br0 | grep {MACS['web1']}'")
-    stage.check("macmgr's entry holds against the spoofed frame", _port_of(bridge, MACS["web1"]) != bridge.uplink)
-    stage.command("macmgr audit", show=False)
+    _ping_web1(stage, "with macmgr, after the same spoofed frame", lan, PINGS)
+    stage.command(f"bridge fdb show br br0 | grep {MACS['web1']}")
+    stage.check("with macmgr: the entry holds against the frame", _port_of(bridge, MACS["web1"]) != bridge.uplink)
 
 
 def _hooks(stage: Stage, lan: Lan, libvirt: Libvirt, guests: dict[str, Guest]) -> None:
     stage.chapter("3. Hooks: from virsh start to a proven MAC table, with no command of ours")
     stage.command("macmgr install")
-    stage.say("libvirtd looks for hooks when it starts:")
+    stage.say("libvirtd is restarted, to find the hooks. Then two guests are started anew.")
     libvirt.restart()
     for name in ("web2", "db1"):
         guests[name].destroy()
@@ -152,47 +158,53 @@ def _hooks(stage: Stage, lan: Lan, libvirt: Libvirt, guests: dict[str, Guest]) -
     for name in ("web2", "db1"):
         guests[name].wait_ready()
     stage.command("macmgr show")
-    stage.command("macmgr audit")
-    _all_pings(stage, lan, guests)
+    stage.audit(0, "hooks alone")
+    _all_pings(stage, "hooks alone", lan, guests)
 
 
 def _drift(stage: Stage, lan: Lan, guests: dict[str, Guest]) -> None:
-    stage.chapter("4. Drift: a script meddles with two ports, somebody deletes an entry")
+    stage.chapter("4. Drift: a script meddles with a port, somebody deletes an entry")
     stage.command(f"bridge link set dev {guests['web1'].tap()} learning on flood on")
     stage.command(f"bridge fdb del {MACS['db1']} dev {guests['db1'].tap()} master")
-    findings = stage.command("macmgr audit", expect=1)
-    for code in ("learning-on", "flood-on", "missing-entry"):
-        stage.check(f"audit names {code}", code in findings)
+    stage.audit(1, "drift", ("learning-on", "flood-on", "missing-entry"))
     stage.say("The same as bridge(8) commands, for those who want to see them first:")
     stage.command("macmgr plan", expect=1)
     stage.command("macmgr apply")
-    stage.command("macmgr audit")
-    _all_pings(stage, lan, guests)
+    stage.audit(0, "repaired")
+    _all_pings(stage, "repaired", lan, guests)
 
 
 def _nothing_stale(stage: Stage, bridge: HostBridge, guests: dict[str, Guest]) -> None:
     stage.chapter("5. The end of a guest: nothing stale is left")
-    stage.say("web1's MAC is put on the uplink by hand, as libvirt's stolen entries are; then the guest ends.")
+    stage.say("web1's MAC is put on the uplink by hand, as libvirt's stolen entries are; then the guests end.")
     stage.command(f"bridge fdb replace {MACS['web1']} dev {bridge.uplink} master static")
     stage.command("virsh destroy web1")
     stage.command("virsh destroy db1")
-    until(lambda: not guests["web1"].taps(), "web1 has no tap")
     left = [entry for name in ("web1", "db1") for entry in bridge.fdb(MACS[name]) if entry.get("state") == "static"]
-    stage.check("no entry of an ended guest is left on the bridge", not left)
+    stage.check("the end: no entry of an ended guest is left on the bridge", not left)
     stage.command("macmgr show")
-    stage.command("macmgr audit", show=False)
+    stage.audit(0, "the end")
 
 
-def _all_pings(stage: Stage, lan: Lan, guests: dict[str, Guest]) -> None:
-    print(flush=True)
+def _nic(name: str, on: dict[str, str]) -> Nic:
+    return Nic(MACS[name], f"{ADDRESSES[name]}/24", **on)
+
+
+def _all_pings(stage: Stage, when: str, lan: Lan, guests: dict[str, Guest]) -> None:
+    pings: dict[str, Callable[[], int]] = {}
     for name, guest in guests.items():
-        stage.pings(f"lan -> {name}", lambda ip=ADDRESSES[name]: lan.ping(ip, PINGS), PINGS)  # type: ignore[misc]
-        stage.pings(f"{name} -> lan", lambda guest=guest: guest.ping(lan.ip, PINGS), PINGS)  # type: ignore[misc]
-    stage.pings("web1 -> db1", lambda: guests["web1"].ping(ADDRESSES["db1"], PINGS), PINGS)
+        pings[f"lan -> {name}"] = partial(lan.ping, ADDRESSES[name], PINGS)
+        pings[f"{name} -> lan"] = partial(guest.ping, lan.ip, PINGS)
+    pings["web1 -> db1"] = partial(guests["web1"].ping, ADDRESSES["db1"], PINGS)
+    stage.pings(when, pings)
+
+
+def _ping_web1(stage: Stage, when: str, lan: Lan, expected: int) -> None:
+    stage.pings(when, {"lan -> web1": partial(lan.ping, ADDRESSES["web1"], PINGS)}, expected)
 
 
 def _show_promiscuity(stage: Stage, bridge: HostBridge) -> int:
-    stage.command(f"sh -c 'ip -d link show {bridge.uplink} | grep -o \"promiscuity [0-9]*\"'")
+    stage.command(f"ip -d link show {bridge.uplink} | grep -o 'promiscuity [0-9]*'")
     return bridge.promiscuity()
 
 
