@@ -79,7 +79,8 @@ def plan_waiting_entries(
                 draft.find(
                     Code.EARLY_ENTRY,
                     guest,
-                    f"{mac} has an entry on {guest.port}, but the CPUs of {guest.domain} do not run here ({guest.state})",
+                    f"{mac} has an entry on {guest.port}, but the CPUs of {guest.domain} do not run here "
+                    f"({guest.state})",
                     mac=mac,
                     vid=entry.vid,
                     fix=_commands(change),

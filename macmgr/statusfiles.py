@@ -1,7 +1,7 @@
 """libvirt's status files below /run/libvirt: what runs here, read without asking libvirt.
 
-``qemu/NAME.xml`` and ``lxc/NAME.xml`` hold a ``<domstatus>``, ``network/NET.xml`` a ``<networkstatus>``. Each is written as
-``NAME.xml.new`` and renamed, so a file is whole or absent. The format is libvirt's private one and the files hold
+``qemu/NAME.xml`` and ``lxc/NAME.xml`` hold a ``<domstatus>``, ``network/NET.xml`` a ``<networkstatus>``. Each is
+written as ``NAME.xml.new`` and renamed, so a file is whole or absent. The format is libvirt's private one and the files hold
 passwords: read defensively, repeat nothing of them. Source: virDomainObjSave, virNetworkObjSaveStatus.
 """
 
@@ -42,7 +42,8 @@ def read_status_files(run_dir: Path = DEFAULT_RUN_DIR) -> Sources:
     """
     if not run_dir.is_dir():
         raise NotThere(
-            f"{run_dir}: no such directory; libvirt has not run on this host, or its status files are elsewhere (--run-dir)"
+            f"{run_dir}: no such directory; libvirt has not run on this host, or its status files are elsewhere "
+            "(--run-dir)"
         )
     findings: list[Finding] = []
     domains = [

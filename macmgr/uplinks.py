@@ -14,7 +14,7 @@ from macmgr.snapshot import Bridge, BridgePort, Snapshot
 
 
 def promiscuity_findings(intent: Intent, snapshot: Snapshot) -> Iterator[Finding]:
-    """For each managed bridge: VLAN filtering off, the ports that keep the uplink promiscuous, and the uplinks that are."""
+    """For each managed bridge: is VLAN filtering off, which ports keep the uplink promiscuous, which uplinks are."""
     guests = {guest.port: guest for guest in intent.ports}
     by_bridge: dict[str, list[BridgePort]] = {}
     for port in snapshot.ports.values():

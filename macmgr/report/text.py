@@ -18,7 +18,10 @@ from macmgr.intent import GuestPort, Intent
 from macmgr.reconcile import Outcome, View
 from macmgr.snapshot import Bridge, BridgePort, Entry, EntryState, Snapshot
 
-_COLUMNS = ("", *"PORT DOMAIN NIC STATE MANAGER MAC VIDS LEARNING FLOOD ENTRY PROMISC".split(), "")
+_COLUMNS = (
+    *("", "PORT", "DOMAIN", "NIC", "STATE", "MANAGER"),
+    *("MAC", "VIDS", "LEARNING", "FLOOD", "ENTRY", "PROMISC", ""),
+)
 _STYLE = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
 
 
