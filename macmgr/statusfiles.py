@@ -1,8 +1,8 @@
 """libvirt's status files below /run/libvirt: what runs here, read without asking libvirt.
 
 ``qemu/NAME.xml`` and ``lxc/NAME.xml`` hold a ``<domstatus>``, ``network/NET.xml`` a ``<networkstatus>``. Each is
-written as ``NAME.xml.new`` and renamed, so a file is whole or absent. The format is libvirt's private one and the files hold
-passwords: read defensively, repeat nothing of them. Source: virDomainObjSave, virNetworkObjSaveStatus.
+written as ``NAME.xml.new`` and renamed, so a file is whole or absent. The format is libvirt's private one and the
+files hold passwords: read defensively, repeat nothing of them. Source: virDomainObjSave, virNetworkObjSaveStatus.
 """
 
 from __future__ import annotations

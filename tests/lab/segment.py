@@ -63,10 +63,21 @@ class HostBridge:
         """The bridge port's flags: learning, flood, locked, …"""
         return dict(self.port(device)["linkinfo"]["info_slave_data"])
 
+    def set_flags(self, device: str, **flags: str) -> None:
+        """Set flags of a bridge port by iproute2's names: set_flags("vnet0", learning="off", flood="off")."""
+        words = [word for flag in flags.items() for word in flag]
+        run("bridge", "link", "set", "dev", device, *words)
+
     def fdb(self, mac: str | None = None) -> list[dict[str, Any]]:
         """The bridge's FDB entries (master only, not the devices' own lists), of one MAC if one is given."""
         rows = json.loads(run("bridge", "-j", "fdb", "show", "br", self.name).stdout)
         return [row for row in rows if "master" in row and mac in (None, row["mac"])]
+
+    def forget(self, mac: str) -> None:
+        """Drop every entry of a MAC, in whatever VID and on whatever port."""
+        for entry in self.fdb(mac):
+            vid = ["vlan", str(entry["vlan"])] if "vlan" in entry else []
+            run("bridge", "fdb", "del", mac, "dev", entry["ifname"], "master", *vid, check=False)
 
 
 class Lan:
