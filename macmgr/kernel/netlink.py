@@ -23,7 +23,7 @@ from macmgr.kernel import wire
 
 _RECEIVE_SIZE = 64 * 1024  # constant, and above the 32 KiB that the kernel puts in one piece of a dump
 _RECEIVE_BUFFER = 8 * 1024 * 1024
-_ANSWER_COST = 2048  # bytes of receive buffer that one answer takes at most, its bookkeeping included
+_ANSWER_COST = 2048  # bytes of receive buffer that one answer takes at most: the default one holds about 250
 _LARGEST_BATCH = 500
 _DUMP_TRIES = 10
 _SO_RCVBUFFORCE = 33  # include/uapi/asm-generic/socket.h
@@ -45,18 +45,15 @@ class Connection:
 
     def __init__(self, namespace: str | None = None, timeout: float = 5.0) -> None:
         self._socket = _open(namespace)
+        # The kernel keeps the time limit: Python's own would add a poll() to each recv().
+        seconds, fraction = divmod(timeout, 1)
+        limit = struct.pack("@ll", int(seconds), int(fraction * 1_000_000))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
         self._sequence = 0
         self._buffer = bytearray(_RECEIVE_SIZE)
-        try:
-            # The kernel keeps the time limit: Python's own would add a poll() to each recv().
-            seconds, fraction = divmod(timeout, 1)
-            limit = struct.pack("@ll", int(seconds), int(fraction * 1_000_000))
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-            self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
-            self._batch = _batch_size(self._socket)
-        except OSError as error:
-            self._socket.close()
-            raise KernelError(f"preparing a netlink socket: {words(error.errno or 0)}") from error
+        # As many requests as may fail at once without overflowing the receive buffer.
+        size = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        self._batch = max(1, min(_LARGEST_BATCH, size // _ANSWER_COST))
 
     def close(self) -> None:
         self._socket.close()
@@ -189,6 +186,9 @@ def _open(namespace: str | None) -> socket.socket:
                 netns.setns(namespace, flags=0)  # the default flags would create a namespace that is not there
             with IPRSocket(ext_ack=True, strict_check=True, rcvbuf=_RECEIVE_BUFFER) as opened:
                 opened.bind(groups=0)  # without groups it joins those of interface and route events
+                opened.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)  # errors need not repeat the request
+                with suppress(PermissionError):  # only CAP_NET_ADMIN may go beyond the system's limit
+                    opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
                 outcome.append(socket.socket(fileno=os.dup(opened.fileno())))
         except BaseException as error:  # noqa: BLE001 - handed over to the thread that waits
             outcome.append(error)
@@ -210,14 +210,3 @@ def _open(namespace: str | None) -> socket.socket:
             raise KernelError(f"opening a netlink socket{where}: {words(error.errno or 0)}") from error
         case error:
             raise error
-
-
-def _batch_size(opened: socket.socket) -> int:
-    """How many requests may fail at once without overflowing the receive buffer.
-
-    Only CAP_NET_ADMIN may raise the buffer above the system's limit; the default one holds about 250 answers.
-    """
-    with suppress(PermissionError):
-        opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
-    size = opened.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
-    return max(1, min(_LARGEST_BATCH, size // _ANSWER_COST))
