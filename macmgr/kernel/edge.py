@@ -16,7 +16,7 @@ from types import TracebackType
 
 from macmgr.changes import DeleteEntry, PutEntry, Request, SetPort
 from macmgr.kernel import wire
-from macmgr.kernel.fdb import decode_entries, decode_entry
+from macmgr.kernel.fdb import decode_entries, decode_replies
 from macmgr.kernel.links import Link, PortVids, decode_links, decode_vids
 from macmgr.kernel.netlink import Connection, raise_for, words
 from macmgr.snapshot import Bridge, BridgePort, Entry, PortFlags, Snapshot
@@ -94,8 +94,11 @@ class Kernel:
                 bridge, mac, vid = known[place]
                 raise_for(code, text, f"{operation}: {mac} VID {vid} on {bridge}")
         names = {interface.ifindex: name for name, interface in _interfaces(snapshot).items()}
+        by_bridge: dict[str, list[bytes]] = {}
         for place, reply in answers.replies.items():
-            found[known[place]] = decode_entry(reply, names)
+            by_bridge.setdefault(known[place][0], []).append(reply)
+        for name, replies in by_bridge.items():
+            found.update(((name, entry.mac, entry.vid), entry) for entry in decode_replies(replies, names))
         return found
 
     def send(self, requests: Sequence[Request], snapshot: Snapshot) -> list[Refusal | None]:

@@ -63,10 +63,13 @@ def decode_entries(groups: Mapping[bytes, Sequence[bytes]], names: Mapping[int, 
     return entries
 
 
-def decode_entry(message: bytes, names: Mapping[int, str]) -> Entry | None:
-    """The entry in one answer to RTM_GETNEIGH; None when it is not of a bridge's FDB or its port is not named."""
-    found = _entries(_transposed(_general(message, len(message), len(message))), names)
-    return found[0] if found else None
+def decode_replies(messages: Iterable[bytes], names: Mapping[int, str]) -> list[Entry]:
+    """The entries in answers to RTM_GETNEIGH, each a message of its own; otherwise as `decode_entries`."""
+    groups: dict[bytes, list[bytes]] = {}
+    for message in messages:
+        header = HEADER.pack(len(message), RTM_NEWNEIGH, 0, 0, 0)  # each answer has another sequence number
+        groups.setdefault(header, []).append(message + bytes(-len(message) % 4))
+    return decode_entries(groups, names)
 
 
 def _decode(data: bytes, length: int, stride: int, names: Mapping[int, str]) -> list[Entry]:

@@ -7,12 +7,15 @@ One AF_UNSPEC dump tells names, masters, promiscuity, the bridge's VLAN filterin
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 from macmgr.kernel.wire import (
     AF_BRIDGE,
+    ATTRIBUTE,
     HEADER,
     IFLA_BRPORT_LEARNING,
     IFLA_BRPORT_LOCKED,
@@ -33,12 +36,29 @@ IFLA_BRIDGE_FLAGS, IFLA_BRIDGE_VLAN_INFO, BRIDGE_FLAGS_SELF = 0, 2, 2
 VLAN_PVID, VLAN_RANGE_BEGIN, VLAN_RANGE_END = 0x02, 0x08, 0x10
 
 _BODY = HEADER.size + LINK.size
-_U16, _U32 = struct.Struct("=H"), struct.Struct("=I")
+_U16 = struct.Struct("=H")
 _VLAN_INFO = struct.Struct("=HH")  # struct bridge_vlan_info: flags, VID
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+# Where the fields of `Link` are: types of attributes, from the outside in.
+_WANTED = (
+    (IFLA_IFNAME,),
+    (IFLA_ADDRESS,),
+    (IFLA_MASTER,),
+    (IFLA_PROMISCUITY,),
+    (IFLA_LINKINFO, IFLA_INFO_KIND),
+    (IFLA_LINKINFO, IFLA_INFO_SLAVE_KIND),
+    (IFLA_LINKINFO, IFLA_INFO_DATA, IFLA_BR_VLAN_FILTERING),
+    (IFLA_LINKINFO, IFLA_INFO_SLAVE_DATA, IFLA_BRPORT_LEARNING),
+    (IFLA_LINKINFO, IFLA_INFO_SLAVE_DATA, IFLA_BRPORT_UNICAST_FLOOD),
+    (IFLA_LINKINFO, IFLA_INFO_SLAVE_DATA, IFLA_BRPORT_LOCKED),
+    (IFLA_LINKINFO, IFLA_INFO_SLAVE_DATA, IFLA_BRPORT_ISOLATED),
+)
+_NOWHERE = slice(0, 0)
+_ON, _OFF = b"\1", b"\0"
+
+
+class Link(NamedTuple):
     """One interface. ``flags`` is None when it is not a bridge port; ``master`` is an ifindex."""
 
     ifindex: int
@@ -53,6 +73,17 @@ class Link:
     isolated: bool
 
 
+class _Layout(NamedTuple):
+    """Where one message has `_WANTED`, and what another must have in common with it to have it there too.
+
+    ``mask`` covers the header of every attribute, as one big number; ``headers`` is what is under it.
+    """
+
+    mask: int
+    headers: int
+    places: list[slice]
+
+
 @dataclass(frozen=True, slots=True)
 class PortVids:
     """The VIDs that a bridge port carries, ascending, and the one its untagged frames get."""
@@ -62,8 +93,20 @@ class PortVids:
 
 
 def decode_links(groups: Mapping[bytes, Sequence[bytes]]) -> list[Link]:
-    """The interfaces of an AF_UNSPEC dump, as `wire.group` sorted it."""
-    return [_link(message) for message in _link_messages(groups)]
+    """The interfaces of an AF_UNSPEC dump, as `wire.group` sorted it.
+
+    Each has some seventy attributes, and a host has a thousand taps that differ in nothing but the values. So the
+    places found in one message are used again for the next, if that has the same attribute headers in them.
+    """
+    layouts: dict[tuple[int, bytes], _Layout] = {}
+    links = []
+    for message in _link_messages(groups):
+        key = len(message), message[_BODY : _BODY + ATTRIBUTE.size]  # the name comes first; names differ in length
+        layout = layouts.get(key)
+        if layout is None or int.from_bytes(message, "little") & layout.mask != layout.headers:
+            layout = layouts[key] = _layout(message)
+        links.append(_link(message, layout))
+    return links
 
 
 def decode_vids(groups: Mapping[bytes, Sequence[bytes]]) -> dict[int, PortVids]:
@@ -95,45 +138,57 @@ def _link_messages(groups: Mapping[bytes, Sequence[bytes]]) -> Iterator[bytes]:
                 yield block[position : position + length]
 
 
-def _link(message: bytes) -> Link:
+def _layout(message: bytes) -> _Layout:
+    places: dict[tuple[int, ...], slice] = {}
+    fixed: list[slice] = []
+
+    def walk(path: tuple[int, ...], start: int, stop: int) -> None:
+        for kind, first, last in attributes(message, start, stop):
+            places[*path, kind] = slice(first, last)
+            fixed.append(slice(first - 4, first))
+
+    def walk_into(*path: int) -> None:
+        if path in places:
+            walk(path, places[path].start, places[path].stop)
+
+    walk((), _BODY, len(message))
+    walk_into(IFLA_LINKINFO)
+    # What is inside the data depends on the kind, so the kind belongs to the layout.
+    for kind, data in ((IFLA_INFO_KIND, IFLA_INFO_DATA), (IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA)):
+        place = places.get((IFLA_LINKINFO, kind), _NOWHERE)
+        fixed.append(place)
+        if _text(message[place]) == "bridge":
+            walk_into(IFLA_LINKINFO, data)
+    mask = bytearray(len(message))
+    for place in fixed:
+        mask[place] = b"\xff" * (place.stop - place.start)
+    bits = int.from_bytes(mask, "little")
+    return _Layout(bits, int.from_bytes(message, "little") & bits, [places.get(path, _NOWHERE) for path in _WANTED])
+
+
+def _link(message: bytes, layout: _Layout) -> Link:
     _, _, ifindex, device_flags, _ = LINK.unpack_from(message, HEADER.size)
-    name, mac, kind, port_kind, master, promiscuity = "", "", "", "", None, 0
-    vlan_filtering, flags, isolated = False, None, False
-    for attribute, start, stop in attributes(message, _BODY, len(message)):
-        if attribute == IFLA_IFNAME:
-            name = _text(message[start:stop])
-        elif attribute == IFLA_ADDRESS:
-            mac = message[start:stop].hex(":")
-        elif attribute == IFLA_MASTER:
-            master = _number(message[start:stop])
-        elif attribute == IFLA_PROMISCUITY:
-            promiscuity = _number(message[start:stop])
-        elif attribute == IFLA_LINKINFO:
-            info = {nested: (first, last) for nested, first, last in attributes(message, start, stop)}
-            kind = _text(message[slice(*info.get(IFLA_INFO_KIND, (0, 0)))])
-            port_kind = _text(message[slice(*info.get(IFLA_INFO_SLAVE_KIND, (0, 0)))])
-            if kind == "bridge" and IFLA_INFO_DATA in info:
-                data = _first_bytes(message, *info[IFLA_INFO_DATA])
-                vlan_filtering = bool(data.get(IFLA_BR_VLAN_FILTERING))
-            if port_kind == "bridge" and IFLA_INFO_SLAVE_DATA in info:
-                data = _first_bytes(message, *info[IFLA_INFO_SLAVE_DATA])
-                isolated = bool(data.get(IFLA_BRPORT_ISOLATED))
-                flags = _port_flags(
-                    data.get(IFLA_BRPORT_LEARNING), data.get(IFLA_BRPORT_UNICAST_FLOOD), data.get(IFLA_BRPORT_LOCKED)
-                )
-    up = bool(device_flags & IFF_UP)
-    return Link(ifindex, name, mac, master, up, promiscuity, kind, vlan_filtering, flags, isolated)
-
-
-def _first_bytes(message: bytes, start: int, stop: int) -> dict[int, int]:
-    """The attributes of one byte: all the flags are."""
-    return {kind: message[first] for kind, first, last in attributes(message, start, stop) if last - first == 1}
+    name, mac, master, promiscuity, kind, port_kind, vlan_filtering, learning, unicast_flood, locked, isolated = [
+        message[place] for place in layout.places
+    ]
+    return Link(
+        ifindex=ifindex,
+        name=_text(name),
+        mac=mac.hex(":"),
+        master=int.from_bytes(master, sys.byteorder) or None,
+        up=bool(device_flags & IFF_UP),
+        promiscuity=int.from_bytes(promiscuity, sys.byteorder),
+        kind=_text(kind),
+        vlan_filtering=vlan_filtering == _ON,
+        flags=_port_flags(learning, unicast_flood, locked) if _text(port_kind) == "bridge" else None,
+        isolated=isolated == _ON,
+    )
 
 
 @cache
-def _port_flags(learning: int | None, unicast_flood: int | None, locked: int | None) -> PortFlags:
+def _port_flags(learning: bytes, unicast_flood: bytes, locked: bytes) -> PortFlags:
     """A flag that the kernel does not know is not there: learning and flood are then on, for they cannot be off."""
-    return PortFlags(learning != 0, unicast_flood != 0, None if locked is None else bool(locked))
+    return PortFlags(learning != _OFF, unicast_flood != _OFF, locked == _ON if locked else None)
 
 
 def _port_vids(message: bytes, start: int, stop: int) -> PortVids:
@@ -155,12 +210,6 @@ def _port_vids(message: bytes, start: int, stop: int) -> PortVids:
         else:
             vids.append(vid)
     return PortVids(tuple(sorted(set(vids))), pvid)
-
-
-def _number(value: bytes) -> int:
-    if len(value) != 4:
-        raise WireError(f"number of {len(value)} bytes where the kernel has 4")
-    return int(_U32.unpack(value)[0])
 
 
 def _text(value: bytes) -> str:
