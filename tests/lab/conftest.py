@@ -1,0 +1,92 @@
+"""The fixtures of the tests that run inside the lab: a daemon, a bridge with its uplink, a LAN, a network, guests."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab.macmgr_command import CONFIG, Macmgr
+from tests.lab.topology import Guest, HostBridge, Lan, Libvirt, Network, Nic
+
+MakeGuest = Callable[..., Guest]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def inside_the_lab() -> None:
+    """These tests start daemons and make bridges: never on the machine itself. Not a skip, nothing is green by skipping."""
+    if not Path("/run/lab/settings").exists():
+        pytest.fail("not in the lab: python3 -m tests.lab.boot -- .venv/bin/python -m pytest tests/lab", pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def libvirt(inside_the_lab: None) -> Iterator[Libvirt]:
+    """A running libvirtd."""
+    daemon = Libvirt()
+    daemon.start()
+    yield daemon
+    daemon.stop()
+
+
+@pytest.fixture(scope="session")
+def bridge(inside_the_lab: None) -> Iterator[HostBridge]:
+    """br0 with its uplink up0."""
+    bridge = HostBridge().create()
+    yield bridge
+    bridge.delete()
+
+
+@pytest.fixture(scope="session")
+def lan(bridge: HostBridge) -> Lan:
+    """The LAN host 10.0.0.1 behind the uplink."""
+    return Lan(bridge.lan).up()
+
+
+@pytest.fixture(scope="session")
+def network(libvirt: Libvirt, bridge: HostBridge) -> Iterator[Network]:
+    """An active network "lan" on br0 with macTableManager='libvirt'."""
+    network = Network.on_host_bridge(libvirt, "lan", bridge.name).define().start()
+    yield network
+    network.undefine()
+
+
+@pytest.fixture
+def make_guest(libvirt: Libvirt, bridge: HostBridge, lan: Lan) -> Iterator[MakeGuest]:
+    """Guests of one test, numbered: make_guest(1) has MAC …:01 and address 10.0.0.11 on the network "lan".
+
+    Further NICs, or others, are said with `nics`. Not started; destroyed and undefined after the test,
+    and what bridge and LAN still know of them is dropped, so that tests cannot disturb each other.
+    """
+    made: list[Guest] = []
+
+    def make(number: int, nics: list[Nic] | None = None, metadata: str = "") -> Guest:
+        nics = nics or [Nic(f"52:54:00:aa:00:{number:02x}", f"10.0.0.{10 + number}/24", network="lan")]
+        guest = Guest(libvirt, f"g{number}", nics, metadata).define()
+        made.append(guest)
+        return guest
+
+    yield make
+    libvirt.start()  # a test may have left it stopped
+    for guest in made:
+        guest.undefine()
+        for nic in guest.nics:
+            bridge.forget(nic.mac)
+    lan.forget_neighbours()
+
+
+@pytest.fixture
+def macmgr() -> Iterator[Macmgr]:
+    """The macmgr command, with br0 given to it for the guests that are there without a network; no hooks."""
+    command = Macmgr()
+    command.configure('[bridge."br0"]\nmac_table_manager = "libvirt"\n')
+    yield command
+    CONFIG.unlink()
+
+
+@pytest.fixture
+def hooks(macmgr: Macmgr, libvirt: Libvirt) -> Iterator[None]:
+    """macmgr's hooks are installed, and libvirtd has found them; afterwards they are gone without a trace."""
+    macmgr("install")
+    libvirt.restart()
+    yield
+    macmgr("uninstall")
+    libvirt.restart()
