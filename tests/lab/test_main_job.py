@@ -212,6 +212,11 @@ def test_looking_changes_nothing(
     assert "learning on" in first or "state" in first
 
 
+def _state(bridge: HostBridge, guest: Guest) -> tuple[bool, bool, bool, set[tuple[str, int, bool]]]:
+    flags = bridge.flags(guest.tap())
+    return flags["learning"], flags["flood"], flags["locked"], _entries(bridge, guest.nics[0].mac)
+
+
 BOMB = b'<?xml version="1.0"?><!DOCTYPE d [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;">]><domain><name>&b;</name></domain>'
 EXTERNAL = b'<!DOCTYPE d [<!ENTITY x SYSTEM "file:///etc/passwd">]><domain><name>g1&x;</name></domain>'
 
@@ -225,14 +230,14 @@ def test_bad_input_ends_in_one_line(
     stdin: bytes, network: Network, bridge: HostBridge, make_guest: MakeGuest, macmgr: Macmgr, guest_to_repair: Guest
 ) -> None:
     """Nothing on stdout, exit 0, one line on stderr, in time, and no change in the kernel."""
-    before = (bridge.flags(guest_to_repair.tap()), bridge.fdb(guest_to_repair.nics[0].mac))
+    before = _state(bridge, guest_to_repair)
     started = time.monotonic()
     done = macmgr("hook", "qemu", guest_to_repair.name, "started", "begin", "-", stdin=stdin)
     assert time.monotonic() - started < 2
     assert done.stdout == b""
     assert re.fullmatch(rb"macmgr: [^\n]+\n", done.stderr)
     assert b"root:" not in done.stderr
-    assert (bridge.flags(guest_to_repair.tap()), bridge.fdb(guest_to_repair.nics[0].mac)) == before
+    assert _state(bridge, guest_to_repair) == before
 
 
 @pytest.fixture(scope="module")
