@@ -1,6 +1,24 @@
-"""`python -m macmgr`."""
+"""The program's door. libvirt waits for its hooks, so a hook call passes by everything that only people need."""
 
-from macmgr.cli import main
+from __future__ import annotations
+
+import sys
+
+from macmgr.hookcall import OPERATIONS, HookCall
+
+
+def main() -> int:
+    """Run the command line of this process; its exit code."""
+    words = sys.argv[1:]
+    if len(words) == 6 and words[0] == "hook" and words[1] in OPERATIONS:
+        # exactly as the shims call it, and without argparse: a domain may be named like an option
+        from macmgr.hook import run_hook
+
+        return run_hook(HookCall(*words[1:]))
+    from macmgr.cli import run
+
+    return run(words)
+
 
 if __name__ == "__main__":
     raise SystemExit(main())

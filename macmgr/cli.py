@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from macmgr import __version__, errors
+from macmgr import __version__, errors, paths
 from macmgr.errors import MacmgrError
-from macmgr.hookcall import OPERATIONS, HookCall
-from macmgr.install import DEFAULT_HOOKS_DIR, install_hooks, uninstall_hooks
-from macmgr.statusfiles import DEFAULT_RUN_DIR
+from macmgr.hook import run_hook
+from macmgr.hookcall import HookCall
+from macmgr.install import install_hooks, uninstall_hooks
 
 _EXIT_CODES = """\
 exit codes:
@@ -25,19 +25,15 @@ exit codes:
 """
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def run(argv: Sequence[str]) -> int:
     """Run one verb; the exit code of the process."""
-    argv = sys.argv[1:] if argv is None else list(argv)
-    if len(argv) == 6 and argv[0] == "hook" and argv[1] in OPERATIONS:
-        # as the shims call it: a domain may be named like an option
-        return _run_hook(HookCall(*argv[1:]), None, DEFAULT_RUN_DIR, None)
     arguments = _parser().parse_args(argv)
     try:
         if arguments.verb == "hook":
             call = HookCall(
                 arguments.driver, arguments.object, arguments.operation, arguments.sub_operation, arguments.extra
             )
-            return _run_hook(call, arguments.config, arguments.run_dir, arguments.netns)
+            return run_hook(call, arguments.config, arguments.run_dir, arguments.netns)
         if arguments.verb in ("install", "uninstall"):
             return _install(arguments)
         verbs = import_module("macmgr.verbs")  # takes 0.2 s with pyroute2 and rich; a hook must not pay for it twice
@@ -52,12 +48,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return code
-
-
-def _run_hook(call: HookCall, config: Path | None, run_dir: Path, netns: str | None) -> int:
-    from macmgr.hook import run_hook
-
-    return run_hook(call, config, run_dir, netns)
 
 
 def _install(arguments: argparse.Namespace) -> int:
@@ -114,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         verb = _verb(verbs, name, text, f"sudo macmgr {name}")
         verb.add_argument(
-            "--hooks-dir", type=Path, default=DEFAULT_HOOKS_DIR, metavar="DIR", help=f"default {DEFAULT_HOOKS_DIR}"
+            "--hooks-dir", type=Path, default=paths.LIBVIRT_HOOKS, metavar="DIR", help=f"default {paths.LIBVIRT_HOOKS}"
         )
         if name == "install":
             verb.add_argument("--program", type=Path, metavar="FILE", help="the macmgr that the hooks start")
@@ -142,15 +132,13 @@ def _global_options(parser: argparse.ArgumentParser, *, suppress: bool) -> None:
         return argparse.SUPPRESS if suppress else value
 
     group = parser.add_argument_group("global options")
-    group.add_argument(
-        "--config", type=Path, default=default(None), metavar="FILE", help="default /etc/macmgr/macmgr.toml"
-    )
+    group.add_argument("--config", type=Path, default=default(None), metavar="FILE", help=f"default {paths.CONFIG}")
     group.add_argument(
         "--run-dir",
         type=Path,
-        default=default(DEFAULT_RUN_DIR),
+        default=default(paths.LIBVIRT_RUN),
         metavar="DIR",
-        help=f"libvirt's status files are below it; default {DEFAULT_RUN_DIR}",
+        help=f"libvirt's status files are below it; default {paths.LIBVIRT_RUN}",
     )
     group.add_argument("--netns", default=default(None), metavar="NAME", help="look at this network namespace")
     group.add_argument("--format", choices=("table", "json"), default=default("table"), help="default table")

@@ -6,17 +6,16 @@ misspelt security option that is silently dropped is an outage or a hole that no
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+from macmgr import paths
 from macmgr.errors import ConfigError
 from macmgr.intent import BridgePolicy, Manager, Pin
 
-DEFAULT_PATH = Path("/etc/macmgr/macmgr.toml")
 MAX_TIMEOUT = 30.0
 
 
@@ -37,7 +36,7 @@ class Config:
 def load_config(path: Path | None) -> Config:
     """The configuration in ``path``; without one, that of the default place, or the defaults where nothing is there."""
     if path is None:
-        path = DEFAULT_PATH
+        path = paths.CONFIG
         if not path.exists():
             return Config()
     try:
@@ -100,6 +99,8 @@ def _word(table: Mapping[str, Any], name: str, allowed: tuple[str, ...], where: 
 
 
 def _refuse(problem: str, name: str, allowed: tuple[str, ...]) -> NoReturn:
+    import difflib  # only a mistake needs it, and a hook reads the configuration too
+
     near = difflib.get_close_matches(name, allowed, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ConfigError(f"{problem}; allowed: {', '.join(allowed)}{hint}")

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
+from macmgr import paths
 from macmgr.config import Config, HookSettings, load_config
 from macmgr.errors import MacmgrError
 from macmgr.hookcall import OPERATIONS, REFUSABLE, HookCall
@@ -26,9 +27,11 @@ REFUSED = 10
 _FAILED = 1
 
 
-def run_hook(call: HookCall, config_path: Path | None, run_dir: Path, netns: str | None) -> int:
+def run_hook(
+    call: HookCall, config_path: Path | None = None, run_dir: Path = paths.LIBVIRT_RUN, netns: str | None = None
+) -> int:
     """Do what the operation asks for, within the configured time; the exit code is for libvirt, and nearly always 0."""
-    started = time.monotonic()
+    started = time.monotonic() - time.process_time()  # what the interpreter took to start is part of the time
     if call.operation not in OPERATIONS.get(call.driver, ()):
         return 0
     problem = None

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from macmgr import paths
 from macmgr.errors import NoPermission, NotThere
 
-DEFAULT_HOOKS_DIR = Path("/etc/libvirt/hooks")
 DRIVERS = ("qemu", "network", "lxc", "daemon")
 NAME = "50-macmgr"
 MARK = b"# installed by macmgr"
@@ -32,7 +32,7 @@ class Step:
     what: str
 
 
-def install_hooks(hooks_dir: Path = DEFAULT_HOOKS_DIR, program: Path | None = None) -> Iterator[Step]:
+def install_hooks(hooks_dir: Path = paths.LIBVIRT_HOOKS, program: Path | None = None) -> Iterator[Step]:
     """Put the four shims in place; a second call changes nothing."""
     program = program or find_program()
     source = _source()
@@ -47,7 +47,7 @@ def install_hooks(hooks_dir: Path = DEFAULT_HOOKS_DIR, program: Path | None = No
             raise NotThere(f"{target}: cannot be written: {error.strerror}") from None
 
 
-def uninstall_hooks(hooks_dir: Path = DEFAULT_HOOKS_DIR) -> Iterator[Step]:
+def uninstall_hooks(hooks_dir: Path = paths.LIBVIRT_HOOKS) -> Iterator[Step]:
     """Remove what `install_hooks` put, and the directories it made where they are empty."""
     for driver in DRIVERS:
         target = hooks_dir / f"{driver}.d" / NAME

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from macmgr import paths
 from macmgr.errors import Busy, NoPermission
 
-DEFAULT_PATH = Path("/run/macmgr/lock")
 _RETRY = 0.02
 
 
@@ -23,7 +23,7 @@ class WriterLock:
 
 
 @contextmanager
-def hold(path: Path = DEFAULT_PATH, *, wait: float = 5.0) -> Iterator[WriterLock]:
+def hold(path: Path = paths.LOCK, *, wait: float = 5.0) -> Iterator[WriterLock]:
     """Hold the host's writer lock; Busy when another writer still has it after ``wait`` seconds.
 
     The file stays: removing it would let two writers hold two different files of one name.

@@ -21,8 +21,6 @@ from macmgr.readers.document import MAX_BYTES, parse_document
 from macmgr.readers.domain import DomainStatus, read_domain_status
 from macmgr.readers.network import Network, read_network
 
-DEFAULT_RUN_DIR = Path("/run/libvirt")
-
 T = TypeVar("T")
 
 
@@ -35,7 +33,7 @@ class Sources:
     findings: tuple[Finding, ...] = ()
 
 
-def read_status_files(run_dir: Path = DEFAULT_RUN_DIR) -> Sources:
+def read_status_files(run_dir: Path) -> Sources:
     """All domains and active networks known below ``run_dir``.
 
     NotThere where the directory does not exist (no libvirt on this host), NoPermission where it may not be read.

@@ -77,9 +77,7 @@ def run(
     return status
 
 
-def _boot(
-    directory: Path, memory: str, timeout: float, interactive: bool, console: BinaryIO
-) -> bool:
+def _boot(directory: Path, memory: str, timeout: float, interactive: bool, console: BinaryIO) -> bool:
     """Start the kernel, pass its output on, and say whether it came to an end by itself."""
     output, line = os.pipe()
     arguments = [
@@ -137,9 +135,7 @@ def _quietest_cpu() -> int:
     return max(os.sched_getaffinity(0), key=lambda cpu: after.get(cpu, 0) - before.get(cpu, 0))
 
 
-def _pass_on(
-    output: int, kernel: subprocess.Popen[bytes], deadline: float, console: BinaryIO
-) -> None:
+def _pass_on(output: int, kernel: subprocess.Popen[bytes], deadline: float, console: BinaryIO) -> None:
     """Copy what the lab's command writes to stdout and to the log, until the end or the deadline."""
     process = os.pidfd_open(kernel.pid)
     with selectors.DefaultSelector() as selector:

@@ -51,9 +51,7 @@ class Nic:
 class Guest:
     """A domain and the agent inside it."""
 
-    def __init__(
-        self, libvirt: Libvirt, name: str, nics: Iterable[Nic], metadata: str = "", memory: int = 96
-    ) -> None:
+    def __init__(self, libvirt: Libvirt, name: str, nics: Iterable[Nic], metadata: str = "", memory: int = 96) -> None:
         self.libvirt, self.name, self.nics = libvirt, name, list(nics)
         self.metadata, self.memory = metadata, memory
         self._serial = Path(f"/run/lab/{name}.serial")
@@ -190,7 +188,9 @@ class Guest:
         return sum(
             row["count"]
             for row in self.ask("report")["frames"]
-            if src in (None, row["src"]) and dst in (None, row["dst"]) and ethertype in (None, int(row["ethertype"], 16))
+            if src in (None, row["src"])
+            and dst in (None, row["dst"])
+            and ethertype in (None, int(row["ethertype"], 16))
         )
 
     def console(self) -> str:
@@ -256,5 +256,3 @@ class Guest:
         path = Path(f"/run/lab/{self.name}.nic.xml")
         path.write_text(nic.xml())
         return path
-
-

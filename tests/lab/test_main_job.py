@@ -243,6 +243,6 @@ def test_bad_input_ends_in_one_line(
 @pytest.fixture(scope="module")
 def guest_to_repair(libvirt: Libvirt, network: Network) -> Iterator[Guest]:
     """A running guest whose port a working hook would close."""
-    guest = Guest(libvirt, "g9", [Nic("52:54:00:aa:00:29", bridge="br0")]).define().start()
+    guest = Guest(libvirt, "g9", [Nic("52:54:00:aa:00:29", bridge="br0")]).define().start().wait_ready()
     yield guest
     guest.undefine()

@@ -1,8 +1,8 @@
 """The lab's topology, as tests and the demo import it.
 
-    guest ─ tap ─┐
-    guest ─ tap ─┤ br0 (VLAN filtering) ─ up0 (macvlan) ══ veth ══ eth0 in namespace "lan"
-    guest ─ tap ─┘
+guest ─ tap ─┐
+guest ─ tap ─┤ br0 (VLAN filtering) ─ up0 (macvlan) ══ veth ══ eth0 in namespace "lan"
+guest ─ tap ─┘
 """
 
 from tests.lab.domain import Guest, Nic

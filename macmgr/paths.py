@@ -1,0 +1,8 @@
+"""Where things are on a host, unless the command line says otherwise."""
+
+from pathlib import Path
+
+CONFIG = Path("/etc/macmgr/macmgr.toml")
+LIBVIRT_HOOKS = Path("/etc/libvirt/hooks")
+LIBVIRT_RUN = Path("/run/libvirt")  # libvirt's status files are below it
+LOCK = Path("/run/macmgr/lock")
