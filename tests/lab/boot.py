@@ -23,7 +23,6 @@ import termios
 import time
 import tty
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from pathlib import Path
 from types import FrameType
 from typing import BinaryIO
@@ -178,7 +177,7 @@ def _new_log() -> Path:
     """Name the console log of this lab; two labs never share one."""
     directory = STATE / "log"
     directory.mkdir(parents=True, exist_ok=True)
-    return directory / f"lab-{datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}.log"
+    return directory / f"lab-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
 
 
 def _status(results: Path) -> int | None:

@@ -13,7 +13,7 @@ MakeGuest = Callable[..., Guest]
 
 @pytest.fixture(scope="session", autouse=True)
 def inside_the_lab() -> None:
-    """These tests start daemons and make bridges: never on the machine itself. Not a skip, nothing is green by skipping."""
+    """These tests start daemons and make bridges: never on the machine itself. No skip: nothing is green by it."""
     if not Path("/run/lab/settings").exists():
         pytest.fail("not in the lab: python3 -m tests.lab.boot -- .venv/bin/python -m pytest tests/lab", pytrace=False)
 

@@ -160,7 +160,7 @@ class Listener:
 
     def _count(self) -> None:
         while True:
-            ready, _, _ = select.select([self._packet, self._end], [], [])
+            ready, _, _ = select.select([self._packet.fileno(), self._end], [], [])
             if self._end in ready:
                 return
             frame, (_, _, direction, *_) = self._packet.recvfrom(2048)

@@ -1,0 +1,65 @@
+"""The lab's outer half, tested from outside: exit status, isolation, and the end of a lab that hangs."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.lab.boot import CHECKOUT, KERNEL
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the lab's root file system is the machine's own: root only")
+
+
+def boot(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tests.lab.boot", *arguments],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def labs() -> set[str]:
+    """The process ids of every lab kernel on this machine."""
+    found = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if KERNEL in (process / "cmdline").read_text():
+                found.add(process.name)
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found
+
+
+def console_log(stderr: str) -> Path:
+    return CHECKOUT / stderr.strip().rpartition("console log: ")[2]
+
+
+def test_output_status_and_isolation(tmp_path: Path) -> None:
+    """What the command prints and how it ends come out; what it writes does not."""
+    victim = tmp_path / "victim"
+    victim.write_text("untouched")
+    new = CHECKOUT / "tests" / "written-in-the-lab"
+    done = boot("--timeout", "60", "--", "sh", "-c", f"echo 'two words'; echo gone > {new}; rm -f {victim}; exit 7")
+    assert done.returncode == 7
+    assert done.stdout == "two words\n"
+    assert "the command ended with 7" in done.stderr
+    assert not new.exists()
+    assert victim.read_text() == "untouched"
+    console_log(done.stderr).unlink()
+
+
+def test_a_lab_that_hangs_is_killed_and_its_log_kept() -> None:
+    """Killed from outside after the timeout, with all its processes; the log holds what was said until then."""
+    before = labs()
+    done = boot("--timeout", "10", "--", "sh", "-c", "echo still here; sleep 1000 & sleep 1000")
+    assert done.returncode == 124
+    assert done.stdout == "still here\n"
+    assert done.stderr.startswith("lab: killed after 10 s; console log: ")
+    assert "still here" in console_log(done.stderr).read_text()
+    assert labs() <= before
+    console_log(done.stderr).unlink()
