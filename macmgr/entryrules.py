@@ -11,6 +11,7 @@ from macmgr.changes import SetEntries, bridge_command, requests
 from macmgr.draft import Draft, Table
 from macmgr.findings import Code
 from macmgr.intent import GuestPort, Intent, Pin
+from macmgr.mac import matches
 from macmgr.snapshot import Entry, EntryState
 
 Claims = Collection[tuple[str, str, int]]  # (bridge, MAC, VID) that a running guest has a right to
@@ -94,6 +95,7 @@ def plan_foreign_entries(guest: GuestPort, vids: tuple[int, ...], claimed: Claim
     foreign: dict[str, list[Entry]] = {}
     for entry in table.of_port(guest.port):
         own = entry.mac in guest.macs and (entry.vid in vids or entry.vid == 0 or not guest.running)
+        own = own or any(matches(pattern, entry.mac) for pattern in guest.policy.allow)
         if not own and (guest.bridge, entry.mac, entry.vid) not in claimed:
             foreign.setdefault(entry.mac, []).append(entry)
     for mac, entries in foreign.items():

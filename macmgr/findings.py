@@ -33,14 +33,22 @@ class Code(StrEnum):
     WRONG_BRIDGE = "wrong-bridge"
     DUPLICATE_MAC = "duplicate-mac"
     MAC_COLLISION = "mac-collision"
+    GUEST_MAC_CHANGED = "guest-mac-changed"
     UNMANAGED_AUTO_PORT = "unmanaged-auto-port"
     VLAN_FILTERING_OFF = "vlan-filtering-off"
     UPLINK_PROMISCUOUS = "uplink-promiscuous"
+    CONFLICTING_SETTINGS = "conflicting-settings"
     UNSUPPORTED = "unsupported"
     UNREADABLE_XML = "unreadable-xml"
 
 
-_WARNINGS = {Code.NOT_STICKY, Code.LEARNED_ON_MANAGED_PORT, Code.UNSUPPORTED}
+_WARNINGS = {
+    Code.NOT_STICKY,
+    Code.LEARNED_ON_MANAGED_PORT,
+    Code.GUEST_MAC_CHANGED,
+    Code.CONFLICTING_SETTINGS,
+    Code.UNSUPPORTED,
+}
 _INFOS = {Code.UNMANAGED_AUTO_PORT, Code.VLAN_FILTERING_OFF, Code.UPLINK_PROMISCUOUS}
 
 

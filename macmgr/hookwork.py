@@ -17,7 +17,7 @@ from macmgr.errors import XmlError
 from macmgr.hookcall import HookCall
 from macmgr.intent import GuestPort, Intent
 from macmgr.kernel import Kernel
-from macmgr.policy import build_intent
+from macmgr.policy import PolicySources, build_intent
 from macmgr.readers.domain import Domain, DomainStatus
 from macmgr.readers.hookdata import HookInput, read_hook_input
 from macmgr.readers.network import Network
@@ -62,8 +62,7 @@ def _intent_reader(call: HookCall, given: HookInput, config: Config, run_dir: Pa
             networks[given.network.name] = given.network
         return build_intent(
             [*domains.values(), *others],
-            networks.values(),
-            config.bridges,
+            PolicySources(networks.values(), config.bridges, sources.ports),
             departed=departed,
             findings=sources.findings,
         )

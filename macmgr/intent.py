@@ -1,6 +1,6 @@
 """What should be: the bridge ports that libvirt's domains ask for, and what policy says of each.
 
-Plain records between the readers and the policy, which fill them, and the planner. DESIGN, section 2.
+Plain records between the readers and the policy, which fill them, and the planner. DESIGN, sections 2 and 3.
 """
 
 from __future__ import annotations
@@ -26,31 +26,86 @@ class Pin(StrEnum):
     STATIC = "static"
 
 
+class GuestMac(StrEnum):
+    """What a MAC change inside the guest does: the entry follows, or it is told, or it is ignored."""
+
+    FOLLOW = "follow"
+    ALERT = "alert"
+    IGNORE = "ignore"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What one place (metadata, portgroup, configuration) says of a NIC; None where it is silent.
+
+    ``allow`` holds further MACs of the NIC, and prefix patterns (``00:00:5e:00:01:*``).
+    """
+
+    manager: Manager | None = None
+    pin: Pin | None = None
+    lock: bool | None = None
+    guest_mac: GuestMac | None = None
+    allow: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of the precedence: where it looks, and what it found there."""
+
+    place: str
+    says: Settings
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The answer of the precedence for one NIC, and which step gave it."""
+    """The answer of the precedence for one NIC. ``steps`` are all that were asked, in order, for `explain`.
+
+    The first step that names a manager decides it (``reason`` is its place); each other option is decided by the
+    first step that names it, and ``allow`` holds what all of them allow.
+    """
 
     manager: Manager = Manager.KERNEL
     reason: str = "nothing asks for it: the kernel manages by default"
     pin: Pin = Pin.STICKY
     lock: bool = False
+    guest_mac: GuestMac = GuestMac.ALERT
+    allow: tuple[str, ...] = ()
+    steps: tuple[Step, ...] = ()
+
+    def place_of(self, option: str) -> str:
+        """The place of the step that decided an option; empty where it is a default."""
+        return next((step.place for step in self.steps if getattr(step.says, option) not in (None, ())), "")
 
 
 @dataclass(frozen=True, slots=True)
-class BridgePolicy:
-    """What the configuration says of the guest ports on one bridge; ``manager`` None where it is silent."""
+class Vlan:
+    """A NIC's ``<vlan>``: its tags, and the native one, whose frames the guest sends and gets untagged."""
 
-    manager: Manager | None = None
-    pin: Pin = Pin.STICKY
+    vids: tuple[int, ...]
+    native: int | None = None
+    trunk: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NicFacts:
+    """What the XML says of a NIC beside its MAC, as far as it can conflict with the policy."""
+
+    vlan: Vlan | None = None
+    isolated: bool = False
+    trust: bool = False
+    filter: str = ""
+    teaming: str = ""
+    current_mac: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class GuestPort:
     """A bridge port that a domain's NIC has, or will have, and what is wanted of it.
 
-    ``state`` is libvirt's word for the domain; ``running`` whether its CPUs run *here*, the only case in which
-    its MAC may have an entry. ``entry_comes`` says that somebody puts the entry when the CPUs start (libvirt
-    for its own managed NICs): without that, and without an entry, the port stays open.
+    ``macs`` begins with the NIC's own address; the others are allowed ones. ``state`` is libvirt's word for the
+    domain; ``running`` whether its CPUs run *here*, the only case in which its MACs may have entries. ``entry_comes``
+    says that somebody puts the entry when the CPUs start (libvirt for its own managed NICs): without that, and
+    without an entry, the port stays open.
     """
 
     port: str
@@ -59,14 +114,28 @@ class GuestPort:
     uuid: str
     macs: tuple[str, ...]
     alias: str = ""
+    network: str = ""
+    portgroup: str = ""
     state: str = "running"
     running: bool = True
     entry_comes: bool = False
-    policy: Policy = Policy()
+    policy: Policy = field(default_factory=Policy)
+    facts: NicFacts = field(default_factory=NicFacts)
 
     @property
     def managed(self) -> bool:
         return self.policy.manager is Manager.LIBVIRT
+
+
+@dataclass(frozen=True, slots=True)
+class PortlessNic:
+    """A NIC that has no port on a Linux bridge of this host, and why."""
+
+    domain: str
+    mac: str
+    kind: str
+    why: str
+    alias: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,3 +151,4 @@ class Intent:
     managed_bridges: Mapping[str, str] = field(default_factory=dict)
     departed: Mapping[str, str] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
+    portless: tuple[PortlessNic, ...] = ()

@@ -22,3 +22,20 @@ def parse_mac(text: str) -> str:
     if not any(octets):
         raise ValueError("00:00:00:00:00:00 is not the address of a NIC")
     return ":".join(f"{octet:02x}" for octet in octets)
+
+
+def parse_mac_pattern(text: str) -> str:
+    """A unicast MAC address, or a prefix of whole octets that ends in ``*`` (``00:00:5e:00:01:*``); else ValueError."""
+    text = text.strip().lower()
+    if not text.endswith(":*"):
+        return parse_mac(text)
+    octets = text[:-2].split(":")
+    if not 1 <= len(octets) <= 5:
+        raise ValueError(f"{text[:40]!r} is not a MAC prefix: one to five hex pairs, then :*")
+    filled = parse_mac(":".join([*octets, *["1"] * (6 - len(octets))]))  # the rest cannot make it zero
+    return ":".join([*filled.split(":")[: len(octets)], "*"])
+
+
+def matches(pattern: str, mac: str) -> bool:
+    """Whether a MAC address is the pattern, or begins with its prefix."""
+    return mac.startswith(pattern[:-1]) if pattern.endswith("*") else mac == pattern

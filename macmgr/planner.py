@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from macmgr.changes import Change
+from macmgr.conflicts import conflict_findings, guest_mac_findings
 from macmgr.draft import Draft, Table
 from macmgr.entryrules import plan_departed, plan_entries, plan_foreign_entries, plan_waiting_entries
 from macmgr.findings import Code, Finding
@@ -61,6 +62,8 @@ def plan(intent: Intent, snapshot: Snapshot) -> Plan:
                 plan_open(guest, port, draft)
         plan_foreign_entries(guest, wanted_vids, claimed, table, draft)
     plan_departed(intent, claimed, managed, table, draft)
+    draft.findings += guest_mac_findings(intent)
+    draft.findings += conflict_findings(intent, snapshot)
     draft.findings += promiscuity_findings(intent, snapshot)
     return Plan((*draft.opens, *draft.puts, *draft.closes, *draft.drops), tuple(draft.findings))
 

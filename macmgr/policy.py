@@ -1,109 +1,221 @@
-"""Who manages a port's MAC table: the first of these that speaks wins, and its reason is kept.
+"""Who manages a port's MAC table, and how: six places are asked in order, and each answer keeps its reason.
 
-1. the ``macTableManager`` attribute: the NIC's own source, else the network's ``<bridge>``;
-2. ``[bridge."NAME"]`` in the configuration (this is how ``<interface type='bridge'>`` gets a policy);
-3. the kernel.
+1. ``<macmgr:interface mac='..'>`` in the domain's metadata;
+2. ``<macmgr:macTable>`` itself, there;
+3. ``<macmgr:portgroup name='..'>`` in the network's metadata;
+4. the ``macTableManager`` attribute: the NIC's own source, else the network's ``<bridge>``;
+5. ``[bridge."NAME"]`` in the configuration (this is how ``<interface type='bridge'>`` gets a policy);
+6. the kernel.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from macmgr.errors import XmlError
-from macmgr.findings import Finding
-from macmgr.intent import BridgePolicy, GuestPort, Intent, Manager, Policy
+from macmgr.findings import Code, Finding
+from macmgr.intent import (
+    GuestMac,
+    GuestPort,
+    Intent,
+    Manager,
+    NicFacts,
+    Pin,
+    Policy,
+    PortlessNic,
+    Settings,
+    Step,
+)
+from macmgr.options import allowed
 from macmgr.readers.domain import Domain, DomainStatus, Nic
-from macmgr.readers.network import Network
+from macmgr.readers.network import Inherited, Network, NetworkPort
 
-# The NICs that have a tap or veth end on a Linux bridge. `network` stands for a NIC whose <actual> is not known yet.
-_ON_A_BRIDGE = ("bridge", "network", "ethernet")
+_SILENT = Settings()
+
+# Why a NIC of a type has no port on a Linux bridge.
+_PORTLESS = {
+    "ethernet": "libvirt does not say which bridge its tap is on: somebody else's script decides",
+    "direct": "a macvtap: its address is in the own list of the device below it",
+    "hostdev": "a PCI device passed to the guest: it has no tap",
+    "vdpa": "a vDPA device: its frames do not pass a bridge of this host",
+    "vhostuser": "a vhost-user socket: the switch behind it has a MAC table of its own",
+    "user": "user-mode networking: its frames do not pass a bridge",
+    "server": "a socket between QEMU processes",
+    "client": "a socket between QEMU processes",
+    "mcast": "a socket between QEMU processes",
+    "udp": "a socket between QEMU processes",
+    "internal": "a network inside another hypervisor",
+    "null": "not connected to anything",
+    "vds": "a VMware distributed switch",
+}
+
+
+class PolicySources:
+    """What policy is decided from: the networks, their ports by uuid, and the configuration's bridges."""
+
+    def __init__(
+        self,
+        networks: Iterable[Network],
+        bridges: Mapping[str, Settings],
+        ports: Mapping[str, NetworkPort] | None = None,
+    ) -> None:
+        self.networks = {network.name: network for network in networks}
+        self.bridges = bridges
+        self.ports = ports or {}
+
+    def bridge(self, nic: Nic) -> str:
+        """The bridge that the NIC's tap is to be on, empty where no source names one."""
+        network = self.networks.get(nic.network)
+        return nic.bridge or (network.bridge if network else "")
+
+    def portgroup(self, nic: Nic) -> str:
+        """The portgroup of the NIC, which is the network's default one where it names none."""
+        network = self.networks.get(nic.network)
+        return nic.portgroup or (network.default_portgroup if network else "")
+
+    def inherit(self, nic: Nic, name: str) -> Any:
+        """A setting that the NIC, its port, its portgroup or its network names, in this order; None where none does."""
+        network = self.networks.get(nic.network)
+        group = network.portgroups.get(self.portgroup(nic), Inherited()) if network else Inherited()
+        whole = network.inherited if network else Inherited()
+        for place in (nic, self.ports.get(nic.port_id), group, whole):
+            value = getattr(place, name, None)
+            if value not in (None, ""):
+                return value
+        return None
 
 
 def build_intent(
     domains: Iterable[DomainStatus],
-    networks: Iterable[Network],
-    bridges: Mapping[str, BridgePolicy],
+    sources: PolicySources,
     *,
     departed: Iterable[Domain] = (),
     findings: Iterable[Finding] = (),
 ) -> Intent:
     """The intent of this host. ``departed`` are domains that do not run here any more."""
-    by_name = {network.name: network for network in networks}
-    ports = [
-        port
-        for status in domains
-        for port in guest_ports(status.domain, by_name, bridges, state=status.state, running=status.running)
-    ]
-    managed = managed_bridges(by_name.values(), bridges)
+    ports: list[GuestPort] = []
+    portless: list[PortlessNic] = []
+    problems = list(findings)
+    for status in domains:
+        for nic in status.domain.nics:
+            try:
+                found = guest_port(status, nic, sources)
+            except XmlError as error:
+                text = f"domain {status.domain.name}: {error}"
+                problems.append(Finding(Code.UNREADABLE_XML, text, domain=status.domain.name, mac=nic.mac))
+                continue
+            if isinstance(found, GuestPort):
+                ports.append(found)
+            else:
+                portless.append(found)
+    managed = managed_bridges(sources)
     for port in ports:  # a network that was destroyed under its guests is known only from their NICs
         if port.managed:
             managed.setdefault(port.bridge, port.policy.reason)
     gone = {nic.mac: domain.name for domain in departed for nic in domain.nics}
-    return Intent(tuple(ports), managed, gone, tuple(findings))
+    return Intent(tuple(ports), managed, gone, tuple(problems), tuple(portless))
 
 
-def decide(nic: Nic, networks: Mapping[str, Network], bridges: Mapping[str, BridgePolicy]) -> Policy:
-    """The policy of one NIC, with the reason that a person can check."""
-    network = networks.get(nic.network)
-    configured = bridges.get(_bridge(nic, networks), BridgePolicy())
-    if nic.manager:
-        if nic.manager not in tuple(Manager):
-            raise XmlError(f"macTableManager is {nic.manager[:40]!r}; allowed: kernel, libvirt")
-        named = f"network {nic.network}: " if nic.network else ""
-        return Policy(Manager(nic.manager), f"{named}macTableManager", configured.pin)
-    if network is not None and network.manager:
-        return Policy(Manager(network.manager), f"network {network.name}: macTableManager", configured.pin)
-    if configured.manager is not None:
-        return Policy(configured.manager, f'[bridge."{_bridge(nic, networks)}"] in the configuration', configured.pin)
-    return Policy()
+def guest_port(status: DomainStatus, nic: Nic, sources: PolicySources) -> GuestPort | PortlessNic:
+    """The bridge port that a NIC has on this host, or why it has none."""
+    domain = status.domain
+    why = _why_portless(nic, sources)
+    if why:
+        return PortlessNic(domain.name, nic.mac, nic.kind, why, nic.alias)
+    policy = decide(domain, nic, sources)
+    follows = policy.guest_mac is GuestMac.FOLLOW and nic.current_mac
+    own = nic.current_mac if follows else nic.mac
+    exact = [pattern for pattern in policy.allow if not pattern.endswith("*")]
+    return GuestPort(
+        port=nic.tap,
+        bridge=sources.bridge(nic),
+        domain=domain.name,
+        uuid=domain.uuid,
+        macs=tuple(dict.fromkeys([own, *exact])),
+        alias=nic.alias,
+        network=nic.network,
+        portgroup=sources.portgroup(nic),
+        state=status.state,
+        running=status.running,
+        entry_comes=_libvirt_puts_the_entry(domain, nic, policy),
+        policy=policy,
+        facts=NicFacts(
+            vlan=sources.inherit(nic, "vlan"),
+            isolated=bool(sources.inherit(nic, "isolated")),
+            trust=_trust(nic, sources),
+            filter=nic.filter,
+            teaming=nic.teaming,
+            current_mac=nic.current_mac,
+        ),
+    )
 
 
-def guest_ports(
-    domain: Domain,
-    networks: Mapping[str, Network],
-    bridges: Mapping[str, BridgePolicy],
-    *,
-    state: str,
-    running: bool,
-) -> Iterable[GuestPort]:
-    """The bridge ports that a domain's NICs have on this host; NICs without a tap on a Linux bridge have none."""
-    for nic in domain.nics:
-        bridge = _bridge(nic, networks)
-        if nic.kind not in _ON_A_BRIDGE or nic.virtualport or not bridge or not nic.tap:
-            continue
-        policy = decide(nic, networks, bridges)
-        yield GuestPort(
-            port=nic.tap,
-            bridge=bridge,
-            domain=domain.name,
-            uuid=domain.uuid,
-            macs=(nic.mac,),
-            alias=nic.alias,
-            state=state,
-            running=running,
-            entry_comes=_libvirt_puts_the_entry(domain, nic, policy),
-            policy=policy,
-        )
+def decide(domain: Domain, nic: Nic, sources: PolicySources) -> Policy:
+    """The policy of one NIC, with every step that was asked; XmlError for a macTableManager that is none."""
+    steps = tuple(_steps(domain, nic, sources))
+
+    def first(option: str, default: Any) -> Any:
+        return next((value for step in steps if (value := getattr(step.says, option)) is not None), default)
+
+    return Policy(
+        manager=first("manager", Manager.KERNEL),
+        reason=next((step.place for step in steps if step.says.manager is not None), Policy().reason),
+        pin=first("pin", Pin.STICKY),
+        lock=first("lock", False),
+        guest_mac=first("guest_mac", GuestMac.FOLLOW if _trust(nic, sources) else GuestMac.ALERT),
+        allow=tuple(dict.fromkeys(pattern for step in steps for pattern in step.says.allow)),
+        steps=steps,
+    )
 
 
-def managed_bridges(networks: Iterable[Network], bridges: Mapping[str, BridgePolicy]) -> dict[str, str]:
+def managed_bridges(sources: PolicySources) -> dict[str, str]:
     """The bridges that a network or the configuration hands to macmgr, each with the reason."""
     managed = {
         network.bridge: f"network {network.name}: macTableManager"
-        for network in networks
+        for network in sources.networks.values()
         if network.bridge and network.manager == Manager.LIBVIRT
     }
-    for name, policy in bridges.items():
-        if policy.manager is Manager.LIBVIRT:
+    for name, settings in sources.bridges.items():
+        if settings.manager is Manager.LIBVIRT:
             managed.setdefault(name, f'[bridge."{name}"] in the configuration')
     return managed
 
 
-def _bridge(nic: Nic, networks: Mapping[str, Network]) -> str:
-    if nic.bridge:
-        return nic.bridge
-    network = networks.get(nic.network)
-    return network.bridge if network else ""
+def _steps(domain: Domain, nic: Nic, sources: PolicySources) -> Iterable[Step]:
+    network = sources.networks.get(nic.network)
+    group, bridge = sources.portgroup(nic), sources.bridge(nic)
+    yield Step(f"domain {domain.name}: <macmgr:interface mac='{nic.mac}'>", domain.settings(nic.mac) or _SILENT)
+    yield Step(f"domain {domain.name}: <macmgr:macTable>", domain.metadata.domain)
+    if network is not None and group:
+        says = network.metadata.get(group, _SILENT)
+        yield Step(f"network {network.name}: <macmgr:portgroup name='{group}'>", says)
+    manager = nic.manager or (network.manager if network else "")
+    if manager and manager not in tuple(Manager):
+        raise XmlError(f"macTableManager is {manager[:40]!r}; {allowed(manager, Manager)}")
+    named = f"network {nic.network}: " if nic.network else ""
+    yield Step(f"{named}macTableManager", Settings(Manager(manager)) if manager else _SILENT)
+    yield Step(f'[bridge."{bridge}"] in the configuration', sources.bridges.get(bridge, _SILENT))
+
+
+def _why_portless(nic: Nic, sources: PolicySources) -> str:
+    """Why a NIC has no port on a Linux bridge; empty where it has one."""
+    virtualport = sources.inherit(nic, "virtualport")
+    if nic.kind in _PORTLESS:
+        return _PORTLESS[nic.kind]
+    if nic.kind not in ("bridge", "network"):
+        return f"interface type {nic.kind[:40]!r} is not known to have a port on a Linux bridge"
+    if virtualport == "openvswitch":
+        return "an Open vSwitch port: Open vSwitch has a MAC table of its own"
+    if virtualport:
+        return f"a virtual port of type {virtualport[:40]!r}, which is not a Linux bridge's"
+    if not sources.bridge(nic):
+        return "no bridge is known for it: its network is not active, or has none"
+    return "" if nic.tap else "it has no tap yet"
+
+
+def _trust(nic: Nic, sources: PolicySources) -> bool:
+    return bool(sources.inherit(nic, "trust"))
 
 
 def _libvirt_puts_the_entry(domain: Domain, nic: Nic, policy: Policy) -> bool:

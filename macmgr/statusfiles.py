@@ -8,8 +8,8 @@ files hold passwords: read defensively, repeat nothing of them. Source: virDomai
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,7 +19,7 @@ from macmgr.errors import NoPermission, NotThere, XmlError
 from macmgr.findings import Code, Finding
 from macmgr.readers.document import MAX_BYTES, parse_document
 from macmgr.readers.domain import DomainStatus, read_domain_status
-from macmgr.readers.network import Network, read_network
+from macmgr.readers.network import Network, NetworkPort, read_network, read_network_port
 
 T = TypeVar("T")
 
@@ -31,6 +31,7 @@ class Sources:
     domains: tuple[DomainStatus, ...] = ()
     networks: tuple[Network, ...] = ()
     findings: tuple[Finding, ...] = ()
+    ports: Mapping[str, NetworkPort] = field(default_factory=dict)
 
 
 def read_status_files(run_dir: Path) -> Sources:
@@ -49,20 +50,20 @@ def read_status_files(run_dir: Path) -> Sources:
         *_read(run_dir / "lxc", read_domain_status, findings),
     ]
     networks = list(_read(run_dir / "network", read_network, findings))
-    return Sources(tuple(domains), tuple(networks), tuple(findings))
+    # A port's file says what libvirt resolved for its NIC. Only trust cannot be told from the network alone, and a
+    # host with a thousand ports does not read them for nothing.
+    trusting = [network for network in networks if network.trusts_somewhere]
+    ports = [
+        port
+        for network in trusting
+        for port in _read(run_dir / "network" / network.name / "ports", read_network_port, findings)
+    ]
+    return Sources(tuple(domains), tuple(networks), tuple(findings), {port.uuid: port for port in ports})
 
 
-def read_domain_state(run_dir: Path, driver: str, name: str) -> DomainStatus | None:
-    """One domain's status file, or None where libvirt keeps none."""
-    found = list(_read(run_dir / driver, read_domain_status, [], only=f"{name}.xml"))
-    return found[0] if found else None
-
-
-def _read(
-    directory: Path, reader: Callable[[etree._Element, str], T], findings: list[Finding], only: str | None = None
-) -> Iterator[T]:
+def _read(directory: Path, reader: Callable[[etree._Element, str], T], findings: list[Finding]) -> Iterator[T]:
     try:
-        names = sorted(os.listdir(directory)) if only is None else [only]
+        names = sorted(os.listdir(directory))
     except FileNotFoundError:
         return
     except PermissionError:

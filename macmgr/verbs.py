@@ -23,7 +23,7 @@ from macmgr.errors import NotThere
 from macmgr.findings import Severity
 from macmgr.intent import Intent
 from macmgr.kernel import Kernel
-from macmgr.policy import build_intent
+from macmgr.policy import PolicySources, build_intent
 from macmgr.reconcile import Outcome, Scope, View, apply, look
 from macmgr.report.document import audit_document
 from macmgr.report.text import console, print_audit, print_outcome, print_plan, print_show
@@ -97,7 +97,8 @@ def _host(arguments: argparse.Namespace) -> _Host:
 
     def read_intent() -> Intent:
         sources = read_status_files(arguments.run_dir)
-        return build_intent(sources.domains, sources.networks, config.bridges, findings=sources.findings)
+        policy_sources = PolicySources(sources.networks, config.bridges, sources.ports)
+        return build_intent(sources.domains, policy_sources, findings=sources.findings)
 
     if arguments.domain or arguments.network:
         _check_names(arguments, read_status_files(arguments.run_dir))

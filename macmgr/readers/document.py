@@ -35,7 +35,7 @@ def parse_document(data: bytes, where: str) -> etree._Element:
     try:
         root = etree.fromstring(data, parser)
     except (etree.XMLSyntaxError, ValueError) as error:
-        raise XmlError(f"{where}: {_mistake(error)}") from None
+        raise XmlError(f"{where}{_mistake(error)}") from None
     if root.getroottree().docinfo.internalDTD is not None:  # a DOCTYPE in an encoding the search above cannot see
         raise XmlError(f"{where}: the document declares a DOCTYPE, which libvirt never writes")
     return root
@@ -45,9 +45,9 @@ def _mistake(error: Exception) -> str:
     entry = getattr(error, "error_log", None)
     last = entry.last_error if entry else None
     if last is None:
-        return "the document is not XML"
+        return ": the document is not XML"
     kind = last.type_name.removeprefix("ERR_").replace("_", " ").lower()
-    return f"not well-formed XML at line {last.line}, column {last.column} ({kind})"
+    return f":{last.line}: not well-formed XML at column {last.column} ({kind})"
 
 
 def text_of(element: etree._Element, path: str) -> str:
@@ -59,3 +59,8 @@ def attribute(element: etree._Element, path: str, name: str) -> str:
     """An attribute of the child at ``path``, or the empty string where either is absent."""
     child = element.find(path)
     return (child.get(name) or "") if child is not None else ""
+
+
+def place(element: etree._Element, where: str) -> str:
+    """``FILE:LINE`` of an element, as compilers and editors write it."""
+    return f"{where}:{element.sourceline}" if element.sourceline else where

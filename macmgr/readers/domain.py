@@ -8,32 +8,46 @@ Sources: libvirt formatdomain.html, src/conf/domain_conf.c (virDomainActualNetDe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lxml import etree
 
 from macmgr.errors import XmlError
+from macmgr.intent import Settings, Vlan
 from macmgr.mac import parse_mac
-from macmgr.readers.document import attribute, text_of
+from macmgr.readers.document import attribute, place, text_of
+from macmgr.readers.metadata import DomainMetadata, read_domain_metadata
+from macmgr.readers.nicparts import read_isolated, read_trust, read_vlan
 
 
 @dataclass(frozen=True, slots=True)
 class Nic:
-    """One ``<interface>``. Empty strings stand for what the XML does not say.
+    """One ``<interface>``. Empty strings stand for what the XML does not say, None for a setting it is silent on.
 
-    ``kind`` is what became of the NIC (the actual type), ``network`` the libvirt network it was asked from,
-    ``tap`` the host end, ``manager`` the macTableManager attribute of its own source.
+    ``kind`` is what became of the NIC (the actual type), ``configured`` the type it was asked as, ``network`` the
+    libvirt network it was asked from and ``port_id`` its port there, ``tap`` the host end, ``manager`` the
+    macTableManager attribute of its own source, ``lower`` the device below a macvtap.
     """
 
     mac: str
     kind: str
+    configured: str = ""
+    current_mac: str = ""
     bridge: str = ""
     network: str = ""
+    port_id: str = ""
     portgroup: str = ""
+    lower: str = ""
     tap: str = ""
     alias: str = ""
     manager: str = ""
     virtualport: str = ""
+    filter: str = ""
+    teaming: str = ""
+    link: str = ""
+    vlan: Vlan | None = None
+    isolated: bool | None = None
+    trust: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +58,11 @@ class Domain:
     uuid: str
     driver: str
     nics: tuple[Nic, ...]
+    metadata: DomainMetadata = field(default_factory=DomainMetadata)
+
+    def settings(self, mac: str) -> Settings | None:
+        """What the domain's metadata says of the NIC with this MAC alone."""
+        return self.metadata.interfaces.get(mac)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,50 +79,65 @@ class DomainStatus:
 
 
 def read_domain(element: etree._Element, where: str) -> Domain:
-    """The domain in ``element``; XmlError where it is none, or where a NIC's MAC is not one."""
+    """The domain in ``element``; XmlError where it is none, or says something of a NIC that cannot be.
+
+    A NIC without a MAC is left out: inactive XML may have one, and libvirt invents the address when it is defined.
+    """
     if element.tag != "domain":
-        raise XmlError(f"{where}: line {element.sourceline}: <domain> was expected, this is <{_name(element)}>")
+        raise XmlError(f"{place(element, where)}: <domain> was expected, this is <{_name(element)}>")
     name = text_of(element, "name")
     if not name:
-        raise XmlError(f"{where}: line {element.sourceline}: the domain has no name")
+        raise XmlError(f"{place(element, where)}: the domain has no name")
     driver = "lxc" if element.get("type") == "lxc" else "qemu"
-    nics = tuple(
-        nic for each in element.iterfind("devices/interface") if (nic := _read_nic(each, f"{where}: domain {name!r}"))
-    )
-    return Domain(name, text_of(element, "uuid"), driver, nics)
+    interfaces = element.iterfind("devices/interface")
+    nics = tuple(read_nic(each, where) for each in interfaces if attribute(each, "mac", "address"))
+    return Domain(name, text_of(element, "uuid"), driver, nics, read_domain_metadata(element, where))
 
 
 def read_domain_status(element: etree._Element, where: str) -> DomainStatus:
     """A ``<domstatus>``, the root of the files in /run/libvirt/qemu and /run/libvirt/lxc."""
     domain = element.find("domain") if element.tag == "domstatus" else None
     if domain is None:
-        raise XmlError(f"{where}: line {element.sourceline}: <domstatus> with a <domain> was expected")
+        raise XmlError(f"{place(element, where)}: <domstatus> with a <domain> was expected")
     return DomainStatus(read_domain(domain, where), element.get("state") or "unknown", element.get("reason") or "")
 
 
-def _read_nic(element: etree._Element, where: str) -> Nic | None:
-    address = attribute(element, "mac", "address")
-    if not address:  # inactive XML may leave it out; libvirt invents one when it defines the domain
-        return None
-    try:
-        mac = parse_mac(address)
-    except ValueError as error:
-        raise XmlError(f"{where}: line {element.sourceline}: {error}") from None
+def read_nic(element: etree._Element, where: str) -> Nic:
+    """One ``<interface>``; XmlError for a MAC or a VLAN tag that is none."""
     configured = element.get("type") or ""
     actual = element.find("actual")
     became = element if actual is None else actual
-    kind = (became.get("type") or configured) if actual is not None else configured
+    current = attribute(element, "mac", "currentAddress")
+    vlan = read_vlan(became, where)
+    isolated, trust = read_isolated(became), read_trust(became)
     return Nic(
-        mac=mac,
-        kind=kind,
+        mac=_mac(attribute(element, "mac", "address"), element, where),
+        kind=became.get("type") or configured,
+        configured=configured,
+        current_mac=_mac(current, element, where) if current else "",
         bridge=attribute(became, "source", "bridge"),
         network=attribute(element, "source", "network"),
+        port_id=attribute(element, "source", "portid"),
         portgroup=attribute(element, "source", "portgroup"),
+        lower=attribute(became, "source", "dev"),
         tap=attribute(element, "target", "dev"),
         alias=attribute(element, "alias", "name"),
         manager=attribute(became, "source", "macTableManager"),
         virtualport=attribute(became, "virtualport", "type") or attribute(element, "virtualport", "type"),
+        filter=attribute(element, "filterref", "filter"),
+        teaming=attribute(element, "teaming", "type"),
+        link=attribute(element, "link", "state"),
+        vlan=vlan if vlan is not None else read_vlan(element, where),
+        isolated=isolated if isolated is not None else read_isolated(element),
+        trust=trust if trust is not None else read_trust(element),
     )
+
+
+def _mac(text: str, element: etree._Element, where: str) -> str:
+    try:
+        return parse_mac(text)
+    except ValueError as error:
+        raise XmlError(f"{place(element, where)}: {error}") from None
 
 
 def _name(element: etree._Element) -> str:

@@ -1,5 +1,7 @@
 """What libvirt writes to a hook's standard input: a domain, or ``<hookData>`` around a network and its port.
 
+Until libvirt 5.4 the network hook was called ``plugged`` and ``unplugged``, with the NIC's ``<interface>`` beside the
+network; since 5.5 it is ``port-created`` and ``port-deleted``, with a ``<networkport>``.
 Source: libvirt hooks.html; src/util/virhook.c, src/network/bridge_driver.c (networkRunHook).
 """
 
@@ -7,20 +9,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lxml import etree
-
 from macmgr.errors import XmlError
-from macmgr.readers.document import parse_document
-from macmgr.readers.domain import Domain, read_domain
-from macmgr.readers.network import Network, read_network
+from macmgr.readers.document import attribute, parse_document, place
+from macmgr.readers.domain import Domain, Nic, read_domain, read_nic
+from macmgr.readers.network import Network, NetworkPort, read_network, read_network_port
 
 
 @dataclass(frozen=True, slots=True)
 class HookInput:
-    """The subject of a hook call; the daemon hook has neither."""
+    """The subject of a hook call: a domain, or a network and perhaps one of its ports; the daemon hook has neither."""
 
     domain: Domain | None = None
     network: Network | None = None
+    port: NetworkPort | None = None
+    nic: Nic | None = None
 
 
 def read_hook_input(driver: str, data: bytes) -> HookInput:
@@ -31,11 +33,12 @@ def read_hook_input(driver: str, data: bytes) -> HookInput:
     root = parse_document(data, where)
     if driver in ("qemu", "lxc"):
         return HookInput(domain=read_domain(root, where))
-    return HookInput(network=read_network(_network_in(root, where), where))
-
-
-def _network_in(root: etree._Element, where: str) -> etree._Element:
     network = root.find("network") if root.tag == "hookData" else None
     if network is None:
-        raise XmlError(f"{where}: line {root.sourceline}: <hookData> with a <network> was expected")
-    return network
+        raise XmlError(f"{place(root, where)}: <hookData> with a <network> was expected")
+    port, nic = root.find("networkport"), root.find("interface")
+    return HookInput(
+        network=read_network(network, where),
+        port=None if port is None else read_network_port(port, where),
+        nic=None if nic is None or not attribute(nic, "mac", "address") else read_nic(nic, where),
+    )

@@ -1,43 +1,125 @@
-"""A libvirt network, reduced to its bridge and to who manages that bridge's MAC table.
+"""A libvirt network and a port of one, reduced to the bridge, who manages its MAC table, and what NICs inherit.
 
-Sources: libvirt formatnetwork.html (macTableManager since 1.2.11), src/conf/network_conf.c; the status file is
-``<networkstatus>`` around the same ``<network>`` (src/network/bridge_driver.c).
+Sources: libvirt formatnetwork.html (macTableManager since 1.2.11), formatnetworkport.html, src/conf/network_conf.c,
+src/conf/virnetworkportdef.c; the status file is ``<networkstatus>`` around the same ``<network>``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from lxml import etree
 
 from macmgr.errors import XmlError
-from macmgr.readers.document import attribute, text_of
+from macmgr.intent import Manager, Settings, Vlan
+from macmgr.options import allowed
+from macmgr.readers.document import attribute, place, text_of
+from macmgr.readers.metadata import read_network_metadata
+from macmgr.readers.nicparts import read_isolated, read_trust, read_vlan
+
+
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """What a NIC takes from its network or portgroup where it says nothing itself; None where they are silent too."""
+
+    vlan: Vlan | None = None
+    isolated: bool | None = None
+    trust: bool | None = None
+    virtualport: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A network: its bridge, its forward mode (``isolated`` where it has none) and its macTableManager attribute."""
+    """A network: its bridge, its forward mode (``isolated`` where it has none) and its macTableManager attribute.
+
+    ``default_portgroup`` is that of the NICs that name none; ``metadata`` maps a portgroup to what ours says of it.
+    """
 
     name: str
     uuid: str
     bridge: str = ""
     forward: str = "isolated"
     manager: str = ""
+    inherited: Inherited = field(default_factory=Inherited)
+    portgroups: Mapping[str, Inherited] = field(default_factory=dict)
+    default_portgroup: str = ""
+    metadata: Mapping[str, Settings] = field(default_factory=dict)
+
+    @property
+    def trusts_somewhere(self) -> bool:
+        """Whether some NIC of this network may inherit trustGuestRxFilters='yes'."""
+        return any(each.trust for each in (self.inherited, *self.portgroups.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkPort:
+    """A port of a network: which NIC holds it and what libvirt resolved for it. ``bridge`` is empty without one."""
+
+    uuid: str
+    mac: str
+    owner: str = ""
+    group: str = ""
+    bridge: str = ""
+    manager: str = ""
+    vlan: Vlan | None = None
+    isolated: bool | None = None
+    trust: bool | None = None
 
 
 def read_network(element: etree._Element, where: str) -> Network:
     """The network in ``element``, or in the ``<networkstatus>`` around it; XmlError where there is none."""
     network = element.find("network") if element.tag == "networkstatus" else element
     if network is None or network.tag != "network":
-        raise XmlError(f"{where}: line {element.sourceline}: <network> or <networkstatus> was expected")
+        raise XmlError(f"{place(element, where)}: <network> or <networkstatus> was expected")
     name = text_of(network, "name")
     if not name:
-        raise XmlError(f"{where}: line {network.sourceline}: the network has no name")
-    manager = attribute(network, "bridge", "macTableManager")
-    if manager not in ("", "kernel", "libvirt"):
-        raise XmlError(
-            f"{where}: network {name!r}: macTableManager is {manager[:40]!r}, libvirt allows 'kernel' and 'libvirt'"
-        )
+        raise XmlError(f"{place(network, where)}: the network has no name")
+    groups = [(group.get("name") or "", group) for group in network.iterfind("portgroup")]
     forward = network.find("forward")
-    mode = "isolated" if forward is None else (forward.get("mode") or "nat")
-    return Network(name, text_of(network, "uuid"), attribute(network, "bridge", "name"), mode, manager)
+    return Network(
+        name=name,
+        uuid=text_of(network, "uuid"),
+        bridge=attribute(network, "bridge", "name"),
+        forward="isolated" if forward is None else (forward.get("mode") or "nat"),
+        manager=_manager(network, where),
+        inherited=_inherited(network, where),
+        portgroups={group_name: _inherited(group, where) for group_name, group in groups},
+        default_portgroup=next((group_name for group_name, group in groups if group.get("default") == "yes"), ""),
+        metadata=read_network_metadata(network, where),
+    )
+
+
+def read_network_port(element: etree._Element, where: str) -> NetworkPort:
+    """A ``<networkport>``, from /run/libvirt/network/NET/ports or from a hook; XmlError where it is none."""
+    if element.tag != "networkport":
+        raise XmlError(f"{place(element, where)}: <networkport> was expected")
+    filters = element.find("rxfilters")
+    return NetworkPort(
+        uuid=text_of(element, "uuid"),
+        mac=attribute(element, "mac", "address").lower(),
+        owner=text_of(element, "owner/name"),
+        group=text_of(element, "group"),
+        bridge=attribute(element, "plug", "bridge"),
+        manager=attribute(element, "plug", "macTableManager"),
+        vlan=read_vlan(element, where),
+        isolated=read_isolated(element),
+        trust=None if filters is None else filters.get("trustGuest") == "yes",
+    )
+
+
+def _inherited(element: etree._Element, where: str) -> Inherited:
+    return Inherited(
+        read_vlan(element, where),
+        read_isolated(element),
+        read_trust(element),
+        attribute(element, "virtualport", "type"),
+    )
+
+
+def _manager(network: etree._Element, where: str) -> str:
+    bridge = network.find("bridge")
+    manager = "" if bridge is None else bridge.get("macTableManager") or ""
+    if bridge is not None and manager not in ("", *Manager):
+        raise XmlError(f"{place(bridge, where)}: macTableManager is {manager[:40]!r}; {allowed(manager, Manager)}")
+    return manager

@@ -1,0 +1,45 @@
+"""The parts of a NIC that a domain's ``<interface>``, a network, a portgroup and a network port all write alike."""
+
+from __future__ import annotations
+
+from lxml import etree
+
+from macmgr.errors import XmlError
+from macmgr.intent import Vlan
+from macmgr.readers.document import attribute, place
+
+MAX_VID = 4094
+
+
+def read_vlan(element: etree._Element, where: str) -> Vlan | None:
+    """The ``<vlan>`` child: one tag is access, several or ``trunk='yes'`` a trunk. XmlError for a VID that is none."""
+    vlan = element.find("vlan")
+    if vlan is None:
+        return None
+    vids: list[int] = []
+    native = None
+    for tag in vlan.iterfind("tag"):
+        text = tag.get("id") or ""
+        # VID 0 is libvirt's way to write a priority tag; libvirt allows it and 4095, a bridge port has neither
+        if not text.isascii() or not text.isdigit() or int(text) > MAX_VID + 1:
+            raise XmlError(f"{place(tag, where)}: {text[:20]!r} is not a VLAN tag; allowed: 0 to {MAX_VID + 1}")
+        vids.append(int(text))
+        if tag.get("nativeMode"):
+            native = int(text)
+    if not vids:
+        return None
+    return Vlan(tuple(vids), native, vlan.get("trunk") == "yes" or len(vids) > 1 or native is not None)
+
+
+def read_isolated(element: etree._Element) -> bool | None:
+    """``<port isolated='yes'/>``; None where there is none."""
+    return _yes(attribute(element, "port", "isolated"))
+
+
+def read_trust(element: etree._Element) -> bool | None:
+    """The attribute trustGuestRxFilters; None where there is none."""
+    return _yes(element.get("trustGuestRxFilters") or "")
+
+
+def _yes(text: str) -> bool | None:
+    return {"yes": True, "no": False}.get(text)
