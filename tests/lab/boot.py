@@ -81,9 +81,8 @@ def _boot(directory: Path, memory: str, timeout: float, interactive: bool, conso
     output, line = os.pipe()
     arguments = [
         # Each page fault in there is a ping-pong between two processes here: on one CPU, it is three times
-        # as fast as on two. The second word: should this program be killed, the lab dies too.
+        # as fast as on two.
         *("taskset", "--cpu-list", str(_quietest_cpu())),
-        *("setpriv", "--pdeathsig", "KILL"),
         KERNEL,
         f"mem={memory}",
         "rootfstype=hostfs",
@@ -110,7 +109,7 @@ def _boot(directory: Path, memory: str, timeout: float, interactive: bool, conso
         )
     os.close(line)
     try:
-        with _terminal(kernel.pid) if interactive else contextlib.nullcontext():
+        with _dies_with_us(kernel.pid), _terminal(kernel.pid) if interactive else contextlib.nullcontext():
             _pass_on(output, kernel, time.monotonic() + timeout, console)
             return kernel.poll() is not None
     finally:
@@ -119,6 +118,22 @@ def _boot(directory: Path, memory: str, timeout: float, interactive: bool, conso
         with contextlib.suppress(ProcessLookupError):
             os.killpg(kernel.pid, signal.SIGKILL)
         kernel.wait()
+
+
+@contextlib.contextmanager
+def _dies_with_us(group: int) -> Iterator[None]:
+    """Should this program be killed outright, the lab is killed too: a watcher sees its end of a pipe close."""
+    watcher = subprocess.Popen(
+        ["sh", "-c", 'read line; kill -KILL "-$1"', "lab-watcher", str(group)],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        process_group=0,
+    )
+    try:
+        yield
+    finally:
+        watcher.kill()  # first: the number of a group that has ended may be given to another
+        watcher.communicate()
 
 
 def _quietest_cpu() -> int:

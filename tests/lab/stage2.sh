@@ -10,7 +10,8 @@ hostname lab
 echo '127.0.0.1 localhost lab' >/etc/hosts
 ip link set lo up
 # Guests and bridges here speak IPv4 only: no address detection to wait for, no stray frames.
-sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1
+echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6
+echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6
 
 # Debian's libvirt-daemon-system would bring these files and users, and start a daemon on the host.
 # (libvirtd looks the user up, although nothing runs as it here.)

@@ -11,13 +11,17 @@ inputs=$(cat "$sources"/*.c "$sources"/*.h "$sources/build.sh" | sha256sum)
 [ "$inputs" != "$(cat "$guest/inputs" 2>/dev/null)" ] || exit 0
 rm -f "$guest/inputs"
 
-# The meta package names the kernel of the day.
-if [ ! -d "$guest/kernel" ]; then
-    package=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/^ *Depends: //p' | head -n 1)
-    [ -n "$package" ] || { echo "apt knows no linux-image-cloud-amd64" >&2; exit 1; }
+download() {
+    # The meta package names the kernel of the day.
+    package=$(apt-cache depends linux-image-cloud-amd64 2>/dev/null | sed -n 's/^ *Depends: //p' | head -n 1)
+    [ -n "$package" ] || { echo "apt knows no linux-image-cloud-amd64" >&2; return 1; }
     rm -rf "$guest/download"
     mkdir "$guest/download"
     (cd "$guest/download" && apt-get -qq -o APT::Sandbox::User=root download "$package")
+}
+if [ ! -d "$guest/kernel" ]; then
+    # apt's lists may be missing, or name a version that is no longer there.
+    download || { apt-get -q update -o APT::Update::Error-Mode=any && download; }
     dpkg -x "$guest"/download/*.deb "$guest/download/kernel"
     cp "$guest"/download/kernel/boot/vmlinuz-* "$guest/vmlinuz"
     mv "$guest/download/kernel" "$guest/kernel"
