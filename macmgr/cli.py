@@ -89,6 +89,10 @@ def _parser() -> argparse.ArgumentParser:
         if name == "audit":
             verb.add_argument("--strict", action="store_true", help="let warnings count as drift")
 
+    explain = _verb(verbs, "explain", "why a MAC, a port or a domain is as it is", "macmgr explain web1")
+    explain.set_defaults(function="explain_one", domain=None, bridge=None, network=None)
+    explain.add_argument("what", metavar="WHAT", help="a MAC, a bridge port, or a domain")
+
     hook = _verb(
         verbs, "hook", "what libvirt's hooks call; XML on stdin", "macmgr hook qemu web1 started begin - < web1.xml"
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from macmgr.findings import Code, Finding
-from macmgr.intent import GuestMac, GuestPort, Intent, Manager
+from macmgr.intent import GuestMac, GuestPort, Intent, Manager, Pin
 from macmgr.snapshot import BridgePort, Snapshot
 
 # libvirt's own filters that drop every frame whose source is not the NIC's configured MAC (nwfilter, 0.8.0)
@@ -46,6 +46,11 @@ def _in_the_settings(guest: GuestPort) -> Iterator[str]:
         yield (
             f"lock='yes' ({policy.place_of('lock')}) has no effect on {guest.port} of {guest.domain}, because its "
             f"manager is kernel ({policy.reason})"
+        )
+    if policy.lock and policy.pin is Pin.STATIC:
+        yield (
+            f"lock='yes' ({policy.place_of('lock')}) with pin='static' ({policy.place_of('pin')}) on {guest.port}: one "
+            f"frame seen elsewhere moves the entry, and then the lock drops every frame of {guest.domain}"
         )
     if facts.trust and policy.guest_mac is GuestMac.IGNORE:
         yield (

@@ -52,9 +52,9 @@ def _problem(what: str, wanted: Entry, have: Entry | None) -> tuple[Code, str] |
     if have.state is EntryState.LOCAL:
         return Code.LOCAL_ENTRY, f"{what} is a local entry on {have.port}: the host swallows the guest's frames"
     if have.port != wanted.port:
-        return Code.STOLEN_ENTRY, f"the {_kind(have)} entry for {what} leads to {have.port}, not to {wanted.port}"
+        return Code.STOLEN_ENTRY, f"the {have.in_words} entry for {what} leads to {have.port}, not to {wanted.port}"
     if have.state is EntryState.DYNAMIC or have.extern_learn:
-        return Code.MISSING_ENTRY, f"no static entry for {what}: the one on {have.port} is {_kind(have)}"
+        return Code.MISSING_ENTRY, f"no static entry for {what}: the one on {have.port} is {have.in_words}"
     if have.sticky and not wanted.sticky:
         return Code.NOT_STICKY, f"the entry for {what} on {have.port} is sticky, policy says pin='static'"
     if wanted.sticky and not have.sticky:
@@ -173,8 +173,3 @@ def _drop(entries: list[Entry], bridge: str, domain: str, because: Code) -> SetE
 
 def _commands(change: SetEntries) -> str:
     return "; ".join(" ".join(bridge_command(request)) for request in requests(change))
-
-
-def _kind(entry: Entry) -> str:
-    words = [str(entry.state)] + ["sticky"] * entry.sticky + ["extern_learn"] * entry.extern_learn
-    return " ".join(words)

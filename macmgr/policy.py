@@ -190,6 +190,8 @@ def _steps(domain: Domain, nic: Nic, sources: PolicySources) -> Iterable[Step]:
     if network is not None and group:
         says = network.metadata.get(group, _SILENT)
         yield Step(f"network {network.name}: <macmgr:portgroup name='{group}'>", says)
+    else:
+        yield Step("<macmgr:portgroup> (the NIC has none)", _SILENT)
     manager = nic.manager or (network.manager if network else "")
     if manager and manager not in tuple(Manager):
         raise XmlError(f"macTableManager is {manager[:40]!r}; {allowed(manager, Manager)}")

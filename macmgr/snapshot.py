@@ -38,6 +38,11 @@ class Entry:
     def key(self) -> tuple[str, int]:
         return self.mac, self.vid
 
+    @property
+    def in_words(self) -> str:
+        """The state and flags, in bridge(8)'s words."""
+        return " ".join([str(self.state)] + ["sticky"] * self.sticky + ["extern_learn"] * self.extern_learn)
+
 
 @dataclass(frozen=True, slots=True)
 class PortFlags:

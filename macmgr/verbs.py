@@ -26,6 +26,7 @@ from macmgr.kernel import Kernel
 from macmgr.policy import PolicySources, build_intent
 from macmgr.reconcile import Outcome, Scope, View, apply, look
 from macmgr.report.document import audit_document
+from macmgr.report.explain import explain
 from macmgr.report.text import console, print_audit, print_outcome, print_plan, print_show
 from macmgr.statusfiles import Sources, read_status_files
 
@@ -69,6 +70,12 @@ def show(arguments: argparse.Namespace) -> int:
         _print_json({"version": 1, "bridges": _document(view, arguments)["bridges"]})
     else:
         print_show(console(_color(arguments)), view, _bridges(arguments))
+    return errors.IN_SYNC
+
+
+def explain_one(arguments: argparse.Namespace) -> int:
+    """Print what the XML, the policy and the kernel say of one MAC, port or domain."""
+    print(explain(_look(arguments), arguments.what))
     return errors.IN_SYNC
 
 

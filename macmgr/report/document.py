@@ -23,6 +23,10 @@ def audit_document(view: View, host: str, taken_at: str, bridges: frozenset[str]
         "taken_at": taken_at,
         "in_sync": counts["error"] == 0,
         "bridges": documents,
+        "portless": [
+            {"domain": nic.domain, "alias": nic.alias, "mac": nic.mac, "type": nic.kind, "why": nic.why}
+            for nic in view.intent.portless
+        ],
         "findings": findings,
         "summary": {
             "bridges": len(documents),

@@ -16,6 +16,7 @@ from macmgr.changes import Change, SetEntries, bridge_command, requests
 from macmgr.findings import Finding, Severity
 from macmgr.intent import GuestPort, Intent
 from macmgr.reconcile import Outcome, View
+from macmgr.report.words import fold_vids
 from macmgr.snapshot import Bridge, BridgePort, Entry, EntryState, Snapshot
 
 _COLUMNS = (
@@ -40,6 +41,7 @@ def console(color: bool) -> Console:
 def print_audit(out: Console, view: View, bridges: frozenset[str] | None = None) -> None:
     """The ports with their verdicts, the findings with their fixes, and one line that says how it stands."""
     _print_tree(out, view, bridges, only_managed=True)
+    _print_portless(out, view)
     groups = _grouped(view.plan.findings)
     for finding, vids in groups:
         _print_finding(out, finding, vids)
@@ -53,6 +55,7 @@ def print_show(out: Console, view: View, bridges: frozenset[str] | None = None) 
     _print_tree(out, view, bridges, only_managed=False)
     if not view.snapshot.bridges:
         out.print("There is no bridge here.")
+    _print_portless(out, view)
 
 
 def print_plan(out: Console, changes: Sequence[Change]) -> None:
@@ -119,6 +122,18 @@ def _print_tree(out: Console, view: View, bridges: frozenset[str] | None, *, onl
         out.print()
 
 
+def _print_portless(out: Console, view: View) -> None:
+    """The NICs that macmgr has nothing to do with, each with the reason."""
+    if not view.intent.portless:
+        return
+    out.print(Text("NICs without a port on a Linux bridge", "bold"))
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    for nic in view.intent.portless:
+        table.add_row("  ", Text(nic.domain), nic.alias, nic.mac, nic.kind, Text(nic.why))
+    out.print(table)
+    out.print()
+
+
 def _bridge_line(bridge: Bridge, intent: Intent) -> Text:
     line = Text(bridge.name, "bold")
     facts = [f"VLAN filtering {'on' if bridge.vlan_filtering else 'off'}"]
@@ -135,7 +150,7 @@ def _port_cells(
     promiscuous = "yes" if port.promiscuity else "no"
     if guest is None:
         role = Text("uplink" if managed else "", "dim")
-        return [port.name, role, "", "", "", "", _vids(port.vids), *flags, "", promiscuous, ""]
+        return [port.name, role, "", "", "", "", fold_vids(port.vids), *flags, "", promiscuous, ""]
     verdict: Text = Text("")
     if guest.managed:
         verdict = Text("drift", "red") if fault else Text("ok", "green")
@@ -146,7 +161,7 @@ def _port_cells(
         guest.state,
         str(guest.policy.manager),
         " ".join(guest.macs),
-        _vids(port.vids),
+        fold_vids(port.vids),
         *flags,
         _entry_word(guest, entries.get(port.name, [])),
         promiscuous,
@@ -216,14 +231,3 @@ def _change_in_words(change: Change) -> str:
 
 def _on(value: bool) -> str:
     return "on" if value else "off"
-
-
-def _vids(vids: Sequence[int]) -> str:
-    """VIDs with runs folded: 1-4094 rather than four thousand numbers."""
-    runs: list[list[int]] = []
-    for vid in vids:
-        if runs and vid == runs[-1][1] + 1:
-            runs[-1][1] = vid
-        else:
-            runs.append([vid, vid])
-    return ",".join(f"{first}-{last}" if first != last else str(first) for first, last in runs)

@@ -1,0 +1,225 @@
+"""`macmgr explain`: what the XML says, what policy says of it, what the kernel says, and the verdict, for one thing.
+
+The answer a colleague would give: every place that was asked, which one decided, and what follows from it. It prints
+what the planner and the policy recorded; nothing is decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from macmgr.errors import NotThere
+from macmgr.findings import Finding
+from macmgr.intent import GuestPort, Manager, Pin, PortlessNic, Settings
+from macmgr.mac import matches, parse_mac
+from macmgr.options import OPTIONS
+from macmgr.reconcile import View
+from macmgr.report.words import fold_vids
+from macmgr.snapshot import BridgePort, Entry, Snapshot
+
+_WIDTH = 14
+
+
+def explain(view: View, what: str) -> str:
+    """The explanation of a MAC, a port or a domain; NotThere where nothing here is called so."""
+    parts = list(_parts(view, what))
+    if not parts:
+        raise NotThere(f"{what!r} is no domain that runs here, no bridge port and no MAC that is known here")
+    return "\n\n".join(parts)
+
+
+def _parts(view: View, what: str) -> Iterator[str]:
+    try:
+        mac = parse_mac(what)
+    except ValueError:
+        mac = ""
+    guests = [guest for guest in view.intent.ports if what in (guest.port, guest.domain) or _has(guest, mac)]
+    portless = [nic for nic in view.intent.portless if what == nic.domain or mac == nic.mac]
+    for guest in guests:
+        yield _guest(view, guest)
+    for nic in portless:
+        yield _portless(nic)
+    port = view.snapshot.ports.get(what)
+    if port is not None and not guests:
+        yield _other_port(view, port)
+    if mac and not guests:
+        entries = [entry for entry in view.snapshot.entries if entry.mac == mac]
+        if entries or mac in view.intent.departed:
+            yield _unknown_mac(view, mac, entries)
+
+
+def _has(guest: GuestPort, mac: str) -> bool:
+    if not mac:
+        return False
+    addresses = (*guest.macs, guest.facts.current_mac)
+    return mac in addresses or any(matches(pattern, mac) for pattern in guest.policy.allow)
+
+
+def _guest(view: View, guest: GuestPort) -> str:
+    port = view.snapshot.ports.get(guest.port)
+    return "\n".join(
+        [
+            f"{guest.port} is {guest.alias or 'a NIC'} of {guest.domain}, on {guest.bridge}.",
+            "",
+            *_labelled("XML says", _xml_says(guest)),
+            *_labelled("Policy says", _policy_says(guest)),
+            *_labelled("So wanted", _wanted(guest, port)),
+            *_labelled("Kernel says", _kernel_says(guest, port, view.snapshot)),
+            *_labelled("Verdict", _verdict(view, guest)),
+        ]
+    )
+
+
+def _xml_says(guest: GuestPort) -> list[str]:
+    where = f"a NIC of network {guest.network}" if guest.network else f"a NIC of bridge {guest.bridge}"
+    if guest.portgroup:
+        where += f", portgroup {guest.portgroup}"
+    lines = [f"{guest.macs[0]}, {where}"]
+    facts = guest.facts
+    if facts.vlan is not None:
+        native = f", native VID {facts.vlan.native}" if facts.vlan.native is not None else ""
+        lines.append(f"VLAN {'trunk' if facts.vlan.trunk else 'access'}: VID {fold_vids(facts.vlan.vids)}{native}")
+    said = [
+        "it may change its address (trustGuestRxFilters='yes')" if facts.trust else "",
+        "it is isolated from other isolated ports" if facts.isolated else "",
+        f"nwfilter {facts.filter}" if facts.filter else "",
+        f"half of a teaming pair ({facts.teaming})" if facts.teaming else "",
+        f"it uses {facts.current_mac} now" if facts.current_mac else "",
+    ]
+    lines += [each for each in said if each]
+    cpus = "its CPUs run here" if guest.running else "its CPUs do not run here"
+    return [*lines, f"the domain is {guest.state}: {cpus}"]
+
+
+def _policy_says(guest: GuestPort) -> list[str]:
+    policy = guest.policy
+    steps = [(step.place, step.says) for step in policy.steps]
+    steps.append(("otherwise", Settings(manager=Manager.KERNEL)))
+    width = max(len(place) for place, _ in steps)
+    decider = next(index for index, (_, says) in enumerate(steps) if says.manager is not None)
+    lines = [
+        f"{number}  {place:<{width}}  {_settings_words(says)}{'   <- decides' if number - 1 == decider else ''}"
+        for number, (place, says) in enumerate(steps, 1)
+    ]
+    numbers = {place: number for number, (place, _) in enumerate(steps, 1)}
+
+    def by(option: str, default: str) -> str:
+        place = policy.place_of(option)
+        return f"step {numbers[place]}" if place else default
+
+    trust = "the NIC is trusted" if guest.facts.trust else "the NIC is not trusted"
+    results = [
+        f"manager {policy.manager} ({by('manager', f'step {len(steps)}')})",
+        f"pin {policy.pin} ({by('pin', 'default')})",
+        f"lock {'yes' if policy.lock else 'no'} ({by('lock', 'default')})",
+        f"guestMac {policy.guest_mac} ({by('guest_mac', trust)})",
+    ]
+    if policy.allow:
+        results.append(f"also allowed {' '.join(policy.allow)}")
+    return [*lines, f"Together: {', '.join(results)}."]
+
+
+def _wanted(guest: GuestPort, port: BridgePort | None) -> list[str]:
+    if not guest.managed:
+        return ["nothing: the port is left to the kernel"]
+    if not guest.running:
+        closed = "closed, because libvirt puts the entry when the CPUs start"
+        return [f"no entry, and the port {closed if guest.entry_comes else 'open: nobody would put one at resume'}"]
+    vids = fold_vids(sorted({0, *(port.vids if port else ())}))
+    pin = "static sticky" if guest.policy.pin is Pin.STICKY else "static"
+    locked = ", locked" if guest.policy.lock else ""
+    entries = [f"{mac} -> {guest.port} in VID {vids}, {pin}" for mac in guest.macs]
+    return [f"learning off, unicast flood off{locked}", *entries]
+
+
+def _kernel_says(guest: GuestPort, port: BridgePort | None, snapshot: Snapshot) -> list[str]:
+    if port is None:
+        master = snapshot.masters.get(guest.port, "")
+        if guest.port not in snapshot.masters:
+            return [f"{guest.port} does not exist"]
+        return [f"{guest.port} is on {master}, which is no bridge" if master else f"{guest.port} is on no bridge"]
+    return [_port_words(port), *_entry_lines(snapshot, port.bridge, guest.macs)]
+
+
+def _entry_lines(snapshot: Snapshot, bridge: str, macs: Iterable[str]) -> list[str]:
+    lines = []
+    for mac in macs:
+        groups: dict[tuple[str, str], list[int]] = {}
+        for entry in snapshot.entries:
+            if entry.mac == mac and snapshot.bridge_of(entry.port) == bridge:
+                groups.setdefault((entry.port, entry.in_words), []).append(entry.vid)
+        lines += [
+            f"{mac} -> {port} in VID {fold_vids(sorted(vids))}, {words}" for (port, words), vids in groups.items()
+        ] or [f"no entry for {mac} on {bridge}"]
+    return lines
+
+
+def _port_words(port: BridgePort) -> str:
+    words = [
+        f"learning {'on' if port.flags.learning else 'off'}",
+        f"unicast flood {'on' if port.flags.unicast_flood else 'off'}",
+        "locked" if port.flags.locked else "",
+        "isolated" if port.isolated else "",
+        "promiscuous" if port.promiscuity else "not promiscuous",
+        "" if port.up else "down",
+    ]
+    return ", ".join(word for word in words if word)
+
+
+def _verdict(view: View, guest: GuestPort) -> list[str]:
+    mine = [finding for finding in view.plan.findings if finding.port == guest.port or finding.mac in guest.macs]
+    return list(_finding_lines(mine)) or ["in sync" if guest.managed else "not managed: there is nothing to compare"]
+
+
+def _finding_lines(findings: Iterable[Finding]) -> Iterator[str]:
+    seen: set[str] = set()
+    for finding in findings:
+        if finding.message not in seen:
+            seen.add(finding.message)
+            yield f"{finding.severity} {finding.code}: {finding.message}"
+            if finding.fix:
+                yield f"  fix: {finding.fix}"
+
+
+def _portless(nic: PortlessNic) -> str:
+    name = f"{nic.alias or 'A NIC'} of {nic.domain}"
+    return f"{name} ({nic.mac}, type {nic.kind}) has no port on a Linux bridge here: {nic.why}."
+
+
+def _other_port(view: View, port: BridgePort) -> str:
+    own = [entry for entry in view.snapshot.entries if entry.port == port.name]
+    managed = view.intent.managed_bridges.get(port.bridge)
+    findings = [finding for finding in view.plan.findings if finding.port == port.name]
+    return "\n".join(
+        [
+            f"{port.name} is a port of {port.bridge} that no domain's NIC asks for: an uplink, or somebody else's.",
+            "",
+            *_labelled("Policy says", [f"{port.bridge} is {f'managed ({managed})' if managed else 'not managed'}"]),
+            *_labelled("Kernel says", [f"{_port_words(port)}, entries that lead to it: {len(own)}"]),
+            *_labelled("Verdict", list(_finding_lines(findings)) or ["macmgr does not touch it"]),
+        ]
+    )
+
+
+def _unknown_mac(view: View, mac: str, entries: list[Entry]) -> str:
+    bridges = sorted({bridge for entry in entries if (bridge := view.snapshot.bridge_of(entry.port))})
+    gone = view.intent.departed.get(mac)
+    whose = f"a NIC of {gone}, which does not run here any more" if gone else "no NIC of a domain that runs here"
+    lines = [line for bridge in bridges for line in _entry_lines(view.snapshot, bridge, [mac])]
+    return "\n".join([f"{mac} is {whose}.", "", *_labelled("Kernel says", lines or ["no entry"])])
+
+
+def _settings_words(says: Settings) -> str:
+    words = []
+    for option in OPTIONS:
+        value = getattr(says, option.field)
+        if value is not None:
+            word = next(word for word, meaning in option.values.items() if meaning == value)
+            words.append(f"{option.xml}='{word}'")
+    words += [f"allow {pattern}" for pattern in says.allow]
+    return ", ".join(words) or "nothing"
+
+
+def _labelled(label: str, lines: list[str]) -> Iterator[str]:
+    for index, line in enumerate(lines):
+        yield f"  {label if index == 0 else '':<{_WIDTH}}{line}"
