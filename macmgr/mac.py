@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+ZERO = "00:00:00:00:00:00"
 _FORM = re.compile(r"(?:[0-9a-f]{1,2}:){5}[0-9a-f]{1,2}", re.ASCII | re.IGNORECASE)
 
 
@@ -11,7 +12,7 @@ def parse_mac(text: str) -> str:
     """A unicast MAC address in its one written form; ValueError says what is wrong with ``text``.
 
     Accepts what libvirt's virMacAddrParse accepts (one or two hex digits a group, either case). A guest
-    NIC cannot have a group address or the zero address: the bridge would refuse an FDB entry for it.
+    NIC cannot have a group address (virDomainNetDefParseXML refuses it); the zero address libvirt lets pass.
     """
     text = text.strip()
     if not _FORM.fullmatch(text):
@@ -19,8 +20,6 @@ def parse_mac(text: str) -> str:
     octets = [int(pair, 16) for pair in text.split(":")]
     if octets[0] & 1:
         raise ValueError(f"{text} is a group (multicast) address, a NIC needs a unicast one")
-    if not any(octets):
-        raise ValueError("00:00:00:00:00:00 is not the address of a NIC")
     return ":".join(f"{octet:02x}" for octet in octets)
 
 
@@ -28,7 +27,9 @@ def parse_mac_pattern(text: str) -> str:
     """A unicast MAC address, or a prefix of whole octets that ends in ``*`` (``00:00:5e:00:01:*``); else ValueError."""
     text = text.strip().lower()
     if not text.endswith(":*"):
-        return parse_mac(text)
+        if (mac := parse_mac(text)) == ZERO:
+            raise ValueError(f"{ZERO} is not the address of a NIC")
+        return mac
     octets = text[:-2].split(":")
     if not 1 <= len(octets) <= 5:
         raise ValueError(f"{text[:40]!r} is not a MAC prefix: one to five hex pairs, then :*")

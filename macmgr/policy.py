@@ -27,6 +27,7 @@ from macmgr.intent import (
     Settings,
     Step,
 )
+from macmgr.mac import ZERO
 from macmgr.options import allowed
 from macmgr.readers.domain import Domain, DomainStatus, Nic
 from macmgr.readers.network import Inherited, Network, NetworkPort
@@ -203,6 +204,8 @@ def _steps(domain: Domain, nic: Nic, sources: PolicySources) -> Iterable[Step]:
 def _why_portless(nic: Nic, sources: PolicySources) -> str:
     """Why a NIC has no port on a Linux bridge; empty where it has one."""
     virtualport = sources.inherit(nic, "virtualport")
+    if nic.mac == ZERO:
+        return "its address is zero, for which a bridge can have no entry"
     if nic.kind in _PORTLESS:
         return _PORTLESS[nic.kind]
     if nic.kind not in ("bridge", "network"):
