@@ -1,10 +1,10 @@
 """Every XML file of libvirt's own test suite is read or refused in one line, and no NIC is read wrongly.
 
-Opt-in (`tox -e corpus`): the files come from Debian's source package and are not ours to keep. What the NICs are is found
-a second time here, with another parser and without any of macmgr's code.
+Opt-in (`tox -e corpus`): the files come from Debian's source package and are not ours to keep. What the NICs are is
+found a second time here, with another parser and without any of macmgr's code.
 """
 
-import xml.etree.ElementTree as ET  # noqa: S314 - a second opinion, on files of a package
+import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ from macmgr.readers.domain import Nic, read_domain, read_domain_status
 from macmgr.readers.network import read_network, read_network_port
 
 CORPUS = Path(__file__).parents[2] / ".lab" / "corpus"
-ENOUGH = 3000
+ENOUGH_FILES, ENOUGH_NICS = 3000, 700
 
 Facts = tuple[str, str, str, str, str, tuple[int, ...]]
 
@@ -28,7 +28,7 @@ def _files() -> list[Path]:
 
 def test_the_corpus_is_there() -> None:
     """tests/corpus/fetch.sh has run; a corpus of ten files would prove nothing."""
-    assert len(_files()) > ENOUGH
+    assert len(_files()) > ENOUGH_FILES
 
 
 def test_every_file_is_read_or_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -41,9 +41,9 @@ def test_every_file_is_read_or_refused_in_one_line(capsys: pytest.CaptureFixture
         try:
             kind, found = _read(data, str(path))
         except XmlError as error:
-            assert "\n" not in str(error)
-            assert str(error).startswith(str(path))
             tally["refused"] += 1
+            if "\n" in str(error) or not str(error).startswith(str(path)):
+                wrong.append(f"{path}: not one line that names the file: {error}")
             if _has_nics(data):
                 wrong.append(f"refused, though another parser finds its NICs: {error}")
             continue
@@ -56,7 +56,7 @@ def test_every_file_is_read_or_refused_in_one_line(capsys: pytest.CaptureFixture
     assert not wrong, "\n".join(wrong[:20])
     with capsys.disabled():
         print(f"\n{sum(tally.values())} files: {dict(tally)}; {nics} NICs compared")
-    assert nics > ENOUGH / 2
+    assert nics > ENOUGH_NICS
 
 
 def _read(data: bytes, where: str) -> tuple[str, tuple[Nic, ...]]:
