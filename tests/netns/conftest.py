@@ -113,7 +113,7 @@ class Namespace:
         return name
 
     def add_tap(self, name: str, bridge: str = "br0") -> str:
-        """A guest's port, without a guest."""
+        """A guest's port, without a guest: it has no carrier, and the bridge hears of that up to a second later."""
         self.ip(f"tuntap add {name} mode tap")
         self.ip(f"link set {name} address fe:00:00:00:00:{_last_byte(name)} master {bridge}")
         self.ip(f"link set {name} up")
@@ -125,11 +125,11 @@ class Namespace:
         self.ip(f"link set {name} address fe:01:00:00:00:{_last_byte(name)} master {bridge}")
         self.ip(f"link set {name}-far up")
         self.ip(f"link set {name} up")
-        eventually(lambda: self._forwards(name), f"{name} forwards")
+        eventually(lambda: self.port_state(name) == "forwarding", f"{name} forwards")
         return name
 
-    def _forwards(self, port: str) -> bool:
-        return any(link["ifname"] == port and link["state"] == "forwarding" for link in self.bridge_json("-d link"))
+    def port_state(self, port: str) -> str:
+        return next((link["state"] for link in self.bridge_json("-d link") if link["ifname"] == port), "")
 
     def send_frame(self, interface: str, source: str, destination: str = BROADCAST) -> None:
         frame = bytes.fromhex(destination.replace(":", "") + source.replace(":", "")) + _EXPERIMENTAL + bytes(46)

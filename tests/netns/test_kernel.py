@@ -276,6 +276,9 @@ def test_sent_and_typed_come_to_the_same(ns: Namespace, twin: Namespace, request
         build(each)
         each.add_cable("eth1")
         each.bridge(f"fdb add {OTHER} dev tap2 master static")
+    if isinstance(request_, PutEntry) and request_.state is EntryState.DYNAMIC:
+        # refused on a port that does not forward, which a tap without a carrier becomes at its own pace
+        eventually(lambda: {each.port_state("tap1") for each in (ns, twin)} == {"disabled"}, "tap1 is disabled")
     with Kernel(ns.name) as kernel:
         kernel.send([request_], kernel.read_snapshot())
     twin.run(*bridge_command(request_), check=False)
@@ -431,7 +434,7 @@ def test_five_thousand_entries_there_and_back(kernel: Kernel) -> None:
     carry_out(kernel, *(PutEntry(f"tap{1 + n % 2}", mac, None, sticky=True) for n, mac in enumerate(macs)))
     wanted = {Entry(mac, 0, f"tap{1 + n % 2}", sticky=True) for n, mac in enumerate(macs)}
     snapshot = kernel.read_snapshot()
-    assert wanted == {entry for entry in snapshot.entries if entry.mac.startswith("52:54:01")}
+    assert wanted == {entry for entry in snapshot.entries if entry.mac.startswith("52:54:01") and entry.vid == 0}
     keys = [("br0", mac, 0) for mac in macs]
     assert wanted == set(kernel.look_up(keys, snapshot).values())
     carry_out(kernel, *(DeleteEntry(f"tap{1 + n % 2}", mac, None) for n, mac in enumerate(macs)))
