@@ -1,11 +1,12 @@
-"""/etc/macmgr/macmgr.toml: policies for bridges, and how hooks behave.
+"""/etc/macmgr/macmgr.toml: policies for bridges, how hooks behave, and what counts as drift.
 
 Unknown names and wrong values are refused with file and line, the values allowed and the nearest valid name: a misspelt
-security option that is silently dropped is an outage, or a hole that nobody sees.
+security option that is silently dropped is an outage, or a hole that nobody sees. docs/configuration.rst shows it all.
 """
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,11 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from macmgr import paths
-from macmgr.errors import ConfigError
+from macmgr.errors import ConfigError, Problem
 from macmgr.intent import Settings
-from macmgr.options import allowed, settings
+from macmgr.mac import parse_mac_pattern
+from macmgr.options import OPTIONS, YES_NO, in_words, read_options, unknown_name, wrong_word
+from macmgr.tomllines import TomlLines
 
-MAX_TIMEOUT = 30.0
+TIMEOUT, MIN_TIMEOUT, MAX_TIMEOUT = 2.0, 0.1, 30.0
+TABLES = ("bridge", "hook", "audit")
+HOOK_NAMES = ("on_error", "timeout")
+AUDIT_NAMES = ("strict",)
+ON_ERROR = ("ignore", "refuse")
+
+Keys = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +34,19 @@ class HookSettings:
     """``refuse`` lets a failing hook stop a guest from starting, where libvirt can; ``timeout`` is in seconds."""
 
     refuse: bool = False
-    timeout: float = 2.0
+    timeout: float = TIMEOUT
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The configuration: what ``[bridge."NAME"]`` says of the guest ports on each bridge, and ``[hook]``."""
+    """The configuration: what ``[bridge."NAME"]`` says of the guest ports on each bridge, ``[hook]``, ``[audit]``.
+
+    ``strict`` lets warnings count as drift, as `audit --strict` does.
+    """
 
     bridges: Mapping[str, Settings] = field(default_factory=dict)
     hook: HookSettings = HookSettings()
+    strict: bool = False
 
 
 def load_config(path: Path | None) -> Config:
@@ -43,105 +56,144 @@ def load_config(path: Path | None) -> Config:
         if not path.exists():
             return Config()
     try:
-        text = path.read_text(encoding="utf-8")
+        data = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    return parse_config(data, str(path))
+
+
+def parse_config(data: bytes, where: str) -> Config:
+    """The configuration in ``data``; ConfigError with the first mistake, and how many more there are."""
+    config, problems = read_config(data)
+    if problems:
+        more = f" (and {len(problems) - 1} more: 'macmgr validate {where}')" if len(problems) > 1 else ""
+        raise ConfigError(f"{problems[0].at(where)}{more}")
+    return config
+
+
+def read_config(data: bytes) -> tuple[Config, list[Problem]]:
+    """What the file says, and all mistakes in it, by line."""
+    try:
+        text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start})") from None
-    return parse_config(text, str(path))
-
-
-def parse_config(text: str, where: str) -> Config:
-    """The configuration in ``text``; ConfigError names ``where``, the line and the table."""
+        line = data.count(b"\n", 0, error.start) + 1
+        return Config(), [Problem(line, "not UTF-8 text, as TOML has to be")]
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{where}: not TOML: {error}") from None
-    place = _Places(text, where)
-    _check_names(document, ("bridge", "hook"), place, ())
-    bridges = _table(document, "bridge", place, ())
-    return Config(
-        {name: _bridge(_table(bridges, name, place, ("bridge",)), place, name) for name in bridges},
-        _hook(_table(document, "hook", place, ()), place),
+        return Config(), [_not_toml(str(error), text)]
+    except (RecursionError, ValueError):
+        return Config(), [Problem(None, "not TOML that can be read: nested too deeply, or a number without an end")]
+    reader = _Reader(TomlLines(text))
+    reader.check_names(document, TABLES, ())
+    bridges = reader.table(document, "bridge", ())
+    config = Config(
+        {name: reader.bridge(bridges, name) for name in bridges},
+        reader.hook(reader.table(document, "hook", ())),
+        reader.audit(reader.table(document, "audit", ())),
     )
+    return config, sorted(reader.problems, key=lambda problem: problem.line or 0)
 
 
-def _bridge(table: Mapping[str, Any], place: _Places, name: str) -> Settings:
-    path = ("bridge", name)
-    patterns = table.get("allow", [])
-    if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
-        raise ConfigError(f"{place.of(path, 'allow')}: allow is a list of MAC addresses and prefixes, in quotes")
-    for option in table:  # one at a time, so that the mistake has its own line
-        try:
-            one = {} if option == "allow" else {option: table[option]}
-            settings(one, patterns if option == "allow" else (), xml=False, others=("allow",))
-        except ValueError as error:
-            raise ConfigError(f"{place.of(path, option)}: {error}") from None
-    return settings(table, patterns, xml=False, others=("allow",))
+def _not_toml(error: str, text: str) -> Problem:
+    """tomllib's message with the line in front, and in TOML's words where it speaks of its own parts."""
+    message, _, place = error.rpartition(" (at ")
+    found = re.match(r"line (\d+), column (\d+)", place)
+    line = int(found[1]) if found else max(1, len(text.splitlines()))
+    column = f" at column {found[2]}" if found else " at the end"
+    twice = re.match(r"Cannot declare (\(.*\)) twice", message)
+    if twice:
+        name = ".".join(re.findall(r"'([^']*)'", twice[1]))[:60]
+        return Problem(line, f"the table [{name}] is there twice; put its options together")
+    if message == "Cannot overwrite a value":
+        return Problem(line, f"a name is given a value twice{column}; one of them has to go")
+    return Problem(line, f"not TOML{column}: {message[:1].lower()}{message[1:80]}")
 
 
-def _hook(table: Mapping[str, Any], place: _Places) -> HookSettings:
-    path = ("hook",)
-    _check_names(table, ("on_error", "timeout"), place, path)
-    on_error = table.get("on_error", "ignore")
-    if on_error not in ("ignore", "refuse"):
-        hint = allowed(str(on_error), ("ignore", "refuse"))
-        raise ConfigError(f"{place.of(path, 'on_error')}: on_error is {on_error!r}; {hint}")
-    timeout = table.get("timeout", 2.0)
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0.1 <= timeout <= MAX_TIMEOUT:
-        raise ConfigError(
-            f"{place.of(path, 'timeout')}: timeout is {timeout!r}; allowed: seconds from 0.1 to {MAX_TIMEOUT:g}"
-        )
-    return HookSettings(on_error == "refuse", float(timeout))
+class _Reader:
+    """Reads the tables of one file, and keeps each mistake with its line."""
+
+    def __init__(self, lines: TomlLines) -> None:
+        self._lines = lines
+        self.problems: list[Problem] = []
+
+    def table(self, parent: Mapping[str, Any], name: str, path: Keys) -> Mapping[str, Any]:
+        value = parent.get(name, {})
+        if isinstance(value, dict):
+            return value
+        header = ".".join((*path, f'"{name}"' if path else name))
+        self._add((*path, name), f"{name} is {in_words(value)}, a table is expected: [{header}]")
+        return {}
+
+    def check_names(self, table: Mapping[str, Any], names: Iterable[str], path: Keys) -> None:
+        for name in table:
+            if name not in names:
+                self._add((*path, name), unknown_name(name, names, xml=False))
+
+    def bridge(self, bridges: Mapping[str, Any], name: str) -> Settings:
+        path = ("bridge", name)
+        if not isinstance(bridges[name], dict) and _is_option(name):
+            self._add(path, f'the option {name} is in [bridge]; it stands in the table of one bridge: [bridge."NAME"]')
+            return Settings()
+        if not _is_interface_name(name):
+            self._add(path, f"{name[:40]!r} cannot be a bridge: an interface name has 1 to 15 letters, no space, no /")
+        table = self.table(bridges, name, ("bridge",))
+        values = {key: value for key, value in table.items() if key != "allow"}
+        for key in [key for key, value in values.items() if isinstance(value, dict) and not _is_option(key)]:
+            # [bridge.br0.100] is table 100 in br0, and meant is the bridge br0.100
+            del values[key]
+            self._add(
+                (*path, key), f'a table in [bridge."{name}"]; a name with a dot is quoted: [bridge."{name}.{key}"]'
+            )
+        found, mistakes = read_options(values, xml=False, others=("allow",))
+        for key, text in mistakes:
+            self._add((*path, key), text)
+        return Settings(**found, allow=tuple(self._allow(table.get("allow", []), (*path, "allow"))))
+
+    def _allow(self, patterns: object, path: Keys) -> Iterable[str]:
+        if not isinstance(patterns, list):
+            self._add(path, f'allow is {in_words(patterns)}, a list is expected: allow = ["00:00:5e:00:01:0a"]')
+            return
+        for pattern in patterns:
+            if not isinstance(pattern, str):
+                self._add(path, f"{in_words(pattern)} in allow, MAC addresses and prefixes in quotes are expected")
+                continue
+            try:
+                yield parse_mac_pattern(pattern)
+            except ValueError as error:
+                self._add(path, f"allow: {error}", pattern)
+
+    def hook(self, table: Mapping[str, Any]) -> HookSettings:
+        self.check_names(table, HOOK_NAMES, ("hook",))
+        on_error = self._word(table, "hook", "on_error", "ignore", ON_ERROR)
+        timeout = table.get("timeout", TIMEOUT)
+        number = not isinstance(timeout, bool) and isinstance(timeout, int | float)
+        if not number or not MIN_TIMEOUT <= timeout <= MAX_TIMEOUT:
+            limits = f"seconds from {MIN_TIMEOUT:g} to {MAX_TIMEOUT:g}, without quotes"
+            self._add(("hook", "timeout"), f"timeout is {in_words(timeout)}; allowed: {limits}")
+            timeout = TIMEOUT
+        return HookSettings(on_error == "refuse", float(timeout))
+
+    def audit(self, table: Mapping[str, Any]) -> bool:
+        self.check_names(table, AUDIT_NAMES, ("audit",))
+        return YES_NO[self._word(table, "audit", "strict", "no", YES_NO)]
+
+    def _word(self, table: Mapping[str, Any], name: str, option: str, default: str, words: Iterable[str]) -> str:
+        value = table.get(option, default)
+        text = wrong_word(option, value, words, xml=False)
+        if text:
+            self._add((name, option), text)
+        return default if text else str(value)
+
+    def _add(self, path: Keys, text: str, containing: str = "") -> None:
+        self.problems.append(Problem(self._lines.of(path, containing), text))
 
 
-def _table(document: Mapping[str, Any], name: str, place: _Places, path: tuple[str, ...]) -> Mapping[str, Any]:
-    value = document.get(name, {})
-    if not isinstance(value, dict):
-        raise ConfigError(
-            f"{place.of(path, name)}: {name} is a value, a table is expected: [{'.'.join((*path, name))}]"
-        )
-    return value
+def _is_option(name: str) -> bool:
+    return name == "allow" or any(name == option.toml for option in OPTIONS)
 
 
-def _check_names(table: Mapping[str, Any], names: Iterable[str], place: _Places, path: tuple[str, ...]) -> None:
-    for name in table:
-        if name not in names:
-            raise ConfigError(f"{place.of(path, name)}: unknown name {name!r}; {allowed(name, names)}")
-
-
-class _Places:
-    """Where in the file a name stands: tomllib keeps no positions, and a person needs the line."""
-
-    def __init__(self, text: str, where: str) -> None:
-        self._lines = text.splitlines()
-        self._where = where
-
-    def of(self, path: tuple[str, ...], name: str) -> str:
-        """``FILE:LINE`` of a name in the table at ``path``; of the table, or the file, where the name is not found."""
-        table: tuple[str, ...] = ()
-        found = 0
-        for number, line in enumerate(self._lines, 1):
-            keys = _keys(line)
-            if line.lstrip().startswith("["):
-                table = keys
-            if (*(() if line.lstrip().startswith("[") else table), *keys)[: len(path) + 1] == (*path, name):
-                return f"{self._where}:{number}"
-            if table == path and line.lstrip().startswith("["):
-                found = number
-        return f"{self._where}:{found}" if found else self._where
-
-
-def _keys(line: str) -> tuple[str, ...]:
-    """The dotted name that a line of TOML begins with, as a table header or as a key."""
-    head = line.strip()
-    text = head if head.startswith("[") else f"{head.partition('=')[0]} = 0"
-    try:
-        value: Any = tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
-        return ()
-    keys = []
-    while isinstance(value, dict) and value:
-        key, value = next(iter(value.items()))
-        keys.append(key)
-    return tuple(keys)
+def _is_interface_name(name: str) -> bool:
+    """Whether the kernel would take it for an interface (dev_valid_name in net/core/dev.c)."""
+    size = len(name.encode())
+    return 0 < size < 16 and name not in (".", "..") and not any(c in "/:" or c.isspace() for c in name)

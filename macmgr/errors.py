@@ -6,9 +6,23 @@ the kernel's or the parser's own words, what to do next.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 IN_SYNC = 0
 DRIFT = 1
 USAGE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake in a file that a person wrote: its line, None where the whole file is meant, and what is wrong."""
+
+    line: int | None
+    text: str
+
+    def at(self, where: str) -> str:
+        """``FILE:LINE: what is wrong``, as compilers and editors write it."""
+        return f"{where}:{self.line}: {self.text}" if self.line else f"{where}: {self.text}"
 
 
 class MacmgrError(Exception):

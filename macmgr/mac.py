@@ -6,6 +6,8 @@ import re
 
 ZERO = "00:00:00:00:00:00"
 _FORM = re.compile(r"(?:[0-9a-f]{1,2}:){5}[0-9a-f]{1,2}", re.ASCII | re.IGNORECASE)
+_SPACE = " \t\r\n"  # what XML calls white space
+_ALMOST = re.compile(r"(?:\w{0,4}[:.-]){2,7}(?:\w{0,4}|\*)", re.ASCII)
 
 
 def parse_mac(text: str) -> str:
@@ -14,9 +16,9 @@ def parse_mac(text: str) -> str:
     Accepts what libvirt's virMacAddrParse accepts (one or two hex digits a group, either case). A guest
     NIC cannot have a group address (virDomainNetDefParseXML refuses it); the zero address libvirt lets pass.
     """
-    text = text.strip()
+    text = text.strip(_SPACE)
     if not _FORM.fullmatch(text):
-        raise ValueError(f"{text[:40]!r} is not a MAC address (six hex pairs joined by colons)")
+        raise ValueError(f"{_shown(text)} is not a MAC address (six hex pairs joined by colons){_meant(text)}")
     octets = [int(pair, 16) for pair in text.split(":")]
     if octets[0] & 1:
         raise ValueError(f"{text} is a group (multicast) address, a NIC needs a unicast one")
@@ -25,18 +27,35 @@ def parse_mac(text: str) -> str:
 
 def parse_mac_pattern(text: str) -> str:
     """A unicast MAC address, or a prefix of whole octets that ends in ``*`` (``00:00:5e:00:01:*``); else ValueError."""
-    text = text.strip().lower()
+    text = text.strip(_SPACE).lower()
     if not text.endswith(":*"):
         if (mac := parse_mac(text)) == ZERO:
             raise ValueError(f"{ZERO} is not the address of a NIC")
         return mac
     octets = text[:-2].split(":")
-    if not 1 <= len(octets) <= 5:
-        raise ValueError(f"{text[:40]!r} is not a MAC prefix: one to five hex pairs, then :*")
-    filled = parse_mac(":".join([*octets, *["1"] * (6 - len(octets))]))  # the rest cannot make it zero
-    return ":".join([*filled.split(":")[: len(octets)], "*"])
+    filled = ":".join([*octets, *["1"] * (6 - len(octets))])  # the rest cannot make it zero
+    if not 1 <= len(octets) <= 5 or not _FORM.fullmatch(filled):
+        raise ValueError(f"{_shown(text)} is not a MAC prefix: one to five hex pairs, then :*")
+    if int(octets[0], 16) & 1:
+        raise ValueError(f"{text} holds group (multicast) addresses, a NIC needs a unicast one")
+    return ":".join([*(f"{int(octet, 16):02x}" for octet in octets), "*"])
 
 
 def matches(pattern: str, mac: str) -> bool:
     """Whether a MAC address is the pattern, or begins with its prefix."""
     return mac.startswith(pattern[:-1]) if pattern.endswith("*") else mac == pattern
+
+
+def _shown(text: str) -> str:
+    """The text in quotes if it is an address but for one or two letters; a password in this place is not repeated."""
+    strange = sum(letter not in "0123456789abcdef:.-*" for letter in text.lower())
+    return repr(text) if len(text) <= 23 and strange <= 2 and _ALMOST.fullmatch(text) else "this"
+
+
+def _meant(text: str) -> str:
+    """The address in libvirt's form, where it is written in somebody else's: with dashes, or with dots."""
+    digits = re.sub("[.-]", "", text.lower())
+    if text == digits or not re.fullmatch("[0-9a-f]{12}", digits):
+        return ""
+    mac = ":".join(digits[index : index + 2] for index in range(0, 12, 2))
+    return f"; did you mean {mac!r}?"

@@ -2,6 +2,12 @@
 
 One table for both spellings: ``guestMac`` in XML is ``guest_mac`` in TOML. A wrong value or an unknown name is refused
 with what is allowed and the nearest valid word; the caller adds file and line.
+
+The rule for what a message may repeat: of an XML document, only a word of macmgr's own vocabulary, or one that is a
+slip of the pen away from it, cut short (`quoted`), and what looks like a MAC address (`macmgr.mac`). Anything else is
+described and not repeated, because status files hold passwords and a word in the wrong place may be one. Names by which
+people call their domains, networks, portgroups, bridges and taps are no secrets. The configuration holds no secrets;
+its words are repeated, cut short.
 """
 
 from __future__ import annotations
@@ -10,8 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from macmgr.intent import GuestMac, Manager, Pin, Settings
-from macmgr.mac import parse_mac_pattern
+from macmgr.intent import GuestMac, Manager, Pin
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,37 +29,127 @@ class Option:
     values: Mapping[str, Any]
 
 
+YES_NO = {"yes": True, "no": False}
 OPTIONS = (
     Option("manager", "manager", "mac_table_manager", {str(each): each for each in Manager}),
     Option("pin", "pin", "pin", {str(each): each for each in Pin}),
-    Option("lock", "lock", "lock", {"yes": True, "no": False}),
+    Option("lock", "lock", "lock", YES_NO),
     Option("guest_mac", "guestMac", "guest_mac", {str(each): each for each in GuestMac}),
 )
+# libvirt's attribute, which is the first option's name outside of our metadata
+MAC_TABLE_MANAGER = "macTableManager"
+ELEMENTS = ("macTable", "interface", "portgroup", "allow")
+
+_VOCABULARY = frozenset(
+    word
+    for option in OPTIONS
+    for word in (option.xml, option.toml, *option.values, MAC_TABLE_MANAGER, *ELEMENTS, "allow", "mac", "name")
+)
+# What people write for yes and no elsewhere: TOML's booleans, libvirt's on and off.
+_SYNONYMS = {"true": "yes", "on": "yes", "1": "yes", "false": "no", "off": "no", "0": "no"}
+_SHOWN = 40
 
 
-def settings(values: Mapping[str, str], allow: Iterable[str], *, xml: bool, others: Iterable[str] = ()) -> Settings:
-    """The settings that ``values`` (option name to word) say; ValueError for what is unknown or wrong.
+def read_options(
+    values: Mapping[str, object], *, xml: bool, others: Iterable[str] = ()
+) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    """What ``values`` (option name to word) say, by field of `Settings`, and each mistake with the name it is at.
 
     ``others`` are further names that are valid at that place and belong to the caller.
     """
     by_name = {option.xml if xml else option.toml: option for option in OPTIONS}
+    names = [*by_name, *others]
     found: dict[str, Any] = {}
+    mistakes: list[tuple[str, str]] = []
     for name, value in values.items():
-        if name in others:
-            continue
         option = by_name.get(name)
-        if option is None:
-            raise ValueError(f"unknown name {name[:40]!r}; {allowed(name, [*by_name, *others])}")
-        if value not in option.values:
-            raise ValueError(f"{name} is {str(value)[:40]!r}; {allowed(str(value), option.values)}")
-        found[option.field] = option.values[value]
-    return Settings(**found, allow=tuple(parse_mac_pattern(pattern) for pattern in allow))
+        if option is not None:
+            text = wrong_word(name, value, option.values, xml=xml)
+            if text:
+                mistakes.append((name, text))
+            else:
+                found[option.field] = option.values[str(value)]
+        elif name not in others:
+            mistakes.append((name, unknown_name(name, names, xml=xml)))
+    return found, mistakes
+
+
+def wrong_word(name: str, value: object, words: Iterable[str], *, xml: bool) -> str:
+    """What is wrong with a value that has to be one of ``words``; empty where it is one."""
+    words = list(words)
+    if not isinstance(value, str):
+        hint = f"; did you mean {_SYNONYMS[str(value).lower()]!r}?" if _is_yes_or_no(value, words) else ""
+        return f"{name} is {in_words(value)}, a word in quotes is expected; allowed: {', '.join(words)}{hint}"
+    if value in words:
+        return ""
+    return f"{name} is {quoted(value, words) if xml else repr(value[:_SHOWN])}; {allowed(value, words)}"
+
+
+def unknown_name(name: str, names: Iterable[str], *, xml: bool, what: str = "name") -> str:
+    """That a name is none of those which are valid at its place."""
+    names = list(names)
+    word = quoted(name, names, other="") if xml else repr(name[:_SHOWN])
+    return f"unknown {what}{' ' if word else ''}{word}; {allowed(name, names)}"
 
 
 def allowed(word: str, words: Iterable[str]) -> str:
     """What is allowed instead of a wrong word, and which of it was probably meant."""
-    import difflib  # only a mistake needs it, and a hook reads its policies too
-
     words = list(words)
-    near = difflib.get_close_matches(word, words, n=1)
-    return f"allowed: {', '.join(words)}" + (f"; did you mean {near[0]!r}?" if near else "")
+    near = nearest(word, words)
+    return f"allowed: {', '.join(words)}" + (f"; did you mean {near!r}?" if near else "")
+
+
+def quoted(word: str, words: Iterable[str], *, other: str = "a word that has no meaning here") -> str:
+    """A word of an XML document in quotes where it may be repeated, else ``other``: see the rule above."""
+    if not word:
+        return "empty"
+    return repr(word[:_SHOWN]) if word in _VOCABULARY or nearest(word, words) else other
+
+
+def nearest(word: str, words: Iterable[str]) -> str | None:
+    """The one of ``words`` that was probably meant; None where none is near.
+
+    Near is: the same option's other spelling, or a distance of at most a third of the letters, capitals aside.
+    """
+    words = [str(each) for each in words]
+    for option in OPTIONS:
+        spellings = (option.xml, option.toml, *((MAC_TABLE_MANAGER,) if option.field == "manager" else ()))
+        meant: list[str] = [spelling for spelling in spellings if spelling in words]
+        if word in spellings and meant:
+            return meant[0]
+    if _is_yes_or_no(word, words):
+        return _SYNONYMS[word.lower()]
+    candidates = [(_distance(word[:64].lower(), each.lower()), each) for each in words]
+    best, meant_word = min(candidates, default=(0, ""), key=lambda candidate: candidate[0])
+    return meant_word if candidates and best <= max(1, len(meant_word) // 3) else None
+
+
+def in_words(value: object) -> str:
+    """A TOML value of the wrong type, as a person would call it."""
+    if isinstance(value, bool):
+        return f"{str(value).lower()} without quotes"
+    if isinstance(value, int | float):
+        return f"the number {str(value)[:_SHOWN]}"
+    if isinstance(value, str):
+        return f"{value[:_SHOWN]!r}"
+    if isinstance(value, list):
+        return "a list"
+    return "a table" if isinstance(value, dict) else "a date or time"
+
+
+def _is_yes_or_no(value: object, words: Iterable[str]) -> bool:
+    return "yes" in words and str(value).lower() in _SYNONYMS
+
+
+def _distance(one: str, other: str) -> int:
+    """How many letters were left out, put in, replaced, or swapped with their neighbour (optimal string alignment)."""
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for i, letter in enumerate(one, 1):
+        before, last, row = row, before, [i]
+        for j, goal in enumerate(other, 1):
+            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != goal))
+            if i > 1 and j > 1 and letter == other[j - 2] and one[i - 2] == goal:
+                cost = min(cost, last[j - 2] + 1)
+            row.append(cost)
+    return row[-1]

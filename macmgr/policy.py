@@ -28,7 +28,7 @@ from macmgr.intent import (
     Step,
 )
 from macmgr.mac import ZERO
-from macmgr.options import allowed
+from macmgr.options import MAC_TABLE_MANAGER, quoted, wrong_word
 from macmgr.readers.domain import Domain, DomainStatus, Nic
 from macmgr.readers.network import Inherited, Network, NetworkPort
 
@@ -50,6 +50,8 @@ _PORTLESS = {
     "null": "not connected to anything",
     "vds": "a VMware distributed switch",
 }
+# libvirt's other types of <virtualport> (virNetDevVPort in src/util/virnetdevvportprofile.c)
+_VIRTUALPORTS = ("802.1Qbg", "802.1Qbh", "midonet")
 
 
 class PolicySources:
@@ -123,7 +125,7 @@ def guest_port(status: DomainStatus, nic: Nic, sources: PolicySources) -> GuestP
     domain = status.domain
     why = _why_portless(nic, sources)
     if why:
-        return PortlessNic(domain.name, nic.mac, nic.kind, why, nic.alias)
+        return PortlessNic(domain.name, nic.mac, _kind(nic), why, nic.alias)
     policy = decide(domain, nic, sources)
     follows = policy.guest_mac is GuestMac.FOLLOW and nic.current_mac
     own = nic.current_mac if follows else nic.mac
@@ -195,7 +197,7 @@ def _steps(domain: Domain, nic: Nic, sources: PolicySources) -> Iterable[Step]:
         yield Step("<macmgr:portgroup> (the NIC has none)", _SILENT)
     manager = nic.manager or (network.manager if network else "")
     if manager and manager not in tuple(Manager):
-        raise XmlError(f"macTableManager is {manager[:40]!r}; {allowed(manager, Manager)}")
+        raise XmlError(wrong_word(MAC_TABLE_MANAGER, manager, Manager, xml=True))
     named = f"network {nic.network}: " if nic.network else ""
     yield Step(f"{named}macTableManager", Settings(Manager(manager)) if manager else _SILENT)
     yield Step(f'[bridge."{bridge}"] in the configuration', sources.bridges.get(bridge, _SILENT))
@@ -209,14 +211,20 @@ def _why_portless(nic: Nic, sources: PolicySources) -> str:
     if nic.kind in _PORTLESS:
         return _PORTLESS[nic.kind]
     if nic.kind not in ("bridge", "network"):
-        return f"interface type {nic.kind[:40]!r} is not known to have a port on a Linux bridge"
+        return "an interface type that macmgr does not know to have a port on a Linux bridge"
     if virtualport == "openvswitch":
         return "an Open vSwitch port: Open vSwitch has a MAC table of its own"
     if virtualport:
-        return f"a virtual port of type {virtualport[:40]!r}, which is not a Linux bridge's"
+        what = quoted(virtualport, _VIRTUALPORTS, other="unknown")
+        return f"a virtual port of type {what}, which is not a Linux bridge's"
     if not sources.bridge(nic):
         return "no bridge is known for it: its network is not active, or has none"
     return "" if nic.tap else "it has no tap yet"
+
+
+def _kind(nic: Nic) -> str:
+    """The interface type as it may be shown: libvirt's word, and not whatever stands in its place."""
+    return nic.kind if nic.kind in ("bridge", "network", *_PORTLESS) else "unknown"
 
 
 def _trust(nic: Nic, sources: PolicySources) -> bool:

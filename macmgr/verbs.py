@@ -48,7 +48,8 @@ def audit(arguments: argparse.Namespace) -> int:
     else:
         print_audit(console(_color(arguments)), view, _bridges(arguments))
     severities = {finding.severity for finding in view.plan.findings}
-    drift = Severity.ERROR in severities or (arguments.strict and Severity.WARNING in severities)
+    strict = arguments.strict or load_config(arguments.config).strict
+    drift = Severity.ERROR in severities or (strict and Severity.WARNING in severities)
     return errors.DRIFT if drift else errors.IN_SYNC
 
 

@@ -6,6 +6,8 @@ texts name a place and a kind of mistake, never the document's words: status fil
 
 from __future__ import annotations
 
+from typing import cast
+
 from lxml import etree
 
 from macmgr.errors import XmlError
@@ -13,6 +15,8 @@ from macmgr.errors import XmlError
 # A domain with 26 disks and 8 NICs is some 20 KB; QEMU capabilities make a status file 60 KB. libvirt's own limit
 # for one document is 16 MiB, of which almost all would be metadata.
 MAX_BYTES = 8 * 1024 * 1024
+# The documents that macmgr understands, by their root element.
+ROOTS = ("network", "domain", "domstatus", "networkstatus", "networkport", "hookData", "macTable")
 
 
 def parse_document(data: bytes, where: str) -> etree._Element:
@@ -59,6 +63,11 @@ def attribute(element: etree._Element, path: str, name: str) -> str:
     """An attribute of the child at ``path``, or the empty string where either is absent."""
     child = element.find(path)
     return (child.get(name) or "") if child is not None else ""
+
+
+def line_of(element: etree._Element) -> int | None:
+    """The line of an element's start tag, where it is known."""
+    return cast("int | None", element.sourceline)
 
 
 def place(element: etree._Element, where: str) -> str:

@@ -15,9 +15,12 @@ from lxml import etree
 from macmgr.errors import XmlError
 from macmgr.intent import Settings, Vlan
 from macmgr.mac import parse_mac
-from macmgr.readers.document import attribute, place, text_of
+from macmgr.readers.document import ROOTS, attribute, place, text_of
 from macmgr.readers.metadata import DomainMetadata, read_domain_metadata
 from macmgr.readers.nicparts import read_isolated, read_trust, read_vlan
+
+# libvirt's words for a domain's state (virDomainState in src/conf/domain_conf.c)
+STATES = ("nostate", "running", "blocked", "paused", "shutdown", "shutoff", "crashed", "pmsuspended")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ def read_domain(element: etree._Element, where: str) -> Domain:
     A NIC without a MAC is left out: inactive XML may have one, and libvirt invents the address when it is defined.
     """
     if element.tag != "domain":
-        raise XmlError(f"{place(element, where)}: <domain> was expected, this is <{_name(element)}>")
+        raise XmlError(f"{place(element, where)}: <domain> was expected, this is {_name(element)}")
     name = text_of(element, "name")
     if not name:
         raise XmlError(f"{place(element, where)}: the domain has no name")
@@ -99,7 +102,9 @@ def read_domain_status(element: etree._Element, where: str) -> DomainStatus:
     domain = element.find("domain") if element.tag == "domstatus" else None
     if domain is None:
         raise XmlError(f"{place(element, where)}: <domstatus> with a <domain> was expected")
-    return DomainStatus(read_domain(domain, where), element.get("state") or "unknown", element.get("reason") or "")
+    state = element.get("state") or ""
+    known = state if state in STATES else "unknown"
+    return DomainStatus(read_domain(domain, where), known, element.get("reason") or "")
 
 
 def read_nic(element: etree._Element, where: str) -> Nic:
@@ -109,6 +114,7 @@ def read_nic(element: etree._Element, where: str) -> Nic:
     became = element if actual is None else actual
     current = attribute(element, "mac", "currentAddress")
     vlan = read_vlan(became, where)
+    teaming = attribute(element, "teaming", "type")
     isolated, trust = read_isolated(became), read_trust(became)
     return Nic(
         mac=_mac(attribute(element, "mac", "address"), element, where),
@@ -125,7 +131,7 @@ def read_nic(element: etree._Element, where: str) -> Nic:
         manager=attribute(became, "source", "macTableManager"),
         virtualport=attribute(became, "virtualport", "type") or attribute(element, "virtualport", "type"),
         filter=attribute(element, "filterref", "filter"),
-        teaming=attribute(element, "teaming", "type"),
+        teaming=teaming if teaming in ("persistent", "transient") else "",
         link=attribute(element, "link", "state"),
         vlan=vlan if vlan is not None else read_vlan(element, where),
         isolated=isolated if isolated is not None else read_isolated(element),
@@ -141,4 +147,5 @@ def _mac(text: str, element: etree._Element, where: str) -> str:
 
 
 def _name(element: etree._Element) -> str:
-    return etree.QName(element).localname[:40]
+    name = etree.QName(element).localname
+    return f"<{name}>" if name in ROOTS else "another element"

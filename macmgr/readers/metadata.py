@@ -1,25 +1,33 @@
 """macmgr's own element in libvirt's ``<metadata>``: policy that travels with the guest, or lives in its network.
 
 ``<macmgr:macTable>`` in a domain speaks for all its NICs, its ``<macmgr:interface mac='..'>`` for one; in a network its
-``<macmgr:portgroup name='..'>`` for the NICs of that portgroup. Schema: xml-schemas/macmgr-metadata.rng.
-libvirt keeps the element in definitions, status files and hook input, and takes it along in a migration.
+``<macmgr:portgroup name='..'>`` for the NICs of that portgroup. libvirt keeps the element in definitions, status files
+and hook input, and takes it along in a migration.
+
+The schema, xml-schemas/macmgr-metadata.rng, accepts what this reader accepts, but for two things that RELAX NG cannot
+say: no two interfaces of one MAC (written ``0:`` or ``00:``), and no two portgroups of one name. Beside the element
+itself, the reader also refuses what was meant to be it: a namespace or a name that is misspelt.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from lxml import etree
 
-from macmgr.errors import XmlError
+from macmgr.errors import Problem, XmlError
 from macmgr.intent import Settings
-from macmgr.mac import parse_mac
-from macmgr.options import allowed, settings
-from macmgr.readers.document import place
+from macmgr.mac import parse_mac, parse_mac_pattern
+from macmgr.options import ELEMENTS, OPTIONS, nearest, quoted, read_options, unknown_name
+from macmgr.readers.document import line_of
+
+T = TypeVar("T")
 
 NAMESPACE = "urn:macmgr:mactable:1"
-_TABLE = f"{{{NAMESPACE}}}macTable"
+TABLE = f"{{{NAMESPACE}}}macTable"
+_SPACE = " \t\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,73 +39,158 @@ class DomainMetadata:
 
 
 def read_domain_metadata(domain: etree._Element, where: str) -> DomainMetadata:
-    """The metadata of a ``<domain>``; XmlError where ours says something that is not in the schema."""
-    table = domain.find(f"metadata/{_TABLE}")
-    if table is None:
-        return DomainMetadata()
-    whole = _settings(table, where, children=("interface",))
-    interfaces: dict[str, Settings] = {}
-    for child in _children(table, "interface", where):
-        mac = _key(child, "mac", where)
-        try:
-            mac = parse_mac(mac)
-        except ValueError as error:
-            raise XmlError(_at(child, where, str(error))) from None
-        if mac in interfaces:
-            raise XmlError(_at(child, where, f"a second <macmgr:interface mac='{mac}'>; one of them has to go"))
-        interfaces[mac] = _settings(child, where, children=("allow",), key="mac")
-    return DomainMetadata(whole, interfaces)
+    """The metadata of a ``<domain>``; XmlError, with the first mistake, where ours is not what the schema says."""
+    return _strictly(domain, where, read_domain_table, DomainMetadata())
 
 
 def read_network_metadata(network: etree._Element, where: str) -> dict[str, Settings]:
-    """The settings by portgroup in a ``<network>``'s metadata; XmlError where ours is not in the schema."""
-    table = network.find(f"metadata/{_TABLE}")
-    if table is None:
-        return {}
-    _settings(table, where, children=("portgroup",), options=False)
+    """The settings by portgroup in a ``<network>``'s metadata; XmlError, with the first mistake, as for a domain."""
+    return _strictly(network, where, read_network_table, {})
+
+
+def read_domain_table(table: etree._Element) -> tuple[DomainMetadata, list[Problem]]:
+    """What the ``<macmgr:macTable>`` of a domain says, and all mistakes in it."""
+    problems: list[Problem] = []
+    whole = _settings(table, problems, children=("interface",))
+    interfaces: dict[str, Settings] = {}
+    for child in _ours(table, "interface"):
+        settings = _settings(child, problems, children=("allow",), key="mac")
+        try:
+            mac = parse_mac(_key(child, "mac"))
+        except ValueError as error:
+            problems.append(_at(child, str(error)))
+            continue
+        if mac in interfaces:
+            problems.append(_at(child, f"a second <macmgr:interface mac='{mac}'>; one of them has to go"))
+        interfaces[mac] = settings
+    return DomainMetadata(whole, interfaces), _in_order(problems)
+
+
+def read_network_table(table: etree._Element) -> tuple[dict[str, Settings], list[Problem]]:
+    """What the ``<macmgr:macTable>`` of a network says, by portgroup, and all mistakes in it."""
+    problems: list[Problem] = []
+    _settings(table, problems, children=("portgroup",), options=False)
     groups: dict[str, Settings] = {}
-    for child in _children(table, "portgroup", where):
-        name = _key(child, "name", where)
+    for child in _ours(table, "portgroup"):
+        settings = _settings(child, problems, children=("allow",), key="name")
+        try:
+            name = _key(child, "name")
+        except ValueError as error:
+            problems.append(_at(child, str(error)))
+            continue
         if name in groups:
-            raise XmlError(_at(child, where, "a second <macmgr:portgroup> of that name; one of them has to go"))
-        groups[name] = _settings(child, where, children=("allow",), key="name")
-    return groups
+            problems.append(_at(child, "a second <macmgr:portgroup> of that name; one of them has to go"))
+        groups[name] = settings
+    return groups, _in_order(problems)
+
+
+def find_table(owner: etree._Element) -> tuple[etree._Element | None, list[Problem]]:
+    """Our element in the metadata of a domain or network, and what only looks like it.
+
+    libvirt keeps the first child of a namespace and drops every further one, and it drops those without a namespace,
+    in both cases without a word (virXMLNodeSanitizeNamespaces).
+    """
+    found = None
+    problems: list[Problem] = []
+    for child in owner.iterfind("metadata/*"):
+        if child.tag == TABLE and found is None:
+            found = child
+        elif child.tag == TABLE:
+            problems.append(_at(child, "a second <macmgr:macTable>, which libvirt drops; put both into one"))
+        else:
+            problems += [_at(child, text) for text in _almost_ours(child)]
+    return found, problems
+
+
+def _strictly(
+    owner: etree._Element, where: str, read: Callable[[etree._Element], tuple[T, list[Problem]]], nothing: T
+) -> T:
+    table, problems = find_table(owner)
+    found, more = (nothing, []) if table is None else read(table)
+    for problem in (*problems, *more):
+        raise XmlError(problem.at(where))
+    return found
+
+
+def _almost_ours(child: etree._Element) -> Iterator[str]:
+    """Why an element that is not ours may have been meant to be: policy that is silently not read is an outage."""
+    name = etree.QName(child)
+    namespace = name.namespace or ""
+    if namespace == NAMESPACE:
+        yield unknown_name(name.localname, ("macTable",), xml=True, what="element in macmgr's namespace")
+    elif namespace.lower().startswith("urn:macmgr:") or nearest(namespace, [NAMESPACE]):
+        yield f"an unknown namespace of macmgr's; allowed: {NAMESPACE}; did you mean {NAMESPACE!r}?"
+    elif not namespace and nearest(name.localname, ["macTable"]):
+        yield f"<{name.localname[:20]}> without a namespace, which libvirt drops; write xmlns='{NAMESPACE}'"
 
 
 def _settings(
-    element: etree._Element, where: str, *, children: tuple[str, ...], key: str = "", options: bool = True
+    element: etree._Element,
+    problems: list[Problem],
+    *,
+    children: tuple[str, ...],
+    key: str = "",
+    options: bool = True,
 ) -> Settings:
-    """The options on one element of ours; its children are only checked for their names."""
+    """The options on one element of ours; of its children only the names are checked, and ``allow`` is read."""
+    problems += [_at(element, text) for text in _strange_text(element)]
     for child in element:
         qualified = etree.QName(child)
-        name = qualified.localname if qualified.namespace == NAMESPACE else child.tag
-        if name not in children:
-            raise XmlError(_at(child, where, f"unknown element <{str(name)[:40]}>; {allowed(str(name), children)}"))
-    patterns = [_key(child, "mac", where) for child in _children(element, "allow", where)]
+        if qualified.namespace != NAMESPACE and qualified.localname in children:
+            problems.append(_at(child, f"<{qualified.localname}> is not in macmgr's namespace, {NAMESPACE}"))
+        elif qualified.namespace != NAMESPACE or qualified.localname not in children:
+            problems.append(_at(child, f"{_unknown_element(qualified.localname, children)}"))
     values = {str(name): str(value) for name, value in element.attrib.items()}
-    if not options and values:
-        name = next(iter(values))[:40]
-        raise XmlError(_at(element, where, f"unknown name {name!r}; in a network the options stand on its portgroups"))
-    try:
-        return settings(values, patterns, xml=True, others=(key,) if key else ())
-    except ValueError as error:
-        raise XmlError(_at(element, where, str(error))) from None
+    if not options:
+        for name in values:
+            shown = quoted(name, [option.xml for option in OPTIONS], other="")
+            text = f"unknown name {shown}".rstrip()
+            problems.append(_at(element, f"{text}; in a network the options stand on its portgroups"))
+        return Settings()
+    found, mistakes = read_options(values, xml=True, others=(key,) if key else ())
+    problems += [_at(element, text) for _, text in mistakes]
+    return Settings(**found, allow=tuple(_allow(element, problems)))
 
 
-def _children(element: etree._Element, name: str, where: str) -> Iterator[etree._Element]:
-    for child in element.iterfind(f"{{{NAMESPACE}}}{name}"):
-        if name == "allow" and (len(child) or set(child.attrib) - {"mac"}):
-            raise XmlError(_at(child, where, "<macmgr:allow> has one attribute, mac, and no children"))
-        yield child
+def _unknown_element(name: str, children: Iterable[str]) -> str:
+    text = unknown_name(name, children, xml=True, what="element")
+    home = {"interface": "a domain's macTable", "portgroup": "a network's macTable"}.get(name)
+    return f"{text}; {name} stands in {home}" if home else text
 
 
-def _key(element: etree._Element, name: str, where: str) -> str:
+def _allow(element: etree._Element, problems: list[Problem]) -> Iterator[str]:
+    for child in _ours(element, "allow"):
+        problems += [_at(child, text) for text in _strange_text(child)]
+        problems += [_at(child, unknown_name(str(name), ("mac",), xml=True)) for name in child.attrib if name != "mac"]
+        if len(child):
+            problems.append(_at(child[0], "<macmgr:allow> has no children"))
+        try:
+            yield parse_mac_pattern(_key(child, "mac"))
+        except ValueError as error:
+            problems.append(_at(child, str(error)))
+
+
+def _ours(element: etree._Element, name: str) -> Iterator[etree._Element]:
+    return element.iterfind(f"{{{NAMESPACE}}}{name}")
+
+
+def _strange_text(element: etree._Element) -> Iterator[str]:
+    texts = [element.text, *(child.tail for child in element)]
+    if any((text or "").strip(_SPACE) for text in texts):
+        local = etree.QName(element).localname
+        yield f"text in <macmgr:{local if local in ELEMENTS else '…'}>, which has attributes and elements only"
+
+
+def _key(element: etree._Element, name: str) -> str:
     value = element.get(name)
     if not value:
-        local = etree.QName(element).localname
-        raise XmlError(_at(element, where, f"<macmgr:{local}> needs the attribute {name}"))
-    return value
+        raise ValueError(f"<macmgr:{etree.QName(element).localname}> needs the attribute {name}")
+    return str(value)
 
 
-def _at(element: etree._Element, where: str, text: str) -> str:
-    return f"{place(element, where)}: {text}"
+def _at(element: etree._Element, text: str) -> Problem:
+    return Problem(line_of(element), text)
+
+
+def _in_order(problems: Iterable[Problem]) -> list[Problem]:
+    return sorted(problems, key=lambda problem: problem.line or 0)

@@ -13,7 +13,7 @@ from lxml import etree
 
 from macmgr.errors import XmlError
 from macmgr.intent import Manager, Settings, Vlan
-from macmgr.options import allowed
+from macmgr.options import MAC_TABLE_MANAGER, wrong_word
 from macmgr.readers.document import attribute, place, text_of
 from macmgr.readers.metadata import read_network_metadata
 from macmgr.readers.nicparts import read_isolated, read_trust, read_vlan
@@ -121,5 +121,5 @@ def _manager(network: etree._Element, where: str) -> str:
     bridge = network.find("bridge")
     manager = "" if bridge is None else bridge.get("macTableManager") or ""
     if bridge is not None and manager not in ("", *Manager):
-        raise XmlError(f"{place(bridge, where)}: macTableManager is {manager[:40]!r}; {allowed(manager, Manager)}")
+        raise XmlError(f"{place(bridge, where)}: {wrong_word(MAC_TABLE_MANAGER, manager, Manager, xml=True)}")
     return manager

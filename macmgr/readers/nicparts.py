@@ -22,7 +22,8 @@ def read_vlan(element: etree._Element, where: str) -> Vlan | None:
         text = tag.get("id") or ""
         # VID 0 is libvirt's way to write a priority tag; libvirt allows it and 4095, a bridge port has neither
         if not text.isascii() or not text.isdigit() or int(text) > MAX_VID + 1:
-            raise XmlError(f"{place(tag, where)}: {text[:20]!r} is not a VLAN tag; allowed: 0 to {MAX_VID + 1}")
+            shown = text[:20] if text.isascii() and text.isdigit() else "this"
+            raise XmlError(f"{place(tag, where)}: {shown} is not a VLAN tag; allowed: 0 to {MAX_VID + 1}")
         vids.append(int(text))
         if tag.get("nativeMode"):
             native = int(text)

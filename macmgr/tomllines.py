@@ -1,0 +1,90 @@
+"""On which line of a TOML file a name stands: tomllib keeps no positions, and a person needs the line."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+Keys = tuple[str, ...]
+
+# What the last line of a statement on several lines holds.
+_ENDS = ("]", "}", '"""', "'''")
+
+
+@dataclass(frozen=True, slots=True)
+class _Statement:
+    """A table header or ``name = value`` with its line, the table it is in, and what it says."""
+
+    line: int
+    lines: tuple[str, ...]
+    table: Keys
+    value: Any
+
+
+class TomlLines:
+    """The statements of a valid TOML file, each with the line on which it begins."""
+
+    def __init__(self, text: str) -> None:
+        self._statements = list(_statements(text.split("\n")))
+
+    def of(self, path: Keys, containing: str = "") -> int | None:
+        """The line of the statement that names ``path``, or of that line in it which holds ``containing``.
+
+        None where no statement names it.
+        """
+        for statement in self._statements:
+            if _names(statement, path):
+                lines = enumerate(statement.lines, statement.line)
+                return next((number for number, line in lines if containing and containing in line), statement.line)
+        return None
+
+
+def _statements(lines: list[str]) -> Iterator[_Statement]:
+    table: Keys = ()
+    first = 0
+    while first < len(lines):
+        size = 1
+        # a statement is whole when it can be read by itself: arrays and strings may span lines
+        value = _read(lines[first : first + size])
+        while value is None and first + size < len(lines):
+            size += 1
+            if any(end in lines[first + size - 1] for end in _ENDS):
+                value = _read(lines[first : first + size])
+        part = tuple(lines[first : first + size])
+        if value and part[0].lstrip().startswith("["):
+            table = _header(value)
+            yield _Statement(first + 1, part, (), value)
+        elif value:
+            yield _Statement(first + 1, part, table, value)
+        first += size
+
+
+def _read(lines: list[str]) -> dict[str, Any] | None:
+    try:
+        return tomllib.loads("\n".join(lines))
+    except tomllib.TOMLDecodeError:
+        return None
+
+
+def _header(value: Any) -> Keys:
+    keys = []
+    while value:
+        value = value[0] if isinstance(value, list) else value
+        key, value = next(iter(value.items())) if value else ("", None)
+        keys.append(key)
+    return tuple(key for key in keys if key)
+
+
+def _names(statement: _Statement, path: Keys) -> bool:
+    """Whether the statement gives ``path`` a value, or makes it a table, or something in it."""
+    if statement.table != path[: len(statement.table)]:
+        return False
+    value: Any = statement.value
+    for key in path[len(statement.table) :]:
+        value = value[0] if isinstance(value, list) and value else value
+        if not isinstance(value, dict) or key not in value:
+            return False
+        value = value[key]
+    return True
