@@ -4,7 +4,7 @@ umount -l /mnt
 export LAB_RESULTS=/run/lab/results HOME=/root LANG=C.UTF-8 TERM="${LAB_TERM:-dumb}"
 
 # The lab has no udev, so nothing loads modules by itself.
-modprobe -d /run/lab/modules -a bridge tun veth dummy vrf 8021q vxlan macvlan
+modprobe -d /run/lab/modules -a fuse bridge tun veth dummy vrf 8021q vxlan macvlan
 
 hostname lab
 echo '127.0.0.1 localhost lab' >/etc/hosts

@@ -41,7 +41,7 @@ def _closed(bridge: HostBridge, tap: str) -> bool:
 def test_start_ends_in_a_proven_table(
     hooks: None, network: Network, bridge: HostBridge, lan: Lan, make_guest: MakeGuest, macmgr: Macmgr
 ) -> None:
-    """A guest on a managed network and one on a plain bridge: entries, closed ports, audit 0, and the uplink at rest."""
+    """A guest on a managed network and one on a plain bridge: entries, closed ports, audit 0, the uplink at rest."""
     guest = make_guest(1).start()
     plain = make_guest(2, [PLAIN]).start()
     for each in (guest, plain):
@@ -217,7 +217,8 @@ def _state(bridge: HostBridge, guest: Guest) -> tuple[bool, bool, bool, set[tupl
     return flags["learning"], flags["flood"], flags["locked"], _entries(bridge, guest.nics[0].mac)
 
 
-BOMB = b'<?xml version="1.0"?><!DOCTYPE d [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;">]><domain><name>&b;</name></domain>'
+_LAUGHS = b"".join(b'<!ENTITY l%d "%s">' % (n, b"&l%d;" % (n - 1) * 10) for n in range(1, 10))
+BOMB = b'<!DOCTYPE d [<!ENTITY l0 "ha">' + _LAUGHS + b"]><domain type='qemu'><name>&l9;</name></domain>"
 EXTERNAL = b'<!DOCTYPE d [<!ENTITY x SYSTEM "file:///etc/passwd">]><domain><name>g1&x;</name></domain>'
 
 
