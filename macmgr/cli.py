@@ -36,7 +36,8 @@ def run(argv: Sequence[str]) -> int:
             return run_hook(call, arguments.config, arguments.run_dir, arguments.netns)
         if arguments.verb in ("install", "uninstall"):
             return _install(arguments)
-        verbs = import_module("macmgr.verbs")  # takes 0.2 s with pyroute2 and rich; a hook must not pay for it twice
+        # macmgr.verbs takes 0.2 s with pyroute2 and rich: a hook must not pay for it twice, nor `validate` at all
+        verbs = import_module(getattr(arguments, "module", "macmgr.verbs"))
         code: int = getattr(verbs, arguments.function)(arguments)
         sys.stdout.flush()
     except MacmgrError as error:
@@ -101,6 +102,12 @@ def _parser() -> argparse.ArgumentParser:
     hook.add_argument("operation", metavar="OP")
     hook.add_argument("sub_operation", metavar="SUBOP", nargs="?", default="-")
     hook.add_argument("extra", metavar="EXTRA", nargs="?", default="-")
+
+    validate = _verb(
+        verbs, "validate", "check network, domain and configuration files", "macmgr validate lan.xml macmgr.toml"
+    )
+    validate.set_defaults(function="validate", module="macmgr.validate")
+    validate.add_argument("files", nargs="+", metavar="FILE", help="XML of libvirt, or macmgr.toml; /dev/stdin too")
 
     for name, text in (
         ("install", "install libvirt's hooks on this host, beside everybody else's"),

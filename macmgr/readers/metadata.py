@@ -98,7 +98,7 @@ def find_table(owner: etree._Element) -> tuple[etree._Element | None, list[Probl
         elif child.tag == TABLE:
             problems.append(_at(child, "a second <macmgr:macTable>, which libvirt drops; put both into one"))
         else:
-            problems += [_at(child, text) for text in _almost_ours(child)]
+            problems += [_at(child, text) for text in almost_ours(child)]
     return found, problems
 
 
@@ -112,7 +112,7 @@ def _strictly(
     return found
 
 
-def _almost_ours(child: etree._Element) -> Iterator[str]:
+def almost_ours(child: etree._Element) -> Iterator[str]:
     """Why an element that is not ours may have been meant to be: policy that is silently not read is an outage."""
     name = etree.QName(child)
     namespace = name.namespace or ""
