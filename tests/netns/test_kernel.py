@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import errno
+import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import Namespace, eventually, require
+from conftest import BROADCAST, Namespace, eventually, require
 
 import macmgr
 from macmgr.changes import DeleteEntry, PutEntry, Request, SetPort, bridge_command
@@ -304,6 +305,8 @@ def test_one_vid_is_put_and_deleted(ns: Namespace) -> None:
         assert entry_of(kernel, GUEST, 10) is None
         carry_out(kernel, PutEntry("tap1", GUEST, None))
         assert {entry.vid for entry in kernel.read_snapshot().entries if entry.mac == GUEST} == {0, 1, 10}
+        carry_out(kernel, DeleteEntry("tap1", GUEST, None))
+        assert {entry.vid for entry in kernel.read_snapshot().entries if entry.mac == GUEST} == set()
 
 
 # Failing
@@ -417,6 +420,79 @@ def test_a_put_moves_a_sticky_entry_and_clears_sticky_unless_it_says_so(kernel: 
     assert entry_of(kernel, GUEST) == Entry(GUEST, 0, "tap2", sticky=True)
     carry_out(kernel, PutEntry("tap2", GUEST, None))
     assert entry_of(kernel, GUEST) == Entry(GUEST, 0, "tap2", sticky=False)
+
+
+def test_a_put_makes_a_local_entry_the_guests(ns: Namespace, kernel: Kernel) -> None:
+    ns.bridge(f"fdb add {GUEST} dev tap2 master permanent")
+    assert entry_of(kernel, GUEST) == Entry(GUEST, 0, "tap2", EntryState.LOCAL)
+    carry_out(kernel, PutEntry("tap1", GUEST, None, sticky=True))
+    assert entry_of(kernel, GUEST) == Entry(GUEST, 0, "tap1", sticky=True)
+
+
+def test_no_put_clears_extern_learn(kernel: Kernel) -> None:
+    """br_fdb.c: fdb_add_entry leaves the flag as it is, and br_fdb_external_learn_add leaves state and sticky."""
+    carry_out(kernel, PutEntry("tap2", GUEST, None, extern_learn=True), PutEntry("tap1", GUEST, None, sticky=True))
+    assert entry_of(kernel, GUEST) == Entry(GUEST, 0, "tap1", sticky=True, extern_learn=True)
+    carry_out(kernel, PutEntry("tap2", GUEST, None, extern_learn=True))
+    assert entry_of(kernel, GUEST) == Entry(GUEST, 0, "tap2", sticky=True, extern_learn=True)
+
+
+def test_a_copy_in_a_vid_that_the_port_lost_cannot_be_deleted(ns: Namespace) -> None:
+    require("bridge VLAN filtering", ns.accepts("link add br0 type bridge vlan_filtering 1"))
+    ns.ip("link set br0 up")
+    ns.add_tap("tap1")
+    with Kernel(ns.name) as kernel:
+        carry_out(kernel, PutEntry("tap1", GUEST, None))
+        ns.bridge("vlan del dev tap1 vid 1")
+        snapshot = kernel.read_snapshot()
+        refusals = kernel.send([DeleteEntry("tap1", GUEST, 1), PutEntry("tap1", GUEST, 1)], snapshot)
+        assert [refusal and refusal.errno for refusal in refusals] == [errno.EINVAL, errno.EINVAL]
+        carry_out(kernel, DeleteEntry("tap1", GUEST, None))
+        assert entry_of(kernel, GUEST, 0) is None
+        assert entry_of(kernel, GUEST, 1) == Entry(GUEST, 1, "tap1")
+
+
+def arrivals(ns: Namespace, cable: str, source: str, destination: str, marker: str = OTHER) -> set[str]:
+    """The cables at whose far ends the frame comes out; a broadcast from ``marker`` behind it tells that it has."""
+    with ExitStack() as opened:
+        others = {name: f"{name}-far" for name in ("eth1", "eth2", "eth3") if name != cable}
+        listeners = {name: opened.enter_context(ns.packet_socket(far)) for name, far in others.items()}
+        ns.send_frame(f"{cable}-far", source, destination)
+        ns.send_frame(f"{cable}-far", marker, BROADCAST)
+        return {name for name, listener in listeners.items() if destination in _until_broadcast(listener)}
+
+
+def _until_broadcast(listener: socket.socket) -> set[str]:
+    """The destinations of all frames up to the first broadcast."""
+    listener.settimeout(5)
+    destinations: set[str] = set()
+    while BROADCAST not in destinations:
+        destinations.add(listener.recv(2048)[:6].hex(":"))
+    return destinations
+
+
+def test_a_frame_goes_where_the_entry_leads_or_where_unicast_flood_is_on(ns: Namespace) -> None:
+    ns.add_bridge()
+    for cable in ("eth1", "eth2", "eth3"):
+        ns.add_cable(cable)
+    with Kernel(ns.name) as kernel:
+        carry_out(kernel, SetPort("eth3", unicast_flood=False))
+        assert arrivals(ns, "eth1", OTHER, GUEST) == {"eth2"}
+        carry_out(kernel, PutEntry("eth3", GUEST, None, sticky=True))
+        assert arrivals(ns, "eth1", OTHER, GUEST) == {"eth3"}
+        ns.bridge(f"fdb replace {GUEST} dev eth2 master permanent")
+        assert arrivals(ns, "eth1", OTHER, GUEST) == set()
+
+
+def test_a_locked_port_takes_only_the_frames_of_its_entries(ns: Namespace) -> None:
+    ns.add_bridge()
+    for cable in ("eth1", "eth2", "eth3"):
+        ns.add_cable(cable)
+    with Kernel(ns.name) as kernel:
+        require("locked bridge ports (5.18)", kernel.read_snapshot().ports["eth1"].flags.locked is not None)
+        carry_out(kernel, SetPort("eth1", learning=False, locked=True), PutEntry("eth1", GUEST, None, sticky=True))
+        assert arrivals(ns, "eth1", GUEST, OTHER, marker=GUEST) == {"eth2", "eth3"}
+        assert arrivals(ns, "eth1", "52:54:00:00:00:66", OTHER, marker=GUEST) == set()
 
 
 def test_a_static_entry_survives_its_port_going_down_but_not_its_leaving(ns: Namespace, kernel: Kernel) -> None:

@@ -1,0 +1,245 @@
+"""A kernel in memory: bridges, port flags, VIDs and the FDB, failure switches, and "does the frame arrive?".
+
+It earns trust by its twins: each behaviour here is proven on the real kernel by a test of tests/netns/test_kernel.py.
+
+    a put moves any entry, clears sticky unless it says it     a_put_moves_a_sticky_entry_and_clears_sticky...
+    a put takes over a local entry                             a_put_makes_a_local_entry_the_guests
+    extern_learn stays through a put                           no_put_clears_extern_learn
+    extern_learn is never static by itself                     extern_learn_makes_a_static_entry_dynamic
+    a local entry is never put                                 a_local_entry_is_never_put
+    a port that does not forward takes no dynamic entry        a_port_that_does_not_forward_takes_no_dynamic_entry
+    without a VID: VID 0 and every VID of the port             one_vid_is_put_and_deleted
+    a VID the port does not carry: EINVAL, its copy stays      a_copy_in_a_vid_that_the_port_lost_cannot_be_deleted
+    deleting what is not there, or elsewhere, is no refusal    delete_is_idempotent, delete_leaves_the_entry_of...
+    only the flags named are set                               only_the_flags_named_are_set, locked_is_set_and_read
+    one frame moves a static entry, which stays static         one_frame_moves_a_static_entry_that_is_not_sticky
+    no frame moves a sticky entry                              no_frame_moves_a_sticky_entry
+    a port that leaves takes its entries along                 a_static_entry_survives_its_port_going_down_but_not...
+    a port gone since the snapshot is refused (ENODEV)         a_port_deleted_since_is_refused
+    a port made again under its name is not touched            a_port_made_again_under_its_name_is_not_touched
+    known destinations go to one port, unknown ones flood      a_frame_goes_where_the_entry_leads_or_where_unicast...
+    a locked port takes frames of its own entries only         a_locked_port_takes_only_the_frames_of_its_entries
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from macmgr.changes import DeleteEntry, PutEntry, Request, SetPort
+from macmgr.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
+
+Key = tuple[str, str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What this kernel would not do."""
+
+    errno: int
+    text: str
+
+
+class FakeKernel:
+    """One network namespace; the methods of `macmgr.reconcile.Kernel`, and what the world does to it.
+
+    Failure switches, all by port name: ``refuses_puts``, ``forgets_puts`` and ``forgets_flags`` (both acknowledged,
+    neither carried out); ``skipped_by_dumps`` holds keys of live entries that dumps leave out; ``before_each_send``
+    is somebody else who acts at the worst moment. ``sent`` keeps every request, in order.
+    """
+
+    def __init__(self, start: Snapshot) -> None:
+        self.bridges = dict(start.bridges)
+        self.ports = dict(start.ports)
+        self.masters = dict(start.masters)
+        self.fdb: dict[Key, Entry] = {}
+        for entry in start.entries:
+            bridge = start.bridge_of(entry.port)
+            assert bridge is not None, f"{entry} is on no bridge"
+            self.fdb[bridge, entry.mac, entry.vid] = entry
+        self.refuses_puts: set[str] = set()
+        self.forgets_puts: set[str] = set()
+        self.forgets_flags: set[str] = set()
+        self.skipped_by_dumps: set[Key] = set()
+        self.before_each_send: Callable[[FakeKernel], None] = lambda _: None
+        self.sent: list[Request] = []
+
+    # What macmgr asks of a kernel
+
+    def read_snapshot(self, bridges: Collection[str] | None = None) -> Snapshot:
+        wanted = self.bridges.keys() if bridges is None else self.bridges.keys() & set(bridges)
+        return Snapshot(
+            {name: self.bridges[name] for name in self.bridges if name in wanted},
+            {name: port for name, port in self.ports.items() if port.bridge in wanted},
+            dict(self.masters),
+            tuple(entry for key, entry in self.fdb.items() if key[0] in wanted and key not in self.skipped_by_dumps),
+        )
+
+    def look_up(self, keys: Iterable[Key], snapshot: Snapshot) -> dict[Key, Entry | None]:
+        known = {*snapshot.bridges, *snapshot.ports}
+        found = {key: self.fdb.get(key) for key in keys}
+        return {key: entry if entry is not None and entry.port in known else None for key, entry in found.items()}
+
+    def send(self, requests: Sequence[Request], snapshot: Snapshot) -> list[Refusal | None]:
+        self.before_each_send(self)
+        return [self._carry_out(request, snapshot) for request in requests]
+
+    def _carry_out(self, request: Request, snapshot: Snapshot) -> Refusal | None:
+        self.sent.append(request)
+        then, now = snapshot.ports.get(request.port), self.ports.get(request.port)
+        if then is None or now is None or then.ifindex != now.ifindex:
+            return Refusal(errno.ENODEV, f"{request.port} is gone since the kernel was read")
+        match request:
+            case PutEntry():
+                return self._put(request, now)
+            case DeleteEntry():
+                return self._delete(request, now)
+            case SetPort():
+                return self._set_port(request, now)
+
+    def _put(self, request: PutEntry, port: BridgePort) -> Refusal | None:
+        if request.state is EntryState.LOCAL:
+            raise ValueError("macmgr never puts a local entry")
+        if port.name in self.refuses_puts:
+            return Refusal(errno.ENOSPC, f"putting the FDB entry {request.mac} on {port.name}: no space (ENOSPC)")
+        if request.vid is not None and request.vid not in port.vids:
+            return Refusal(errno.EINVAL, f"{port.name} does not carry VID {request.vid}")
+        if request.state is EntryState.DYNAMIC and not request.extern_learn and not port.up:
+            return Refusal(errno.EPERM, f"{port.name} does not forward, and then takes no dynamic entry")
+        if port.name not in self.forgets_puts:
+            for vid in _vids(request.vid, port):
+                key = port.bridge, request.mac, vid
+                self.fdb[key] = _replaced(self.fdb.get(key), request, vid)
+        return None
+
+    def _delete(self, request: DeleteEntry, port: BridgePort) -> Refusal | None:
+        if request.vid is not None and request.vid not in port.vids:
+            return Refusal(errno.EINVAL, f"{port.name} does not carry VID {request.vid}")
+        for vid in _vids(request.vid, port):
+            key = port.bridge, request.mac, vid
+            if key in self.fdb and self.fdb[key].port == port.name:
+                del self.fdb[key]
+        return None
+
+    def _set_port(self, request: SetPort, port: BridgePort) -> Refusal | None:
+        if port.name not in self.forgets_flags:
+            asked = {name: getattr(request, name) for name in ("learning", "unicast_flood", "locked")}
+            if port.flags.locked is None:
+                del asked["locked"]  # a kernel before 5.18 ignores the attribute, and answers OK
+            named = {name: value for name, value in asked.items() if value is not None}
+            self.ports[port.name] = replace(port, flags=replace(port.flags, **named))
+        return None
+
+    # What the world does
+
+    def remove_port(self, name: str) -> None:
+        """The interface goes away, and its entries with it."""
+        del self.ports[name], self.masters[name]
+        self.fdb = {key: entry for key, entry in self.fdb.items() if entry.port != name}
+
+    def make_port_again(self, name: str) -> None:
+        """Another interface of the same name comes to the same bridge, with the flags of a new port."""
+        port = self.ports[name]
+        self.remove_port(name)
+        number = 1000 + port.ifindex
+        self.ports[name] = replace(port, ifindex=number, flags=PortFlags())
+        self.masters[name] = port.bridge
+
+    def set_entry(self, entry: Entry) -> None:
+        """Somebody else's doing."""
+        self.fdb[self.ports[entry.port].bridge, entry.mac, entry.vid] = entry
+
+    def set_flags(self, port: str, flags: PortFlags) -> None:
+        """Somebody else's doing."""
+        self.ports[port] = replace(self.ports[port], flags=flags)
+
+    # Frames
+
+    def frame(self, port: str, source: str, destination: str, vid: int | None = None) -> set[str]:
+        """A frame comes in on ``port``, the bridge learns from it, and it leaves on the ports returned."""
+        came_in = self.ports[port]
+        lookup_vid = self._ingress(came_in, vid)
+        if lookup_vid is None or not self.takes(port, source, vid):
+            return set()
+        if came_in.flags.learning:
+            self._learn(came_in, source, lookup_vid)
+        return self.deliver(came_in.bridge, port, destination, vid)
+
+    def takes(self, port: str, source: str, vid: int | None = None) -> bool:
+        """Whether a frame from ``source`` may come in here: VLAN membership, and on a locked port its own entry."""
+        came_in = self.ports[port]
+        lookup_vid = self._ingress(came_in, vid)
+        if lookup_vid is None or not came_in.up:
+            return False
+        entry = self.fdb.get((came_in.bridge, source, lookup_vid))
+        return not came_in.flags.locked or (
+            entry is not None and entry.port == port and entry.state is not EntryState.LOCAL
+        )
+
+    def deliver(self, bridge: str, port: str, destination: str, vid: int | None = None) -> set[str]:
+        """Where a unicast frame that came in on ``port`` goes: bridge ports, or the bridge, which is the host itself.
+
+        ``vid`` None is an untagged frame; without VLAN filtering tags mean nothing.
+        """
+        lookup_vid = self._ingress(self.ports[port], vid)
+        if lookup_vid is None:
+            return set()
+        entry = self.fdb.get((bridge, destination, lookup_vid))
+        if entry is not None and entry.state is EntryState.LOCAL:
+            return {bridge}
+        out = [
+            each
+            for each in self.ports.values()
+            if each.bridge == bridge
+            and (each.flags.unicast_flood if entry is None else each.name == entry.port)
+            and each.name != port
+            and each.up
+            and not (each.isolated and self.ports[port].isolated)
+            and (lookup_vid == 0 or lookup_vid in each.vids)
+        ]
+        return {each.name for each in out}
+
+    def _ingress(self, port: BridgePort, vid: int | None) -> int | None:
+        """The VID that the FDB is asked for (0 without VLAN filtering); None where the frame is dropped."""
+        if not self.bridges[port.bridge].vlan_filtering:
+            return 0
+        tag = port.pvid if vid is None else vid
+        return tag if tag in port.vids else None
+
+    def _learn(self, port: BridgePort, source: str, vid: int) -> None:
+        key = port.bridge, source, vid
+        known = self.fdb.get(key)
+        if known is None:
+            self.fdb[key] = Entry(source, vid, port.name, EntryState.DYNAMIC)
+        elif known.port != port.name and known.state is not EntryState.LOCAL and not known.sticky:
+            self.fdb[key] = replace(known, port=port.name, extern_learn=False)
+
+
+def _vids(asked: int | None, port: BridgePort) -> tuple[int, ...]:
+    return (0, *port.vids) if asked is None else (asked,)
+
+
+def _replaced(have: Entry | None, put: PutEntry, vid: int) -> Entry:
+    """br_fdb.c: fdb_add_entry leaves the extern_learn flag; br_fdb_external_learn_add leaves state and sticky."""
+    if put.extern_learn:
+        if have is None:
+            return Entry(put.mac, vid, put.port, EntryState.DYNAMIC, extern_learn=True)
+        return replace(have, port=put.port, extern_learn=True)
+    return Entry(put.mac, vid, put.port, put.state, put.sticky, have is not None and have.extern_learn)
+
+
+def make_snapshot(bridges: Iterable[Bridge], ports: Iterable[BridgePort], entries: Iterable[Entry] = ()) -> Snapshot:
+    """A snapshot of these bridges and ports, each with its own address as a local entry, and of ``entries``."""
+    by_name, ports_by_name = {each.name: each for each in bridges}, {each.name: each for each in ports}
+    own = {
+        (each.bridge, each.mac, vid): Entry(each.mac, vid, each.name, EntryState.LOCAL)
+        for each in ports_by_name.values()
+        for vid in (0, *each.vids)
+    }
+    own |= {(each.name, each.mac, 0): Entry(each.mac, 0, each.name, EntryState.LOCAL) for each in by_name.values()}
+    start = Snapshot(
+        by_name, ports_by_name, {**dict.fromkeys(by_name), **{p.name: p.bridge for p in ports_by_name.values()}}
+    )
+    more = {(start.bridge_of(entry.port) or "", entry.mac, entry.vid): entry for entry in entries}
+    return replace(start, entries=tuple((own | more).values()))
