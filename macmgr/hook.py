@@ -45,7 +45,7 @@ def run_hook(
     else:
         message, failed = problem, True
     if message:
-        _say(f"macmgr: {call.driver} {call.object} {call.operation}: {message}")
+        _say(_one_line(f"macmgr: {call.driver} {call.object} {call.operation}: {message}"))
     return REFUSED if failed and _may_refuse(call, config.hook) else 0
 
 
@@ -108,6 +108,12 @@ def _read_input() -> bytes:
         chunks.append(chunk)
         size += len(chunk)
     return b"".join(chunks)
+
+
+def _one_line(text: str) -> str:
+    """``text`` without what would break the line, move a cursor, or fail to be encoded: a domain's name may hold it."""
+    words = " ".join(text.split())
+    return "".join(letter if letter.isprintable() else "?" for letter in words)
 
 
 def _say(line: str) -> None:

@@ -1,0 +1,142 @@
+"""The real shims, installed by the real `macmgr install`, and run as libvirtd runs a hook.
+
+libvirt gives a hook a scrubbed environment, ``/`` as its directory, XML on standard input, and waits until nobody holds
+its output any more (virRunScript). `Host.hook` does the same. The shims know no options, so the program that they start
+looks for configuration, status files and lock below the test's directory, and is the real one in all else.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+SCRUBBED = {"LC_ALL": "C", "PATH": "/usr/bin:/bin"}
+DRIVERS = ("qemu", "lxc", "network", "daemon")
+PATIENCE = 20  # seconds until a hook counts as hanging; that it is quick is asserted by the tests themselves
+
+_PROGRAM = """\
+import sys
+from pathlib import Path
+
+from macmgr import paths
+
+here = Path(__file__).parent
+paths.CONFIG, paths.LIBVIRT_RUN, paths.LOCK = here / "macmgr.toml", here / "libvirt", here / "lock"
+
+from macmgr.__main__ import main
+
+raise SystemExit(main())
+"""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What libvirtd gets of a hook call. ``seconds`` is until the last holder of the hook's output is gone."""
+
+    code: int
+    stdout: bytes
+    stderr: str
+    seconds: float
+
+    @property
+    def lines(self) -> list[str]:
+        return self.stderr.splitlines()
+
+
+@dataclass(frozen=True)
+class Host:
+    """A host with libvirt's hooks directory, its status files, and a configuration."""
+
+    root: Path
+
+    @property
+    def hooks(self) -> Path:
+        return self.root / "etc libvirt" / "hooks"
+
+    def install(self, program: Path) -> None:
+        words: list[str | Path] = [
+            sys.executable,
+            "-m",
+            "macmgr",
+            "install",
+            "--hooks-dir",
+            self.hooks,
+            "--program",
+            program,
+        ]
+        subprocess.run(words, check=True, capture_output=True)
+
+    def program(self, *, script: str = "", name: str = "macmgr") -> Path:
+        """The program that the hooks start: macmgr itself, with this host's paths, or a ``script`` for the shell."""
+        (self.root / "program.py").write_text(_PROGRAM)
+        path = self.root / name
+        text = script or f'exec {sys.executable} {self.root}/program.py "$@"'
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+        return path
+
+    def configure(self, text: str) -> None:
+        (self.root / "macmgr.toml").write_text(text)
+
+    def status_file(self, place: str, xml: str) -> None:
+        path = self.root / "libvirt" / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(xml)
+
+    def hook(self, driver: str, *words: str | bytes, stdin: bytes | int = b"") -> Said:
+        """Call the hook of ``driver`` as libvirtd does; ``stdin`` is what it writes, or a descriptor it gives."""
+        command: list[str | bytes] = [str(self.hooks / f"{driver}.d" / "50-macmgr"), *words]
+        started = time.monotonic()
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE if isinstance(stdin, bytes) else stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd="/",
+            env=SCRUBBED,
+        )
+        # communicate() returns when both outputs are closed by everyone, which is what libvirt waits for
+        output, errors = process.communicate(stdin if isinstance(stdin, bytes) else None, timeout=PATIENCE)
+        return Said(process.returncode, output, errors.decode(), time.monotonic() - started)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    """A host on which macmgr's hooks are installed and libvirt has run."""
+    made = Host(tmp_path)
+    (tmp_path / "libvirt" / "qemu").mkdir(parents=True)
+    made.install(made.program())
+    return made
+
+
+@contextmanager
+def open_pipe() -> Iterator[int]:
+    """The reading end of a pipe that nobody writes to and nobody closes."""
+    reader, writer = os.pipe()
+    try:
+        yield reader
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def domain(name: str, *, tap: str = "vnet-test0", bridge: str = "br-test0") -> str:
+    """A domain with one NIC on a bridge, as hooks get it; neither the tap nor the bridge exist."""
+    nic = (
+        "<interface type='bridge'><mac address='52:54:00:aa:00:01'/>"
+        f"<source bridge='{bridge}'/><target dev='{tap}'/><alias name='net0'/></interface>"
+    )
+    escaped = name.replace("&", "&amp;").replace("<", "&lt;")
+    return f"<domain type='kvm'><name>{escaped}</name><devices>{nic}</devices></domain>"
+
+
+def domstatus(name: str, state: str) -> str:
+    return f"<domstatus state='{state}' reason='booted' pid='1'>{domain(name)}</domstatus>"
