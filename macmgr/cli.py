@@ -13,7 +13,7 @@ from macmgr import __version__, errors, paths
 from macmgr.errors import MacmgrError
 from macmgr.hook import run_hook
 from macmgr.hookcall import HookCall
-from macmgr.install import install_hooks, uninstall_hooks
+from macmgr.install import install_config, install_hooks, uninstall_config, uninstall_hooks
 
 _EXIT_CODES = """\
 exit codes:
@@ -52,11 +52,16 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _install(arguments: argparse.Namespace) -> int:
+    # hooks for somewhere else are not this host's, and neither is its configuration, unless it is named
+    elsewhere = arguments.hooks_dir != paths.LIBVIRT_HOOKS and arguments.config is None
+    config = arguments.config or paths.CONFIG
     if arguments.verb == "install":
         steps = list(install_hooks(arguments.hooks_dir, arguments.program))
+        steps += [] if elsewhere else [install_config(config)]
         last = "libvirt looks for hooks when it starts: restart or reload libvirtd, or virtqemud and virtnetworkd."
     else:
         steps = list(uninstall_hooks(arguments.hooks_dir))
+        steps += [] if elsewhere else uninstall_config(config)
         last = "" if steps else f"nothing of macmgr is installed in {arguments.hooks_dir}"
     for step in steps:
         print(f"{step.what:<13} {step.path}")
@@ -110,8 +115,8 @@ def _parser() -> argparse.ArgumentParser:
     validate.add_argument("files", nargs="+", metavar="FILE", help="XML of libvirt, or macmgr.toml; /dev/stdin too")
 
     for name, text in (
-        ("install", "install libvirt's hooks on this host, beside everybody else's"),
-        ("uninstall", "remove what install put, and nothing else"),
+        ("install", "install libvirt's hooks beside everybody else's, and a configuration where there is none"),
+        ("uninstall", "remove what install put, but for a configuration that was changed since"),
     ):
         verb = _verb(verbs, name, text, f"sudo macmgr {name}")
         verb.add_argument(
