@@ -89,7 +89,7 @@ def _concerns(intent: Intent, domain: str) -> bool:
 
 def _in_words(call: HookCall, outcome: Outcome, scope: Scope) -> str:
     parts = [f"{failure.change.because}: {failure.why}" for failure in outcome.failures]
-    waiting = [port for port in outcome.view.intent.ports if _stays_open(port, scope)]
+    waiting = [port for port in outcome.view.intent.ports if _stays_open(port, outcome, scope)]
     if waiting and call.operation != "start":  # at `start` no guest runs yet, and `started` follows
         ports = ", ".join(f"{port.port} on {port.bridge}" for port in waiting)
         parts.append(
@@ -101,6 +101,7 @@ def _in_words(call: HookCall, outcome: Outcome, scope: Scope) -> str:
     return "; ".join(parts)
 
 
-def _stays_open(port: GuestPort, scope: Scope) -> bool:
+def _stays_open(port: GuestPort, outcome: Outcome, scope: Scope) -> bool:
     in_scope = scope.domain is None or port.domain == scope.domain
-    return in_scope and port.managed and not port.running and not port.entry_comes
+    there = outcome.view.snapshot.ports.get(port.port)
+    return in_scope and port.managed and not port.running and there is not None and there.auto

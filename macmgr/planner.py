@@ -56,7 +56,7 @@ def plan(intent: Intent, snapshot: Snapshot) -> Plan:
             plan_closed(guest, port, draft)
         else:
             plan_waiting_entries(guest, claimed, managed, table, draft)
-            if guest.entry_comes:
+            if guest.entry_comes and not _known_elsewhere(guest, table):
                 plan_closed(guest, port, draft)
             else:
                 plan_open(guest, port, draft)
@@ -66,6 +66,12 @@ def plan(intent: Intent, snapshot: Snapshot) -> Plan:
     draft.findings += conflict_findings(intent, snapshot)
     draft.findings += promiscuity_findings(intent, snapshot)
     return Plan((*draft.opens, *draft.puts, *draft.closes, *draft.drops), tuple(draft.findings))
+
+
+def _known_elsewhere(guest: GuestPort, table: Table) -> bool:
+    """Whether another port holds an entry for the guest: libvirt's add, with NLM_F_EXCL, would come to nothing."""
+    entries = (entry for mac in guest.macs for entry in table.of_mac(guest.bridge, mac).values())
+    return any(entry.port != guest.port for entry in entries)
 
 
 def _is_there(guest: GuestPort, snapshot: Snapshot, draft: Draft) -> bool:

@@ -141,7 +141,7 @@ def guest_port(status: DomainStatus, nic: Nic, sources: PolicySources) -> GuestP
         portgroup=sources.portgroup(nic),
         state=status.state,
         running=status.running,
-        entry_comes=_libvirt_puts_the_entry(domain, nic, policy),
+        entry_comes=_libvirt_puts_the_entry(status, nic, policy),
         policy=policy,
         facts=NicFacts(
             vlan=sources.inherit(nic, "vlan"),
@@ -231,6 +231,12 @@ def _trust(nic: Nic, sources: PolicySources) -> bool:
     return bool(sources.inherit(nic, "trust"))
 
 
-def _libvirt_puts_the_entry(domain: Domain, nic: Nic, policy: Policy) -> bool:
-    """libvirt's QEMU driver adds an entry at CPU start for the NICs whose own source says so; its LXC driver never."""
-    return domain.driver == "qemu" and nic.manager == Manager.LIBVIRT and policy.manager is Manager.LIBVIRT
+def _libvirt_puts_the_entry(status: DomainStatus, nic: Nic, policy: Policy) -> bool:
+    """Whether libvirt will have put the NIC's entry when the CPUs start here.
+
+    Its QEMU driver does for the NICs whose own source says so, its LXC driver never. It adds with NLM_F_EXCL and takes
+    EEXIST for success (virNetDevBridgeFDBAddDel), so for an incoming migration the add comes to nothing: the uplink
+    has learned the MAC of a guest that still runs elsewhere.
+    """
+    asked = nic.manager == Manager.LIBVIRT and policy.manager is Manager.LIBVIRT
+    return status.domain.driver == "qemu" and asked and status.reason != "migration"

@@ -103,7 +103,7 @@ class Guest:
 
     def start(self, paused: bool = False) -> "Guest":
         """virsh start; does not wait for the agent, so that several guests boot at the same time."""
-        self._hang_up()
+        self.hang_up()
         self.libvirt.virsh("start", self.name, *(["--paused"] if paused else []))
         return self
 
@@ -123,7 +123,7 @@ class Guest:
 
     def destroy(self) -> None:
         """Pull the plug, if it is running."""
-        self._hang_up()
+        self.hang_up()
         self.libvirt.virsh("destroy", self.name, check=False)
 
     def undefine(self) -> None:
@@ -212,7 +212,7 @@ class Guest:
                 if reply and reply.get("id") == self._number:
                     return reply
         except (ConnectionError, FileNotFoundError, TimeoutError):
-            self._hang_up()
+            self.hang_up()
         return None
 
     def _line(self) -> socket.socket:
@@ -243,7 +243,8 @@ class Guest:
             return reply if isinstance(reply, dict) else None
         return None
 
-    def _hang_up(self) -> None:
+    def hang_up(self) -> None:
+        """Let go of the line to the agent."""
         if self._agent is not None:
             self._agent.close()
             self._agent = None
