@@ -88,7 +88,7 @@ def mutated(draw: st.DrawFn, kind: str) -> etree._Element:
     """A table with one thing changed, which may make it wrong and may not."""
     table = draw(tables(kind))
     target = draw(st.sampled_from(list(table.iter())))
-    attributes = sorted(target.attrib)
+    attributes = sorted(str(name) for name in target.attrib)
     names = [option.xml for option in OPTIONS] + ["mac", "name", "macTableManager", f"{{{NAMESPACE}}}lock"]
     choices = ["add attribute", "text", "tail", "rename", "namespace", "child"]
     if attributes:
