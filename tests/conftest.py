@@ -1,0 +1,38 @@
+"""What the tests share: golden files, and hypothesis profiles (`--hypothesis-profile=nightly` looks much longer)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# No example database: a test leaves nothing behind in the checkout. A failure prints the blob that repeats it.
+_COMMON = settings(deadline=None, database=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+
+settings.register_profile("fast", _COMMON, max_examples=200)
+settings.register_profile("nightly", _COMMON, max_examples=20_000)
+settings.load_profile("fast")
+
+Golden = Callable[[Path, str], None]
+"""Asserts that a file holds a text; with --update-golden it writes the text instead."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write the golden files anew instead of comparing")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Golden:
+    update = bool(request.config.getoption("--update-golden"))
+
+    def check(path: Path, text: str) -> None:
+        if update:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            return
+        assert path.exists(), f"{path} is not there; --update-golden writes it"
+        assert text == path.read_text(encoding="utf-8"), f"{path} differs; --update-golden rewrites it"
+
+    return check
