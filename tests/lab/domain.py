@@ -146,6 +146,10 @@ class Guest:
         self.nics.remove(nic)
         until(lambda: nic.mac not in self.taps(), f"{self.name} gives the NIC {nic.mac} up")
 
+    def update(self, nic: Nic) -> None:
+        """Change a NIC of the running guest in place: another network, bridge, VLAN, link state."""
+        self.libvirt.virsh("update-device", self.name, str(self._device(nic)), "--live")
+
     def taps(self) -> dict[str, str]:
         """The host side of each NIC: MAC to tap, as libvirt sees it."""
         rows = self.libvirt.virsh("domiflist", self.name, check=False).stdout
