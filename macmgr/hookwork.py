@@ -33,7 +33,7 @@ def act(call: HookCall, data: bytes, config: Config, run_dir: Path, netns: str |
     given = read_hook_input(call.driver, data)
     if given.domain is not None and given.domain.name != call.object:
         raise XmlError(f"the hook's input describes domain {given.domain.name!r}, the call names {call.object!r}")
-    read_intent = _intent_reader(call, given, config, run_dir)
+    read_intent = intent_reader(call, given, config, run_dir)
     scope = _scope(call, given)
     intent = read_intent()
     if scope.bridges is not None and not scope.bridges & intent.managed_bridges.keys():
@@ -45,7 +45,7 @@ def act(call: HookCall, data: bytes, config: Config, run_dir: Path, netns: str |
     return _in_words(call, outcome, scope)
 
 
-def _intent_reader(call: HookCall, given: HookInput, config: Config, run_dir: Path) -> Callable[[], Intent]:
+def intent_reader(call: HookCall, given: HookInput, config: Config, run_dir: Path) -> Callable[[], Intent]:
     def read() -> Intent:
         sources = read_status_files(run_dir)
         domains = {status.domain.name: status for status in sources.domains if _same_driver(status, call)}

@@ -1,0 +1,174 @@
+"""A folder is a case: libvirt's files, a configuration and a snapshot of the kernel, and all that macmgr says of them.
+
+``status/``, ``lxc/``, ``network/`` and ``ports/NET/`` hold what is in libvirt's run directory under ``qemu/``, ``lxc/``,
+``network/`` and ``network/NET/ports/``. ``hook/DRIVER OBJECT OP.xml``, where it is there, is a hook call on top.
+``snapshot.json`` is short: ports in the order of their ifindex, an entry with all its VIDs on one line, and what it does
+not say is as the kernel makes it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, is_dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from macmgr.config import Config, load_config
+from macmgr.hookcall import HookCall
+from macmgr.hookwork import intent_reader
+from macmgr.intent import Intent
+from macmgr.policy import PolicySources, build_intent
+from macmgr.readers.domain import Domain
+from macmgr.readers.hookdata import HookInput, read_hook_input
+from macmgr.reconcile import View, look
+from macmgr.report.document import audit_document
+from macmgr.report.explain import explain
+from macmgr.report.text import print_audit, print_plan
+from macmgr.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
+from macmgr.statusfiles import Sources, read_status_files
+from tests.fake_kernel import FakeKernel
+
+CASES = sorted(path.parent for path in Path(__file__).parent.glob("*/snapshot.json"))
+RUN_DIR = "/run/libvirt"
+_PLACES = {"status": "qemu", "lxc": "lxc", "network": "network"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What was read of one case, and the look at it."""
+
+    sources: Sources
+    config: Config
+    given: HookInput
+    view: View
+
+    @property
+    def domains(self) -> list[Domain]:
+        given = [self.given.domain] if self.given.domain else []
+        return [*(status.domain for status in self.sources.domains), *given]
+
+
+def read_case(folder: Path, workshop: Path) -> Case:
+    """Read a case as macmgr reads a host; ``workshop`` is a directory to lay libvirt's run directory out in."""
+    run_dir = lay_out(folder, workshop)
+    path = folder / "config.toml"
+    config = load_config(path) if path.exists() else Config()
+    sources = read_status_files(run_dir)
+    given, read_intent = HookInput(), None
+    for hook in folder.glob("hook/*.xml"):
+        call = HookCall(*hook.stem.split(" "))
+        given = read_hook_input(call.driver, hook.read_bytes())
+        read_intent = intent_reader(call, given, config, run_dir)
+    if read_intent is None:
+
+        def read_intent() -> Intent:
+            policy_sources = PolicySources(sources.networks, config.bridges, sources.ports)
+            return build_intent(sources.domains, policy_sources, findings=sources.findings)
+
+    kernel = FakeKernel(read_snapshot(json.loads((folder / "snapshot.json").read_text())))
+    return Case(sources, config, given, look(read_intent, kernel))
+
+
+def lay_out(folder: Path, workshop: Path) -> Path:
+    """libvirt's run directory with the files of the case."""
+    run_dir = workshop / "run"
+    run_dir.mkdir()
+    for ours, libvirts in _PLACES.items():
+        if (folder / ours).is_dir():
+            shutil.copytree(folder / ours, run_dir / libvirts)
+    for network in folder.glob("ports/*"):
+        shutil.copytree(network, run_dir / "network" / network.name / "ports")
+    return run_dir
+
+
+def read_snapshot(said: dict[str, Any]) -> Snapshot:
+    """The snapshot that a case's JSON stands for."""
+    bridges = {
+        name: Bridge(name, ifindex, **({"vlan_filtering": True} | values))
+        for ifindex, (name, values) in enumerate(said["bridges"].items(), 1)
+    }
+    ports = {name: _port(name, ifindex, **values) for ifindex, (name, values) in enumerate(said["ports"].items(), 100)}
+    masters: dict[str, str | None] = dict.fromkeys([*bridges, *said.get("on no bridge", ())])
+    masters |= {port.name: port.bridge for port in ports.values()}
+    entries = [entry for line in said.get("entries", ()) for entry in _entries(line)]
+    return Snapshot(bridges, ports, masters, tuple(entries))
+
+
+def _port(
+    name: str, ifindex: int, *, flags: str = "learning flood", vids: Iterable[int] = (1,), **values: Any
+) -> BridgePort:
+    words = flags.split()
+    locked = None if "no-lock" in words else "locked" in words
+    said = PortFlags("learning" in words, "flood" in words, locked)
+    return BridgePort(name, ifindex, flags=said, vids=tuple(vids), pvid=1, **values)
+
+
+def _entries(line: str) -> Iterable[Entry]:
+    """``MAC dev PORT vid 0,1 static sticky``: bridge(8)'s words, with all VIDs at once."""
+    mac, _, port, _, vids, state, *flags = line.split()
+    for vid in vids.split(","):
+        yield Entry(mac, int(vid), port, EntryState(state), "sticky" in flags, "extern_learn" in flags)
+
+
+def as_json(value: Any) -> Any:
+    """A record with the fields that say something: what is at its default is left out."""
+    if is_dataclass(value) and not isinstance(value, type):
+        said = {field.name: getattr(value, field.name) for field in fields(value)}
+        return {name: as_json(each) for name, each in said.items() if each not in (None, "", (), {}, False)}
+    if isinstance(value, dict):
+        return {str(key): as_json(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(each) for each in value]
+    return value
+
+
+def intent_text(case: Case) -> str:
+    return json.dumps(as_json(case.view.intent), indent=1, ensure_ascii=False) + "\n"
+
+
+def plan_text(case: Case) -> str:
+    with _paper() as out:
+        print_plan(out.console, case.view.plan.changes)
+    return out.text
+
+
+def audit_text(case: Case) -> str:
+    with _paper() as out:
+        print_audit(out.console, case.view)
+    return out.text
+
+
+def audit_json(case: Case) -> dict[str, Any]:
+    return audit_document(case.view, "h1", "2026-11-21T12:00:00Z")
+
+
+def explain_text(case: Case) -> str:
+    """What `explain` says of each domain, of each port that is no guest's, and of each MAC that has left."""
+    intent = case.view.intent
+    domains = [each.domain for each in (*intent.ports, *intent.portless)]
+    others = [port for port in case.view.snapshot.ports if port not in {guest.port for guest in intent.ports}]
+    parts = [
+        f"$ macmgr explain {what!r}\n{explain(case.view, what)}\n"
+        for what in dict.fromkeys([*domains, *others, *intent.departed])
+    ]
+    return "\n".join(parts)
+
+
+class _paper:  # noqa: N801 - a with block
+    """A console that is a text."""
+
+    def __init__(self) -> None:
+        self._file = StringIO()
+        self.console = Console(file=self._file, width=400, highlight=False, soft_wrap=True)
+        self.text = ""
+
+    def __enter__(self) -> _paper:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.text = "".join(f"{line.rstrip()}\n" for line in self._file.getvalue().splitlines())

@@ -1,0 +1,59 @@
+"""Each folder beside this file is a case: what macmgr says of it is what its files hold. See case.py."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from tests.conftest import Golden
+from tests.golden.case import (
+    CASES,
+    RUN_DIR,
+    Case,
+    audit_json,
+    audit_text,
+    explain_text,
+    intent_text,
+    plan_text,
+    read_case,
+)
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "audit-v1.schema.json").read_text())
+
+
+@pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.name)
+def test_case(folder: Path, tmp_path: Path, golden: Golden) -> None:
+    case = read_case(folder, tmp_path)
+    document = audit_json(case)
+    jsonschema.Draft202012Validator(SCHEMA).validate(document)
+    texts = {
+        "intent.json": intent_text(case),
+        "plan.txt": plan_text(case),
+        "audit.json": json.dumps(document, indent=1, ensure_ascii=False) + "\n",
+        "audit.txt": audit_text(case),
+        "explain.txt": explain_text(case),
+    }
+    for name, text in texts.items():
+        assert "hunter2" not in text, "status files hold passwords, and no report does"
+        golden(folder / name, text.replace(str(tmp_path / "run"), RUN_DIR))
+
+
+def test_the_schema_is_one() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+def test_there_are_cases() -> None:
+    """A walk over an empty directory would pass."""
+    assert len(CASES) >= 25
+
+
+def read_all(workshop: Path) -> list[Case]:
+    cases = []
+    for folder in CASES:
+        place = workshop / folder.name
+        place.mkdir()
+        cases.append(read_case(folder, place))
+    return cases
