@@ -124,7 +124,7 @@ def _entry_requests(change: SetEntries) -> Iterator[Request]:
     if every_vid:
         yield _put(every_vid, None)
     for vid, entry in sorted(after.items()):
-        if vid and not (every_vid and replace(every_vid, vid=vid) == entry):
+        if vid and not (every_vid and every_vid._replace(vid=vid) == entry):
             yield _put(entry, vid)
     if not vid0_gone:
         for entry in gone:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class EntryState(StrEnum):
@@ -19,12 +20,12 @@ class EntryState(StrEnum):
     DYNAMIC = "dynamic"  # learned, ages
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """An FDB entry: (MAC, VID) leads to a port.
 
     ``port`` is an interface name; for the bridge's own addresses it is the bridge. VID 0 is the copy the
-    kernel looks up while VLAN filtering is off.
+    kernel looks up while VLAN filtering is off. A tuple, for there may be a hundred thousand: a frozen dataclass
+    takes four times as long to make, and to hash.
     """
 
     mac: str

@@ -213,7 +213,7 @@ class FakeKernel:
         if known is None:
             self.fdb[key] = Entry(source, vid, port.name, EntryState.DYNAMIC)
         elif known.port != port.name and known.state is not EntryState.LOCAL and not known.sticky:
-            self.fdb[key] = replace(known, port=port.name, extern_learn=False)
+            self.fdb[key] = known._replace(port=port.name, extern_learn=False)
 
 
 def _vids(asked: int | None, port: BridgePort) -> tuple[int, ...]:
@@ -225,7 +225,7 @@ def _replaced(have: Entry | None, put: PutEntry, vid: int) -> Entry:
     if put.extern_learn:
         if have is None:
             return Entry(put.mac, vid, put.port, EntryState.DYNAMIC, extern_learn=True)
-        return replace(have, port=put.port, extern_learn=True)
+        return have._replace(port=put.port, extern_learn=True)
     return Entry(put.mac, vid, put.port, put.state, put.sticky, have is not None and have.extern_learn)
 
 

@@ -50,7 +50,6 @@ class Connection:
         limit = struct.pack("@ll", int(seconds), int(fraction * 1_000_000))
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
         self._sequence = 0
-        self._buffer = bytearray(_RECEIVE_SIZE)
         # As many requests as may fail at once without overflowing the receive buffer.
         size = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         self._batch = max(1, min(_LARGEST_BATCH, size // _ANSWER_COST))
@@ -146,7 +145,7 @@ class Connection:
     def _receive(self, operation: str) -> bytes | None:
         """One datagram; None when the receive buffer overflowed and some were lost."""
         try:
-            size = self._socket.recv_into(self._buffer, 0, socket.MSG_TRUNC)
+            data = self._socket.recv(_RECEIVE_SIZE)
         except BlockingIOError as error:
             self.close()  # what is still to come would be taken for the answer to something else
             raise KernelError(f"{operation}: the kernel did not answer in time") from error
@@ -154,9 +153,9 @@ class Connection:
             if error.errno == errno.ENOBUFS:
                 return None
             raise_for(error.errno or 0, "", operation)
-        if size > _RECEIVE_SIZE:
-            raise wire.WireError(f"{operation}: a netlink datagram of {size} bytes, more than {_RECEIVE_SIZE}")
-        return bytes(memoryview(self._buffer)[:size])
+        if len(data) == _RECEIVE_SIZE:
+            raise wire.WireError(f"{operation}: a netlink datagram of {_RECEIVE_SIZE} bytes or more: its end is lost")
+        return data
 
 
 def raise_for(code: int, text: str, operation: str) -> NoReturn:

@@ -202,14 +202,15 @@ def test_a_long_dump_loses_nothing(both: bool) -> None:
 def test_the_quick_constructor_fills_every_field_of_an_entry() -> None:
     row = {"ifindex": 1, "state": 0x40, "NDA_LLADDR": "52:54:00:00:00:01", "NDA_MASTER": 9}
     (entry,) = decode_entries(grouped(neighbour(row, 28, 2)), NAMES)
-    assert [getattr(entry, name) for name in Entry.__slots__] == [
-        "52:54:00:00:00:01",
-        0,
-        "port1",
-        "static",
-        False,
-        False,
-    ]
+    assert type(entry) is Entry
+    assert entry._asdict() == {
+        "mac": "52:54:00:00:00:01",
+        "vid": 0,
+        "port": "port1",
+        "state": "static",
+        "sticky": False,
+        "extern_learn": False,
+    }
     assert hash(entry) == hash(Entry("52:54:00:00:00:01", 0, "port1"))
 
 
