@@ -62,6 +62,12 @@ def _in_the_settings(guest: GuestPort) -> Iterator[str]:
             f"allow ({policy.place_of('allow')}) gives {guest.port} of {guest.domain} further addresses, but the "
             f"nwfilter {facts.filter!r} drops their frames"
         )
+    if facts.teaming and policy.manager is Manager.LIBVIRT:
+        yield (
+            f"{guest.port} is one half of a pair of {guest.domain} (<teaming type='{facts.teaming}'/>) and managed "
+            f"({policy.reason}): its entry keeps the frames for {guest.macs[0]} on {guest.port}, also while the guest "
+            "uses the other half"
+        )
     if facts.current_mac and policy.manager is Manager.LIBVIRT and policy.lock and policy.guest_mac is GuestMac.IGNORE:
         yield (
             f"lock='yes' ({policy.place_of('lock')}) drops the frames of {guest.domain}, which uses "

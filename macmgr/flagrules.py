@@ -25,6 +25,9 @@ def plan_closed(guest: GuestPort, port: BridgePort, draft: Draft) -> None:
         problems.append((Code.FLOOD_ON, "gets every frame with an unknown destination", "flood off"))
     if lock and flags.locked is False:
         problems.append((Code.UNLOCKED, "accepts frames from any source address, policy says lock='yes'", "locked on"))
+    if lock and flags.locked is None:
+        text = f"lock='yes' is asked for {port.name} of {guest.domain}; this kernel has no locked ports, Linux 5.18 has"
+        draft.find(Code.UNSUPPORTED, guest, text)
     for code, text, words in problems:
         draft.find(code, guest, f"{port.name} of {guest.domain} {text}", fix=f"bridge link set dev {port.name} {words}")
     if problems:

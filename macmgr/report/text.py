@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -23,6 +24,11 @@ _COLUMNS = (
     *("", "PORT", "DOMAIN", "NIC", "STATE", "MANAGER"),
     *("MAC", "VIDS", "LEARNING", "FLOOD", "ENTRY", "PROMISC", ""),
 )
+# What a terminal that is too narrow for all columns can do without, the least needed first.
+_SPARE = ("MANAGER", "NIC", "STATE", "PROMISC", "VIDS", "ENTRY", "FLOOD", "LEARNING")
+_GAP = 2
+_INDENT = 32
+_MANY = 3  # commands that still are a fix to be typed
 _STYLE = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
 
 
@@ -47,7 +53,7 @@ def print_audit(out: Console, view: View, bridges: frozenset[str] | None = None)
         _print_finding(out, finding, vids)
     if groups:
         out.print()
-    out.print(_verdict(view))
+    out.print(_verdict(view, [finding for finding, _ in groups]))
 
 
 def print_show(out: Console, view: View, bridges: frozenset[str] | None = None) -> None:
@@ -60,11 +66,15 @@ def print_show(out: Console, view: View, bridges: frozenset[str] | None = None) 
 
 def print_plan(out: Console, changes: Sequence[Change]) -> None:
     """The changes as bridge(8) commands, in the order in which they are safe."""
+    lines: list[tuple[str, str]] = []
     for change in changes:
-        for index, request in enumerate(requests(change)):
-            words = " ".join(bridge_command(request))
-            why = f"{change.because}{f' ({change.domain})' if change.domain else ''}"
-            out.print(Text(f"{words:<72}  # {why}" if index == 0 else words))
+        why = f"# {change.because}{f' ({change.domain})' if change.domain else ''}"
+        for request in requests(change):
+            lines.append((" ".join(bridge_command(request)), why))
+            why = ""
+    width = max((len(command) for command, _ in lines), default=0)
+    for command, why in lines:
+        out.print(Text(f"{command:<{width}}  {why}".rstrip()))
     if not changes:
         out.print("# nothing to change")
 
@@ -109,17 +119,35 @@ def _print_tree(out: Console, view: View, bridges: frozenset[str] | None, *, onl
             (port for port in view.snapshot.ports.values() if port.bridge == name),
             key=lambda port: (port.name in guests, port.ifindex),
         )
-        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-        for column in _COLUMNS:
-            table.add_column(column, no_wrap=True)
-        for index, port in enumerate(ports):
-            branch = " └─" if index == len(ports) - 1 else " ├─"
-            table.add_row(
-                branch, *_port_cells(port, guests.get(port.name), entries, managed=managed, fault=port.name in faults)
-            )
+        rows = [
+            _port_cells(port, guests.get(port.name), entries, managed=managed, fault=port.name in faults)
+            for port in ports
+        ]
+        branches = [" ├─"] * (len(ports) - 1) + [" └─"]
         if ports:
-            out.print(table)
+            _print_fitting(out, [[branch, *row] for branch, row in zip(branches, rows, strict=True)])
         out.print()
+
+
+def _print_fitting(out: Console, rows: list[list[str | Text]]) -> None:
+    """The table of a bridge's ports, without the columns for which the terminal has no room, and saying so."""
+    cells = [[cell if isinstance(cell, Text) else Text(cell) for cell in row] for row in rows]
+    widths = [max(cell_len(name), *(row[index].cell_len for row in cells)) for index, name in enumerate(_COLUMNS)]
+    left_out: list[str] = []
+    for name in _SPARE:
+        if sum(widths) + _GAP * (len(widths) - 1) <= out.width:
+            break
+        widths[_COLUMNS.index(name)] = -_GAP
+        left_out.append(name)
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, _GAP, 0, 0))
+    shown = [index for index, width in enumerate(widths) if width >= 0]
+    for index in shown:
+        table.add_column(_COLUMNS[index], no_wrap=True, min_width=min(widths[index], 17))  # a MAC is never cut
+    for row in cells:
+        table.add_row(*(row[index] for index in shown))
+    out.print(table)
+    if left_out:
+        out.print(Text(f"     (no room for {', '.join(left_out)})", "dim"))
 
 
 def _print_portless(out: Console, view: View) -> None:
@@ -129,7 +157,7 @@ def _print_portless(out: Console, view: View) -> None:
     out.print(Text("NICs without a port on a Linux bridge", "bold"))
     table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
     for nic in view.intent.portless:
-        table.add_row("  ", Text(nic.domain), nic.alias, nic.mac, nic.kind, Text(nic.why))
+        table.add_row("  ", *(Text(each) for each in (nic.domain, nic.alias, nic.mac, nic.kind, nic.why)))
     out.print(table)
     out.print()
 
@@ -149,7 +177,8 @@ def _port_cells(
     flags = [_on(port.flags.learning), _on(port.flags.unicast_flood)]
     promiscuous = "yes" if port.promiscuity else "no"
     if guest is None:
-        role = Text("uplink" if managed else "", "dim")
+        # a tap that no domain asks for is somebody else's, or that of a guest whose XML is not understood
+        role = Text(("no domain" if port.kind == "tun" else "uplink") if managed else "", "dim")
         return [port.name, role, "", "", "", "", fold_vids(port.vids), *flags, "", promiscuous, ""]
     verdict: Text = Text("")
     if guest.managed:
@@ -200,17 +229,19 @@ def _print_finding(out: Console, finding: Finding, vids: list[int]) -> None:
     line = Text()
     line.append(f"{finding.severity!s:<8}", _STYLE[finding.severity])
     line.append(f"{finding.code!s:<24}", "bold")
-    line.append(finding.message)
-    if vids:
-        line.append(f" (VID {', '.join(map(str, vids))})")
-    out.print(line)
+    message = Text(finding.message + (f" (VID {fold_vids(vids)})" if vids else ""))
+    lines = message.wrap(out, max(out.width - _INDENT, 20))  # where all is a pipe, one line
+    out.print(line + Text(f"\n{'':<{_INDENT}}").join(lines))
     if finding.fix and finding.severity is not Severity.INFO:
-        out.print(Text(f"{'':<8}fix: {finding.fix}", "dim"))
+        commands = finding.fix.count("; bridge ") + 1
+        fix = finding.fix if commands <= _MANY else f"macmgr apply  # {commands} commands: 'macmgr plan' shows them"
+        out.print(Text(f"{'':<8}fix: {fix}", "dim"))
 
 
-def _verdict(view: View) -> Text:
+def _verdict(view: View, findings: Iterable[Finding]) -> Text:
+    """How it stands, in one line that counts the ``findings`` as they are printed."""
     counts = dict.fromkeys(Severity, 0)
-    for finding in view.plan.findings:
+    for finding in findings:
         counts[finding.severity] += 1
     numbers = ", ".join(
         f"{count} {severity}{'s' if count != 1 and severity is not Severity.INFO else ''}"

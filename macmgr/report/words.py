@@ -6,11 +6,14 @@ from collections.abc import Sequence
 
 
 def fold_vids(vids: Sequence[int]) -> str:
-    """Ascending VIDs with runs folded: 1-4094 rather than four thousand numbers."""
+    """Ascending VIDs with runs folded: 1-4094 rather than four thousand numbers.
+
+    Two neighbours are no run, and VID 0 never is in one: it is no VLAN, but the entry for frames without any.
+    """
     runs: list[list[int]] = []
     for vid in vids:
-        if runs and vid == runs[-1][1] + 1:
-            runs[-1][1] = vid
+        if runs and runs[-1][0] and vid == runs[-1][-1] + 1:
+            runs[-1].append(vid)
         else:
-            runs.append([vid, vid])
-    return ",".join(f"{first}-{last}" if first != last else str(first) for first, last in runs)
+            runs.append([vid])
+    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 2 else ",".join(map(str, run)) for run in runs)

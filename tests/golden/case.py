@@ -1,9 +1,9 @@
-"""A folder is a case: libvirt's files, a configuration and a snapshot of the kernel, and all that macmgr says of them.
+"""A folder is a case: libvirt's files, a configuration, a snapshot of the kernel, and all that macmgr says of them.
 
-``status/``, ``lxc/``, ``network/`` and ``ports/NET/`` hold what is in libvirt's run directory under ``qemu/``, ``lxc/``,
+``status/``, ``lxc/``, ``network/`` and ``ports/NET/`` hold what libvirt's run directory has under ``qemu/``, ``lxc/``,
 ``network/`` and ``network/NET/ports/``. ``hook/DRIVER OBJECT OP.xml``, where it is there, is a hook call on top.
-``snapshot.json`` is short: ports in the order of their ifindex, an entry with all its VIDs on one line, and what it does
-not say is as the kernel makes it.
+``snapshot.json`` is short: ports in the order of their ifindex, an entry with all its VIDs on one line, and what it
+does not say is as the kernel makes it.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from macmgr.intent import Intent
 from macmgr.policy import PolicySources, build_intent
 from macmgr.readers.domain import Domain
 from macmgr.readers.hookdata import HookInput, read_hook_input
+from macmgr.readers.network import Network, NetworkPort
 from macmgr.reconcile import View, look
 from macmgr.report.document import audit_document
 from macmgr.report.explain import explain
 from macmgr.report.text import print_audit, print_plan
 from macmgr.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
-from macmgr.statusfiles import Sources, read_status_files
+from macmgr.statusfiles import read_status_files
 from tests.fake_kernel import FakeKernel
 
 CASES = sorted(path.parent for path in Path(__file__).parent.glob("*/snapshot.json"))
@@ -42,15 +43,11 @@ _PLACES = {"status": "qemu", "lxc": "lxc", "network": "network"}
 class Case:
     """What was read of one case, and the look at it."""
 
-    sources: Sources
+    domains: tuple[Domain, ...]
+    networks: tuple[Network, ...]
+    ports: tuple[NetworkPort, ...]
     config: Config
-    given: HookInput
     view: View
-
-    @property
-    def domains(self) -> list[Domain]:
-        given = [self.given.domain] if self.given.domain else []
-        return [*(status.domain for status in self.sources.domains), *given]
 
 
 def read_case(folder: Path, workshop: Path) -> Case:
@@ -71,7 +68,13 @@ def read_case(folder: Path, workshop: Path) -> Case:
             return build_intent(sources.domains, policy_sources, findings=sources.findings)
 
     kernel = FakeKernel(read_snapshot(json.loads((folder / "snapshot.json").read_text())))
-    return Case(sources, config, given, look(read_intent, kernel))
+    return Case(
+        (*(status.domain for status in sources.domains), *([given.domain] if given.domain else [])),
+        (*sources.networks, *([given.network] if given.network else [])),
+        (*sources.ports.values(), *([given.port] if given.port else [])),
+        config,
+        look(read_intent, kernel),
+    )
 
 
 def lay_out(folder: Path, workshop: Path) -> Path:
@@ -150,7 +153,7 @@ def audit_json(case: Case) -> dict[str, Any]:
 def explain_text(case: Case) -> str:
     """What `explain` says of each domain, of each port that is no guest's, and of each MAC that has left."""
     intent = case.view.intent
-    domains = [each.domain for each in (*intent.ports, *intent.portless)]
+    domains = [*(guest.domain for guest in intent.ports), *(nic.domain for nic in intent.portless)]
     others = [port for port in case.view.snapshot.ports if port not in {guest.port for guest in intent.ports}]
     parts = [
         f"$ macmgr explain {what!r}\n{explain(case.view, what)}\n"
