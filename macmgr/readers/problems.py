@@ -66,7 +66,7 @@ def check_document(data: bytes) -> Checked:
         _check_part(subject, problems)
     problems += _misplaced(root)
     called = text_of(subject, "owner/name" if subject.tag == "networkport" else "name")
-    return Checked(name, called, summary, _by_line(problems))
+    return Checked(name, called, "" if problems else summary, _by_line(problems))
 
 
 def _check_domain(domain: etree._Element, problems: list[Problem]) -> str:
