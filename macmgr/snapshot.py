@@ -56,7 +56,10 @@ class PortFlags:
 
 @dataclass(frozen=True, slots=True)
 class BridgePort:
-    """An interface enslaved to a bridge. ``promiscuity`` is the kernel's counter, 0 means not promiscuous."""
+    """An interface enslaved to a bridge. ``promiscuity`` is the kernel's counter, 0 means not promiscuous.
+
+    ``forwarding`` is about its STP state: a port that neither learns nor forwards takes no dynamic entry.
+    """
 
     name: str
     ifindex: int
@@ -69,6 +72,7 @@ class BridgePort:
     up: bool = True
     kind: str = ""
     isolated: bool = False
+    forwarding: bool = True
 
     @property
     def auto(self) -> bool:

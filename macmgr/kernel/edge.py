@@ -209,6 +209,7 @@ def _port(link: Link, flags: PortFlags, bridge: str, port_vids: PortVids) -> Bri
         up=link.up,
         kind=link.kind,
         isolated=link.isolated,
+        forwarding=link.forwarding,
     )
 
 

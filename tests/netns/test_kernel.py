@@ -86,6 +86,7 @@ def by_hand(ns: Namespace) -> Snapshot:
                 "UP" in links[name]["flags"],
                 links[name]["linkinfo"]["info_kind"],
                 port["isolated"],
+                port["state"] in ("learning", "forwarding"),
             )
     entries = tuple(
         Entry(
