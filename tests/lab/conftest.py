@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.macmgr_command import CONFIG, Macmgr
+from tests.lab.macmgr_command import CONFIG, PATIENCE, Macmgr
 from tests.lab.topology import Guest, HostBridge, Lan, Libvirt, Network, Nic
 
 MakeGuest = Callable[..., Guest]
@@ -77,7 +77,7 @@ def make_guest(libvirt: Libvirt, bridge: HostBridge, lan: Lan) -> Iterator[MakeG
 def macmgr() -> Iterator[Macmgr]:
     """The macmgr command, with br0 given to it for the guests that are there without a network; no hooks."""
     command = Macmgr()
-    command.configure('[bridge."br0"]\nmac_table_manager = "libvirt"\n')
+    command.configure(f'[bridge."br0"]\nmac_table_manager = "libvirt"\n{PATIENCE}')
     yield command
     CONFIG.unlink()
 

@@ -22,6 +22,10 @@ CONFIG = """\
 # policy for the guests that are on br0 without a libvirt network (<interface type='bridge'>)
 [bridge."br0"]
 mac_table_manager = "libvirt"
+
+# an emulated machine is slow; on a real one the default, 2 seconds, is plenty
+[hook]
+timeout = 20
 """
 
 

@@ -3,7 +3,6 @@
 import json
 import re
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -230,11 +229,9 @@ EXTERNAL = b'<!DOCTYPE d [<!ENTITY x SYSTEM "file:///etc/passwd">]><domain><name
 def test_bad_input_ends_in_one_line(
     stdin: bytes, network: Network, bridge: HostBridge, make_guest: MakeGuest, macmgr: Macmgr, guest_to_repair: Guest
 ) -> None:
-    """Nothing on stdout, exit 0, one line on stderr, in time, and no change in the kernel."""
+    """Nothing on stdout, exit 0, one line on stderr, and no change in the kernel. (tests/hooks measures the time.)"""
     before = _state(bridge, guest_to_repair)
-    started = time.monotonic()
     done = macmgr("hook", "qemu", guest_to_repair.name, "started", "begin", "-", stdin=stdin)
-    assert time.monotonic() - started < 2
     assert done.stdout == b""
     assert re.fullmatch(rb"macmgr: [^\n]+\n", done.stderr)
     assert b"root:" not in done.stderr

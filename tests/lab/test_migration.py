@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab.hosts import Host, Segment, Traveller
-from tests.lab.macmgr_command import PROGRAM
+from tests.lab.macmgr_command import PATIENCE, PROGRAM
 from tests.lab.topology import Lan, Nic
 
 MAC, ADDRESS = "52:54:00:aa:00:51", "10.0.0.51"
@@ -56,6 +56,7 @@ def test_with_the_hooks_the_guest_stays(hosts: tuple[Host, Host], segment: Lan) 
     """No daemon: the incoming guest's port stays open until somebody applies, and open is slow, not an outage."""
     for host in hosts:
         host.run(str(PROGRAM), "install")
+        host.run("sh", "-c", f"echo '{PATIENCE}' >/etc/macmgr/macmgr.toml")
     assert _there_and_back(hosts, segment) == [PINGS, PINGS, PINGS]
     home, away = hosts
     home.run(str(PROGRAM), "apply")
