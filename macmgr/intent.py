@@ -88,13 +88,17 @@ class Vlan:
 
 @dataclass(frozen=True, slots=True)
 class NicFacts:
-    """What the XML says of a NIC beside its MAC, as far as it can conflict with the policy."""
+    """What the XML says of a NIC, as far as it can conflict with the policy.
+
+    ``configured_mac`` is the address its ``<mac>`` gives it, ``current_mac`` the one that the guest uses now.
+    """
 
     vlan: Vlan | None = None
     isolated: bool = False
     trust: bool = False
     filter: str = ""
     teaming: str = ""
+    configured_mac: str = ""
     current_mac: str = ""
 
 

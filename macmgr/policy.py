@@ -149,6 +149,7 @@ def guest_port(status: DomainStatus, nic: Nic, sources: PolicySources) -> GuestP
             trust=_trust(nic, sources),
             filter=nic.filter,
             teaming=nic.teaming,
+            configured_mac=nic.mac,
             current_mac=nic.current_mac,
         ),
     )

@@ -51,7 +51,7 @@ def _parts(view: View, what: str) -> Iterator[str]:
 def _has(guest: GuestPort, mac: str) -> bool:
     if not mac:
         return False
-    addresses = (*guest.macs, guest.facts.current_mac)
+    addresses = (*guest.macs, guest.facts.configured_mac, guest.facts.current_mac)
     return mac in addresses or any(matches(pattern, mac) for pattern in guest.policy.allow)
 
 
@@ -74,17 +74,18 @@ def _xml_says(guest: GuestPort) -> list[str]:
     where = f"a NIC of network {guest.network}" if guest.network else f"a NIC of bridge {guest.bridge}"
     if guest.portgroup:
         where += f", portgroup {guest.portgroup}"
-    lines = [f"{guest.macs[0]}, {where}"]
     facts = guest.facts
+    mac = facts.configured_mac or guest.macs[0]
+    lines = [f"{mac}, {where}"]
     if facts.vlan is not None:
         native = f", native VID {facts.vlan.native}" if facts.vlan.native is not None else ""
         lines.append(f"VLAN {'trunk' if facts.vlan.trunk else 'access'}: VID {fold_vids(facts.vlan.vids)}{native}")
     said = [
-        "it may change its address (trustGuestRxFilters='yes')" if facts.trust else "",
-        "it is isolated from other isolated ports" if facts.isolated else "",
+        "the guest may change its address (trustGuestRxFilters='yes')" if facts.trust else "",
+        "isolated from other isolated ports" if facts.isolated else "",
         f"nwfilter {facts.filter}" if facts.filter else "",
         f"half of a teaming pair ({facts.teaming})" if facts.teaming else "",
-        f"it uses {facts.current_mac} now" if facts.current_mac else "",
+        f"the guest uses {facts.current_mac} now" if facts.current_mac not in ("", mac) else "",
     ]
     lines += [each for each in said if each]
     cpus = "its CPUs run here" if guest.running else "its CPUs do not run here"

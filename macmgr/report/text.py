@@ -26,6 +26,8 @@ _COLUMNS = (
 )
 # What a terminal that is too narrow for all columns can do without, the least needed first.
 _SPARE = ("MANAGER", "NIC", "STATE", "PROMISC", "VIDS", "ENTRY", "FLOOD", "LEARNING")
+_DOMAIN, _MACS = _COLUMNS.index("DOMAIN"), _COLUMNS.index("MAC")
+_SHORTEST = 8  # letters of a domain's name that are left in any case
 _GAP = 2
 _INDENT = 32
 _MANY = 3  # commands that still are a fix to be typed
@@ -53,7 +55,7 @@ def print_audit(out: Console, view: View, bridges: frozenset[str] | None = None)
         _print_finding(out, finding, vids)
     if groups:
         out.print()
-    out.print(_verdict(view, [finding for finding, _ in groups]))
+    _print_wrapped(out, Text(), _verdict(view, [finding for finding, _ in groups]), 0)
 
 
 def print_show(out: Console, view: View, bridges: frozenset[str] | None = None) -> None:
@@ -114,7 +116,7 @@ def _print_tree(out: Console, view: View, bridges: frozenset[str] | None, *, onl
         managed = name in view.intent.managed_bridges
         if (bridges is not None and name not in bridges) or (only_managed and not managed):
             continue
-        out.print(_bridge_line(bridge, view.intent))
+        _print_wrapped(out, Text(bridge.name, "bold"), _bridge_facts(bridge, view.intent), cell_len(bridge.name) + 2)
         ports = sorted(
             (port for port in view.snapshot.ports.values() if port.bridge == name),
             key=lambda port: (port.name in guests, port.ifindex),
@@ -132,22 +134,42 @@ def _print_tree(out: Console, view: View, bridges: frozenset[str] | None, *, onl
 def _print_fitting(out: Console, rows: list[list[str | Text]]) -> None:
     """The table of a bridge's ports, without the columns for which the terminal has no room, and saying so."""
     cells = [[cell if isinstance(cell, Text) else Text(cell) for cell in row] for row in rows]
-    widths = [max(cell_len(name), *(row[index].cell_len for row in cells)) for index, name in enumerate(_COLUMNS)]
+    if _table_width(_widths(cells)) > out.width:
+        for row in cells:
+            row[_MACS] = _first_of(row[_MACS])
+    widths = _widths(cells)
     left_out: list[str] = []
     for name in _SPARE:
-        if sum(widths) + _GAP * (len(widths) - 1) <= out.width:
+        if _table_width(widths) <= out.width:
             break
         widths[_COLUMNS.index(name)] = -_GAP
         left_out.append(name)
+    spare = widths[_DOMAIN] - max(_table_width(widths) - out.width, 0)
+    for row in cells:
+        row[_DOMAIN].truncate(max(spare, _SHORTEST), overflow="ellipsis")
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, _GAP, 0, 0))
     shown = [index for index, width in enumerate(widths) if width >= 0]
     for index in shown:
-        table.add_column(_COLUMNS[index], no_wrap=True, min_width=min(widths[index], 17))  # a MAC is never cut
+        table.add_column(_COLUMNS[index], no_wrap=True)
     for row in cells:
         table.add_row(*(row[index] for index in shown))
     out.print(table)
     if left_out:
-        out.print(Text(f"     (no room for {', '.join(left_out)})", "dim"))
+        _print_wrapped(out, Text(), Text(f"(no room for {', '.join(left_out)})", "dim"), 5)
+
+
+def _widths(cells: list[list[Text]]) -> list[int]:
+    return [max(cell_len(name), *(row[index].cell_len for row in cells)) for index, name in enumerate(_COLUMNS)]
+
+
+def _table_width(widths: list[int]) -> int:
+    return sum(widths) + _GAP * (len(widths) - 1)
+
+
+def _first_of(macs: Text) -> Text:
+    """A NIC's own address, and how many more it may have."""
+    first, *more = macs.plain.split(" ")
+    return Text(f"{first} +{len(more)}" if more else first)
 
 
 def _print_portless(out: Console, view: View) -> None:
@@ -162,13 +184,19 @@ def _print_portless(out: Console, view: View) -> None:
     out.print()
 
 
-def _bridge_line(bridge: Bridge, intent: Intent) -> Text:
-    line = Text(bridge.name, "bold")
-    facts = [f"VLAN filtering {'on' if bridge.vlan_filtering else 'off'}"]
+def _bridge_facts(bridge: Bridge, intent: Intent) -> Text:
     reason = intent.managed_bridges.get(bridge.name)
-    facts.append(f"managed ({reason})" if reason else "not managed")
-    line.append("  " + ", ".join(facts), "none")
-    return line
+    managed = f"managed ({reason})" if reason else "not managed"
+    return Text(f"VLAN filtering {'on' if bridge.vlan_filtering else 'off'}, {managed}")
+
+
+def _print_wrapped(out: Console, head: Text, text: Text, indent: int) -> None:
+    """``text`` behind ``head`` and below itself, at words; one line where the output is no terminal."""
+    lines = text.wrap(out, max(out.width - indent, 20))
+    for line in lines:
+        line.rstrip()
+    margin = Text(" " * max(indent - head.cell_len, 0))
+    out.print(head + margin + Text("\n" + " " * indent).join(lines))
 
 
 def _port_cells(
@@ -229,9 +257,7 @@ def _print_finding(out: Console, finding: Finding, vids: list[int]) -> None:
     line = Text()
     line.append(f"{finding.severity!s:<8}", _STYLE[finding.severity])
     line.append(f"{finding.code!s:<24}", "bold")
-    message = Text(finding.message + (f" (VID {fold_vids(vids)})" if vids else ""))
-    lines = message.wrap(out, max(out.width - _INDENT, 20))  # where all is a pipe, one line
-    out.print(line + Text(f"\n{'':<{_INDENT}}").join(lines))
+    _print_wrapped(out, line, Text(finding.message + (f" (VID {fold_vids(vids)})" if vids else "")), _INDENT)
     if finding.fix and finding.severity is not Severity.INFO:
         commands = finding.fix.count("; bridge ") + 1
         fix = finding.fix if commands <= _MANY else f"macmgr apply  # {commands} commands: 'macmgr plan' shows them"

@@ -140,8 +140,8 @@ def plan_text(case: Case) -> str:
     return out.text
 
 
-def audit_text(case: Case) -> str:
-    with _paper() as out:
+def audit_text(case: Case, width: int = 400) -> str:
+    with _paper(width) as out:
         print_audit(out.console, case.view)
     return out.text
 
@@ -165,9 +165,9 @@ def explain_text(case: Case) -> str:
 class _paper:  # noqa: N801 - a with block
     """A console that is a text."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 400) -> None:
         self._file = StringIO()
-        self.console = Console(file=self._file, width=400, highlight=False, soft_wrap=True)
+        self.console = Console(file=self._file, width=width, highlight=False, soft_wrap=True)
         self.text = ""
 
     def __enter__(self) -> _paper:

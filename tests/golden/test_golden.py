@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from rich.cells import cell_len
 
 from tests.conftest import Golden
 from tests.golden.case import (
@@ -39,6 +40,19 @@ def test_case(folder: Path, tmp_path: Path, golden: Golden) -> None:
     for name, text in texts.items():
         assert "hunter2" not in text, "status files hold passwords, and no report does"
         golden(folder / name, text.replace(str(tmp_path / "run"), RUN_DIR))
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 160])
+@pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.name)
+def test_a_table_fits_the_terminal(folder: Path, tmp_path: Path, width: int) -> None:
+    """Only commands may be longer than a line: they are to be copied. Each port and its verdict is there."""
+    case = read_case(folder, tmp_path)
+    lines = audit_text(case, width).splitlines()
+    assert [line for line in lines if cell_len(line) > width and not line.startswith("        fix: ")] == []
+    shown = [line for line in lines if line.startswith((" ├─", " └─"))]
+    ports = [port for port in case.view.snapshot.ports.values() if port.bridge in case.view.intent.managed_bridges]
+    assert len(shown) == len(ports)
+    assert all(any(f"  {port.name[:4]}" in line for line in shown) for port in ports)
 
 
 def test_the_schema_is_one() -> None:
