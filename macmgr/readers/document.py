@@ -59,6 +59,12 @@ def text_of(element: etree._Element, path: str) -> str:
     return (element.findtext(path) or "").strip()
 
 
+def name_of(element: etree._Element) -> str:
+    """What is in ``<name>``, every space of it, as libvirt keeps it; the empty string where it is nothing but space."""
+    name = str(element.findtext("name") or "")
+    return name if name.strip() else ""
+
+
 def attribute(element: etree._Element, path: str, name: str) -> str:
     """An attribute of the child at ``path``, or the empty string where either is absent."""
     child = element.find(path)

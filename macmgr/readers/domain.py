@@ -15,7 +15,7 @@ from lxml import etree
 from macmgr.errors import XmlError
 from macmgr.intent import Settings, Vlan
 from macmgr.mac import parse_mac
-from macmgr.readers.document import ROOTS, attribute, place, text_of
+from macmgr.readers.document import ROOTS, attribute, name_of, place, text_of
 from macmgr.readers.metadata import DomainMetadata, read_domain_metadata
 from macmgr.readers.nicparts import read_isolated, read_trust, read_vlan
 
@@ -88,7 +88,7 @@ def read_domain(element: etree._Element, where: str) -> Domain:
     """
     if element.tag != "domain":
         raise XmlError(f"{place(element, where)}: <domain> was expected, this is {_name(element)}")
-    name = text_of(element, "name")
+    name = name_of(element)
     if not name:
         raise XmlError(f"{place(element, where)}: the domain has no name")
     driver = "lxc" if element.get("type") == "lxc" else "qemu"

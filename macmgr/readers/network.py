@@ -14,7 +14,7 @@ from lxml import etree
 from macmgr.errors import XmlError
 from macmgr.intent import Manager, Settings, Vlan
 from macmgr.options import MAC_TABLE_MANAGER, wrong_word
-from macmgr.readers.document import attribute, place, text_of
+from macmgr.readers.document import attribute, name_of, place, text_of
 from macmgr.readers.metadata import read_network_metadata
 from macmgr.readers.nicparts import read_isolated, read_trust, read_vlan
 
@@ -72,7 +72,7 @@ def read_network(element: etree._Element, where: str) -> Network:
     network = element.find("network") if element.tag == "networkstatus" else element
     if network is None or network.tag != "network":
         raise XmlError(f"{place(element, where)}: <network> or <networkstatus> was expected")
-    name = text_of(network, "name")
+    name = name_of(network)
     if not name:
         raise XmlError(f"{place(network, where)}: the network has no name")
     groups = [(group.get("name") or "", group) for group in network.iterfind("portgroup")]
