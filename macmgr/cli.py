@@ -108,6 +108,21 @@ def _parser() -> argparse.ArgumentParser:
     hook.add_argument("sub_operation", metavar="SUBOP", nargs="?", default="-")
     hook.add_argument("extra", metavar="EXTRA", nargs="?", default="-")
 
+    net = _verb(
+        verbs, "net", "read or change the attribute of a libvirt network, through libvirt", "macmgr net set lan libvirt"
+    )
+    net.set_defaults(module="macmgr.netverbs")
+    actions = net.add_subparsers(dest="action", required=True, metavar="get|set")
+    for name, function, text, example in (
+        ("get", "get_manager", "who manages the MAC table of a network's bridge", "macmgr net get lan"),
+        ("set", "set_manager", "change macTableManager in a network's definition", "macmgr net set lan libvirt"),
+    ):
+        action = _verb(actions, name, text, example)
+        action.set_defaults(function=function)
+        action.add_argument("network", metavar="NETWORK")
+        if name == "set":
+            action.add_argument("manager", choices=("kernel", "libvirt"))
+
     validate = _verb(
         verbs, "validate", "check network, domain and configuration files", "macmgr validate lan.xml macmgr.toml"
     )
@@ -156,7 +171,17 @@ def _global_options(parser: argparse.ArgumentParser, *, suppress: bool) -> None:
         metavar="DIR",
         help=f"libvirt's status files are below it; default {paths.LIBVIRT_RUN}",
     )
+    group.add_argument(
+        "--source",
+        choices=("status", "libvirt"),
+        default=default("status"),
+        help="ask libvirt's status files, or its API; default status",
+    )
+    group.add_argument(
+        "--connect", default=default(paths.LIBVIRT_URI), metavar="URI", help=f"libvirt; default {paths.LIBVIRT_URI}"
+    )
     group.add_argument("--netns", default=default(None), metavar="NAME", help="look at this network namespace")
     group.add_argument("--format", choices=("table", "json"), default=default("table"), help="default table")
     group.add_argument("--json", action="store_true", default=default(False), help="the same as --format json")
+    group.add_argument("-v", "--verbose", action="store_true", default=default(False), help="say more")
     group.add_argument("--no-color", action="store_true", default=default(False), help="no colour, on a terminal too")

@@ -6,10 +6,13 @@ findings of their own (`duplicate-mac`, `mac-collision`).
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator
 
 from macmgr.findings import Code, Finding
 from macmgr.intent import GuestMac, GuestPort, Intent, Manager, Pin
+from macmgr.options import MAC_TABLE_MANAGER
+from macmgr.readers.network import Network
 from macmgr.snapshot import BridgePort, Snapshot
 
 # libvirt's own filters that drop every frame whose source is not the NIC's configured MAC (nwfilter, 0.8.0)
@@ -28,16 +31,45 @@ def guest_mac_findings(intent: Intent) -> Iterator[Finding]:
     for guest in intent.ports:
         changed = guest.facts.current_mac not in ("", *guest.macs)
         if changed and guest.managed and guest.policy.guest_mac is GuestMac.ALERT:
+            place = guest.policy.place_of("guest_mac")
+            why = f"guestMac='alert' ({place})" if place else "the NIC is not trusted to change it"
             yield Finding(
                 Code.GUEST_MAC_CHANGED,
-                f"{guest.domain} uses {guest.facts.current_mac} on {guest.port} instead of {guest.macs[0]}, and is not "
-                "trusted to: no entry is put for it",
+                f"{guest.domain} uses {guest.facts.current_mac} on {guest.port} instead of {guest.macs[0]}: no entry is "
+                f"put for it, because {why}",
                 guest.bridge,
                 guest.port,
                 guest.domain,
                 guest.facts.current_mac,
                 fix=f"allow {guest.facts.current_mac} or set guestMac='follow' in the metadata of {guest.domain}",
             )
+
+
+def definition_findings(networks: Iterable[Network], definitions: Iterable[Network]) -> Iterator[Finding]:
+    """Active networks whose definition says something else: `net-edit` and `net-define` act at the next start."""
+    defined = {network.name: network for network in definitions}
+    for network in networks:
+        definition = defined.get(network.name)
+        if definition is None:
+            continue
+        runs, waits = network.manager or Manager.KERNEL, definition.manager or Manager.KERNEL
+        differ = [f"{MAC_TABLE_MANAGER} {runs}, and its definition says {waits}"] if runs != waits else []
+        if network.metadata != definition.metadata:
+            differ.append("other policy for its portgroups than its definition has in <metadata>")
+        for what in differ:
+            yield Finding(
+                Code.CONFLICTING_SETTINGS,
+                f"network {network.name} is active with {what}: that takes effect at the next start",
+                network.bridge,
+                fix=_restart(network),
+            )
+
+
+def _restart(network: Network) -> str:
+    """How a network is restarted; libvirt deletes a bridge that is its own, and the taps are left without one."""
+    name = shlex.quote(network.name)
+    warning = "" if network.forward == "bridge" else "  # cuts its guests off until their NICs are plugged again"
+    return f"virsh net-destroy {name} && virsh net-start {name}{warning}"
 
 
 def _in_the_settings(guest: GuestPort) -> Iterator[str]:

@@ -5,4 +5,5 @@ from pathlib import Path
 CONFIG = Path("/etc/macmgr/macmgr.toml")
 LIBVIRT_HOOKS = Path("/etc/libvirt/hooks")
 LIBVIRT_RUN = Path("/run/libvirt")  # libvirt's status files are below it
+LIBVIRT_URI = "qemu:///system"
 LOCK = Path("/run/macmgr/lock")

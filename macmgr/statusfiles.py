@@ -8,8 +8,8 @@ files hold passwords: read defensively, repeat nothing of them. Source: virDomai
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,20 +18,14 @@ from lxml import etree
 from macmgr.errors import NoPermission, NotThere, XmlError
 from macmgr.findings import Code, Finding
 from macmgr.readers.document import MAX_BYTES, parse_document
-from macmgr.readers.domain import DomainStatus, read_domain_status
-from macmgr.readers.network import Network, NetworkPort, read_network, read_network_port
+from macmgr.readers.domain import read_domain_status
+from macmgr.readers.network import Network, read_network, read_network_port
+from macmgr.sources import Sources
 
 T = TypeVar("T")
 
-
-@dataclass(frozen=True, slots=True)
-class Sources:
-    """What the status files of one host say; a file that is not understood becomes a finding, the rest goes on."""
-
-    domains: tuple[DomainStatus, ...] = ()
-    networks: tuple[Network, ...] = ()
-    findings: tuple[Finding, ...] = ()
-    ports: Mapping[str, NetworkPort] = field(default_factory=dict)
+# From the directory that run/libvirt is in: where libvirt keeps the definitions of its networks.
+_DEFINITIONS = Path("etc/libvirt/qemu/networks")
 
 
 def read_status_files(run_dir: Path) -> Sources:
@@ -59,6 +53,24 @@ def read_status_files(run_dir: Path) -> Sources:
         for port in _read(run_dir / "network" / network.name / "ports", read_network_port, findings)
     ]
     return Sources(tuple(domains), tuple(networks), tuple(findings), {port.uuid: port for port in ports})
+
+
+def read_definitions(run_dir: Path, networks: Iterable[Network]) -> tuple[Network, ...]:
+    """The persistent definitions of ``networks``: what holds from their next start on.
+
+    They are in /etc/libvirt where the status files are in /run/libvirt, and beside a copy of the one in a copy of the
+    other. Silently none where there are none (a transient network, a session's daemon), or one is not understood:
+    libvirt would not start with it, and nothing that runs depends on it.
+    """
+    directory = run_dir.resolve().parent.parent / _DEFINITIONS
+    definitions = []
+    for network in networks:
+        path = directory / f"{network.name}.xml"
+        if path.parent != directory:  # libvirt allows no such name; a status file is not libvirt's word for it
+            continue
+        with suppress(OSError, ValueError, XmlError), path.open("rb") as file:
+            definitions.append(read_network(parse_document(file.read(MAX_BYTES + 1), str(path)), str(path)))
+    return tuple(definitions)
 
 
 def _read(directory: Path, reader: Callable[[etree._Element, str], T], findings: list[Finding]) -> Iterator[T]:

@@ -12,13 +12,14 @@ import os
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from macmgr import errors, lock
 from macmgr.changes import bridge_command, requests
 from macmgr.config import load_config
+from macmgr.conflicts import definition_findings
 from macmgr.errors import NotThere
 from macmgr.findings import Severity
 from macmgr.intent import Intent
@@ -28,7 +29,8 @@ from macmgr.reconcile import Outcome, Scope, View, apply, look
 from macmgr.report.document import audit_document
 from macmgr.report.explain import explain
 from macmgr.report.text import console, print_audit, print_outcome, print_plan, print_show
-from macmgr.statusfiles import Sources, read_status_files
+from macmgr.sources import Sources
+from macmgr.statusfiles import read_definitions, read_status_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +106,24 @@ def _host(arguments: argparse.Namespace) -> _Host:
     config = load_config(arguments.config)
 
     def read_intent() -> Intent:
-        sources = read_status_files(arguments.run_dir)
+        sources = _read_sources(arguments)
         policy_sources = PolicySources(sources.networks, config.bridges, sources.ports)
-        return build_intent(sources.domains, policy_sources, findings=sources.findings)
+        pending = definition_findings(sources.networks, sources.definitions)
+        return build_intent(sources.domains, policy_sources, findings=[*sources.findings, *pending])
 
     if arguments.domain or arguments.network:
-        _check_names(arguments, read_status_files(arguments.run_dir))
+        _check_names(arguments, _read_sources(arguments))
     return _Host(read_intent, Scope(arguments.domain, _bridges(arguments)), arguments.netns)
+
+
+def _read_sources(arguments: argparse.Namespace) -> Sources:
+    """What libvirt says of this host: by its status files, or where it is asked for by its API."""
+    if arguments.source == "libvirt":
+        from macmgr.hypervisor import read_host
+
+        return read_host(arguments.connect)
+    sources = read_status_files(arguments.run_dir)
+    return replace(sources, definitions=read_definitions(arguments.run_dir, sources.networks))
 
 
 def _check_names(arguments: argparse.Namespace, sources: Sources) -> None:

@@ -8,7 +8,8 @@ from macmgr.intent import GuestPort
 from macmgr.policy import PolicySources, build_intent
 from macmgr.readers.domain import Domain, DomainStatus
 from macmgr.readers.hookdata import read_hook_input
-from macmgr.statusfiles import Sources, read_status_files
+from macmgr.sources import Sources
+from macmgr.statusfiles import read_status_files
 
 CAPTURED = Path(__file__).parents[1] / "captured" / "libvirt-9.0.0"
 HOOKS = sorted((CAPTURED / "hooks").glob("*.xml"))
