@@ -112,8 +112,8 @@ def decode_links(groups: Mapping[bytes, Sequence[bytes]]) -> list[Link]:
     for (length, _), messages in alike.items():
         while messages:
             layout = _layout(messages[0], length)
-            same, messages = _split(messages, layout.fixed)
-            links += _links(b"".join(same), layout)
+            data, messages = _split(messages, layout.fixed)
+            links += _links(data, layout)
     return links
 
 
@@ -181,19 +181,19 @@ def _layout(message: bytes, length: int) -> _Layout:
     )
 
 
-def _split(messages: list[bytes], fixed: Sequence[int]) -> tuple[list[bytes], list[bytes]]:
-    """The messages that have the ``fixed`` words in common with the first one, and those that have not."""
-    words, width = memoryview(b"".join(messages)).cast("I"), len(messages[0]) // 4
+def _split(messages: list[bytes], fixed: Sequence[int]) -> tuple[bytes, list[bytes]]:
+    """The messages that have the ``fixed`` words in common with the first one, put together; and the others."""
+    data = b"".join(messages)
+    words, width = memoryview(data).cast("I"), len(messages[0]) // 4
     if all(words[place + width :: width] == words[place:-width:width] for place in fixed):
-        return messages, []
+        return data, []
     headers = [words[place] for place in fixed]
     same: list[bytes] = []
     others: list[bytes] = []
-    for number, message in enumerate(messages):
-        start = number * width
+    for start, message in zip(range(0, len(words), width), messages, strict=True):
         like_first = all(words[start + place] == header for place, header in zip(fixed, headers, strict=True))
         (same if like_first else others).append(message)
-    return same, others
+    return b"".join(same), others
 
 
 def _links(data: bytes, layout: _Layout) -> list[Link]:
