@@ -16,6 +16,7 @@ from lxml import etree
 from macmgr.options import OPTIONS
 from macmgr.readers.document import parse_document
 from macmgr.readers.metadata import NAMESPACE, TABLE, read_domain_table, read_network_table
+from macmgr.readers.problems import check_document
 
 METADATA = (Path(__file__).parents[2] / "xml-schemas" / "macmgr-metadata.rng").as_uri()
 CHILD = {"domain": ("interface", "mac"), "network": ("portgroup", "name")}
@@ -141,3 +142,15 @@ def test_one_change_is_refused_by_both_or_by_none(kind: str, data: st.DataObject
     table = data.draw(mutated(kind))
     reader, relax, complaint = accepted(table, kind)
     assert reader == relax, f"reader {reader}, schema {relax}: {complaint}: {etree.tostring(table)!r}"
+
+
+@given(st.sampled_from(sorted(CHILD)), st.data())
+def test_a_damaged_document_is_checked_without_a_traceback(kind: str, data: st.DataObject) -> None:
+    table = etree.tostring(data.draw(mutated(kind)))
+    nic = b"<devices><interface type='network'><mac address='52:54:00:00:00:01'/></interface></devices>"
+    whole = b"<%s><name>n</name><metadata>%s</metadata>%s</%s>" % (kind.encode(), table, nic, kind.encode())
+    start = data.draw(st.integers(0, len(whole)))
+    end = data.draw(st.integers(start, min(len(whole), start + 30)))
+    noise = data.draw(st.binary(max_size=4) | st.sampled_from([b"<", b"/>", b"'", b"&", whole[start:end] * 2]))
+    checked = check_document(whole[:start] + noise + whole[end:])
+    assert all("\n" not in problem.text for problem in checked.problems)
