@@ -184,7 +184,7 @@ def _finding_lines(findings: Iterable[Finding]) -> Iterator[str]:
 
 def _portless(nic: PortlessNic) -> str:
     name = f"{nic.alias or 'A NIC'} of {nic.domain}"
-    return f"{name} ({nic.mac}, type {nic.kind}) has no port on a Linux bridge here: {nic.why}."
+    return f"{name} ({nic.mac}, type {nic.kind}) has no port on a Linux bridge here ({nic.why})."
 
 
 def _other_port(view: View, port: BridgePort) -> str:
