@@ -1,0 +1,119 @@
+"""What a change becomes: netlink requests in their order, and the commands a person could type instead."""
+
+from __future__ import annotations
+
+import pytest
+
+from macmgr.changes import (
+    DeleteEntry,
+    PutEntry,
+    Request,
+    SetEntries,
+    SetFlags,
+    SetPort,
+    bridge_command,
+    inverse,
+    requests,
+)
+from macmgr.snapshot import Entry, EntryState, PortFlags
+
+MAC = "52:54:00:00:00:01"
+OPEN, CLOSED = PortFlags(), PortFlags(learning=False, unicast_flood=False)
+
+
+def entry(vid: int, port: str = "vnet0", *, sticky: bool = True) -> Entry:
+    return Entry(MAC, vid, port, EntryState.STATIC, sticky)
+
+
+def put(vid: int | None, port: str = "vnet0", *, sticky: bool = True) -> PutEntry:
+    return PutEntry(port, MAC, vid, EntryState.STATIC, sticky)
+
+
+CASES: dict[str, tuple[SetEntries, list[Request]]] = {
+    "all VIDs are one request": (
+        SetEntries(MAC, (), (entry(0), entry(1), entry(10))),
+        [put(None)],
+    ),
+    "one VID": (SetEntries(MAC, (), (entry(10),)), [put(10)]),
+    "a VID that differs from the others": (
+        SetEntries(MAC, (), (entry(0), entry(10, sticky=False))),
+        [put(None), put(10, sticky=False)],
+    ),
+    "moved from another port, never deleted": (
+        SetEntries(MAC, (entry(0, "eth0"), entry(1, "eth0")), (entry(0), entry(1))),
+        [put(None)],
+    ),
+    "put before dropped": (
+        SetEntries(MAC, (entry(20),), (entry(10),)),
+        [put(10), DeleteEntry("vnet0", MAC, 20)],
+    ),
+    "dropped, copies by name before the rest": (
+        SetEntries(MAC, (entry(0), entry(10)), ()),
+        [DeleteEntry("vnet0", MAC, 10), DeleteEntry("vnet0", MAC, None)],
+    ),
+    "VID 0 dropped, and what is to stay put back": (
+        SetEntries(MAC, (entry(0), entry(10)), (entry(10),)),
+        [DeleteEntry("vnet0", MAC, None), put(10)],
+    ),
+    "dropped from two ports": (
+        SetEntries(MAC, (entry(10), entry(20, "eth0")), ()),
+        [DeleteEntry("vnet0", MAC, 10), DeleteEntry("eth0", MAC, 20)],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", CASES)
+def test_entries_become_requests(what: str) -> None:
+    change, wanted = CASES[what]
+    assert list(requests(change)) == wanted
+
+
+def test_flags_become_one_askedthat_names_what_changes() -> None:
+    change = SetFlags("vnet0", OPEN, PortFlags(learning=False, unicast_flood=True))
+    assert list(requests(change)) == [SetPort("vnet0", learning=False)]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "closes"),
+    [
+        (OPEN, CLOSED, True),
+        (OPEN, PortFlags(learning=False), True),
+        (OPEN, PortFlags(unicast_flood=False), True),
+        (CLOSED, PortFlags(learning=False, unicast_flood=False, locked=True), True),
+        (CLOSED, OPEN, False),
+        (PortFlags(learning=False, locked=True), OPEN, False),
+        (PortFlags(locked=None), PortFlags(learning=False, locked=None), True),
+        (PortFlags(learning=False), PortFlags(unicast_flood=False), True),  # opens one way and closes another
+    ],
+)
+def test_a_port_closes_in_any_of_three_ways(before: PortFlags, after: PortFlags, closes: bool) -> None:
+    assert SetFlags("vnet0", before, after).closes is closes
+
+
+def test_an_inverse_is_the_change_turned_round() -> None:
+    flags = SetFlags("vnet0", OPEN, CLOSED, "br0", "g1", "learning-on")
+    entries = SetEntries(MAC, (entry(0, "eth0"),), (entry(0),), "br0", "g1", "stolen-entry")
+    assert inverse(flags) == SetFlags("vnet0", CLOSED, OPEN, "br0", "g1", "learning-on")
+    assert inverse(entries) == SetEntries(MAC, (entry(0),), (entry(0, "eth0"),), "br0", "g1", "stolen-entry")
+    assert inverse(inverse(entries)) == entries
+
+
+@pytest.mark.parametrize(
+    ("asked", "command"),
+    [
+        (put(None), f"bridge fdb replace {MAC} dev vnet0 master static sticky"),
+        (put(10, sticky=False), f"bridge fdb replace {MAC} dev vnet0 vlan 10 master static"),
+        (
+            PutEntry("eth0", MAC, 1, EntryState.DYNAMIC, extern_learn=True),
+            f"bridge fdb replace {MAC} dev eth0 vlan 1 master dynamic extern_learn",
+        ),
+        (DeleteEntry("eth0", MAC, None), f"bridge fdb del {MAC} dev eth0 master"),
+        (DeleteEntry("eth0", MAC, 4094), f"bridge fdb del {MAC} dev eth0 vlan 4094 master"),
+        (SetPort("vnet0", learning=False), "bridge link set dev vnet0 learning off"),
+        (SetPort("vnet0", True, False, True), "bridge link set dev vnet0 learning on flood off locked on"),
+    ],
+    ids=str,
+)
+def test_the_command_that_does_the_same(asked: Request, command: str) -> None:
+    """`master` is always said: bridge(8) means `self` where nothing is said, which is the device's own list."""
+    assert " ".join(bridge_command(asked)) == command

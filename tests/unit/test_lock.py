@@ -1,0 +1,94 @@
+"""One writer at a time, and nobody is led to another file."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from macmgr.errors import Busy, NotThere
+from macmgr.lock import hold
+
+
+def test_the_second_writer_is_busy_and_told_who_holds_it(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "lock"
+    with hold(path), pytest.raises(Busy, match=f"another macmgr is writing.*{path}.*nothing was changed"):
+        hold(path, wait=0).__enter__()
+    with hold(path, wait=0):
+        pass
+
+
+def test_the_second_writer_waits_for_the_first(tmp_path: Path) -> None:
+    path, order = tmp_path / "lock", list[str]()
+    first_has_it = threading.Event()
+
+    def first() -> None:
+        with hold(path):
+            first_has_it.set()
+            deadline = time.monotonic() + 5
+            while not order and time.monotonic() < deadline:  # until the second one is at the door
+                time.sleep(0.001)
+            order.append("first is done")
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    assert first_has_it.wait(5)
+    order.append("second knocks")
+    with hold(path):
+        order.append("second writes")
+    thread.join()
+    assert order == ["second knocks", "first is done", "second writes"]
+
+
+def test_a_writer_that_fails_lets_go(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), hold(tmp_path / "lock"):
+        raise ZeroDivisionError
+    with hold(tmp_path / "lock", wait=0):
+        pass
+
+
+def test_the_file_is_the_owners_alone_and_stays(tmp_path: Path) -> None:
+    """Removing it would let two writers hold two files of one name."""
+    path = tmp_path / "lock"
+    before = os.umask(0)
+    try:
+        with hold(path):
+            pass
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o600
+    node = path.stat().st_ino
+    with hold(path):
+        assert path.stat().st_ino == node
+
+
+def test_a_child_does_not_inherit_it(tmp_path: Path) -> None:
+    """A process started meanwhile that outlives us would hold the lock for ever."""
+    with hold(tmp_path / "lock"):
+        ours = [fd for fd in os.listdir("/proc/self/fd") if _leads_to(fd, tmp_path / "lock")]
+        assert len(ours) == 1
+        assert not os.get_inheritable(int(ours[0]))
+
+
+def _leads_to(descriptor: str, path: Path) -> bool:
+    try:
+        return Path("/proc/self/fd", descriptor).readlink() == path
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("kind", ["symlink", "dangling symlink", "directory"])
+def test_what_is_no_lock_file_is_not_opened(tmp_path: Path, kind: str) -> None:
+    path, victim = tmp_path / "lock", tmp_path / "victim"
+    if kind == "symlink":
+        victim.write_text("precious")
+    if kind == "directory":
+        path.mkdir()
+    else:
+        path.symlink_to(victim)
+    with pytest.raises((Busy, NotThere), match=str(path)):
+        hold(path).__enter__()
+    assert victim.exists() == (kind == "symlink")

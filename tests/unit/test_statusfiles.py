@@ -1,0 +1,112 @@
+"""The status files of one host: one that cannot be understood is told, and the rest goes on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from macmgr.errors import NoPermission, NotThere
+from macmgr.statusfiles import read_status_files
+
+SECRET = "hunter2"  # noqa: S105 - in the files, in no message
+
+
+def domstatus(name: str, state: str = "running") -> str:
+    return (
+        f"<domstatus state='{state}' reason='booted' pid='1'><domain type='kvm'><name>{name}</name><uuid>u</uuid>"
+        f"<devices><graphics type='vnc' passwd='{SECRET}'/></devices></domain></domstatus>"
+    )
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    for name in ("qemu", "lxc", "network"):
+        (tmp_path / name).mkdir()
+    return tmp_path
+
+
+def names(run_dir: Path) -> list[str]:
+    return [status.domain.name for status in read_status_files(run_dir).domains]
+
+
+def test_a_host_on_which_libvirt_has_not_run(tmp_path: Path) -> None:
+    with pytest.raises(NotThere, match=r"libvirt: no such directory; .*--run-dir"):
+        read_status_files(tmp_path / "libvirt")
+
+
+def test_a_host_without_guests(tmp_path: Path) -> None:
+    """libvirt makes each directory when its driver is first used."""
+    assert read_status_files(tmp_path).domains == ()
+
+
+def test_domains_of_both_drivers(run_dir: Path) -> None:
+    (run_dir / "qemu" / "web 1.xml").write_text(domstatus("web 1"))
+    (run_dir / "lxc" / "c1.xml").write_text(domstatus("c1"))
+    assert names(run_dir) == ["web 1", "c1"]
+
+
+def test_a_file_that_is_being_written_is_not_read(run_dir: Path) -> None:
+    """libvirt writes NAME.xml.new, and renames it; other files beside are none of ours."""
+    (run_dir / "qemu" / "g1.xml.new").write_text("<domst")
+    (run_dir / "qemu" / "g1.pid").write_text("1")
+    (run_dir / "qemu" / "g1.xml").write_text(domstatus("g1"))
+    sources = read_status_files(run_dir)
+    assert ([status.domain.name for status in sources.domains], sources.findings) == (["g1"], ())
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", f"<domstatus><a passwd='{SECRET}", f"<pool>{SECRET}</pool>", f"<domstatus state='{SECRET}'/>"],
+    ids=["empty", "truncated", "another document", "no domain"],
+)
+def test_an_unreadable_file_is_a_finding_and_the_rest_goes_on(run_dir: Path, text: str) -> None:
+    (run_dir / "qemu" / "a.xml").write_text(domstatus("a"))
+    (run_dir / "qemu" / "b.xml").write_text(text)
+    (run_dir / "qemu" / "c.xml").write_text(domstatus("c"))
+    sources = read_status_files(run_dir)
+    (finding,) = sources.findings
+    assert [status.domain.name for status in sources.domains] == ["a", "c"]
+    assert (finding.code, finding.severity, finding.domain) == ("unreadable-xml", "error", "b")
+    assert str(run_dir / "qemu" / "b.xml") in finding.message
+    assert SECRET not in finding.message + finding.fix
+
+
+def test_a_file_that_vanishes_after_the_directory_was_listed(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guest that ends at that moment is no error."""
+    (run_dir / "qemu" / "g1.xml").write_text(domstatus("g1"))
+    listed = os.listdir(run_dir / "qemu")
+    monkeypatch.setattr(
+        "macmgr.statusfiles.os.listdir", lambda path: [*listed, "gone.xml"] if path.name == "qemu" else []
+    )
+    sources = read_status_files(run_dir)
+    assert ([status.domain.name for status in sources.domains], sources.findings) == (["g1"], ())
+
+
+def test_a_directory_that_is_called_like_a_file_is_told(run_dir: Path) -> None:
+    (run_dir / "qemu" / "d.xml").mkdir()
+    (run_dir / "qemu" / "g1.xml").write_text(domstatus("g1"))
+    sources = read_status_files(run_dir)
+    assert [status.domain.name for status in sources.domains] == ["g1"]
+    assert [finding.code for finding in sources.findings] == ["unreadable-xml"]
+
+
+@pytest.mark.parametrize("place", ["qemu", "qemu/g1.xml"])
+def test_what_may_not_be_read_asks_for_root(run_dir: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An audit of half a host would be a lie: entries of guests that cannot be seen would be called extra."""
+    (run_dir / "qemu" / "g1.xml").write_text(domstatus("g1"))
+
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("macmgr.statusfiles.os.listdir" if place == "qemu" else "pathlib.Path.open", refuse)
+    with pytest.raises(NoPermission, match=f"{run_dir / place}: may not be read; .*root"):
+        read_status_files(run_dir)
+
+
+def test_a_running_domain_and_a_paused_one(run_dir: Path) -> None:
+    for state in ("running", "paused", "nonsense"):
+        (run_dir / "qemu" / f"{state}.xml").write_text(domstatus(state, state))
+    states = {status.domain.name: (status.state, status.running) for status in read_status_files(run_dir).domains}
+    assert states == {"running": ("running", True), "paused": ("paused", False), "nonsense": ("unknown", False)}
