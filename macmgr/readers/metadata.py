@@ -28,6 +28,11 @@ T = TypeVar("T")
 NAMESPACE = "urn:macmgr:mactable:1"
 TABLE = f"{{{NAMESPACE}}}macTable"
 _SPACE = " \t\r\n"
+_HOMES = {
+    "interface": "a domain's macTable",
+    "portgroup": "a network's macTable",
+    "allow": "an interface or a portgroup",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +144,7 @@ def _settings(
         if qualified.namespace != NAMESPACE and qualified.localname in children:
             problems.append(_at(child, f"<{qualified.localname}> is not in macmgr's namespace, {NAMESPACE}"))
         elif qualified.namespace != NAMESPACE or qualified.localname not in children:
-            problems.append(_at(child, f"{_unknown_element(qualified.localname, children)}"))
+            problems.append(_at(child, _unknown_element(qualified.localname, children)))
     values = {str(name): str(value) for name, value in element.attrib.items()}
     if not options:
         for name in values:
@@ -154,7 +159,7 @@ def _settings(
 
 def _unknown_element(name: str, children: Iterable[str]) -> str:
     text = unknown_name(name, children, xml=True, what="element")
-    home = {"interface": "a domain's macTable", "portgroup": "a network's macTable"}.get(name)
+    home = _HOMES.get(name)
     return f"{text}; {name} stands in {home}" if home else text
 
 
