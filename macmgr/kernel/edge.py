@@ -108,19 +108,21 @@ class Kernel:
         refusal. The kernel's OK is no proof: it ignores a flag it does not know and may carry out a part of a
         request (br_netlink.c, br_setport), so the caller reads back.
         """
-        interfaces = _interfaces(snapshot)
+        ifindexes = {name: interface.ifindex for name, interface in _interfaces(snapshot).items()}
         slots: list[Refusal | None] = [None] * len(requests)
         messages: list[wire.Message] = []
         places: list[int] = []
-        for place, request in enumerate(requests):
-            interface = interfaces.get(request.port)
-            if interface is None:
-                slots[place] = Refusal(errno.ENODEV, f"{request.port} was no bridge port when the kernel was read")
-            else:
-                messages.append(_message(request, interface.ifindex))
-                places.append(place)
         operation = "changing bridge ports and FDB entries"
-        for sent, (code, text) in self._connection.transact(messages, operation).failures.items():
+        with _collector_paused():
+            for place, request in enumerate(requests):
+                ifindex = ifindexes.get(request.port)
+                if ifindex is None:
+                    slots[place] = Refusal(errno.ENODEV, f"{request.port} was no bridge port when the kernel was read")
+                else:
+                    messages.append(_message(request, ifindex))
+                    places.append(place)
+            answers = self._connection.transact(messages, operation)
+        for sent, (code, text) in answers.failures.items():
             request = requests[places[sent]]
             if code == errno.EPERM and not self._may_change():
                 raise_for(code, text, f"{_purpose(request)} on {request.port}")
@@ -136,13 +138,11 @@ class Kernel:
 
 
 def _message(request: Request, ifindex: int) -> wire.Message:
-    match request:
-        case PutEntry():
-            return wire.put_entry(request, ifindex)
-        case DeleteEntry():
-            return wire.delete_entry(request, ifindex)
-        case SetPort():
-            return wire.set_port(request, ifindex)
+    if isinstance(request, PutEntry):  # `match` takes 150 ns longer, a tenth of all that putting an entry takes
+        return wire.put_entry(request, ifindex)
+    if isinstance(request, DeleteEntry):
+        return wire.delete_entry(request, ifindex)
+    return wire.set_port(request, ifindex)
 
 
 def _refusal(request: Request, code: int, text: str) -> Refusal:
@@ -215,7 +215,7 @@ def _port(link: Link, flags: PortFlags, bridge: str, port_vids: PortVids) -> Bri
 
 @contextmanager
 def _collector_paused() -> Iterator[None]:
-    """Nothing that a decoder makes is garbage, yet looking for some is a quarter of a big decode's time."""
+    """Nothing that a codec makes is garbage, yet looking for some is a quarter of a big decode's time."""
     running = gc.isenabled()
     gc.disable()
     try:

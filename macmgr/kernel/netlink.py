@@ -110,8 +110,7 @@ class Connection:
     def _transact_batch(self, batch: Sequence[wire.Message], start: int, answers: Answers, operation: str) -> None:
         first = self._next(len(batch))
         last = first + len(batch) - 1
-        frames = [wire.frame(message, first + place, first + place == last) for place, message in enumerate(batch)]
-        self._send(b"".join(frames), operation)
+        self._send(wire.batch(batch, first), operation)
         ended = False
         while not ended:
             data = self._receive(operation)

@@ -8,7 +8,8 @@ and net/bridge/br_netlink.c. Everything is in the byte order of the host.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from binascii import unhexlify
+from collections.abc import Iterator, Sequence
 
 from macmgr.changes import DeleteEntry, PutEntry, SetPort
 from macmgr.errors import KernelError
@@ -45,7 +46,8 @@ _ERROR = struct.Struct("=i")
 
 # A static entry reads back as NUD_NOARP whether or not NUD_REACHABLE is sent with it (br_fdb.c, fdb_add_entry and
 # fdb_to_nud); bridge(8) sends both, so both are sent here and the two cannot differ on any kernel.
-_STATES = {EntryState.STATIC: NUD_NOARP | NUD_REACHABLE, EntryState.DYNAMIC: NUD_REACHABLE}
+_STATIC = NUD_NOARP | NUD_REACHABLE
+_PUT = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_REPLACE
 
 
 class WireError(KernelError):
@@ -92,13 +94,13 @@ def put_entry(request: PutEntry, ifindex: int) -> Message:
     """
     if request.state is EntryState.LOCAL:
         raise ValueError(f"{request.mac} on {request.port}: macmgr never puts a local (permanent) entry")
+    state = _STATIC if request.state is EntryState.STATIC else NUD_REACHABLE
     flags = NTF_MASTER
     if request.sticky:
         flags |= NTF_STICKY
     if request.extern_learn:
         flags |= NTF_EXT_LEARNED
-    key = _key(ifindex, _STATES[request.state], flags, request.mac, request.vid)
-    return (RTM_NEWNEIGH, NLM_F_REQUEST | NLM_F_CREATE | NLM_F_REPLACE, key)
+    return (RTM_NEWNEIGH, _PUT, _key(ifindex, state, flags, request.mac, request.vid))
 
 
 def delete_entry(request: DeleteEntry, ifindex: int) -> Message:
@@ -129,8 +131,19 @@ def frame(message: Message, sequence: int, acknowledge: bool = False) -> bytes:
     return HEADER.pack(HEADER.size + len(payload), kind, flags, sequence, 0) + payload
 
 
+def batch(requests: Sequence[Message], sequence: int) -> bytes:
+    """The requests as they go into the socket together, numbered from ``sequence``; the last one is acknowledged."""
+    pack, size = HEADER.pack, HEADER.size
+    frames = [
+        pack(size + len(payload), kind, flags, number, 0) + payload
+        for number, (kind, flags, payload) in enumerate(requests[:-1], start=sequence)
+    ]
+    frames.append(frame(requests[-1], sequence + len(requests) - 1, acknowledge=True))
+    return b"".join(frames)
+
+
 def _key(ifindex: int, state: int, flags: int, mac: str, vid: int | None) -> bytes:
-    address = bytes.fromhex(mac.replace(":", ""))
+    address = unhexlify(mac.replace(":", ""))
     if len(address) != 6:
         raise ValueError(f"{mac!r} is not a MAC address")
     if vid is None:
