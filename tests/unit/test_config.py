@@ -8,9 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from macmgr import cli
 from macmgr.config import Config, HookSettings, load_config, parse_config, read_config
 from macmgr.errors import ConfigError
-from macmgr.intent import GuestMac, Manager, Pin, Settings
+from macmgr.findings import Code, Finding
+from macmgr.intent import GuestMac, Intent, Manager, Pin, Settings
+from macmgr.planner import Plan
+from macmgr.reconcile import View
+from macmgr.snapshot import Snapshot
 
 WHOLE = """
 [bridge."br0"]
@@ -156,3 +161,14 @@ def test_whatever_stands_there_is_read_or_told_with_its_line(noise: str, place: 
     text = WHOLE[:place] + noise.replace("\x00", "") + WHOLE[place:]
     data = text.encode("utf-8", "replace")
     assert all(problem.line for problem in read_config(data)[1])
+
+
+@pytest.mark.parametrize(("text", "words", "code"), [("", [], 0), ("", ["--strict"], 1), ("strict = 'yes'", [], 1)])
+def test_strict_lets_a_warning_count_as_drift(
+    text: str, words: list[str], code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warning = Finding(Code.CONFLICTING_SETTINGS, "two settings contradict each other")
+    monkeypatch.setattr("macmgr.verbs._look", lambda _: View(Intent(), Snapshot(), Plan((), (warning,))))
+    path = tmp_path / "macmgr.toml"
+    path.write_text(f"[audit]\n{text}\n")
+    assert cli.run(["audit", "--config", str(path), *words]) == code
