@@ -7,13 +7,15 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
 
 from macmgr import __version__, errors, paths
-from macmgr.errors import MacmgrError
+from macmgr.errors import KernelError, MacmgrError
 from macmgr.hook import run_hook
 from macmgr.hookcall import HookCall
-from macmgr.install import install_config, install_hooks, uninstall_config, uninstall_hooks
+from macmgr.install import install_config, install_hooks, uninstall_config, uninstall_hooks, uninstall_memory
+from macmgr.memory import managed_ports
 
 _EXIT_CODES = """\
 exit codes:
@@ -27,28 +29,46 @@ exit codes:
 
 def run(argv: Sequence[str]) -> int:
     """Run one verb; the exit code of the process."""
-    arguments = _parser().parse_args(argv)
+    if sys.stdout is None:  # closed by the caller; the exit code is what is wanted
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as the process lives
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a guest's name need not fit the terminal's encoding
     try:
-        if arguments.verb == "hook":
-            call = HookCall(
-                arguments.driver, arguments.object, arguments.operation, arguments.sub_operation, arguments.extra
-            )
-            return run_hook(call, arguments.config, arguments.run_dir, arguments.netns)
-        if arguments.verb in ("install", "uninstall"):
-            return _install(arguments)
-        # macmgr.verbs takes 0.2 s with pyroute2 and rich: a hook must not pay for it twice, nor `validate` at all
-        verbs = import_module(getattr(arguments, "module", "macmgr.verbs"))
-        code: int = getattr(verbs, arguments.function)(arguments)
+        code = _run(argv)
         sys.stdout.flush()
     except MacmgrError as error:
         print(f"macmgr: {error}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:  # `macmgr show | head`: what was wanted has been read
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _drop_output()
         return errors.IN_SYNC
+    except OSError as error:  # each place that reads or writes files tells its own; what is left is the output
+        _drop_output()
+        print(f"macmgr: {error.filename or 'standard output'}: {error.strerror}", file=sys.stderr)
+        return KernelError.exit_code
     except KeyboardInterrupt:
         return 130
     return code
+
+
+def _run(argv: Sequence[str]) -> int:
+    arguments = _parser().parse_args(argv)
+    if arguments.verb == "hook":
+        call = HookCall(
+            arguments.driver, arguments.object, arguments.operation, arguments.sub_operation, arguments.extra
+        )
+        return run_hook(call, arguments.config, arguments.run_dir, arguments.netns)
+    if arguments.verb in ("install", "uninstall"):
+        return _install(arguments)
+    # macmgr.verbs takes 0.2 s with pyroute2 and rich: a hook must not pay for it twice, nor `validate` at all
+    verbs = import_module(getattr(arguments, "module", "macmgr.verbs"))
+    code: int = getattr(verbs, arguments.function)(arguments)
+    return code
+
+
+def _drop_output() -> None:
+    """Let what is still buffered go nowhere, so that the interpreter does not stumble over it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _install(arguments: argparse.Namespace) -> int:
@@ -61,8 +81,10 @@ def _install(arguments: argparse.Namespace) -> int:
         last = "libvirt looks for hooks when it starts: restart or reload libvirtd, or virtqemud and virtnetworkd."
     else:
         steps = list(uninstall_hooks(arguments.hooks_dir))
-        steps += [] if elsewhere else uninstall_config(config)
+        steps += [] if elsewhere else [*uninstall_config(config), *uninstall_memory(purge=arguments.purge)]
         last = "" if steps else f"nothing of macmgr is installed in {arguments.hooks_dir}"
+        if not elsewhere and (ports := managed_ports(paths.STATE)):
+            last = f"Still as macmgr made them: {', '.join(ports)}. 'macmgr release' gives them back to the kernel."
     for step in steps:
         print(f"{step.what:<13} {step.path}")
     if last:
@@ -98,6 +120,12 @@ def _parser() -> argparse.ArgumentParser:
     explain = _verb(verbs, "explain", "why a MAC, a port or a domain is as it is", "macmgr explain web1")
     explain.set_defaults(function="explain_one", domain=None, bridge=None, network=None)
     explain.add_argument("what", metavar="WHAT", help="a MAC, a bridge port, or a domain")
+
+    release = _verb(
+        verbs, "release", "give ports back to the kernel as they were before macmgr", "sudo macmgr release --bridge br0"
+    )
+    release.set_defaults(function="release_ports", domain=None, network=None)
+    release.add_argument("--bridge", metavar="B", help="only the ports of this bridge")
 
     hook = _verb(
         verbs, "hook", "what libvirt's hooks call; XML on stdin", "macmgr hook qemu web1 started begin - < web1.xml"
@@ -139,6 +167,10 @@ def _parser() -> argparse.ArgumentParser:
         )
         if name == "install":
             verb.add_argument("--program", type=Path, metavar="FILE", help="the macmgr that the hooks start")
+        else:
+            verb.add_argument(
+                "--purge", action="store_true", help="forget how ports were before macmgr, released or not"
+            )
     return parser
 
 

@@ -51,13 +51,13 @@ class Config:
 
 def load_config(path: Path | None) -> Config:
     """The configuration in ``path``; without one, that of the default place, or the defaults where nothing is there."""
-    if path is None:
-        path = paths.CONFIG
-        if not path.exists():
-            return Config()
+    named = path is not None
+    path = path or paths.CONFIG
     try:
         data = path.read_bytes()
     except OSError as error:
+        if not named and isinstance(error, FileNotFoundError):
+            return Config()
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     return parse_config(data, str(path))
 

@@ -33,7 +33,11 @@ def read_status_files(run_dir: Path) -> Sources:
 
     NotThere where the directory does not exist (no libvirt on this host), NoPermission where it may not be read.
     """
-    if not run_dir.is_dir():
+    try:
+        there = run_dir.is_dir()
+    except PermissionError:
+        raise NoPermission(f"{run_dir}: may not be read; libvirt's status files need root") from None
+    if not there:
         raise NotThere(
             f"{run_dir}: no such directory; libvirt has not run on this host, or its status files are elsewhere "
             "(--run-dir)"
@@ -80,6 +84,9 @@ def _read(directory: Path, reader: Callable[[etree._Element, str], T], findings:
         return
     except PermissionError:
         raise NoPermission(f"{directory}: may not be read; libvirt's status files need root") from None
+    except OSError as error:
+        findings.append(Finding(Code.UNREADABLE_XML, f"{directory}: cannot be read: {error.strerror}"))
+        return
     for name in names:
         if not name.endswith(".xml"):
             continue

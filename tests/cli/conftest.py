@@ -1,0 +1,95 @@
+"""`macmgr` as a person types it, on a host that is a golden case: no root, no libvirt, and nothing of this host."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from macmgr import cli, lock, paths, verbs
+from tests.fake_kernel import FakeKernel
+from tests.golden.case import lay_out, read_snapshot
+
+CASES = Path(__file__).parents[1] / "golden"
+Run = Callable[..., "Said"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "case(name): the golden case that is the host of this test")
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a call of macmgr answered."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+class Kernel(FakeKernel):
+    """The kernel that the command line opens, and closes again."""
+
+    def __init__(self, case: Path) -> None:
+        super().__init__(read_snapshot(json.loads((case / "snapshot.json").read_text())))
+
+    def __call__(self, netns: str | None = None) -> Kernel:
+        return self
+
+    def __enter__(self) -> Kernel:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+@dataclass
+class Host:
+    """A host that is like a golden case; ``macmgr`` runs on it."""
+
+    kernel: Kernel
+    run_dir: Path
+    config: Path
+    lock: Path
+    _capture: pytest.CaptureFixture[str]
+
+    def macmgr(self, *words: str) -> Said:
+        self._capture.readouterr()
+        try:
+            code = cli.run(["--run-dir", str(self.run_dir), *words])
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+        return Said(code, *self._capture.readouterr())
+
+
+@pytest.fixture
+def host(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Host:
+    """The case that the test names with `@on`, or one where all is well."""
+    marker = request.node.get_closest_marker("case")
+    case = CASES / (marker.args[0] if marker else "two-guests-and-a-plain-bridge")
+    kernel = Kernel(case)
+    config = tmp_path / "macmgr.toml"
+    if (case / "config.toml").exists():
+        config.write_text((case / "config.toml").read_text())
+    monkeypatch.setattr(verbs, "Kernel", kernel)
+    monkeypatch.setattr(paths, "CONFIG", config)
+    monkeypatch.setattr(lock, "hold", partial(lock.hold, tmp_path / "lock"))
+    monkeypatch.setenv("COLUMNS", "80")
+    return Host(kernel, lay_out(case, tmp_path), config, tmp_path / "lock", capsys)
+
+
+def run_macmgr(*words: str | Path, **how: object) -> subprocess.CompletedProcess[str]:
+    """macmgr as a process of its own."""
+    command = [sys.executable, "-m", "macmgr", *map(str, words)]
+    return subprocess.run(command, text=True, check=False, timeout=20, **how)  # type: ignore[call-overload, no-any-return]

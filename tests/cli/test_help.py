@@ -1,0 +1,64 @@
+"""What --help says, as golden text: a changed word is seen in review, and a new verb has to have its help."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from macmgr import __version__, cli
+from tests.cli.conftest import Host
+from tests.conftest import Golden
+
+HERE = Path(__file__).parent / "help"
+
+
+def verbs(parser: argparse.ArgumentParser) -> Iterator[tuple[str, ...]]:
+    """Every verb, and every verb of a verb."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, verb in action.choices.items():
+                yield (name,)
+                yield from ((name, *more) for more in verbs(verb))
+
+
+VERBS = list(verbs(cli._parser()))
+
+
+Help = Callable[..., str]
+
+
+@pytest.fixture
+def help_of(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Help:
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def ask(*words: str) -> str:
+        with pytest.raises(SystemExit, match="^0$"):
+            cli.run([*words, "--help"])
+        said, errors = capsys.readouterr()
+        assert errors == ""
+        return said
+
+    return ask
+
+
+@pytest.mark.parametrize("words", [(), *VERBS], ids=" ".join)
+def test_help(help_of: Help, words: tuple[str, ...], golden: Golden) -> None:
+    golden(HERE / f"{'-'.join(('macmgr', *words))}.txt", help_of(*words))
+
+
+@pytest.mark.parametrize("words", VERBS, ids=" ".join)
+def test_every_verb_shows_an_example_of_itself(help_of: Help, words: tuple[str, ...]) -> None:
+    _, example = help_of(*words).split("\nexample:\n")
+    assert f"macmgr {words[0]}" in example
+
+
+def test_no_help_is_left_of_a_verb_that_is_gone() -> None:
+    names = {f"{'-'.join(('macmgr', *words))}.txt" for words in [(), *VERBS]}
+    assert {path.name for path in HERE.iterdir()} == names
+
+
+def test_version(host: Host) -> None:
+    assert host.macmgr("--version").stdout == f"macmgr {__version__}\n"

@@ -1,0 +1,206 @@
+"""Each verb: what it prints, where, and which exit code of the contract it ends with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from macmgr import lock
+from tests.cli.conftest import CASES, Host, Said
+
+on = pytest.mark.case
+SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "audit-v1.schema.json").read_text())
+
+
+def golden_text(case: str, name: str) -> str:
+    return (CASES / case / name).read_text()
+
+
+def test_audit_of_a_host_in_sync(host: Host) -> None:
+    said = host.macmgr("audit")
+    assert (said.code, said.stderr) == (0, "")
+    assert said.stdout.splitlines()[-1] == "In sync: 3 managed ports, 0 errors, 0 warnings, 0 info."
+
+
+@on("drift")
+def test_audit_of_a_host_with_drift(host: Host) -> None:
+    said = host.macmgr("audit")
+    assert (said.code, said.stderr) == (1, "")
+    assert [line.rstrip() for line in said.stdout.splitlines()] == golden_text("drift", "audit.txt").splitlines()
+
+
+@on("conflict-lock-and-static")
+@pytest.mark.parametrize(("words", "code"), [((), 0), (("--strict",), 1)])
+def test_warnings_count_where_they_are_asked_to(host: Host, words: tuple[str, ...], code: int) -> None:
+    host.config.write_text('[bridge.br0]\npin = "static"\n')
+    assert host.macmgr("audit", *words).code == code
+
+
+@on("conflict-lock-and-static")
+def test_the_configuration_can_be_strict(host: Host) -> None:
+    host.config.write_text('[bridge.br0]\npin = "static"\n[audit]\nstrict = "yes"\n')
+    assert host.macmgr("audit").code == 1
+
+
+@on("drift")
+@pytest.mark.parametrize("words", [("--json",), ("--format", "json"), ("--format=json", "--bridge", "br0")])
+def test_audit_as_json(host: Host, words: tuple[str, ...]) -> None:
+    said = host.macmgr("audit", *words)
+    document = json.loads(said.stdout)
+    jsonschema.Draft202012Validator(SCHEMA).validate(document)
+    wanted = json.loads(golden_text("drift", "audit.json"))
+    for each in (document, wanted):
+        each.pop("host")
+        each.pop("taken_at")
+    assert document == wanted
+    assert (said.code, said.stderr) == (1, "")
+
+
+@on("drift")
+def test_plan_changes_nothing(host: Host) -> None:
+    before = host.kernel.read_snapshot()
+    said = host.macmgr("plan")
+    assert (said.code, said.stdout, said.stderr) == (1, golden_text("drift", "plan.txt"), "")
+    assert (host.kernel.read_snapshot(), host.kernel.sent) == (before, [])
+
+
+@on("drift")
+def test_plan_as_json_has_the_same_commands(host: Host) -> None:
+    said = host.macmgr("plan", "--json")
+    commands = [" ".join(words) for words in json.loads(said.stdout)["commands"]]
+    assert commands == [line.split("#")[0].strip() for line in golden_text("drift", "plan.txt").splitlines()]
+
+
+def test_plan_of_a_host_in_sync(host: Host) -> None:
+    said = host.macmgr("plan")
+    assert (said.code, said.stdout) == (0, "# nothing to change\n")
+
+
+@on("drift")
+def test_apply_repairs_and_says_what(host: Host) -> None:
+    said = host.macmgr("apply")
+    assert (said.code, said.stderr) == (0, "")
+    assert said.stdout.splitlines()[-1] == "7 changes made and read back."
+    assert host.macmgr("audit").code == 0
+    assert host.macmgr("apply").stdout == "Nothing had to be changed.\n"
+
+
+@on("drift")
+def test_apply_of_one_domain_leaves_the_others(host: Host) -> None:
+    assert host.macmgr("apply", "--domain", "web1").code == 0
+    assert host.macmgr("plan", "--domain", "web1").code == 0
+    assert host.macmgr("plan").code == 1
+
+
+@on("drift")
+def test_what_could_not_be_made_is_told(host: Host) -> None:
+    host.kernel.refuses_puts.add("vnet0")
+    said = host.macmgr("apply")
+    assert said.code == 1
+    assert "failed" in said.stdout
+    assert said.stdout.splitlines()[-1].endswith("remain to be made: 'macmgr audit' says which and why.")
+    document = json.loads(host.macmgr("apply", "--json").stdout)
+    assert not document["complete"]
+    assert document["failed"]
+
+
+@on("mac-collision")
+def test_apply_says_what_it_cannot_repair(host: Host) -> None:
+    said = host.macmgr("apply")
+    assert (said.code, said.stdout) == (
+        0,
+        "Nothing had to be changed; 2 findings cannot be repaired by changing the MAC table.\n",
+    )
+
+
+def test_show(host: Host) -> None:
+    said = host.macmgr("show", "--bridge", "br0")
+    assert (said.code, said.stderr) == (0, "")
+    assert [line.split()[1] for line in said.stdout.splitlines() if line.startswith(" ")] == [
+        *("DOMAIN", "eth0", "vnet0", "vnet1", "vnet2")
+    ]
+    assert json.loads(host.macmgr("show", "--json").stdout)["bridges"][0]["name"] == "br0"
+
+
+def test_explain(host: Host) -> None:
+    said = host.macmgr("explain", "web1")
+    assert (said.code, said.stderr) == (0, "")
+    assert said.stdout.splitlines()[0] == "vnet0 is net0 of web1, on br0."
+
+
+@on("names")
+def test_names_with_spaces_quotes_and_unicode(host: Host) -> None:
+    for name in ('it\'s "g one" & <more>', "größe-机-😀", "[bold]g[/bold]"):
+        assert host.macmgr("audit", "--domain", name).code == (1 if "😀" in name else 0)
+        assert f"of {name}, on br0." in host.macmgr("explain", name).stdout
+    assert host.macmgr("audit", "--network", "office lan").code == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("audit", "--domain", "g9"), "domain 'g9' does not run here; see 'virsh list'"),
+        (("apply", "--domain", "g9"), "domain 'g9' does not run here; see 'virsh list'"),
+        (("plan", "--bridge", "br9"), "bridge 'br9' does not exist here; see 'ip link show type bridge'"),
+        (("show", "--network", "n9"), "network 'n9' is not active here or has no bridge; see 'virsh net-list'"),
+        (("audit", "--network", "lan", "--bridge", "br9"), "network 'lan' is on br0, not br9"),
+        (("explain", "g9"), "'g9' is no domain that runs here, no bridge port and no MAC that is known here"),
+    ],
+)
+def test_what_is_not_there_is_69(host: Host, words: tuple[str, ...], line: str) -> None:
+    said = host.macmgr(*words)
+    assert (said.code, said.stdout, said.stderr) == (69, "", f"macmgr: {line}\n")
+
+
+def test_a_host_without_libvirt_is_69(host: Host, tmp_path: Path) -> None:
+    said = host.macmgr("--run-dir", str(tmp_path / "nothing"), "audit")
+    assert (said.code, said.stdout) == (69, "")
+    assert said.stderr.startswith(f"macmgr: {tmp_path}/nothing: no such directory; libvirt has not run on this host")
+
+
+@pytest.mark.parametrize("verb", ["audit", "plan", "apply", "show"])
+def test_a_wrong_configuration_is_78_for_every_verb(host: Host, verb: str) -> None:
+    host.config.write_text('[bridge.br0]\nmac_table_manger = "libvirt"\n')
+    said = host.macmgr(verb)
+    assert (said.code, said.stdout) == (78, "")
+    assert said.stderr.startswith(f"macmgr: {host.config}:2: unknown name 'mac_table_manger'; allowed: ")
+    assert said.stderr.endswith("did you mean 'mac_table_manager'?\n")
+    assert host.kernel.sent == []
+
+
+def test_a_configuration_that_was_named_and_is_missing_is_78(host: Host, tmp_path: Path) -> None:
+    said = host.macmgr("audit", "--config", str(tmp_path / "none.toml"))
+    assert (said.code, said.stderr) == (
+        78,
+        f"macmgr: {tmp_path}/none.toml: cannot be read: No such file or directory\n",
+    )
+
+
+@on("drift")
+def test_another_writer_is_75(host: Host) -> None:
+    with lock.hold():
+        said = host.macmgr("apply")
+    assert (said.code, said.stdout, host.kernel.sent) == (75, "", [])
+    assert said.stderr == f"macmgr: another macmgr is writing (it holds {host.lock}); nothing was changed, try again\n"
+
+
+@on("unreadable-files")
+def test_an_unreadable_file_is_a_finding_and_the_rest_goes_on(host: Host) -> None:
+    said = host.macmgr("audit")
+    assert (said.code, said.stderr) == (1, "")
+    assert "vnet0" in said.stdout
+    assert "hunter2" not in said.stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [(), ("unknown",), ("audit", "--unknown"), ("explain",), ("audit", "--format", "xml"), ("hook", "xen", "a", "b")],
+)
+def test_wrong_usage_is_2(host: Host, words: tuple[str, ...]) -> None:
+    said = host.macmgr(*words)
+    assert (said.code, said.stdout) == (2, "")
+    assert said.stderr.splitlines()[-1].startswith("macmgr")
+    assert "error: " in said.stderr.splitlines()[-1]
