@@ -110,7 +110,8 @@ def manager_of(network: Network) -> Manager:
 
 
 def _network(text: str) -> Network | None:
-    return read_network(parse_document(text.encode(), "libvirt's XML"), "libvirt's XML") if text else None
+    where = "the network's XML, as libvirt gives it"
+    return read_network(parse_document(text.encode(), where), where) if text else None
 
 
 def _has_table(text: str, network: Network) -> bool:
@@ -133,7 +134,7 @@ def _why_no_definition(definition: Definition) -> str:
     if definition.transient:
         return (
             f"network {definition.name!r} is transient: libvirt keeps no definition of it that could be changed; "
-            f"make it persistent first: virsh net-dumpxml {name} > {name}.xml && virsh net-define {name}.xml"
+            f"make it persistent first: virsh net-dumpxml {name} > net.xml && virsh net-define net.xml"
         )
     return (
         f"network {definition.name!r} is active, and this driver of libvirt does not show its definition meanwhile; "

@@ -1,0 +1,239 @@
+"""`macmgr net get` and `net set` from the command line, on libvirt's test driver."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import libvirt
+import pytest
+
+from macmgr import netverbs
+from macmgr.cli import run
+from macmgr.definition import without_manager
+from macmgr.hypervisor import Definition, Hypervisor
+
+URI = "test:///default"  # one host for all connections of a process, as long as one of them is open
+LAN = """<network>
+  <name>{name}</name>
+  <uuid>6e3f4ec0-0000-4000-8000-00000000000{digit}</uuid>
+  <metadata>
+    <macmgr:macTable xmlns:macmgr="urn:macmgr:mactable:1"><macmgr:portgroup name="staff" pin="static"/>
+      <!-- <bridge name='br9'/> --></macmgr:macTable>
+  </metadata>
+  <forward mode='bridge'/>
+  <bridge name='br0'{attribute}/>
+  <portgroup name='staff' default='yes'/>
+</network>
+"""
+
+
+@pytest.fixture
+def connection() -> Iterator[Any]:
+    """The test driver's host, with the inactive network "lan" and without a word on who manages it."""
+    connection = libvirt.open(URI)
+    connection.networkDefineXML(LAN.format(name="lan", digit=1, attribute=""))
+    yield connection
+    connection.close()
+
+
+def definition(connection: Any, name: str = "lan") -> str:
+    return str(connection.networkLookupByName(name).XMLDesc(0))
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str, expect: int = 0) -> str:
+    """What a call prints, on stdout when it ends well and on stderr otherwise, where it is one line."""
+    assert run(["net", *words, "--connect", URI]) == expect
+    out, err = capsys.readouterr()
+    if expect in (0, 1):
+        assert err == ""
+        return out
+    assert out == ""
+    assert err.count("\n") == 1
+    return err
+
+
+def test_get_is_one_word(connection: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert said(capsys, "get", "lan") == "kernel\n"
+    assert said(capsys, "get", "lan", "-v") == (
+        "kernel   network 'lan', bridge br0 (libvirt's default: its XML has no macTableManager)\n"
+    )
+    said(capsys, "set", "lan", "libvirt")
+    assert said(capsys, "get", "lan") == "libvirt\n"
+    assert said(capsys, "get", "-v", "lan") == "libvirt  network 'lan', bridge br0\n"
+
+
+def test_get_as_json(connection: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert json.loads(said(capsys, "get", "lan", "--json")) == {
+        "version": 1,
+        "network": "lan",
+        "bridge": "br0",
+        "manager": "kernel",
+        "active": None,
+        "persistent": {"manager": "kernel", "default": True},
+    }
+
+
+def test_set_changes_the_attribute_and_no_other_byte(connection: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Added, changed, changed back: metadata, comment and portgroup stay as libvirt had them."""
+    before = definition(connection)
+    assert said(capsys, "set", "lan", "libvirt") == (
+        "network 'lan': macTableManager was kernel, is libvirt; nothing else in its definition has changed\n"
+    )
+    assert definition(connection) == before.replace(
+        "<bridge name='br0'/>\n", "<bridge name='br0' macTableManager='libvirt'/>\n"
+    )
+    assert said(capsys, "set", "lan", "kernel") == (
+        "network 'lan': macTableManager was libvirt, is kernel; nothing else in its definition has changed\n"
+    )
+    assert without_manager(definition(connection)) == before
+    assert "macTableManager='kernel'" in definition(connection)
+
+
+def test_what_is_so_already_is_not_defined_again(
+    connection: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(netverbs, "define_network", None)
+    assert said(capsys, "set", "lan", "kernel") == (
+        "network 'lan': macTableManager is kernel already (libvirt's default: its XML has no macTableManager)\n"
+    )
+
+
+def test_set_names_the_guests_that_keep_the_old_value(connection: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those with a NIC on this network: not the one on another."""
+    for name, network in (("web2", "lan"), ("web1", "lan"), ("db1", "other")):
+        connection.createXML(
+            f"""<domain type='test'><name>{name}</name><memory>1000</memory><os><type>hvm</type></os><devices>
+            <interface type='network'><source network='{network}'/></interface></devices></domain>"""
+        )
+    document = json.loads(said(capsys, "set", "lan", "libvirt", "--json"))
+    assert document == {
+        "version": 1,
+        "network": "lan",
+        "bridge": "br0",
+        "was": "kernel",
+        "manager": "libvirt",
+        "changed": True,
+        "also_changed": [],
+        "restart_network": False,
+        "restart_guests": ["web1", "web2"],
+    }
+    assert said(capsys, "set", "lan", "libvirt").splitlines() == [
+        "network 'lan': macTableManager is libvirt already",
+        "Guests keep what libvirt read when their NICs were plugged; plug again, or restart: web1, web2",
+    ]
+    assert said(capsys, "set", "lan", "kernel").count("\n") == 1  # that is what their NICs have
+
+
+@pytest.mark.parametrize(
+    ("forward", "why"),
+    [
+        ("<forward mode='passthrough'><interface dev='eth0'/></forward>", "forward mode 'passthrough'"),
+        ("<forward mode='private'><interface dev='eth0'/></forward>", "forward mode 'private'"),
+        ("<forward mode='vepa'><interface dev='eth0'/></forward>", "forward mode 'vepa'"),
+        ("<forward mode='hostdev'><pf dev='eth0'/></forward>", "forward mode 'hostdev'"),
+        ("<forward mode='bridge'><interface dev='eth0'/></forward>", "forward mode 'bridge'"),
+        ("<forward mode='bridge'><interface dev='eth0'/></forward><bridge macTableManager='kernel'/>", "mode 'bridge'"),
+    ],
+)
+@pytest.mark.parametrize("words", [("set", "macvtap", "libvirt"), ("get", "macvtap")])
+def test_a_network_without_a_bridge_is_refused(
+    forward: str, why: str, words: tuple[str, ...], connection: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """libvirt has the attribute for none of these, and keeps it in the last one for nothing."""
+    connection.networkDefineXML(f"<network><name>macvtap</name>{forward}</network>")
+    before = definition(connection, "macvtap")
+    message = said(capsys, *words, expect=69)
+    assert why in message
+    assert message.startswith("macmgr: network 'macvtap' has no bridge")
+    assert definition(connection, "macvtap") == before
+
+
+def test_a_transient_network_is_refused_with_what_to_do(connection: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    connection.networkCreateXML(LAN.format(name="right now", digit=2, attribute=""))
+    assert said(capsys, "set", "right now", "libvirt", expect=69) == (
+        "macmgr: network 'right now' is transient: libvirt keeps no definition of it that could be changed; make it "
+        "persistent first: virsh net-dumpxml 'right now' > net.xml && virsh net-define net.xml\n"
+    )
+    assert said(capsys, "get", "right now") == "kernel\n"
+
+
+def test_an_active_network_of_the_test_driver_is_refused(connection: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    connection.networkLookupByName("lan").create()
+    assert "stop it first: virsh net-destroy lan" in said(capsys, "set", "lan", "libvirt", expect=69)
+
+
+def test_an_unknown_network_and_a_wrong_word(connection: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "see 'virsh net-list --all'" in said(capsys, "get", "lam", expect=69)
+    with pytest.raises(SystemExit, match="2"):
+        run(["net", "set", "lan", "libvrt"])
+
+
+ACTIVE = LAN.format(name="lan", digit=1, attribute=" macTableManager='libvirt'")
+
+
+def both_forms(name: str = "lan", forward: str = "bridge") -> Definition:
+    """What a real daemon shows after net-edit of an active network (tests/lab/test_net_define.py)."""
+    forward_mode = ACTIVE.replace("mode='bridge'", f"mode='{forward}'")
+    return Definition(name, forward_mode, without_manager(forward_mode), transient=False)
+
+
+def test_both_values_are_told_where_they_differ(
+    connection: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(netverbs, "read_definition", lambda *_: both_forms())
+    assert said(capsys, "get", "lan").splitlines() == [
+        "libvirt  active, until the network is restarted",
+        "kernel   persistent, from the next start on (libvirt's default: its XML has no macTableManager)",
+    ]
+    document = json.loads(said(capsys, "get", "lan", "--json"))
+    assert document["manager"] == "libvirt"
+    assert document["active"] == {"manager": "libvirt", "default": False}
+    assert document["persistent"] == {"manager": "kernel", "default": True}
+
+
+@pytest.mark.parametrize(
+    ("forward", "cuts"),
+    [("bridge", []), ("nat", ["That deletes br0, and cuts its guests off until their NICs are plugged again."])],
+)
+def test_an_active_network_has_to_be_restarted(
+    forward: str,
+    cuts: list[str],
+    connection: Any,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Which on a bridge of libvirt's own costs the guests their connection."""
+    monkeypatch.setattr(netverbs, "read_definition", lambda *_: both_forms(forward=forward))
+    assert said(capsys, "set", "lan", "kernel").splitlines() == [
+        "network 'lan': macTableManager is kernel already (libvirt's default: its XML has no macTableManager)",
+        "It takes effect when the network is restarted: virsh net-destroy lan && virsh net-start lan",
+        *cuts,
+    ]
+
+
+def test_what_libvirt_changes_besides_is_shown(
+    connection: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A libvirt that drops what it does not know any more: exit code 1, with the lines in question."""
+
+    def define(hypervisor: Hypervisor, name: str, text: str) -> None:
+        hypervisor.connection.networkDefineXML(text.replace(" default='yes'", ""))
+
+    monkeypatch.setattr(netverbs, "define_network", define)
+    lines = said(capsys, "set", "lan", "libvirt", expect=1).splitlines()
+    assert lines[0] == "network 'lan': macTableManager was kernel, is libvirt"
+    assert lines[1] == "libvirt returns another definition than it was given:"
+    assert [line[:4] for line in lines[2:]] == ["  - ", "  + "]
+    assert "default='yes'" in lines[2]
+    assert "default='yes'" not in lines[3]
+
+
+def test_a_libvirt_that_does_not_keep_the_attribute_is_told(
+    connection: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(netverbs, "define_network", lambda *_: None)
+    assert "did not keep macTableManager='libvirt', which it knows since 1.2.11" in said(
+        capsys, "set", "lan", "libvirt", expect=69
+    )
