@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from macmgr.changes import DeleteEntry, PutEntry, Request, SetPort
+from macmgr.devices import DeviceFacts
 from macmgr.kernel import wire
+from macmgr.kernel.devices import read_devices, set_vlan_filtering
 from macmgr.kernel.fdb import decode_entries, decode_replies
 from macmgr.kernel.links import Link, PortVids, decode_links, decode_vids
 from macmgr.kernel.netlink import Connection, raise_for, words
@@ -43,6 +45,7 @@ class Kernel:
     """
 
     def __init__(self, netns: str | None = None) -> None:
+        self._netns = netns
         self._connection = Connection(netns)
 
     def __enter__(self) -> Kernel:
@@ -62,7 +65,7 @@ class Kernel:
         The dumps follow each other and no two are of the same instant. The FDB comes last, so that an entry
         whose port has just appeared is left out, never attributed to another port.
         """
-        with _collector_paused():
+        with collector_paused():
             links = decode_links(self._connection.dump(wire.link_dump(), "reading the interfaces"))
             found = {link.ifindex: link for link in links if link.kind == "bridge" and _wanted(link.name, bridges)}
             members = [link for link in links if link.flags is not None and link.master in found]
@@ -77,6 +80,16 @@ class Kernel:
                 place = bridge.name if bridge else "all bridges"
                 entries += decode_entries(self._connection.dump(request, f"reading the FDB of {place}"), names)
             return _snapshot(links, found, members, vids, entries)
+
+    def read_devices(self) -> DeviceFacts:
+        """What the doctor asks of devices beyond their bridges; reads that fail for want of a feature are left out."""
+        return read_devices(self._connection, self._netns)
+
+    def turn_vlan_filtering_on(self, bridge: Bridge) -> None:
+        """Turn VLAN filtering on for ``bridge`` as it was read. Whether it then is on, the caller must read."""
+        operation = f"turning VLAN filtering on for {bridge.name}"
+        for code, text in self._connection.transact([set_vlan_filtering(bridge.ifindex)], operation).failures.values():
+            raise_for(code, text, operation)
 
     def look_up(self, keys: Iterable[Key], snapshot: Snapshot) -> dict[Key, Entry | None]:
         """What the bridges' FDBs hold for exactly these keys; None where there is no entry.
@@ -113,7 +126,7 @@ class Kernel:
         messages: list[wire.Message] = []
         places: list[int] = []
         operation = "changing bridge ports and FDB entries"
-        with _collector_paused():
+        with collector_paused():
             for place, request in enumerate(requests):
                 ifindex = ifindexes.get(request.port)
                 if ifindex is None:
@@ -214,7 +227,7 @@ def _port(link: Link, flags: PortFlags, bridge: str, port_vids: PortVids) -> Bri
 
 
 @contextmanager
-def _collector_paused() -> Iterator[None]:
+def collector_paused() -> Iterator[None]:
     """Nothing that a codec makes is garbage, yet looking for some is a quarter of a big decode's time."""
     running = gc.isenabled()
     gc.disable()

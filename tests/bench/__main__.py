@@ -1,0 +1,137 @@
+"""Measure all of it, and write the table: ``python -m tests.bench [FILE]``, as root; docs/benchmarks.md by default."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from lxml import etree
+
+from macmgr.changes import PutEntry
+from macmgr.kernel import Kernel
+from macmgr.kernel.edge import collector_paused
+from macmgr.kernel.fdb import decode_entries
+from macmgr.kernel.links import decode_links
+from macmgr.kernel.netlink import Connection
+from macmgr.kernel.wire import fdb_dump, link_dump
+from tests import crowd
+from tests.bench import worlds
+from tests.bench.measure import Result, Side, compare
+from tests.bench.table import write_table
+
+GUESTS = 1000
+DUMPS = ((1_000, 60, 0.2), (10_000, 40, 0.2), (100_000, 7, 0.5))  # entries, rounds, target
+MEMORY_LIMIT = 60.0  # MB
+
+
+def dumps(floor: Path) -> Iterator[Result]:
+    """The FDB of a bridge, asked of the kernel and decoded."""
+    for entries, rounds, target in DUMPS:
+        with worlds.world(entries=entries) as namespace:
+            yield from dumps_of(namespace, entries, rounds, target, floor)
+
+
+def dumps_of(namespace: str, entries: int, rounds: int, target: float, floor: Path) -> Iterator[Result]:
+    what = f"FDB of {entries:,} entries, dumped and decoded"
+    connection = Connection(namespace)
+    names = {link.ifindex: link.name for link in decode_links(connection.dump(link_dump(), "reading the interfaces"))}
+
+    def read() -> object:
+        with collector_paused():
+            found = decode_entries(connection.dump(fdb_dump(), "reading the FDB"), names)
+        assert len(found) >= entries
+        return found
+
+    ours = Side("dump and decode_entries()", read)
+    fdb = Side("`bridge -j fdb show` and json.loads()", lambda: worlds.bridge_json(namespace, *worlds.BRIDGE_FDB))
+    yield compare(what, target, ours, fdb, rounds=rounds)
+    if entries == 10_000:
+        in_c = Side("a reader in C", lambda: worlds.floor_seconds(floor, namespace, entries), times_itself=True)
+        yield compare(what, 1.8, ours, in_c, rounds=rounds)
+    if entries == 100_000:
+        megabytes = [float(worlds.python("tests.bench.memory", namespace)) for _ in range(3)]
+        what = f"memory to read {entries:,} entries, peak RSS over the imports"
+        yield Result(what, f"{MEMORY_LIMIT:.0f} MB", 1.0, megabytes, [MEMORY_LIMIT], unit="MB")
+    connection.close()
+
+
+def adding(directory: Path) -> Result:
+    """Ten thousand entries put, with the requests and the batch file made before."""
+    count = 10_000
+    batch = directory / "batch"
+    batch.write_text("\n".join(worlds.put_lines(count)))
+    puts = [PutEntry("vnet1", crowd.stray_mac(number), None) for number in range(count)]
+    with worlds.world() as namespace, Kernel(namespace) as kernel:
+        snapshot = kernel.read_snapshot()
+
+        def put() -> None:
+            assert not any(kernel.send(puts, snapshot))
+
+        def tidy() -> None:
+            assert len(kernel.read_snapshot().entries) > count
+            worlds.flush(namespace)
+
+        ours = Side("Kernel.send()", put, tidy)
+        theirs = Side("`bridge -batch`", lambda: worlds.bridge(namespace, "-batch", str(batch)), tidy)
+        return compare(f"{count:,} entries put", 0.2, ours, theirs, rounds=25)
+
+
+def flags() -> Result:
+    """The flags of a thousand ports, with names, masters and promiscuity: one AF_UNSPEC dump."""
+    with worlds.world(ports=GUESTS) as namespace:
+        connection = Connection(namespace)
+
+        def read() -> object:
+            with collector_paused():
+                links = decode_links(connection.dump(link_dump(), "reading the interfaces"))
+            assert sum(link.flags is not None for link in links) == GUESTS
+            return links
+
+        ours = Side("dump and decode_links()", read)
+        theirs = Side(
+            "`bridge -j -d link show` and json.loads()", lambda: worlds.bridge_json(namespace, *worlds.BRIDGE_LINK)
+        )
+        result = compare(f"flags of {GUESTS:,} ports read", 0.5, ours, theirs, rounds=40)
+        connection.close()
+        return result
+
+
+def whole_audit(directory: Path) -> Result:
+    """The command, from its start to its end, for a host that is in sync."""
+    guests = [crowd.CrowdGuest(number) for number in range(1, GUESTS + 1)]
+    run_dir = directory / "libvirt"
+    crowd.write_status_files(run_dir, guests)
+    files = sorted((run_dir / "qemu").iterdir())
+    with worlds.world(ports=GUESTS) as namespace:
+        crowd.bridge(namespace, [f"fdb replace {guest.mac} dev {guest.tap} master static sticky" for guest in guests])
+        crowd.bridge(namespace, [f"link set dev {guest.tap} learning off flood off" for guest in guests])
+        command = ("macmgr", "audit", "--json", "--netns", namespace, "--run-dir", str(run_dir))
+        return compare(
+            f"`macmgr audit --json`, the whole process, {GUESTS:,} guests on one bridge",
+            1.2,
+            Side("audit", lambda: worlds.python(*command)),
+            Side("`bridge -j fdb show`", lambda: worlds.bridge(namespace, *worlds.BRIDGE_FDB)),
+            Side("`bridge -j -d link show`", lambda: worlds.bridge(namespace, *worlds.BRIDGE_LINK)),
+            Side("lxml parsing the status files", lambda: [etree.parse(file) for file in files]),
+            rounds=8,
+        )
+
+
+def main() -> None:
+    if os.geteuid() != 0:
+        raise SystemExit("tests.bench makes network namespaces: run it as root")
+    place = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/benchmarks.md")
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        results = [*dumps(worlds.build_floor(directory)), adding(directory), flags(), whole_audit(directory)]
+    machine = f"Python {platform.python_version()}, Linux {platform.release().partition('-')[0]}, {os.cpu_count()} CPUs"
+    write_table(place, results, machine)
+    print(place.read_text())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""The results as docs/benchmarks.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+from tests.bench.measure import Result
+
+_HEAD = """\
+# Benchmarks
+
+Written by `tox -e bench` (tests/bench, root); {machine}. Both sides of each line were measured in turns in one run,
+in a network namespace of its own. Trust the ratio, which is that of the minima, and not the milliseconds: they are
+another machine's tomorrow. Minimum and median in ms, unless a line says MB.
+
+| what | beside | target | ratio | ratio of the medians | macmgr, min / median | the other, min / median | |
+|---|---|---|---|---|---|---|---|
+"""
+
+
+def write_table(place: Path, results: Sequence[Result], machine: str) -> None:
+    """Write the table, and below it the reason for each target that is not met."""
+    lines = [_line(result) for result in results]
+    reasons = [f"- {result.what}: {result.why_not}" for result in results if not result.met and result.why_not]
+    text = _HEAD.format(machine=machine) + "".join(lines)
+    if reasons:
+        text += "\n## Not met, and why\n\n" + "\n".join(reasons) + "\n"
+    place.write_text(text)
+
+
+def _line(result: Result) -> str:
+    cells = (
+        result.what,
+        result.reference,
+        f"≤ {result.target:g}",
+        f"{result.ratio:.2f}",
+        f"{result.median_ratio:.2f}",
+        _figures(result.ours, result.unit),
+        _figures(result.theirs, result.unit),
+        "met" if result.met else "**not met**",
+    )
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _figures(values: Sequence[float], unit: str) -> str:
+    figures = f"{min(values):.1f} / {median(values):.1f}"
+    return figures if unit == "ms" else f"{figures} {unit}"
