@@ -6,6 +6,7 @@ The rules and their reasons are those of the Linux bridge: net/bridge/br_fdb.c (
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 
 from macmgr.changes import SetEntries, bridge_command, requests
 from macmgr.draft import Draft, Table
@@ -15,6 +16,26 @@ from macmgr.mac import matches
 from macmgr.snapshot import Entry, EntryState
 
 Claims = Collection[tuple[str, str, int]]  # (bridge, MAC, VID) that a running guest has a right to
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What no drop of a stale entry may touch.
+
+    ``managed`` ports tell their extra entries themselves. ``left_alone`` is (port, MAC) of each guest that is not
+    managed, or that keeps its port as it is: its own MAC on its own port may be all that it is reached by.
+    """
+
+    claimed: Claims
+    managed: Collection[str]
+    left_alone: Collection[tuple[str, str]]
+
+    def protect(self, bridge: str, entry: Entry) -> bool:
+        return (
+            (bridge, entry.mac, entry.vid) in self.claimed
+            or entry.port in self.managed
+            or (entry.port, entry.mac) in self.left_alone
+        )
 
 
 def plan_entries(guest: GuestPort, vids: tuple[int, ...], table: Table, draft: Draft) -> None:
@@ -53,7 +74,7 @@ def _problem(what: str, wanted: Entry, have: Entry | None) -> tuple[Code, str] |
         return Code.LOCAL_ENTRY, f"{what} is a local entry on {have.port}: the host swallows the guest's frames"
     if have.port != wanted.port:
         return Code.STOLEN_ENTRY, f"the {have.in_words} entry for {what} leads to {have.port}, not to {wanted.port}"
-    if have.state is EntryState.DYNAMIC or have.extern_learn:
+    if have.state is EntryState.DYNAMIC:
         return Code.MISSING_ENTRY, f"no static entry for {what}: the one on {have.port} is {have.in_words}"
     if have.sticky and not wanted.sticky:
         return Code.NOT_STICKY, f"the entry for {what} on {have.port} is sticky, policy says pin='static'"
@@ -62,16 +83,12 @@ def _problem(what: str, wanted: Entry, have: Entry | None) -> tuple[Code, str] |
     return None
 
 
-def plan_waiting_entries(
-    guest: GuestPort, claimed: Claims, managed: Collection[str], table: Table, draft: Draft
-) -> None:
+def plan_waiting_entries(guest: GuestPort, rights: Rights, table: Table, draft: Draft) -> None:
     """No entry for a guest whose CPUs do not run here: it would swallow the frames for where the guest does run."""
     for mac in guest.macs:
-        here = [
-            entry
-            for entry in table.of_mac(guest.bridge, mac).values()
-            if entry.port == guest.port and _droppable(entry)
-        ]
+        # no put clears extern_learn, so a static entry on the guest's own port is ours even with that flag
+        on_port = [entry for entry in table.of_mac(guest.bridge, mac).values() if entry.port == guest.port]
+        here = _deletable([each for each in on_port if each.state is EntryState.STATIC or _droppable(each)], on_port)
         early = [entry for entry in here if entry.state is EntryState.STATIC]
         if early:
             change = _drop(here, guest.bridge, guest.domain, Code.EARLY_ENTRY)
@@ -87,7 +104,7 @@ def plan_waiting_entries(
                     fix=_commands(change),
                 )
         elsewhere = (entry for entry in table.of_mac(guest.bridge, mac).values() if entry.port != guest.port)
-        _plan_stale(elsewhere, guest.bridge, guest.domain, claimed, managed, draft)
+        _plan_stale(elsewhere, guest.bridge, guest.domain, rights, draft)
 
 
 def plan_foreign_entries(guest: GuestPort, vids: tuple[int, ...], claimed: Claims, table: Table, draft: Draft) -> None:
@@ -99,8 +116,9 @@ def plan_foreign_entries(guest: GuestPort, vids: tuple[int, ...], claimed: Claim
         if not own and (guest.bridge, entry.mac, entry.vid) not in claimed:
             foreign.setdefault(entry.mac, []).append(entry)
     for mac, entries in foreign.items():
-        static = [entry for entry in entries if _droppable(entry) and entry.state is EntryState.STATIC]
-        learned = [entry for entry in entries if entry.state is EntryState.DYNAMIC and not entry.extern_learn]
+        droppable = _deletable([entry for entry in entries if _droppable(entry)], entries)
+        static = [entry for entry in droppable if entry.state is EntryState.STATIC]
+        learned = [entry for entry in droppable if entry.state is EntryState.DYNAMIC]
         if not static and not (learned and guest.running):
             continue  # a waiting guest's port is open, and an open port learns
         because = Code.EXTRA_ENTRY if static else Code.LEARNED_ON_MANAGED_PORT
@@ -126,28 +144,22 @@ def plan_foreign_entries(guest: GuestPort, vids: tuple[int, ...], claimed: Claim
             )
 
 
-def plan_departed(intent: Intent, claimed: Claims, managed: Collection[str], table: Table, draft: Draft) -> None:
+def plan_departed(intent: Intent, rights: Rights, table: Table, draft: Draft) -> None:
     """No static entry stays for a guest that has left: on the uplink it would cut the guest off when it returns."""
     for mac, domain in intent.departed.items():
         for bridge in intent.managed_bridges:
-            _plan_stale(table.of_mac(bridge, mac).values(), bridge, domain, claimed, managed, draft)
+            _plan_stale(table.of_mac(bridge, mac).values(), bridge, domain, rights, draft)
 
 
-def _plan_stale(
-    entries: Iterable[Entry],
-    bridge: str,
-    domain: str,
-    claimed: Claims,
-    managed: Collection[str],
-    draft: Draft,
-) -> None:
-    stale: dict[str, list[Entry]] = {}
+def _plan_stale(entries: Iterable[Entry], bridge: str, domain: str, rights: Rights, draft: Draft) -> None:
+    by_port: dict[str, list[Entry]] = {}
     for entry in entries:
-        # what sits on another managed port is that port's extra entry, and told there
-        if entry.state is EntryState.STATIC and _droppable(entry) and entry.port not in managed:
-            stale.setdefault(entry.port, []).append(entry)
-    for port, found in stale.items():
-        if any((bridge, entry.mac, entry.vid) in claimed for entry in found):
+        if not rights.protect(bridge, entry):
+            by_port.setdefault(entry.port, []).append(entry)
+    for port, on_port in by_port.items():
+        stale = [entry for entry in on_port if entry.state is EntryState.STATIC and _droppable(entry)]
+        found = _deletable(stale, on_port)
+        if not found:
             continue
         change = _drop(found, bridge, domain, Code.STALE_ENTRY)
         draft.drops.append(change)
@@ -165,6 +177,15 @@ def _plan_stale(
 def _droppable(entry: Entry) -> bool:
     """Not the host's own address, and not an external control plane's entry."""
     return entry.state is not EntryState.LOCAL and not entry.extern_learn
+
+
+def _deletable(entries: list[Entry], on_port: list[Entry]) -> list[Entry]:
+    """What of ``entries`` can be deleted and no other entry with it; ``on_port`` is all that the port has of the MAC.
+
+    VID 0 goes only together with every VID of the port (br_fdb_delete): it stays for a copy that is not ours.
+    """
+    others = any(not _droppable(entry) and entry not in entries for entry in on_port)
+    return [entry for entry in entries if entry.vid or not others]
 
 
 def _drop(entries: list[Entry], bridge: str, domain: str, because: Code) -> SetEntries:

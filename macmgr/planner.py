@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from macmgr.changes import Change
 from macmgr.conflicts import conflict_findings, guest_mac_findings
 from macmgr.draft import Draft, Table
-from macmgr.entryrules import plan_departed, plan_entries, plan_foreign_entries, plan_waiting_entries
+from macmgr.entryrules import Rights, plan_departed, plan_entries, plan_foreign_entries, plan_waiting_entries
 from macmgr.findings import Code, Finding
 from macmgr.flagrules import plan_closed, plan_open
 from macmgr.intent import GuestPort, Intent
@@ -48,30 +48,31 @@ def plan(intent: Intent, snapshot: Snapshot) -> Plan:
     fit = [guest for guest in present if not _collides(guest, own, draft)]
     vids = _vids(fit, snapshot, table, draft)
     claimed = {(guest.bridge, mac, vid) for guest in vids if guest.running for mac in guest.macs for vid in vids[guest]}
-    managed = {guest.port for guest in vids}
+    left_alone = {(guest.port, mac) for guest in intent.ports if guest not in vids for mac in guest.macs}
+    rights = Rights(claimed, {guest.port for guest in vids}, left_alone)
     for guest, wanted_vids in vids.items():
         port = snapshot.ports[guest.port]
         if guest.running:
             plan_entries(guest, wanted_vids, table, draft)
             plan_closed(guest, port, draft)
         else:
-            plan_waiting_entries(guest, claimed, managed, table, draft)
-            if guest.entry_comes and not _known_elsewhere(guest, table):
+            plan_waiting_entries(guest, rights, table, draft)
+            if guest.entry_comes and not _known_elsewhere(guest, wanted_vids, table):
                 plan_closed(guest, port, draft)
             else:
                 plan_open(guest, port, draft)
         plan_foreign_entries(guest, wanted_vids, claimed, table, draft)
-    plan_departed(intent, claimed, managed, table, draft)
+    plan_departed(intent, rights, table, draft)
     draft.findings += guest_mac_findings(intent)
     draft.findings += conflict_findings(intent, snapshot)
     draft.findings += promiscuity_findings(intent, snapshot)
     return Plan((*draft.opens, *draft.puts, *draft.closes, *draft.drops), tuple(draft.findings))
 
 
-def _known_elsewhere(guest: GuestPort, table: Table) -> bool:
+def _known_elsewhere(guest: GuestPort, vids: tuple[int, ...], table: Table) -> bool:
     """Whether another port holds an entry for the guest: libvirt's add, with NLM_F_EXCL, would come to nothing."""
     entries = (entry for mac in guest.macs for entry in table.of_mac(guest.bridge, mac).values())
-    return any(entry.port != guest.port for entry in entries)
+    return any(entry.port != guest.port and entry.vid in vids for entry in entries)
 
 
 def _is_there(guest: GuestPort, snapshot: Snapshot, draft: Draft) -> bool:

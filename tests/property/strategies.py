@@ -86,7 +86,7 @@ def entries_for(draw: st.DrawFn, guest: GuestPort, mac: str, ports: dict[str, Br
     tap = ports[guest.port]
     others = [name for name, port in ports.items() if port.bridge == tap.bridge and name != tap.name]
     wanted = Entry(mac, 0, tap.name, EntryState.STATIC, guest.policy.pin is Pin.STICKY)
-    fates = [None, wanted, wanted, *(replace(wanted, sticky=sticky) for sticky in (True, False))]
+    fates = [None, wanted, wanted, *(wanted._replace(sticky=sticky) for sticky in (True, False))]
     for port in (tap.name, *others):
         fates += [
             Entry(mac, 0, port, EntryState.STATIC),
@@ -99,7 +99,7 @@ def entries_for(draw: st.DrawFn, guest: GuestPort, mac: str, ports: dict[str, Br
     vids = sorted({0, *tap.vids, *draw(st.sampled_from([(), (), (), (20,)]))})
     fate = st.sampled_from(fates)
     chosen = [draw(fate)] * len(vids) if draw(st.booleans()) else [draw(fate) for _ in vids]
-    return [replace(entry, vid=vid) for entry, vid in zip(chosen, vids, strict=True) if entry is not None]
+    return [entry._replace(vid=vid) for entry, vid in zip(chosen, vids, strict=True) if entry is not None]
 
 
 @st.composite
@@ -116,8 +116,8 @@ def strange_entries(draw: st.DrawFn, ports: dict[str, BridgePort]) -> list[Entry
         st.sampled_from(sorted(ports)),
         st.sampled_from([EntryState.STATIC, EntryState.STATIC, EntryState.LOCAL]),
     )
-    sticky = other.map(lambda entry: replace(entry, sticky=entry.state is EntryState.STATIC))
-    external = other.map(lambda entry: replace(entry, state=EntryState.DYNAMIC, extern_learn=True))
+    sticky = other.map(lambda entry: entry._replace(sticky=entry.state is EntryState.STATIC))
+    external = other.map(lambda entry: entry._replace(state=EntryState.DYNAMIC, extern_learn=True))
     return draw(st.lists(st.one_of(dynamic, other, sticky, external) if up else other, max_size=4))
 
 

@@ -1,0 +1,387 @@
+"""The laws of the planner and of reconciling (DESIGN, section 2), on worlds that have drifted in every way we know of.
+
+What the laws say is asserted of the fake kernel's state and of where its frames go, never of the planner's own words.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from macmgr.changes import SetEntries, SetFlags, inverse, requests
+from macmgr.findings import Code
+from macmgr.intent import GuestPort, Intent
+from macmgr.lock import WriterLock
+from macmgr.planner import Plan, plan
+from macmgr.reconcile import Outcome, Scope, apply, execute
+from macmgr.snapshot import Entry, EntryState, PortFlags, Snapshot
+from tests.fake_kernel import FakeKernel, Key
+from tests.property.strategies import DOMAINS, World, worlds
+
+LOCK = WriterLock()
+EVERYTHING = Scope()
+FRAME_VIDS = (None, 1, 10)
+
+
+def applied(world: World, kernel: FakeKernel, scope: Scope = EVERYTHING) -> Outcome:
+    return apply(LOCK, lambda: world.intent, kernel, scope)
+
+
+def carry_out(kernel: FakeKernel, steps: Plan) -> None:
+    snapshot = kernel.read_snapshot()
+    for change in steps.changes:
+        kernel.send(list(requests(change)), snapshot)
+
+
+def prefixes(world: World, steps: Plan) -> Iterator[FakeKernel]:
+    """The kernel after every single request."""
+    kernel = world.kernel()
+    snapshot = kernel.read_snapshot()
+    for change in steps.changes:
+        for request in requests(change):
+            kernel.send([request], snapshot)
+            yield kernel
+
+
+def own_addresses(world: World) -> set[tuple[str, str]]:
+    bridges = {(bridge.name, bridge.mac) for bridge in world.start.bridges.values()}
+    return bridges | {(port.bridge, port.mac) for port in world.start.ports.values()}
+
+
+def unshared(world: World) -> list[tuple[GuestPort, str]]:
+    """Running guests' MACs that no other NIC of the bridge has, and that are not the host's."""
+    users = Counter((guest.bridge, mac) for guest in world.intent.ports for mac in guest.macs)
+    own = own_addresses(world)
+    return [
+        (guest, mac)
+        for guest in world.there
+        for mac in guest.macs
+        if guest.running and users[guest.bridge, mac] == 1 and (guest.bridge, mac) not in own
+    ]
+
+
+def rightful(world: World) -> list[GuestPort]:
+    """Running managed guests that nobody contests: none of their MACs is shared, or the host's."""
+    fine = Counter(guest.port for guest, _ in unshared(world))
+    return [guest for guest in world.there if guest.managed and fine[guest.port] == len(guest.macs)]
+
+
+def reachable(kernel: FakeKernel, guest: GuestPort, mac: str) -> set[tuple[str, int | None]]:
+    """From which ports, and in which VID, a frame for the guest's MAC arrives at the guest's port."""
+    return {
+        (port.name, vid)
+        for port in kernel.ports.values()
+        if port.bridge == guest.bridge
+        for vid in FRAME_VIDS
+        if guest.port in kernel.deliver(guest.bridge, port.name, mac, vid)
+    }
+
+
+def heard(kernel: FakeKernel, guest: GuestPort, mac: str) -> set[int | None]:
+    """In which VIDs the bridge takes the guest's own frames."""
+    return {vid for vid in FRAME_VIDS if kernel.takes(guest.port, mac, vid)}
+
+
+def state_of(kernel: FakeKernel) -> tuple[dict[str, PortFlags], dict[Key, Entry]]:
+    return {port.name: port.flags for port in kernel.ports.values()}, dict(kernel.fdb)
+
+
+def is_static(kernel: FakeKernel, guest: GuestPort, mac: str, vid: int) -> bool:
+    entry = kernel.fdb.get((guest.bridge, mac, vid))
+    return entry is not None and entry.port == guest.port and entry.state is EntryState.STATIC
+
+
+# 1 idempotence
+
+
+@given(worlds())
+def test_what_was_applied_needs_nothing_more(world: World) -> None:
+    kernel = world.kernel()
+    outcome = applied(world, kernel)
+    assert outcome.complete or outcome.failures
+    if not outcome.failures:
+        assert plan(world.intent, kernel.read_snapshot()).changes == ()
+
+
+@given(worlds())
+def test_one_round_is_enough(world: World) -> None:
+    """But for the port of a waiting guest whose stale entry goes: only then is it known that libvirt's own can come."""
+    if any(guest.entry_comes and not guest.running for guest in world.intent.ports):
+        return
+    kernel = world.kernel()
+    _, failures = execute(LOCK, plan(world.intent, world.start).changes, kernel, world.start)
+    if not failures:
+        assert plan(world.intent, kernel.read_snapshot()).changes == ()
+
+
+@given(worlds())
+def test_applying_twice_is_applying_once(world: World) -> None:
+    """Nothing flaps: neither between two NICs with one MAC, nor where the kernel refuses."""
+    kernel = world.kernel()
+    applied(world, kernel)
+    once = state_of(kernel)
+    applied(world, kernel)
+    assert state_of(kernel) == once
+
+
+@given(worlds())
+def test_planning_asks_nothing_of_the_order_in_which_the_guests_are_read(world: World) -> None:
+    backwards = Intent(world.intent.ports[::-1], world.intent.managed_bridges, world.intent.departed)
+    one, two = world.kernel(), world.kernel()
+    apply(LOCK, lambda: world.intent, one)
+    apply(LOCK, lambda: backwards, two)
+    assert state_of(one) == state_of(two)
+
+
+# What it is all for
+
+
+@given(worlds())
+def test_a_frame_for_a_managed_guest_reaches_it_and_nobody_else(world: World) -> None:
+    kernel = world.kernel()
+    if applied(world, kernel).failures:
+        return
+    for guest in rightful(world):
+        port = kernel.ports[guest.port]
+        assert (port.flags.learning, port.flags.unicast_flood) == (False, False)
+        for mac in guest.macs:
+            for sender in kernel.ports.values():
+                if sender.bridge == guest.bridge and sender is not port and port.up:
+                    arrivals = kernel.deliver(guest.bridge, sender.name, mac)
+                    assert arrivals == {port.name} or not _share_a_vid(kernel, sender.name, port.name)
+            if guest.policy.lock and port.flags.locked is not None:
+                assert port.flags.locked
+            if port.up and port.pvid:
+                assert kernel.takes(guest.port, mac)
+
+
+def _share_a_vid(kernel: FakeKernel, sender: str, receiver: str) -> bool:
+    vid = kernel.ports[sender].pvid
+    filtering = kernel.bridges[kernel.ports[sender].bridge].vlan_filtering
+    return not filtering or vid in kernel.ports[receiver].vids
+
+
+@given(worlds())
+def test_the_frames_of_a_guest_that_does_not_run_here_are_not_swallowed(world: World) -> None:
+    kernel = world.kernel()
+    if applied(world, kernel).failures:
+        return
+    host = own_addresses(world)
+    for guest in world.there:
+        if guest.managed and not guest.running and not any((guest.bridge, mac) in host for mac in guest.macs):
+            on_port = [entry for entry in kernel.fdb.values() if entry.port == guest.port and entry.mac in guest.macs]
+            assert not [each for each in on_port if each.state is EntryState.STATIC]
+
+
+# 2 scope
+
+
+@given(worlds())
+def test_what_is_not_managed_is_not_touched(world: World) -> None:
+    kernel = world.kernel()
+    applied(world, kernel)
+    managed_taps = {guest.port for guest in world.there if guest.managed}
+    for name, port in world.start.ports.items():
+        assert kernel.ports[name].flags == port.flags or name in managed_taps
+    host = own_addresses(world)
+    here = {(guest.bridge, mac) for guest in world.there if guest.managed and guest.running for mac in guest.macs}
+    theirs = {(guest.port, mac) for guest in world.there if not guest.managed for mac in guest.macs}
+    on_own_tap = {(guest.port, mac) for guest in world.there if guest.managed for mac in guest.macs}
+    for key, entry in world.kernel().fdb.items():
+        bridge, mac, _ = key
+        pinned = entry.state is EntryState.STATIC and (entry.port, mac) in on_own_tap  # ours, whatever flag it kept
+        untouchable = (
+            bridge not in world.intent.managed_bridges
+            or (entry.state is EntryState.LOCAL and (bridge, mac) in host)
+            or (((entry.extern_learn and not pinned) or entry.state is EntryState.LOCAL) and (bridge, mac) not in here)
+            or ((entry.port, mac) in theirs and (bridge, mac) not in here)
+        )
+        assert kernel.fdb.get(key) == entry or not untouchable
+    for key, entry in kernel.fdb.items():
+        assert entry.port in managed_taps or entry == world.kernel().fdb.get(key)
+
+
+@given(worlds())
+def test_what_is_left_alone_is_left_alone_in_every_flag(world: World) -> None:
+    """A guest whose MAC is the host's, or another NIC's that holds the entry, keeps its port as it is."""
+    kernel = world.kernel()
+    outcome = applied(world, kernel)
+    for finding in outcome.view.plan.findings:
+        if finding.code in (Code.MAC_COLLISION, Code.DUPLICATE_MAC):
+            assert kernel.ports[finding.port].flags == world.start.ports[finding.port].flags
+
+
+@given(worlds(), st.sampled_from(DOMAINS))
+def test_applying_to_one_domain_touches_only_that_domain(world: World, domain: str) -> None:
+    kernel = world.kernel()
+    applied(world, kernel, Scope(domain=domain))
+    its_ports = {guest.port for guest in world.intent.ports if guest.domain == domain}
+    its_macs = {mac for guest in world.intent.ports if guest.domain == domain for mac in guest.macs}
+    for name, port in world.start.ports.items():
+        assert kernel.ports[name].flags == port.flags or name in its_ports
+    before = world.kernel().fdb
+    for key in before.keys() | kernel.fdb.keys():
+        was, is_now = before.get(key), kernel.fdb.get(key)
+        ports = {entry.port for entry in (was, is_now) if entry is not None}
+        assert was == is_now or key[1] in its_macs or ports <= its_ports
+
+
+@given(worlds(), st.sampled_from(["br0", "br1"]))
+def test_applying_to_one_bridge_touches_only_that_bridge(world: World, bridge: str) -> None:
+    kernel = world.kernel()
+    applied(world, kernel, Scope(bridges=frozenset({bridge})))
+    untouched = world.kernel()
+    assert {k: e for k, e in kernel.fdb.items() if k[0] != bridge} == {
+        k: e for k, e in untouched.fdb.items() if k[0] != bridge
+    }
+    assert {n: p for n, p in kernel.ports.items() if p.bridge != bridge} == {
+        n: p for n, p in untouched.ports.items() if p.bridge != bridge
+    }
+
+
+# 3 undo
+
+
+@given(worlds())
+def test_the_inverses_in_reverse_order_bring_everything_back(world: World) -> None:
+    """Flags and entries, but for what no request can bring back.
+
+    That is what the kernel alone makes (local, extern_learn), a copy in a VID that its port lost, and VID 0 without
+    the port's VIDs: the kernel adds the copies in these.
+    """
+    steps = plan(world.intent, world.start)
+    kernel = world.kernel()
+    carry_out(kernel, steps)
+    for change in reversed(steps.changes):
+        kernel.send(list(requests(inverse(change))), world.start)
+    flags, fdb = state_of(kernel)
+    flags_before, fdb_before = state_of(world.kernel())
+    assert flags == flags_before
+    for key in fdb.keys() | fdb_before.keys():
+        was = fdb_before.get(key)
+        assert fdb.get(key) == was or not (_can_be_put(was, world) if was else _can_be_absent(key, world))
+
+
+def _can_be_put(entry: Entry, world: World) -> bool:
+    bridge = world.start.bridge_of(entry.port) or ""
+    in_vid_0 = world.kernel().fdb.get((bridge, entry.mac, 0), entry)
+    marked = entry.state is EntryState.LOCAL or entry.extern_learn or in_vid_0.extern_learn
+    return not marked and entry.vid in (0, *world.start.ports[entry.port].vids)
+
+
+def _can_be_absent(key: Key, world: World) -> bool:
+    """Without an entry in VID 0 on a port that carries this VID."""
+    bridge, mac, vid = key
+    in_vid_0 = world.kernel().fdb.get((bridge, mac, 0))
+    port = world.start.ports.get(in_vid_0.port) if in_vid_0 else None
+    return port is None or vid not in port.vids
+
+
+# 4 no black hole
+
+
+@given(worlds())
+def test_a_mac_that_was_reachable_stays_reachable_after_every_request(world: World) -> None:
+    macs = unshared(world)
+    start = world.kernel()
+    before = {each: (reachable(start, *each), heard(start, *each)) for each in macs}
+    for kernel in prefixes(world, plan(world.intent, world.start)):
+        for guest, mac in macs:
+            arrives, leaves = before[guest, mac]
+            assert reachable(kernel, guest, mac) >= arrives
+            assert heard(kernel, guest, mac) >= leaves
+
+
+@given(worlds())
+def test_a_waiting_guest_is_not_left_closed_unless_its_entry_comes(world: World) -> None:
+    """Its entry would be missing when the CPUs start, and nobody would put it."""
+    kernel = world.kernel()
+    host = own_addresses(world)
+    applied(world, kernel)
+    for guest in world.there:
+        if guest.managed and not guest.running and not any((guest.bridge, mac) in host for mac in guest.macs):
+            flags = kernel.ports[guest.port].flags
+            if not guest.entry_comes:
+                assert (flags.learning, flags.unicast_flood, bool(flags.locked)) == (True, True, False)
+
+
+@given(worlds())
+def test_no_entry_is_ever_put_for_a_guest_that_does_not_run_here(world: World) -> None:
+    waiting = {guest.port for guest in world.intent.ports if not guest.running}
+    before = world.kernel().fdb
+    for kernel in prefixes(world, plan(world.intent, world.start)):
+        for key, entry in kernel.fdb.items():
+            assert entry == before.get(key) or entry.port not in waiting
+
+
+# 5 interlock
+
+
+@given(worlds(), st.data())
+def test_no_port_is_closed_without_its_entries(world: World, data: st.DataObject) -> None:
+    kernel = world.kernel()
+    taps = sorted(name for name in world.start.ports if name.startswith("vnet"))
+    kernel.refuses_puts = data.draw(st.sets(st.sampled_from(taps))) if taps else set()
+    kernel.forgets_puts = data.draw(st.sets(st.sampled_from(taps))) if taps else set()
+    steps = plan(world.intent, world.start)
+    done, failures = execute(LOCK, steps.changes, kernel, world.start)
+    told = {failure.change for failure in failures}
+    for guest in world.there:
+        was, is_now = world.start.ports[guest.port].flags, kernel.ports[guest.port].flags
+        closed = SetFlags(guest.port, was, is_now).closes
+        if closed and guest.running:
+            vids = (0, *world.start.ports[guest.port].vids)
+            deciding = [vid for vid in vids if vid or not world.start.bridges[guest.bridge].vlan_filtering]
+            assert all(is_static(kernel, guest, mac, vid) for mac in guest.macs for vid in deciding)
+    assert {*done} | told == {*steps.changes}
+    for change in done:
+        if isinstance(change, SetEntries):
+            assert all(
+                kernel.fdb.get((change.bridge, each.mac, each.vid), each)[:4] == each[:4] for each in change.after
+            )
+
+
+@given(worlds(), st.data())
+def test_entries_that_a_dump_leaves_out_are_not_missed(world: World, data: st.DataObject) -> None:
+    """An FDB dump is no snapshot: what it skips is looked up before it is believed to be missing."""
+    kernel = world.kernel()
+    applied(world, kernel)
+    settled = state_of(kernel)
+    if kernel.fdb:
+        kernel.skipped_by_dumps = data.draw(st.sets(st.sampled_from(sorted(kernel.fdb))))
+    kernel.sent.clear()
+    outcome = applied(world, kernel)
+    assert state_of(kernel) == settled
+    if outcome.complete:
+        assert not kernel.sent
+
+
+# The same, while somebody else meddles
+
+
+@given(worlds(), st.data())
+def test_ports_that_vanish_leave_the_others_as_they_should_be(world: World, data: st.DataObject) -> None:
+    taps = sorted(name for name in world.start.ports if name.startswith("vnet"))
+    if not taps:
+        return
+    going = data.draw(st.sampled_from(taps))
+    again = data.draw(st.booleans())
+
+    def meddle(kernel: FakeKernel) -> None:
+        if going in kernel.ports and kernel.ports[going].ifindex == world.start.ports[going].ifindex:
+            kernel.make_port_again(going) if again else kernel.remove_port(going)
+
+    kernel = world.kernel()
+    kernel.before_each_send = meddle
+    outcome = applied(world, kernel)
+    assert outcome.complete or outcome.failures
+    if going not in kernel.ports or outcome.failures:
+        return
+    assert plan(world.intent, kernel.read_snapshot()).changes == ()
+
+
+def test_an_empty_world_needs_nothing() -> None:
+    assert plan(Intent(), Snapshot()) == Plan()
