@@ -42,9 +42,11 @@ def install_hooks(hooks_dir: Path = paths.LIBVIRT_HOOKS, program: Path | None = 
     """Put the four shims in place; a second call changes nothing."""
     program = program or find_program()
     source = _source()
-    for driver in DRIVERS:
+    targets = {driver: hooks_dir / f"{driver}.d" / NAME for driver in DRIVERS}
+    for target in targets.values():  # all or none: a host with half of its hooks is worse than one without
+        _refuse_others(target)
+    for driver, target in targets.items():
         shim = _shim((source / driver).read_text(encoding="utf-8"), program)
-        target = hooks_dir / f"{driver}.d" / NAME
         try:
             yield _put(target, shim)
         except PermissionError:
@@ -61,18 +63,10 @@ def uninstall_hooks(hooks_dir: Path = paths.LIBVIRT_HOOKS) -> Iterator[Step]:
             if target.is_file() and not target.is_symlink() and MARK in target.read_bytes():
                 target.unlink()
                 yield Step(target, "removed")
-            made = target.parent / _MADE
-            if made.exists():
-                made.unlink()
-                if not any(target.parent.iterdir()):
-                    target.parent.rmdir()
+            _unmake(target.parent)
         except PermissionError:
             raise NoPermission(f"{target}: may not be removed; uninstalling hooks needs root") from None
-    made = hooks_dir / _MADE
-    if made.exists():
-        made.unlink()
-        if not any(hooks_dir.iterdir()):
-            hooks_dir.rmdir()
+    _unmake_upwards(hooks_dir)
 
 
 def install_config(target: Path = paths.CONFIG) -> Step:
@@ -81,9 +75,7 @@ def install_config(target: Path = paths.CONFIG) -> Step:
         return Step(target, "already there")
     text = _default_config().read_bytes()
     try:
-        if not target.parent.is_dir():
-            target.parent.mkdir(parents=True, mode=0o755)
-            (target.parent / _MADE).touch()
+        _make(target.parent)
         checksum = target.with_name(_CHECKSUM)
         checksum.write_text(f"{hashlib.sha256(text).hexdigest()}  {target.name}\n", encoding="utf-8")
         with target.open("xb") as file:
@@ -98,7 +90,7 @@ def install_config(target: Path = paths.CONFIG) -> Step:
 
 def uninstall_config(target: Path = paths.CONFIG) -> Iterator[Step]:
     """Remove the configuration if it is still what `install_config` wrote, and the directory if it made that."""
-    checksum, made = target.with_name(_CHECKSUM), target.parent / _MADE
+    checksum = target.with_name(_CHECKSUM)
     try:
         if checksum.is_file():
             written = checksum.read_text(encoding="utf-8").split()[:1]
@@ -109,10 +101,7 @@ def uninstall_config(target: Path = paths.CONFIG) -> Iterator[Step]:
                     yield Step(target, "removed")
                 else:
                     yield Step(target, "kept: changed")
-        if made.exists():
-            made.unlink()
-            if not any(target.parent.iterdir()):
-                target.parent.rmdir()
+        _unmake_upwards(target.parent)
     except PermissionError:
         raise NoPermission(f"{target}: may not be removed; uninstalling the configuration needs root") from None
 
@@ -145,22 +134,57 @@ def _shim(text: str, program: Path) -> str:
     return text.replace(_PLACEHOLDER, f"macmgr={shlex.quote(str(program))}")
 
 
-def _put(target: Path, shim: str) -> Step:
-    if target.is_symlink() or (target.exists() and MARK not in target.read_bytes()):
+def _refuse_others(target: Path) -> None:
+    try:
+        ours = not os.path.lexists(target) or (not target.is_symlink() and MARK in target.read_bytes())
+    except PermissionError:
+        raise NoPermission(f"{target}: may not be read; installing hooks needs root") from None
+    except OSError:  # a directory, for one
+        ours = False
+    if not ours:
         raise NotThere(f"{target}: exists and is not macmgr's; move it away first")
-    for directory in (target.parent.parent, target.parent):
-        if not directory.is_dir():
-            directory.mkdir(parents=True, mode=0o755)
-            (directory / _MADE).touch()
-    if target.exists() and target.read_text(encoding="utf-8") == shim and os.access(target, os.X_OK):
-        return Step(target, "already there")
+
+
+def _put(target: Path, shim: str) -> Step:
+    _make(target.parent)
     replaced = target.exists()
+    if replaced and target.read_bytes() == shim.encode() and os.access(target, os.X_OK):
+        return Step(target, "already there")
     # libvirt may run any executable file in the directory at any time: the new one appears whole, by rename
     descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=".macmgr-")
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(shim)
-        file.flush()
-        os.fsync(file.fileno())
-        os.fchmod(file.fileno(), 0o755)
-    Path(temporary).replace(target)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(shim)
+            file.flush()
+            os.fsync(file.fileno())
+            os.fchmod(file.fileno(), 0o755)
+        Path(temporary).replace(target)
+    except BaseException:
+        Path(temporary).unlink()
+        raise
     return Step(target, "replaced" if replaced else "installed")
+
+
+def _make(directory: Path) -> None:
+    """Make a directory and those above it, each with a mark that tells `_unmake` who did."""
+    if not directory.is_dir():
+        _make(directory.parent)
+        directory.mkdir(mode=0o755)
+        (directory / _MADE).touch()
+
+
+def _unmake(directory: Path) -> bool:
+    """Remove the directory if `_make` made it and nobody uses it; whether it is gone."""
+    made = directory / _MADE
+    if not made.exists():
+        return False
+    made.unlink()
+    if any(directory.iterdir()):
+        return False
+    directory.rmdir()
+    return True
+
+
+def _unmake_upwards(directory: Path) -> None:
+    while _unmake(directory):
+        directory = directory.parent

@@ -1,0 +1,183 @@
+"""The hooks on a host: beside everybody else's, put whole or not at all, and taken away without a trace."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from macmgr.errors import NotThere
+from macmgr.install import DRIVERS, MARK, NAME, find_program, install_hooks, uninstall_hooks
+
+PROGRAM = Path("/usr/bin/macmgr")
+Tree = dict[str, tuple[int, bytes]]
+
+
+def tree(root: Path) -> Tree:
+    """Everything below a directory: kind and mode, and what a file holds or where a link leads."""
+    found: Tree = {}
+    for path in sorted(root.rglob("*")):
+        mode = path.lstat().st_mode
+        content = path.read_bytes() if stat.S_ISREG(mode) else b""
+        if stat.S_ISLNK(mode):
+            content = bytes(path.readlink())
+        found[str(path.relative_to(root))] = (mode, content)
+    return found
+
+
+def install(hooks: Path, program: Path = PROGRAM) -> list[str]:
+    return [step.what for step in install_hooks(hooks, program)]
+
+
+def uninstall(hooks: Path) -> list[str]:
+    return [step.what for step in uninstall_hooks(hooks)]
+
+
+@pytest.fixture
+def hooks(tmp_path: Path) -> Path:
+    """A host whose administrator has hooks already."""
+    made = tmp_path / "etc" / "libvirt" / "hooks"
+    (made / "qemu.d").mkdir(parents=True)
+    for name in ("qemu", "qemu.d/10-theirs", "qemu.d/90-theirs"):
+        (made / name).write_text("#!/bin/sh\nexit 0\n")
+        (made / name).chmod(0o755)
+    (made / "qemu.d" / "link").symlink_to("10-theirs")
+    return made
+
+
+def test_each_driver_gets_its_shim(hooks: Path) -> None:
+    assert install(hooks) == ["installed"] * len(DRIVERS)
+    for driver in DRIVERS:
+        shim = hooks / f"{driver}.d" / NAME
+        assert shim.stat().st_mode & 0o777 == 0o755
+        assert MARK in shim.read_bytes()
+        assert f"\nmacmgr={PROGRAM}\n" in shim.read_text()
+
+
+def test_what_was_there_is_untouched(hooks: Path) -> None:
+    before = tree(hooks)
+    install(hooks)
+    after = tree(hooks)
+    assert {name: after[name] for name in before} == before
+
+
+def test_uninstalled_without_a_trace(hooks: Path, tmp_path: Path) -> None:
+    before = tree(tmp_path)
+    install(hooks)
+    assert uninstall(hooks) == ["removed"] * len(DRIVERS)
+    assert tree(tmp_path) == before
+    assert uninstall(hooks) == []
+
+
+@pytest.mark.parametrize("there", ["", "etc", "etc/libvirt", "etc/libvirt/hooks", "etc/libvirt/hooks/lxc.d"])
+def test_directories_that_were_made_go_too(tmp_path: Path, there: str) -> None:
+    (tmp_path / there).mkdir(parents=True, exist_ok=True)
+    before = tree(tmp_path)
+    hooks = tmp_path / "etc" / "libvirt" / "hooks"
+    install(hooks)
+    uninstall(hooks)
+    assert tree(tmp_path) == before
+
+
+def test_a_directory_that_somebody_uses_meanwhile_stays(tmp_path: Path) -> None:
+    hooks = tmp_path / "hooks"
+    install(hooks)
+    (hooks / "lxc.d" / "20-theirs").write_text("#!/bin/sh\n")
+    uninstall(hooks)
+    assert set(tree(tmp_path)) == {"hooks", "hooks/lxc.d", "hooks/lxc.d/20-theirs"}
+
+
+def test_twice_is_once(hooks: Path) -> None:
+    install(hooks)
+    once = tree(hooks)
+    nodes = [(hooks / f"{driver}.d" / NAME).stat().st_ino for driver in DRIVERS]
+    assert install(hooks) == ["already there"] * len(DRIVERS)
+    assert tree(hooks) == once
+    assert [(hooks / f"{driver}.d" / NAME).stat().st_ino for driver in DRIVERS] == nodes
+
+
+@pytest.mark.parametrize("damage", ["older", "not executable", "not text"])
+def test_an_old_or_damaged_shim_is_replaced(hooks: Path, damage: str) -> None:
+    install(hooks)
+    right = tree(hooks)
+    shim = hooks / "qemu.d" / NAME
+    if damage == "not executable":
+        shim.chmod(0o644)
+    else:
+        shim.write_bytes(b"#!/bin/sh\n" + MARK + (b" 0.0\n" if damage == "older" else b"\xff\xfe\n"))
+    assert install(hooks) == ["replaced", *["already there"] * (len(DRIVERS) - 1)]
+    assert tree(hooks) == right
+
+
+@pytest.mark.parametrize("kind", ["file", "symlink", "directory"])
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_file_that_is_not_ours_is_refused_and_nothing_is_put(hooks: Path, driver: str, kind: str) -> None:
+    target = hooks / f"{driver}.d" / NAME
+    target.parent.mkdir(exist_ok=True)
+    if kind == "file":
+        target.write_text("#!/bin/sh\nexit 0\n")
+    elif kind == "symlink":
+        target.symlink_to("/bin/true")
+    else:
+        target.mkdir()
+    before = tree(hooks)
+    with pytest.raises(NotThere, match=str(target)):
+        install(hooks)
+    assert tree(hooks) == before
+    assert uninstall(hooks) == []
+    assert tree(hooks) == before
+
+
+def test_a_disk_that_is_full_leaves_no_half_a_shim(hooks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = tree(hooks)
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(NotThere, match="No space left on device"):
+        install(hooks)
+    uninstall(hooks)
+    assert tree(hooks) == before
+
+
+def test_the_program_may_have_any_name(tmp_path: Path) -> None:
+    program = tmp_path / 'it\'s $(a) "name" & more'
+    program.write_text('#!/bin/sh\necho "$@" >&2\n')
+    program.chmod(0o755)
+    install(tmp_path / "hooks", program)
+    shim = tmp_path / "hooks" / "qemu.d" / NAME
+    said = subprocess.run([shim, "g1", "started", "begin", "-"], check=True, capture_output=True, text=True)
+    assert (said.stdout, said.stderr) == ("", "hook qemu g1 started begin -\n")
+
+
+def test_the_shims_are_shell_that_any_sh_reads() -> None:
+    for driver in DRIVERS:
+        source = Path(__file__).parents[2] / "hooks" / driver
+        subprocess.run(["/bin/sh", "-n", source], check=True)
+        assert source.read_text().startswith("#!/bin/sh\n# installed by macmgr.")
+
+
+def test_the_program_is_named_by_its_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """libvirt gives a hook a PATH of its own, and / as its directory."""
+    program = tmp_path / "macmgr"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    for invoked in ("./macmgr", str(program)):
+        monkeypatch.setattr("sys.argv", [invoked])
+        assert find_program() == program
+    monkeypatch.setattr("sys.argv", ["pytest"])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_program() == program
+
+
+def test_a_program_that_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["pytest"])
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(NotThere, match="--program"):
+        find_program()
