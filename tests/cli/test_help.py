@@ -35,7 +35,7 @@ def help_of(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("COLUMNS", "80")
 
     def ask(*words: str) -> str:
-        with pytest.raises(SystemExit, match="^0$"):
+        with pytest.raises(SystemExit, match=r"^0$"):
             cli.run([*words, "--help"])
         said, errors = capsys.readouterr()
         assert errors == ""

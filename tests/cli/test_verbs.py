@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from macmgr import lock
-from tests.cli.conftest import CASES, Host, Said
+from tests.cli.conftest import CASES, Host
 
 on = pytest.mark.case
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "audit-v1.schema.json").read_text())
