@@ -116,6 +116,10 @@ def _parser() -> argparse.ArgumentParser:
         verb.add_argument("--network", metavar="N", help="only the bridge of this libvirt network")
         if name == "audit":
             verb.add_argument("--strict", action="store_true", help="let warnings count as drift")
+        if name == "apply":
+            verb.add_argument(
+                "--vlan-filtering", metavar="B", help="first turn VLAN filtering on for B, if that cuts nobody off"
+            )
 
     explain = _verb(verbs, "explain", "why a MAC, a port or a domain is as it is", "macmgr explain web1")
     explain.set_defaults(function="explain_one", domain=None, bridge=None, network=None)
@@ -126,6 +130,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     release.set_defaults(function="release_ports", domain=None, network=None)
     release.add_argument("--bridge", metavar="B", help="only the ports of this bridge")
+
+    doctor = _verb(verbs, "doctor", "why an uplink is promiscuous, and what would change it", "macmgr doctor br0")
+    doctor.set_defaults(function="doctor", domain=None, network=None)
+    doctor.add_argument("bridge", metavar="BRIDGE", nargs="?", help="managed or not; default all managed ones")
 
     hook = _verb(
         verbs, "hook", "what libvirt's hooks call; XML on stdin", "macmgr hook qemu web1 started begin - < web1.xml"

@@ -37,6 +37,7 @@ class Code(StrEnum):
     UNMANAGED_AUTO_PORT = "unmanaged-auto-port"
     VLAN_FILTERING_OFF = "vlan-filtering-off"
     UPLINK_PROMISCUOUS = "uplink-promiscuous"
+    UPLINK_NO_UNICAST_FILTER = "uplink-no-unicast-filter"
     CONFLICTING_SETTINGS = "conflicting-settings"
     UNSUPPORTED = "unsupported"
     UNREADABLE_XML = "unreadable-xml"
@@ -49,7 +50,12 @@ _WARNINGS = {
     Code.CONFLICTING_SETTINGS,
     Code.UNSUPPORTED,
 }
-_INFOS = {Code.UNMANAGED_AUTO_PORT, Code.VLAN_FILTERING_OFF, Code.UPLINK_PROMISCUOUS}
+_INFOS = {
+    Code.UNMANAGED_AUTO_PORT,
+    Code.VLAN_FILTERING_OFF,
+    Code.UPLINK_PROMISCUOUS,
+    Code.UPLINK_NO_UNICAST_FILTER,
+}
 
 
 def severity(code: Code) -> Severity:

@@ -1,4 +1,4 @@
-"""The verbs that look at the host, and the one that changes it: audit, plan, show, apply.
+"""The verbs that look at the host, and the one that changes it: audit, plan, show, doctor, apply.
 
 Each reads its sources, takes one look, prints it, and answers with an exit code. Imports that cost time (pyroute2,
 rich) are made where they are needed.
@@ -20,17 +20,21 @@ from macmgr import errors, lock
 from macmgr.changes import bridge_command, requests
 from macmgr.config import load_config
 from macmgr.conflicts import definition_findings
+from macmgr.doctor import diagnose
 from macmgr.errors import NotThere
 from macmgr.findings import Severity
 from macmgr.intent import Intent
 from macmgr.kernel import Kernel
 from macmgr.policy import PolicySources, build_intent
 from macmgr.reconcile import Outcome, Scope, View, apply, look
+from macmgr.report.diagnosis import print_diagnosis, print_refusal
+from macmgr.report.diagnosisdocument import diagnosis_document
 from macmgr.report.document import audit_document
 from macmgr.report.explain import explain
 from macmgr.report.text import console, print_audit, print_outcome, print_plan, print_show
 from macmgr.sources import Sources
 from macmgr.statusfiles import read_definitions, read_status_files
+from macmgr.vlanfiltering import turn_on
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +91,30 @@ def apply_changes(arguments: argparse.Namespace) -> int:
     host = _host(arguments)
     with Kernel(host.netns) as kernel, lock.hold() as held:
         _check_bridge(arguments, kernel)
+        if arguments.vlan_filtering:
+            cut = turn_on(held, arguments.vlan_filtering, host.read_intent, kernel)
+            if cut:
+                return _refuse(arguments, cut)
         outcome = apply(held, host.read_intent, kernel, host.scope)
     if _wants_json(arguments):
         _print_json(_outcome(outcome))
     else:
         print_outcome(console(_color(arguments)), outcome)
     return errors.IN_SYNC if outcome.complete else errors.DRIFT
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """Print why ports are promiscuous and what to do about it; nothing is changed, and no answer is a failure."""
+    host = _host(arguments)
+    with Kernel(host.netns) as kernel:
+        _check_bridge(arguments, kernel)
+        view = look(host.read_intent, kernel)
+        diagnosis = diagnose(view.intent, view.snapshot, kernel.read_devices(), view.plan.findings, arguments.bridge)
+    if _wants_json(arguments):
+        _print_json(diagnosis_document(diagnosis, socket.gethostname(), _now()))
+    else:
+        print_diagnosis(console(_color(arguments)), diagnosis)
+    return errors.IN_SYNC
 
 
 def _look(arguments: argparse.Namespace) -> View:
@@ -149,8 +171,21 @@ def _bridges(arguments: argparse.Namespace) -> frozenset[str] | None:
 
 
 def _document(view: View, arguments: argparse.Namespace) -> dict[str, Any]:
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return audit_document(view, socket.gethostname(), now, _bridges(arguments))
+    return audit_document(view, socket.gethostname(), _now(), _bridges(arguments))
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _refuse(arguments: argparse.Namespace, cut: list[str]) -> int:
+    """VLAN filtering stays off: everybody who would be cut off is named, and nothing was changed."""
+    if _wants_json(arguments):
+        refused = {"bridge": arguments.vlan_filtering, "would_be_cut": cut}
+        _print_json({"version": 1, "complete": False, "vlan_filtering_refused": refused})
+    else:
+        print_refusal(console(_color(arguments)), arguments.vlan_filtering, cut)
+    return errors.DRIFT
 
 
 def _outcome(outcome: Outcome) -> dict[str, Any]:

@@ -14,7 +14,7 @@ def audit_document(view: View, host: str, taken_at: str, bridges: frozenset[str]
     """The document for one look at ``host``; ``taken_at`` is a UTC time in ISO 8601."""
     shown = [bridge for name, bridge in sorted(view.snapshot.bridges.items()) if bridges is None or name in bridges]
     documents = [_bridge(bridge, view) for bridge in shown]
-    findings = [_finding(finding) for finding in view.plan.findings]
+    findings = [finding_document(finding) for finding in view.plan.findings]
     counts = {str(severity): sum(f["severity"] == severity for f in findings) for severity in Severity}
     ports = [port for document in documents for port in document["ports"]]
     return {
@@ -71,7 +71,8 @@ def _port(port: BridgePort, guest: GuestPort | None) -> dict[str, Any]:
     }
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
+def finding_document(finding: Finding) -> dict[str, Any]:
+    """One finding, as every document of macmgr holds it."""
     return {
         "code": str(finding.code),
         "severity": str(finding.severity),

@@ -1,0 +1,214 @@
+"""Devices out of the dumps: stacking, promiscuity, XDP programs, `self` lists, and the VIDs with their tagging.
+
+Only the doctor reads them, rarely, so each message is walked attribute by attribute. net/core/rtnetlink.c
+(rtnl_fill_ifinfo, rtnl_xdp_fill, ndo_dflt_fdb_dump), net/bridge/br_netlink.c, drivers/net/macvlan.c, net/8021q.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from macmgr.devices import STACKED, Device, DeviceFacts, Features, PortVlans, Xdp
+from macmgr.kernel import wire
+from macmgr.kernel.links import (
+    IFF_UP,
+    IFLA_ADDRESS,
+    IFLA_AF_SPEC,
+    IFLA_BR_VLAN_FILTERING,
+    IFLA_BRIDGE_VLAN_INFO,
+    IFLA_IFNAME,
+    IFLA_INFO_DATA,
+    IFLA_INFO_KIND,
+    IFLA_INFO_SLAVE_DATA,
+    IFLA_INFO_SLAVE_KIND,
+    IFLA_LINKINFO,
+    IFLA_PROMISCUITY,
+    VLAN_PVID,
+    VLAN_RANGE_BEGIN,
+    VLAN_RANGE_END,
+)
+from macmgr.kernel.netlink import Connection, Groups
+from macmgr.kernel.sockets import read_drivers, read_packet_sockets
+from macmgr.kernel.wire import HEADER, IFLA_MASTER, LINK, NEIGHBOUR
+
+IFF_PROMISC = 0x100
+IFLA_LINK, IFLA_LINK_NETNSID, IFLA_XDP = 5, 37, 43
+IFLA_VLAN_ID, IFLA_MACVLAN_MODE, IFLA_MACVLAN_FLAGS = 1, 1, 2
+MACVLAN_MODE_PASSTHRU, MACVLAN_FLAG_NOPROMISC = 8, 1
+IFLA_XDP_PROG_ID = 4
+XDP_MODES = {5: "xdpdrv", 6: "xdpgeneric", 7: "xdpoffload"}  # IFLA_XDP_DRV_PROG_ID and so on
+IFLA_BR_VLAN_DEFAULT_PVID, IFLA_BR_FDB_MAX_LEARNED = 39, 49
+IFLA_BRPORT_MRP_RING_OPEN = 35
+VLAN_UNTAGGED = 0x04
+
+_LINK_BODY = HEADER.size + LINK.size
+_NEIGHBOUR_BODY = HEADER.size + NEIGHBOUR.size
+_VLAN_INFO = struct.Struct("=HH")
+_Attributes = dict[int, bytes]
+
+
+def read_devices(connection: Connection, netns: str | None) -> DeviceFacts:
+    """One reading of all devices; nothing is changed. ``netns`` is the namespace that ``connection`` belongs to.
+
+    The `self` lists are read of everything but taps, which filter nothing and of which there may be a thousand.
+    """
+    links = list(_messages(connection.dump(wire.link_dump(), "reading the interfaces"), wire.RTM_NEWLINK))
+    names = {LINK.unpack_from(message, HEADER.size)[2]: _name(message) for message in links}
+    devices = {device.name: device for device in (_device(message, names) for message in links)}
+    bridge_ports = {name for name, device in devices.items() if _is_bridge(devices.get(device.master or ""))}
+    facts = DeviceFacts(devices)
+    wanted = {port for port in bridge_ports if devices[port].kind != "tun"}
+    wanted |= {lower.name for port in wanted for lower in facts.below(port)}
+    wanted |= {name for name, device in devices.items() if _is_bridge(device)}
+    for name in wanted:
+        devices[name] = replace(devices[name], addresses=_self_list(connection, devices[name]))
+    for name, driver in read_drivers([name for name in wanted if not devices[name].kind], netns).items():
+        devices[name] = replace(devices[name], driver=driver)
+    vlans = _vlans(connection.dump(wire.vlan_dump(), "reading the VIDs of the bridge ports"), names)
+    return DeviceFacts(devices, vlans, tuple(read_packet_sockets(names, netns)), _features(links))
+
+
+def set_vlan_filtering(ifindex: int) -> wire.Message:
+    """RTM_NEWLINK that turns VLAN filtering on for a bridge (br_changelink), and says nothing else."""
+    data = _nested(IFLA_INFO_DATA, _attribute(IFLA_BR_VLAN_FILTERING, b"\1"))
+    info = _nested(IFLA_LINKINFO, _attribute(IFLA_INFO_KIND, b"bridge\0") + data)
+    return (wire.RTM_NEWLINK, wire.NLM_F_REQUEST, LINK.pack(wire.AF_UNSPEC, 0, ifindex, 0, 0) + info)
+
+
+def _device(message: bytes, names: Mapping[int, str]) -> Device:
+    _, _, ifindex, flags, _ = LINK.unpack_from(message, HEADER.size)
+    found = _attributes(message, _LINK_BODY)
+    info = _attributes(found.get(IFLA_LINKINFO, b""))
+    data = _attributes(info.get(IFLA_INFO_DATA, b""))
+    kind = _text(info.get(IFLA_INFO_KIND, b""))
+    elsewhere = IFLA_LINK_NETNSID in found
+    lower = _number(found.get(IFLA_LINK, b""))
+    if lower == ifindex:  # some kernels say of a device that is stacked on nothing that it is stacked on itself
+        lower = 0
+    return Device(
+        name=names[ifindex],
+        ifindex=ifindex,
+        mac=found.get(IFLA_ADDRESS, b"").hex(":"),
+        kind=kind,
+        master=names.get(_number(found.get(IFLA_MASTER, b""))),
+        lower=names.get(lower) if not elsewhere else None,
+        lower_elsewhere=elsewhere and kind in STACKED,
+        up=bool(flags & IFF_UP),
+        promiscuity=_number(found.get(IFLA_PROMISCUITY, b"")),
+        administrator=bool(flags & IFF_PROMISC),
+        vid=_number(data.get(IFLA_VLAN_ID, b"")) if kind == "vlan" else None,
+        passthru=kind in ("macvlan", "macvtap")
+        and _number(data.get(IFLA_MACVLAN_MODE, b"")) == MACVLAN_MODE_PASSTHRU
+        and not _number(data.get(IFLA_MACVLAN_FLAGS, b"")) & MACVLAN_FLAG_NOPROMISC,
+        xdp=_xdp(_attributes(found.get(IFLA_XDP, b""))),
+    )
+
+
+def _xdp(found: _Attributes) -> tuple[Xdp, ...]:
+    """Each mode's program; one whose mode the kernel (before 4.20) does not tell."""
+    by_mode = [Xdp(mode, _number(found[kind])) for kind, mode in XDP_MODES.items() if kind in found]
+    alone = [Xdp("xdp", _number(found[IFLA_XDP_PROG_ID]))] if IFLA_XDP_PROG_ID in found else []
+    return tuple(by_mode or alone)
+
+
+def _features(links: Iterable[bytes]) -> Features:
+    """What bridges and bridge ports report; an attribute that none of them has is one the kernel does not know."""
+    bridge: set[int] = set()
+    port: set[int] = set()
+    for message in links:
+        info = _attributes(_attributes(message, _LINK_BODY).get(IFLA_LINKINFO, b""))
+        if _text(info.get(IFLA_INFO_KIND, b"")) == "bridge":
+            bridge |= _attributes(info.get(IFLA_INFO_DATA, b"")).keys()
+        if _text(info.get(IFLA_INFO_SLAVE_KIND, b"")) == "bridge":
+            port |= _attributes(info.get(IFLA_INFO_SLAVE_DATA, b"")).keys()
+    return Features(
+        vlan_filtering=IFLA_BR_VLAN_DEFAULT_PVID in bridge if bridge else None,
+        ring_state=IFLA_BRPORT_MRP_RING_OPEN in port if port else None,
+        locked=wire.IFLA_BRPORT_LOCKED in port if port else None,
+        learned_limit=IFLA_BR_FDB_MAX_LEARNED in bridge if bridge else None,
+    )
+
+
+def _self_list(connection: Connection, device: Device) -> frozenset[str]:
+    """The device's own unicast addresses (dev->uc), without those of its bridge's FDB: those carry NDA_MASTER."""
+    operation = f"reading the addresses of {device.name}"
+    found = set()
+    for message in _messages(connection.dump(wire.fdb_dump(port=device.ifindex), operation), wire.RTM_NEWNEIGH):
+        attributes = _attributes(message, _NEIGHBOUR_BODY)
+        mac = attributes.get(wire.NDA_LLADDR, b"")
+        if wire.NDA_MASTER not in attributes and len(mac) == 6 and not mac[0] & 1:
+            found.add(mac.hex(":"))
+    return frozenset(found)
+
+
+def _vlans(groups: Groups, names: Mapping[int, str]) -> dict[str, PortVlans]:
+    """As `links.decode_vids`, with the VIDs that leave the port untagged; a bridge has its own under its name."""
+    vlans = {}
+    for message in _messages(groups, wire.RTM_NEWLINK):
+        family, _, ifindex, _, _ = LINK.unpack_from(message, HEADER.size)
+        found = _attributes(message, _LINK_BODY)
+        if family == wire.AF_BRIDGE and IFLA_MASTER in found and IFLA_AF_SPEC in found and ifindex in names:
+            vlans[names[ifindex]] = _port_vlans(found[IFLA_AF_SPEC])
+    return vlans
+
+
+def _port_vlans(data: bytes) -> PortVlans:
+    vids: set[int] = set()
+    untagged: set[int] = set()
+    pvid, first = None, 0
+    for kind, start, stop in wire.attributes(data, 0, len(data)):
+        if kind != IFLA_BRIDGE_VLAN_INFO or stop - start != _VLAN_INFO.size:
+            continue
+        flags, vid = _VLAN_INFO.unpack_from(data, start)
+        first = first if flags & VLAN_RANGE_END else vid
+        if flags & VLAN_RANGE_BEGIN:
+            continue
+        vids.update(range(first, vid + 1))
+        if flags & VLAN_UNTAGGED:
+            untagged.update(range(first, vid + 1))
+        if flags & VLAN_PVID:
+            pvid = vid
+    return PortVlans(frozenset(vids), pvid, frozenset(untagged))
+
+
+def _messages(groups: Mapping[bytes, Sequence[bytes]], wanted: int) -> Iterator[bytes]:
+    for header, blocks in groups.items():
+        length, kind, *_ = HEADER.unpack(header)
+        if kind == wanted:
+            stride = length + -length % 4
+            for block in blocks:
+                for position in range(0, len(block), stride):
+                    yield block[position : position + length]
+
+
+def _attributes(data: bytes, position: int = 0) -> _Attributes:
+    if position > len(data):
+        raise wire.WireError(f"netlink message of {len(data)} bytes")
+    return {kind: data[start:stop] for kind, start, stop in wire.attributes(data, position, len(data))}
+
+
+def _is_bridge(device: Device | None) -> bool:
+    return device is not None and device.kind == "bridge"
+
+
+def _name(message: bytes) -> str:
+    return _text(_attributes(message, _LINK_BODY).get(IFLA_IFNAME, b""))
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    return wire.ATTRIBUTE.pack(wire.ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def _nested(kind: int, value: bytes) -> bytes:
+    return _attribute(kind | wire.NLA_F_NESTED, value)
+
+
+def _number(value: bytes) -> int:
+    return int.from_bytes(value, sys.byteorder)
+
+
+def _text(value: bytes) -> str:
+    return value.rstrip(b"\0").decode("utf-8", "surrogateescape")

@@ -1,0 +1,223 @@
+"""`macmgr doctor` on paper: the ports with what holds them, why, what to do in order, and what it would gain.
+
+Everything here prints a `Diagnosis`; nothing is decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from macmgr.advice import Step
+from macmgr.doctor import Ability, BridgeDiagnosis, Diagnosis, PortDiagnosis
+from macmgr.promiscuity import Cause, Reason, Role
+
+_WORDS = {
+    Reason.NO_VLAN_FILTERING: "no VLAN filtering in this kernel",
+    Reason.VLAN_FILTERING_OFF: "VLAN filtering off",
+    Reason.BRIDGE: "bridge promiscuous",
+    Reason.NO_UNICAST_FILTER: "cannot filter",
+    Reason.ADMINISTRATOR: "set by an administrator",
+    Reason.UPPER_DEVICE: "a device stacked on it",
+    Reason.OWN_ADDRESSES: "further addresses",
+    Reason.UNSEEN: "not known",
+}
+_MANY = 10
+_HAS = {True: "yes", False: "no", None: "not known"}
+
+
+def print_diagnosis(out: Console, diagnosis: Diagnosis) -> None:
+    """Each bridge, then what the kernel is able to do."""
+    for bridge in diagnosis.bridges:
+        _print_bridge(out, bridge)
+    if not diagnosis.bridges:
+        out.print("No bridge here is managed; 'macmgr doctor BRIDGE' looks at any one.\n")
+    table = _table("", "KERNEL ABILITY", "SINCE", "HERE", "")
+    for ability in diagnosis.abilities:
+        table.add_row("", ability.name, ability.since, _has(ability), ability.text)
+    out.print(table, soft_wrap=False)
+
+
+def print_refusal(out: Console, bridge: str, cut: Iterable[str]) -> None:
+    """Why VLAN filtering stays off."""
+    _print_indented(out, "", f"VLAN filtering stays off on {bridge} and nothing was changed, because of this:")
+    for sentence in cut:
+        _print_indented(out, "  - ", sentence)
+
+
+def _print_bridge(out: Console, found: BridgeDiagnosis) -> None:
+    line = Text(found.bridge.name, "bold")
+    filtering = f"VLAN filtering {'on' if found.bridge.vlan_filtering else 'off'}"
+    managed = f"managed ({found.managed})" if found.managed else "not managed"
+    promiscuous = ", promiscuous" if found.bridge.promiscuity else ""
+    line.append(f"  {filtering}, {managed}{promiscuous}", "none")
+    out.print(line)
+    table = _table("", "PORT", "WHOSE", "AUTO", "PROMISC", "BECAUSE OF")
+    for port in found.ports:
+        auto = Text("yes", "yellow") if port.member.port.auto else "no"
+        promisc = Text("yes", "yellow") if port.promiscuous else Text("no", "green")
+        table.add_row("", port.member.name, _whose(port), auto, promisc, _in_short(port))
+    out.print(table, soft_wrap=False)
+    _print_why(out, found)
+    _print_list(out, "To know", list(_notes(found)))
+    _print_steps(out, found.steps)
+    _print_list(out, "What it would gain", found.gain)
+    out.print()
+
+
+def _print_steps(out: Console, steps: Iterable[Step]) -> None:
+    """Numbered, each with its commands on lines of their own, to be copied."""
+    if not steps:
+        return
+    _print_heading(out, "What to do, in order")
+    for number, step in enumerate(steps, 1):
+        _print_indented(out, f"{number:>3}. ", step.text)
+        if step.where:
+            _print_indented(out, "     ", f"In {step.where}:")
+        for line in step.lines:
+            out.print(Text(f"         {line}", "cyan"))
+        for command in step.commands:
+            out.print(Text(f"       $ {command}", "cyan"))
+        if step.gain:
+            _print_indented(out, "     ", f"Then {step.gain}.")
+
+
+def _print_why(out: Console, found: BridgeDiagnosis) -> None:
+    _print_heading(out, "Why")
+    for sentence, points in _why(found):
+        _print_indented(out, "  - ", sentence)
+        for point in points:
+            _print_indented(out, "      * ", point)
+
+
+def _print_list(out: Console, heading: str, sentences: Iterable[str]) -> None:
+    lines = list(dict.fromkeys(sentences))
+    if lines:
+        _print_heading(out, heading)
+    for line in lines:
+        _print_indented(out, "  - ", line)
+
+
+def _print_heading(out: Console, text: str) -> None:
+    out.print()
+    out.print(Text(text, "bold"))
+
+
+def _print_indented(out: Console, indent: str, text: str) -> None:
+    """A sentence that keeps its indent where the terminal breaks it."""
+    lines = Text(text).wrap(out, max(20, out.width - len(indent)))
+    for place, line in enumerate(lines):
+        line.rstrip()
+        out.print(Text(indent if place == 0 else " " * len(indent)).append_text(line))
+
+
+def _why(found: BridgeDiagnosis) -> Iterator[tuple[str, list[str]]]:
+    """The uplinks, cause by cause; the bridge device; then what holds for all guests' ports in one sentence."""
+    for port in found.ports:
+        if port.member.role is Role.UPLINK:
+            yield from _why_uplink(port)
+    if found.causes:
+        yield _reasons(found.bridge.name, found.causes)
+    others = [port for port in found.ports if port.member.role is not Role.UPLINK]
+    if any(port.member.device.kind == "tun" and port.promiscuous for port in others):
+        yield "Taps always are promiscuous: they cannot filter. It costs nothing, for only the guest sends there.", []
+    for port in others:
+        if beside := _beside(port):
+            yield _reasons(port.member.name, beside)
+
+
+def _why_uplink(port: PortDiagnosis) -> Iterator[tuple[str, list[str]]]:
+    name = port.member.name
+    if not port.promiscuous:
+        others = "it is the only port that learns or floods" if port.member.port.auto else "no port learns or floods"
+        yield f"{name} is not promiscuous: VLAN filtering is on, and {others}.", []
+    else:
+        yield _reasons(name, port.causes)
+        if any(cause.reason in (Reason.AUTO_PORT, Reason.SECOND_UPLINK) for cause in port.causes):
+            yield "The rule: at most the uplink itself may learn or flood.", []
+    for below in port.below:
+        if below.causes:
+            yield _reasons(f"{below.device.name} below {name}", below.causes)
+
+
+def _reasons(name: str, causes: Sequence[Cause]) -> tuple[str, list[str]]:
+    """One cause in the same sentence; several below it, of the auto ports only the first ones."""
+    if len(causes) == 1:
+        return f"{name} is promiscuous: {causes[0].text}.", []
+    auto = [cause for cause in causes if cause.reason is Reason.AUTO_PORT]
+    shown = [cause for cause in causes if cause not in auto[_MANY:]]
+    points = [f"{cause.text}." for cause in shown]
+    if len(auto) > _MANY:
+        points.append(f"{len(auto) - _MANY} more ports learn or flood: the table above says which.")
+    return f"{name} is promiscuous, and each of these is enough:", points
+
+
+def _notes(found: BridgeDiagnosis) -> Iterator[str]:
+    for port in found.ports:
+        if port.member.role is Role.UPLINK:
+            yield _filtering(port)
+        if port.nic_list is not None and port.filter.filters is not False:
+            listed = f" {port.nic_list.present} are." if port.nic_list.present is not None else ""
+            yield f"{port.member.name}: {port.nic_list.text}.{listed}"
+        for program in port.xdp:
+            yield (
+                f"{port.member.name} has an XDP program ({program.mode}, id {program.program}): it may drop or "
+                "redirect frames before the bridge sees them."
+            )
+        yield from port.notes
+    yield from found.notes
+
+
+def _filtering(port: PortDiagnosis) -> str:
+    name, known = port.member.name, port.filter
+    if known.filters is None:
+        return f"Whether {name} filters unicast addresses is not known: {known.source}, and the kernel does not tell."
+    return f"{name} {'filters' if known.filters else 'cannot filter'} unicast addresses: {known.source}."
+
+
+def _whose(port: PortDiagnosis) -> str:
+    guest = port.member.guest
+    if guest is not None:
+        return f"{guest.domain} {guest.alias} ({guest.policy.manager})"
+    return f"{'uplink' if port.member.role is Role.UPLINK else 'unknown'} ({port.member.what})"
+
+
+def _in_short(port: PortDiagnosis) -> str:
+    """The causes in a few words; auto ports by name, the first few."""
+    if port.member.role is not Role.UPLINK and port.filter.filters is False:
+        always = "a tap always is" if port.member.device.kind == "tun" else "it cannot filter"
+        return ", ".join([always, *_short_words(_beside(port))])
+    return ", ".join(_short_words(port.causes))
+
+
+def _beside(port: PortDiagnosis) -> list[Cause]:
+    """What makes a port promiscuous beside the bridge."""
+    return [cause for cause in port.causes if cause not in port.rule and cause.reason is not Reason.NO_UNICAST_FILTER]
+
+
+def _short_words(causes: Iterable[Cause]) -> list[str]:
+    words = []
+    ports = []
+    for cause in causes:
+        if cause.reason in (Reason.AUTO_PORT, Reason.SECOND_UPLINK):
+            ports.append(cause.subject)
+        else:
+            word = cause.subject if cause.reason is Reason.PACKET_SOCKET else _WORDS[cause.reason]
+            words.append(word if cause.certain else f"{word}?")
+    if ports:
+        words.append(" ".join(ports[:4]) + (f" and {len(ports) - 4} more" if len(ports) > 4 else ""))
+    return words
+
+
+def _has(ability: Ability) -> Text:
+    return Text(_HAS[ability.has], {True: "green", False: "yellow", None: "none"}[ability.has])
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, no_wrap=column in ("PORT", "AUTO", "PROMISC", "HERE", "KERNEL ABILITY"))
+    return table

@@ -1,0 +1,47 @@
+"""Turning VLAN filtering on for a bridge: the one change that is never a side effect, made only if nobody is cut off.
+
+The check and the change happen under the writer lock, in this order: look, refuse with the whole list or change, read
+back. What is built on it (entries in each VID) is the normal apply's work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Protocol
+
+from macmgr.devices import DeviceFacts
+from macmgr.errors import KernelError, NotThere
+from macmgr.intent import Intent
+from macmgr.lock import WriterLock
+from macmgr.snapshot import Bridge, Snapshot
+from macmgr.vlancheck import who_would_be_cut
+
+
+class Kernel(Protocol):
+    """What is needed of a kernel; `macmgr.kernel.Kernel` is the real one."""
+
+    def read_snapshot(self, bridges: Collection[str] | None = None) -> Snapshot: ...
+
+    def read_devices(self) -> DeviceFacts: ...
+
+    def turn_vlan_filtering_on(self, bridge: Bridge) -> None: ...
+
+
+def turn_on(_lock: WriterLock, name: str, read_intent: Callable[[], Intent], kernel: Kernel) -> list[str]:
+    """Turn it on; the sentences that say who would be cut off are the refusal. Nothing is done where it is on.
+
+    NotThere where the bridge does not exist; KernelError where the kernel took the request and did not do it.
+    """
+    intent, snapshot = read_intent(), kernel.read_snapshot(None)
+    bridge = snapshot.bridges.get(name)
+    if bridge is None:
+        raise NotThere(f"bridge {name!r} does not exist here; see 'ip link show type bridge'")
+    if bridge.vlan_filtering:
+        return []
+    cut = who_would_be_cut(name, intent, snapshot, kernel.read_devices())
+    if not cut:
+        kernel.turn_vlan_filtering_on(bridge)
+        after = kernel.read_snapshot(None).bridges.get(name)
+        if after is None or not after.vlan_filtering:
+            raise KernelError(f"turning VLAN filtering on for {name}: the kernel acknowledged it, but it is off")
+    return cut
