@@ -54,9 +54,19 @@ class SetEntries:
 Change = SetFlags | SetEntries
 
 
+def ports_of(change: Change) -> frozenset[str]:
+    """The ports that a change is about, those that entries move away from included."""
+    if isinstance(change, SetFlags):
+        return frozenset({change.port})
+    return frozenset(entry.port for entry in (*change.before, *change.after))
+
+
 def inverse(change: Change) -> Change:
-    """The change that brings back what was before."""
-    return replace(change, before=change.after, after=change.before)  # type: ignore[arg-type]
+    """The change that brings back what was before, but no local entry of a guest's MAC: macmgr never puts one."""
+    if isinstance(change, SetFlags):
+        return replace(change, before=change.after, after=change.before)
+    back = tuple(entry for entry in change.before if entry.state is not EntryState.LOCAL)
+    return replace(change, before=change.after, after=back)
 
 
 @dataclass(frozen=True, slots=True)

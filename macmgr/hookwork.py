@@ -17,6 +17,7 @@ from macmgr.errors import XmlError
 from macmgr.hookcall import HookCall
 from macmgr.intent import GuestPort, Intent
 from macmgr.kernel import Kernel
+from macmgr.memory import StateFile
 from macmgr.policy import PolicySources, build_intent
 from macmgr.readers.domain import Domain, DomainStatus
 from macmgr.readers.hookdata import HookInput, read_hook_input
@@ -41,8 +42,9 @@ def act(call: HookCall, data: bytes, config: Config, run_dir: Path, netns: str |
     if scope.domain is not None and not _concerns(intent, scope.domain):
         return ""
     with Kernel(netns) as kernel, lock.hold(wait=deadline - time.monotonic() - _RESERVE) as held:
-        outcome = apply(held, read_intent, kernel, scope)
-    return _in_words(call, outcome, scope)
+        notes = StateFile(held, netns)
+        outcome = apply(held, read_intent, kernel, scope, notes)
+    return "; ".join(filter(None, (_in_words(call, outcome, scope), notes.problem)))
 
 
 def intent_reader(call: HookCall, given: HookInput, config: Config, run_dir: Path) -> Callable[[], Intent]:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from macmgr import paths
 from macmgr.errors import NoPermission, NotThere
+from macmgr.memory import managed_ports, remove
 
 DRIVERS = ("qemu", "network", "lxc", "daemon")
 NAME = "50-macmgr"
@@ -104,6 +105,20 @@ def uninstall_config(target: Path = paths.CONFIG) -> Iterator[Step]:
         _unmake_upwards(target.parent)
     except PermissionError:
         raise NoPermission(f"{target}: may not be removed; uninstalling the configuration needs root") from None
+
+
+def uninstall_memory(target: Path = paths.STATE, *, purge: bool = False) -> Iterator[Step]:
+    """Remove what is remembered, unless that is how ports were before macmgr and they were not given back."""
+    if managed_ports(target) and not purge:
+        yield Step(target, "kept")
+        return
+    try:
+        for removed in remove(target):
+            yield Step(removed, "removed")
+    except PermissionError:
+        raise NoPermission(f"{target}: may not be removed; uninstalling needs root") from None
+    except OSError as error:
+        raise NotThere(f"{target}: cannot be removed: {error.strerror}") from None
 
 
 def find_program() -> Path:

@@ -7,3 +7,4 @@ LIBVIRT_HOOKS = Path("/etc/libvirt/hooks")
 LIBVIRT_RUN = Path("/run/libvirt")  # libvirt's status files are below it
 LIBVIRT_URI = "qemu:///system"
 LOCK = Path("/run/macmgr/lock")
+STATE = Path("/var/lib/macmgr/state.json")  # what is remembered between two processes

@@ -14,6 +14,7 @@ from macmgr.changes import Change, Request, SetEntries, SetFlags, requests
 from macmgr.intent import Intent
 from macmgr.lock import WriterLock
 from macmgr.planner import Plan, plan
+from macmgr.remembered import NOTHING, Memory, remember, what_is_left, with_departed
 from macmgr.snapshot import Entry, Snapshot
 
 # A change of the world while we look can leave a difference after one round; a difference that three rounds do not
@@ -21,6 +22,7 @@ from macmgr.snapshot import Entry, Snapshot
 ROUNDS = 3
 
 Key = tuple[str, str, int]  # (bridge, MAC, VID)
+Planner = Callable[[Intent, Snapshot], Plan]
 
 
 class Refusal(Protocol):
@@ -38,6 +40,27 @@ class Kernel(Protocol):
     def look_up(self, keys: Iterable[Key], snapshot: Snapshot) -> dict[Key, Entry | None]: ...
 
     def send(self, requests: Sequence[Request], snapshot: Snapshot) -> Sequence[Refusal | None]: ...
+
+
+class Notes(Protocol):
+    """Where the memory is between two processes; `macmgr.memory.StateFile` is the real one. Neither call may fail."""
+
+    def read(self) -> Memory: ...
+
+    def keep(self, memory: Memory) -> None: ...
+
+
+class NoNotes:
+    """Nothing is remembered."""
+
+    def read(self) -> Memory:
+        return NOTHING
+
+    def keep(self, memory: Memory) -> None:
+        pass
+
+
+NO_NOTES = NoNotes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,33 +101,66 @@ class Outcome:
         return not self.view.plan.changes
 
 
-def look(read_intent: Callable[[], Intent], kernel: Kernel, scope: Scope = Scope()) -> View:
-    """Compare what is wanted with what is there, and change nothing.
+def look(
+    read_intent: Callable[[], Intent],
+    kernel: Kernel,
+    scope: Scope = Scope(),
+    memory: Memory = NOTHING,
+    planner: Planner = plan,
+) -> View:
+    """Compare what is wanted with what is there, and change nothing. ``memory`` tells which guests have left.
 
     An FDB dump can miss entries while others come and go, so each suspected difference is looked up by name before
     it is believed (rtnl_fdb_dump keeps no consistent position; RTM_GETNEIGH does one hash lookup).
     """
     intent = read_intent()
     snapshot = kernel.read_snapshot(None)
-    draft = plan(intent, snapshot).only(domain=scope.domain, bridges=scope.bridges)
-    suspects = _suspects(draft.changes)
+    intent = with_departed(intent, memory, snapshot)
+    draft = planner(intent, snapshot).only(domain=scope.domain, bridges=scope.bridges)
+    suspects = _suspects(draft.changes, intent, snapshot)
     if suspects:
         snapshot = _with_entries(snapshot, kernel.look_up(suspects, snapshot))
-        draft = plan(intent, snapshot).only(domain=scope.domain, bridges=scope.bridges)
+        draft = planner(intent, snapshot).only(domain=scope.domain, bridges=scope.bridges)
     return View(intent, snapshot, draft)
 
 
-def apply(lock: WriterLock, read_intent: Callable[[], Intent], kernel: Kernel, scope: Scope = Scope()) -> Outcome:
-    """Execute the plan and look again, until the plan is empty or ROUNDS rounds did not empty it."""
-    view = look(read_intent, kernel, scope)
+def apply(
+    lock: WriterLock,
+    read_intent: Callable[[], Intent],
+    kernel: Kernel,
+    scope: Scope = Scope(),
+    notes: Notes = NO_NOTES,
+) -> Outcome:
+    """Execute the plan and look again, until the plan is empty or ROUNDS rounds did not empty it.
+
+    How a port was is written down before it is changed for the first time.
+    """
+    memory = notes.read()
+
+    def step(view: View) -> tuple[list[Change], tuple[Failure, ...]]:
+        nonlocal memory
+        memory = remember(memory, view.intent, view.snapshot, view.plan.changes)
+        notes.keep(memory)
+        return execute(lock, view.plan.changes, kernel, view.snapshot)
+
+    outcome = until_empty(lambda: look(read_intent, kernel, scope, memory), step)
+    notes.keep(what_is_left(memory, outcome.view.intent, outcome.view.snapshot))
+    return outcome
+
+
+def until_empty(
+    look_again: Callable[[], View], step: Callable[[View], tuple[list[Change], tuple[Failure, ...]]]
+) -> Outcome:
+    """Make one step after the other until a look finds nothing left, ROUNDS of them at most."""
+    view = look_again()
     done: list[Change] = []
     failures: tuple[Failure, ...] = ()
     for _ in range(ROUNDS):
         if not view.plan.changes:
             break
-        made, failures = execute(lock, view.plan.changes, kernel, view.snapshot)
+        made, failures = step(view)
         done += made
-        view = look(read_intent, kernel, scope)
+        view = look_again()
         if not made:
             break
     return Outcome(tuple(done), failures if view.plan.changes else (), view)
@@ -175,15 +231,18 @@ def _not_there(
     }
 
 
-def _suspects(changes: Iterable[Change]) -> list[Key]:
-    return list(
-        dict.fromkeys(
-            (change.bridge, change.mac, entry.vid)
-            for change in changes
-            if isinstance(change, SetEntries)
-            for entry in (*change.before, *change.after)
-        )
-    )
+def _suspects(changes: Iterable[Change], intent: Intent, snapshot: Snapshot) -> list[Key]:
+    """What the changes rest on: the entries they name, and for a port to be closed where its guest's MACs are."""
+    guests = {guest.port: guest for guest in intent.ports}
+    suspects: dict[Key, None] = {}
+    for change in changes:
+        if isinstance(change, SetEntries):
+            suspects |= {(change.bridge, change.mac, each.vid): None for each in (*change.before, *change.after)}
+        elif change.closes:
+            macs = guests[change.port].macs if change.port in guests else ()  # a release needs no XML
+            vids = snapshot.ports[change.port].vids
+            suspects |= {(change.bridge, mac, vid): None for mac in macs for vid in (0, *vids)}
+    return list(suspects)
 
 
 def _with_entries(snapshot: Snapshot, looked_up: dict[Key, Entry | None]) -> Snapshot:

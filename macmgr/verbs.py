@@ -1,4 +1,4 @@
-"""The verbs that look at the host, and the one that changes it: audit, plan, show, doctor, apply.
+"""The verbs that look at the host, and those that change it: audit, plan, show, explain, doctor; apply and release.
 
 Each reads its sources, takes one look, prints it, and answers with an exit code. Imports that cost time (pyroute2,
 rich) are made where they are needed.
@@ -23,14 +23,17 @@ from macmgr.conflicts import definition_findings
 from macmgr.doctor import diagnose
 from macmgr.errors import NotThere
 from macmgr.findings import Severity
+from macmgr.giveback import release
 from macmgr.intent import Intent
 from macmgr.kernel import Kernel
+from macmgr.memory import StateFile, read_memory
 from macmgr.policy import PolicySources, build_intent
 from macmgr.reconcile import Outcome, Scope, View, apply, look
 from macmgr.report.diagnosis import print_diagnosis, print_refusal
 from macmgr.report.diagnosisdocument import diagnosis_document
 from macmgr.report.document import audit_document
 from macmgr.report.explain import explain
+from macmgr.report.release import print_release, release_document
 from macmgr.report.text import console, print_audit, print_outcome, print_plan, print_show
 from macmgr.sources import Sources
 from macmgr.statusfiles import read_definitions, read_status_files
@@ -95,12 +98,41 @@ def apply_changes(arguments: argparse.Namespace) -> int:
             cut = turn_on(held, arguments.vlan_filtering, host.read_intent, kernel)
             if cut:
                 return _refuse(arguments, cut)
-        outcome = apply(held, host.read_intent, kernel, host.scope)
+        notes = StateFile(held, host.netns)
+        outcome = apply(held, host.read_intent, kernel, host.scope, notes)
+    _tell(notes.problem)
     if _wants_json(arguments):
         _print_json(_outcome(outcome))
     else:
         print_outcome(console(_color(arguments)), outcome)
     return errors.IN_SYNC if outcome.complete else errors.DRIFT
+
+
+def release_ports(arguments: argparse.Namespace) -> int:
+    """Give ports back to the kernel as they were before macmgr."""
+    host = _host(arguments)
+    with Kernel(host.netns) as kernel, lock.hold() as held:
+        _check_bridge(arguments, kernel)
+        notes = StateFile(held, host.netns)
+        released = release(held, _or_nothing(host.read_intent), kernel, host.scope, notes)
+    _tell(notes.problem)
+    if _wants_json(arguments):
+        _print_json(release_document(released) | _outcome(released.outcome))
+    else:
+        print_release(console(_color(arguments)), released)
+    return errors.IN_SYNC if released.outcome.complete else errors.DRIFT
+
+
+def _or_nothing(read_intent: Callable[[], Intent]) -> Callable[[], Intent]:
+    """Where libvirt is no more, its ports are given back from memory alone."""
+
+    def read() -> Intent:
+        try:
+            return read_intent()
+        except NotThere:
+            return Intent()
+
+    return read
 
 
 def doctor(arguments: argparse.Namespace) -> int:
@@ -119,9 +151,17 @@ def doctor(arguments: argparse.Namespace) -> int:
 
 def _look(arguments: argparse.Namespace) -> View:
     host = _host(arguments)
+    memory, problem = read_memory(host.netns)
+    _tell(problem)
     with Kernel(host.netns) as kernel:
         _check_bridge(arguments, kernel)
-        return look(host.read_intent, kernel, host.scope)
+        return look(host.read_intent, kernel, host.scope, memory)
+
+
+def _tell(problem: str) -> None:
+    """One line about the memory, whose trouble is never the verb's."""
+    if problem:
+        print(f"macmgr: {problem}", file=sys.stderr)
 
 
 def _host(arguments: argparse.Namespace) -> _Host:

@@ -30,6 +30,7 @@ from macmgr import paths
 
 here = Path(__file__).parent
 paths.CONFIG, paths.LIBVIRT_RUN, paths.LOCK = here / "macmgr.toml", here / "libvirt", here / "lock"
+paths.STATE = here / "state" / "state.json"
 
 from macmgr.__main__ import main
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from macmgr import cli, lock
+from macmgr import cli, lock, paths
 from macmgr.hook import run_hook
 from macmgr.hookcall import HookCall
 from macmgr.readers.metadata import NAMESPACE
@@ -157,6 +157,7 @@ VERBS: dict[str, list[list[str]]] = {
     "audit": [[], ["--strict", "--domain", "web1"], ["--network", "lan"]],
     "plan": [[], ["--domain", "web1"]],
     "apply": [[]],
+    "release": [[]],
     "show": [[]],
     "explain": [["web1"], [MAC]],
     "validate": [["{run}/qemu/web1.xml", "{run}/network/lan.xml", "{run}/network/lan/ports/p.xml"]],
@@ -203,6 +204,7 @@ def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("macmgr.verbs.Kernel", Kernel)
     monkeypatch.setattr("macmgr.hookwork.Kernel", Kernel)
     monkeypatch.setattr(lock, "hold", partial(lock.hold, tmp_path / "lock"))
+    monkeypatch.setattr(paths, "STATE", tmp_path / "state" / "state.json")
     (tmp_path / "macmgr.toml").write_text(CONFIG)
     return tmp_path / "run"
 

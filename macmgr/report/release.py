@@ -1,0 +1,86 @@
+"""What a release says: each port with how it is now, what could not be given back, and who would take it again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from macmgr.changes import SetEntries
+from macmgr.giveback import GivenBack, Released
+from macmgr.report.words import fold_vids
+from macmgr.snapshot import Entry, EntryState
+
+
+def release_document(released: Released) -> dict[str, Any]:
+    """The ports given back, as JSON."""
+    return {"version": 1, "ports": [_port_document(released, back) for back in released.ports]}
+
+
+def print_release(out: Console, released: Released) -> None:
+    """The ports given back, and what is left to do."""
+    outcome = released.outcome
+    for back in released.ports:
+        bridge = outcome.view.snapshot.ports[back.port].bridge
+        line = Text("given back  ", "green")
+        line.append(f"{back.port} on {bridge} ({back.domain})", "bold")
+        line.append(f", {back.because or 'nothing had to be changed'}: {_in_words(released, back)}", "none")
+        out.print(line)
+    for failure in outcome.failures:
+        out.print(Text(f"failed      {failure.change.domain or failure.change.bridge}: {failure.why}", "red"))
+    if not outcome.complete:
+        out.print(f"{len(outcome.view.plan.changes)} changes remain to be made; run 'macmgr release' again.")
+    elif not released.ports and not outcome.done:
+        out.print("There is nothing to give back: macmgr manages no port here.")
+    given = {back.port for back in released.ports}
+    again = [guest.port for guest in outcome.view.intent.ports if guest.managed and guest.port in given]
+    if again:
+        out.print(
+            f"The policy still manages {', '.join(again)}: the next hook or 'macmgr apply' takes them again. 'macmgr "
+            f"explain {again[0]}' says what asks for it; 'macmgr uninstall' removes the hooks."
+        )
+
+
+def _in_words(released: Released, back: GivenBack) -> str:
+    flags = released.outcome.view.snapshot.ports[back.port].flags
+    words = [f"learning {_on(flags.learning)}", f"unicast flood {_on(flags.unicast_flood)}"]
+    words += [] if flags.locked is None else [f"locked {_on(flags.locked)}"]
+    by_kind: dict[tuple[str, str], list[int]] = {}
+    for entry in _entries(released, back):
+        by_kind.setdefault((entry.mac, entry.in_words), []).append(entry.vid)
+    entries = [f"{mac} {kind} (VID {fold_vids(sorted(vids))})" for (mac, kind), vids in by_kind.items()]
+    return "; ".join([", ".join(words), *entries])
+
+
+def _port_document(released: Released, back: GivenBack) -> dict[str, Any]:
+    port = released.outcome.view.snapshot.ports[back.port]
+    return {
+        "port": port.name,
+        "bridge": port.bridge,
+        "domain": back.domain,
+        "because": back.because,
+        "learning": port.flags.learning,
+        "unicast_flood": port.flags.unicast_flood,
+        "locked": port.flags.locked,
+        "static": [
+            {"mac": entry.mac, "vid": entry.vid, "sticky": entry.sticky}
+            for entry in _entries(released, back)
+            if entry.state is EntryState.STATIC
+        ],
+    }
+
+
+def _entries(released: Released, back: GivenBack) -> list[Entry]:
+    """The static entries that lead to the port now, and those that were static before."""
+    let_go = {change.mac for change in released.outcome.done if isinstance(change, SetEntries)}
+    return [
+        entry
+        for entry in released.outcome.view.snapshot.entries
+        if entry.port == back.port
+        and (entry.state is EntryState.STATIC or (entry.state is EntryState.DYNAMIC and entry.mac in let_go))
+    ]
+
+
+def _on(value: bool) -> str:
+    return "on" if value else "off"
