@@ -85,6 +85,7 @@ def host(
     monkeypatch.setattr(verbs, "Kernel", kernel)
     monkeypatch.setattr(paths, "CONFIG", config)
     monkeypatch.setattr(paths, "STATE", tmp_path / "state" / "state.json")
+    monkeypatch.setattr(paths, "STATE", tmp_path / "state" / "state.json")
     monkeypatch.setattr(lock, "hold", partial(lock.hold, tmp_path / "lock"))
     monkeypatch.setenv("COLUMNS", "80")
     return Host(kernel, lay_out(case, tmp_path), config, tmp_path / "lock", capsys)

@@ -29,7 +29,8 @@ from pathlib import Path
 from macmgr import paths
 
 here = Path(__file__).parent
-paths.CONFIG, paths.LIBVIRT_RUN, paths.LOCK = here / "macmgr.toml", here / "libvirt", here / "lock"
+paths.CONFIG, paths.LIBVIRT_RUN = here / "macmgr.toml", here / "libvirt"
+paths.LOCK, paths.STATE = here / "lock", here / "state.json"
 paths.STATE = here / "state" / "state.json"
 
 from macmgr.__main__ import main
