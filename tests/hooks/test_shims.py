@@ -95,17 +95,6 @@ def test_good_input_says_nothing(host: Host) -> None:
     assert said.lines == []
 
 
-def test_a_paused_guest_is_told_in_one_line(host: Host) -> None:
-    host.configure(MANAGED)
-    host.status_file("qemu/g1.xml", domstatus("g1", "paused"))
-    said = host.hook("qemu", "g1", "started", "begin", "-", stdin=domain("g1").encode())
-    assert_harmless(said)
-    assert said.lines == [
-        "macmgr: qemu g1 started: vnet-test0 on br-test0 stays open (learning and unicast flood on) because the "
-        "guest's CPUs do not run here yet (paused); run 'macmgr apply' when they do"
-    ]
-
-
 NAMES = {
     "an option": "--help",
     "an option with a value": "--config=/nonexistent",
@@ -121,14 +110,17 @@ NAMES = {
 
 @pytest.mark.parametrize("kind", NAMES)
 def test_a_domain_may_be_named_like_anything(host: Host, kind: str) -> None:
-    """It is handled as a domain: the one line speaks of its port."""
+    """It is handled as a domain: its own input is taken, and another domain's is refused in its name."""
     name = NAMES[kind]
     host.configure(MANAGED)
-    host.status_file("qemu/some.xml", domstatus(name, "paused"))
-    said = host.hook("qemu", name, "started", "begin", "-", stdin=domain(name).encode())
-    assert_harmless(said)
-    assert len(said.lines) == 1
-    assert said.lines[0].startswith(f"macmgr: qemu {' '.join(name.split())} started: vnet-test0 on br-test0 stays open")
+    host.status_file("qemu/some.xml", domstatus(name, "running"))
+    own = host.hook("qemu", name, "started", "begin", "-", stdin=domain(name).encode())
+    assert_harmless(own)
+    assert own.lines == []
+    another = host.hook("qemu", name, "started", "begin", "-", stdin=domain("g2").encode())
+    assert_harmless(another)
+    who = f"macmgr: qemu {' '.join(name.split())} started"
+    assert another.lines == [f"{who}: the hook's input describes domain 'g2', the call names {name!r}"]
 
 
 def test_a_name_that_is_not_unicode_is_one_line_too(host: Host) -> None:
