@@ -28,6 +28,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from macmgr.changes import DeleteEntry, PutEntry, Request, SetPort
+from macmgr.devices import Device, DeviceFacts, Features, PortVlans
 from macmgr.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 
 Key = tuple[str, str, int]
@@ -41,12 +42,17 @@ class Refusal:
     text: str
 
 
+def _vlans(vids: Sequence[int], pvid: int | None) -> PortVlans:
+    return PortVlans(frozenset(vids), pvid, frozenset({pvid} if pvid else ()))
+
+
 class FakeKernel:
     """One network namespace; the methods of `macmgr.reconcile.Kernel`, and what the world does to it.
 
     Failure switches, all by port name: ``refuses_puts``, ``forgets_puts`` and ``forgets_flags`` (both acknowledged,
-    neither carried out); ``skipped_by_dumps`` holds keys of live entries that dumps leave out; ``before_each_send``
-    is somebody else who acts at the worst moment. ``sent`` keeps every request, in order.
+    neither carried out); ``skipped_by_dumps`` holds keys of live entries that dumps leave out; ``before_each_send``,
+    ``after_each_send`` and ``after_each_dump`` are somebody else who acts at the worst moment. ``sent`` keeps every
+    request, in order.
     """
 
     def __init__(self, start: Snapshot) -> None:
@@ -62,19 +68,23 @@ class FakeKernel:
         self.forgets_puts: set[str] = set()
         self.forgets_flags: set[str] = set()
         self.skipped_by_dumps: set[Key] = set()
-        self.before_each_send: Callable[[FakeKernel], None] = lambda _: None
+        self.before_each_send: Callable[[], None] = lambda: None
+        self.after_each_send: Callable[[], None] = lambda: None
+        self.after_each_dump: Callable[[], None] = lambda: None
         self.sent: list[Request] = []
 
     # What macmgr asks of a kernel
 
     def read_snapshot(self, bridges: Collection[str] | None = None) -> Snapshot:
         wanted = self.bridges.keys() if bridges is None else self.bridges.keys() & set(bridges)
-        return Snapshot(
+        read = Snapshot(
             {name: self.bridges[name] for name in self.bridges if name in wanted},
             {name: port for name, port in self.ports.items() if port.bridge in wanted},
             dict(self.masters),
             tuple(entry for key, entry in self.fdb.items() if key[0] in wanted and key not in self.skipped_by_dumps),
         )
+        self.after_each_dump()
+        return read
 
     def look_up(self, keys: Iterable[Key], snapshot: Snapshot) -> dict[Key, Entry | None]:
         known = {*snapshot.bridges, *snapshot.ports}
@@ -82,8 +92,30 @@ class FakeKernel:
         return {key: entry if entry is not None and entry.port in known else None for key, entry in found.items()}
 
     def send(self, requests: Sequence[Request], snapshot: Snapshot) -> list[Refusal | None]:
-        self.before_each_send(self)
-        return [self._carry_out(request, snapshot) for request in requests]
+        self.before_each_send()
+        answers = [self._carry_out(request, snapshot) for request in requests]
+        self.after_each_send()
+        return answers
+
+    def read_devices(self) -> DeviceFacts:
+        devices = {
+            port.name: Device(
+                port.name,
+                port.ifindex,
+                port.mac,
+                port.kind,
+                master=port.bridge,
+                up=port.up,
+                promiscuity=port.promiscuity,
+            )
+            for port in self.ports.values()
+        }
+        vlans = {port.name: _vlans(port.vids, port.pvid) for port in self.ports.values()}
+        vlans |= {name: _vlans((1,), 1) for name in self.bridges}
+        return DeviceFacts(devices, vlans, features=Features(True, True, True, True))
+
+    def turn_vlan_filtering_on(self, bridge: Bridge) -> None:
+        self.bridges[bridge.name] = replace(bridge, vlan_filtering=True)
 
     def _carry_out(self, request: Request, snapshot: Snapshot) -> Refusal | None:
         self.sent.append(request)
@@ -149,6 +181,10 @@ class FakeKernel:
     def set_entry(self, entry: Entry) -> None:
         """Somebody else's doing."""
         self.fdb[self.ports[entry.port].bridge, entry.mac, entry.vid] = entry
+
+    def lose_entry(self, bridge: str, mac: str, vid: int) -> None:
+        """Somebody else's doing; there may be none."""
+        self.fdb.pop((bridge, mac, vid), None)
 
     def set_flags(self, port: str, flags: PortFlags) -> None:
         """Somebody else's doing."""

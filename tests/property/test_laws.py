@@ -384,11 +384,12 @@ def test_ports_that_vanish_leave_the_others_as_they_should_be(world: World, data
     going = data.draw(st.sampled_from(taps))
     again = data.draw(st.booleans())
 
-    def meddle(kernel: FakeKernel) -> None:
+    kernel = world.kernel()
+
+    def meddle() -> None:
         if going in kernel.ports and kernel.ports[going].ifindex == world.start.ports[going].ifindex:
             kernel.make_port_again(going) if again else kernel.remove_port(going)
 
-    kernel = world.kernel()
     kernel.before_each_send = meddle
     outcome = applied(world, kernel)
     assert outcome.complete or outcome.failures

@@ -55,6 +55,10 @@ CASES: dict[str, tuple[SetEntries, list[Request]]] = {
         SetEntries(MAC, (entry(0), entry(10)), (entry(10),)),
         [DeleteEntry("vnet0", MAC, None), put(10)],
     ),
+    "what the guest's VID 0 does not say of another VID comes after it": (
+        SetEntries(MAC, (), (entry(0), entry(1, "eth0"), entry(10))),
+        [put(None), put(1, "eth0")],
+    ),
     "dropped from two ports": (
         SetEntries(MAC, (entry(10), entry(20, "eth0")), ()),
         [DeleteEntry("vnet0", MAC, 10), DeleteEntry("eth0", MAC, 20)],
@@ -68,7 +72,7 @@ def test_entries_become_requests(what: str) -> None:
     assert list(requests(change)) == wanted
 
 
-def test_flags_become_one_askedthat_names_what_changes() -> None:
+def test_flags_become_one_request_that_names_what_changes() -> None:
     change = SetFlags("vnet0", OPEN, PortFlags(learning=False, unicast_flood=True))
     assert list(requests(change)) == [SetPort("vnet0", learning=False)]
 
@@ -96,6 +100,13 @@ def test_an_inverse_is_the_change_turned_round() -> None:
     assert inverse(flags) == SetFlags("vnet0", CLOSED, OPEN, "br0", "g1", "learning-on")
     assert inverse(entries) == SetEntries(MAC, (entry(0),), (entry(0, "eth0"),), "br0", "g1", "stolen-entry")
     assert inverse(inverse(entries)) == entries
+
+
+def test_an_inverse_puts_no_local_entry_back() -> None:
+    """It would take the guest's frames to the host, and no request of macmgr's can say it."""
+    local = Entry(MAC, 0, "eth0", EntryState.LOCAL)
+    back = inverse(SetEntries(MAC, (local, entry(1, "eth0")), (entry(0), entry(1))))
+    assert list(requests(back)) == [DeleteEntry("vnet0", MAC, None), put(1, "eth0")]
 
 
 @pytest.mark.parametrize(
