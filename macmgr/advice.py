@@ -23,6 +23,7 @@ _RULE = (
     *(Reason.NO_VLAN_FILTERING, Reason.VLAN_FILTERING_OFF, Reason.BRIDGE),
     *(Reason.AUTO_PORT, Reason.SECOND_UPLINK),
 )
+_MANY = 8  # more of the same are counted, not listed
 _BEYOND_US = (Reason.NO_UNICAST_FILTER, Reason.UNSEEN)
 
 
@@ -127,16 +128,18 @@ def _close_ports(bridge: Bridge, everyone: Sequence[Member], snapshot: Snapshot)
         )
         lines = (f'[bridge."{bridge.name}"]', 'mac_table_manager = "libvirt"')
         yield _closing(Step(text, (apply,), where=str(paths.CONFIG), lines=lines), silent)
+    decided: dict[str, list[Member]] = {}
     for member, guest in guests:
         if not guest.managed and member not in silent:
-            text = (
-                f"{_names([member])} is managed by the kernel by decision ({guest.policy.reason}). If that may change, "
-                "say manager libvirt there."
-            )
-            yield _closing(Step(text, (f"macmgr apply --domain {guest.domain}",)), [member])
-    for member in auto:
-        if member.role is Role.UNKNOWN:
-            yield _closing(_stranger(bridge, member, snapshot), [member])
+            decided.setdefault(guest.policy.reason, []).append(member)
+    for reason, ports in decided.items():
+        text = f"{_names(ports)} {_is(ports)} managed by the kernel by decision ({reason}). If that may change, "
+        yield _closing(Step(text + "say manager libvirt there, and apply.", (apply,)), ports)
+    strangers = [member for member in auto if member.role is Role.UNKNOWN]
+    for member in strangers[:_MANY]:
+        yield _closing(_stranger(bridge, member, snapshot), [member])
+    if rest := strangers[_MANY:]:
+        yield _closing(Step(f"Do the same with {_names(rest)}."), rest)
     waiting = [member for member, guest in guests if guest.managed and not guest.running]
     if waiting:
         text = (
@@ -188,8 +191,13 @@ def _vlan_filtering(bridge: Bridge, causes: Sequence[Cause], obstacles: Sequence
             removes=frozenset({(Reason.NO_VLAN_FILTERING, bridge.name)}),
         )
     elif Reason.VLAN_FILTERING_OFF in reasons:
-        for sentence in obstacles:
+        for sentence in obstacles[:_MANY]:
             yield Step(f"Before VLAN filtering can be turned on: {sentence}")
+        if len(obstacles) > _MANY:
+            yield Step(
+                f"And {len(obstacles) - _MANY} more obstacles to VLAN filtering: the next step's command names all, "
+                "and changes nothing while there is any."
+            )
         yield Step(
             f"Turn VLAN filtering on for {bridge.name}. macmgr first checks who would be cut off, and refuses if "
             f"anybody would be. It lasts as long as the bridge: say it where {bridge.name} is configured too.",
@@ -270,8 +278,8 @@ def _leaves(freed: Sequence[str], wards: Sequence[Ward]) -> str:
 
 def _names(ports: Sequence[Member]) -> str:
     named = [f"{m.name} of {m.guest.domain}" if m.guest else m.name for m in ports]
-    if len(named) > 8:
-        return f"{', '.join(named[:8])} and {len(named) - 8} more"
+    if len(named) > _MANY:
+        return f"{', '.join(named[:_MANY])} and {len(named) - _MANY} more"
     return " and ".join([", ".join(named[:-1]), named[-1]]) if len(named) > 1 else named[0]
 
 

@@ -82,7 +82,7 @@ class Member:
             policy = self.guest.policy
             return f"{self.name} of {self.guest.domain} (manager {policy.manager}: {policy.reason})"
         if self.role is Role.UPLINK:
-            return f"{self.name}, an uplink too ({self.what}),"
+            return f"{self.name}, an uplink ({self.what}),"
         return f"{self.name} ({self.what}), which no domain here asks for,"
 
     @property

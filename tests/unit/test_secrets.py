@@ -159,6 +159,7 @@ VERBS: dict[str, list[list[str]]] = {
     "apply": [[]],
     "release": [[]],
     "show": [[]],
+    "doctor": [[]],
     "explain": [["web1"], [MAC]],
     "validate": [["{run}/qemu/web1.xml", "{run}/network/lan.xml", "{run}/network/lan/ports/p.xml"]],
 }

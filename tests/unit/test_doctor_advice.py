@@ -1,0 +1,193 @@
+"""What to do, in which order, with which commands, and what is promised: neither too little nor too much."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from macmgr.advice import in_measured_words
+from macmgr.devices import Xdp
+from macmgr.doctor import Diagnosis, diagnose
+from macmgr.intent import Intent, Manager, Policy, Settings, Step
+from macmgr.nicfilters import filter_of
+from macmgr.report.diagnosis import print_diagnosis
+from macmgr.report.diagnosisdocument import diagnosis_document
+from macmgr.snapshot import Entry, EntryState, PortFlags
+from tests.doctorworld import CAPTURE, CLOSED, MODERN, OPEN, World, device, guest, tap, uplink
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def commands(found: World) -> list[str]:
+    return [command for step in found.diagnose().steps for command in step.commands]
+
+
+def test_everything_at_once_in_order(world: World) -> None:
+    """Close ports, VLAN filtering, the bridge, then what comes from outside; only the last step frees the uplink."""
+    world.bridge = replace(world.bridge, vlan_filtering=False, promiscuity=1)
+    world.ports = [uplink(promiscuity=3), *(tap(f"vnet{number}", OPEN) for number in range(4))]
+    place = "domain g: <macmgr:macTable>"
+    decided = Policy(Manager.KERNEL, place, steps=(Step(place, Settings(manager=Manager.KERNEL)),))
+    world.guests = [
+        guest("vnet0", mac="52:54:00:00:00:01"),
+        guest("vnet1", Manager.KERNEL, "52:54:00:00:00:02"),
+        guest("vnet2", mac="52:54:00:00:00:03", policy=decided),
+    ]
+    world.entries = [Entry("52:54:00:00:00:09", 0, "vnet3", EntryState.DYNAMIC)]
+    world.sockets = [CAPTURE]
+    world.devices = {
+        "up0": device(world.ports[0], "e1000e", administrator=True),
+        "br0": replace(world.facts.devices["br0"], administrator=True),
+    }
+    assert commands(world) == [
+        "macmgr apply --bridge br0",
+        "macmgr apply --bridge br0",
+        "macmgr apply --bridge br0",
+        "bridge fdb replace 52:54:00:00:00:09 dev vnet3 master static sticky",
+        "bridge link set dev vnet3 learning off flood off",
+        "macmgr apply --vlan-filtering br0",
+        "ip link set dev br0 promisc off",
+        "ip link set dev up0 promisc off",
+        "kill 123",
+    ]
+    steps = world.diagnose().steps
+    assert [step.gain for step in steps if "promiscuous" in step.gain] == ["up0 leaves promiscuous mode"]
+    assert steps[-1].gain == "up0 leaves promiscuous mode"
+    assert steps[1].lines == ('[bridge."br0"]', 'mac_table_manager = "libvirt"')
+    assert steps[1].where.endswith("macmgr.toml")
+    assert "domain g: <macmgr:macTable>" in steps[2].text
+
+
+def test_one_unmanaged_guest_is_the_only_obstacle(world: World) -> None:
+    world.ports = [uplink(promiscuity=1), tap(), tap("vnet1", OPEN)]
+    world.guests.append(guest("vnet1", Manager.KERNEL))
+    (step,) = world.diagnose().steps
+    assert step.gain == "it gets no more copies of foreign frames; up0 leaves promiscuous mode"
+
+
+def test_a_port_that_only_learns_gets_no_copies_and_none_are_promised_away(world: World) -> None:
+    world.ports = [uplink(promiscuity=1), tap("vnet0", PortFlags(learning=True, unicast_flood=False))]
+    (step,) = world.diagnose().steps
+    assert step.gain == "up0 leaves promiscuous mode"
+
+
+def test_nothing_is_promised_where_the_nic_cannot_filter(world: World) -> None:
+    world.bridge = replace(world.bridge, vlan_filtering=False)
+    world.ports = [uplink(promiscuity=1, kind="veth"), tap("vnet0", OPEN)]
+    found = world.diagnose()
+    assert not any("leaves" in step.gain for step in found.steps)
+    assert "Only another uplink helps" in found.steps[-1].text
+    assert found.gain[-1] == "up0 itself stays promiscuous whatever is done here, because it cannot filter."
+
+
+def test_what_is_promised_of_a_nic_that_nothing_is_known_of_is_conditional(world: World) -> None:
+    world.ports = [uplink(promiscuity=1), tap("vnet0", OPEN)]
+    world.devices["up0"] = device(world.ports[0], "exotic")
+    (step,) = world.diagnose().steps
+    assert step.gain.endswith("up0 leaves promiscuous mode, if it can filter")
+    assert "if up0 can filter, which is not known" in " ".join(world.diagnose().gain)
+
+
+def test_a_kernel_without_vlan_filtering_is_not_told_to_turn_it_on(world: World) -> None:
+    world.bridge = replace(world.bridge, vlan_filtering=False)
+    world.features = replace(MODERN, vlan_filtering=False)
+    world.ports[0] = uplink(promiscuity=1)
+    assert commands(world) == []
+    assert "Only another kernel helps" in world.diagnose().steps[0].text
+
+
+def test_what_vlan_filtering_would_cut_comes_before_it(world: World) -> None:
+    world.bridge = replace(world.bridge, vlan_filtering=False)
+    world.ports[0] = uplink(promiscuity=1)  # and no port has a PVID in these facts
+    texts = [step.text for step in world.diagnose().steps]
+    assert texts[0].startswith("Before VLAN filtering can be turned on: ")
+    assert texts[-1].startswith("Turn VLAN filtering on")
+
+
+def test_a_second_uplink_is_bonded_or_moved(world: World) -> None:
+    world.ports = [uplink(promiscuity=1), uplink("up1", 1, ifindex=4), tap()]
+    (step,) = world.diagnose().steps
+    assert step.commands == ("ip link set dev up1 nomaster",)
+    assert step.gain == "up0 and up1 leave promiscuous mode"
+
+
+def test_a_waiting_guest_is_not_closed_before_its_cpus_run(world: World) -> None:
+    world.ports = [uplink(promiscuity=1), tap("vnet0", OPEN)]
+    world.guests = [guest(state="paused", running=False)]
+    (step,) = world.diagnose().steps
+    assert "until the CPUs run here" in step.text
+
+
+def test_what_nobody_can_name_is_not_promised_away(world: World) -> None:
+    world.bridge = replace(world.bridge, promiscuity=1)
+    world.ports[0] = uplink(promiscuity=1)
+    found = world.diagnose()
+    assert found.causes[0].text.startswith("one more user")
+    assert not any("leaves" in step.gain for step in found.steps)
+
+
+@pytest.mark.parametrize(
+    ("taps", "words"),
+    [
+        (1, "about 1.4 times"),
+        (2, "between 1.4 and 4.3 times"),
+        (99, "between 4.3 and 24 times"),
+        (100, "about 24 times"),
+        (500, "between 24 and 54 times"),
+        (1023, "54 times or more"),
+    ],
+)
+def test_the_gain_is_the_measured_range(taps: int, words: str) -> None:
+    assert in_measured_words(taps) == words
+
+
+def test_the_page_fits_a_terminal(world: World) -> None:
+    """A thousand unmanaged guests: the causes are counted, every port has its row, no line is longer than 100."""
+    world.bridge = replace(world.bridge, vlan_filtering=False)
+    world.ports = [uplink(promiscuity=1), *(tap(f"vnet{number}", OPEN, ifindex=100 + number) for number in range(200))]
+    world.guests = [guest(f"vnet{number}", Manager.KERNEL) for number in range(200)]
+    world.devices["up0"] = device(world.ports[0], "e1000e", xdp=(Xdp("xdpgeneric", 9),))
+    page = io.StringIO()
+    print_diagnosis(Console(file=page, width=100, highlight=False), Diagnosis((world.diagnose(),)))
+    lines = page.getvalue().splitlines()
+    assert max(map(len, lines)) <= 100
+    assert sum(line.lstrip().startswith("vnet") for line in lines) >= 200
+    assert any("190 more ports learn or flood" in line for line in lines)
+    assert any("XDP program (xdpgeneric, id 9)" in line for line in lines)
+    assert len(lines) < 300
+
+
+def test_without_a_managed_bridge_the_page_says_what_to_type(world: World) -> None:
+    page = io.StringIO()
+    print_diagnosis(Console(file=page, width=100), diagnose(Intent(), world.snapshot, world.facts, []))
+    assert "'macmgr doctor BRIDGE'" in page.getvalue()
+
+
+def test_the_document_holds_what_the_page_says(world: World) -> None:
+    world.ports = [uplink(promiscuity=2), tap("vnet0", OPEN)]
+    world.sockets = [CAPTURE]
+    document = diagnosis_document(Diagnosis((world.diagnose(),)), "h1", "2026-11-21T12:00:00Z")
+    (bridge,) = document["bridges"]
+    first, second = bridge["ports"]
+    assert document["version"] == 1
+    assert (first["role"], first["promiscuous"], first["unicast_filter"]) == ("uplink", True, True)
+    assert [(each["cause"], each["subject"], each["pid"]) for each in first["causes"]] == [
+        ("auto-port", "vnet0", None),
+        ("packet-socket", "tcpdump (pid 123)", 123),
+    ]
+    assert second["domain"] == "guest-vnet0"
+    assert [step["commands"] for step in bridge["steps"]] == [["macmgr apply --bridge br0"], ["kill 123"]]
+
+
+def test_closed_taps_are_told_to_cost_nothing(world: World) -> None:
+    world.ports = [uplink(), tap("vnet0", CLOSED)]
+    page = io.StringIO()
+    print_diagnosis(Console(file=page, width=200), Diagnosis((world.diagnose(),)))
+    assert "Taps always are promiscuous" in page.getvalue()
+    assert filter_of(world.facts.devices["vnet0"]).filters is False

@@ -1,0 +1,188 @@
+"""Who would be cut off by VLAN filtering: nobody is overlooked that can be seen, and nobody is invented."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from macmgr.devices import Device, DeviceFacts, Features, PortVlans
+from macmgr.intent import Intent, NicFacts, Vlan
+from macmgr.lock import WriterLock
+from macmgr.snapshot import Bridge, Entry, PortFlags, Snapshot
+from macmgr.vlancheck import who_would_be_cut
+from macmgr.vlanfiltering import turn_on
+from tests.doctorworld import MODERN, WEB, World, guest, tap, uplink
+
+PLAIN = PortVlans(frozenset({1}), 1, frozenset({1}))
+TRUNK = PortVlans(frozenset({1, 5, 6}), 1, frozenset({1}))
+
+
+class Filtering(World):
+    """A bridge that would filter without cutting anybody; tests spoil it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bridge = replace(self.bridge, vlan_filtering=False)
+        self.ports = [uplink(promiscuity=1), tap()]
+        self.vlans = {"br0": PLAIN, "up0": PLAIN, "vnet0": PLAIN}
+
+    @property
+    def facts(self) -> DeviceFacts:
+        return replace(super().facts, vlans=self.vlans)
+
+    def cut(self) -> list[str]:
+        return who_would_be_cut("br0", Intent(tuple(self.guests), self.managed), self.snapshot, self.facts)
+
+    def tagging(self, *vids: int, native: int | None = None, trunk: bool = False) -> None:
+        self.guests = [guest(facts=NicFacts(vlan=Vlan(vids, native, trunk)))]
+
+
+@pytest.fixture
+def world() -> Filtering:
+    return Filtering()
+
+
+def test_nobody_is_cut(world: Filtering) -> None:
+    assert world.cut() == []
+
+
+def test_where_it_is_on_nobody_is_asked(world: Filtering) -> None:
+    world.bridge = replace(world.bridge, vlan_filtering=True)
+    world.vlans = {}
+    assert world.cut() == []
+
+
+def test_a_kernel_without_it(world: Filtering) -> None:
+    world.features = Features(vlan_filtering=False)
+    assert world.cut() == ["This kernel has no VLAN filtering (CONFIG_BRIDGE_VLAN_FILTERING): it cannot be turned on."]
+
+
+def test_a_guest_in_a_vlan_that_its_port_does_not_carry(world: Filtering) -> None:
+    world.tagging(5)
+    port, way = world.cut()
+    assert port.startswith("vnet0 of guest-vnet0 has <vlan> VID 5 in its XML, but the port does not carry VID 5")
+    assert "'bridge vlan add dev vnet0 vid 5 pvid untagged'" in port
+    assert "would not reach the uplink up0, which does not carry VID 5" in way
+
+
+def test_a_trunk(world: Filtering) -> None:
+    world.tagging(5, 6, trunk=True)
+    world.vlans["vnet0"] = TRUNK
+    (way,) = world.cut()
+    assert "does not carry VID 5, 6" in way
+    world.vlans["up0"] = TRUNK
+    assert world.cut() == []
+
+
+def test_a_trunk_with_another_native_vlan(world: Filtering) -> None:
+    world.tagging(5, 6, native=5, trunk=True)
+    world.vlans |= {"vnet0": TRUNK, "up0": TRUNK}
+    (sentence,) = world.cut()
+    assert "has PVID 1, but its XML says native VLAN 5" in sentence
+
+
+def test_an_access_port_in_the_wrong_vlan(world: Filtering) -> None:
+    world.tagging(5)
+    world.vlans |= {"vnet0": TRUNK, "up0": TRUNK}
+    assert world.cut() == ["vnet0 of guest-vnet0 belongs to VID 5 by its XML, but the port's PVID is 1."]
+    world.entries = [Entry(WEB, vid, "vnet0", sticky=True) for vid in (0, 5)]
+    world.vlans["vnet0"] = PortVlans(frozenset({5}), 5, frozenset())
+    assert world.cut() == ["vnet0 of guest-vnet0 does not tag frames, but the port sends VID 5 tagged."]
+    world.vlans["vnet0"] = PortVlans(frozenset({5}), 5, frozenset({5}))
+    assert world.cut() == []
+
+
+@pytest.mark.parametrize("name", ["vnet0", "up0"])
+def test_a_port_without_a_pvid(world: Filtering, name: str) -> None:
+    world.vlans[name] = PortVlans()
+    assert f"{name}" in world.cut()[0]
+    assert "has no PVID" in world.cut()[0]
+
+
+def test_a_port_that_tags_its_own_vlan(world: Filtering) -> None:
+    world.vlans["vnet0"] = PortVlans(frozenset({1}), 1, frozenset())
+    assert "sends VID 1 tagged" in world.cut()[0]
+
+
+def test_ports_with_another_pvid_than_the_uplink(world: Filtering) -> None:
+    other = PortVlans(frozenset({7}), 7, frozenset({7}))
+    world.vlans |= {"br0": other, "vnet0": other}
+    world.entries = [Entry(WEB, vid, "vnet0", sticky=True) for vid in (0, 7)]
+    assert world.cut() == [
+        "br0 itself has PVID 7 and up0 has PVID 1: the host's own frames would not pass.",
+        "vnet0 of guest-vnet0 has PVID 7 and up0 has PVID 1: their frames would not meet again.",
+    ]
+
+
+def test_an_8021q_device_on_the_bridge(world: Filtering) -> None:
+    world.devices["br0.5"] = Device("br0.5", 60, kind="vlan", lower="br0", vid=5)
+    own, way = world.cut()
+    assert own.startswith("br0.5 (VLAN 5 on br0) would be cut off, because br0 itself does not carry VID 5")
+    assert "'bridge vlan add dev br0 vid 5 self'" in own
+    assert "would not reach the uplink up0" in way
+    world.vlans |= {"br0": TRUNK, "up0": TRUNK}
+    assert world.cut() == []
+    world.vlans["br0"] = replace(TRUNK, untagged=frozenset({1, 5}))
+    assert world.cut() == ["br0.5 (VLAN 5 on br0) would be cut off, because br0 itself takes VID 5 untagged."]
+
+
+def test_an_8021q_device_on_the_uplink_is_not_cut(world: Filtering) -> None:
+    """It takes its frames before the bridge sees them, filtering or not (vlan_do_receive comes before the bridge)."""
+    world.devices["up0.5"] = Device("up0.5", 61, kind="vlan", lower="up0", vid=5)
+    assert world.cut() == []
+
+
+def test_a_closed_port_whose_entry_is_in_vid_0_alone(world: Filtering) -> None:
+    world.entries = [Entry(WEB, 0, "vnet0", sticky=True)]
+    (sentence,) = world.cut()
+    assert f"the entry for {WEB} is not in VID 1" in sentence
+    world.ports = [uplink(promiscuity=1), tap(flags=PortFlags())]
+    assert world.cut() == []
+
+
+class Kernel:
+    """Says what the world says, and may fail to do what it acknowledges."""
+
+    def __init__(self, world: Filtering, obeys: bool = True) -> None:
+        self.world, self.obeys, self.asked = world, obeys, 0
+
+    def read_snapshot(self, bridges: object = None) -> Snapshot:
+        return self.world.snapshot
+
+    def read_devices(self) -> DeviceFacts:
+        return self.world.facts
+
+    def turn_vlan_filtering_on(self, bridge: Bridge) -> None:
+        self.asked += 1
+        self.world.bridge = replace(bridge, vlan_filtering=self.obeys)
+
+
+def turned_on(world: Filtering, kernel: Kernel, name: str = "br0") -> list[str]:
+    return turn_on(WriterLock(), name, lambda: Intent(tuple(world.guests), world.managed), kernel)
+
+
+def test_it_is_turned_on_once_and_read_back(world: Filtering) -> None:
+    kernel = Kernel(world)
+    assert turned_on(world, kernel) == []
+    assert world.bridge.vlan_filtering
+    assert turned_on(world, kernel) == []
+    assert kernel.asked == 1
+
+
+def test_nothing_is_asked_of_the_kernel_while_somebody_would_be_cut(world: Filtering) -> None:
+    world.tagging(5)
+    kernel = Kernel(world)
+    assert len(turned_on(world, kernel)) == 2
+    assert kernel.asked == 0
+
+
+def test_an_acknowledgement_that_came_to_nothing_is_an_error(world: Filtering) -> None:
+    with pytest.raises(Exception, match="acknowledged it, but it is off"):
+        turned_on(world, Kernel(world, obeys=False))
+
+
+def test_a_bridge_that_is_not_there(world: Filtering) -> None:
+    assert world.features == MODERN
+    with pytest.raises(Exception, match="does not exist here"):
+        turned_on(world, Kernel(world), "br9")
