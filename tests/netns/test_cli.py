@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -61,14 +62,14 @@ class Box:
 
 
 @pytest.fixture
-def box(ns: Namespace, tmp_path_factory: pytest.TempPathFactory) -> Box:
-    root = tmp_path_factory.mktemp("box")
-    for directory in (root, *root.parents[:2]):  # nobody has to get here too
-        directory.chmod(0o755)
-    made = Box(ns, root)
-    (made.run_dir / "qemu").mkdir(parents=True)
-    made.config.write_text(MANAGED)
-    return made
+def box(ns: Namespace) -> Iterator[Box]:
+    """A host of its own directory, in which nobody can look around too: pytest's own are root's alone."""
+    with tempfile.TemporaryDirectory(prefix="macmgr-box-") as directory:
+        made = Box(ns, Path(directory))
+        made.root.chmod(0o755)
+        (made.run_dir / "qemu").mkdir(parents=True)
+        made.config.write_text(MANAGED)
+        yield made
 
 
 def assert_one_line(done: subprocess.CompletedProcess[bytes], code: int, words: str) -> None:
