@@ -1,0 +1,343 @@
+"""What is drift and what is not, one small world at a time: findings, and the world after the plan is carried out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from macmgr.changes import requests
+from macmgr.findings import Code
+from macmgr.intent import GuestPort, Intent, Manager, Pin, Policy
+from macmgr.planner import Plan, plan
+from macmgr.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
+from tests.fake_kernel import FakeKernel, make_snapshot
+
+G1, G2, STRANGER = "52:54:00:00:00:01", "52:54:00:00:00:02", "52:54:00:00:00:99"
+OPEN, CLOSED = PortFlags(), PortFlags(learning=False, unicast_flood=False)
+LOCKED = PortFlags(learning=False, unicast_flood=False, locked=True)
+TELLS_NOTHING = {Code.VLAN_FILTERING_OFF, Code.UPLINK_PROMISCUOUS, Code.UNMANAGED_AUTO_PORT, Code.CONFLICTING_SETTINGS}
+
+
+def guest(
+    mac: str = G1, *more: str, pin: Pin = Pin.STICKY, lock: bool = False, allow: tuple[str, ...] = ()
+) -> GuestPort:
+    policy = Policy(manager=Manager.LIBVIRT, pin=pin, lock=lock, allow=allow)
+    number = mac[-1]
+    return GuestPort(f"vnet{number}", "br0", f"g{number}", f"uuid-{number}", (mac, *more), policy=policy)
+
+
+def waiting(mac: str = G1, *, entry_comes: bool = False) -> GuestPort:
+    return replace(guest(mac), state="paused", running=False, entry_comes=entry_comes)
+
+
+def unmanaged(mac: str) -> GuestPort:
+    return replace(guest(mac), policy=Policy())
+
+
+def host(
+    *entries: Entry, flags: PortFlags = CLOSED, vids: tuple[int, ...] = (1,), filtering: bool = True
+) -> FakeKernel:
+    """A bridge with an uplink and two taps, closed unless said otherwise."""
+    taps = [
+        BridgePort(name, 10 + number, "br0", f"fe:00:00:00:00:{number:02x}", flags, vids, vids[0] if vids else None)
+        for number, name in enumerate(("vnet1", "vnet2"))
+    ]
+    uplink = BridgePort("eth0", 5, "br0", "fe:00:00:00:00:05", OPEN, (1, 10), 1)
+    return FakeKernel(make_snapshot([Bridge("br0", 1, "fe:00:00:00:01:00", filtering)], [uplink, *taps], entries))
+
+
+def pinned(mac: str = G1, port: str = "vnet1", vids: tuple[int, ...] = (0, 1), *, sticky: bool = True) -> list[Entry]:
+    return [Entry(mac, vid, port, EntryState.STATIC, sticky) for vid in vids]
+
+
+def planned(kernel: FakeKernel, *guests: GuestPort, departed: dict[str, str] | None = None) -> Plan:
+    intent = Intent(guests, {"br0": "a test says so"}, departed or {})
+    return plan(intent, kernel.read_snapshot())
+
+
+def carried_out(kernel: FakeKernel, *guests: GuestPort, departed: dict[str, str] | None = None) -> set[Code]:
+    """Carry the plan out, see that nothing is left to do, and answer with what it told."""
+    steps = planned(kernel, *guests, departed=departed)
+    for change in steps.changes:
+        assert not any(kernel.send(list(requests(change)), kernel.read_snapshot()))
+    assert planned(kernel, *guests, departed=departed).changes == ()
+    return {finding.code for finding in steps.findings} - TELLS_NOTHING
+
+
+def entries_of(kernel: FakeKernel, mac: str) -> set[tuple[int, str, str]]:
+    return {(entry.vid, entry.port, entry.in_words) for entry in kernel.fdb.values() if entry.mac == mac}
+
+
+WANTED = {(0, "vnet1", "static sticky"), (1, "vnet1", "static sticky")}
+
+
+# A running guest's entries
+
+DRIFTS: dict[str, tuple[list[Entry], set[Code]]] = {
+    "as wanted": (pinned(), set()),
+    "missing": ([], {Code.MISSING_ENTRY}),
+    "missing in one VID": (pinned(vids=(0,)), {Code.MISSING_ENTRY}),
+    "missing in VID 0": (pinned(vids=(1,)), {Code.MISSING_ENTRY}),
+    "only learned": ([Entry(G1, 1, "vnet1", EntryState.DYNAMIC)], {Code.MISSING_ENTRY}),
+    "stolen by a frame": (pinned(port="eth0", sticky=False), {Code.STOLEN_ENTRY}),
+    "stolen in one VID": ([*pinned(vids=(0,)), *pinned(port="eth0", vids=(1,))], {Code.STOLEN_ENTRY}),
+    "learned elsewhere": ([Entry(G1, 1, "eth0", EntryState.DYNAMIC)], {Code.STOLEN_ENTRY, Code.MISSING_ENTRY}),
+    "on another tap": (pinned(port="vnet2"), {Code.STOLEN_ENTRY}),
+    "not sticky": (pinned(sticky=False), {Code.NOT_STICKY}),
+    "local": ([Entry(G1, vid, "vnet1", EntryState.LOCAL) for vid in (0, 1)], {Code.LOCAL_ENTRY}),
+    "local on the bridge": ([Entry(G1, vid, "br0", EntryState.LOCAL) for vid in (0, 1)], {Code.LOCAL_ENTRY}),
+}
+
+
+@pytest.mark.parametrize("drift", DRIFTS)
+def test_a_running_guest_gets_its_entry_whatever_was_there(drift: str) -> None:
+    entries, told = DRIFTS[drift]
+    kernel = host(*entries)
+    assert carried_out(kernel, guest()) == told
+    assert entries_of(kernel, G1) == WANTED
+
+
+def test_a_pin_that_is_static_takes_sticky_off() -> None:
+    kernel = host(*pinned())
+    assert carried_out(kernel, guest(pin=Pin.STATIC)) == {Code.NOT_STICKY}
+    assert entries_of(kernel, G1) == {(0, "vnet1", "static"), (1, "vnet1", "static")}
+
+
+def test_what_a_control_plane_learned_elsewhere_is_taken_over_once() -> None:
+    """The kernel keeps the extern_learn flag through a put: static and on the right port is all there can be."""
+    kernel = host(*(Entry(G1, vid, "eth0", EntryState.DYNAMIC, extern_learn=True) for vid in (0, 1)))
+    assert carried_out(kernel, guest()) == {Code.STOLEN_ENTRY}
+    assert entries_of(kernel, G1) == {
+        (0, "vnet1", "static sticky extern_learn"),
+        (1, "vnet1", "static sticky extern_learn"),
+    }
+
+
+def test_a_port_without_vids_gets_vid_0() -> None:
+    kernel = host(vids=(), filtering=False)
+    carried_out(kernel, guest())
+    assert entries_of(kernel, G1) == {(0, "vnet1", "static sticky")}
+
+
+def test_further_macs_get_entries_too() -> None:
+    kernel = host()
+    carried_out(kernel, guest(G1, STRANGER))
+    assert kernel.deliver("br0", "eth0", STRANGER) == {"vnet1"}
+
+
+# Its port
+
+
+@pytest.mark.parametrize(
+    ("flags", "lock", "told", "after"),
+    [
+        (CLOSED, False, set(), CLOSED),
+        (OPEN, False, {Code.LEARNING_ON, Code.FLOOD_ON}, CLOSED),
+        (PortFlags(learning=False), False, {Code.FLOOD_ON}, CLOSED),
+        (PortFlags(unicast_flood=False), False, {Code.LEARNING_ON}, CLOSED),
+        (CLOSED, True, {Code.UNLOCKED}, LOCKED),
+        (OPEN, True, {Code.LEARNING_ON, Code.FLOOD_ON, Code.UNLOCKED}, LOCKED),
+        (LOCKED, True, set(), LOCKED),
+        (LOCKED, False, set(), LOCKED),
+        (replace(LOCKED, learning=True), False, {Code.LEARNING_ON}, LOCKED),
+        (replace(OPEN, locked=None), True, {Code.LEARNING_ON, Code.FLOOD_ON}, replace(CLOSED, locked=None)),
+    ],
+)
+def test_a_running_guests_port_is_closed(flags: PortFlags, lock: bool, told: set[Code], after: PortFlags) -> None:
+    kernel = host(*pinned(), flags=flags)
+    assert carried_out(kernel, guest(lock=lock)) - {Code.UNSUPPORTED} == told
+    assert kernel.ports["vnet1"].flags == after
+    assert kernel.ports["vnet2"].flags == flags
+    assert kernel.ports["eth0"].flags == OPEN
+
+
+# A guest whose CPUs do not run here
+
+
+def test_a_waiting_guest_has_no_entry_and_an_open_port() -> None:
+    kernel = host(*pinned(), flags=LOCKED)
+    assert carried_out(kernel, waiting()) == {Code.EARLY_ENTRY, Code.CLOSED_WITHOUT_ENTRY}
+    assert entries_of(kernel, G1) == set()
+    assert kernel.ports["vnet1"].flags == OPEN
+
+
+@pytest.mark.parametrize("drift", [drift for drift in DRIFTS if "local" not in drift])
+def test_no_drift_makes_a_waiting_guest_swallow_its_frames(drift: str) -> None:
+    kernel = host(*DRIFTS[drift][0])
+    carried_out(kernel, waiting())
+    assert not [words for _, _, words in entries_of(kernel, G1) if words.startswith("static")]
+
+
+def test_a_waiting_guest_whose_entry_comes_is_closed_and_never_locked() -> None:
+    kernel = host(flags=OPEN)
+    carried_out(kernel, replace(waiting(entry_comes=True), policy=guest(lock=True).policy))
+    assert kernel.ports["vnet1"].flags == CLOSED
+
+
+@pytest.mark.parametrize(("vid", "flags"), [(0, OPEN), (1, OPEN), (10, CLOSED)])
+def test_libvirts_own_entry_comes_to_nothing_where_another_port_has_the_mac(vid: int, flags: PortFlags) -> None:
+    """NLM_F_EXCL, in VID 0 and in the port's VIDs; what is in another VID is no hindrance."""
+    kernel = host(Entry(G1, vid, "eth0", EntryState.DYNAMIC), flags=OPEN)
+    carried_out(kernel, waiting(entry_comes=True))
+    assert kernel.ports["vnet1"].flags == flags
+
+
+def test_an_early_entry_goes_even_if_it_once_was_a_control_planes() -> None:
+    kernel = host(*(Entry(G1, vid, "vnet1", sticky=True, extern_learn=True) for vid in (0, 1)))
+    assert Code.EARLY_ENTRY in carried_out(kernel, waiting())
+    assert entries_of(kernel, G1) == set()
+
+
+def test_a_waiting_guests_entry_elsewhere_is_stale_but_not_a_running_namesakes() -> None:
+    """A local migration, or a NIC moved by update-device: two NICs with one MAC, and one of them runs."""
+    kernel = host(*pinned(), flags=OPEN)
+    namesake = replace(waiting(G2), macs=(G1,))
+    carried_out(kernel, guest(), namesake)
+    assert entries_of(kernel, G1) == WANTED
+
+
+# What else leads to a managed port
+
+
+def test_an_entry_that_nothing_asks_for_is_dropped() -> None:
+    kernel = host(*pinned(), *pinned(STRANGER))
+    assert carried_out(kernel, guest()) == {Code.EXTRA_ENTRY}
+    assert entries_of(kernel, STRANGER) == set()
+
+
+def test_an_own_entry_in_a_vid_that_the_port_lost_is_told() -> None:
+    kernel = host(*pinned(), *pinned(vids=(20,)))
+    assert [(f.mac, f.vid) for f in planned(kernel, guest()).findings if f.code is Code.EXTRA_ENTRY] == [(G1, 20)]
+
+
+def test_a_learned_address_behind_a_running_guest_is_dropped_and_behind_a_waiting_one_left() -> None:
+    learned = Entry(STRANGER, 1, "vnet1", EntryState.DYNAMIC)
+    kernel = host(*pinned(), learned)
+    assert carried_out(kernel, guest()) == {Code.LEARNED_ON_MANAGED_PORT}
+    assert entries_of(kernel, STRANGER) == set()
+    kernel = host(learned, flags=OPEN)
+    assert carried_out(kernel, waiting()) == set()
+    assert entries_of(kernel, STRANGER) == {(1, "vnet1", "dynamic")}
+
+
+def test_an_allowed_pattern_covers_what_is_there() -> None:
+    kernel = host(*pinned(), *pinned(STRANGER))
+    assert carried_out(kernel, guest(allow=("52:54:00:00:00:*",))) == set()
+    assert len(entries_of(kernel, STRANGER)) == 2
+
+
+def test_the_hosts_and_the_control_planes_entries_stay() -> None:
+    theirs = [
+        Entry(STRANGER, 0, "vnet1", EntryState.LOCAL),
+        Entry(STRANGER, 1, "vnet1", EntryState.DYNAMIC, extern_learn=True),
+    ]
+    kernel = host(*pinned(), *theirs)
+    assert carried_out(kernel, guest()) == set()
+    assert len(entries_of(kernel, STRANGER)) == 2
+
+
+@pytest.mark.parametrize("state", [EntryState.LOCAL, EntryState.DYNAMIC])
+def test_vid_0_stays_where_a_copy_that_is_not_ours_would_go_with_it(state: EntryState) -> None:
+    kernel = host(*pinned(), *pinned(STRANGER, vids=(0,)))
+    kernel.set_entry(Entry(STRANGER, 1, "vnet1", state, extern_learn=state is EntryState.DYNAMIC))
+    carried_out(kernel, guest())
+    assert ("br0", STRANGER, 1) in kernel.fdb
+
+
+# Guests that have left
+
+
+def test_the_entry_of_a_guest_that_left_is_dropped_from_the_uplink() -> None:
+    kernel = host(*pinned(port="eth0", sticky=False))
+    assert carried_out(kernel, departed={G1: "gone"}) == {Code.STALE_ENTRY}
+    assert entries_of(kernel, G1) == set()
+
+
+@pytest.mark.parametrize("state", [EntryState.DYNAMIC, EntryState.LOCAL])
+def test_what_is_not_static_is_not_stale(state: EntryState) -> None:
+    kernel = host(Entry(G1, 1, "eth0", state))
+    assert carried_out(kernel, departed={G1: "gone"}) == set()
+
+
+def test_a_mac_that_left_and_runs_again_keeps_its_entry() -> None:
+    kernel = host(*pinned())
+    assert carried_out(kernel, guest(), departed={G1: "gone"}) == set()
+    assert entries_of(kernel, G1) == WANTED
+
+
+def test_a_mac_that_left_keeps_its_entry_on_the_own_port_of_a_guest_that_the_kernel_manages() -> None:
+    """That entry may be all that the guest is reached by: somebody closed its port by hand."""
+    kernel = host(*pinned())
+    assert carried_out(kernel, unmanaged(G1), departed={G1: "gone"}) == set()
+    assert kernel.deliver("br0", "eth0", G1) == {"vnet1"}
+
+
+def test_stale_copies_go_in_one_round_though_one_of_them_is_claimed() -> None:
+    kernel = host(*pinned(port="eth0", vids=(0, 1, 10), sticky=False))
+    carried_out(kernel, guest(), departed={G1: "gone"})
+    assert entries_of(kernel, G1) == WANTED
+
+
+# Two with one MAC
+
+
+def test_of_two_nics_with_one_mac_the_one_that_has_the_entry_keeps_it() -> None:
+    for holder, other in (("vnet1", "vnet2"), ("vnet2", "vnet1")):
+        kernel = host(*pinned(port=holder), flags=OPEN)
+        twin = replace(guest(G2), macs=(G1,))
+        assert Code.DUPLICATE_MAC in carried_out(kernel, guest(), twin)
+        assert kernel.deliver("br0", "eth0", G1) == {holder}
+        assert kernel.ports[other].flags == OPEN
+
+
+@pytest.mark.parametrize("filtering", [True, False])
+def test_two_nics_with_one_mac_share_a_filtering_bridge_in_different_vids(filtering: bool) -> None:
+    kernel = host(filtering=filtering)
+    kernel.ports["vnet2"] = replace(kernel.ports["vnet2"], vids=(10,), pvid=10)
+    told = carried_out(kernel, guest(), replace(guest(G2), macs=(G1,)))
+    assert (Code.DUPLICATE_MAC in told) is not filtering
+    assert kernel.deliver("br0", "eth0", G1, 1) == {"vnet1"}
+    if filtering:
+        assert kernel.deliver("br0", "eth0", G1, 10) == {"vnet2"}
+        assert entries_of(kernel, G1) == {*WANTED, (10, "vnet2", "static sticky")}
+
+
+@pytest.mark.parametrize("own", ["fe:00:00:00:01:00", "fe:00:00:00:00:05"])
+def test_the_hosts_own_address_is_never_taken(own: str) -> None:
+    kernel = host(flags=OPEN)
+    before = dict(kernel.fdb)
+    assert Code.MAC_COLLISION in carried_out(kernel, guest(G1, own))
+    assert kernel.fdb == before
+    assert kernel.ports["vnet1"].flags == OPEN
+
+
+# Taps that are not where they should be
+
+
+def test_a_tap_that_is_missing_or_elsewhere_is_told_and_left() -> None:
+    kernel = host(flags=OPEN)
+    missing = replace(guest(), port="vnet7")
+    elsewhere = replace(guest(G2), bridge="br7")
+    assert carried_out(kernel, missing, elsewhere) == {Code.MISSING_PORT, Code.WRONG_BRIDGE}
+    kernel.masters["vnet1"] = None
+    assert carried_out(kernel, guest()) == {Code.WRONG_BRIDGE}
+    assert not kernel.sent
+
+
+# The plan as it is printed
+
+
+def test_the_plan_of_one_domain_holds_nothing_of_another() -> None:
+    steps = planned(host(flags=OPEN), guest(), guest(G2))
+    part = steps.only(domain="g1")
+    assert part.changes
+    assert {item.domain for item in (*part.changes, *part.findings)} == {"g1"}
+    assert {item.domain for item in steps.changes} == {"g1", "g2"}
+    assert steps.only(bridges=frozenset({"br7"})).changes == ()
+    assert steps.only(domain="g1", bridges=frozenset({"br0"})).changes == part.changes
+
+
+def test_each_finding_comes_with_the_command_that_mends_it() -> None:
+    fixes = [f.fix for f in planned(host(), guest()).findings if f.code is Code.MISSING_ENTRY]
+    assert fixes == [f"bridge fdb replace {G1} dev vnet1 master static sticky"] * 2
