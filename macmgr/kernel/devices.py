@@ -175,9 +175,12 @@ def _port_vlans(data: bytes) -> PortVlans:
 
 
 def _messages(groups: Mapping[bytes, Sequence[bytes]], wanted: int) -> Iterator[bytes]:
+    body = _NEIGHBOUR_BODY if wanted == wire.RTM_NEWNEIGH else _LINK_BODY
     for header, blocks in groups.items():
         length, kind, *_ = HEADER.unpack(header)
         if kind == wanted:
+            if length < body:
+                raise wire.WireError(f"netlink message of {length} bytes where {body} are due")
             stride = length + -length % 4
             for block in blocks:
                 for position in range(0, len(block), stride):
@@ -185,8 +188,6 @@ def _messages(groups: Mapping[bytes, Sequence[bytes]], wanted: int) -> Iterator[
 
 
 def _attributes(data: bytes, position: int = 0) -> _Attributes:
-    if position > len(data):
-        raise wire.WireError(f"netlink message of {len(data)} bytes")
     return {kind: data[start:stop] for kind, start, stop in wire.attributes(data, position, len(data))}
 
 
