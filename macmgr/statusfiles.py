@@ -105,7 +105,7 @@ def _read(directory: Path, reader: Callable[[etree._Element, str], T], findings:
                     Code.UNREADABLE_XML,
                     str(error),
                     domain=name.removesuffix(".xml") if reader is read_domain_status else None,
-                    fix=f"look at {path}; libvirt writes it anew when the state of its object changes",
+                    fix=f"look at {path}; a mistake in its metadata is mended with virsh edit or virsh metadata",
                 )
             )
         except OSError as error:

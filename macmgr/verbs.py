@@ -85,7 +85,11 @@ def show(arguments: argparse.Namespace) -> int:
 
 def explain_one(arguments: argparse.Namespace) -> int:
     """Print what the XML, the policy and the kernel say of one MAC, port or domain."""
-    print(explain(_look(arguments), arguments.what))
+    explanations = explain(_look(arguments), arguments.what)
+    if _wants_json(arguments):
+        _print_json({"version": 1, "explanations": [each.document() for each in explanations]})
+    else:
+        print("\n\n".join(map(str, explanations)))
     return errors.IN_SYNC
 
 

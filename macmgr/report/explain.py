@@ -7,6 +7,8 @@ what the planner and the policy recorded; nothing is decided here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 from macmgr.errors import NotThere
 from macmgr.findings import Finding
@@ -20,15 +22,31 @@ from macmgr.snapshot import BridgePort, Entry, Snapshot
 _WIDTH = 14
 
 
-def explain(view: View, what: str) -> str:
-    """The explanation of a MAC, a port or a domain; NotThere where nothing here is called so."""
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One sentence that says what a thing is, and under a label each what is said of it, line by line."""
+
+    headline: str
+    sections: tuple[tuple[str, list[str]], ...] = ()
+
+    def __str__(self) -> str:
+        lines = [line for label, said in self.sections for line in _labelled(label, said)]
+        return "\n".join([self.headline, "", *lines] if lines else [self.headline])
+
+    def document(self) -> dict[str, Any]:
+        """The same for scripts: ``xml_says``, ``policy_says`` and so on are lists of lines."""
+        return {"headline": self.headline} | {label.lower().replace(" ", "_"): said for label, said in self.sections}
+
+
+def explain(view: View, what: str) -> list[Explanation]:
+    """The explanations of a MAC, a port or a domain; NotThere where nothing here is called so."""
     parts = list(_parts(view, what))
     if not parts:
         raise NotThere(f"{what!r} is no domain that runs here, no bridge port and no MAC that is known here")
-    return "\n\n".join(parts)
+    return parts
 
 
-def _parts(view: View, what: str) -> Iterator[str]:
+def _parts(view: View, what: str) -> Iterator[Explanation]:
     try:
         mac = parse_mac(what)
     except ValueError:
@@ -55,18 +73,17 @@ def _has(guest: GuestPort, mac: str) -> bool:
     return mac in addresses or any(matches(pattern, mac) for pattern in guest.policy.allow)
 
 
-def _guest(view: View, guest: GuestPort) -> str:
+def _guest(view: View, guest: GuestPort) -> Explanation:
     port = view.snapshot.ports.get(guest.port)
-    return "\n".join(
-        [
-            f"{guest.port} is {guest.alias or 'a NIC'} of {guest.domain}, on {guest.bridge}.",
-            "",
-            *_labelled("XML says", _xml_says(guest)),
-            *_labelled("Policy says", _policy_says(guest)),
-            *_labelled("So wanted", _wanted(guest, port)),
-            *_labelled("Kernel says", _kernel_says(guest, port, view.snapshot)),
-            *_labelled("Verdict", _verdict(view, guest)),
-        ]
+    return Explanation(
+        f"{guest.port} is {guest.alias or 'a NIC'} of {guest.domain}, on {guest.bridge}.",
+        (
+            ("XML says", _xml_says(guest)),
+            ("Policy says", _policy_says(guest)),
+            ("So wanted", _wanted(guest, port)),
+            ("Kernel says", _kernel_says(guest, port, view.snapshot)),
+            ("Verdict", _verdict(view, guest)),
+        ),
     )
 
 
@@ -182,32 +199,31 @@ def _finding_lines(findings: Iterable[Finding]) -> Iterator[str]:
                 yield f"  fix: {finding.fix}"
 
 
-def _portless(nic: PortlessNic) -> str:
+def _portless(nic: PortlessNic) -> Explanation:
     name = f"{nic.alias or 'A NIC'} of {nic.domain}"
-    return f"{name} ({nic.mac}, type {nic.kind}) has no port on a Linux bridge here ({nic.why})."
+    return Explanation(f"{name} ({nic.mac}, type {nic.kind}) has no port on a Linux bridge here ({nic.why}).")
 
 
-def _other_port(view: View, port: BridgePort) -> str:
+def _other_port(view: View, port: BridgePort) -> Explanation:
     own = [entry for entry in view.snapshot.entries if entry.port == port.name]
     managed = view.intent.managed_bridges.get(port.bridge)
     findings = [finding for finding in view.plan.findings if finding.port == port.name]
-    return "\n".join(
-        [
-            f"{port.name} is a port of {port.bridge} that no domain's NIC asks for: an uplink, or somebody else's.",
-            "",
-            *_labelled("Policy says", [f"{port.bridge} is {f'managed ({managed})' if managed else 'not managed'}"]),
-            *_labelled("Kernel says", [f"{_port_words(port)}, entries that lead to it: {len(own)}"]),
-            *_labelled("Verdict", list(_finding_lines(findings)) or ["macmgr does not touch it"]),
-        ]
+    return Explanation(
+        f"{port.name} is a port of {port.bridge} that no domain's NIC asks for: an uplink, or somebody else's.",
+        (
+            ("Policy says", [f"{port.bridge} is {f'managed ({managed})' if managed else 'not managed'}"]),
+            ("Kernel says", [f"{_port_words(port)}, entries that lead to it: {len(own)}"]),
+            ("Verdict", list(_finding_lines(findings)) or ["macmgr does not touch it"]),
+        ),
     )
 
 
-def _unknown_mac(view: View, mac: str, entries: list[Entry]) -> str:
+def _unknown_mac(view: View, mac: str, entries: list[Entry]) -> Explanation:
     bridges = sorted({bridge for entry in entries if (bridge := view.snapshot.bridge_of(entry.port))})
     gone = view.intent.departed.get(mac)
     whose = f"a NIC of {gone}, which does not run here any more" if gone else "no NIC of a domain that runs here"
     lines = [line for bridge in bridges for line in _entry_lines(view.snapshot, bridge, [mac])]
-    return "\n".join([f"{mac} is {whose}.", "", *_labelled("Kernel says", lines or ["no entry"])])
+    return Explanation(f"{mac} is {whose}.", (("Kernel says", lines or ["no entry"]),))
 
 
 def _settings_words(says: Settings) -> str:

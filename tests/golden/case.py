@@ -156,10 +156,14 @@ def explain_text(case: Case) -> str:
     domains = [*(guest.domain for guest in intent.ports), *(nic.domain for nic in intent.portless)]
     others = [port for port in case.view.snapshot.ports if port not in {guest.port for guest in intent.ports}]
     parts = [
-        f"$ macmgr explain {what!r}\n{explain(case.view, what)}\n"
+        f"$ macmgr explain {what!r}\n{_answer(case.view, what)}\n"
         for what in dict.fromkeys([*domains, *others, *intent.departed])
     ]
     return "\n".join(parts)
+
+
+def _answer(view: View, what: str) -> str:
+    return "\n\n".join(map(str, explain(view, what)))
 
 
 class _paper:  # noqa: N801 - a with block

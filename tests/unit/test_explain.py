@@ -126,19 +126,33 @@ PORTLESS = (
 )
 
 
+def answer(view: View, what: str) -> str:
+    """All that is explained, as a person reads it."""
+    return "\n\n".join(map(str, explain(view, what)))
+
+
+def test_scripts_get_the_same_lines() -> None:
+    """Each label is a key, and its lines are the value."""
+    document = explain(IN_SYNC, "vnet0")[0].document()
+    assert list(document) == ["headline", "xml_says", "policy_says", "so_wanted", "kernel_says", "verdict"]
+    assert [document["headline"], *(line for key in list(document)[1:] for line in document[key])] == [
+        line if index == 0 else line[16:] for index, line in enumerate(ANSWER.splitlines()) if line
+    ]
+
+
 def test_a_guest_with_metadata_portgroup_network_and_configuration() -> None:
-    assert explain(IN_SYNC, "web1") == f"{ANSWER}\n\n{PORTLESS}"
+    assert answer(IN_SYNC, "web1") == f"{ANSWER}\n\n{PORTLESS}"
 
 
 @pytest.mark.parametrize("what", ["vnet0", MAC, MAC.upper(), ALLOWED, CURRENT, "00:00:5e:00:02:77"])
 def test_the_same_answer_by_port_and_by_every_address_of_the_nic(what: str) -> None:
     """Its own, the one it uses now, an allowed one, and one that an allowed prefix covers."""
-    assert explain(IN_SYNC, what) == ANSWER
+    assert answer(IN_SYNC, what) == ANSWER
 
 
 def test_what_drift_is_told() -> None:
     """The kernel's side and the verdict change, and nothing else."""
-    text = explain(look(PortFlags(), entry(MAC, 0), entry(MAC, 10, "eth0")), "vnet0")
+    text = answer(look(PortFlags(), entry(MAC, 0), entry(MAC, 10, "eth0")), "vnet0")
     before, after = text.split("  Kernel says")
     assert before == ANSWER.split("  Kernel says")[0]
     assert after.splitlines() == [
@@ -175,14 +189,14 @@ def test_a_mac_of_a_guest_that_has_left() -> None:
         "<domain><name>web2</name><devices><interface><mac address='52:54:00:aa:00:09'/></interface></devices></domain>"
     )
     view = look(CLOSED, entry("52:54:00:aa:00:09", 0, "eth0"), departed=gone)
-    assert explain(view, "52:54:00:aa:00:09") == (
+    assert answer(view, "52:54:00:aa:00:09") == (
         "52:54:00:aa:00:09 is a NIC of web2, which does not run here any more.\n\n"
         "  Kernel says   52:54:00:aa:00:09 -> eth0 in VID 0, static sticky"
     )
 
 
 def test_an_uplink_is_left_alone() -> None:
-    assert explain(IN_SYNC, "eth0") == (
+    assert answer(IN_SYNC, "eth0") == (
         "eth0 is a port of br0 that no domain's NIC asks for: an uplink, or somebody else's.\n\n"
         "  Policy says   br0 is managed (network lan: <macmgr:portgroup name='staff'>)\n"
         "  Kernel says   learning on, unicast flood on, not promiscuous, entries that lead to it: 0\n"
@@ -193,7 +207,7 @@ def test_an_uplink_is_left_alone() -> None:
 @pytest.mark.parametrize("what", ["web2", "52:54:00:aa:00:77", "vnet9", "", "--help"])
 def test_what_is_not_here_is_an_error(what: str) -> None:
     with pytest.raises(NotThere, match="is no domain that runs here, no bridge port and no MAC that is known here"):
-        explain(IN_SYNC, what)
+        answer(IN_SYNC, what)
 
 
 def test_a_paused_guest() -> None:
@@ -202,6 +216,6 @@ def test_a_paused_guest() -> None:
     assert isinstance(status, DomainStatus)
     sources = PolicySources([read_network(etree.fromstring(NETWORK), "lan.xml")], CONFIGURATION)
     intent = build_intent([status], sources)
-    text = explain(View(intent, IN_SYNC.snapshot, plan(intent, IN_SYNC.snapshot)), "vnet0")
+    text = answer(View(intent, IN_SYNC.snapshot, plan(intent, IN_SYNC.snapshot)), "vnet0")
     assert "                the domain is paused: its CPUs do not run here\n" in text
     assert "  So wanted     no entry, and the port open: nobody would put one at resume\n" in text
