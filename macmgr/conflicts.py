@@ -35,8 +35,8 @@ def guest_mac_findings(intent: Intent) -> Iterator[Finding]:
             why = f"guestMac='alert' ({place})" if place else "the NIC is not trusted to change it"
             yield Finding(
                 Code.GUEST_MAC_CHANGED,
-                f"{guest.domain} uses {guest.facts.current_mac} on {guest.port} instead of {guest.macs[0]}: no entry is "
-                f"put for it, because {why}",
+                f"{guest.domain} uses {guest.facts.current_mac} on {guest.port} instead of {guest.macs[0]}: no entry "
+                f"is put for it, because {why}",
                 guest.bridge,
                 guest.port,
                 guest.domain,

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import Namespace
 
 from macmgr import reconcile
 from macmgr.findings import Severity
@@ -26,6 +25,7 @@ from macmgr.snapshot import Entry, Snapshot
 from macmgr.statusfiles import read_status_files
 from tests import crowd
 from tests.crowd import CrowdGuest
+from tests.netns.conftest import Namespace
 
 GUEST = CrowdGuest(1)
 # A datagram of a dump holds some four hundred entries, and what is skipped is skipped between two of them: so the guest

@@ -11,13 +11,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import BROADCAST, Namespace, eventually, require
 
 import macmgr
 from macmgr.changes import DeleteEntry, PutEntry, Request, SetPort, bridge_command
 from macmgr.errors import NoPermission, NotThere
 from macmgr.kernel import Kernel, Refusal
 from macmgr.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
+from tests.netns.conftest import BROADCAST, Namespace, eventually, require
 
 GUEST = "52:54:00:00:00:01"
 OTHER = "52:54:00:00:00:02"

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from conftest import Namespace
-
 from macmgr.findings import Code, Severity
 from macmgr.intent import Intent, Manager, Settings
 from macmgr.kernel import Kernel
@@ -20,6 +18,7 @@ from macmgr.snapshot import Entry
 from macmgr.statusfiles import read_status_files
 from tests import crowd
 from tests.crowd import CrowdGuest
+from tests.netns.conftest import Namespace
 
 GUESTS = [CrowdGuest(number) for number in range(1, 1001)]
 ENTRIES = 35_000
