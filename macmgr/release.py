@@ -8,7 +8,7 @@ fdb_add_entry in net/bridge/br_fdb.c), and there it is deleted.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 from macmgr.changes import SetEntries, SetFlags
@@ -51,11 +51,15 @@ def plan_release(intent: Intent, snapshot: Snapshot, memory: Memory) -> Plan:
     """The changes that give back every port that is remembered, or bears macmgr's mark; empty when all are."""
     draft, table = Draft(), Table(snapshot)
     guests = {guest.port: guest for guest in intent.ports if snapshot.masters.get(guest.port) == guest.bridge}
+    owned = {(guest.bridge, mac) for guest in guests.values() for mac in guest.macs}
     before = {each.port: each for each in valid_ports(memory, intent, snapshot)}
     for port in snapshot.ports.values():
         guest = guests.get(port.name)
         if port.name in before:
             back = _as_remembered(port, before[port.name], guest, memory, table)
+            # what is another guest's by now is not given back: that guest would be cut off
+            foreign = {mac for mac in back.macs if (port.bridge, mac) in owned} - {*back.present, *back.absent}
+            back = replace(back, entries=tuple(entry for entry in back.entries if entry.mac not in foreign))
         elif guest is not None and guest.managed and _bears_the_mark(guest, port, memory, table):
             back = _by_default(port, guest)
         else:
@@ -63,7 +67,7 @@ def plan_release(intent: Intent, snapshot: Snapshot, memory: Memory) -> Plan:
         _plan_flags(back, draft)
         for mac in back.macs:
             _plan_entries(back, mac, guests.keys(), table, draft)
-    _plan_left_behind(intent, memory, {*guests, *before}, table, draft)
+    _plan_left_behind(intent, snapshot, memory, {*guests, *before}, table, draft)
     return Plan((*draft.opens, *draft.puts, *draft.closes, *draft.drops))
 
 
@@ -182,15 +186,19 @@ def _static_back(back: _Return, mac: str) -> Iterator[tuple[int, Entry]]:
             yield entry.vid, entry
 
 
-def _plan_left_behind(intent: Intent, memory: Memory, own: Iterable[str], table: Table, draft: Draft) -> None:
-    """Static entries of guests that are gone; the ports given back have been looked at by then."""
-    ports = set(own)
+def _plan_left_behind(
+    intent: Intent, snapshot: Snapshot, memory: Memory, own: Collection[str], table: Table, draft: Draft
+) -> None:
+    """Static entries of guests that are gone, elsewhere than on the ports that are ``own``."""
     bridges = dict.fromkeys([*intent.managed_bridges, *(each.bridge for each in memory.macs)])
     for mac, domain in intent.departed.items():
         for bridge in bridges:
             by_port: dict[str, list[Entry]] = {}
             for entry in table.of_mac(bridge, mac).values():
-                if entry.state is EntryState.STATIC and not entry.extern_learn and entry.port not in ports:
+                fixed = entry.state is EntryState.STATIC and not entry.extern_learn
+                port = snapshot.ports.get(entry.port)
+                # a stranded copy, in a VID that the port has lost, cannot be deleted (br_fdb_delete: EINVAL)
+                if fixed and port is not None and entry.port not in own and entry.vid in (0, *port.vids):
                     by_port.setdefault(entry.port, []).append(entry)
             for found in by_port.values():
                 draft.drops.append(SetEntries(mac, tuple(found), (), bridge, domain, LEFT_BEHIND))

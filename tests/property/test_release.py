@@ -1,0 +1,186 @@
+"""Applying and releasing again, on worlds that have drifted in every way we know of: what was there is there again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from hypothesis import given
+
+from macmgr.giveback import Released, release
+from macmgr.intent import GuestPort, Intent, Manager
+from macmgr.lock import WriterLock
+from macmgr.reconcile import Notes, Outcome, Scope, apply
+from macmgr.remembered import NOTHING, Memory
+from macmgr.snapshot import EntryState, PortFlags
+from macmgr.statedocument import document_of, parse_document
+from tests.fake_kernel import FakeKernel
+from tests.property.strategies import World, worlds
+from tests.property.test_laws import heard, reachable, rightful, state_of, unshared
+
+LOCK = WriterLock()
+EVERYTHING = Scope()
+Static = set[tuple[str, int, bool]]
+
+
+@dataclass
+class Notebook:
+    """The memory, without a file."""
+
+    memory: Memory = NOTHING
+
+    def read(self) -> Memory:
+        return self.memory
+
+    def keep(self, memory: Memory) -> None:
+        self.memory = memory
+
+
+class EveryRequest(FakeKernel):
+    """A kernel that is asked after every single request whether a guest is still reached as it was before."""
+
+    def watch(self, guests: list[tuple[GuestPort, str]]) -> None:
+        self.watched = [(guest, mac, reachable(self, guest, mac), heard(self, guest, mac)) for guest, mac in guests]
+
+    def send(self, requests, snapshot):  # type: ignore[no-untyped-def]
+        answers = []
+        for request in requests:
+            answers += super().send([request], snapshot)
+            for guest, mac, before, was_heard in self.watched:
+                assert reachable(self, guest, mac) >= before, f"{request} cuts {guest.domain} off"
+                assert heard(self, guest, mac) >= was_heard, f"{request} mutes {guest.domain}"
+        return answers
+
+
+def applied(world: World, kernel: FakeKernel, notes: Notes) -> Outcome:
+    return apply(LOCK, lambda: world.intent, kernel, EVERYTHING, notes)
+
+
+def released(intent: Intent, kernel: FakeKernel, notes: Notes, scope: Scope = EVERYTHING) -> Released:
+    return release(LOCK, lambda: intent, kernel, scope, notes)
+
+
+def without_policy(intent: Intent) -> Intent:
+    """Somebody removed the configuration and the attributes."""
+    kernel = [
+        replace(guest, policy=replace(guest.policy, manager=Manager.KERNEL), entry_comes=False)
+        for guest in intent.ports
+    ]
+    return Intent(tuple(kernel))
+
+
+def static_on(kernel: FakeKernel, guest: GuestPort) -> Static:
+    return {
+        (entry.mac, entry.vid, entry.sticky)
+        for entry in kernel.fdb.values()
+        if entry.port == guest.port and entry.state is EntryState.STATIC
+    }
+
+
+def stays_closed(guest: GuestPort, flags: PortFlags) -> bool:
+    return not flags.learning and not flags.unicast_flood and (guest.running or guest.entry_comes)
+
+
+@given(worlds())
+def test_ports_get_their_flags_back(world: World) -> None:
+    """But for a waiting guest's that was closed, where nobody would put the entry."""
+    kernel, notes = world.kernel(), Notebook()
+    applied(world, kernel, notes)
+    touched = {each.port for each in notes.memory.ports}
+    assert released(world.intent, kernel, notes).outcome.complete
+    for guest in rightful(world):
+        if guest.port not in touched:
+            continue
+        then, now = world.start.ports[guest.port].flags, kernel.ports[guest.port].flags
+        waits = not guest.running and not guest.entry_comes and not then.learning and not then.unicast_flood
+        assert now == (PortFlags(locked=then.locked and False) if waits else then)
+
+
+@given(worlds())
+def test_ports_get_their_static_entries_back(world: World) -> None:
+    """And a closed one, which nothing else would reach, has one for its guest's own MAC."""
+    kernel, notes = world.kernel(), Notebook()
+    before = {guest.port: static_on(kernel, guest) for guest in rightful(world)}
+    held = {(guest.bridge, mac) for guest in world.intent.ports for mac in guest.macs}
+    applied(world, kernel, notes)
+    touched = {each.port for each in notes.memory.ports}
+    released(world.intent, kernel, notes)
+    for guest in rightful(world):
+        if guest.port not in touched:
+            continue
+        vids = (0, *world.start.ports[guest.port].vids)
+        # a stranded copy, in a VID that the port has lost, nobody can put
+        then = {(mac, vid, sticky) for mac, vid, sticky in before[guest.port] if vid in vids}
+        now = {(mac, vid, sticky) for mac, vid, sticky in static_on(kernel, guest) if vid in vids}
+        # another guest's MAC is that one's, wherever its entry was
+        others = held - {(guest.bridge, mac) for mac in guest.macs}
+        then = {each for each in then if (guest.bridge, each[0]) not in others}
+        now = {each for each in now if (guest.bridge, each[0]) not in others}
+        assert then <= now
+        extra = {(mac, vid) for mac, vid, _ in now - then}
+        if stays_closed(guest, world.start.ports[guest.port].flags):
+            assert extra <= {(guest.macs[0], vid) for vid in vids}
+            assert {(mac, vid) for mac, vid, _ in now} >= {(guest.macs[0], vid) for vid in vids}
+        else:
+            assert not extra
+
+
+@given(worlds())
+def test_releasing_twice_is_releasing_once(world: World) -> None:
+    kernel, notes = world.kernel(), Notebook()
+    applied(world, kernel, notes)
+    released(world.intent, kernel, notes)
+    once = state_of(kernel)
+    assert not notes.memory.ports
+    again = released(world.intent, kernel, notes)
+    assert again.outcome.done == ()
+    assert state_of(kernel) == once
+
+
+@given(worlds())
+def test_nobody_is_cut_off_by_a_release(world: World) -> None:
+    """After every single request the guest's own MAC is reached from where it was, and its frames are taken."""
+    kernel, notes = EveryRequest(world.start), Notebook()
+    kernel.watch([])
+    applied(world, kernel, notes)
+    kernel.watch([(guest, mac) for guest, mac in unshared(world) if mac == guest.macs[0]])
+    released(world.intent, kernel, notes)
+
+
+@given(worlds())
+def test_without_its_policy_a_port_is_given_back_from_memory(world: World) -> None:
+    """The same flags as with the policy: only the memory is asked."""
+    kernel, notes = world.kernel(), Notebook()
+    applied(world, kernel, notes)
+    touched = {each.port for each in notes.memory.ports}
+    kernel_too, notes_too = FakeKernel(kernel.read_snapshot()), Notebook(notes.memory)
+    released(world.intent, kernel, notes)
+    released(without_policy(world.intent), kernel_too, notes_too)
+    for guest in rightful(world):
+        if guest.running and guest.port in touched:
+            assert kernel.ports[guest.port].flags == kernel_too.ports[guest.port].flags
+            assert static_on(kernel, guest) == static_on(kernel_too, guest)
+
+
+@given(worlds())
+def test_nothing_but_the_remembered_ports_is_touched(world: World) -> None:
+    kernel, notes = world.kernel(), Notebook()
+    applied(world, kernel, notes)
+    ours = {each.port for each in notes.memory.ports} | {guest.port for guest in world.intent.ports if guest.managed}
+    before = state_of(kernel)
+    released(replace(world.intent, departed={}), kernel, notes)
+    flags, entries = state_of(kernel)
+    assert {port for port in flags if flags[port] != before[0][port]} <= ours
+    macs = {mac for guest in world.intent.ports for mac in guest.macs}
+    for key in before[1].keys() | entries.keys():
+        then, now = before[1].get(key), entries.get(key)
+        if then != now:
+            assert {entry.port for entry in (then, now) if entry} & ours or key[1] in macs
+
+
+@given(worlds())
+def test_the_document_says_all_that_is_remembered(world: World) -> None:
+    kernel, notes = world.kernel(), Notebook()
+    applied(world, kernel, notes)
+    document = document_of({"": notes.memory}, "this boot")
+    assert parse_document(document, "this boot") == ({} if notes.memory == NOTHING else {"": notes.memory})
+    assert parse_document(document, "another boot") == {}
