@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from macmgr.changes import requests
+from macmgr.changes import inverse, requests
 from macmgr.findings import Code
 from macmgr.intent import GuestPort, Intent, Manager, Pin, Policy
 from macmgr.planner import Plan, plan
@@ -96,6 +96,22 @@ def test_a_running_guest_gets_its_entry_whatever_was_there(drift: str) -> None:
     kernel = host(*entries)
     assert carried_out(kernel, guest()) == told
     assert entries_of(kernel, G1) == WANTED
+
+
+def test_a_stolen_entry_is_told_once_where_it_leads_to_another_guest() -> None:
+    kernel = host(*pinned(port="vnet2"), *pinned(G2, "vnet2"))
+    assert carried_out(kernel, guest(), guest(G2)) == {Code.STOLEN_ENTRY}
+
+
+def test_a_theft_of_vid_0_alone_can_be_undone_exactly() -> None:
+    """The kernel has no request for VID 0 alone, so the change names the port's other VIDs too."""
+    kernel = host(*pinned(port="eth0", vids=(0,)), *pinned(vids=(1,)))
+    kernel.ports["eth0"] = replace(kernel.ports["eth0"], vids=(1,))
+    before = dict(kernel.fdb)
+    (change,) = planned(kernel, guest()).changes
+    for step in (change, inverse(change)):
+        kernel.send(list(requests(step)), kernel.read_snapshot())
+    assert kernel.fdb == before
 
 
 def test_a_pin_that_is_static_takes_sticky_off() -> None:
@@ -275,8 +291,20 @@ def test_a_mac_that_left_keeps_its_entry_on_the_own_port_of_a_guest_that_the_ker
 
 def test_stale_copies_go_in_one_round_though_one_of_them_is_claimed() -> None:
     kernel = host(*pinned(port="eth0", vids=(0, 1, 10), sticky=False))
+    told = planned(kernel, guest(), departed={G1: "gone"}).findings
+    assert {(f.code, f.vid) for f in told if f.mac == G1} == {
+        (Code.STOLEN_ENTRY, 0),
+        (Code.STOLEN_ENTRY, 1),
+        (Code.STALE_ENTRY, 10),
+    }
     carried_out(kernel, guest(), departed={G1: "gone"})
     assert entries_of(kernel, G1) == WANTED
+
+
+def test_the_entry_of_a_guest_that_left_is_told_once_where_it_leads_to_a_managed_port() -> None:
+    kernel = host(*pinned(), *pinned(G2))
+    assert carried_out(kernel, guest(), departed={G2: "gone"}) == {Code.EXTRA_ENTRY}
+    assert entries_of(kernel, G2) == set()
 
 
 # Two with one MAC
