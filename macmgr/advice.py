@@ -11,14 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from macmgr import paths
+from macmgr.gain import Key, Ward, gain, key_of
 from macmgr.promiscuity import Cause, Member, Reason, Role
 from macmgr.snapshot import Bridge, EntryState, Snapshot
 
-# CPU time for a frame with an unknown destination that every tap gets a copy of, as a multiple of what it takes when
-# the taps are closed, by number of taps: measured with raw frames. docs/doctor.rst says how far to trust it.
-MEASURED = ((1, "1.4"), (10, "4.3"), (100, "24"), (1000, "54"))
-
-_Key = tuple[Reason, str]
 _RULE = (
     *(Reason.NO_VLAN_FILTERING, Reason.VLAN_FILTERING_OFF, Reason.BRIDGE),
     *(Reason.AUTO_PORT, Reason.SECOND_UPLINK),
@@ -39,25 +35,7 @@ class Step:
     gain: str = ""
     where: str = ""
     lines: tuple[str, ...] = ()
-    removes: frozenset[_Key] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Ward:
-    """An uplink under treatment: ``held`` is what keeps it promiscuous or would, ``lost`` guests its filter lacks."""
-
-    name: str
-    held: tuple[Cause, ...] = ()
-    lost: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def keys(self) -> frozenset[_Key]:
-        """What must go; what only may be a cause, or is known to nobody, is left out."""
-        return frozenset(_key(cause) for cause in self.held if cause.certain)
-
-    @property
-    def unsure(self) -> bool:
-        return any(cause.reason is Reason.NO_UNICAST_FILTER and not cause.certain for cause in self.held)
+    removes: frozenset[Key] = frozenset()
 
 
 def advise(
@@ -87,16 +65,7 @@ def advise(
         left = {name: keys - step.removes for name, keys in left.items()}
         told.append(replace(step, gain="; ".join(filter(None, (step.gain, _leaves(freed, wards))))))
     resting = [ward for ward in wards if ward.keys and not left[ward.name]]
-    return tuple(told), tuple(_gain(everyone, wards, resting))
-
-
-def in_measured_words(taps: int) -> str:
-    """The measured range that a number of taps falls into."""
-    below = [ratio for count, ratio in MEASURED if count <= taps]
-    above = [ratio for count, ratio in MEASURED if count >= taps]
-    if below and above:
-        return f"about {below[-1]} times" if below[-1] == above[0] else f"between {below[-1]} and {above[0]} times"
-    return f"{below[-1]} times or more"
+    return tuple(told), tuple(gain(everyone, wards, resting))
 
 
 def _lost_addresses(bridge: Bridge, wards: Sequence[Ward]) -> Iterator[Step]:
@@ -220,6 +189,9 @@ def _from_outside(cause: Cause) -> Step:
     match cause.reason:
         case Reason.ADMINISTRATOR:
             return Step(f"{text} Take it back.", (f"ip link set dev {cause.subject} promisc off",), removes=_one(cause))
+        case Reason.PACKET_SOCKET if not cause.certain:
+            command = () if cause.pid is None else (f"ps -fp {cause.pid}",)
+            return Step(f"{text} Look what it is before anything is done about it.", command)
         case Reason.PACKET_SOCKET:
             how = "Stop it when it is done, or let it look without that (tcpdump -p)."
             command = () if cause.pid is None else (f"kill {cause.pid}",)
@@ -246,28 +218,6 @@ def _isolated(everyone: Sequence[Member]) -> Iterator[Step]:
             )
 
 
-def _gain(everyone: Sequence[Member], wards: Sequence[Ward], resting: Sequence[Ward]) -> Iterator[str]:
-    flooded = [member for member in everyone if member.port.flags.unicast_flood and member.role is not Role.UPLINK]
-    held = [ward for ward in wards if ward.keys or ward.unsure]
-    if flooded:
-        count = len(flooded)
-        yield (
-            f"A frame for a MAC that nobody here has is now copied to {count} port{'s' if count > 1 else ''}. With "
-            f"{'it' if count == 1 else 'them'} closed it is not: in our measurements the copies took "
-            f"{in_measured_words(count)} the CPU time of such a frame."
-        )
-    if resting:
-        names = " and ".join(ward.name for ward in resting)
-        unsure = any(ward.unsure for ward in resting)
-        condition = f" (if {names} can filter, which is not known)" if unsure else ""
-        yield f"With {names} out of promiscuous mode{condition}, such frames do not reach the host at all."
-    for ward in held:
-        if any(cause.reason is Reason.NO_UNICAST_FILTER and cause.certain for cause in ward.held):
-            yield f"{ward.name} itself stays promiscuous whatever is done here, because it cannot filter."
-    if not flooded and not held:
-        yield "Nothing: no port gets foreign frames, and no uplink is promiscuous."
-
-
 def _leaves(freed: Sequence[str], wards: Sequence[Ward]) -> str:
     if not freed:
         return ""
@@ -287,12 +237,8 @@ def _is(ports: Sequence[Member]) -> str:
     return "is" if len(ports) == 1 else "are"
 
 
-def _key(cause: Cause) -> _Key:
-    return cause.reason, cause.subject
-
-
-def _one(cause: Cause) -> frozenset[_Key]:
-    return frozenset({_key(cause)})
+def _one(cause: Cause) -> frozenset[Key]:
+    return frozenset({key_of(cause)})
 
 
 def _capitalised(text: str) -> str:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from macmgr.advice import Step, Ward, advise
+from macmgr.advice import Step, advise
 from macmgr.devices import Device, DeviceFacts, Features, Xdp
 from macmgr.findings import Code, Finding
+from macmgr.gain import Ward
 from macmgr.intent import Intent
 from macmgr.nicfilters import Capacity, Filter, capacity_of, filter_of
 from macmgr.promiscuity import (
@@ -148,7 +149,16 @@ def _ward(port: PortDiagnosis) -> Ward:
     held = list(port.causes)
     if port.filter.filters is not True and not any(cause.reason is Reason.NO_UNICAST_FILTER for cause in held):
         held.append(cannot_filter(port.member, port.filter))
-    return Ward(port.member.name, tuple(held), lost)
+    return Ward(port.member.name, tuple(held), lost, tuple(_open_below(port)))
+
+
+def _open_below(port: PortDiagnosis) -> Iterator[str]:
+    """Devices below an uplink that would receive every frame even if the uplink were at rest."""
+    chain = {port.member.name, *(below.device.name for below in port.below)}
+    for below in port.below:
+        others = any(cause.subject not in chain for cause in below.causes)
+        if below.filter.filters is False or port.member.device.passthru or others:
+            yield below.device.name
 
 
 def _port(
@@ -260,9 +270,9 @@ def _abilities(features: Features, snapshot: Snapshot) -> Iterator[Ability]:
     recent = features.locked is True
     yield Ability(
         "VLAN filtering",
-        "3.9, with CONFIG_BRIDGE_VLAN_FILTERING",
+        "3.9",
         features.vlan_filtering,
-        "lets uplinks leave promiscuous mode",
+        "lets uplinks leave promiscuous mode; CONFIG_BRIDGE_VLAN_FILTERING",
     )
     yield Ability(
         "sticky entries", "4.20", True if sticky or features.ring_state else None, "no frame moves a guest's entry"

@@ -80,7 +80,7 @@ class Member:
         """The port and whose it is, as the subject of a sentence."""
         if self.guest is not None:
             policy = self.guest.policy
-            return f"{self.name} of {self.guest.domain} (manager {policy.manager}: {policy.reason})"
+            return f"{self.name} of {self.guest.domain} (manager {policy.manager}; {policy.reason})"
         if self.role is Role.UPLINK:
             return f"{self.name}, an uplink ({self.what}),"
         return f"{self.name} ({self.what}), which no domain here asks for,"

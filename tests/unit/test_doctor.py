@@ -53,7 +53,7 @@ def test_an_auto_port_is_named_with_what_makes_it_one(world: World, flags: PortF
     world.ports = [uplink(promiscuity=1), tap(), tap("vnet1", flags)]
     world.guests.append(guest("vnet1", Manager.KERNEL))
     assert world.causes() == [(Reason.AUTO_PORT, "vnet1")]
-    reason = "manager kernel: nothing asks for it: the kernel manages by default"
+    reason = "manager kernel; nothing asks for it: the kernel manages by default"
     assert world.text() == f"vnet1 of guest-vnet1 ({reason}) {words}"
 
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from macmgr.advice import in_measured_words
-from macmgr.devices import Xdp
+from macmgr.devices import Device, Xdp
 from macmgr.doctor import Diagnosis, diagnose
+from macmgr.gain import in_measured_words
 from macmgr.intent import Intent, Manager, Policy, Settings, Step
 from macmgr.nicfilters import filter_of
 from macmgr.report.diagnosis import print_diagnosis
@@ -94,6 +94,19 @@ def test_what_is_promised_of_a_nic_that_nothing_is_known_of_is_conditional(world
     assert "if up0 can filter, which is not known" in " ".join(world.diagnose().gain)
 
 
+def test_no_more_is_promised_than_the_device_below_can_keep(world: World) -> None:
+    """A macvlan in passthru mode filters, but the device below it receives everything for it."""
+    world.ports = [uplink(promiscuity=1, kind="macvlan"), tap("vnet0", OPEN)]
+    world.devices = {
+        "up0": device(world.ports[0], lower="eth9", passthru=True),
+        "eth9": Device("eth9", 20, driver="igb", promiscuity=1),
+    }
+    assert "They still reach the host, because eth9 below it" in world.diagnose().gain[-1]
+    world.devices["up0"] = device(world.ports[0], lower="eth9")
+    world.devices["eth9"] = Device("eth9", 20, driver="igb")
+    assert world.diagnose().gain[-1].endswith("do not reach the host at all.")
+
+
 def test_a_kernel_without_vlan_filtering_is_not_told_to_turn_it_on(world: World) -> None:
     world.bridge = replace(world.bridge, vlan_filtering=False)
     world.features = replace(MODERN, vlan_filtering=False)
@@ -122,6 +135,17 @@ def test_a_waiting_guest_is_not_closed_before_its_cpus_run(world: World) -> None
     world.guests = [guest(state="paused", running=False)]
     (step,) = world.diagnose().steps
     assert "until the CPUs run here" in step.text
+
+
+def test_a_suspect_is_looked_at_and_not_killed(world: World) -> None:
+    world.ports[0] = uplink(promiscuity=1)
+    world.sockets = [replace(CAPTURE, promiscuous=None)]
+    (step,) = world.diagnose().steps
+    assert step.commands == ("ps -fp 123",)
+    assert step.gain == ""
+    assert world.diagnose().gain == (
+        "Whether up0 comes to rest is not certain: not every cause can be seen from here.",
+    )
 
 
 def test_what_nobody_can_name_is_not_promised_away(world: World) -> None:
