@@ -50,7 +50,7 @@ def release(
         lambda: look(read_intent, kernel, scope, memory, planner), lambda view: _give_back(lock, view, kernel)
     )
     left = what_is_left(memory, outcome.view.intent, outcome.view.snapshot)
-    given_back = tuple(_given_back(outcome, memory, scope))
+    given_back = tuple(_given_back(outcome, left, scope))
     notes.keep(after_release(left, {(each.port, each.ifindex) for each in given_back}))
     return Released(outcome, given_back)
 
@@ -71,7 +71,7 @@ def _give_back(lock: WriterLock, view: View, kernel: Kernel) -> tuple[list[Chang
 def _given_back(outcome: Outcome, memory: Memory, scope: Scope) -> Iterator[GivenBack]:
     because = {port: change.because for change in reversed(outcome.done) for port in ports_of(change)}
     domains = {guest.port: guest.domain for guest in outcome.view.intent.ports if guest.port in because}
-    domains |= {each.port: each.domain for each in memory.macs} | {each.port: each.domain for each in memory.ports}
+    domains |= {each.port: each.domain for each in memory.ports}
     unfinished = {port for change in outcome.view.plan.changes for port in ports_of(change)}
     for name, port in outcome.view.snapshot.ports.items():
         if name in domains.keys() - unfinished and (scope.bridges is None or port.bridge in scope.bridges):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from hypothesis import given
 
@@ -10,29 +10,17 @@ from macmgr.giveback import Released, release
 from macmgr.intent import GuestPort, Intent, Manager
 from macmgr.lock import WriterLock
 from macmgr.reconcile import Notes, Outcome, Scope, apply
-from macmgr.remembered import NOTHING, Memory
+from macmgr.remembered import NOTHING
 from macmgr.snapshot import EntryState, PortFlags
 from macmgr.statedocument import document_of, parse_document
 from tests.fake_kernel import FakeKernel
+from tests.notebook import Notebook
 from tests.property.strategies import World, worlds
 from tests.property.test_laws import heard, reachable, rightful, state_of, unshared
 
 LOCK = WriterLock()
 EVERYTHING = Scope()
 Static = set[tuple[str, int, bool]]
-
-
-@dataclass
-class Notebook:
-    """The memory, without a file."""
-
-    memory: Memory = NOTHING
-
-    def read(self) -> Memory:
-        return self.memory
-
-    def keep(self, memory: Memory) -> None:
-        self.memory = memory
 
 
 class EveryRequest(FakeKernel):
