@@ -11,9 +11,10 @@ from tests.bench.measure import Result
 _HEAD = """\
 # Benchmarks
 
-Written by `tox -e bench` (tests/bench, root); {machine}. Both sides of each line were measured in turns in one run,
-in a network namespace of its own. Trust the ratio, which is that of the minima, and not the milliseconds: they are
-another machine's tomorrow. Minimum and median in ms, unless a line says MB.
+Written by `tox -e bench` (tests/bench, root); {machine}.
+Both sides of each line were measured in turns in one run, in a network namespace of its own. It is processor time,
+user and system, of macmgr or bridge(8) and of what they start. Trust the ratio, which is that of the minima, and not
+the milliseconds: they are another machine's tomorrow. Minimum and median in ms, unless a line says MB.
 
 | what | beside | target | ratio | ratio of the medians | macmgr, min / median | the other, min / median | |
 |---|---|---|---|---|---|---|---|
