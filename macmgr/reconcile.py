@@ -232,12 +232,18 @@ def _not_there(
 
 
 def _suspects(changes: Iterable[Change], intent: Intent, snapshot: Snapshot) -> list[Key]:
-    """What the changes rest on: the entries they name, and for a port to be closed where its guest's MACs are."""
+    """What the changes rest on: the entries they name, and for a port to be closed where its guest's MACs are.
+
+    VID 0 is dropped only together with every VID of its port, so a copy there that a dump left out counts as named.
+    """
     guests = {guest.port: guest for guest in intent.ports}
     suspects: dict[Key, None] = {}
     for change in changes:
         if isinstance(change, SetEntries):
-            suspects |= {(change.bridge, change.mac, each.vid): None for each in (*change.before, *change.after)}
+            named = {each.vid for each in (*change.before, *change.after)}
+            if not change.after:
+                named.update(*(snapshot.ports[each.port].vids for each in change.before if each.vid == 0))
+            suspects |= {(change.bridge, change.mac, vid): None for vid in named}
         elif change.closes:
             macs = guests[change.port].macs if change.port in guests else ()  # a release needs no XML
             vids = snapshot.ports[change.port].vids
