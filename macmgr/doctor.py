@@ -169,7 +169,9 @@ def _port(
     snapshot: Snapshot,
     facts: DeviceFacts,
 ) -> PortDiagnosis:
-    rule = bridge_rule(member, bridge, everyone, facts)
+    # A port that cannot filter is held in any case, and a thousand taps need not name each other as well.
+    held_anyway = member.role is not Role.UPLINK and filter_of(member.device).filters is False
+    rule = bridge_rule(member, bridge, () if held_anyway else everyone, facts)
     known = member_filter(member, rule, facts)
     causes = tuple(port_causes(member, rule, facts))
     if member.role is not Role.UPLINK:

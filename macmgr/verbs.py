@@ -29,7 +29,7 @@ from macmgr.kernel import Kernel
 from macmgr.memory import StateFile, read_memory
 from macmgr.policy import PolicySources, build_intent
 from macmgr.reconcile import Outcome, Scope, View, apply, look
-from macmgr.report.diagnosis import print_diagnosis, print_refusal
+from macmgr.report.diagnosis import print_diagnosis, print_vlan_filtering
 from macmgr.report.diagnosisdocument import diagnosis_document
 from macmgr.report.document import audit_document
 from macmgr.report.explain import explain
@@ -37,7 +37,7 @@ from macmgr.report.release import print_release, release_document
 from macmgr.report.text import console, print_audit, print_outcome, print_plan, print_show
 from macmgr.sources import Sources
 from macmgr.statusfiles import read_definitions, read_status_files
-from macmgr.vlanfiltering import turn_on
+from macmgr.vlanfiltering import Answer, turn_on
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +99,10 @@ def apply_changes(arguments: argparse.Namespace) -> int:
     with Kernel(host.netns) as kernel, lock.hold() as held:
         _check_bridge(arguments, kernel)
         if arguments.vlan_filtering:
-            cut = turn_on(held, arguments.vlan_filtering, host.read_intent, kernel)
-            if cut:
-                return _refuse(arguments, cut)
+            answer = turn_on(held, arguments.vlan_filtering, host.read_intent, kernel)
+            _print_vlan_filtering(arguments, answer)
+            if answer.cut:
+                return errors.DRIFT
         notes = StateFile(held, host.netns)
         outcome = apply(held, host.read_intent, kernel, host.scope, notes)
     _tell(notes.problem)
@@ -222,14 +223,13 @@ def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _refuse(arguments: argparse.Namespace, cut: list[str]) -> int:
-    """VLAN filtering stays off: everybody who would be cut off is named, and nothing was changed."""
-    if _wants_json(arguments):
-        refused = {"bridge": arguments.vlan_filtering, "would_be_cut": cut}
+def _print_vlan_filtering(arguments: argparse.Namespace, answer: Answer) -> None:
+    """Whether it was turned on, or who would be cut off; as a document only the refusal, for it is all that is said."""
+    if not _wants_json(arguments):
+        print_vlan_filtering(console(_color(arguments)), arguments.vlan_filtering, answer)
+    elif answer.cut:
+        refused = {"bridge": arguments.vlan_filtering, "would_be_cut": list(answer.cut)}
         _print_json({"version": 1, "complete": False, "vlan_filtering_refused": refused})
-    else:
-        print_refusal(console(_color(arguments)), arguments.vlan_filtering, cut)
-    return errors.DRIFT
 
 
 def _outcome(outcome: Outcome) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from macmgr.promiscuity import Member, Role, members
 from macmgr.snapshot import Entry, EntryState, Snapshot
 
 UNSEEN = (
-    "Guests that tag their frames by themselves, without a <vlan> in their XML, cannot be seen from the host: "
-    "their tagged frames would be dropped."
+    "Guests that tag their frames by themselves, without a <vlan> in their XML, cannot be seen from the host: with "
+    "VLAN filtering their tagged frames are dropped."
 )
 
 

@@ -7,6 +7,7 @@ back. What is built on it (entries in each VID) is the normal apply's work.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import Protocol
 
 from macmgr.devices import DeviceFacts
@@ -27,8 +28,16 @@ class Kernel(Protocol):
     def turn_vlan_filtering_on(self, bridge: Bridge) -> None: ...
 
 
-def turn_on(_lock: WriterLock, name: str, read_intent: Callable[[], Intent], kernel: Kernel) -> list[str]:
-    """Turn it on; the sentences that say who would be cut off are the refusal. Nothing is done where it is on.
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """``cut`` says who would be cut off, and then nothing was done; ``turned_on`` is False where it was on before."""
+
+    turned_on: bool = False
+    cut: tuple[str, ...] = ()
+
+
+def turn_on(_lock: WriterLock, name: str, read_intent: Callable[[], Intent], kernel: Kernel) -> Answer:
+    """Turn it on if nobody is cut off. Nothing is done where it is on.
 
     NotThere where the bridge does not exist; KernelError where the kernel took the request and did not do it.
     """
@@ -37,11 +46,11 @@ def turn_on(_lock: WriterLock, name: str, read_intent: Callable[[], Intent], ker
     if bridge is None:
         raise NotThere(f"bridge {name!r} does not exist here; see 'ip link show type bridge'")
     if bridge.vlan_filtering:
-        return []
-    cut = who_would_be_cut(name, intent, snapshot, kernel.read_devices())
-    if not cut:
-        kernel.turn_vlan_filtering_on(bridge)
-        after = kernel.read_snapshot(None).bridges.get(name)
-        if after is None or not after.vlan_filtering:
-            raise KernelError(f"turning VLAN filtering on for {name}: the kernel acknowledged it, but it is off")
-    return cut
+        return Answer()
+    if cut := who_would_be_cut(name, intent, snapshot, kernel.read_devices()):
+        return Answer(cut=tuple(cut))
+    kernel.turn_vlan_filtering_on(bridge)
+    after = kernel.read_snapshot(None).bridges.get(name)
+    if after is None or not after.vlan_filtering:
+        raise KernelError(f"turning VLAN filtering on for {name}: the kernel acknowledged it, but it is off")
+    return Answer(turned_on=True)

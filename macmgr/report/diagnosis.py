@@ -14,6 +14,8 @@ from rich.text import Text
 from macmgr.advice import Step
 from macmgr.doctor import Ability, BridgeDiagnosis, Diagnosis, PortDiagnosis
 from macmgr.promiscuity import Cause, Reason, Role
+from macmgr.vlancheck import UNSEEN
+from macmgr.vlanfiltering import Answer
 
 _WORDS = {
     Reason.NO_VLAN_FILTERING: "no VLAN filtering in this kernel",
@@ -41,11 +43,17 @@ def print_diagnosis(out: Console, diagnosis: Diagnosis) -> None:
     out.print(table, soft_wrap=False)
 
 
-def print_refusal(out: Console, bridge: str, cut: Iterable[str]) -> None:
-    """Why VLAN filtering stays off."""
-    _print_indented(out, "", f"VLAN filtering stays off on {bridge} and nothing was changed, because of this:")
-    for sentence in cut:
-        _print_indented(out, "  - ", sentence)
+def print_vlan_filtering(out: Console, bridge: str, answer: Answer) -> None:
+    """What became of turning VLAN filtering on: it is on, or why it stays off."""
+    if answer.cut:
+        _print_indented(out, "", f"VLAN filtering stays off on {bridge} and nothing was changed, because of this:")
+        for sentence in answer.cut:
+            _print_indented(out, "  - ", sentence)
+    elif answer.turned_on:
+        lasts = f"It lasts as long as the bridge: say it where {bridge} is configured too."
+        _print_indented(out, "", f"VLAN filtering is on for {bridge} now. {lasts} {UNSEEN}")
+    else:
+        _print_indented(out, "", f"VLAN filtering was on for {bridge} already.")
 
 
 def _print_bridge(out: Console, found: BridgeDiagnosis) -> None:

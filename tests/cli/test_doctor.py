@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from macmgr import lock
 from tests.cli.conftest import Host
 
 
@@ -33,6 +35,23 @@ def test_vlan_filtering_is_refused_with_the_list(host: Host, form: list[str]) ->
     assert "does not carry" in said.stdout
     assert not host.kernel.bridges["br0"].vlan_filtering
     assert host.kernel.sent == []
+
+
+@pytest.mark.case("kernel-managed-beside")
+def test_vlan_filtering_is_turned_on_and_said_to_be(host: Host) -> None:
+    host.kernel.bridges["br0"] = replace(host.kernel.bridges["br0"], vlan_filtering=False)
+    assert host.macmgr("apply", "--vlan-filtering", "br0").stdout.startswith("VLAN filtering is on for br0 now.")
+    assert host.kernel.bridges["br0"].vlan_filtering
+    assert host.macmgr("apply", "--vlan-filtering", "br0").stdout.startswith("VLAN filtering was on for br0 already.")
+    assert json.loads(host.macmgr("apply", "--vlan-filtering", "br0", "--json").stdout)["complete"]
+
+
+@pytest.mark.case("kernel-managed-beside")
+def test_vlan_filtering_needs_the_writer_lock(host: Host) -> None:
+    host.kernel.bridges["br0"] = replace(host.kernel.bridges["br0"], vlan_filtering=False)
+    with lock.hold():
+        assert host.macmgr("apply", "--vlan-filtering", "br0").code == 75
+    assert not host.kernel.bridges["br0"].vlan_filtering
 
 
 @pytest.mark.case("conflict-vlan-without-filtering")

@@ -22,7 +22,7 @@ from macmgr.intent import GuestPort, Intent, Manager, NicFacts, Policy, Vlan
 from macmgr.kernel import Kernel
 from macmgr.lock import WriterLock
 from macmgr.promiscuity import Reason
-from macmgr.vlanfiltering import turn_on
+from macmgr.vlanfiltering import Answer, turn_on
 from tests.netns.conftest import Namespace, require
 
 GUEST = "52:54:00:00:00:01"
@@ -188,10 +188,10 @@ def test_the_kernel_says_whether_it_can_filter_vlans(ns: Namespace, kernel: Kern
 def test_a_kernel_without_vlan_filtering_is_told_so_and_nothing_is_sent(ns: Namespace, kernel: Kernel) -> None:
     plain(ns)
     if kernel.read_devices().features.vlan_filtering:
-        assert turn_on(WriterLock(), "br0", Intent, kernel) == []
+        assert turn_on(WriterLock(), "br0", Intent, kernel) == Answer(turned_on=True)
         assert kernel.read_snapshot().bridges["br0"].vlan_filtering
     else:
-        (sentence,) = turn_on(WriterLock(), "br0", Intent, kernel)
+        (sentence,) = turn_on(WriterLock(), "br0", Intent, kernel).cut
         assert sentence.startswith("This kernel has no VLAN filtering")
 
 
@@ -317,12 +317,12 @@ def test_vlan_filtering_is_refused_while_an_8021q_device_would_be_cut(ns: Namesp
     filtering(ns)
     ns.ip("link set br0 type bridge vlan_filtering 0")
     ns.ip("link add br0.5 link br0 type vlan id 5")
-    refused = turn_on(WriterLock(), "br0", Intent, kernel)
+    refused = turn_on(WriterLock(), "br0", Intent, kernel).cut
     assert refused[0].startswith("br0.5 (VLAN 5 on br0) would be cut off")
     assert not kernel.read_snapshot().bridges["br0"].vlan_filtering
     for sentence in refused:  # what it says mends it
         ns.run(*sentence.split("'")[1].split())
-    assert turn_on(WriterLock(), "br0", Intent, kernel) == []
+    assert turn_on(WriterLock(), "br0", Intent, kernel) == Answer(turned_on=True)
     assert kernel.read_snapshot().bridges["br0"].vlan_filtering
     assert ns.links()["br0"]["linkinfo"]["info_data"]["vlan_filtering"] == 1
 
@@ -331,5 +331,5 @@ def test_vlan_filtering_is_refused_while_a_guests_vlan_is_not_on_its_port(ns: Na
     filtering(ns)
     ns.ip("link set br0 type bridge vlan_filtering 0")
     wanted = Intent((guest(vlan=Vlan((5,))),), MANAGED)
-    assert "does not carry VID 5" in turn_on(WriterLock(), "br0", lambda: wanted, kernel)[0]
+    assert "does not carry VID 5" in turn_on(WriterLock(), "br0", lambda: wanted, kernel).cut[0]
     assert not kernel.read_snapshot().bridges["br0"].vlan_filtering

@@ -12,7 +12,7 @@ from macmgr.findings import Code, Severity
 from macmgr.intent import Intent, Manager
 from macmgr.promiscuity import Reason, Role
 from macmgr.snapshot import Bridge, Entry, EntryState, PortFlags
-from tests.doctorworld import CAPTURE, CLOSED, WEB, World, device, guest, tap, uplink
+from tests.doctorworld import CAPTURE, CLOSED, OPEN, WEB, World, device, guest, tap, uplink
 
 
 @pytest.fixture
@@ -31,7 +31,12 @@ def test_vlan_filtering_off(world: World) -> None:
     world.bridge = replace(world.bridge, vlan_filtering=False)
     world.ports[0] = uplink(promiscuity=1)
     assert world.causes() == [(Reason.VLAN_FILTERING_OFF, "br0")]
-    assert world.causes("vnet0")[0] == (Reason.VLAN_FILTERING_OFF, "br0")
+    assert world.causes("vnet0") == [(Reason.VLAN_FILTERING_OFF, "br0")]
+
+
+def test_a_tap_is_promiscuous_because_it_cannot_filter_and_names_no_other_port(world: World) -> None:
+    world.ports = [uplink(promiscuity=1), tap(), tap("vnet1", OPEN)]
+    assert world.causes("vnet0") == [(Reason.NO_UNICAST_FILTER, "vnet0")]
 
 
 def test_a_kernel_without_vlan_filtering_is_another_cause(world: World) -> None:

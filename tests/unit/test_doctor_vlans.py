@@ -11,7 +11,7 @@ from macmgr.intent import Intent, NicFacts, Vlan
 from macmgr.lock import WriterLock
 from macmgr.snapshot import Bridge, Entry, PortFlags, Snapshot
 from macmgr.vlancheck import who_would_be_cut
-from macmgr.vlanfiltering import turn_on
+from macmgr.vlanfiltering import Answer, turn_on
 from tests.doctorworld import MODERN, WEB, World, guest, tap, uplink
 
 PLAIN = PortVlans(frozenset({1}), 1, frozenset({1}))
@@ -158,22 +158,22 @@ class Kernel:
         self.world.bridge = replace(bridge, vlan_filtering=self.obeys)
 
 
-def turned_on(world: Filtering, kernel: Kernel, name: str = "br0") -> list[str]:
+def turned_on(world: Filtering, kernel: Kernel, name: str = "br0") -> Answer:
     return turn_on(WriterLock(), name, lambda: Intent(tuple(world.guests), world.managed), kernel)
 
 
 def test_it_is_turned_on_once_and_read_back(world: Filtering) -> None:
     kernel = Kernel(world)
-    assert turned_on(world, kernel) == []
+    assert turned_on(world, kernel) == Answer(turned_on=True)
     assert world.bridge.vlan_filtering
-    assert turned_on(world, kernel) == []
+    assert turned_on(world, kernel) == Answer(turned_on=False)
     assert kernel.asked == 1
 
 
 def test_nothing_is_asked_of_the_kernel_while_somebody_would_be_cut(world: Filtering) -> None:
     world.tagging(5)
     kernel = Kernel(world)
-    assert len(turned_on(world, kernel)) == 2
+    assert len(turned_on(world, kernel).cut) == 2
     assert kernel.asked == 0
 
 
