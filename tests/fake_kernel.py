@@ -137,7 +137,7 @@ class FakeKernel:
             return Refusal(errno.ENOSPC, f"putting the FDB entry {request.mac} on {port.name}: no space (ENOSPC)")
         if request.vid is not None and request.vid not in port.vids:
             return Refusal(errno.EINVAL, f"{port.name} does not carry VID {request.vid}")
-        if request.state is EntryState.DYNAMIC and not request.extern_learn and not port.up:
+        if request.state is EntryState.DYNAMIC and not request.extern_learn and not (port.up and port.forwarding):
             return Refusal(errno.EPERM, f"{port.name} does not forward, and then takes no dynamic entry")
         if port.name not in self.forgets_puts:
             for vid in _vids(request.vid, port):

@@ -201,8 +201,9 @@ def test_a_put_entry_reads_back_as_it_was_put(ns: Namespace, kernel: Kernel, sta
     assert entry_of(kernel, GUEST) == Entry(GUEST, 0, "eth1", state, sticky)
 
 
-def test_a_port_that_does_not_forward_takes_no_dynamic_entry(kernel: Kernel) -> None:
+def test_a_port_that_does_not_forward_takes_no_dynamic_entry(ns: Namespace, kernel: Kernel) -> None:
     """EPERM, although the capability is there: a refusal of this one entry, and the rest is carried out."""
+    eventually(lambda: ns.port_state("tap1") == "disabled", "the bridge hears that tap1 has no carrier")
     refusals = kernel.send(
         [PutEntry("tap1", GUEST, None, EntryState.DYNAMIC), PutEntry("tap1", OTHER, None)], kernel.read_snapshot()
     )
