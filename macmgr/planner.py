@@ -50,6 +50,7 @@ def plan(intent: Intent, snapshot: Snapshot) -> Plan:
     claimed = {(guest.bridge, mac, vid) for guest in vids if guest.running for mac in guest.macs for vid in vids[guest]}
     left_alone = {(guest.port, mac) for guest in intent.ports if guest not in vids for mac in guest.macs}
     rights = Rights(claimed, {guest.port for guest in vids}, left_alone)
+    _tell_unmanaged_duplicates(intent, vids, snapshot, draft)
     for guest, wanted_vids in vids.items():
         port = snapshot.ports[guest.port]
         if guest.running:
@@ -144,11 +145,10 @@ def _vids(guests: list[GuestPort], snapshot: Snapshot, table: Table, draft: Draf
     order = {guest: rank for rank, guest in enumerate(guests)}
     for guest in sorted(guests, key=lambda each: (not holds_an_entry(each), each.domain, each.port)):
         carried = snapshot.ports[guest.port].vids
-        filtering = snapshot.bridges[guest.bridge].vlan_filtering
         vids[guest] = tuple(sorted({0, *carried}))
         if not guest.running:
             continue
-        deciding = carried if filtering and carried else (0,)
+        deciding = _deciding(guest, snapshot)
         rivals = {
             rival: (mac, vid)
             for mac in guest.macs
@@ -165,6 +165,33 @@ def _vids(guests: list[GuestPort], snapshot: Snapshot, table: Table, draft: Draf
             for vid in vids[guest]:
                 holders[guest.bridge, mac, vid] = guest
     return {guest: vids[guest] for guest in sorted(vids, key=order.__getitem__)}
+
+
+def _deciding(guest: GuestPort, snapshot: Snapshot) -> tuple[int, ...]:
+    """The VIDs in which the bridge looks up what goes to the guest's port."""
+    vids = snapshot.ports[guest.port].vids
+    return vids if snapshot.bridges[guest.bridge].vlan_filtering and vids else (0,)
+
+
+def _tell_unmanaged_duplicates(
+    intent: Intent, vids: Mapping[GuestPort, tuple[int, ...]], snapshot: Snapshot, draft: Draft
+) -> None:
+    """Running guests that are left to the kernel and have the MAC of a managed one: their frames go to that one."""
+    holders = {
+        (guest.bridge, mac, vid): guest
+        for guest in vids
+        if guest.running
+        for mac in guest.macs
+        for vid in _deciding(guest, snapshot)
+    }
+    for guest in intent.ports:
+        if guest.managed or not guest.running or snapshot.masters.get(guest.port) != guest.bridge:
+            continue
+        if guest.bridge in snapshot.bridges:
+            own = guest.macs[0]  # what it is allowed beside it is the business of a manager
+            places = [(own, vid) for vid in _deciding(guest, snapshot)]
+            rivals = {rival: place for place in places if (rival := holders.get((guest.bridge, *place))) is not None}
+            _tell_duplicates(guest, rivals, draft)
 
 
 def _tell_duplicates(guest: GuestPort, rivals: Mapping[GuestPort, tuple[str, int]], draft: Draft) -> None:
