@@ -1,4 +1,4 @@
-"""Installing that fails, or finds something strange: all of the hooks or none, and no trace. See also test_install.py."""
+"""Installing that fails, or finds something strange: all hooks or none, and no trace. See also test_install.py."""
 
 from __future__ import annotations
 
