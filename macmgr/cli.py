@@ -34,7 +34,10 @@ def run(argv: Sequence[str]) -> int:
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a guest's name need not fit the terminal's encoding
     try:
-        code = _run(argv)
+        try:
+            code = _run(argv)
+        except SystemExit as end:  # argparse has printed its help, or what is wrong with the words
+            code = int(end.code or 0)
         sys.stdout.flush()
     except MacmgrError as error:
         print(f"macmgr: {error}", file=sys.stderr)
