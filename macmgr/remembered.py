@@ -191,6 +191,8 @@ def _held(snapshot: Snapshot, ports: set[str]) -> dict[str, list[Held]]:
 
 
 def _static_macs(snapshot: Snapshot, macs: set[str]) -> set[tuple[str, str]]:
+    if not macs:
+        return set()  # a hundred thousand entries are not walked for nothing
     return {
         (snapshot.bridge_of(entry.port) or "", entry.mac)
         for entry in snapshot.entries
