@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from macmgr.changes import Change
 from macmgr.conflicts import conflict_findings, guest_mac_findings
 from macmgr.draft import Draft, Table
-from macmgr.entryrules import Rights, plan_departed, plan_entries, plan_foreign_entries, plan_waiting_entries
+from macmgr.entryrules import Claims, Rights, plan_departed, plan_entries, plan_foreign_entries, plan_waiting_entries
 from macmgr.findings import Code, Finding
 from macmgr.flagrules import plan_closed, plan_open
 from macmgr.intent import GuestPort, Intent
@@ -58,7 +58,7 @@ def plan(intent: Intent, snapshot: Snapshot) -> Plan:
             plan_closed(guest, port, draft)
         else:
             plan_waiting_entries(guest, rights, table, draft)
-            if guest.entry_comes and not _known_elsewhere(guest, wanted_vids, table):
+            if guest.entry_comes and not _known_elsewhere(guest, wanted_vids, claimed, table):
                 plan_closed(guest, port, draft)
             else:
                 plan_open(guest, port, draft)
@@ -70,10 +70,14 @@ def plan(intent: Intent, snapshot: Snapshot) -> Plan:
     return Plan((*draft.opens, *draft.puts, *draft.closes, *draft.drops), tuple(draft.findings))
 
 
-def _known_elsewhere(guest: GuestPort, vids: tuple[int, ...], table: Table) -> bool:
-    """Whether another port holds an entry for the guest: libvirt's add, with NLM_F_EXCL, would come to nothing."""
+def _known_elsewhere(guest: GuestPort, vids: tuple[int, ...], claimed: Claims, table: Table) -> bool:
+    """Whether another port holds, or is about to get, an entry for the guest.
+
+    libvirt's own add, with NLM_F_EXCL, would come to nothing there.
+    """
     entries = (entry for mac in guest.macs for entry in table.of_mac(guest.bridge, mac).values())
-    return any(entry.port != guest.port and entry.vid in vids for entry in entries)
+    found = any(entry.port != guest.port and entry.vid in vids for entry in entries)
+    return found or any((guest.bridge, mac, vid) in claimed for mac in guest.macs for vid in vids)
 
 
 def _is_there(guest: GuestPort, snapshot: Snapshot, draft: Draft) -> bool:

@@ -70,6 +70,15 @@ def test_no_duplicate(snapshot: Snapshot, other: GuestPort) -> None:
     assert duplicates(snapshot, MANAGED, other) == []
 
 
+def test_a_waiting_namesakes_port_is_not_closed_for_an_entry_that_cannot_come() -> None:
+    """libvirt adds with NLM_F_EXCL: once the running guest has the entry, the other one's comes to nothing."""
+    waiting = replace(MANAGED, port="vnet2", domain="web2", running=False, state="paused", entry_comes=True)
+    nobody_has_it = a_host()
+    nobody_has_it = replace(nobody_has_it, entries=tuple(each for each in nobody_has_it.entries if each.mac != MAC))
+    made = plan(Intent((MANAGED, waiting), {"br0": "a test"}), nobody_has_it)
+    assert [change.because for change in made.changes] == [Code.MISSING_ENTRY]
+
+
 def test_two_guests_that_the_kernel_manages_are_not_ours_to_judge() -> None:
     other = replace(MANAGED, policy=Policy())
     assert duplicates(a_host(), other, LEFT) == []
