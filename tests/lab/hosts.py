@@ -21,12 +21,15 @@ hostname {name}
 mount --make-rprivate /
 mount -t tmpfs run /run
 mkdir -p /run/lab /run/libvirt
+# Each host's own, without the networks, guests and hooks that other tests have here.
 for directory in /etc/libvirt /var/lib/libvirt /var/log/libvirt /var/lib/macmgr /etc/macmgr; do
     copy={shared}/{name}$directory
     mkdir -p "$copy" "$directory"
     cp -a "$directory/." "$copy/"
     mount --bind "$copy" "$directory"
 done
+rm -rf /etc/libvirt/qemu /etc/libvirt/lxc /etc/libvirt/hooks /var/lib/macmgr/* /etc/macmgr/*
+mkdir -p /etc/libvirt/qemu/networks
 cat >> /etc/libvirt/libvirtd.conf <<EOF
 unix_sock_dir = "{shared}/{name}"
 host_uuid = "{uuid}"
@@ -37,17 +40,17 @@ exec sleep 3600
 
 
 class Segment:
-    """The wire between the hosts: a bridge in the namespace "lan", where the LAN host lives too."""
+    """The wire between the hosts: a bridge in the namespace "wire", where the LAN host lives too."""
 
     def create(self) -> Lan:
         """Make the wire; the LAN host on it, with the address 10.0.0.1."""
-        run("ip", "netns", "add", "lan")
-        run("ip", "-n", "lan", "link", "add", "eth0", "type", "bridge", "forward_delay", "0")
-        return Lan("lan").up()
+        run("ip", "netns", "add", "wire")
+        run("ip", "-n", "wire", "link", "add", "eth0", "type", "bridge", "forward_delay", "0")
+        return Lan("wire").up()
 
     def delete(self) -> None:
         """Take it away."""
-        run("ip", "netns", "del", "lan", check=False)
+        run("ip", "netns", "del", "wire", check=False)
 
 
 class Host(Libvirt):
@@ -66,10 +69,10 @@ class Host(Libvirt):
         run("ip", "netns", "add", name)
         run("ip", "-n", name, "link", "set", "lo", "up")
         run("ip", "-n", name, "link", "add", "br0", "type", "bridge", "vlan_filtering", "1", "forward_delay", "0")
-        run("ip", "-n", name, "link", "add", "up0", "type", "veth", "peer", "name", name, "netns", "lan")
+        run("ip", "-n", name, "link", "add", "up0", "type", "veth", "peer", "name", name, "netns", "wire")
         run("ip", "-n", name, "link", "set", "up0", "master", "br0")
-        run("ip", "-n", "lan", "link", "set", name, "master", "eth0")
-        for namespace, device in ((name, "up0"), (name, "br0"), ("lan", name)):
+        run("ip", "-n", "wire", "link", "set", name, "master", "eth0")
+        for namespace, device in ((name, "up0"), (name, "br0"), ("wire", name)):
             run("ip", "-n", namespace, "link", "set", device, "up")
         self._plug_migration_network()
         script = PREPARE.format(name=name, shared=SHARED, uuid=f"00000000-0000-4000-8000-00000000000{self.number}")
