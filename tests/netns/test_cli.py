@@ -1,4 +1,4 @@
-"""`macmgr` as a process in a network namespace and a /run of its own: what only root, or only root without its powers, can see."""
+"""`macmgr` as a process in a network namespace and a /run of its own: what takes root, or root without its powers."""
 
 from __future__ import annotations
 

@@ -364,8 +364,10 @@ def test_entries_that_a_dump_leaves_out_are_not_missed(world: World, data: st.Da
     kernel = world.kernel()
     applied(world, kernel)
     settled = state_of(kernel)
-    if kernel.fdb:
-        kernel.skipped_by_dumps = data.draw(st.sets(st.sampled_from(sorted(kernel.fdb))))
+    # a copy in a VID that its port lost is in the way of no request, and so nobody looks for it
+    vids = {name: (0, *port.vids) for name, port in kernel.ports.items()} | dict.fromkeys(kernel.bridges, (0,))
+    live = sorted(key for key, entry in kernel.fdb.items() if entry.vid in vids[entry.port])
+    kernel.skipped_by_dumps = data.draw(st.sets(st.sampled_from(live)))
     kernel.sent.clear()
     outcome = applied(world, kernel)
     assert state_of(kernel) == settled
