@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, settings
 # No example database: a test leaves nothing behind in the checkout. A failure prints the blob that repeats it.
 _COMMON = settings(deadline=None, database=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 
-settings.register_profile("fast", _COMMON, max_examples=100)
+# What everybody runs is the same each time: a push is not the moment to meet an old bug by chance. nightly is.
+settings.register_profile("fast", _COMMON, derandomize=True, max_examples=100)
 settings.register_profile("nightly", _COMMON, max_examples=20_000)
 settings.load_profile("fast")
 
