@@ -1,0 +1,94 @@
+"""What a hook call adds to the status files: a guest that has none yet, the MACs of one that left, a network's news."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from macmgr.config import Config
+from macmgr.hookcall import HookCall
+from macmgr.hookwork import intent_reader
+from macmgr.intent import Intent, Manager, Settings
+from macmgr.readers.hookdata import read_hook_input
+
+MAC, OTHER = "52:54:00:aa:00:01", "52:54:00:aa:00:02"
+CONFIG = Config({"br0": Settings(manager=Manager.LIBVIRT)})
+
+
+def domain(name: str = "g1", mac: str = MAC, *, tap: str = "vnet0", kind: str = "kvm") -> str:
+    target = f"<target dev='{tap}'/>" if tap else ""
+    return (
+        f"<domain type='{kind}'><name>{name}</name><uuid>u-{name}</uuid><devices>"
+        f"<interface type='bridge'><mac address='{mac}'/><source bridge='br0'/>{target}</interface></devices></domain>"
+    )
+
+
+def network(manager: str) -> str:
+    return f"<network><name>lan</name><uuid>n</uuid><bridge name='br1' macTableManager='{manager}'/></network>"
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    for name in ("qemu", "lxc", "network"):
+        (tmp_path / name).mkdir()
+    return tmp_path
+
+
+def status_file(run_dir: Path, text: str, *, driver: str = "qemu", name: str = "g1") -> None:
+    status = f"<domstatus state='running' reason='booted' pid='1'>{text}</domstatus>"
+    (run_dir / driver / f"{name}.xml").write_text(status)
+
+
+def intent(run_dir: Path, driver: str, name: str, operation: str, text: str) -> Intent:
+    given = read_hook_input(driver, text.encode())
+    return intent_reader(HookCall(driver, name, operation), given, CONFIG, run_dir)()
+
+
+def states(found: Intent) -> list[tuple[str, str, str]]:
+    return [(port.domain, port.port, port.state) for port in found.ports]
+
+
+@pytest.mark.parametrize("operation", ["stopped", "release"])
+def test_a_guest_that_left_is_departed_though_its_status_file_is_still_there(run_dir: Path, operation: str) -> None:
+    status_file(run_dir, domain())
+    found = intent(run_dir, "qemu", "g1", operation, domain(tap=""))
+    assert (states(found), found.departed) == ([], {MAC: "g1"})
+
+
+def test_a_guest_that_starts_does_not_run_yet_whatever_an_old_status_file_says(run_dir: Path) -> None:
+    status_file(run_dir, domain(tap="vnet7"))
+    found = intent(run_dir, "qemu", "g1", "start", domain())
+    assert (states(found), found.departed) == ([("g1", "vnet0", "starting")], {})
+    assert not found.ports[0].running
+
+
+@pytest.mark.parametrize("operation", ["started", "reconnect"])
+def test_of_a_guest_that_started_the_status_file_is_believed(run_dir: Path, operation: str) -> None:
+    """The hook's own XML does not say whether the CPUs run."""
+    status_file(run_dir, domain())
+    assert states(intent(run_dir, "qemu", "g1", operation, domain())) == [("g1", "vnet0", "running")]
+
+
+def test_without_a_status_file_no_cpu_runs_here(run_dir: Path) -> None:
+    assert states(intent(run_dir, "qemu", "g1", "started", domain())) == [("g1", "vnet0", "starting")]
+
+
+@pytest.mark.parametrize("operation", ["start", "stopped"])
+def test_a_container_of_the_same_name_is_another_guest(run_dir: Path, operation: str) -> None:
+    status_file(run_dir, domain(mac=OTHER, tap="veth0", kind="lxc"), driver="lxc")
+    status_file(run_dir, domain())
+    found = intent(run_dir, "qemu", "g1", operation, domain())
+    assert ("g1", "veth0", "running") in states(found)
+    assert OTHER not in found.departed
+
+
+def test_everybody_else_is_still_there(run_dir: Path) -> None:
+    status_file(run_dir, domain("g2", OTHER, tap="vnet1"), name="g2")
+    assert ("g2", "vnet1", "running") in states(intent(run_dir, "qemu", "g1", "stopped", domain()))
+
+
+def test_a_networks_news_is_believed_before_its_status_file(run_dir: Path) -> None:
+    (run_dir / "network" / "lan.xml").write_text(f"<networkstatus>{network('kernel')}</networkstatus>")
+    found = intent(run_dir, "network", "lan", "updated", f"<hookData>{network('libvirt')}</hookData>")
+    assert dict(found.managed_bridges).keys() == {"br0", "br1"}
