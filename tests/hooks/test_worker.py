@@ -1,0 +1,69 @@
+"""The process that does a hook's work: what it holds, how much it reads, whom it waits for, and when it says no."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from macmgr.hook import REFUSED
+from macmgr.lock import hold
+from tests.hooks.conftest import PATIENCE, SCRUBBED, Host, domain, domstatus
+
+CALL = ("hook", "qemu", "g1", "started", "begin", "-")
+
+
+def children(parent: int) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+
+def test_the_worker_holds_neither_of_libvirts_outputs(host: Host) -> None:
+    """A worker that cannot be killed, stuck in the kernel, would else hold libvirtd for as long as it is stuck."""
+    words = [str(host.program()), *CALL]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, cwd="/", env=SCRUBBED) as process:
+        outputs: set[str] = set()
+        deadline = time.monotonic() + PATIENCE
+        while outputs != {"/dev/null"} and process.poll() is None and time.monotonic() < deadline:
+            for worker in children(process.pid):
+                outputs = {os.readlink(f"/proc/{worker}/fd/{number}") for number in (1, 2)}  # noqa: PTH115
+        assert outputs == {"/dev/null"}
+        process.communicate()
+
+
+def test_an_input_without_an_end_is_read_no_further_than_a_document_may_be_long(host: Host) -> None:
+    """It is refused for its length; memory, and the time that a hook has, are not filled with it."""
+    zero = os.open("/dev/zero", os.O_RDONLY)
+    try:
+        said = host.hook(*CALL[1:], stdin=zero)
+    finally:
+        os.close(zero)
+    assert (said.code, said.stdout) == (0, b"")
+    (line,) = said.lines
+    assert "bytes, more than the 8388608 macmgr reads" in line
+
+
+def test_another_writer_is_waited_for_and_named(host: Host) -> None:
+    """In time to say so, and not killed while it waits."""
+    host.configure("[bridge.br-test0]\nmac_table_manager = 'libvirt'\n")
+    host.status_file("qemu/g1.xml", domstatus("g1", "running"))
+    with hold(host.root / "lock"):
+        said = host.hook(*CALL[1:], stdin=domain("g1").encode())
+    assert (said.code, said.stdout) == (0, b"")
+    (line,) = said.lines
+    assert "another macmgr is writing" in line
+    assert said.seconds < 3
+
+
+@pytest.mark.parametrize(
+    ("operation", "code"), [("start", REFUSED), ("started", 0), ("reconnect", 0), ("stopped", 0), ("release", 0)]
+)
+def test_the_no_is_said_for_start_alone_whoever_calls(host: Host, operation: str, code: int) -> None:
+    """The shim checks it too; somebody else's shim may not."""
+    host.configure("[hook]\non_error = 'refuse'\n")
+    words = [str(host.program()), "hook", "qemu", "g1", operation, "begin", "-"]
+    said = subprocess.run(words, check=False, input=b"", capture_output=True, cwd="/", env=SCRUBBED)
+    assert (said.returncode, said.stdout) == (code, b"")
