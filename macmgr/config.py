@@ -1,4 +1,4 @@
-"""/etc/macmgr/macmgr.toml: policies for bridges, how hooks behave, and what counts as drift.
+"""/etc/macmgr/macmgr.toml: policies for bridges, how hooks and the daemon behave, and what counts as drift.
 
 Unknown names and wrong values are refused with file and line, the values allowed and the nearest valid name: a misspelt
 security option that is silently dropped is an outage, or a hole that nobody sees. docs/configuration.rst shows it all.
@@ -21,10 +21,22 @@ from macmgr.options import OPTIONS, YES_NO, in_words, read_options, unknown_name
 from macmgr.tomllines import TomlLines
 
 TIMEOUT, MIN_TIMEOUT, MAX_TIMEOUT = 2.0, 0.1, 30.0
-TABLES = ("bridge", "hook", "audit")
+RESYNC, MIN_RESYNC, MAX_RESYNC = 300.0, 10.0, 86400.0
+REPAIRS, MIN_REPAIRS, MAX_REPAIRS = 10.0, 1.0, 10000.0
+TABLES = ("bridge", "hook", "daemon", "audit")
 HOOK_NAMES = ("on_error", "timeout")
+DAEMON_NAMES = (
+    "resync",
+    "repairs_per_minute",
+    "sightings",
+    "libvirt_events",
+    "metrics_file",
+    "metrics_port",
+    "metrics_per_mac",
+)
 AUDIT_NAMES = ("strict",)
 ON_ERROR = ("ignore", "refuse")
+MODES = ("manage", "observe")
 
 Keys = tuple[str, ...]
 
@@ -38,15 +50,36 @@ class HookSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
-    """The configuration: what ``[bridge."NAME"]`` says of the guest ports on each bridge, ``[hook]``, ``[audit]``.
+class DaemonSettings:
+    """How `macmgr watch` works: a full look each ``resync`` seconds, whatever else wakes it.
 
-    ``strict`` lets warnings count as drift, as `audit --strict` does.
+    A change made ``repairs_per_minute`` times is a fight with another program. ``sightings`` lets it see with packet
+    sockets which addresses guests send from, ``libvirt_events`` listen to libvirt's API. ``metrics_file`` is a
+    Prometheus textfile, ``metrics_port`` a port on loopback; empty and 0 for neither.
+    """
+
+    resync: float = RESYNC
+    repairs_per_minute: int = int(REPAIRS)
+    sightings: bool = True
+    libvirt_events: bool = False
+    metrics_file: str = ""
+    metrics_port: int = 0
+    metrics_per_mac: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The configuration: what ``[bridge."NAME"]`` says of the guest ports on each bridge, and the other tables.
+
+    ``observed`` are the bridges on which hooks and the daemon only tell what they would do. ``strict`` lets warnings
+    count as drift, as `audit --strict` does.
     """
 
     bridges: Mapping[str, Settings] = field(default_factory=dict)
     hook: HookSettings = HookSettings()
     strict: bool = False
+    daemon: DaemonSettings = DaemonSettings()
+    observed: frozenset[str] = frozenset()
 
 
 def load_config(path: Path | None) -> Config:
@@ -91,6 +124,8 @@ def read_config(data: bytes) -> tuple[Config, list[Problem]]:
         {name: reader.bridge(bridges, name) for name in bridges},
         reader.hook(reader.table(document, "hook", ())),
         reader.audit(reader.table(document, "audit", ())),
+        reader.daemon(reader.table(document, "daemon", ())),
+        frozenset(name for name in bridges if reader.observes(bridges, name)),
     )
     return config, sorted(reader.problems, key=lambda problem: problem.line or 0)
 
@@ -138,17 +173,21 @@ class _Reader:
         if not _is_interface_name(name):
             self._add(path, f"{name[:40]!r} cannot be a bridge: an interface name has 1 to 15 letters, no space, no /")
         table = self.table(bridges, name, ("bridge",))
-        values = {key: value for key, value in table.items() if key != "allow"}
+        values = {key: value for key, value in table.items() if key not in ("allow", "mode")}
         for key in [key for key, value in values.items() if isinstance(value, dict) and not _is_option(key)]:
             # [bridge.br0.100] is table 100 in br0, and meant is the bridge br0.100
             del values[key]
             self._add(
                 (*path, key), f'a table in [bridge."{name}"]; a name with a dot is quoted: [bridge."{name}.{key}"]'
             )
-        found, mistakes = read_options(values, xml=False, others=("allow",))
+        found, mistakes = read_options(values, xml=False, others=("allow", "mode"))
         for key, text in mistakes:
             self._add((*path, key), text)
         return Settings(**found, allow=tuple(self._allow(table.get("allow", []), (*path, "allow"))))
+
+    def observes(self, bridges: Mapping[str, Any], name: str) -> bool:
+        table = bridges[name] if isinstance(bridges[name], dict) else {}
+        return self._word(table, ("bridge", name), "mode", "manage", MODES) == "observe"
 
     def _allow(self, patterns: object, path: Keys) -> Iterable[str]:
         if not isinstance(patterns, list):
@@ -165,32 +204,67 @@ class _Reader:
 
     def hook(self, table: Mapping[str, Any]) -> HookSettings:
         self.check_names(table, HOOK_NAMES, ("hook",))
-        on_error = self._word(table, "hook", "on_error", "ignore", ON_ERROR)
-        timeout = table.get("timeout", TIMEOUT)
-        number = not isinstance(timeout, bool) and isinstance(timeout, int | float)
-        if not number or not MIN_TIMEOUT <= timeout <= MAX_TIMEOUT:
-            limits = f"seconds from {MIN_TIMEOUT:g} to {MAX_TIMEOUT:g}, without quotes"
-            self._add(("hook", "timeout"), f"timeout is {in_words(timeout)}; allowed: {limits}")
-            timeout = TIMEOUT
-        return HookSettings(on_error == "refuse", float(timeout))
+        on_error = self._word(table, ("hook",), "on_error", "ignore", ON_ERROR)
+        timeout = self._number(table, ("hook",), "timeout", TIMEOUT, (MIN_TIMEOUT, MAX_TIMEOUT), "seconds ")
+        return HookSettings(on_error == "refuse", timeout)
+
+    def daemon(self, table: Mapping[str, Any]) -> DaemonSettings:
+        path = ("daemon",)
+        self.check_names(table, DAEMON_NAMES, path)
+        repairs = self._number(table, path, "repairs_per_minute", REPAIRS, (MIN_REPAIRS, MAX_REPAIRS), whole=True)
+        return DaemonSettings(
+            resync=self._number(table, path, "resync", RESYNC, (MIN_RESYNC, MAX_RESYNC), "seconds "),
+            repairs_per_minute=int(repairs),
+            sightings=YES_NO[self._word(table, path, "sightings", "yes", YES_NO)],
+            libvirt_events=YES_NO[self._word(table, path, "libvirt_events", "no", YES_NO)],
+            metrics_file=self._absolute_path(table, path, "metrics_file"),
+            metrics_port=int(self._number(table, path, "metrics_port", 0, (0, 65535), whole=True)),
+            metrics_per_mac=YES_NO[self._word(table, path, "metrics_per_mac", "no", YES_NO)],
+        )
 
     def audit(self, table: Mapping[str, Any]) -> bool:
         self.check_names(table, AUDIT_NAMES, ("audit",))
-        return YES_NO[self._word(table, "audit", "strict", "no", YES_NO)]
+        return YES_NO[self._word(table, ("audit",), "strict", "no", YES_NO)]
 
-    def _word(self, table: Mapping[str, Any], name: str, option: str, default: str, words: Iterable[str]) -> str:
+    def _word(self, table: Mapping[str, Any], path: Keys, option: str, default: str, words: Iterable[str]) -> str:
         value = table.get(option, default)
         text = wrong_word(option, value, words, xml=False)
         if text:
-            self._add((name, option), text)
+            self._add((*path, option), text)
         return default if text else str(value)
+
+    def _number(
+        self,
+        table: Mapping[str, Any],
+        path: Keys,
+        option: str,
+        default: float,
+        limits: tuple[float, float],
+        unit: str = "",
+        *,
+        whole: bool = False,
+    ) -> float:
+        value = table.get(option, default)
+        number = not isinstance(value, bool) and isinstance(value, int | float)
+        if not number or not limits[0] <= value <= limits[1] or (whole and value != int(value)):
+            what = f"{'a whole number ' if whole else ''}{unit}from {limits[0]:g} to {limits[1]:g}, without quotes"
+            self._add((*path, option), f"{option} is {in_words(value)}; allowed: {what}")
+            return default
+        return float(value)
+
+    def _absolute_path(self, table: Mapping[str, Any], path: Keys, option: str) -> str:
+        value = table.get(option, "")
+        if not isinstance(value, str) or (value and not value.startswith("/")) or "\0" in value:
+            self._add((*path, option), f"{option} is {in_words(value)}; allowed: a path that begins with /, in quotes")
+            return ""
+        return value
 
     def _add(self, path: Keys, text: str, containing: str = "") -> None:
         self.problems.append(Problem(self._lines.of(path, containing), text))
 
 
 def _is_option(name: str) -> bool:
-    return name == "allow" or any(name == option.toml for option in OPTIONS)
+    return name in ("allow", "mode") or any(name == option.toml for option in OPTIONS)
 
 
 def _is_interface_name(name: str) -> bool:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from macmgr import cli
-from macmgr.config import Config, HookSettings, load_config, parse_config, read_config
+from macmgr.config import Config, DaemonSettings, HookSettings, load_config, parse_config, read_config
 from macmgr.errors import ConfigError
 from macmgr.findings import Code, Finding
 from macmgr.intent import GuestMac, Intent, Manager, Pin, Settings
@@ -25,9 +25,18 @@ lock = "yes"
 guest_mac = "ignore"
 allow = ["0:0:5E:0:1:a", "00:00:5e:00:01:*"]
 [bridge.br1]
+mode = "observe"
 [hook]
 on_error = "refuse"
 timeout = 5
+[daemon]
+resync = 60
+repairs_per_minute = 3
+sightings = "no"
+libvirt_events = "yes"
+metrics_file = "/var/lib/node/macmgr.prom"
+metrics_port = 9177
+metrics_per_mac = "yes"
 [audit]
 strict = "yes"
 """
@@ -45,6 +54,8 @@ def test_everything_that_can_be_said() -> None:
         {"br0": Settings(Manager.LIBVIRT, Pin.STATIC, True, GuestMac.IGNORE, allow), "br1": Settings()},
         HookSettings(refuse=True, timeout=5.0),
         strict=True,
+        daemon=DaemonSettings(60.0, 3, False, True, "/var/lib/node/macmgr.prom", 9177, True),
+        observed=frozenset({"br1"}),
     )
 
 
@@ -107,7 +118,16 @@ def test_every_way_to_write_a_table(text: str) -> None:
         ("[hook]\non_error = []", f"f:2: on_error is a list, {WORD}; allowed: ignore, refuse"),
         ("[audit]\nstrict = true", f"f:2: strict is true without quotes, {WORD}; allowed: yes, no; did you mean "
          "'yes'?"),
-        ("[daemon]", "f:1: unknown name 'daemon'; allowed: bridge, hook, audit"),
+        ("[deputy]", "f:1: unknown name 'deputy'; allowed: bridge, hook, daemon, audit"),
+        ("[daemon]\nresync = 1", "f:2: resync is the number 1; allowed: seconds from 10 to 86400, without quotes"),
+        ("[daemon]\nrepairs_per_minute = 1.5", "f:2: repairs_per_minute is the number 1.5; allowed: a whole number "
+         "from 1 to 10000, without quotes"),
+        ("[daemon]\nmetrics_port = 65536", "f:2: metrics_port is the number 65536; allowed: a whole number from 0 to "
+         "65535, without quotes"),
+        ("[daemon]\nmetrics_file = 'a'", "f:2: metrics_file is 'a'; allowed: a path that begins with /, in quotes"),
+        ("[bridge]\nmode = 'observe'", "f:2: the option mode is in [bridge]; it stands in the table of one bridge: "
+         "[bridge.\"NAME\"]"),
+        ("[bridge.b]\nmode = true", f"f:2: mode is true without quotes, {WORD}; allowed: manage, observe"),
         ("[hook]\n\n[hook]", "f:3: the table [hook] is there twice; put its options together"),
         ("[bridge.b]\nlock = 'no'\n[bridge.\"b\"]\n", "f:3: the table [bridge.b] is there twice; put its options "
          "together"),

@@ -11,7 +11,7 @@ import pytest
 from lxml import etree
 
 from macmgr import cli
-from macmgr.config import AUDIT_NAMES, HOOK_NAMES, TABLES, read_config
+from macmgr.config import AUDIT_NAMES, DAEMON_NAMES, HOOK_NAMES, TABLES, read_config
 from macmgr.intent import Manager, Settings
 from macmgr.options import OPTIONS
 from macmgr.readers.problems import check_document
@@ -36,7 +36,7 @@ def test_the_configuration() -> None:
 
 
 def test_every_setting_is_described() -> None:
-    names = {*TABLES, *HOOK_NAMES, *AUDIT_NAMES, "allow", *(option.toml for option in OPTIONS)}
+    names = {*TABLES, *HOOK_NAMES, *DAEMON_NAMES, *AUDIT_NAMES, "allow", "mode", *(option.toml for option in OPTIONS)}
     assert not {name for name in names if name not in CONFIGURATION}
     assert not {option.xml for option in OPTIONS if f"{option.xml}" not in METADATA}
     for option in OPTIONS:

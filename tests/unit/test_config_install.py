@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from macmgr.config import AUDIT_NAMES, HOOK_NAMES, TABLES, Config, read_config
+from macmgr.config import AUDIT_NAMES, DAEMON_NAMES, HOOK_NAMES, TABLES, Config, read_config
 from macmgr.errors import NotThere
 from macmgr.install import Step, install_config, uninstall_config
 from macmgr.options import OPTIONS
@@ -30,7 +30,7 @@ def test_the_default_file_shows_every_setting_and_its_default() -> None:
     config, problems = read_config(text.encode())
     assert not problems
     names = set(re.findall(r"(?m)^(\w+) =", text))
-    assert names == {*(option.toml for option in OPTIONS), "allow", *HOOK_NAMES, *AUDIT_NAMES}
+    assert names == {*(option.toml for option in OPTIONS), "allow", "mode", *HOOK_NAMES, *DAEMON_NAMES, *AUDIT_NAMES}
     assert set(re.findall(r"(?m)^\[(\w+)", text)) == set(TABLES)
     assert (config.hook, config.strict) == (Config().hook, Config().strict)
 

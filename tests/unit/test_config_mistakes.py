@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from macmgr.config import AUDIT_NAMES, HOOK_NAMES, ON_ERROR, TABLES, read_config
+from macmgr.config import AUDIT_NAMES, DAEMON_NAMES, HOOK_NAMES, MODES, ON_ERROR, TABLES, read_config
 from macmgr.options import MAC_TABLE_MANAGER, OPTIONS, YES_NO
 from macmgr.readers.metadata import NAMESPACE
 from macmgr.readers.problems import check_document
@@ -20,7 +20,7 @@ BARE = f"<macTable xmlns='{NAMESPACE}'%s>%s</macTable>"
 INTERFACE = "<interface mac='52:54:00:00:00:01'%s/>"
 PORTGROUP = "<portgroup name='g'%s/>"
 XML_NAMES = tuple(option.xml for option in OPTIONS)
-TOML_NAMES = (*(option.toml for option in OPTIONS), "allow")
+TOML_NAMES = (*(option.toml for option in OPTIONS), "allow", "mode")
 
 
 def domain(attributes: str = "", children: str = "") -> str:
@@ -82,8 +82,15 @@ def toml_cases() -> Iterator[Case]:
         yield f"name {name}", "[audit]\n{} = 1", name, AUDIT_NAMES
     for value in ON_ERROR:
         yield "value of on_error", '[hook]\non_error = "{}"', value, ON_ERROR
+    for name in DAEMON_NAMES:
+        yield f"name {name}", "[daemon]\n{} = 1", name, DAEMON_NAMES
+    yield "name mode", f"{bridge}{{}} = 'manage'", "mode", TOML_NAMES
+    for value in MODES:
+        yield "value of mode", f'{bridge}mode = "{{}}"', value, MODES
     for value in YES_NO:
         yield "value of strict", '[audit]\nstrict = "{}"', value, tuple(YES_NO)
+        for name in ("sightings", "libvirt_events", "metrics_per_mac"):
+            yield f"value of {name}", f'[daemon]\n{name} = "{{}}"', value, tuple(YES_NO)
 
 
 def mistakes(word: str, fellows: tuple[str, ...]) -> Iterator[str]:
