@@ -28,7 +28,11 @@ T = TypeVar("T")
 _DEFINITIONS = Path("etc/libvirt/qemu/networks")
 
 
-def read_status_files(run_dir: Path) -> Sources:
+_Stamp = tuple[int, int, int, int]
+_Reader = Callable[[etree._Element, str], T]
+
+
+def read_status_files(run_dir: Path, cache: StatusCache | None = None) -> Sources:
     """All domains and active networks known below ``run_dir``.
 
     NotThere where the directory does not exist (no libvirt on this host), NoPermission where it may not be read.
@@ -44,17 +48,17 @@ def read_status_files(run_dir: Path) -> Sources:
         )
     findings: list[Finding] = []
     domains = [
-        *_read(run_dir / "qemu", read_domain_status, findings),
-        *_read(run_dir / "lxc", read_domain_status, findings),
+        *_read(run_dir / "qemu", read_domain_status, findings, cache),
+        *_read(run_dir / "lxc", read_domain_status, findings, cache),
     ]
-    networks = list(_read(run_dir / "network", read_network, findings))
+    networks = list(_read(run_dir / "network", read_network, findings, cache))
     # A port's file says what libvirt resolved for its NIC. Only trust cannot be told from the network alone, and a
     # host with a thousand ports does not read them for nothing.
     trusting = [network for network in networks if network.trusts_somewhere]
     ports = [
         port
         for network in trusting
-        for port in _read(run_dir / "network" / network.name / "ports", read_network_port, findings)
+        for port in _read(run_dir / "network" / network.name / "ports", read_network_port, findings, cache)
     ]
     return Sources(tuple(domains), tuple(networks), tuple(findings), {port.uuid: port for port in ports})
 
@@ -77,7 +81,44 @@ def read_definitions(run_dir: Path, networks: Iterable[Network]) -> tuple[Networ
     return tuple(definitions)
 
 
-def _read(directory: Path, reader: Callable[[etree._Element, str], T], findings: list[Finding]) -> Iterator[T]:
+class StatusCache:
+    """What was read of the status files, for those who look again and again: only what has changed is read anew.
+
+    libvirt renames a new file into place for each change (virXMLSaveFile), so a changed file is another inode; size and
+    times tell the rest. For one run directory and one thread.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[_Stamp, object]] = {}
+        self._seen: dict[str, tuple[_Stamp, object]] = {}
+        self._last = Sources()
+
+    def read_status_files(self, run_dir: Path) -> Sources:
+        """As the function of that name; the very same record as last time where nothing has changed since."""
+        self._seen = {}
+        sources = read_status_files(run_dir, self)
+        self._known = self._seen
+        if sources != self._last:
+            self._last = sources
+        return self._last
+
+    def get(self, path: str, reader: _Reader[T]) -> T | Finding:
+        """What the file holds, read now or before; FileNotFoundError as open() has it."""
+        known = self._known.get(path)
+        if known is not None and known[0] == _stamp(os.stat(path)):  # noqa: PTH116 - a thousand times in 5 ms
+            self._seen[path] = known
+        else:
+            self._seen[path] = _read_file(path, reader)
+        return self._seen[path][1]  # type: ignore[return-value] # each path is read by one reader
+
+
+def _stamp(status: os.stat_result) -> _Stamp:
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _read(
+    directory: Path, reader: _Reader[T], findings: list[Finding], cache: StatusCache | None = None
+) -> Iterator[T]:
     try:
         names = sorted(os.listdir(directory))
     except FileNotFoundError:
@@ -90,23 +131,33 @@ def _read(directory: Path, reader: Callable[[etree._Element, str], T], findings:
     for name in names:
         if not name.endswith(".xml"):
             continue
-        path = directory / name
+        path = f"{directory}/{name}"
         try:
-            with path.open("rb") as file:
-                data = file.read(MAX_BYTES + 1)
-            yield reader(parse_document(data, str(path)), str(path))
+            found = cache.get(path, reader) if cache is not None else _read_file(path, reader)[1]
         except FileNotFoundError:
             continue  # the domain ended, or the network was destroyed, since the directory was listed
         except PermissionError:
             raise NoPermission(f"{path}: may not be read; libvirt's status files need root") from None
-        except XmlError as error:
-            findings.append(
-                Finding(
-                    Code.UNREADABLE_XML,
-                    str(error),
-                    domain=name.removesuffix(".xml") if reader is read_domain_status else None,
-                    fix=f"look at {path}; a mistake in its metadata is mended with virsh edit or virsh metadata",
-                )
-            )
         except OSError as error:
             findings.append(Finding(Code.UNREADABLE_XML, f"{path}: cannot be read: {error.strerror}"))
+            continue
+        if isinstance(found, Finding):
+            findings.append(found)
+        else:
+            yield found
+
+
+def _read_file(path: str, reader: _Reader[T]) -> tuple[_Stamp, T | Finding]:
+    """What is in a file, or what is wrong with it, and by what it is known again."""
+    with open(path, "rb") as file:  # noqa: PTH123 - a thousand times in the hook's time
+        stamp = _stamp(os.fstat(file.fileno()))
+        data = file.read(MAX_BYTES + 1)
+    try:
+        return stamp, reader(parse_document(data, path), path)
+    except XmlError as error:
+        return stamp, Finding(
+            Code.UNREADABLE_XML,
+            str(error),
+            domain=os.path.basename(path).removesuffix(".xml") if reader is read_domain_status else None,  # noqa: PTH119
+            fix=f"look at {path}; a mistake in its metadata is mended with virsh edit or virsh metadata",
+        )

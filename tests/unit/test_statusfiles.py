@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from macmgr import statusfiles
 from macmgr.errors import NoPermission, NotThere
-from macmgr.statusfiles import read_status_files
+from macmgr.statusfiles import StatusCache, read_status_files
 
 SECRET = "hunter2"  # noqa: S105 - in the files, in no message
 
@@ -100,7 +102,7 @@ def test_what_may_not_be_read_asks_for_root(run_dir: Path, place: str, monkeypat
     def refuse(*_: object) -> None:
         raise PermissionError
 
-    monkeypatch.setattr("macmgr.statusfiles.os.listdir" if place == "qemu" else "pathlib.Path.open", refuse)
+    monkeypatch.setattr("macmgr.statusfiles.os.listdir" if place == "qemu" else "builtins.open", refuse)
     with pytest.raises(NoPermission, match=f"{run_dir / place}: may not be read; .*root"):
         read_status_files(run_dir)
 
@@ -110,3 +112,59 @@ def test_a_running_domain_and_a_paused_one(run_dir: Path) -> None:
         (run_dir / "qemu" / f"{state}.xml").write_text(domstatus(state, state))
     states = {status.domain.name: (status.state, status.running) for status in read_status_files(run_dir).domains}
     assert states == {"running": ("running", True), "paused": ("paused", False), "nonsense": ("unknown", False)}
+
+
+def write_as_libvirt_does(path: Path, text: str) -> None:
+    path.with_name(f"{path.name}.new").write_text(text)
+    path.with_name(f"{path.name}.new").rename(path)
+
+
+def test_the_cache_answers_as_the_files_do(run_dir: Path) -> None:
+    cache = StatusCache()
+    for step in (
+        lambda: write_as_libvirt_does(run_dir / "qemu" / "g1.xml", domstatus("g1")),
+        lambda: write_as_libvirt_does(run_dir / "qemu" / "g2.xml", domstatus("g2")),
+        lambda: write_as_libvirt_does(run_dir / "qemu" / "g1.xml", domstatus("g1", "paused")),
+        lambda: (run_dir / "lxc" / "bad.xml").write_text("<domst"),
+        lambda: (run_dir / "qemu" / "g2.xml").unlink(),
+        lambda: (run_dir / "lxc" / "bad.xml").write_text(domstatus("bad")),
+        lambda: (run_dir / "qemu" / "g1.xml").write_text(domstatus("g1", "running")),
+    ):
+        step()
+        assert cache.read_status_files(run_dir) == read_status_files(run_dir)
+
+
+def test_nothing_new_is_the_very_same_record(run_dir: Path) -> None:
+    cache = StatusCache()
+    write_as_libvirt_does(run_dir / "qemu" / "g1.xml", domstatus("g1"))
+    first = cache.read_status_files(run_dir)
+    assert cache.read_status_files(run_dir) is first
+    write_as_libvirt_does(run_dir / "qemu" / "g1.xml", domstatus("g1", "paused"))
+    assert cache.read_status_files(run_dir) is not first
+
+
+def test_the_cache_reads_only_what_has_changed(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+
+    def counted(path: str, reader: object) -> object:
+        opened.append(Path(path).name)
+        return read_file(path, reader)
+
+    read_file: Any = statusfiles._read_file
+    monkeypatch.setattr(statusfiles, "_read_file", counted)
+    cache = StatusCache()
+    for name in ("g1", "g2"):
+        write_as_libvirt_does(run_dir / "qemu" / f"{name}.xml", domstatus(name))
+        cache.read_status_files(run_dir)
+    assert opened == ["g1.xml", "g2.xml"]
+
+
+def test_what_is_gone_is_forgotten(run_dir: Path) -> None:
+    cache = StatusCache()
+    for number in range(50):
+        path = run_dir / "qemu" / f"g{number}.xml"
+        write_as_libvirt_does(path, domstatus(f"g{number}"))
+        cache.read_status_files(run_dir)
+        path.unlink()
+    cache.read_status_files(run_dir)
+    assert not cache._known
