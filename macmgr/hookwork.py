@@ -8,10 +8,12 @@ status file yet, and the MACs of one that is gone.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from macmgr import lock
+from macmgr.changes import Change
 from macmgr.config import Config
 from macmgr.errors import XmlError
 from macmgr.hookcall import HookCall
@@ -22,7 +24,8 @@ from macmgr.policy import PolicySources, build_intent
 from macmgr.readers.domain import Domain, DomainStatus
 from macmgr.readers.hookdata import HookInput, read_hook_input
 from macmgr.readers.network import Network
-from macmgr.reconcile import Outcome, Scope, apply
+from macmgr.reconcile import Outcome, Scope, apply, on_bridges
+from macmgr.sources import Sources
 from macmgr.statusfiles import read_status_files
 
 # Left for reading back and saying so, when the lock is waited for.
@@ -31,65 +34,81 @@ _RESERVE = 0.5
 
 def act(call: HookCall, data: bytes, config: Config, run_dir: Path, netns: str | None, deadline: float) -> str:
     """Reconcile what the call concerns; the line to say, empty when there is nothing to say."""
-    given = read_hook_input(call.driver, data)
-    if given.domain is not None and given.domain.name != call.object:
-        raise XmlError(f"the hook's input describes domain {given.domain.name!r}, the call names {call.object!r}")
-    read_intent = intent_reader(call, given, config, run_dir)
-    scope = _scope(call, given)
-    intent = read_intent()
-    if scope.bridges is not None and not scope.bridges & intent.managed_bridges.keys():
-        return ""
-    if scope.domain is not None and not _concerns(intent, scope.domain):
+    given = read_call(call, data)
+    heard = [Heard(call, given)]
+    scope = heard[0].scope(on_bridges(config.observed))
+
+    def read_intent() -> Intent:
+        return intent_with(heard, read_status_files(run_dir), config)
+
+    if not concerns(read_intent(), scope):
         return ""
     with Kernel(netns) as kernel, lock.hold(wait=deadline - time.monotonic() - _RESERVE) as held:
         notes = StateFile(held, netns)
         outcome = apply(held, read_intent, kernel, scope, notes)
-    return "; ".join(filter(None, (_in_words(call, outcome, scope), notes.problem)))
+    return "; ".join(filter(None, (in_words(call, outcome, scope), notes.problem)))
 
 
-def intent_reader(call: HookCall, given: HookInput, config: Config, run_dir: Path) -> Callable[[], Intent]:
-    def read() -> Intent:
-        sources = read_status_files(run_dir)
-        domains = {status.domain.name: status for status in sources.domains if _same_driver(status, call)}
-        others = [status for status in sources.domains if not _same_driver(status, call)]
-        departed: list[Domain] = []
-        if given.domain is not None:
-            if call.operation in ("stopped", "release"):
-                domains.pop(given.domain.name, None)
-                departed.append(given.domain)
-            elif call.operation == "start" or given.domain.name not in domains:
-                domains[given.domain.name] = DomainStatus(given.domain, "starting")
-        networks = {network.name: network for network in sources.networks}
-        if given.network is not None:
-            networks[given.network.name] = given.network
-        return build_intent(
-            [*domains.values(), *others],
-            PolicySources(networks.values(), config.bridges, sources.ports),
-            departed=departed,
-            findings=sources.findings,
-        )
-
-    return read
+def read_call(call: HookCall, data: bytes) -> HookInput:
+    """The hook's input; XmlError where it is not what libvirt writes there, or about another domain."""
+    given = read_hook_input(call.driver, data)
+    if given.domain is not None and given.domain.name != call.object:
+        raise XmlError(f"the hook's input describes domain {given.domain.name!r}, the call names {call.object!r}")
+    return given
 
 
-def _same_driver(status: DomainStatus, call: HookCall) -> bool:
-    return call.driver in ("qemu", "lxc") and status.domain.driver == call.driver
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A hook call with what it was given: what the status files cannot know yet, or know no more."""
+
+    call: HookCall
+    given: HookInput
+
+    def scope(self, spares: Callable[[Change], bool]) -> Scope:
+        """The part of the host that the call is about."""
+        if self.given.domain is not None:
+            return Scope(self.given.domain.name, spares=spares)
+        network: Network | None = self.given.network
+        return Scope(bridges=frozenset({network.bridge}) if network is not None else None, spares=spares)
 
 
-def _scope(call: HookCall, given: HookInput) -> Scope:
-    if given.domain is not None:
-        return Scope(domain=given.domain.name)
-    network: Network | None = given.network
-    return Scope(bridges=frozenset({network.bridge})) if network is not None else Scope()
+def intent_with(heard: Iterable[Heard], sources: Sources, config: Config) -> Intent:
+    """What is wanted by ``sources`` and by what hooks have been told since, in the order in which they were called."""
+    domains = {(status.domain.driver, status.domain.name): status for status in sources.domains}
+    networks = {network.name: network for network in sources.networks}
+    departed: dict[tuple[str, str], Domain] = {}
+    for each in heard:
+        operation, domain = each.call.operation, each.given.domain
+        if domain is not None:
+            key = each.call.driver, domain.name
+            if operation in ("stopped", "release"):
+                domains.pop(key, None)
+                departed[key] = domain
+            elif operation == "start" or key not in domains:
+                domains[key] = DomainStatus(domain, "starting")
+                departed.pop(key, None)
+        if each.given.network is not None:
+            networks[each.given.network.name] = each.given.network
+    return build_intent(
+        domains.values(),
+        PolicySources(networks.values(), config.bridges, sources.ports),
+        departed=departed.values(),
+        findings=sources.findings,
+    )
 
 
-def _concerns(intent: Intent, domain: str) -> bool:
-    """Whether the domain has a managed port, or left MACs behind: most calls on a host end here, before netlink."""
-    managed = any(port.managed and port.domain == domain for port in intent.ports)
-    return managed or (bool(intent.managed_bridges) and domain in intent.departed.values())
+def concerns(intent: Intent, scope: Scope) -> bool:
+    """Whether anything managed is in the scope of a call: most calls on a host end here, before netlink."""
+    if scope.bridges is not None:
+        return bool(scope.bridges & intent.managed_bridges.keys())
+    if scope.domain is None:
+        return True
+    managed = any(port.managed and port.domain == scope.domain for port in intent.ports)
+    return managed or (bool(intent.managed_bridges) and scope.domain in intent.departed.values())
 
 
-def _in_words(call: HookCall, outcome: Outcome, scope: Scope) -> str:
+def in_words(call: HookCall, outcome: Outcome, scope: Scope) -> str:
+    """What a hook says of what came of it; empty when all is well."""
     parts = [f"{failure.change.because}: {failure.why}" for failure in outcome.failures]
     waiting = [port for port in outcome.view.intent.ports if _stays_open(port, outcome, scope)]
     if waiting and call.operation != "start":  # at `start` no guest runs yet, and `started` follows

@@ -63,21 +63,39 @@ class NoNotes:
 NO_NOTES = NoNotes()
 
 
+def spare_nothing(_change: Change) -> bool:
+    return False
+
+
+def on_bridges(bridges: Collection[str]) -> Callable[[Change], bool]:
+    """What spares the changes on some bridges: those that are only observed."""
+    return lambda change: change.bridge in bridges
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The part of the host that a person or a hook named; None is all of it."""
+    """The part of the host that a person or a hook named; None is all of it.
+
+    ``spares`` names changes that are seen and not made, such as those on a bridge that is only observed. It must spare
+    all changes of a port or none: a port that is closed and whose entry is spared would be cut off.
+    """
 
     domain: str | None = None
     bridges: frozenset[str] | None = None
+    spares: Callable[[Change], bool] = spare_nothing
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One look at the host: what is wanted, what is there, and the plan between them."""
+    """One look at the host: what is wanted, what is there, and the plan between them.
+
+    ``spared`` are the changes that the plan would hold if they were not spared; their findings are in it.
+    """
 
     intent: Intent
     snapshot: Snapshot
     plan: Plan
+    spared: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +139,10 @@ def look(
     if suspects:
         snapshot = _with_entries(snapshot, kernel.look_up(suspects, snapshot))
         draft = planner(intent, snapshot).only(domain=scope.domain, bridges=scope.bridges)
-    return View(intent, snapshot, draft)
+    spared = tuple(filter(scope.spares, draft.changes))
+    if spared:
+        draft = replace(draft, changes=tuple(change for change in draft.changes if change not in set(spared)))
+    return View(intent, snapshot, draft, spared)
 
 
 def apply(

@@ -28,7 +28,7 @@ from macmgr.intent import Intent
 from macmgr.kernel import Kernel
 from macmgr.memory import StateFile, read_memory
 from macmgr.policy import PolicySources, build_intent
-from macmgr.reconcile import Outcome, Scope, View, apply, look
+from macmgr.reconcile import Outcome, Scope, View, apply, look, on_bridges
 from macmgr.report.diagnosis import print_diagnosis, print_vlan_filtering
 from macmgr.report.diagnosisdocument import diagnosis_document
 from macmgr.report.document import audit_document
@@ -104,13 +104,19 @@ def apply_changes(arguments: argparse.Namespace) -> int:
             if answer.cut:
                 return errors.DRIFT
         notes = StateFile(held, host.netns)
-        outcome = apply(held, host.read_intent, kernel, host.scope, notes)
+        observed = load_config(arguments.config).observed - {arguments.bridge}
+        scope = replace(host.scope, spares=on_bridges(observed))
+        outcome = apply(held, host.read_intent, kernel, scope, notes)
     _tell(notes.problem)
+    for bridge in sorted({change.bridge for change in outcome.view.spared}):
+        _tell(
+            f'{bridge} is only observed (mode = "observe"): see macmgr plan; --bridge {bridge} changes it all the same'
+        )
     if _wants_json(arguments):
         _print_json(_outcome(outcome))
     else:
         print_outcome(console(_color(arguments)), outcome)
-    return errors.IN_SYNC if outcome.complete else errors.DRIFT
+    return errors.IN_SYNC if outcome.complete and not outcome.view.spared else errors.DRIFT
 
 
 def release_ports(arguments: argparse.Namespace) -> int:
@@ -164,7 +170,7 @@ def _look(arguments: argparse.Namespace) -> View:
 
 
 def _tell(problem: str) -> None:
-    """One line about the memory, whose trouble is never the verb's."""
+    """One line beside what the verb prints, such as the memory's trouble, which is never the verb's."""
     if problem:
         print(f"macmgr: {problem}", file=sys.stderr)
 

@@ -20,9 +20,7 @@ from rich.console import Console
 
 from macmgr.config import Config, load_config
 from macmgr.hookcall import HookCall
-from macmgr.hookwork import intent_reader
-from macmgr.intent import Intent
-from macmgr.policy import PolicySources, build_intent
+from macmgr.hookwork import Heard, intent_with
 from macmgr.readers.domain import Domain
 from macmgr.readers.hookdata import HookInput, read_hook_input
 from macmgr.readers.network import Network, NetworkPort
@@ -56,24 +54,19 @@ def read_case(folder: Path, workshop: Path) -> Case:
     path = folder / "config.toml"
     config = load_config(path) if path.exists() else Config()
     sources = read_status_files(run_dir)
-    given, read_intent = HookInput(), None
+    given, heard = HookInput(), []
     for hook in folder.glob("hook/*.xml"):
         call = HookCall(*hook.stem.split(" "))
         given = read_hook_input(call.driver, hook.read_bytes())
-        read_intent = intent_reader(call, given, config, run_dir)
-    if read_intent is None:
-
-        def read_intent() -> Intent:
-            policy_sources = PolicySources(sources.networks, config.bridges, sources.ports)
-            return build_intent(sources.domains, policy_sources, findings=sources.findings)
-
+        heard.append(Heard(call, given))
+    intent = intent_with(heard, sources, config)
     kernel = FakeKernel(read_snapshot(json.loads((folder / "snapshot.json").read_text())))
     return Case(
         (*(status.domain for status in sources.domains), *([given.domain] if given.domain else [])),
         (*sources.networks, *([given.network] if given.network else [])),
         (*sources.ports.values(), *([given.port] if given.port else [])),
         config,
-        look(read_intent, kernel),
+        look(lambda: intent, kernel),
     )
 
 

@@ -8,9 +8,10 @@ import pytest
 
 from macmgr.config import Config
 from macmgr.hookcall import HookCall
-from macmgr.hookwork import intent_reader
+from macmgr.hookwork import Heard, intent_with
 from macmgr.intent import Intent, Manager, Settings
 from macmgr.readers.hookdata import read_hook_input
+from macmgr.statusfiles import read_status_files
 
 MAC, OTHER = "52:54:00:aa:00:01", "52:54:00:aa:00:02"
 CONFIG = Config({"br0": Settings(manager=Manager.LIBVIRT)})
@@ -42,7 +43,7 @@ def status_file(run_dir: Path, text: str, *, driver: str = "qemu", name: str = "
 
 def intent(run_dir: Path, driver: str, name: str, operation: str, text: str) -> Intent:
     given = read_hook_input(driver, text.encode())
-    return intent_reader(HookCall(driver, name, operation), given, CONFIG, run_dir)()
+    return intent_with([Heard(HookCall(driver, name, operation), given)], read_status_files(run_dir), CONFIG)
 
 
 def states(found: Intent) -> list[tuple[str, str, str]]:
@@ -92,3 +93,16 @@ def test_a_networks_news_is_believed_before_its_status_file(run_dir: Path) -> No
     (run_dir / "network" / "lan.xml").write_text(f"<networkstatus>{network('kernel')}</networkstatus>")
     found = intent(run_dir, "network", "lan", "updated", f"<hookData>{network('libvirt')}</hookData>")
     assert dict(found.managed_bridges).keys() == {"br0", "br1"}
+
+
+def several(run_dir: Path, *operations: str) -> Intent:
+    given = read_hook_input("qemu", domain().encode())
+    heard = [Heard(HookCall("qemu", "g1", operation), given) for operation in operations]
+    return intent_with(heard, read_status_files(run_dir), CONFIG)
+
+
+def test_calls_that_wait_together_count_in_their_order(run_dir: Path) -> None:
+    """A guest that was stopped and is started again is here, one that was started and is stopped has left."""
+    again, gone = several(run_dir, "stopped", "release", "start"), several(run_dir, "start", "stopped")
+    assert (states(again), again.departed) == ([("g1", "vnet0", "starting")], {})
+    assert (states(gone), gone.departed) == ([], {MAC: "g1"})

@@ -8,7 +8,7 @@ from macmgr.changes import DeleteEntry, PutEntry, SetPort
 from macmgr.findings import Code
 from macmgr.intent import GuestPort, Intent, Manager, Policy
 from macmgr.lock import WriterLock
-from macmgr.reconcile import ROUNDS, Outcome, Scope, apply, execute, look
+from macmgr.reconcile import ROUNDS, Outcome, Scope, apply, execute, look, on_bridges
 from macmgr.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
 from tests.fake_kernel import FakeKernel, make_snapshot
 
@@ -285,3 +285,13 @@ def test_another_bridge_than_the_one_named_is_not_touched() -> None:
     kernel = host()
     assert applied(kernel, scope=Scope(bridges=frozenset({"br7"}))).complete
     assert not kernel.sent
+
+
+def test_a_bridge_that_is_only_observed_is_told_of_and_not_touched() -> None:
+    kernel = host()
+    outcome = applied(kernel, scope=Scope(spares=on_bridges({"br0"})))
+    assert not kernel.sent
+    assert {change.because for change in outcome.view.spared} == {Code.MISSING_ENTRY, Code.LEARNING_ON}
+    assert {Code.MISSING_ENTRY, Code.LEARNING_ON, Code.FLOOD_ON} <= codes(outcome)
+    assert outcome.complete  # of what was to be made
+    assert applied(kernel, scope=Scope(spares=on_bridges({"br7"}))).done
