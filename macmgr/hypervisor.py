@@ -55,7 +55,7 @@ class Definition:
 @contextmanager
 def connect(uri: str, *, read_only: bool = False) -> Iterator[Hypervisor]:
     """A connection for the length of a ``with`` block; NotThere, with libvirt's words, where there is none."""
-    libvirt = _libvirt()
+    libvirt = load_libvirt()
     with _in_one_line("cannot connect", uri, "is libvirtd, or virtqemud, running?"):
         connection = libvirt.openReadOnly(uri) if read_only else libvirt.open(uri)
     try:
@@ -68,7 +68,7 @@ def connect(uri: str, *, read_only: bool = False) -> Iterator[Hypervisor]:
 
 def read_definition(hypervisor: Hypervisor, name: str) -> Definition:
     """Both forms of a network, each byte as libvirt returns it."""
-    libvirt = _libvirt()
+    libvirt = load_libvirt()
     with _in_one_line(f"network {name!r}", hypervisor.uri, "see 'virsh net-list --all'"):
         network = hypervisor.connection.networkLookupByName(name)
     with _in_one_line(f"network {name!r}", hypervisor.uri):
@@ -113,7 +113,7 @@ def read_guests(hypervisor: Hypervisor) -> tuple[DomainStatus, ...]:
 
 def read_sources(hypervisor: Hypervisor) -> Sources:
     """The domains that run, the active networks and their ports."""
-    libvirt = _libvirt()
+    libvirt = load_libvirt()
     findings: list[Finding] = []
     domains = _read_guests(hypervisor, findings)
     networks: list[Network] = []
@@ -145,7 +145,7 @@ def _read_guests(hypervisor: Hypervisor, findings: list[Finding]) -> list[Domain
 
 
 def _read_domains(hypervisor: Hypervisor, findings: list[Finding]) -> list[DomainStatus]:
-    libvirt = _libvirt()
+    libvirt = load_libvirt()
     domains: list[DomainStatus] = []
     with _in_one_line("cannot list its domains", hypervisor.uri):
         active = hypervisor.connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE)
@@ -181,7 +181,7 @@ def _read(
 
 def _definition(network: Any) -> list[Network]:
     """The persistent definition of an active network, silently none where it has none or it is not understood."""
-    libvirt = _libvirt()
+    libvirt = load_libvirt()
     try:
         if not network.isPersistent():
             return []
@@ -199,7 +199,7 @@ def _by_name(item: Any) -> str:
 @contextmanager
 def _in_one_line(what: str, uri: str, hint: str = "") -> Iterator[None]:
     """What libvirt refused, in its own words, as one sentence of ours."""
-    libvirt = _libvirt()
+    libvirt = load_libvirt()
     try:
         yield
     except libvirt.libvirtError as error:
@@ -210,7 +210,7 @@ def _in_one_line(what: str, uri: str, hint: str = "") -> Iterator[None]:
 @contextmanager
 def _gone_meanwhile(what: str, uri: str) -> Iterator[None]:
     """A domain or network that ended since it was listed is not an error."""
-    libvirt = _libvirt()
+    libvirt = load_libvirt()
     gone = (
         libvirt.VIR_ERR_NO_DOMAIN,
         libvirt.VIR_ERR_NO_NETWORK,
@@ -225,7 +225,7 @@ def _gone_meanwhile(what: str, uri: str) -> Iterator[None]:
                 raise
 
 
-def _libvirt() -> Any:
+def load_libvirt() -> Any:
     """libvirt-python, which says nothing on stderr by itself any more."""
     try:
         import libvirt

@@ -1,0 +1,61 @@
+"""libvirt's events wake the daemon: with libvirt's own test driver, which has events and no daemon."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from macmgr.hypervisor import load_libvirt
+from macmgr.libvirtevents import LibvirtEvents
+
+URI = "test:///default"
+
+
+@pytest.fixture
+def libvirt() -> Iterator[Any]:
+    """A second connection to the driver. Its state lives as long as any connection to it: all are closed."""
+    connection = load_libvirt().open(URI)
+    yield connection
+    assert connection.close() == 0
+
+
+@pytest.fixture
+def woken() -> Iterator[queue.Queue[str]]:
+    reasons: queue.Queue[str] = queue.Queue()
+    events = LibvirtEvents(URI, reasons.put)
+    assert reasons.get(timeout=10) == f"connected to {URI}"
+    yield reasons
+    events.close()
+    assert load_libvirt().open(URI).close() == 0  # the last one: nothing holds the driver's state
+
+
+def test_a_domain_that_changes_its_state(woken: queue.Queue[str], libvirt: Any) -> None:
+    domain = libvirt.lookupByName("test")
+    domain.suspend()
+    assert woken.get(timeout=10) == "libvirt: domain test changed its state"
+    domain.resume()
+    assert woken.get(timeout=10) == "libvirt: domain test changed its state"
+
+
+def test_metadata_that_changes(woken: queue.Queue[str], libvirt: Any) -> None:
+    constants = load_libvirt()
+    element, live = constants.VIR_DOMAIN_METADATA_ELEMENT, constants.VIR_DOMAIN_AFFECT_LIVE
+    libvirt.lookupByName("test").setMetadata(element, "<m/>", "m", "urn:test:m", live)
+    assert woken.get(timeout=10) == "libvirt: domain test has other metadata"
+
+
+def test_a_network_that_changes_its_state(woken: queue.Queue[str], libvirt: Any) -> None:
+    network = libvirt.networkLookupByName("default")
+    network.destroy()
+    assert woken.get(timeout=10) == "libvirt: network default changed its state"
+    network.create()
+    assert woken.get(timeout=10) == "libvirt: network default changed its state"
+
+
+def test_it_ends_while_libvirt_is_not_there() -> None:
+    """The thread waits for the next attempt, and is not waited for."""
+    events = LibvirtEvents("test:///no/such/file.xml", lambda _: None)
+    events.close()
