@@ -142,7 +142,7 @@ def _entries(columns: _Columns, names: Mapping[int, str]) -> list[Entry]:
         map(bytes.hex, macs, repeat(":")),
         vids,
         _translated(ports, names.__getitem__),
-        _translated(states, _state),
+        _translated(states, entry_state),
         _translated(flags, lambda value: bool(value & NTF_STICKY)),
         _translated(flags, lambda value: bool(value & NTF_EXT_LEARNED)),
         strict=False,  # a column of equal values is endless
@@ -156,7 +156,7 @@ def _translated(column: Sequence[int], meaning: Callable[[int], _T]) -> Iterable
     return repeat(next(iter(meanings.values()))) if len(meanings) == 1 else map(meanings.__getitem__, column)
 
 
-def _state(state: int) -> EntryState:
+def entry_state(state: int) -> EntryState:
     """In the order of br_fdb.c, fdb_to_nud: local, else static, else learned."""
     if state & NUD_PERMANENT:
         return EntryState.LOCAL

@@ -127,7 +127,7 @@ def decode_vids(groups: Mapping[bytes, Sequence[bytes]]) -> dict[int, PortVids]:
         family, _, ifindex, _, _ = LINK.unpack_from(message, HEADER.size)
         top = {kind: (start, stop) for kind, start, stop in attributes(message, _BODY, length)}
         if family == AF_BRIDGE and IFLA_MASTER in top and IFLA_AF_SPEC in top:
-            port_vids = _port_vids(message, *top[IFLA_AF_SPEC])
+            port_vids = read_port_vids(message, *top[IFLA_AF_SPEC])
             if port_vids.vids:
                 found[ifindex] = port_vids
     return found
@@ -166,7 +166,7 @@ def _layout(message: bytes, length: int) -> _Layout:
     for kind, data in ((IFLA_INFO_KIND, IFLA_INFO_DATA), (IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA)):
         place = places.get((IFLA_LINKINFO, kind), _NOWHERE)
         fixed.append(place)
-        if _text(message[place]) == "bridge":
+        if read_text(message[place]) == "bridge":
             walk_into(IFLA_LINKINFO, data)
     there = sorted((place.start, place.stop, path) for path, place in places.items() if path in _WANTED)
     reader, position = "=20xiI", 28
@@ -203,14 +203,14 @@ def _links(data: bytes, layout: _Layout) -> list[Link]:
     learning, unicast_flood, locked, isolated, state = port
     rows = zip(
         columns[0],
-        map(_text, name),
+        map(read_text, name),
         map(bytes.hex, mac, repeat(":")),
         (number or None for number in map(_number, master)),
         (bool(flags & IFF_UP) for flags in columns[1]),
         map(_number, promiscuity),
         map(_kind, kind),
         map(_ON.__eq__, vlan_filtering),
-        map(_port_flags, port_kind, learning, unicast_flood, locked),
+        map(read_port_flags, port_kind, learning, unicast_flood, locked),
         map(_ON.__eq__, isolated),
         map(_TAKES_DYNAMIC.__contains__, state),
         strict=False,  # the column of what is not there is endless
@@ -225,18 +225,18 @@ def _number(value: bytes) -> int:
 
 @cache
 def _kind(value: bytes) -> str:
-    return _text(value)
+    return read_text(value)
 
 
 @cache
-def _port_flags(kind: bytes, learning: bytes, unicast_flood: bytes, locked: bytes) -> PortFlags | None:
+def read_port_flags(kind: bytes, learning: bytes, unicast_flood: bytes, locked: bytes) -> PortFlags | None:
     """A flag that the kernel does not know is not there: learning and flood are then on, for they cannot be off."""
-    if _text(kind) != "bridge":
+    if read_text(kind) != "bridge":
         return None
     return PortFlags(learning != _OFF, unicast_flood != _OFF, locked == _ON if locked else None)
 
 
-def _port_vids(message: bytes, start: int, stop: int) -> PortVids:
+def read_port_vids(message: bytes, start: int, stop: int) -> PortVids:
     vids: list[int] = []
     pvid = begin = None
     for kind, first, last in attributes(message, start, stop):
@@ -257,5 +257,5 @@ def _port_vids(message: bytes, start: int, stop: int) -> PortVids:
     return PortVids(tuple(sorted(set(vids))), pvid)
 
 
-def _text(value: bytes) -> str:
+def read_text(value: bytes) -> str:
     return value.rstrip(b"\0").decode("utf-8", "surrogateescape")

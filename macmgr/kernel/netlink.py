@@ -44,7 +44,7 @@ class Connection:
     """An rtnetlink socket in the network namespace ``namespace``, or in that of the calling thread."""
 
     def __init__(self, namespace: str | None = None, timeout: float = 5.0) -> None:
-        self._socket = _open(namespace)
+        self._socket = open_socket(namespace)
         # The kernel keeps the time limit: Python's own would add a poll() to each recv().
         seconds, fraction = divmod(timeout, 1)
         limit = struct.pack("@ll", int(seconds), int(fraction * 1_000_000))
@@ -170,8 +170,8 @@ def words(code: int, text: str = "") -> str:
     return f"{said}: {text}" if text else said
 
 
-def _open(namespace: str | None) -> socket.socket:
-    """A netlink socket, opened in a thread of its own.
+def open_socket(namespace: str | None, groups: int = 0) -> socket.socket:
+    """An rtnetlink socket that hears the multicast ``groups`` (a mask), opened in a thread of its own.
 
     Entering a network namespace changes the calling thread only, and this one ends here: nothing to restore, and
     no fork.
@@ -183,7 +183,7 @@ def _open(namespace: str | None) -> socket.socket:
             if namespace is not None:
                 netns.setns(namespace, flags=0)  # the default flags would create a namespace that is not there
             with IPRSocket(ext_ack=True, strict_check=True, rcvbuf=_RECEIVE_BUFFER) as opened:
-                opened.bind(groups=0)  # without groups it joins those of interface and route events
+                opened.bind(groups=groups)  # by itself it would join those of interface and route events
                 opened.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)  # errors need not repeat the request
                 with suppress(PermissionError):  # only CAP_NET_ADMIN may go beyond the system's limit
                     opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)

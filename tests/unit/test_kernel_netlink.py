@@ -36,7 +36,7 @@ def error(sequence: int, code: int) -> bytes:
 def kernel_that(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Answer], Connection]]:
     """A connection to a scripted kernel, which is a thread behind a pair of sockets."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    monkeypatch.setattr(netlink, "_open", lambda _: ours)
+    monkeypatch.setattr(netlink, "open_socket", lambda _: ours)
 
     def serve(answer: Answer) -> None:
         count = 0

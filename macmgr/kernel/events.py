@@ -1,0 +1,224 @@
+"""The kernel's own news, from the netlink multicast groups of interfaces and neighbours.
+
+A bridge reports a port's flags and VIDs in a message of its own (AF_BRIDGE, br_netlink.c, br_info_notify); masters,
+kinds and VLAN filtering come with the message about the interface (AF_UNSPEC, rtnetlink.c, rtmsg_ifinfo). A write that
+changes nothing is reported like one that does.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+from functools import lru_cache
+
+from macmgr.kernel.fdb import entry_state
+from macmgr.kernel.links import (
+    IFF_UP,
+    IFLA_AF_SPEC,
+    IFLA_BR_VLAN_FILTERING,
+    IFLA_BRIDGE_FLAGS,
+    IFLA_IFNAME,
+    IFLA_INFO_DATA,
+    IFLA_INFO_KIND,
+    IFLA_INFO_SLAVE_DATA,
+    IFLA_INFO_SLAVE_KIND,
+    IFLA_LINKINFO,
+    read_port_flags,
+    read_port_vids,
+    read_text,
+)
+from macmgr.kernel.netlink import open_socket, raise_for
+from macmgr.kernel.wire import (
+    AF_BRIDGE,
+    AF_UNSPEC,
+    HEADER,
+    IFLA_BRPORT_LEARNING,
+    IFLA_BRPORT_LOCKED,
+    IFLA_BRPORT_UNICAST_FLOOD,
+    IFLA_MASTER,
+    IFLA_PROTINFO,
+    LINK,
+    NDA_LLADDR,
+    NDA_MASTER,
+    NDA_VLAN,
+    NEIGHBOUR,
+    NTF_EXT_LEARNED,
+    NTF_STICKY,
+    RTM_DELNEIGH,
+    RTM_NEWLINK,
+    RTM_NEWNEIGH,
+    WireError,
+    attributes,
+    messages,
+)
+from macmgr.kernelevents import LOST, EntryEvent, Event, LinkEvent
+from macmgr.snapshot import PortFlags
+
+RTM_DELLINK = 17
+_GROUPS = 1 << 0 | 1 << 2  # RTNLGRP_LINK is group 1, RTNLGRP_NEIGH group 3
+_AT_ONCE = 500  # datagrams a call: some milliseconds, so that who calls can do other things between two
+_RECEIVE_SIZE = 64 * 1024
+_MOST_THAT_WAIT = 65536  # datagrams: more than 8 MiB can hold, for each is charged with some 700 bytes
+_U16 = struct.Struct("=H")
+_U32 = struct.Struct("=I")
+
+_Places = dict[int, tuple[int, int]]
+"""Start and stop of the values of attributes, by their type."""
+
+
+class EventSocket:
+    """What changes from now on in the network namespace ``netns``, or in that of the calling thread."""
+
+    def __init__(self, netns: str | None = None) -> None:
+        self._socket = open_socket(netns, _GROUPS)
+        self._socket.setblocking(False)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def read(self) -> list[Event]:
+        """The events that are there, from a bounded number of datagrams; empty when there are none.
+
+        `LOST` says that all must be read anew. From an overflow on the kernel drops everything until the queue is
+        empty, and says so once (af_netlink.c, netlink_overrun): so the queue is emptied first, and what is read
+        after `LOST` was seen misses nothing.
+        """
+        events: list[Event] = []
+        try:
+            for _ in range(_AT_ONCE):
+                data = self._socket.recv(_RECEIVE_SIZE)
+                try:
+                    events += decode_events(data)
+                except WireError:
+                    events.append(LOST)
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise_for(error.errno or 0, "", "hearing of changes")
+            self._empty()
+            return [LOST]
+        return events
+
+    def _empty(self) -> None:
+        for _ in range(_MOST_THAT_WAIT):
+            try:
+                self._socket.recv(_RECEIVE_SIZE)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise_for(error.errno or 0, "", "hearing of changes")
+
+
+def decode_events(data: bytes) -> list[Event]:
+    """The events of one datagram; messages about other things are left out. WireError for what is malformed."""
+    if len(data) >= _RECEIVE_SIZE:
+        raise WireError(f"a netlink datagram of {len(data)} bytes or more: its end is lost")
+    events: list[Event] = []
+    for kind, _, _, message in messages(data):
+        event: Event | None = None
+        if kind in (RTM_NEWNEIGH, RTM_DELNEIGH):
+            event = _entry_event(message, kind == RTM_DELNEIGH)
+        elif kind in (RTM_NEWLINK, RTM_DELLINK):
+            event = _link_event(message, kind == RTM_DELLINK)
+        if event is not None:
+            events.append(event)
+    return events
+
+
+def _entry_event(message: bytes, gone: bool) -> EntryEvent | None:
+    """None for what is in no bridge's FDB: an IP neighbour, or a device's own list (it has no NDA_MASTER)."""
+    body = HEADER.size + NEIGHBOUR.size
+    if len(message) < body:
+        raise WireError(f"neighbour message of {len(message)} bytes")
+    family, ifindex, state, flags, _ = NEIGHBOUR.unpack_from(message, HEADER.size)
+    if family != AF_BRIDGE:
+        return None
+    found = _attributes(message, body, len(message))
+    if NDA_MASTER not in found or NDA_LLADDR not in found:
+        return None
+    start, stop = found[NDA_LLADDR]
+    if stop - start != 6:
+        return None
+    return EntryEvent(
+        ifindex,
+        _value(message, found, NDA_MASTER, _U32),
+        message[start:stop].hex(":"),
+        _value(message, found, NDA_VLAN, _U16) if NDA_VLAN in found else 0,
+        gone,
+        _entry_state(state),
+        bool(flags & NTF_STICKY),
+        bool(flags & NTF_EXT_LEARNED),
+    )
+
+
+_entry_state = lru_cache(maxsize=None)(entry_state)
+
+
+def _link_event(message: bytes, gone: bool) -> LinkEvent | None:
+    """None for another family's view of an interface, and for what a network card says of a switch of its own."""
+    body = HEADER.size + LINK.size
+    if len(message) < body:
+        raise WireError(f"interface message of {len(message)} bytes")
+    family, _, ifindex, device_flags, _ = LINK.unpack_from(message, HEADER.size)
+    if family not in (AF_BRIDGE, AF_UNSPEC):
+        return None
+    found = _attributes(message, body, len(message))
+    master = _value(message, found, IFLA_MASTER, _U32) if IFLA_MASTER in found else None
+    name = read_text(_bytes(message, found, IFLA_IFNAME))
+    up = bool(device_flags & IFF_UP)
+    if master == ifindex:  # so a bridge speaks of itself (br_netlink.c, br_fill_ifinfo)
+        master = None
+    if family == AF_BRIDGE:
+        return _port_event(message, found, LinkEvent(ifindex, name, gone, master, "", up, None, None, None, True))
+    kind, flags, vlan_filtering = "", None, None
+    if IFLA_LINKINFO in found:
+        info = _attributes(message, *found[IFLA_LINKINFO])
+        kind = read_text(_bytes(message, info, IFLA_INFO_KIND))
+        if kind == "bridge" and IFLA_INFO_DATA in info:
+            data = _attributes(message, *info[IFLA_INFO_DATA])
+            if IFLA_BR_VLAN_FILTERING in data:
+                vlan_filtering = any(_bytes(message, data, IFLA_BR_VLAN_FILTERING))
+        if read_text(_bytes(message, info, IFLA_INFO_SLAVE_KIND)) == "bridge" and IFLA_INFO_SLAVE_DATA in info:
+            flags = _flags(message, *info[IFLA_INFO_SLAVE_DATA])
+    return LinkEvent(ifindex, name, gone, master, kind, up, flags, vlan_filtering, None, False)
+
+
+def _port_event(message: bytes, found: _Places, event: LinkEvent) -> LinkEvent | None:
+    """A port without VIDs has no IFLA_AF_SPEC, for the notification always asks for them (br_info_notify)."""
+    spec = found.get(IFLA_AF_SPEC)
+    if spec is not None and IFLA_BRIDGE_FLAGS in _attributes(message, *spec):
+        return None
+    if IFLA_PROTINFO not in found or event.master is None or event.gone:
+        return event
+    vids = read_port_vids(message, *spec).vids if spec is not None else ()
+    return event._replace(flags=_flags(message, *found[IFLA_PROTINFO]), vids=vids)
+
+
+def _flags(message: bytes, start: int, stop: int) -> PortFlags | None:
+    port = _attributes(message, start, stop)
+    learning, unicast_flood, locked = (
+        _bytes(message, port, kind) for kind in (IFLA_BRPORT_LEARNING, IFLA_BRPORT_UNICAST_FLOOD, IFLA_BRPORT_LOCKED)
+    )
+    return read_port_flags(b"bridge", learning, unicast_flood, locked)
+
+
+def _attributes(message: bytes, start: int, stop: int) -> _Places:
+    return {kind: (first, last) for kind, first, last in attributes(message, start, stop)}
+
+
+def _bytes(message: bytes, found: _Places, kind: int) -> bytes:
+    start, stop = found.get(kind, (0, 0))
+    return message[start:stop]
+
+
+def _value(message: bytes, found: _Places, kind: int, form: struct.Struct) -> int:
+    start, stop = found[kind]
+    if stop - start != form.size:
+        raise WireError(f"netlink attribute {kind} of {stop - start} bytes where {form.size} were expected")
+    value: int = form.unpack_from(message, start)[0]
+    return value
