@@ -1,0 +1,223 @@
+"""Whether an event of the kernel shows anything that the last look did not.
+
+It compares with what was read, not with what is right: that is the planner's business alone. Our own writes were read
+back, so seen as events they are no news. Most events on a busy host are about addresses that an uplink learns, and
+each of these costs two look-ups in tables made once per view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from macmgr.kernelevents import LOST, EntryEvent, Event, LinkEvent
+from macmgr.reconcile import View
+from macmgr.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
+
+# What may not be on a managed port, whatever its MAC: a waiting guest's port is open, and an open port learns.
+_STATIC = frozenset({EntryState.STATIC})
+_LEARNED_TOO = _STATIC | {EntryState.DYNAMIC}
+
+
+class _Read(NamedTuple):
+    """An entry as it was read, with its port as an ifindex."""
+
+    ifindex: int
+    entry: Entry
+
+
+class LastView:
+    """What the last look wanted and read, by what events name.
+
+    What cannot concern a managed bridge is never news. That is an entry of a MAC that no managed guest has (or has just
+    had) on its bridge, unless it is on a managed port where macmgr would drop it; and an interface that is neither a
+    bridge with managed guests, nor on one, nor to be a managed guest's tap.
+    """
+
+    def __init__(self, view: View) -> None:
+        intent, snapshot = view.intent, view.snapshot
+        guests = [guest for guest in intent.ports if guest.managed]
+        names = {*intent.managed_bridges, *(guest.bridge for guest in guests)}
+        self._masters = snapshot.masters
+        self._named_bridges = names
+        self._bridges = {bridge.ifindex: bridge for bridge in snapshot.bridges.values()}
+        self._bridges_by_name = snapshot.bridges
+        self._taps = {guest.port for guest in guests}
+        self._ports_by_name = snapshot.ports
+        self._ports = {
+            port.ifindex: port for port in snapshot.ports.values() if port.bridge in names or port.name in self._taps
+        }
+        ifindexes = {name: bridge.ifindex for name, bridge in snapshot.bridges.items()}
+        self._wanted = {
+            (ifindexes[guest.bridge], mac) for guest in guests if guest.bridge in ifindexes for mac in guest.macs
+        }
+        managed = [ifindexes[name] for name in intent.managed_bridges if name in ifindexes]
+        self._departed = {(bridge, mac) for bridge in managed for mac in intent.departed} - self._wanted
+        self._drops = {
+            snapshot.ports[guest.port].ifindex: _LEARNED_TOO if guest.running else _STATIC
+            for guest in guests
+            if guest.port in snapshot.ports and snapshot.ports[guest.port].bridge == guest.bridge
+        }
+        macs = {mac for _, mac in self._wanted} | intent.departed.keys()
+        owners = {**{name: port.ifindex for name, port in snapshot.ports.items()}, **ifindexes}
+        self._entries = {
+            (ifindexes[bridge], entry.mac, entry.vid): _Read(owners[entry.port], entry)
+            for entry in snapshot.entries
+            if (entry.mac in macs or owners.get(entry.port) in self._drops)
+            and (bridge := snapshot.bridge_of(entry.port)) is not None
+        }
+
+    def news_among(self, events: Iterable[Event]) -> list[str]:
+        """What is new after all of ``events``: what was changed and changed back meanwhile is not.
+
+        So drift and its repair, both seen after the look that followed the repair, cost no further look.
+        """
+        entries: dict[tuple[int, str, int], EntryEvent] = {}
+        links: dict[int, LinkEvent] = {}
+        reasons: list[str] = []
+        for event in events:
+            if isinstance(event, EntryEvent):
+                if self._concerns(event):
+                    entries[event.bridge, event.mac, event.vid] = event
+            elif isinstance(event, LinkEvent):
+                before = links.get(event.ifindex)
+                links[event.ifindex] = _together(before, event) if before else event
+            else:
+                reasons.append(self.news_in(event))
+        latest: list[Event] = [*links.values(), *entries.values()]
+        return reasons + [news for event in latest if (news := self.news_in(event))]
+
+    def news_in(self, event: Event) -> str:
+        """What the event shows that was not read, in words; empty when that is nothing."""
+        if isinstance(event, EntryEvent):
+            return self._entry_news(event) if self._concerns(event) else ""
+        if event is LOST:
+            return "events of the kernel were lost"
+        return self._gone(event) if event.gone else self._link_news(event)
+
+    # FDB entries
+
+    def _concerns(self, event: EntryEvent) -> bool:
+        key = event.bridge, event.mac
+        if key in self._wanted:
+            return True
+        if event.state in self._drops.get(event.ifindex, ()) and not event.extern_learn:
+            return True
+        return key in self._departed and (event.state is EntryState.STATIC or self._was_static(event))
+
+    def _was_static(self, event: EntryEvent) -> bool:
+        read = self._entries.get((event.bridge, event.mac, event.vid))
+        return read is not None and read.entry.state is EntryState.STATIC
+
+    def _entry_news(self, event: EntryEvent) -> str:
+        read = self._entries.get((event.bridge, event.mac, event.vid))
+        what = f"the entry of {event.mac}" + (f" in VID {event.vid}" if event.vid else "")
+        if event.gone:
+            here = read is not None and read.ifindex == event.ifindex
+            return f"{what} on {self._name(event.ifindex)} is gone" if here else ""
+        now = Entry(event.mac, event.vid, "", event.state, event.sticky, event.extern_learn)
+        if read is None:
+            return f"{what} appeared on {self._name(event.ifindex)} ({now.in_words})"
+        if read.ifindex != event.ifindex:
+            return f"{what} moved to {self._name(event.ifindex)}"
+        if now != read.entry._replace(port=""):
+            return f"{what} on {read.entry.port} is {now.in_words}"
+        return ""
+
+    def _name(self, ifindex: int) -> str:
+        interface = self._ports.get(ifindex) or self._bridges.get(ifindex)
+        return interface.name if interface else f"interface {ifindex}"
+
+    # Interfaces
+
+    def _gone(self, event: LinkEvent) -> str:
+        """A bridge's message is about a port that left it, another about an interface that is no more."""
+        port = self._ports.get(event.ifindex)
+        if event.bridge_message:
+            return f"{port.name} left {port.bridge}" if port and self._is_on(port, event.master) else ""
+        if port:
+            return f"{port.name} is gone"
+        bridge = self._bridges.get(event.ifindex)
+        if bridge and bridge.name in self._named_bridges:
+            return f"{bridge.name} is gone"
+        unported = event.name in self._taps and event.name in self._masters and event.name not in self._ports_by_name
+        return f"{event.name} is gone" if unported else ""
+
+    def _link_news(self, event: LinkEvent) -> str:
+        port = self._ports.get(event.ifindex)
+        if port:
+            return self._port_news(event, port)
+        bridge = self._bridges.get(event.ifindex)
+        if bridge and bridge.name in self._named_bridges:
+            return _bridge_news(event, bridge)
+        if event.name in self._named_bridges and event.kind == "bridge":
+            return f"{event.name} {'was made again' if event.name in self._bridges_by_name else 'appeared'}"
+        joined = self._bridges.get(event.master) if event.master is not None else None
+        if event.name in self._taps:
+            if event.name in self._ports_by_name:
+                return f"{event.name} was made again"
+            if event.name not in self._masters:
+                return f"{event.name} appeared"
+            if joined:
+                return f"{event.name} joined {joined.name}"
+            left = event.master is None and self._masters[event.name] is not None
+            return f"{event.name} left {self._masters[event.name]}" if left else ""
+        if joined and joined.name in self._named_bridges:
+            return f"{event.name} joined {joined.name}"
+        return ""
+
+    def _port_news(self, event: LinkEvent, port: BridgePort) -> str:
+        if event.name != port.name:
+            return f"{port.name} is called {event.name} now"
+        if not self._is_on(port, event.master):
+            return f"{port.name} left {port.bridge}"
+        if event.flags is not None and event.flags != port.flags:
+            return f"{port.name}: {_difference(event.flags, port.flags)}"
+        if event.vids is not None and event.vids != port.vids:
+            return f"the VIDs of {port.name} changed"
+        return ""
+
+    def _is_on(self, port: BridgePort, master: int | None) -> bool:
+        bridge = self._bridges.get(master) if master is not None else None
+        return bridge is not None and bridge.name == port.bridge
+
+
+def _bridge_news(event: LinkEvent, bridge: Bridge) -> str:
+    if event.name != bridge.name:
+        return f"{bridge.name} is called {event.name} now"
+    if event.vlan_filtering is not None and event.vlan_filtering != bridge.vlan_filtering:
+        return f"VLAN filtering of {bridge.name} is {_on(event.vlan_filtering)}"
+    return ""
+
+
+def _together(before: LinkEvent, after: LinkEvent) -> LinkEvent:
+    """The later event, with what only the earlier one says; nothing of a port is taken over from before it left."""
+    if before.gone or after.gone:
+        return after
+    after = after._replace(
+        kind=after.kind or before.kind,
+        vlan_filtering=before.vlan_filtering if after.vlan_filtering is None else after.vlan_filtering,
+    )
+    if after.master != before.master:
+        return after
+    return after._replace(
+        flags=before.flags if after.flags is None else after.flags,
+        vids=before.vids if after.vids is None else after.vids,
+    )
+
+
+def _difference(now: PortFlags, then: PortFlags) -> str:
+    words = [
+        f"{words} is {_on(is_on)}"
+        for words, is_on, was_on in (
+            ("learning", now.learning, then.learning),
+            ("unicast flood", now.unicast_flood, then.unicast_flood),
+            ("locked", now.locked, then.locked),
+        )
+        if is_on != was_on
+    ]
+    return ", ".join(words)
+
+
+def _on(value: bool | None) -> str:
+    return "on" if value else "off"
