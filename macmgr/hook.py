@@ -20,6 +20,7 @@ from macmgr import paths
 from macmgr.config import Config, HookSettings, load_config
 from macmgr.errors import MacmgrError
 from macmgr.hookcall import OPERATIONS, REFUSABLE, HookCall
+from macmgr.oneline import one_line
 
 MAX_INPUT = 8 * 1024 * 1024
 # The exit code that the shim turns into a refusal; an interpreter that fails to start exits with 1, 2 or 127.
@@ -45,7 +46,7 @@ def run_hook(
     else:
         message, failed = problem, True
     if message:
-        _say(_one_line(f"macmgr: {call.driver} {call.object} {call.operation}: {message}"))
+        _say(one_line(f"macmgr: {call.driver} {call.object} {call.operation}: {message}"))
     return REFUSED if failed and _may_refuse(call, config.hook) else 0
 
 
@@ -108,12 +109,6 @@ def _read_input() -> bytes:
         chunks.append(chunk)
         size += len(chunk)
     return b"".join(chunks)
-
-
-def _one_line(text: str) -> str:
-    """``text`` without what would break the line, move a cursor, or fail to be encoded: a domain's name may hold it."""
-    words = " ".join(text.split())
-    return "".join(letter if letter.isprintable() else "?" for letter in words)
 
 
 def _say(line: str) -> None:

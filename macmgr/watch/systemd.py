@@ -1,0 +1,61 @@
+"""What the service manager is told, and how often it wants to hear from us: sd_notify(3) and its watchdog.
+
+A datagram to the socket that $NOTIFY_SOCKET names, and nothing where it names none. It never waits and never fails: a
+guest's network does not depend on who started the daemon.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+
+from macmgr.oneline import one_line
+
+
+class Systemd:
+    """The service manager that started this process, if one did."""
+
+    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+        address = environment.get("NOTIFY_SOCKET", "")
+        # '@' stands for the zero byte of an abstract address; systemd knows vsock too, for whole machines
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+
+    def ready(self, status: str = "") -> None:
+        """The first round is done, or a reload is."""
+        self._send("READY=1", *_status(status))
+
+    def reloading(self) -> None:
+        """SIGHUP was taken; `ready` ends it. Type=notify-reload wants to know since when."""
+        self._send("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+
+    def stopping(self, status: str = "") -> None:
+        """SIGTERM was taken."""
+        self._send("STOPPING=1", *_status(status))
+
+    def status(self, text: str) -> None:
+        """The line that `systemctl status` shows."""
+        self._send(*_status(text))
+
+    def alive(self) -> None:
+        """The watchdog's sign of life."""
+        self._send("WATCHDOG=1")
+
+    def _send(self, *assignments: str) -> None:
+        if self._address.startswith(("/", "\0")) and assignments:
+            with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as notify:
+                notify.sendto("\n".join(assignments).encode("utf-8", "backslashreplace"), self._address)
+
+
+def watchdog_seconds(environment: Mapping[str, str] = os.environ) -> float | None:
+    """How long the service manager waits for a sign of life before it kills us; None where it does not."""
+    if environment.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return None  # meant for a process that started us
+    wanted = environment.get("WATCHDOG_USEC", "")
+    return int(wanted) / 1e6 if wanted.isascii() and wanted.isdigit() and int(wanted) else None
+
+
+def _status(text: str) -> list[str]:
+    return [f"STATUS={one_line(text)}"] if text else []

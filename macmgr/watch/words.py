@@ -1,0 +1,276 @@
+"""What the daemon says, in words: records in, lines for the journal out. Pure.
+
+One line for each change, so that the journal tells the history of a guest's entry; but a host of a thousand ports that
+is looked at for the first time gets one line that counts them, and the details for those who asked for them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from macmgr.changes import Change, SetEntries, SetFlags
+from macmgr.findings import Code, Finding, Severity
+from macmgr.hookcall import HookCall
+from macmgr.intent import GuestPort
+from macmgr.reconcile import Failure, View
+from macmgr.report.words import fold_vids
+from macmgr.snapshot import Entry, EntryState
+from macmgr.watch import messages
+from macmgr.watch.messages import Line, Priority
+
+MANY = 20  # lines of one kind that one round may say
+_LONG = 200  # letters of a fix that still fit into a line
+THEFT = "theft"  # the code of the alarm; it is no finding, for the entry was held
+
+_PAST = {"put": "put", "move": "moved", "pin": "pinned", "unpin": "unpinned", "drop": "dropped", "close": "closed"}
+_PAST |= {"open": "opened", "set": "set"}
+_OPEN: Mapping[str, str] = {
+    Code.LEARNING_ON: "it learned source addresses",
+    Code.FLOOD_ON: "it got every frame with an unknown destination",
+    Code.UNLOCKED: "it took frames from any source address",
+}
+
+
+def started(version: str, observing: frozenset[str] | None) -> Line:
+    """The daemon is there. ``observing``: on which bridges it changes nothing, None for all."""
+    if observing is None:
+        mode = ", observing only: it changes nothing"
+    else:
+        mode = f", observing {', '.join(sorted(observing))} only" if observing else ""
+    return Line(Priority.NOTICE, f"macmgr {version} watches{mode}", messages.STARTED)
+
+
+def stopped(why: str) -> Line:
+    """The daemon ends; what it put stays."""
+    return Line(Priority.NOTICE, f"stopped ({why}): ports and entries stay as they are", messages.STOPPED)
+
+
+def resync(why: str, view: View, seconds: float) -> Line:
+    """All sources and the kernel were read anew, and this is how it stands after the repair."""
+    ports = [guest for guest in view.intent.ports if guest.managed and guest.port in view.snapshot.ports]
+    errors = sum(finding.severity is Severity.ERROR for finding in view.plan.findings)
+    how = f"{_count(errors, 'error')} left" if errors else "in sync"
+    return Line(
+        Priority.INFO,
+        f"looked at everything in {seconds:.3f} s ({why}): "
+        f"{_count(len(view.intent.managed_bridges), 'managed bridge')}, {_count(len(ports), 'managed port')}, {how}",
+        messages.RESYNC,
+    )
+
+
+def repairs(done: Sequence[Change], expected: Collection[str] = ()) -> list[Line]:
+    """One line for each change that was made; for the guests in ``expected``, which come or go, it is routine."""
+    lines = [repair(change, expected=change.domain in expected) for change in done]
+    return _summed_up(lines, "changes made", messages.REPAIRED)
+
+
+def repair(change: Change, *, expected: bool = False) -> Line:
+    """A change that was made and read back."""
+    verb, what, why = _parts(change)
+    priority = Priority.INFO if expected else Priority.NOTICE
+    return _line(priority, f"{_PAST[verb]} {what}: {why}", messages.REPAIRED, change)
+
+
+def failures(failed: Sequence[Failure]) -> list[Line]:
+    """The changes that the kernel refused, with its words, or that could not be read back."""
+    lines = []
+    for failure in failed:
+        verb, what, _ = _parts(failure.change)
+        text = f"could not {verb} {what}: {failure.why}"
+        lines.append(_line(Priority.ERROR, text, messages.REPAIR_FAILED, failure.change))
+    return _summed_up(lines, "changes could not be made", messages.REPAIR_FAILED)
+
+
+def standing_back(change: Change, times: int, seconds: float) -> Line:
+    """Somebody takes a change back each time it is made."""
+    verb, what, _ = _parts(change)
+    text = (
+        f"another program undoes it each time: {_PAST[verb]} {what} {times} times within a minute; standing back for "
+        f"{seconds:g} s. See who else manages this bridge"
+    )
+    return _line(Priority.WARNING, text, messages.STANDING_BACK, change)
+
+
+def theft(guest: GuestPort, mac: str, seen_on: str, vid: int, times: int = 1) -> Line:
+    """A frame with a guest's MAC as its source came in on a port that is not the guest's."""
+    often = f" {times} times" if times > 1 else ""
+    return Line(
+        Priority.WARNING,
+        f"{seen_on} sent{often} with the MAC {mac} of {guest.domain}, which is behind {guest.port} ({guest.bridge}, "
+        f"VID {vid}): a second guest with this address, a loop, or a theft",
+        messages.THEFT,
+        guest.domain,
+        guest.port,
+        guest.bridge,
+        mac,
+        THEFT,
+    )
+
+
+def left(found: Iterable[Finding], observing: frozenset[str] | None, told: Sequence[Change] = ()) -> list[Line]:
+    """What a round left as it is: drift on a bridge that is only observed, and what no change of the MAC table mends.
+
+    ``told`` are changes of which a line already says that they were not made. The same findings come back in each
+    round: the caller says only what it did not say the last time.
+    """
+    covered = {_subject(change) for change in told}
+    lines: dict[Line, list[int]] = {}
+    for finding in found:
+        if finding.severity is Severity.INFO or _subject_of(finding) in covered:
+            continue
+        vids = lines.setdefault(_finding(finding, observing), [])
+        if finding.vid is not None:
+            vids.append(finding.vid)
+    worded = [
+        replace(line, message=f"{line.message} (VID {fold_vids(sorted(vids))})") if vids else line
+        for line, vids in lines.items()
+    ]
+    observed = [line for line in worded if line.message_id == messages.DRIFT]
+    others = [line for line in worded if line.message_id != messages.DRIFT]
+    return [
+        *_summed_up(others, "findings", messages.LEFT_TO_A_PERSON),
+        *_summed_up(observed, "differences seen, and nothing is changed,", messages.DRIFT),
+    ]
+
+
+def hook_failed(call: HookCall, why: str) -> Line:
+    """A hook call whose work could not be done; the guest lives on."""
+    domain = call.object if call.driver in ("qemu", "lxc") else ""
+    text = f"{call.driver} hook, {call.object} {call.operation}: {why}"
+    return Line(Priority.WARNING, text, messages.HOOK_FAILED, domain=domain)
+
+
+def unreadable(what: str, why: str) -> Line:
+    """A source that cannot be read as a whole; what was known of it is kept."""
+    return Line(Priority.ERROR, f"{what}: {why}", messages.UNREADABLE)
+
+
+def events_lost(source: str) -> Line:
+    """The kernel had more to say than fits into its queue."""
+    return Line(Priority.NOTICE, f"the kernel dropped {source} events: everything is looked at", messages.EVENTS_LOST)
+
+
+def _finding(finding: Finding, observing: frozenset[str] | None) -> Line:
+    """A finding as a line, without its VID."""
+    message_id, message, does = messages.LEFT_TO_A_PERSON, finding.message, "to mend it"
+    if finding.code is Code.GUEST_MAC_CHANGED:
+        message_id = messages.GUEST_MAC_CHANGED
+    elif finding.code is Code.UNREADABLE_XML:
+        message_id = messages.UNREADABLE
+    elif finding.fix.startswith("bridge ") and (observing is None or finding.bridge in observing):
+        message_id, message = messages.DRIFT, f"observed only: {message}"
+        does = "would run"
+    if finding.fix and len(finding.fix) <= _LONG:
+        message += f"; {does}: {finding.fix}"
+    return Line(
+        Priority.ERROR if finding.severity is Severity.ERROR else Priority.WARNING,
+        message,
+        message_id,
+        finding.domain or "",
+        finding.port,
+        finding.bridge,
+        finding.mac,
+        str(finding.code),
+    )
+
+
+def _subject(change: Change) -> tuple[str, str]:
+    return (change.port, "") if isinstance(change, SetFlags) else (change.bridge, change.mac)
+
+
+def _subject_of(finding: Finding) -> tuple[str, str]:
+    return (finding.bridge, finding.mac) if finding.mac else (finding.port, "")
+
+
+def _line(priority: Priority, message: str, message_id: str, change: Change) -> Line:
+    if isinstance(change, SetFlags):
+        port, mac = change.port, ""
+    else:
+        port, mac = (change.after or change.before)[0].port, change.mac
+    return Line(priority, message, message_id, change.domain or "", port, change.bridge, mac, str(change.because))
+
+
+def _parts(change: Change) -> tuple[str, str, str]:
+    """Verb, object and reason: put / the entry of web1 (52:54:00:00:00:01) on vnet0 / it was missing."""
+    if isinstance(change, SetFlags):
+        return _flag_parts(change)
+    return _put_parts(change) if change.after else _drop_parts(change)
+
+
+def _flag_parts(change: SetFlags) -> tuple[str, str, str]:
+    words = [
+        f"{word} {'on' if after else 'off'}"
+        for word, before, after in (
+            ("learning", change.before.learning, change.after.learning),
+            ("unicast flood", change.before.unicast_flood, change.after.unicast_flood),
+            ("locked", change.before.locked, change.after.locked),
+        )
+        if before != after
+    ]
+    what = f"{change.port}{f' of {change.domain}' if change.domain else ''} ({', '.join(words)})"
+    if change.closes:
+        return "close", what, _OPEN.get(change.because, str(change.because))
+    if change.because == Code.CLOSED_WITHOUT_ENTRY:
+        return "open", what, "nobody would put its entry when the guest's CPUs start"
+    return "set", what, str(change.because)
+
+
+def _put_parts(change: SetEntries) -> tuple[str, str, str]:
+    entry = change.after[0]
+    what = f"the entry of {_owner(change)} on {entry.port}"
+    elsewhere = next((each for each in change.before if each.port != entry.port), None)
+    match change.because:
+        case Code.MISSING_ENTRY:
+            return "put", what, "it was missing"
+        case Code.LOCAL_ENTRY:
+            return "put", what, "it was a local entry, and the host swallowed the guest's frames"
+        case Code.STOLEN_ENTRY if elsewhere:
+            return "move", f"the entry of {_owner(change)} to {entry.port}", _led_to(elsewhere)
+        case Code.NOT_STICKY if entry.sticky:
+            return "pin", what, "it was not sticky, and one frame seen elsewhere would have moved it"
+        case Code.NOT_STICKY:
+            return "unpin", what, "it was sticky, and the policy says pin='static'"
+    return "put", what, str(change.because)
+
+
+def _led_to(entry: Entry) -> str:
+    return f"a {entry.in_words} one led to {entry.port}"
+
+
+def _drop_parts(change: SetEntries) -> tuple[str, str, str]:
+    entry = change.before[0]
+    of_guest = f"the entry of {_owner(change)} on {entry.port}"
+    who = change.domain or "its guest"
+    match change.because:
+        case Code.STALE_ENTRY:
+            return "drop", of_guest, f"{who} does not run here"
+        case Code.EARLY_ENTRY:
+            return "drop", of_guest, f"the CPUs of {who} do not run here"
+        case Code.EXTRA_ENTRY | Code.LEARNED_ON_MANAGED_PORT:
+            word = "learned" if entry.state is EntryState.DYNAMIC else "static"
+            return "drop", f"the {word} entry of {change.mac} on {entry.port}", f"{who} is not given this address"
+    return "drop", of_guest, str(change.because)
+
+
+def _owner(change: SetEntries) -> str:
+    return f"{change.domain} ({change.mac})" if change.domain else change.mac
+
+
+def _summed_up(lines: list[Line], what: str, message_id: str) -> list[Line]:
+    """The lines, or where they are too many one that counts them, and the lines for those who want details."""
+    if len(lines) <= MANY:
+        return lines
+    bridges = ", ".join(sorted({line.bridge for line in lines if line.bridge}))
+    codes = ", ".join(f"{code} {count}" for code, count in Counter(line.code for line in lines).most_common())
+    summary = Line(
+        min(line.priority for line in lines),
+        f"{len(lines)} {what}{f' on {bridges}' if bridges else ''}: {codes}",
+        message_id,
+    )
+    return [summary, *(replace(line, priority=Priority.DEBUG) for line in lines)]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

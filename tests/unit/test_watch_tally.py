@@ -1,0 +1,197 @@
+"""What the daemon counted, and the document that `macmgr status` gets: the schema holds, and no field is forgotten."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+from macmgr.changes import SetEntries
+from macmgr.findings import Code, Finding
+from macmgr.intent import GuestPort, Intent, Manager, Policy
+from macmgr.planner import Plan
+from macmgr.reconcile import View
+from macmgr.snapshot import Bridge, BridgePort, Entry
+from macmgr.watch.document import document
+from macmgr.watch.messages import Line, Priority
+from macmgr.watch.tally import (
+    KEPT,
+    StandingBack,
+    Tally,
+    after_alarms,
+    after_events,
+    after_hook,
+    after_resync,
+    after_round,
+    standing_back,
+)
+from tests.fake_kernel import make_snapshot
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "docs/status-v1.schema.json").read_text())
+G1, G2 = "52:54:00:00:00:01", "52:54:00:00:00:02"
+NOON = 1_795_003_200.0  # 2026-11-18T12:00:00Z
+
+
+def guest(port: str, mac: str, domain: str, manager: Manager = Manager.LIBVIRT) -> GuestPort:
+    return GuestPort(port, "br0", domain, f"uuid-{domain}", (mac,), policy=Policy(manager=manager))
+
+
+def view(*findings: Finding) -> View:
+    """A bridge with two NICs of web1, one of which has no tap yet, and a guest that is the kernel's."""
+    ports = [BridgePort(name, 10, "br0", "fe:00:00:00:00:01") for name in ("eth0", "vnet0", "vnet2", "vnet3")]
+    guests = (
+        guest("vnet0", G1, "web1"),
+        guest("vnet1", G1, "web1"),
+        guest("vnet2", G2, "db1", Manager.KERNEL),
+        guest("vnet3", G2, "web1"),
+    )
+    intent = Intent(guests, {"br0": "network lan: macTableManager", "br9": "configuration"})
+    return View(intent, make_snapshot([Bridge("br0", 1, "fe:00:00:00:01:00")], ports, ()), Plan((), findings))
+
+
+def change(code: Code = Code.MISSING_ENTRY) -> SetEntries:
+    return SetEntries(G1, (), (Entry(G1, 0, "vnet0"),), "br0", "web1", code)
+
+
+def line(message: str = "put the entry", code: str = "missing-entry") -> Line:
+    return Line(Priority.NOTICE, message, domain="web1", port="vnet0", bridge="br0", mac=G1, code=code)
+
+
+def told(tally: Tally, now: float = NOON) -> dict[str, Any]:
+    answer = document(tally, now)
+    jsonschema.Draft202012Validator(SCHEMA).validate(answer)
+    return answer
+
+
+def test_the_schema_is_one() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+def test_before_the_first_look_nobody_knows() -> None:
+    answer = told(Tally(NOON - 3))
+    assert answer["started_at"] == "2026-11-18T11:59:57Z"
+    assert answer["taken_at"] == "2026-11-18T12:00:00Z"
+    assert answer["in_sync"] is None
+    assert answer["managed"] == {"bridges": [], "ports": 0, "guests": 0}
+    assert answer["rounds"]["last_at"] is None
+
+
+def test_everything_that_is_counted_is_told() -> None:
+    """Also a test of the schema: each of its fields is there, and it knows each field that is there."""
+    tally = Tally(NOON - 60)
+    tally = after_round(
+        tally,
+        view(Finding(Code.DUPLICATE_MAC, "two of them"), Finding(Code.UPLINK_PROMISCUOUS, "it is")),
+        at=NOON - 30,
+        seconds=0.0712345678,
+        done=[change(), change(), change(Code.STALE_ENTRY)],
+        told=[line("one"), line("two"), line("three")],
+        failures=2,
+    )
+    tally = after_resync(tally, "libvirtd came back", at=NOON - 30)
+    tally = after_alarms(tally, [line("seen on eth0", "theft"), line("it changed", "guest-mac-changed")], at=NOON - 20)
+    tally = standing_back(tally, [StandingBack(line(), NOON - 1, NOON + 1)], begun=1)
+    tally = after_hook(tally, "qemu", "started")
+    tally = after_hook(tally, "qemu", "started", failed=True)
+    tally = after_hook(tally, "lxc", "stopped", timed_out=True)
+    tally = after_events(tally, read=5, lost=1)
+    tally = after_events(tally, read=2)
+    answer = told(tally)
+    event = {"domain": "web1", "port": "vnet0", "bridge": "br0", "mac": G1, "code": "missing-entry"}
+    assert answer.pop("pid") > 0
+    assert answer.pop("macmgr")
+    assert answer == {
+        "version": 1,
+        "taken_at": "2026-11-18T12:00:00Z",
+        "started_at": "2026-11-18T11:59:00Z",
+        "in_sync": False,
+        "managed": {
+            "bridges": [
+                {"name": "br0", "reason": "network lan: macTableManager", "mode": "manage", "there": True, "ports": 2},
+                {"name": "br9", "reason": "configuration", "mode": "manage", "there": False, "ports": 0},
+            ],
+            "ports": 2,
+            "guests": 1,
+        },
+        "findings": {"duplicate-mac": 1, "uplink-promiscuous": 1},
+        "rounds": {"count": 1, "last_at": "2026-11-18T11:59:30Z", "last_seconds": 0.071235},
+        "resyncs": {"count": 1, "last_at": "2026-11-18T11:59:30Z", "last_why": "libvirtd came back"},
+        "repairs": {
+            "count": 3,
+            "by_code": {"missing-entry": 2, "stale-entry": 1},
+            "failed": 2,
+            "last": [
+                {"at": "2026-11-18T11:59:30Z", "message": message, **event} for message in ("three", "two", "one")
+            ],
+        },
+        "alarms": {
+            "count": 2,
+            "by_code": {"theft": 1, "guest-mac-changed": 1},
+            "last": [
+                {"at": "2026-11-18T11:59:40Z", "message": "it changed", **event, "code": "guest-mac-changed"},
+                {"at": "2026-11-18T11:59:40Z", "message": "seen on eth0", **event, "code": "theft"},
+            ],
+        },
+        "standing_back": {
+            "count": 1,
+            "now": [
+                {
+                    "since": "2026-11-18T11:59:59Z",
+                    "until": "2026-11-18T12:00:01Z",
+                    "message": "put the entry",
+                    **event,
+                }
+            ],
+        },
+        "hooks": {
+            "calls": [
+                {"driver": "qemu", "operation": "started", "count": 2},
+                {"driver": "lxc", "operation": "stopped", "count": 1},
+            ],
+            "failed": 1,
+            "timeouts": 1,
+        },
+        "events": {"read": 7, "lost": 1},
+    }
+    jsonschema.Draft202012Validator(_closed(SCHEMA)).validate(document(tally, NOON))
+
+
+def _closed(schema: Any) -> Any:
+    """The schema as it would be if no field might be added: what the document holds, the schema must know."""
+    if isinstance(schema, dict):
+        closed = {name: _closed(value) for name, value in schema.items()}
+        return closed | ({"additionalProperties": False} if "properties" in schema else {})
+    return [_closed(each) for each in schema] if isinstance(schema, list) else schema
+
+
+def test_only_errors_are_drift() -> None:
+    clean = after_round(Tally(NOON), view(Finding(Code.NOT_STICKY, "not sticky")), at=NOON, seconds=0.1)
+    assert told(clean)["in_sync"] is True
+    assert told(after_round(clean, view(Finding(Code.FLOOD_ON, "it floods")), at=NOON, seconds=0.1))["in_sync"] is False
+
+
+def test_a_bridge_that_is_only_observed_says_so() -> None:
+    tally = after_round(Tally(NOON, observing=frozenset({"br9"})), view(), at=NOON, seconds=0.1)
+    assert [bridge["mode"] for bridge in told(tally)["managed"]["bridges"]] == ["manage", "observe"]
+    everywhere = replace(tally, observing=None)
+    assert [bridge["mode"] for bridge in told(everywhere)["managed"]["bridges"]] == ["observe", "observe"]
+
+
+def test_the_memory_of_a_thousand_repairs_is_short() -> None:
+    tally = Tally(NOON)
+    for number in range(1000):
+        tally = after_round(tally, view(), at=NOON, seconds=0.1, done=[change()] * 30, told=[line(str(number))] * 30)
+        tally = after_alarms(tally, [line(str(number), "theft")], at=NOON)
+    answer = told(tally)
+    assert answer["repairs"]["count"] == 30_000
+    assert [event["message"] for event in answer["repairs"]["last"]] == ["999"] * KEPT
+    assert [event["message"] for event in answer["alarms"]["last"]] == [str(n) for n in range(999, 999 - KEPT, -1)]
+
+
+def test_a_record_is_never_changed() -> None:
+    first = after_hook(Tally(NOON), "qemu", "started")
+    second = after_hook(first, "qemu", "started")
+    assert (first.hook_calls, second.hook_calls) == ({("qemu", "started"): 1}, {("qemu", "started"): 2})

@@ -1,0 +1,268 @@
+"""What the daemon says of each thing it does: one line each, in words, and one line for very many."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from macmgr.changes import Change, SetEntries, SetFlags
+from macmgr.findings import Code, Finding
+from macmgr.hookcall import HookCall
+from macmgr.intent import GuestPort, Intent, Manager, Policy
+from macmgr.lock import WriterLock
+from macmgr.planner import Plan
+from macmgr.reconcile import Failure, View, apply
+from macmgr.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
+from macmgr.watch import messages, words
+from macmgr.watch.messages import Line, Priority
+from tests.fake_kernel import FakeKernel, make_snapshot
+
+MAC = "52:54:00:aa:00:01"
+OPEN, CLOSED = PortFlags(), PortFlags(learning=False, unicast_flood=False)
+
+
+def entries(
+    because: str, *before: Entry, to: str = "vnet0", sticky: bool = True, domain: str | None = "web1"
+) -> SetEntries:
+    after = () if not to else (Entry(MAC, 0, to, sticky=sticky), Entry(MAC, 1, to, sticky=sticky))
+    return SetEntries(MAC, before, after, "br0", domain, because)
+
+
+def at(port: str, state: EntryState = EntryState.STATIC, vid: int = 1) -> Entry:
+    return Entry(MAC, vid, port, state)
+
+
+def flags(before: PortFlags, after: PortFlags, because: str) -> SetFlags:
+    return SetFlags("vnet0", before, after, "br0", "web1", because)
+
+
+PUT = entries(Code.MISSING_ENTRY)
+
+SAID: list[tuple[Change, str]] = [
+    (PUT, "put the entry of web1 (52:54:00:aa:00:01) on vnet0: it was missing"),
+    (
+        entries(Code.STOLEN_ENTRY, at("vnet0", vid=0), at("up0", EntryState.DYNAMIC)),
+        "moved the entry of web1 (52:54:00:aa:00:01) to vnet0: a dynamic one led to up0",
+    ),
+    (
+        entries(Code.LOCAL_ENTRY, at("vnet0", EntryState.LOCAL)),
+        "put the entry of web1 (52:54:00:aa:00:01) on vnet0: it was a local entry, and the host swallowed the guest's "
+        "frames",
+    ),
+    (
+        entries(Code.NOT_STICKY, at("vnet0")),
+        "pinned the entry of web1 (52:54:00:aa:00:01) on vnet0: it was not sticky, and one frame seen elsewhere would "
+        "have moved it",
+    ),
+    (
+        entries(Code.NOT_STICKY, at("vnet0"), sticky=False),
+        "unpinned the entry of web1 (52:54:00:aa:00:01) on vnet0: it was sticky, and the policy says pin='static'",
+    ),
+    (
+        entries(Code.STALE_ENTRY, at("up0"), to=""),
+        "dropped the entry of web1 (52:54:00:aa:00:01) on up0: web1 does not run here",
+    ),
+    (
+        entries(Code.EARLY_ENTRY, at("vnet0"), to=""),
+        "dropped the entry of web1 (52:54:00:aa:00:01) on vnet0: the CPUs of web1 do not run here",
+    ),
+    (
+        entries(Code.EXTRA_ENTRY, at("vnet0"), to=""),
+        "dropped the static entry of 52:54:00:aa:00:01 on vnet0: web1 is not given this address",
+    ),
+    (
+        entries(Code.LEARNED_ON_MANAGED_PORT, at("vnet0", EntryState.DYNAMIC), to=""),
+        "dropped the learned entry of 52:54:00:aa:00:01 on vnet0: web1 is not given this address",
+    ),
+    (
+        entries("left behind", at("up0"), to="", domain=None),
+        "dropped the entry of 52:54:00:aa:00:01 on up0: left behind",
+    ),
+    (
+        flags(OPEN, CLOSED, Code.LEARNING_ON),
+        "closed vnet0 of web1 (learning off, unicast flood off): it learned source addresses",
+    ),
+    (
+        flags(replace(CLOSED, unicast_flood=True), CLOSED, Code.FLOOD_ON),
+        "closed vnet0 of web1 (unicast flood off): it got every frame with an unknown destination",
+    ),
+    (
+        flags(CLOSED, replace(CLOSED, locked=True), Code.UNLOCKED),
+        "closed vnet0 of web1 (locked on): it took frames from any source address",
+    ),
+    (
+        flags(replace(CLOSED, locked=True), OPEN, Code.CLOSED_WITHOUT_ENTRY),
+        "opened vnet0 of web1 (learning on, unicast flood on, locked off): nobody would put its entry when the guest's "
+        "CPUs start",
+    ),
+    (flags(CLOSED, OPEN, "as it was before"), "set vnet0 of web1 (learning on, unicast flood on): as it was before"),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), SAID, ids=[said[:40] for _, said in SAID])
+def test_a_repair(change: Change, said: str) -> None:
+    (line,) = words.repairs([change])
+    assert line.message == said
+    assert (line.priority, line.message_id) == (Priority.NOTICE, messages.REPAIRED)
+    assert line.code == change.because
+    assert line.bridge == "br0"
+    assert line.port in said
+    assert line.mac == ("" if isinstance(change, SetFlags) else MAC)
+
+
+def test_every_change_of_a_plan_is_told() -> None:
+    """On what the planner really makes: each finding it can mend is somebody's line."""
+    kernel = FakeKernel(world())
+    outcome = apply(WriterLock(), lambda: intent("g1", "g2"), kernel)
+    assert [line.message for line in words.repairs(outcome.done)] == [
+        "put the entry of g1 (52:54:00:00:00:00) on vnet0: it was missing",
+        "put the entry of g2 (52:54:00:00:00:01) on vnet1: it was missing",
+        "closed vnet0 of g1 (learning off, unicast flood off): it learned source addresses",
+        "closed vnet1 of g2 (learning off, unicast flood off): it learned source addresses",
+    ]
+
+
+def test_what_a_hook_waits_for_is_routine() -> None:
+    other = replace(PUT, domain="web2")
+    assert [line.priority for line in words.repairs([PUT, other], expected=("web1",))] == [
+        Priority.INFO,
+        Priority.NOTICE,
+    ]
+
+
+def test_a_thousand_changes_are_one_line_and_details() -> None:
+    closed = flags(OPEN, CLOSED, Code.LEARNING_ON)
+    lines = words.repairs([PUT] * 600 + [closed] * 400)
+    assert lines[0].message == "1000 changes made on br0: missing-entry 600, learning-on 400"
+    assert lines[0].priority is Priority.NOTICE
+    assert {line.priority for line in lines[1:]} == {Priority.DEBUG}
+    assert len(lines) == 1001
+    assert len(words.repairs([PUT] * words.MANY)) == words.MANY
+
+
+def test_a_failure_has_the_kernels_words() -> None:
+    (line,) = words.failures([Failure(PUT, "Invalid argument: bridge: RTM_NEWNEIGH with invalid vlan")])
+    assert line.message == (
+        "could not put the entry of web1 (52:54:00:aa:00:01) on vnet0: Invalid argument: bridge: RTM_NEWNEIGH with "
+        "invalid vlan"
+    )
+    assert (line.priority, line.message_id) == (Priority.ERROR, messages.REPAIR_FAILED)
+
+
+def test_standing_back_names_the_fight() -> None:
+    line = words.standing_back(flags(OPEN, CLOSED, Code.LEARNING_ON), 10, 4.0)
+    assert line.message == (
+        "another program undoes it each time: closed vnet0 of web1 (learning off, unicast flood off) 10 times within a "
+        "minute; standing back for 4 s. See who else manages this bridge"
+    )
+    assert line.message_id == messages.STANDING_BACK
+
+
+def test_a_theft_names_both_ports() -> None:
+    (guest,) = intent("g1").ports
+    line = words.theft(guest, guest.macs[0], "up0", 7, 3)
+    assert line.message == (
+        "up0 sent 3 times with the MAC 52:54:00:00:00:00 of g1, which is behind vnet0 (br0, VID 7): a second guest "
+        "with this address, a loop, or a theft"
+    )
+    assert (line.port, line.mac, line.code) == ("vnet0", "52:54:00:00:00:00", "theft")
+    assert (line.priority, line.message_id) == (Priority.WARNING, messages.THEFT)
+
+
+MISSING = [
+    Finding(Code.MISSING_ENTRY, "no entry for it", "br0", "vnet0", "web1", MAC, vid, "bridge fdb replace it")
+    for vid in (0, 1, 2, 3)
+]
+DUPLICATE = Finding(Code.DUPLICATE_MAC, "two of them", "br0", "vnet0", "web1", MAC, 1, "virsh edit web1")
+CHANGED = Finding(Code.GUEST_MAC_CHANGED, "web1 uses another", "br0", "vnet0", "web1", "52:54:00:aa:00:09")
+FLOODS = Finding(Code.FLOOD_ON, "it floods", "br0", "vnet0", "web1", fix="bridge link set dev vnet0 flood off")
+BROKEN = Finding(Code.UNREADABLE_XML, "web2.xml: not well-formed XML")
+PROMISCUOUS = Finding(Code.UPLINK_PROMISCUOUS, "that is how it is", "br0", "up0")
+
+
+def told(lines: list[Line]) -> list[tuple[str, str]]:
+    return [(line.message_id, line.message) for line in lines]
+
+
+def test_drift_on_a_bridge_that_is_only_observed_says_what_would_be_done() -> None:
+    lines = words.left([*MISSING, FLOODS, PROMISCUOUS], frozenset({"br0"}))
+    assert told(lines) == [
+        (messages.DRIFT, "observed only: no entry for it; would run: bridge fdb replace it (VID 0,1-3)"),
+        (messages.DRIFT, "observed only: it floods; would run: bridge link set dev vnet0 flood off"),
+    ]
+    assert lines == words.left([*MISSING, FLOODS, PROMISCUOUS], None)
+    assert lines[0].priority is Priority.ERROR
+    assert told(words.left([FLOODS], frozenset({"br1"}))) == [
+        (messages.LEFT_TO_A_PERSON, "it floods; to mend it: bridge link set dev vnet0 flood off")
+    ]
+
+
+def test_what_no_repair_mends_is_left_to_a_person() -> None:
+    assert told(words.left([DUPLICATE, CHANGED, BROKEN], None)) == [
+        (messages.LEFT_TO_A_PERSON, "two of them; to mend it: virsh edit web1 (VID 1)"),
+        (messages.GUEST_MAC_CHANGED, "web1 uses another"),
+        (messages.UNREADABLE, "web2.xml: not well-formed XML"),
+    ]
+
+
+def test_what_failed_or_was_left_out_is_not_told_twice() -> None:
+    assert words.left(MISSING, frozenset(), [PUT]) == []
+    assert words.left([FLOODS], frozenset(), [flags(OPEN, CLOSED, Code.LEARNING_ON)]) == []
+    assert len(words.left([FLOODS, *MISSING], frozenset(), [PUT])) == 1
+
+
+def test_a_fix_of_a_hundred_commands_is_no_line() -> None:
+    (line,) = words.left([replace(FLOODS, fix="bridge link set; " * 100)], None)
+    assert line.message == "observed only: it floods"
+
+
+def test_a_thousand_findings_are_one_line_and_details() -> None:
+    found = [replace(FLOODS, port=f"vnet{number}") for number in range(1000)]
+    summary, *details = words.left([*found, DUPLICATE], None)
+    assert summary.message_id == messages.LEFT_TO_A_PERSON
+    assert details[0].message == "1000 differences seen, and nothing is changed, on br0: flood-on 1000"
+    assert {line.priority for line in details[1:]} == {Priority.DEBUG}
+
+
+def test_the_beginning_and_the_end() -> None:
+    assert words.started("1.0", frozenset()).message == "macmgr 1.0 watches"
+    assert words.started("1.0", None).message == "macmgr 1.0 watches, observing only: it changes nothing"
+    assert words.started("1.0", frozenset({"br1", "br0"})).message == "macmgr 1.0 watches, observing br0, br1 only"
+    assert words.stopped("SIGTERM").message == "stopped (SIGTERM): ports and entries stay as they are"
+
+
+def test_a_resync_says_how_it_stands() -> None:
+    view = View(intent("g1", "gone1", "gone2"), world(), Plan())
+    assert words.resync("started", view, 0.07123).message == (
+        "looked at everything in 0.071 s (started): 1 managed bridge, 2 managed ports, in sync"
+    )
+    assert words.resync("timer", replace(view, plan=Plan((), (BROKEN,))), 1).message == (
+        "looked at everything in 1.000 s (timer): 1 managed bridge, 2 managed ports, 1 error left"
+    )
+
+
+def test_trouble() -> None:
+    call = HookCall("qemu", "web1", "started", "begin")
+    assert words.hook_failed(call, "the kernel said no").message == "qemu hook, web1 started: the kernel said no"
+    assert words.hook_failed(call, "no").domain == "web1"
+    assert words.hook_failed(HookCall("network", "lan", "started"), "no").domain == ""
+    assert words.unreadable("/run/libvirt/qemu", "Permission denied").message == "/run/libvirt/qemu: Permission denied"
+    assert words.events_lost("netlink").message == "the kernel dropped netlink events: everything is looked at"
+
+
+def intent(*names: str) -> Intent:
+    policy = Policy(manager=Manager.LIBVIRT)
+    guests = [
+        GuestPort(f"vnet{number}", "br0", name, f"uuid-{name}", (f"52:54:00:00:00:{number:02x}",), policy=policy)
+        for number, name in enumerate(names)
+    ]
+    return Intent(tuple(guests), {"br0": "a test says so"})
+
+
+def world() -> Snapshot:
+    ports = [
+        BridgePort(name, 10 + number, "br0", f"fe:00:00:00:00:{number:02x}", vids=(1,), pvid=1)
+        for number, name in enumerate(("up0", "vnet0", "vnet1"))
+    ]
+    return make_snapshot([Bridge("br0", 1, "fe:00:00:00:01:00", True)], ports, ())
