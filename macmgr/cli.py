@@ -138,6 +138,9 @@ def _parser() -> argparse.ArgumentParser:
     doctor.set_defaults(function="doctor", domain=None, network=None)
     doctor.add_argument("bridge", metavar="BRIDGE", nargs="?", help="managed or not; default all managed ones")
 
+    status = _verb(verbs, "status", "what the daemon manages, repaired and saw", "sudo macmgr status")
+    status.set_defaults(function="status", module="macmgr.statusverb")
+
     hook = _verb(
         verbs, "hook", "what libvirt's hooks call; XML on stdin", "macmgr hook qemu web1 started begin - < web1.xml"
     )

@@ -7,4 +7,5 @@ LIBVIRT_HOOKS = Path("/etc/libvirt/hooks")
 LIBVIRT_RUN = Path("/run/libvirt")  # libvirt's status files are below it
 LIBVIRT_URI = "qemu:///system"
 LOCK = Path("/run/macmgr/lock")
+HOOK_SOCKET = Path("/run/macmgr/hook.sock")  # where the daemon takes hook calls, and is asked for its status
 STATE = Path("/var/lib/macmgr/state.json")  # what is remembered between two processes

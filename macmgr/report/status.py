@@ -1,0 +1,145 @@
+"""What `macmgr status` shows a person: is it well, what is managed, what was repaired, what somebody should look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from macmgr.findings import Code, Severity, severity
+from macmgr.oneline import one_line
+
+_SHOWN = 5  # repairs and alarms, without --verbose
+_ERRORS = {str(code) for code in Code if severity(code) is Severity.ERROR}
+_UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
+
+Document = Mapping[str, Any]
+
+
+def print_status(out: Console, document: Document, *, verbose: bool = False) -> None:
+    """The daemon's answer, the verdict first."""
+    now = document["taken_at"]
+    started = f"macmgr {document['macmgr']}, process {document['pid']}, runs for {_span(document['started_at'], now)}."
+    out.print(_wrapped(out, _verdict(document)))
+    out.print(one_line(started))
+    out.print()
+    if document["rounds"]["count"]:
+        _print_bridges(out, document["managed"]["bridges"])
+    _print_facts(out, document, now)
+    shown = None if verbose else _SHOWN
+    _print_standing_back(out, document["standing_back"]["now"], now)
+    _print_events(out, "ALARMS", document["alarms"], now, shown, "yellow")
+    _print_events(out, "REPAIRS", document["repairs"], now, shown, "")
+
+
+def _verdict(document: Document) -> Text:
+    managed, found = document["managed"], document["findings"]
+    if document["in_sync"] is None:
+        return Text("The daemon has not taken its first look yet.", "yellow")
+    if document["in_sync"]:
+        ports, guests = _count(managed["ports"], "managed port"), _count(managed["guests"], "guest")
+        return Text(f"In sync: {ports} of {guests} on {_count(len(managed['bridges']), 'bridge')}.", "green")
+    errors = ", ".join(f"{count} {code}" for code, count in found.items() if code in _ERRORS)
+    return Text(f"Drift: {errors}; 'macmgr audit' says where and why.", "red")
+
+
+def _print_bridges(out: Console, bridges: Sequence[Document]) -> None:
+    if not bridges:
+        out.print("No bridge is managed: nothing asks for it ('macmgr explain PORT' says what was asked).")
+        out.print()
+        return
+    table = _table("BRIDGE", "MODE", "PORTS", "BECAUSE OF")
+    for bridge in bridges:
+        mode = Text("observe", "yellow") if bridge["mode"] == "observe" else Text(bridge["mode"])
+        ports = str(bridge["ports"]) if bridge["there"] else Text("not there", "dim")
+        table.add_row(Text(one_line(bridge["name"])), mode, ports, Text(one_line(bridge["reason"])))
+    out.print(table)
+    out.print()
+
+
+def _print_facts(out: Console, document: Document, now: str) -> None:
+    rounds, resyncs, repairs = document["rounds"], document["resyncs"], document["repairs"]
+    hooks, events, fights = document["hooks"], document["events"], document["standing_back"]
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column()
+    last_look = f"the last {_ago(rounds['last_at'], now)}, in {rounds['last_seconds']:.3f} s" if rounds["count"] else ""
+    why = f" ({one_line(resyncs['last_why'])})" if resyncs["last_why"] else ""
+    last_resync = f"the last {_ago(resyncs['last_at'], now)}{why}" if resyncs["count"] else ""
+    failed = Text(f"{repairs['failed']} failed", "red") if repairs["failed"] else Text("none failed")
+    alarms = ", ".join(f"{count} {code}" for code, count in document["alarms"]["by_code"].items())
+    now_fighting = Text(f"{len(fights['now'])} now", "yellow") if fights["now"] else Text("none now")
+    late = f"{hooks['failed']} failed, {hooks['timeouts']} too late" if hooks["failed"] + hooks["timeouts"] else ""
+    calls = sum(call["count"] for call in hooks["calls"])
+    for name, count, more in (
+        ("looks", rounds["count"], Text(last_look)),
+        ("full looks", resyncs["count"], Text(last_resync)),
+        ("repairs", repairs["count"], failed),
+        ("alarms", document["alarms"]["count"], Text(alarms)),
+        ("stood back", fights["count"], now_fighting if fights["count"] else Text()),
+        ("hook calls", calls, Text(late, "red")),
+        ("events", events["read"], Text(f"some were lost {_count(events['lost'], 'time')}" if events["lost"] else "")),
+    ):
+        table.add_row(name, str(count), more)
+    out.print(table)
+
+
+def _print_standing_back(out: Console, fights: Sequence[Document], now: str) -> None:
+    if not fights:
+        return
+    out.print()
+    table = _table("STANDING BACK", "FOR", "WHAT ANOTHER PROGRAM UNDOES")
+    for fight in fights:
+        text = Text(one_line(fight["message"]), "yellow")
+        table.add_row(_ago(fight["since"], now), _span(now, fight["until"]), text)
+    out.print(table)
+
+
+def _print_events(out: Console, title: str, events: Document, now: str, shown: int | None, style: str) -> None:
+    last = events["last"][:shown]
+    if not last:
+        return
+    out.print()
+    table = _table(title, "WHAT")
+    for event in last:
+        table.add_row(_ago(event["at"], now), Text(one_line(event["message"]), style))
+    out.print(table)
+    if events["count"] > len(last):
+        more = "" if shown is None or len(events["last"]) <= shown else "; -v shows more"
+        out.print(Text(f"({events['count'] - len(last)} before{more})", "dim"))
+
+
+def _table(*columns: str) -> Table:
+    """Columns as wide as their content; the last one is folded at words."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns[:-1]:
+        table.add_column(column, no_wrap=True)
+    table.add_column(columns[-1])
+    return table
+
+
+def _wrapped(out: Console, text: Text) -> Text:
+    lines = text.wrap(out, max(out.width, 20))
+    for line in lines:
+        line.rstrip()
+    return Text("\n").join(lines)
+
+
+def _ago(then: str | None, now: str) -> str:
+    return "never" if then is None else f"{_span(then, now)} ago"
+
+
+def _span(start: str, end: str) -> str:
+    """How long it is from one time to another, in its largest unit."""
+    seconds = max(int((datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()), 0)
+    size, unit = next(((size, unit) for size, unit in _UNITS if seconds >= size), _UNITS[-1])
+    return _count(seconds // size, unit)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

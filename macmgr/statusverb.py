@@ -1,0 +1,81 @@
+"""`macmgr status`: what the daemon manages, repaired and saw, as it says itself on its socket.
+
+It reads no bridge and no XML: whether the daemon's answer is right is what `macmgr audit` is for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+from macmgr import errors, paths
+from macmgr.errors import NoPermission, NotThere
+
+_PATIENCE = 5.0  # seconds; the daemon answers beside its rounds, which take a tenth of one
+_LARGEST = 16 << 20
+
+
+def status(arguments: argparse.Namespace) -> int:
+    """Ask the daemon and print its answer; NotThere where none runs."""
+    document = ask(paths.HOOK_SOCKET)
+    if arguments.json or arguments.format == "json":
+        print(json.dumps(document, indent=2, ensure_ascii=False))
+    else:
+        from macmgr.report.status import print_status  # rich takes its time, and a document needs none of it
+        from macmgr.report.text import console
+
+        color = not arguments.no_color and "NO_COLOR" not in os.environ and sys.stdout.isatty()
+        print_status(console(color), document, verbose=arguments.verbose)
+    return errors.DRIFT if document["in_sync"] is False else errors.IN_SYNC
+
+
+def ask(path: Path, patience: float = _PATIENCE) -> dict[str, Any]:
+    """The daemon's status document (docs/adr/0006, the hook's protocol)."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as daemon:
+            daemon.settimeout(patience)
+            daemon.connect(str(path))
+            daemon.sendall(b"status\0")
+            daemon.shutdown(socket.SHUT_WR)
+            answer = _read(daemon)
+    except (FileNotFoundError, ConnectionRefusedError):
+        raise NotThere(
+            f"no daemon runs here: nobody listens on {path}; start it with 'systemctl start macmgr', or look without "
+            "one: 'macmgr audit'"
+        ) from None
+    except PermissionError:
+        raise NoPermission(f"{path}: only root may ask the daemon") from None
+    except TimeoutError:
+        raise NotThere(
+            f"the daemon does not answer within {patience:g} s on {path}; see 'journalctl -u macmgr'"
+        ) from None
+    except OSError as error:
+        raise NotThere(f"the daemon cannot be asked on {path}: {error.strerror or error}") from None
+    return _understood(answer, path)
+
+
+def _read(daemon: socket.socket) -> bytes:
+    chunks, size = [], 0
+    while size <= _LARGEST and (chunk := daemon.recv(1 << 16)):
+        chunks.append(chunk)
+        size += len(chunk)
+    return b"".join(chunks)
+
+
+def _understood(answer: bytes, path: Path) -> dict[str, Any]:
+    """The answer, if it is a status of version 1; an older or newer daemon may run than the one that is installed."""
+    try:
+        document = json.loads(answer)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict) or document.get("version") != 1:
+        raise NotThere(
+            f"what answers on {path} gives no status that this macmgr understands; after an update, restart the "
+            "daemon: 'systemctl restart macmgr'"
+        )
+    return document

@@ -1,0 +1,182 @@
+"""`macmgr status`: what it asks on the socket, what it prints, and what it says where no daemon answers."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from macmgr import cli, paths, statusverb
+from macmgr.errors import NotThere
+from macmgr.findings import Code, Finding
+from macmgr.watch import words
+from macmgr.watch.document import document
+from macmgr.watch.tally import (
+    StandingBack,
+    Tally,
+    after_alarms,
+    after_events,
+    after_hook,
+    after_resync,
+    after_round,
+    standing_back,
+)
+from tests.conftest import Golden
+from tests.unit.test_watch_tally import G2, NOON, SCHEMA, view
+from tests.unit.test_watch_words import CLOSED, OPEN, SAID, flags, intent
+
+HERE = Path(__file__).parent / "status"
+
+
+class Daemon:
+    """Answers one question on the daemon's socket, and remembers it."""
+
+    def __init__(self, path: Path) -> None:
+        self.asked = b""
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.socket.bind(str(path))
+        self.socket.listen()
+        self.thread: threading.Thread | None = None
+
+    def answers(self, answer: bytes) -> None:
+        def serve() -> None:
+            connection, _ = self.socket.accept()
+            with connection:
+                while chunk := connection.recv(4096):
+                    self.asked += chunk
+                connection.sendall(answer)
+
+        self.thread = threading.Thread(target=serve)
+        self.thread.start()
+
+    def end(self) -> None:
+        self.socket.close()
+        if self.thread:
+            self.thread.join(10)
+
+
+Status = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(paths, "HOOK_SOCKET", tmp_path / "hook.sock")
+    monkeypatch.setenv("COLUMNS", "80")
+    return paths.HOOK_SOCKET
+
+
+@pytest.fixture
+def daemon(path: Path) -> Iterator[Daemon]:
+    daemon = Daemon(path)
+    yield daemon
+    daemon.end()
+
+
+@pytest.fixture
+def status(capsys: pytest.CaptureFixture[str]) -> Status:
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = cli.run(["status", *arguments])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def told(tally: Tally) -> dict[str, Any]:
+    return document(tally, NOON) | {"macmgr": "1.2", "pid": 1234}
+
+
+def quiet() -> Tally:
+    tally = after_round(Tally(NOON - 90_000), view(), at=NOON - 3, seconds=0.0713)
+    return after_resync(tally, "started", at=NOON - 3600)
+
+
+def busy() -> Tally:
+    changes = [change for change, _ in SAID if change.because in set(Code)]
+    missing = Finding(Code.MISSING_ENTRY, "no entry", "br0", "vnet3", "web1", G2)
+    promiscuous = Finding(Code.UPLINK_PROMISCUOUS, "it is", "br0", "eth0")
+    (guest,) = intent("web1").ports
+    fight = words.standing_back(flags(OPEN, CLOSED, Code.LEARNING_ON), 10, 8.0)
+    tally = after_round(
+        Tally(NOON - 119, observing=frozenset({"br9"})),
+        view(missing, promiscuous),
+        at=NOON - 3,
+        seconds=0.0713,
+        done=changes,
+        told=words.repairs(changes),
+        failures=2,
+    )
+    tally = after_resync(tally, "netlink events were lost", at=NOON - 60)
+    tally = after_alarms(tally, [words.theft(guest, guest.macs[0], "up0", 1, 3)], at=NOON - 1)
+    tally = standing_back(tally, [StandingBack(fight, NOON - 5, NOON + 3)], begun=3)
+    tally = after_hook(tally, "qemu", "started", timed_out=True)
+    return after_events(tally, read=12345, lost=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "tally", "arguments", "code"),
+    [
+        ("new", Tally(NOON - 1), (), 0),
+        ("quiet", quiet(), (), 0),
+        ("busy", busy(), (), 1),
+        ("busy-verbose", busy(), ("-v",), 1),
+    ],
+)
+def test_what_a_person_sees(
+    daemon: Daemon, status: Status, golden: Golden, name: str, tally: Tally, arguments: tuple[str, ...], code: int
+) -> None:
+    daemon.answers(json.dumps(told(tally)).encode())
+    answered, text, errors = status(*arguments)
+    assert (answered, errors) == (code, "")
+    golden(HERE / f"{name}.txt", "".join(f"{line.rstrip()}\n" for line in text.splitlines()))
+    assert daemon.asked == b"status\0"
+
+
+def test_json_is_the_daemons_document(daemon: Daemon, status: Status) -> None:
+    daemon.answers(json.dumps(told(busy())).encode())
+    code, text, _ = status("--json")
+    assert code == 1
+    assert json.loads(text) == told(busy())
+    jsonschema.Draft202012Validator(SCHEMA).validate(json.loads(text))
+
+
+def test_a_guests_name_moves_no_cursor(daemon: Daemon, status: Status) -> None:
+    changes = [replace(change, domain="we\x1b[2Jb\n1[red]") for change, _ in SAID]
+    repaired = after_round(quiet(), view(), at=NOON, seconds=0, done=changes, told=words.repairs(changes))
+    daemon.answers(json.dumps(told(repaired)).encode())
+    _, text, _ = status()
+    assert "we?[2Jb 1[red]" in text
+    assert "\x1b" not in text
+
+
+def test_where_no_daemon_runs_one_line_says_what_to_do(path: Path, status: Status) -> None:
+    line = (
+        f"macmgr: no daemon runs here: nobody listens on {path}; start it with 'systemctl start macmgr', or look "
+        "without one: 'macmgr audit'\n"
+    )
+    assert status() == (69, "", line)
+    with socket.socket(socket.AF_UNIX) as left_behind:
+        left_behind.bind(str(path))
+    assert status("--json") == (69, "", line)
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"ok\n", b"[]", b'"status"', b'{"version": 2}', b"{}", b"[" * 100_000, b"\xff"], ids=repr
+)
+def test_an_answer_that_is_no_status(daemon: Daemon, status: Status, answer: bytes) -> None:
+    daemon.answers(answer)
+    code, text, errors = status()
+    assert (code, text) == (69, "")
+    assert errors.endswith("restart the daemon: 'systemctl restart macmgr'\n")
+    assert errors.count("\n") == 1
+
+
+def test_a_daemon_that_hangs_is_not_waited_for(daemon: Daemon, path: Path) -> None:
+    with pytest.raises(NotThere, match="does not answer within"):
+        statusverb.ask(path, patience=0.1)
