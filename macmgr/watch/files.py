@@ -1,0 +1,152 @@
+"""libvirt's status directories: which files were renamed into place, written or deleted, told by inotify.
+
+libvirt writes ``NAME.xml.new`` and renames it (virXMLSaveFile), so a rename is what nearly every change looks like. The
+directories are libvirt's to make: they may come after us, go, and come again. What is new is watched first and then
+told as a reason to look, so nothing that happened before the watch is missed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from errno import ENOENT, ENOSPC, ENOTDIR
+from pathlib import Path
+from typing import NamedTuple
+
+from inotify_simple import INotify, flags
+
+from macmgr.errors import MacmgrError
+
+EVERYTHING = "everything"
+"""The reason where the kernel lost events."""
+
+_FILES = flags.MOVED_TO | flags.MOVED_FROM | flags.DELETE | flags.CLOSE_WRITE
+_CHILDREN = flags.CREATE | flags.MOVED_TO | flags.MOVED_FROM | flags.DELETE
+_ITSELF = flags.DELETE_SELF | flags.MOVE_SELF
+_NO_MORE = _ITSELF | flags.IGNORED | flags.UNMOUNT
+
+
+class _Watch(NamedTuple):
+    """A directory, and what is of interest in it: status files, or directories."""
+
+    path: Path
+    files: bool
+    children: bool
+
+
+class StatusDirectories:
+    """``qemu``, ``lxc``, ``network`` and ``network/NET/ports`` below ``run_dir``, whether or not they are there yet.
+
+    A directory that cannot be watched is a reason to look, at the first `read` too; MacmgrError where none can be.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self._run_dir = run_dir.absolute()
+        try:
+            self._inotify = INotify(nonblocking=True)
+        except OSError as error:
+            raise MacmgrError(
+                f"inotify: {error.strerror}; fs.inotify.max_user_instances limits how many there may be"
+            ) from error
+        self._watches: dict[int, _Watch] = {}
+        self._troubles: list[str] = []
+        self._follow()
+
+    def fileno(self) -> int:
+        return int(self._inotify.fileno())
+
+    def close(self) -> None:
+        self._inotify.close()
+
+    def read(self) -> list[str]:
+        """Why to look, in words, each reason once; empty when nothing happened."""
+        reasons: dict[str, None] = {}
+        moved = False
+        for event in self._inotify.read(timeout=0):
+            if event.mask & flags.Q_OVERFLOW:
+                reasons[EVERYTHING] = None
+                moved = True
+                continue
+            watch = self._watches.get(event.wd)
+            if watch is None:
+                continue  # of a directory that is no longer where it was
+            if event.mask & _NO_MORE or event.mask & flags.ISDIR:
+                moved = moved or watch.children or bool(event.mask & _NO_MORE)
+            elif watch.files and event.name.endswith(".xml"):
+                reasons[f"status file {self._label(watch.path / event.name)}"] = None
+        if moved:
+            reasons |= dict.fromkeys(self._follow())
+        reasons |= dict.fromkeys(self._troubles)
+        self._troubles = []
+        return list(reasons)
+
+    def _follow(self) -> list[str]:
+        """Watch what is there now and nothing else; the directories that came and went."""
+        before, added = self._watches, dict(self._added())
+        below = {wd: watch for wd, watch in added.items() if watch.path not in self._run_dir.parents}
+        self._watches = below or dict([*added.items()][-1:])
+        came = [watch.path for wd, watch in self._watches.items() if wd not in before]
+        here = {watch.path for watch in self._watches.values()}
+        went = [watch.path for watch in before.values() if watch.path not in here]
+        self._drop((before.keys() | added.keys()) - self._watches.keys())
+        return [
+            f"directory {self._label(path)} {what}"
+            for paths, what in ((went, "is gone"), (came, "appeared"))
+            for path in paths
+            if path not in self._run_dir.parents
+        ]
+
+    def _added(self) -> Iterator[tuple[int, _Watch]]:
+        """Each directory that is there with its watch; where the run directory is not, those on the way to it.
+
+        A directory is watched before anything in it is looked for: what comes after the look is told by the watch.
+        """
+        run_dir = _Watch(self._run_dir, files=False, children=True)
+        wd = self._add(run_dir)
+        for path in () if wd is not None else [p for p in self._run_dir.parents if p.is_dir()][:1]:
+            if (wd := self._add(run_dir._replace(path=path))) is None:
+                return
+            yield wd, run_dir._replace(path=path)
+        wd = self._add(run_dir)
+        if wd is None:
+            return
+        yield wd, run_dir
+        for kind in ("qemu", "lxc", "network"):
+            watch = _Watch(self._run_dir / kind, files=True, children=kind == "network")
+            if (wd := self._add(watch)) is not None:
+                yield wd, watch
+        for network in _directories(self._run_dir / "network"):
+            for watch in (_Watch(network, False, True), _Watch(network / "ports", True, False)):
+                if (wd := self._add(watch)) is not None:
+                    yield wd, watch
+
+    def _add(self, watch: _Watch) -> int | None:
+        """The number of the watch, which a directory that is watched already has; None where there is none."""
+        mask = _ITSELF | flags.ONLYDIR | (_FILES if watch.files else 0) | (_CHILDREN if watch.children else 0)
+        try:
+            return int(self._inotify.add_watch(watch.path, mask))
+        except OSError as error:
+            if error.errno not in (ENOENT, ENOTDIR):
+                limit = "; fs.inotify.max_user_watches limits how many there may be" * (error.errno == ENOSPC)
+                self._troubles.append(f"{self._label(watch.path)} cannot be watched: {error.strerror}{limit}")
+            return None
+
+    def _drop(self, wds: set[int]) -> None:
+        for wd in wds:
+            with suppress(OSError):  # it went together with its directory
+                self._inotify.rm_watch(wd)
+
+    def _label(self, path: Path) -> str:
+        """The path below the run directory, fit to be printed: names are what somebody called a guest."""
+        relative = path.relative_to(self._run_dir) if path.is_relative_to(self._run_dir) else path
+        text = os.fsencode(path if relative == Path() else relative).decode("utf-8", "backslashreplace")
+        return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def _directories(parent: Path) -> list[Path]:
+    try:
+        with os.scandir(parent) as entries:
+            return [parent / entry.name for entry in entries if entry.is_dir()]
+    except OSError:
+        return []
