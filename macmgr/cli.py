@@ -141,6 +141,17 @@ def _parser() -> argparse.ArgumentParser:
     status = _verb(verbs, "status", "what the daemon manages, repaired and saw", "sudo macmgr status")
     status.set_defaults(function="status", module="macmgr.statusverb")
 
+    watch = _verb(
+        verbs,
+        "watch",
+        "the daemon, in the foreground: keep the MAC tables right as long as guests live",
+        "sudo macmgr watch",
+    )
+    watch.set_defaults(function="watch", module="macmgr.watchverb")
+    watch.add_argument(
+        "--observe", action="store_true", help="tell what it would do, on every bridge, and change nothing"
+    )
+
     hook = _verb(
         verbs, "hook", "what libvirt's hooks call; XML on stdin", "macmgr hook qemu web1 started begin - < web1.xml"
     )

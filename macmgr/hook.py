@@ -19,10 +19,9 @@ from typing import NoReturn
 from macmgr import paths
 from macmgr.config import Config, HookSettings, load_config
 from macmgr.errors import MacmgrError
-from macmgr.hookcall import OPERATIONS, REFUSABLE, HookCall
+from macmgr.hookcall import MAX_INPUT, OPERATIONS, REFUSABLE, HookCall
 from macmgr.oneline import one_line
 
-MAX_INPUT = 8 * 1024 * 1024
 # The exit code that the shim turns into a refusal; an interpreter that fails to start exits with 1, 2 or 127.
 REFUSED = 10
 _FAILED = 1

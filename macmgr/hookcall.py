@@ -11,6 +11,8 @@ OPERATIONS = {
     "network": ("started", "updated"),
     "daemon": ("start", "reload"),
 }
+# As much XML as is read of standard input: what readers/document takes, one byte more is too much.
+MAX_INPUT = 8 * 1024 * 1024
 # Where libvirt can refuse without killing what already runs.
 REFUSABLE = {("qemu", "prepare"), ("qemu", "start"), ("lxc", "prepare"), ("lxc", "start")}
 

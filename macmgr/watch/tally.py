@@ -153,3 +153,8 @@ def _with(counts: Counts, codes: Sequence[str]) -> Counts:
 
 def _last(events: tuple[Event, ...], lines: Sequence[Line], at: float) -> tuple[Event, ...]:
     return (*events, *(Event(at, line) for line in lines[-KEPT:]))[-KEPT:]
+
+
+def observing(tally: Tally, bridges: frozenset[str] | None) -> Tally:
+    """The configuration was read: on these bridges nothing is changed, None for all."""
+    return replace(tally, observing=bridges)

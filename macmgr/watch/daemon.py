@@ -1,0 +1,227 @@
+"""`macmgr watch`: opens what wakes it, runs one round after the other, answers hooks, and ends in good order.
+
+Everything that wakes it only marks the host as dirty (watch/pending); what is right is decided in the round, by the one
+pipeline. The loop itself never waits for the kernel, for libvirt or for a disk: a round runs in a thread of its own.
+Decisions: docs/adr/0006.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from macmgr import paths
+from macmgr.config import Config, load_config
+from macmgr.errors import MacmgrError
+from macmgr.hookcall import OPERATIONS, HookCall
+from macmgr.hookwork import Heard, read_call
+from macmgr.kernel.events import EventSocket
+from macmgr.reconcile import on_bridges
+from macmgr.watch.files import StatusDirectories
+from macmgr.watch.hooksocket import HookSocket
+from macmgr.watch.hysteresis import Hysteresis
+from macmgr.watch.news import LastView
+from macmgr.watch.pending import Batch, Pending
+from macmgr.watch.round import Round, Rounds
+from macmgr.watch.speaker import Speaker
+from macmgr.watch.systemd import Systemd, watchdog_seconds
+
+Ticket = asyncio.Future[tuple[bool, str]]
+
+# A burst is one round: what comes within this time of the first mark is in it. Where looks find nothing, and are asked
+# for again and again, they become rarer, so that no foreign program can make us spin.
+FIRST_WINDOW, LONGEST_WINDOW = 0.005, 0.25
+# After a round that failed, or left changes undone, the next one comes by itself.
+FIRST_RETRY, LONGEST_RETRY = 0.5, 60.0
+# A thread that has not come back after this time is stuck, and the watchdog is left to bite.
+_STUCK = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where this host's files are, and whether anything may be changed."""
+
+    run_dir: Path
+    config: Path | None = None
+    netns: str | None = None
+    observe: bool = False
+    socket: Path = paths.HOOK_SOCKET
+
+
+class Daemon:
+    """One daemon for one host. ``run`` ends after SIGTERM or SIGINT; what cannot be opened at its start is raised."""
+
+    def __init__(self, places: Places, speaker: Speaker, systemd: Systemd) -> None:
+        self._places, self._speaker, self._systemd = places, speaker, systemd
+        self._config: Config = load_config(places.config)
+        self._configured()
+        self._pending: Pending[Ticket] = Pending()
+        self._hysteresis = Hysteresis(self._config.daemon.repairs_per_minute)
+        self._last: LastView | None = None
+        self._window, self._retry = FIRST_WINDOW, FIRST_RETRY
+        self._round_started = self._round_ended = 0.0
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+
+    async def run(self) -> None:
+        """Start dirty, resync, be woken, until somebody says stop."""
+        self._loop = asyncio.get_running_loop()
+        self._dirty, self._stop = asyncio.Event(), asyncio.Event()
+        with ExitStack() as opened:
+            self._worker = opened.enter_context(ThreadPoolExecutor(1, "macmgr-round"))
+            self._rounds = Rounds(self._places.run_dir, self._places.netns, observe=self._places.observe)
+            opened.callback(self._rounds.close)
+            self._events = EventSocket(self._places.netns)
+            opened.callback(self._events.close)
+            self._files = StatusDirectories(self._places.run_dir)
+            opened.callback(self._files.close)
+            hooks = HookSocket(self._places.socket, self._called, self._speaker.status)
+            await hooks.start()
+            try:
+                await self._serve()
+            finally:
+                self._systemd.stopping()
+                await hooks.close()
+                self._speaker.stopped()
+
+    async def _serve(self) -> None:
+        for number, act in (
+            (signal.SIGTERM, self._stop.set),
+            (signal.SIGINT, self._stop.set),
+            (signal.SIGHUP, self._reload),
+        ):
+            self._loop.add_signal_handler(number, act)
+        self._loop.add_reader(self._files.fileno(), self._read_files)
+        self._stay_alive()
+        self._mark("start")
+        await self._round()
+        self._speaker.started()
+        self._systemd.ready()
+        stop = asyncio.create_task(self._stop.wait())
+        while not self._stop.is_set():
+            dirty = asyncio.create_task(self._dirty.wait())
+            await asyncio.wait((stop, dirty), return_when=asyncio.FIRST_COMPLETED)
+            if not self._stop.is_set():
+                if not self._pending.urgent:
+                    await asyncio.sleep(self._window if time.monotonic() - self._round_ended < 1 else FIRST_WINDOW)
+                await self._round()
+            dirty.cancel()
+        for _, ticket in self._pending.take().calls:
+            _answer(ticket, False, "macmgr watch is stopping")
+
+    # What wakes it
+
+    def _mark(self, reason: str) -> None:
+        self._pending.mark(reason)
+        self._dirty.set()
+
+    def _read_files(self) -> None:
+        for reason in self._files.read():
+            self._mark(reason)
+
+    def _read_events(self) -> None:
+        events = self._events.read()
+        self._speaker.events(events)
+        for reason in self._last.news_among(events) if self._last else ["events before the first look"]:
+            self._mark(reason)
+
+    async def _called(self, call: HookCall, data: bytes) -> tuple[bool, str]:
+        """A hook has handed its work over, and libvirt waits for the answer."""
+        if call.operation not in OPERATIONS.get(call.driver, ()):
+            return True, ""
+        ticket: Ticket = self._loop.create_future()
+        timed_out = False
+        try:
+            self._pending.hear(Heard(call, read_call(call, data)), ticket)
+            self._dirty.set()
+            async with asyncio.timeout(self._config.hook.timeout):
+                done, text = await ticket
+        except MacmgrError as error:
+            done, text = False, str(error)
+        except TimeoutError:
+            done, text, timed_out = False, f"not done after {self._config.hook.timeout:g} s; run 'macmgr audit'", True
+        self._speaker.hook(call, done, text, timed_out=timed_out)
+        return done, text
+
+    def _reload(self) -> None:
+        self._systemd.reloading()
+        try:
+            self._config = load_config(self._places.config)
+            self._hysteresis.limit = self._config.daemon.repairs_per_minute
+            self._configured()
+        except MacmgrError as error:
+            self._speaker.trouble("the old configuration stays", str(error))
+        self._mark("SIGHUP")
+        self._systemd.ready()
+
+    def _configured(self) -> None:
+        self._speaker.configured(None if self._places.observe else self._config.observed)
+
+    def _after(self, seconds: float, name: str, act: Callable[[], None]) -> None:
+        """Do something later; one timer of each name."""
+        if name in self._timers:
+            self._timers[name].cancel()
+        self._timers[name] = self._loop.call_later(seconds, act)
+
+    def _stay_alive(self) -> None:
+        wanted = watchdog_seconds()
+        if wanted is None:
+            return
+        if not self._round_started or time.monotonic() - self._round_started < _STUCK:
+            self._systemd.alive()
+        self._after(wanted / 3, "watchdog", self._stay_alive)
+
+    # A round
+
+    async def _round(self) -> None:
+        batch = self._pending.take()
+        self._dirty.clear()
+        now = time.monotonic()
+        pauses, observed = self._hysteresis.spares(now), on_bridges(self._config.observed)
+        self._loop.remove_reader(self._events.fileno())  # what comes meanwhile is held against the view of this round
+        self._round_started = now
+        heard = [each for each, _ in batch.calls]
+        done = await self._loop.run_in_executor(
+            self._worker,
+            lambda: self._rounds.run(
+                heard, self._config, lambda change: observed(change) or pauses(change), whole=bool(batch.reasons)
+            ),
+        )
+        self._round_started, self._round_ended = 0.0, time.monotonic()
+        for (_, ticket), (well, text) in zip(batch.calls, done.answers, strict=True):
+            _answer(ticket, well, text)
+        self._digest(batch, done)
+        self._loop.add_reader(self._events.fileno(), self._read_events)
+
+    def _digest(self, batch: Batch[Ticket], done: Round) -> None:
+        """What a round means for the next ones."""
+        now = time.monotonic()
+        expected = frozenset(each.call.object for each, _ in batch.calls if each.given.domain is not None)
+        self._speaker.round(batch.reasons, done, expected)
+        if done.last is not None:
+            self._last = done.last
+        made = done.outcome.done if done.outcome else ()
+        self._window = FIRST_WINDOW if made or batch.calls else min(LONGEST_WINDOW, 2 * self._window)
+        fights = self._hysteresis.note(made, now)
+        self._speaker.fights(fights, self._hysteresis.held(now))
+        if (end := self._hysteresis.next_end(now)) is not None:
+            self._after(end - now, "pause", lambda: self._mark("the end of a pause"))
+        if done.outcome or done.failure:
+            self._after(self._config.daemon.resync, "resync", lambda: self._mark("the timer"))
+        if done.failure or (done.outcome and not done.outcome.complete):
+            self._after(self._retry, "retry", lambda: self._mark("what was left undone"))
+            self._retry = min(LONGEST_RETRY, 2 * self._retry)
+        elif done.outcome:
+            self._retry = FIRST_RETRY
+            if retry := self._timers.pop("retry", None):
+                retry.cancel()
+
+
+def _answer(ticket: Ticket, done: bool, text: str) -> None:
+    if not ticket.done():  # the hook may have given up meanwhile
+        ticket.set_result((done, text))

@@ -1,0 +1,122 @@
+"""One round: what all pending hook calls and libvirt's files ask for, compared with the bridges, and made so.
+
+It is `reconcile.apply` for the whole host, with what a process that stays can keep: the netlink connection, the parsed
+status files, and the intent where nothing it was made of has changed. Runs in one worker thread, one round at a time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from macmgr import lock
+from macmgr.changes import Change
+from macmgr.config import Config
+from macmgr.errors import MacmgrError
+from macmgr.hookwork import Heard, concerns, in_words, intent_with
+from macmgr.intent import Intent
+from macmgr.kernel import Kernel
+from macmgr.memory import StateFile, read_memory
+from macmgr.reconcile import Outcome, Scope, apply, look
+from macmgr.sources import Sources
+from macmgr.statusfiles import StatusCache
+from macmgr.watch.news import LastView
+
+# As long as a person's `macmgr apply` may take; a hook that waits has given up by then and gone its own way.
+_LOCK_WAIT = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What came of a round.
+
+    ``answers`` are for the hook calls, in their order: whether it could be done, and the line to say. ``outcome`` and
+    ``last`` are None where no look was needed, or where it failed, which ``failure`` then tells. ``problem`` is about
+    the memory, whose trouble is never the round's. ``seconds`` is how long it took.
+    """
+
+    answers: tuple[tuple[bool, str], ...]
+    outcome: Outcome | None = None
+    last: LastView | None = None
+    failure: MacmgrError | None = None
+    problem: str = ""
+    seconds: float = 0.0
+
+
+class Rounds:
+    """Runs rounds for one host: its status files below ``run_dir``, its bridges in the namespace ``netns``."""
+
+    def __init__(self, run_dir: Path, netns: str | None, *, observe: bool = False) -> None:
+        self._run_dir, self._netns, self._observe = run_dir, netns, observe
+        self._cache = StatusCache()
+        self._kernel: Kernel | None = None
+        self._known: tuple[Sources, Config, Intent] | None = None
+
+    def run(
+        self, heard: Iterable[Heard], config: Config, spares: Callable[[Change], bool], *, whole: bool = True
+    ) -> Round:
+        """Look at the whole host and repair it; where not ``whole``, only if one of the hook calls concerns it."""
+        started = time.monotonic()
+        calls = list(heard)
+        try:
+            result = self._run(calls, config, spares, whole)
+        except MacmgrError as error:
+            self.close()  # a connection that failed half way may hold what is no answer to the next question
+            result = Round(((False, str(error)),) * len(calls), failure=error)
+        return replace(result, seconds=time.monotonic() - started)
+
+    def close(self) -> None:
+        """Let go of the netlink connection; the next round opens another."""
+        if self._kernel is not None:
+            self._kernel.close()
+            self._kernel = None
+
+    def _run(self, calls: list[Heard], config: Config, spares: Callable[[Change], bool], whole: bool) -> Round:
+        def read_intent() -> Intent:
+            return self._intent(calls, config)
+
+        intent = read_intent()
+        scopes = [each.scope(spares) for each in calls]
+        if not whole and not any(concerns(intent, scope) for scope in scopes):
+            return Round(((True, ""),) * len(calls))
+        self._kernel = self._kernel or Kernel(self._netns)
+        if self._observe:
+            outcome, problem = self._seen(read_intent, self._kernel)
+        else:
+            with lock.hold(wait=_LOCK_WAIT) as held:
+                notes = StateFile(held, self._netns)
+                outcome = apply(held, read_intent, self._kernel, Scope(spares=spares), notes)
+                problem = notes.problem
+        answers = tuple((True, _answer(each, outcome, scope)) for each, scope in zip(calls, scopes, strict=True))
+        return Round(answers, outcome, LastView(outcome.view), problem=problem)
+
+    def _seen(self, read_intent: Callable[[], Intent], kernel: Kernel) -> tuple[Outcome, str]:
+        """Only look: all changes are spared."""
+        memory, problem = read_memory(self._netns)
+        return Outcome((), (), look(read_intent, kernel, Scope(spares=lambda _: True), memory)), problem
+
+    def _intent(self, calls: list[Heard], config: Config) -> Intent:
+        sources = self._cache.read_status_files(self._run_dir)
+        if calls:
+            return intent_with(calls, sources, config)
+        if self._known is None or self._known[0] is not sources or self._known[1] is not config:
+            self._known = sources, config, intent_with((), sources, config)
+        return self._known[2]
+
+
+def _answer(each: Heard, outcome: Outcome, scope: Scope) -> str:
+    """The line of one hook call, about its own part of the host."""
+    if not concerns(outcome.view.intent, scope):
+        return ""
+    mine = replace(
+        outcome,
+        failures=tuple(failure for failure in outcome.failures if _in_scope(failure.change, scope)),
+        view=replace(outcome.view, plan=outcome.view.plan.only(domain=scope.domain, bridges=scope.bridges)),
+    )
+    return in_words(each.call, mine, scope)
+
+
+def _in_scope(change: Change, scope: Scope) -> bool:
+    return scope.domain in (None, change.domain) and (scope.bridges is None or change.bridge in scope.bridges)

@@ -1,0 +1,113 @@
+"""What the daemon says and counts: the words of watch/words to the journal, and the tally for `macmgr status`.
+
+The loop hands over what happened; here is decided what of it is worth a line. What was told once is not told in each
+round: a finding that stays, or a failure that comes back, is said again only after it was gone.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+
+from macmgr import __version__
+from macmgr.hookcall import HookCall
+from macmgr.kernelevents import LOST, Event
+from macmgr.watch import tally, words
+from macmgr.watch.document import document
+from macmgr.watch.hysteresis import Fight
+from macmgr.watch.journal import Journal
+from macmgr.watch.messages import Line
+from macmgr.watch.round import Round
+from macmgr.watch.tally import StandingBack, Tally
+
+
+class Speaker:
+    """The voice of one daemon. ``observing`` are the bridges on which nothing is changed, None when that is all."""
+
+    def __init__(self, journal: Journal, observing: frozenset[str] | None = frozenset()) -> None:
+        self._journal = journal
+        self._tally = Tally(time.time(), observing)
+        self._said: frozenset[Line] = frozenset()
+        self._failure = ""
+        self._problem = ""
+
+    def started(self) -> None:
+        """The first round is over."""
+        self._journal.tell([words.started(__version__, self._tally.observing)])
+
+    def stopped(self) -> None:
+        """The daemon ends."""
+        self._journal.tell([words.stopped("it was told to")])
+
+    def configured(self, observing: frozenset[str] | None) -> None:
+        """The configuration was read, at the start or after SIGHUP."""
+        self._tally = tally.observing(self._tally, observing)
+
+    def trouble(self, what: str, why: str) -> None:
+        """Something that a person has to mend, and the daemon can live with."""
+        self._journal.tell([words.unreadable(what, why)])
+
+    def events(self, events: Sequence[Event]) -> None:
+        """Netlink events were read."""
+        lost = sum(event is LOST for event in events)
+        self._tally = tally.after_events(self._tally, read=len(events), lost=lost)
+        if lost:
+            self._journal.tell([words.events_lost("netlink")])
+
+    def alarms(self, lines: Sequence[Line]) -> None:
+        """A guest's MAC was seen where it does not belong, or a guest uses another one."""
+        self._journal.tell(lines)
+        self._tally = tally.after_alarms(self._tally, lines, at=time.time())
+
+    def hook(self, call: HookCall, done: bool, text: str, *, timed_out: bool = False) -> None:
+        """A hook call was answered. What it said to libvirt's log stands in the journal too."""
+        self._tally = tally.after_hook(self._tally, call.driver, call.operation, failed=not done, timed_out=timed_out)
+        if text:
+            self._journal.tell([words.hook_failed(call, text)])
+
+    def round(self, reasons: Sequence[str], done: Round, expected: frozenset[str] = frozenset()) -> None:
+        """A round is over. ``expected`` are domains that just came or went: what was changed for them is routine."""
+        now = time.time()
+        if done.problem != self._problem:
+            self._problem = done.problem
+            if done.problem:
+                self._journal.tell([words.unreadable("what macmgr remembers", done.problem)])
+        failure = str(done.failure) if done.failure else ""
+        if failure and failure != self._failure:
+            self._journal.tell([words.unreadable("this round could not be made", failure)])
+        self._failure = failure
+        if done.outcome is None:
+            return
+        outcome = done.outcome
+        repaired = words.repairs(outcome.done, expected)
+        told = [*repaired, *words.failures(outcome.failures)]
+        left = words.left(outcome.view.plan.findings, self._tally.observing, [each.change for each in outcome.failures])
+        self._journal.tell([*told, *(line for line in left if line not in self._said)])
+        self._said = frozenset(left)
+        self._tally = tally.after_round(
+            self._tally,
+            outcome.view,
+            at=now,
+            seconds=done.seconds,
+            done=outcome.done,
+            told=repaired,
+            failures=len(outcome.failures),
+        )
+        if whole := next((reason for reason in reasons if reason in ("start", "SIGHUP", "the timer")), ""):
+            self._journal.tell([words.resync(whole, outcome.view, done.seconds)])
+            self._tally = tally.after_resync(self._tally, whole, at=now)
+
+    def fights(self, fights: Sequence[Fight], held: Sequence[str]) -> None:
+        """Somebody takes changes back each time; ``held`` are all ports that are left alone now."""
+        now = time.time()
+        lines = [words.standing_back(fight.change, fight.times, fight.pause) for fight in fights]
+        self._journal.tell(lines)
+        going_on = [each for each in self._tally.standing_back if each.until > now]
+        begun = [StandingBack(line, now, now + fight.pause) for line, fight in zip(lines, fights, strict=True)]
+        if begun or len(going_on) != len(self._tally.standing_back):
+            self._tally = tally.standing_back(self._tally, [*going_on, *begun], len(begun))
+
+    def status(self) -> bytes:
+        """The document of `macmgr status --json`."""
+        return json.dumps(document(self._tally, time.time()), ensure_ascii=False).encode()

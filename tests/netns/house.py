@@ -1,0 +1,139 @@
+"""A host of its own for the daemon: a network namespace, a /run and a /var/lib of its own, and libvirt's files.
+
+A process keeps the mount namespace; whatever runs on this host is started inside it.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.netns.conftest import Namespace, eventually
+
+MANAGED = "[bridge.br0]\nmac_table_manager = 'libvirt'\n"
+_KEEP = (
+    "mount -t tmpfs -o mode=0755 none /run && mount -t tmpfs -o mode=0755 none /var/lib && mkdir -p /run/libvirt/qemu"
+    " && echo ready && exec sleep infinity"
+)
+
+
+@dataclass
+class House:
+    """The host. `guest` makes a guest's tap and status file, as libvirt would leave them."""
+
+    ns: Namespace
+    root: Path
+    keeper: subprocess.Popen[str]
+    daemons: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def config(self) -> Path:
+        return self.root / "macmgr.toml"
+
+    @property
+    def log(self) -> str:
+        path = self.root / "daemon.log"
+        return path.read_text() if path.exists() else ""
+
+    def command(self, *words: str) -> list[str]:
+        return ["nsenter", "-t", str(self.keeper.pid), "-m", "-n", *words]
+
+    def macmgr_command(self, *words: str) -> list[str]:
+        return self.command(sys.executable, "-m", "macmgr", *words[:1], "--config", str(self.config), *words[1:])
+
+    def macmgr(self, *words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        """Run a verb on this host."""
+        return subprocess.run(self.macmgr_command(*words), input=stdin, capture_output=True, check=False, timeout=60)
+
+    def audit(self) -> set[str]:
+        """The codes of all errors."""
+        said = self.macmgr("audit", "--json")
+        assert said.stdout, said.stderr
+        return {each["code"] for each in json.loads(said.stdout)["findings"] if each["severity"] == "error"}
+
+    def status(self) -> dict[str, Any]:
+        """What the daemon says of itself."""
+        said = self.macmgr("status", "--json")
+        assert said.stdout, said.stderr
+        return dict(json.loads(said.stdout))
+
+    def write(self, place: str, text: str) -> None:
+        """A file below /run/libvirt, as libvirt writes it: another name, then renamed."""
+        path = Path(f"/proc/{self.keeper.pid}/root/run/libvirt/{place}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_name(path.name + ".new").write_text(text)
+        path.with_name(path.name + ".new").rename(path)
+
+    def remove(self, place: str) -> None:
+        Path(f"/proc/{self.keeper.pid}/root/run/libvirt/{place}").unlink()
+
+    def status_file(self, name: str, tap: str, mac: str, state: str = "running", bridge: str = "br0") -> str:
+        """Write the domain's status file; its XML as hooks get it."""
+        source = f"<source bridge='{bridge}'/><target dev='{tap}'/>"
+        nic = f"<interface type='bridge'><mac address='{mac}'/>{source}</interface>"
+        domain = f"<domain type='kvm'><name>{name}</name><uuid>u-{name}</uuid><devices>{nic}</devices></domain>"
+        self.write(f"qemu/{name}.xml", f"<domstatus state='{state}' pid='1'>{domain}</domstatus>")
+        return domain
+
+    def guest(self, number: int, state: str = "running") -> str:
+        """Guest gN with tap vnetN; its MAC."""
+        mac = mac_of(number)
+        self.ns.add_tap(f"vnet{number}")
+        self.status_file(f"g{number}", f"vnet{number}", mac, state)
+        return mac
+
+    def flags(self, port: str) -> tuple[bool, bool]:
+        """Learning, and unicast flood."""
+        return next(
+            (each["learning"], each["flood"]) for each in self.ns.bridge_json("-d link") if each["ifname"] == port
+        )
+
+    def managed(self, number: int) -> bool:
+        """Whether the guest's entry is static and sticky on its tap, and the tap closed."""
+        entries = [each for each in self.ns.fdb() if each["mac"] == mac_of(number)]
+        good = [each for each in entries if each["ifname"] == f"vnet{number}" and "sticky" in each["flags"]]
+        return bool(good) and len(good) == len(entries) and self.flags(f"vnet{number}") == (False, False)
+
+    @contextmanager
+    def daemon(self, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+        """`macmgr watch`, once it has made its first round; ended with SIGTERM."""
+        with (self.root / "daemon.log").open("ab") as log:
+            daemon = subprocess.Popen(self.macmgr_command("watch", *words), stderr=log, stdout=log)
+        before = self.log.count("watches")
+        try:
+            eventually(lambda: self.log.count("watches") > before or daemon.poll() is not None, "the daemon is ready")
+            assert daemon.poll() is None, self.log
+            yield daemon
+        finally:
+            if daemon.poll() is None:
+                daemon.send_signal(signal.SIGTERM)
+            daemon.wait(10)
+
+
+def mac_of(number: int) -> str:
+    return f"52:54:00:aa:{number >> 8:02x}:{number & 255:02x}"
+
+
+@contextmanager
+def house(ns: Namespace, root: Path) -> Iterator[House]:
+    """A host with br0, an uplink up0, and macmgr told to manage br0."""
+    words = ["ip", "netns", "exec", ns.name, "unshare", "--mount", "sh", "-c", _KEEP]
+    keeper = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    try:
+        assert keeper.stdout is not None
+        assert keeper.stdout.readline() == "ready\n"
+        made = House(ns, root, keeper)
+        made.config.write_text(MANAGED)
+        ns.add_bridge()
+        ns.add_cable("up0")
+        yield made
+    finally:
+        keeper.kill()
+        keeper.communicate()

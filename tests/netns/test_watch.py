@@ -1,0 +1,163 @@
+"""`macmgr watch` on the real kernel: what happens to a guest's port is right again, by itself and soon."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.netns.conftest import Namespace, eventually
+from tests.netns.house import MANAGED, House, house, mac_of
+
+
+@pytest.fixture
+def host(ns: Namespace, tmp_path: Path) -> Iterator[House]:
+    with house(ns, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def watched(host: House) -> Iterator[House]:
+    """A host with two guests, and the daemon."""
+    host.guest(1)
+    host.guest(2)
+    with host.daemon():
+        assert host.managed(1)
+        assert host.managed(2)
+        yield host
+
+
+def test_what_was_wrong_at_its_start_is_mended_before_it_says_that_it_is_ready(watched: House) -> None:
+    assert watched.audit() == set()
+    assert watched.status()["in_sync"]
+
+
+def test_a_guest_that_appears_is_managed_and_one_that_leaves_is_forgotten(watched: House) -> None:
+    mac = watched.guest(3)
+    eventually(lambda: watched.managed(3), "the new guest is managed")
+    watched.ns.bridge(f"fdb replace {mac} dev up0 master static")  # as a theft would leave it
+    watched.remove("qemu/g3.xml")
+    watched.ns.ip("link del vnet3")
+    eventually(lambda: watched.ns.port_of(mac) is None, "no entry is left")
+
+
+def test_a_guest_that_is_suspended_has_no_entry_and_gets_it_back(watched: House) -> None:
+    watched.status_file("g1", "vnet1", mac_of(1), "paused")
+    eventually(lambda: watched.ns.port_of(mac_of(1)) is None, "the entry is gone")
+    assert watched.flags("vnet1") == (True, True)
+    watched.status_file("g1", "vnet1", mac_of(1), "running")
+    eventually(lambda: watched.managed(1), "it runs, and is managed")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "link set dev vnet1 learning on",
+        "link set dev vnet1 flood on",
+        f"fdb del {mac_of(1)} dev vnet1 master",
+        f"fdb replace {mac_of(1)} dev vnet1 master static",
+        f"fdb replace {mac_of(1)} dev up0 master static",
+        f"fdb replace {mac_of(1)} dev vnet2 master static sticky",
+        f"fdb replace {mac_of(1)} dev vnet1 master local",
+        "fdb replace 52:54:00:bb:00:01 dev vnet1 master static",
+    ],
+)
+def test_drift_is_repaired(watched: House, line: str) -> None:
+    watched.ns.bridge(line)
+    eventually(lambda: watched.managed(1) and watched.managed(2) and watched.audit() == set(), f"repaired: {line}")
+
+
+def test_a_tap_that_leaves_its_bridge_and_comes_back(watched: House) -> None:
+    watched.ns.ip("link set vnet1 nomaster")
+    watched.ns.ip("link set vnet1 master br0")
+    eventually(lambda: watched.managed(1), "the port is managed again")
+
+
+def test_a_bridge_that_is_made_again(watched: House) -> None:
+    watched.ns.ip("link del br0")
+    watched.ns.add_bridge()
+    for port in ("up0", "vnet1", "vnet2"):
+        watched.ns.ip(f"link set {port} master br0")
+    eventually(lambda: watched.managed(1) and watched.managed(2), "all ports are managed again")
+
+
+def test_its_own_writes_do_not_wake_it(watched: House) -> None:
+    def rounds() -> int:
+        return int(watched.status()["rounds"]["count"])
+
+    before = rounds()
+    watched.ns.bridge("link set dev vnet1 learning on flood on")
+    eventually(lambda: watched.managed(1), "repaired")
+    watched.status_file("g2", "vnet2", mac_of(2), "running")  # a last mark: when it is digested, all before it are
+    eventually(lambda: rounds() >= before + 2, "both rounds are counted")
+    assert rounds() <= before + 3  # the two flags may be seen one after the other
+
+
+def test_two_programs_that_fight_burn_no_core_and_a_line_says_so(host: House) -> None:
+    host.config.write_text(MANAGED + "[daemon]\nrepairs_per_minute = 3\n")
+    host.guest(1)
+    with host.daemon() as daemon:
+        fight = "while :; do bridge link set dev vnet1 learning on; done"
+        other = subprocess.Popen(host.command("timeout", "20", "sh", "-c", fight), process_group=0)
+        try:
+            eventually(lambda: "standing back" in host.log, "it stands back")
+            eventually(lambda: bool(host.status()["standing_back"]["now"]), "and status says so")
+        finally:
+            other.terminate()
+            other.wait()
+        eventually(lambda: host.managed(1), "the other has gone, and the port is right again")
+        assert daemon.poll() is None
+
+
+def test_what_is_only_observed_is_told_and_not_touched(host: House) -> None:
+    host.config.write_text(MANAGED + "mode = 'observe'\n")
+    host.guest(1)
+    with host.daemon() as daemon:
+        assert "observed only" in host.log
+        assert not host.managed(1)
+        assert host.flags("vnet1") == (True, True)
+        host.config.write_text(MANAGED)
+        daemon.send_signal(signal.SIGHUP)
+        eventually(lambda: host.managed(1), "after the change of the configuration it is managed")
+
+
+def test_observe_changes_nothing_anywhere(host: House) -> None:
+    host.guest(1)
+    with host.daemon("--observe"):
+        assert "missing-entry" in host.audit()
+        host.ns.bridge("link set dev vnet1 flood off")
+        host.guest(2)
+        eventually(lambda: "g2" in host.log, "it is seen")
+        assert host.flags("vnet1") == (True, False)
+        assert not host.managed(2)
+
+
+def test_a_configuration_that_is_wrong_stops_no_daemon(watched: House) -> None:
+    watched.config.write_text("[bridge.br0]\nmac_table_manger = 'libvirt'\n")
+    pid = int(watched.status()["pid"])
+    subprocess.run(["kill", "-HUP", str(pid)], check=True)
+    eventually(lambda: "did you mean 'mac_table_manager'" in watched.log, "the mistake is told")
+    watched.ns.bridge("link set dev vnet1 learning on")
+    watched.config.write_text(MANAGED)  # for the audit, which is another process
+    eventually(lambda: watched.managed(1), "it goes on with what it knew")
+
+
+def test_libvirt_that_comes_later(host: House) -> None:
+    """No /run/libvirt at the start: nothing to do, and nothing to complain of twice."""
+    subprocess.run(host.command("rm", "-r", "/run/libvirt"), check=True)
+    with host.daemon():
+        mac = mac_of(1)
+        host.ns.add_tap("vnet1")
+        host.status_file("g1", "vnet1", mac)
+        eventually(lambda: host.managed(1), "the guest is found")
+        assert host.log.count("no such directory") == 1
+
+
+def test_a_second_daemon_is_refused(watched: House) -> None:
+    second = watched.macmgr("watch")
+    assert second.returncode == 75
+    assert len(second.stderr.splitlines()) == 1
+    assert watched.status()["in_sync"]

@@ -1,0 +1,70 @@
+"""A fight is told, left alone for longer and longer, and forgotten when it is over."""
+
+from __future__ import annotations
+
+from macmgr.changes import SetEntries, SetFlags
+from macmgr.findings import Code
+from macmgr.snapshot import Entry, PortFlags
+from macmgr.watch.hysteresis import Hysteresis
+
+OPEN, CLOSED = PortFlags(), PortFlags(learning=False, unicast_flood=False)
+MAC = "52:54:00:00:00:01"
+CLOSE = SetFlags("vnet0", OPEN, CLOSED, "br0", "g1", Code.LEARNING_ON)
+PUT = SetEntries(MAC, (), (Entry(MAC, 0, "vnet0"),), "br0", "g1", Code.MISSING_ENTRY)
+DROP = SetEntries(MAC, (Entry(MAC, 0, "up0"),), (), "br0", "g1", Code.STALE_ENTRY)
+OTHER = SetEntries(MAC[:-1] + "2", (Entry(MAC[:-1] + "2", 0, "up0"),), (), "br0", "g2", Code.STALE_ENTRY)
+
+
+def test_up_to_the_limit_nothing_is_spared() -> None:
+    hysteresis = Hysteresis(3)
+    for second in range(3):
+        assert hysteresis.note([CLOSE], second) == []
+    assert not hysteresis.spares(2)(CLOSE)
+    assert hysteresis.next_end(2) is None
+
+
+def test_one_more_is_a_fight_and_the_whole_port_is_left_alone() -> None:
+    hysteresis = Hysteresis(3)
+    for second in range(3):
+        hysteresis.note([CLOSE], second)
+    (fight,) = hysteresis.note([CLOSE], 3)
+    assert (fight.port, fight.times, fight.pause) == ("vnet0", 4, 1.0)
+    spares = hysteresis.spares(3.9)
+    assert spares(CLOSE)
+    assert spares(PUT)  # or the port would be closed one day, and its entry spared
+    assert not spares(DROP)
+    assert hysteresis.held(3.9) == ["vnet0"]
+    assert hysteresis.next_end(3.9) == 4
+    assert not hysteresis.spares(4)(CLOSE)
+
+
+def test_the_pause_doubles_up_to_a_minute_while_the_fight_goes_on() -> None:
+    hysteresis, now, pauses = Hysteresis(1), 0.0, []
+    hysteresis.note([CLOSE], now)
+    for _ in range(8):
+        for fight in hysteresis.note([CLOSE], now):
+            pauses.append(fight.pause)
+            now += fight.pause
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60][: len(pauses)]
+    assert len(pauses) >= 6
+
+
+def test_a_fight_that_is_over_is_forgotten() -> None:
+    hysteresis = Hysteresis(1)
+    hysteresis.note([CLOSE, CLOSE], 0)
+    assert hysteresis.note([CLOSE], 100) == []
+    assert hysteresis.note([PUT], 200) == []
+    assert len(hysteresis._records) == 1
+
+
+def test_a_thousand_guests_that_start_at_once_are_no_fight() -> None:
+    hysteresis = Hysteresis(1)
+    changes = [SetFlags(f"vnet{number}", OPEN, CLOSED, "br0", "g", Code.LEARNING_ON) for number in range(1000)]
+    assert hysteresis.note(changes, 0) == []
+
+
+def test_an_entry_that_comes_back_on_the_uplink_spares_no_other_entry_there() -> None:
+    hysteresis = Hysteresis(1)
+    assert len(hysteresis.note([DROP, DROP], 0)) == 1
+    assert hysteresis.spares(0)(DROP)
+    assert not hysteresis.spares(0)(OTHER)

@@ -1,0 +1,37 @@
+"""A burst of marks is one batch, and what is taken is taken."""
+
+from __future__ import annotations
+
+from macmgr.hookcall import HookCall
+from macmgr.hookwork import Heard
+from macmgr.readers.hookdata import HookInput
+from macmgr.watch.pending import Pending
+
+HEARD = Heard(HookCall("daemon", "-", "start"), HookInput())
+
+
+def test_a_burst_is_one_batch_with_each_reason_once() -> None:
+    pending: Pending[int] = Pending()
+    for _ in range(3):
+        pending.mark("status file qemu/g1.xml")
+        pending.mark("vnet0: learning is on")
+    assert [pending.dirty, pending.urgent] == [True, False]
+    assert pending.take().reasons == ("status file qemu/g1.xml", "vnet0: learning is on")
+    assert [pending.dirty, pending.urgent] == [False, False]
+    assert pending.take().reasons == ()
+
+
+def test_calls_are_answered_in_their_order_and_are_urgent() -> None:
+    pending: Pending[int] = Pending()
+    for ticket in range(3):
+        pending.hear(HEARD, ticket)
+    assert [pending.dirty, pending.urgent] == [True, True]
+    assert [ticket for _, ticket in pending.take().calls] == [0, 1, 2]
+    assert [pending.dirty, pending.urgent] == [False, False]
+
+
+def test_a_storm_keeps_a_few_reasons() -> None:
+    pending: Pending[int] = Pending()
+    for number in range(10_000):
+        pending.mark(f"vnet{number}")
+    assert 1 < len(pending.take().reasons) < 100
