@@ -126,6 +126,10 @@ class GuestPort:
     policy: Policy = field(default_factory=Policy)
     facts: NicFacts = field(default_factory=NicFacts)
 
+    def __hash__(self) -> int:
+        """By what tells guests' ports apart: the planner keeps them in tables, and a policy is long to hash."""
+        return hash((self.port, self.bridge, self.domain))
+
     @property
     def managed(self) -> bool:
         return self.policy.manager is Manager.LIBVIRT

@@ -14,6 +14,7 @@ import socket
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,23 +28,46 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _ALL_THE_SAME = "ports are managed all the same, but 'macmgr release' will not know how they were"
 
 
+@dataclass(slots=True)
+class LastRead:
+    """The file as it was last read, for a process that reads it again and again under the lock.
+
+    It is written by renaming a new file into place, so another content is another inode.
+    """
+
+    stamp: tuple[int, ...] | None = None
+    namespaces: dict[str, Memory] = field(default_factory=dict)
+
+
 class StateFile:
     """The memory of one network namespace, for the one writer that holds the lock.
 
     ``problem`` is one line about the first thing that went wrong, empty while all is well.
     """
 
-    def __init__(self, _lock: WriterLock, netns: str | None = None, path: Path | None = None) -> None:
+    def __init__(
+        self,
+        _lock: WriterLock,
+        netns: str | None = None,
+        path: Path | None = None,
+        known: LastRead | None = None,
+    ) -> None:
         self.problem = ""
         self._netns = netns or ""
         self._path = path or paths.STATE
         self._namespaces: dict[str, Memory] = {}
         self._writable = True
+        self._known = known or LastRead()
 
     def read(self) -> Memory:
         """What is remembered; nothing where the file is broken, which is then moved aside."""
+        stamp = _stamp(self._path)
+        if stamp is not None and self._known.stamp == stamp:
+            self._namespaces = self._known.namespaces
+            return self._namespaces.get(self._netns, NOTHING)
         try:
             self._namespaces = _read(self._path)
+            self._known.stamp, self._known.namespaces = stamp, self._namespaces
         except _Broken as error:
             self._tell(f"{error}; it is moved to {self._path.name}.broken, and {_ALL_THE_SAME}")
             self._move_aside()
@@ -70,6 +94,14 @@ class StateFile:
         with suppress(OSError), _directory(self._path.parent) as directory:
             name = self._path.name
             os.rename(name, f"{name}.broken", src_dir_fd=directory, dst_dir_fd=directory)
+
+
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    try:
+        status = path.stat(follow_symlinks=False)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def read_memory(netns: str | None = None, path: Path | None = None) -> tuple[Memory, str]:

@@ -137,8 +137,11 @@ def look(
     draft = planner(intent, snapshot).only(domain=scope.domain, bridges=scope.bridges)
     suspects = _suspects(draft.changes, intent, snapshot)
     if suspects:
-        snapshot = _with_entries(snapshot, kernel.look_up(suspects, snapshot))
-        draft = planner(intent, snapshot).only(domain=scope.domain, bridges=scope.bridges)
+        dumped = _entries_at(suspects, snapshot)
+        found = kernel.look_up(suspects, snapshot)
+        if found != dumped:
+            snapshot = _with_entries(snapshot, found)
+            draft = planner(intent, snapshot).only(domain=scope.domain, bridges=scope.bridges)
     spared = tuple(filter(scope.spares, draft.changes))
     if spared:
         draft = replace(draft, changes=tuple(change for change in draft.changes if change not in set(spared)))
@@ -270,6 +273,15 @@ def _suspects(changes: Iterable[Change], intent: Intent, snapshot: Snapshot) -> 
             vids = snapshot.ports[change.port].vids
             suspects |= {(change.bridge, mac, vid): None for mac in macs for vid in (0, *vids)}
     return list(suspects)
+
+
+def _entries_at(keys: Iterable[Key], snapshot: Snapshot) -> dict[Key, Entry | None]:
+    found: dict[Key, Entry | None] = dict.fromkeys(keys)
+    macs = {mac for _, mac, _ in found}
+    for entry in snapshot.entries:
+        if entry.mac in macs and (key := (snapshot.bridge_of(entry.port) or "", entry.mac, entry.vid)) in found:
+            found[key] = entry
+    return found
 
 
 def _with_entries(snapshot: Snapshot, looked_up: dict[Key, Entry | None]) -> Snapshot:

@@ -18,7 +18,7 @@ from macmgr.errors import MacmgrError
 from macmgr.hookwork import Heard, concerns, in_words, intent_with
 from macmgr.intent import Intent
 from macmgr.kernel import Kernel
-from macmgr.memory import StateFile, read_memory
+from macmgr.memory import LastRead, StateFile, read_memory
 from macmgr.reconcile import Outcome, Scope, apply, look
 from macmgr.sources import Sources
 from macmgr.statusfiles import StatusCache
@@ -50,7 +50,7 @@ class Rounds:
 
     def __init__(self, run_dir: Path, netns: str | None, *, observe: bool = False) -> None:
         self._run_dir, self._netns, self._observe = run_dir, netns, observe
-        self._cache = StatusCache()
+        self._cache, self._memory = StatusCache(), LastRead()
         self._kernel: Kernel | None = None
         self._known: tuple[Sources, Config, Intent] | None = None
 
@@ -86,7 +86,7 @@ class Rounds:
             outcome, problem = self._seen(read_intent, self._kernel)
         else:
             with lock.hold(wait=_LOCK_WAIT) as held:
-                notes = StateFile(held, self._netns)
+                notes = StateFile(held, self._netns, known=self._memory)
                 outcome = apply(held, read_intent, self._kernel, Scope(spares=spares), notes)
                 problem = notes.problem
         answers = tuple((True, _answer(each, outcome, scope)) for each, scope in zip(calls, scopes, strict=True))

@@ -15,7 +15,7 @@ import pytest
 from macmgr import memory
 from macmgr.intent import GuestPort, Intent, Manager, Policy
 from macmgr.lock import WriterLock
-from macmgr.memory import StateFile, managed_ports, read_memory, remove
+from macmgr.memory import LastRead, StateFile, managed_ports, read_memory, remove
 from macmgr.reconcile import apply
 from macmgr.remembered import NOTHING, Held, KeptMac, Memory, PortBefore
 from macmgr.snapshot import Bridge, BridgePort, Entry, PortFlags, Snapshot
@@ -343,3 +343,24 @@ def _counted(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
 
     monkeypatch.setattr(memory, "_write", counted)
     return lambda: len(done)
+
+
+def test_what_another_process_wrote_meanwhile_is_seen(path: Path) -> None:
+    """Who reads again and again reads the file only when it is another one."""
+    known = LastRead()
+    for what in (MEMORY, NOTHING, MEMORY):
+        keep(path, what)
+        for _ in range(2):
+            assert StateFile(LOCK, None, path, known).read() == what
+    path.unlink()
+    assert StateFile(LOCK, None, path, known).read() == NOTHING
+    path.write_text("{")
+    assert StateFile(LOCK, None, path, known).read() == NOTHING
+
+
+def test_an_unchanged_file_is_not_read_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = LastRead()
+    keep(path, MEMORY)
+    StateFile(LOCK, None, path, known).read()
+    monkeypatch.setattr(memory, "_read", None)
+    assert StateFile(LOCK, None, path, known).read() == MEMORY
