@@ -163,8 +163,9 @@ VERBS: dict[str, list[list[str]]] = {
     "explain": [["web1"], [MAC]],
     "validate": [["{run}/qemu/web1.xml", "{run}/network/lan.xml", "{run}/network/lan/ports/p.xml"]],
 }
-# net asks libvirt, which gives no secrets unless they are asked for (VIR_DOMAIN_XML_SECURE).
-NO_XML = {"install", "uninstall", "hook", "net"}
+# net asks libvirt, which gives no secrets unless they are asked for (VIR_DOMAIN_XML_SECURE); status asks the daemon,
+# whose words are those of changes and findings.
+NO_XML = {"install", "uninstall", "hook", "net", "status"}
 
 
 def verbs() -> dict[str, argparse.ArgumentParser]:
