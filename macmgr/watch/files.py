@@ -103,13 +103,12 @@ class StatusDirectories:
         A directory is watched before anything in it is looked for: what comes after the look is told by the watch.
         """
         run_dir = _Watch(self._run_dir, files=False, children=True)
-        wd = self._add(run_dir)
-        for path in () if wd is not None else [p for p in self._run_dir.parents if p.is_dir()][:1]:
-            if (wd := self._add(run_dir._replace(path=path))) is None:
-                return
-            yield wd, run_dir._replace(path=path)
-        wd = self._add(run_dir)
-        if wd is None:
+        if self._add(run_dir) is None:
+            for path in reversed(self._run_dir.parents):
+                if (wd := self._add(watch := run_dir._replace(path=path))) is None:
+                    return
+                yield wd, watch
+        if (wd := self._add(run_dir)) is None:
             return
         yield wd, run_dir
         for kind in ("qemu", "lxc", "network"):

@@ -155,6 +155,7 @@ def test_a_bridge_and_its_ports_made_again(host: Host) -> None:
 def test_vids_and_vlan_filtering(ns: Namespace, host: Host) -> None:
     require("bridge VLAN filtering", ns.accepts("link set br0 type bridge vlan_filtering 1"))
     ns.bridge("vlan add dev tap1 vid 10-12")
+    heard(ns, host.events)
     view = host.applied()
     assert host.news(view) == []
     for command, words in (
@@ -165,7 +166,8 @@ def test_vids_and_vlan_filtering(ns: Namespace, host: Host) -> None:
     ):
         carry_out(ns, command)
         assert words in host.news(view)
-    assert host.news(host.applied()) == []
+    view = host.applied()
+    assert view.news_among(heard(ns, host.events)) == []
 
 
 def carry_out(ns: Namespace, command: str) -> None:
