@@ -27,6 +27,7 @@ from macmgr.watch.files import StatusDirectories
 from macmgr.watch.hooksocket import HookSocket
 from macmgr.watch.hysteresis import Hysteresis
 from macmgr.watch.news import LastView
+from macmgr.watch.options import Options
 from macmgr.watch.pending import Batch, Pending
 from macmgr.watch.round import Round, Rounds
 from macmgr.watch.speaker import Speaker
@@ -82,10 +83,13 @@ class Daemon:
             opened.callback(self._files.close)
             hooks = HookSocket(self._places.socket, self._called, self._speaker.status)
             await hooks.start()
+            self._options = Options(self._speaker, self._mark_from_anywhere)
             try:
+                await self._options.configure(self._config.daemon)
                 await self._serve()
             finally:
                 self._systemd.stopping()
+                await self._options.close()
                 await hooks.close()
                 self._speaker.stopped()
 
@@ -103,6 +107,7 @@ class Daemon:
         self._speaker.started()
         self._systemd.ready()
         stop = asyncio.create_task(self._stop.wait())
+        settings = self._config.daemon
         while not self._stop.is_set():
             dirty = asyncio.create_task(self._dirty.wait())
             await asyncio.wait((stop, dirty), return_when=asyncio.FIRST_COMPLETED)
@@ -111,6 +116,9 @@ class Daemon:
                     await asyncio.sleep(self._window if time.monotonic() - self._round_ended < 1 else FIRST_WINDOW)
                 await self._round()
             dirty.cancel()
+            if settings is not self._config.daemon:
+                settings = self._config.daemon
+                await self._options.configure(settings)
         for _, ticket in self._pending.take().calls:
             _answer(ticket, False, "macmgr watch is stopping")
 
@@ -119,6 +127,9 @@ class Daemon:
     def _mark(self, reason: str) -> None:
         self._pending.mark(reason)
         self._dirty.set()
+
+    def _mark_from_anywhere(self, reason: str) -> None:
+        self._loop.call_soon_threadsafe(self._mark, reason)
 
     def _read_files(self) -> None:
         for reason in self._files.read():

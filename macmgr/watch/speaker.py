@@ -18,6 +18,7 @@ from macmgr.watch.document import document
 from macmgr.watch.hysteresis import Fight
 from macmgr.watch.journal import Journal
 from macmgr.watch.messages import Line
+from macmgr.watch.metrics import metrics
 from macmgr.watch.round import Round
 from macmgr.watch.tally import StandingBack, Tally
 
@@ -107,6 +108,10 @@ class Speaker:
         begun = [StandingBack(line, now, now + fight.pause) for line, fight in zip(lines, fights, strict=True)]
         if begun or len(going_on) != len(self._tally.standing_back):
             self._tally = tally.standing_back(self._tally, [*going_on, *begun], len(begun))
+
+    def metrics(self, *, per_mac: bool) -> str:
+        """The text that Prometheus reads."""
+        return metrics(self._tally, per_mac=per_mac)
 
     def status(self) -> bytes:
         """The document of `macmgr status --json`."""

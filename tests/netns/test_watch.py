@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -161,3 +162,29 @@ def test_a_second_daemon_is_refused(watched: House) -> None:
     assert second.returncode == 75
     assert len(second.stderr.splitlines()) == 1
     assert watched.status()["in_sync"]
+
+
+def test_metrics_as_a_file_and_on_loopback(host: House) -> None:
+    place = host.root / "macmgr.prom"
+    host.ns.ip("link set lo up")
+    host.config.write_text(MANAGED + f"[daemon]\nmetrics_file = '{place}'\nmetrics_port = 9177\n")
+    host.guest(1)
+
+    def asked() -> str:
+        script = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:9177/metrics').read().decode())"
+        return subprocess.run(host.command(sys.executable, "-c", script), capture_output=True, text=True).stdout
+
+    with host.daemon() as daemon:
+        eventually(lambda: "macmgr_in_sync 1" in asked(), "the metrics on loopback")
+        eventually(lambda: place.exists() and "macmgr_" in place.read_text(), "the metrics in the file")
+        host.config.write_text(MANAGED)
+        daemon.send_signal(signal.SIGHUP)
+        eventually(lambda: not asked(), "the port is closed when the configuration says nothing of it any more")
+
+
+def test_what_is_optional_and_cannot_be_had_is_told_and_left_out(host: House) -> None:
+    host.config.write_text(MANAGED + "[daemon]\nmetrics_file = '/no/such/directory/m.prom'\nlibvirt_events = 'yes'\n")
+    host.guest(1)
+    with host.daemon():
+        eventually(lambda: "metrics_file /no/such/directory/m.prom: No such file or directory" in host.log, "told")
+        assert host.managed(1)

@@ -1,0 +1,100 @@
+"""What the configuration may add to the daemon, and SIGHUP may change: libvirt's events, and metrics for Prometheus.
+
+None of it is needed to keep a MAC table right, so none of it that fails may stop the daemon: it is told and left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from macmgr import paths
+from macmgr.config import DaemonSettings
+from macmgr.errors import MacmgrError
+from macmgr.libvirtevents import LibvirtEvents
+from macmgr.watch.metrics import write_textfile
+from macmgr.watch.metricsport import MetricsPort
+from macmgr.watch.speaker import Speaker
+
+# As often as Prometheus asks by default, at most.
+_TEXTFILE_EACH = 15.0
+
+
+class Options:
+    """The optional parts of one daemon, as its settings want them. ``wake`` may be called from any thread."""
+
+    def __init__(self, speaker: Speaker, wake: Callable[[str], None]) -> None:
+        self._speaker, self._wake = speaker, wake
+        self._settings = DaemonSettings()
+        self._port: MetricsPort | None = None
+        self._libvirt: LibvirtEvents | None = None
+        self._writing: asyncio.Task[None] | None = None
+
+    async def configure(self, settings: DaemonSettings) -> None:
+        """Open what is wanted now and was not, and close what is wanted no more."""
+        before, self._settings = self._settings, settings
+        if before.metrics_port != settings.metrics_port:
+            await self._close_port()
+            await self._open_port()
+        if before.metrics_file != settings.metrics_file:
+            await self._stop_writing()
+            if settings.metrics_file:
+                self._writing = asyncio.create_task(self._write())
+        if before.libvirt_events != settings.libvirt_events:
+            await self._stop_listening()
+            self._listen()
+
+    async def close(self) -> None:
+        """Close all of it."""
+        await self._close_port()
+        await self._stop_writing()
+        await self._stop_listening()
+
+    async def _open_port(self) -> None:
+        if not self._settings.metrics_port:
+            return
+        self._port = MetricsPort(self._metrics)
+        try:
+            await self._port.listen(self._settings.metrics_port)
+        except OSError as error:
+            self._port = None
+            self._speaker.trouble(f"metrics_port {self._settings.metrics_port}", error.strerror or str(error))
+
+    async def _close_port(self) -> None:
+        if self._port is not None:
+            await self._port.close()
+            self._port = None
+
+    async def _write(self) -> None:
+        """The textfile, again and again; a directory that is missing is told once."""
+        told = ""
+        while True:
+            try:
+                write_textfile(Path(self._settings.metrics_file), self._metrics())
+                told = ""
+            except OSError as error:
+                if told != (told := error.strerror or str(error)):
+                    self._speaker.trouble(f"metrics_file {self._settings.metrics_file}", told)
+            await asyncio.sleep(_TEXTFILE_EACH)
+
+    async def _stop_writing(self) -> None:
+        if self._writing is not None:
+            self._writing.cancel()
+            await asyncio.gather(self._writing, return_exceptions=True)
+            self._writing = None
+
+    def _listen(self) -> None:
+        if self._settings.libvirt_events:
+            try:
+                self._libvirt = LibvirtEvents(paths.LIBVIRT_URI, self._wake)
+            except MacmgrError as error:
+                self._speaker.trouble("libvirt_events", str(error))
+
+    async def _stop_listening(self) -> None:
+        if self._libvirt is not None:
+            await asyncio.to_thread(self._libvirt.close)  # it may be in the middle of connecting
+            self._libvirt = None
+
+    def _metrics(self) -> str:
+        return self._speaker.metrics(per_mac=self._settings.metrics_per_mac)
