@@ -22,6 +22,7 @@ Golden = Callable[[Path, str], None]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write the golden files anew instead of comparing")
+    parser.addoption("--endurance", action="store_true", help="as long as it takes: a thousand kills, ten storms")
 
 
 @pytest.fixture
