@@ -18,7 +18,7 @@ from macmgr.changes import DeleteEntry, PutEntry, Request, SetPort
 from macmgr.devices import DeviceFacts
 from macmgr.kernel import wire
 from macmgr.kernel.devices import read_devices, set_vlan_filtering
-from macmgr.kernel.fdb import decode_entries, decode_replies
+from macmgr.kernel.fdb import decode_age, decode_entries, decode_replies
 from macmgr.kernel.links import Link, PortVids, decode_links, decode_vids
 from macmgr.kernel.netlink import Connection, raise_for, words
 from macmgr.snapshot import Bridge, BridgePort, Entry, PortFlags, Snapshot
@@ -98,21 +98,36 @@ class Kernel:
         ``snapshot`` counts as none; so does one of a bridge that is not there.
         """
         found: dict[Key, Entry | None] = dict.fromkeys(keys)
-        known = [key for key in found if key[0] in snapshot.bridges]
+        names = {interface.ifindex: name for name, interface in _interfaces(snapshot).items()}
+        by_bridge: dict[str, list[bytes]] = {}
+        for (bridge, _, _), reply in self._get_entries(found, snapshot, "looking up FDB entries").items():
+            by_bridge.setdefault(bridge, []).append(reply)
+        for name, replies in by_bridge.items():
+            found.update(((name, entry.mac, entry.vid), entry) for entry in decode_replies(replies, names))
+        return found
+
+    def ages(self, keys: Iterable[Key], snapshot: Snapshot) -> dict[Key, float | None]:
+        """How many seconds ago these entries were put, or their MACs seen, to a hundredth; None where there is none.
+
+        Only a port that learns sees (br_input.c, br_handle_frame_finish), and a sticky entry does not move to it. So
+        where a guest's own port does not learn, an age that begins anew says that its MAC was seen on another port:
+        or that somebody put the entry, which is told as an event, while what is seen is not (br_fdb_update).
+        """
+        found: dict[Key, float | None] = dict.fromkeys(keys)
+        for key, reply in self._get_entries(found, snapshot, "reading the ages of FDB entries").items():
+            found[key] = decode_age(reply)
+        return found
+
+    def _get_entries(self, keys: Iterable[Key], snapshot: Snapshot, operation: str) -> dict[Key, bytes]:
+        """The kernel's answers about the entries that there are, of bridges that are there."""
+        known = [key for key in keys if key[0] in snapshot.bridges]
         requests = [wire.fdb_get(snapshot.bridges[bridge].ifindex, mac, vid) for bridge, mac, vid in known]
-        operation = "looking up FDB entries"
         answers = self._connection.transact(requests, operation)
         for place, (code, text) in answers.failures.items():
             if code not in (errno.ENOENT, errno.ENODEV) and text != _BRIDGE_GONE:
                 bridge, mac, vid = known[place]
                 raise_for(code, text, f"{operation}: {mac} VID {vid} on {bridge}")
-        names = {interface.ifindex: name for name, interface in _interfaces(snapshot).items()}
-        by_bridge: dict[str, list[bytes]] = {}
-        for place, reply in answers.replies.items():
-            by_bridge.setdefault(known[place][0], []).append(reply)
-        for name, replies in by_bridge.items():
-            found.update(((name, entry.mac, entry.vid), entry) for entry in decode_replies(replies, names))
-        return found
+        return {known[place]: reply for place, reply in answers.replies.items()}
 
     def send(self, requests: Sequence[Request], snapshot: Snapshot) -> list[Refusal | None]:
         """Carry out ``requests``, in order, on the interfaces as they were in ``snapshot``; a slot for each.

@@ -7,6 +7,7 @@ MAC addresses, VIDs and so on are read. Messages that differ take the general wa
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 from macmgr.kernel.wire import (
     AF_BRIDGE,
     HEADER,
+    NDA_CACHEINFO,
     NDA_LLADDR,
     NDA_MASTER,
     NDA_VLAN,
@@ -33,6 +35,8 @@ from macmgr.snapshot import Entry, EntryState
 _BODY = HEADER.size + NEIGHBOUR.size
 _AT_ONCE = 512  # messages: a block of them and what is made of them stay in the processor's cache
 _VID = struct.Struct("=H")
+_CACHE_INFO = struct.Struct("=IIII")  # struct nda_cacheinfo: since confirmed, used and updated; references
+_TICKS = os.sysconf("SC_CLK_TCK")
 
 _T = TypeVar("_T")
 
@@ -67,6 +71,19 @@ def decode_replies(messages: Iterable[bytes], names: Mapping[int, str]) -> list[
         header = HEADER.pack(len(message), RTM_NEWNEIGH, 0, 0, 0)  # each answer has another sequence number
         groups.setdefault(header, []).append(message + bytes(-len(message) % 4))
     return decode_entries(groups, names)
+
+
+def decode_age(message: bytes) -> float | None:
+    """Seconds since the entry of an answer was last changed or seen; None where the answer is about something else.
+
+    The kernel counts them in clock ticks as user space knows them (br_fdb.c, fdb_fill_info: jiffies_to_clock_t).
+    """
+    if len(message) < _BODY or message[HEADER.size] != AF_BRIDGE:
+        return None
+    for kind, start, stop in attributes(message, _BODY, len(message)):
+        if kind == NDA_CACHEINFO and stop - start >= _CACHE_INFO.size:
+            return float(_CACHE_INFO.unpack_from(message, start)[2]) / _TICKS
+    return None
 
 
 def _sizable(blocks: Sequence[bytes], size: int) -> Iterator[bytes]:

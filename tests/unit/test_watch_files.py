@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import select
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -235,33 +235,45 @@ def test_a_run_directory_that_is_put_in_anothers_place(run_dir: Path, watched: S
 
 @pytest.mark.parametrize("there", ["", "run", "run/libvirt", "run/libvirt/network", "run/libvirt/network/lan"])
 @pytest.mark.parametrize("made", ["run", "run/libvirt", "run/libvirt/network/lan", "run/libvirt/network/lan/ports"])
-@pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("moment", range(1, 9))
 def test_a_directory_made_while_the_watches_are_set_is_not_missed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: str, made: str, after: bool, moment: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: str, made: str
 ) -> None:
     """Right before and right after each single watch: what is then written in it is told all the same."""
-    (tmp_path / there).mkdir(parents=True, exist_ok=True)
-    target = tmp_path / "run/libvirt/network/lan/ports"
+    for moment in range(1, 9):
+        for after in (False, True):
+            root = tmp_path / f"{moment} {after}"
+            (root / there).mkdir(parents=True)
+            with monkeypatch.context() as patch:
+                patch.setattr(INotify, "add_watch", meddling(root / made, moment, after))
+                assert heard_all(root), f"moment {moment}, after {after}"
+
+
+def meddling(made: Path, moment: int, after: bool) -> Callable[[INotify, Path, int], int]:
+    """INotify.add_watch, and somebody who makes a directory before or after one of its calls."""
     add, calls = INotify.add_watch, count(1)
 
     def add_watch(self: INotify, path: Path, mask: int) -> int:
         now = next(calls) == moment
         if now and not after:
-            (tmp_path / made).mkdir(parents=True, exist_ok=True)
+            made.mkdir(parents=True, exist_ok=True)
         try:
             return int(add(self, path, mask))
         finally:
             if now and after:
-                (tmp_path / made).mkdir(parents=True, exist_ok=True)
+                made.mkdir(parents=True, exist_ok=True)
 
-    monkeypatch.setattr(INotify, "add_watch", add_watch)
-    with watching(tmp_path / "run/libvirt") as watched:
+    return add_watch
+
+
+def heard_all(root: Path) -> bool:
+    """Whether a file is heard of that was written after all was told."""
+    with watching(root / "run/libvirt") as watched:
         watched.read()
-        target.mkdir(parents=True, exist_ok=True)
+        ports = root / "run/libvirt/network/lan/ports"
+        ports.mkdir(parents=True, exist_ok=True)
         watched.read()
-        save(target / "some.xml")
-        assert watched.read() == ["status file network/lan/ports/some.xml"]
+        save(ports / "some.xml")
+        return watched.read() == ["status file network/lan/ports/some.xml"]
 
 
 # What cannot be watched
