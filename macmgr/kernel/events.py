@@ -59,6 +59,8 @@ _GROUPS = 1 << 0 | 1 << 2  # RTNLGRP_LINK is group 1, RTNLGRP_NEIGH group 3
 _AT_ONCE = 500  # datagrams a call: some milliseconds, so that who calls can do other things between two
 _RECEIVE_SIZE = 64 * 1024
 _MOST_THAT_WAIT = 65536  # datagrams: more than 8 MiB can hold, for each is charged with some 700 bytes
+_ENTRY_BODY = HEADER.size + NEIGHBOUR.size
+_LINK_BODY = HEADER.size + LINK.size
 _U16 = struct.Struct("=H")
 _U32 = struct.Struct("=I")
 
@@ -72,6 +74,7 @@ class EventSocket:
     def __init__(self, netns: str | None = None) -> None:
         self._socket = open_socket(netns, _GROUPS)
         self._socket.setblocking(False)
+        self._view = memoryview(bytearray(_RECEIVE_SIZE))  # kept: to make one takes longer than to read a datagram
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -89,9 +92,9 @@ class EventSocket:
         events: list[Event] = []
         try:
             for _ in range(_AT_ONCE):
-                data = self._socket.recv(_RECEIVE_SIZE)
+                length = self._socket.recv_into(self._view)
                 try:
-                    events += decode_events(data)
+                    events += decode_events(bytes(self._view[:length]))
                 except WireError:
                     events.append(LOST)
         except BlockingIOError:
@@ -106,7 +109,7 @@ class EventSocket:
     def _empty(self) -> None:
         for _ in range(_MOST_THAT_WAIT):
             try:
-                self._socket.recv(_RECEIVE_SIZE)
+                self._socket.recv_into(self._view)
             except BlockingIOError:
                 return
             except OSError as error:
@@ -132,28 +135,23 @@ def decode_events(data: bytes) -> list[Event]:
 
 def _entry_event(message: bytes, gone: bool) -> EntryEvent | None:
     """None for what is in no bridge's FDB: an IP neighbour, or a device's own list (it has no NDA_MASTER)."""
-    body = HEADER.size + NEIGHBOUR.size
-    if len(message) < body:
+    if len(message) < _ENTRY_BODY:
         raise WireError(f"neighbour message of {len(message)} bytes")
-    family, ifindex, state, flags, _ = NEIGHBOUR.unpack_from(message, HEADER.size)
-    if family != AF_BRIDGE:
+    if message[HEADER.size] != AF_BRIDGE:
         return None
-    found = _attributes(message, body, len(message))
-    if NDA_MASTER not in found or NDA_LLADDR not in found:
+    _, ifindex, state, flags, _ = NEIGHBOUR.unpack_from(message, HEADER.size)
+    mac, bridge, vid = b"", 0, 0
+    for kind, start, stop in attributes(message, _ENTRY_BODY, len(message)):
+        if kind == NDA_LLADDR:
+            mac = message[start:stop]
+        elif kind == NDA_MASTER:
+            bridge = _number(message[start:stop], _U32)
+        elif kind == NDA_VLAN:
+            vid = _number(message[start:stop], _U16)
+    if not bridge or len(mac) != 6:
         return None
-    start, stop = found[NDA_LLADDR]
-    if stop - start != 6:
-        return None
-    return EntryEvent(
-        ifindex,
-        _value(message, found, NDA_MASTER, _U32),
-        message[start:stop].hex(":"),
-        _value(message, found, NDA_VLAN, _U16) if NDA_VLAN in found else 0,
-        gone,
-        _entry_state(state),
-        bool(flags & NTF_STICKY),
-        bool(flags & NTF_EXT_LEARNED),
-    )
+    sticky, extern_learn = bool(flags & NTF_STICKY), bool(flags & NTF_EXT_LEARNED)
+    return EntryEvent(ifindex, bridge, mac.hex(":"), vid, gone, _entry_state(state), sticky, extern_learn)
 
 
 _entry_state = lru_cache(maxsize=None)(entry_state)
@@ -161,14 +159,13 @@ _entry_state = lru_cache(maxsize=None)(entry_state)
 
 def _link_event(message: bytes, gone: bool) -> LinkEvent | None:
     """None for another family's view of an interface, and for what a network card says of a switch of its own."""
-    body = HEADER.size + LINK.size
-    if len(message) < body:
+    if len(message) < _LINK_BODY:
         raise WireError(f"interface message of {len(message)} bytes")
     family, _, ifindex, device_flags, _ = LINK.unpack_from(message, HEADER.size)
     if family not in (AF_BRIDGE, AF_UNSPEC):
         return None
-    found = _attributes(message, body, len(message))
-    master = _value(message, found, IFLA_MASTER, _U32) if IFLA_MASTER in found else None
+    found = _attributes(message, _LINK_BODY, len(message))
+    master = _number(_bytes(message, found, IFLA_MASTER), _U32) if IFLA_MASTER in found else None
     name = read_text(_bytes(message, found, IFLA_IFNAME))
     up = bool(device_flags & IFF_UP)
     if master == ifindex:  # so a bridge speaks of itself (br_netlink.c, br_fill_ifinfo)
@@ -216,9 +213,9 @@ def _bytes(message: bytes, found: _Places, kind: int) -> bytes:
     return message[start:stop]
 
 
-def _value(message: bytes, found: _Places, kind: int, form: struct.Struct) -> int:
-    start, stop = found[kind]
-    if stop - start != form.size:
-        raise WireError(f"netlink attribute {kind} of {stop - start} bytes where {form.size} were expected")
-    value: int = form.unpack_from(message, start)[0]
-    return value
+@lru_cache(maxsize=4096)
+def _number(value: bytes, form: struct.Struct) -> int:
+    if len(value) != form.size:
+        raise WireError(f"netlink attribute of {len(value)} bytes where {form.size} were expected")
+    number: int = form.unpack(value)[0]
+    return number
