@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from macmgr import paths
-from macmgr.config import Config, HookSettings, load_config
+from macmgr.config import Config, load_config
 from macmgr.errors import MacmgrError
-from macmgr.hookcall import MAX_INPUT, OPERATIONS, REFUSABLE, HookCall
-from macmgr.oneline import one_line
+from macmgr.hookcall import MAX_INPUT, HookCall
 
 # The exit code that the shim turns into a refusal; an interpreter that fails to start exits with 1, 2 or 127.
 REFUSED = 10
@@ -32,7 +31,7 @@ def run_hook(
 ) -> int:
     """Do what the operation asks for, within the configured time; the exit code is for libvirt, and nearly always 0."""
     started = time.monotonic() - time.process_time()  # what the interpreter took to start is part of the time
-    if call.operation not in OPERATIONS.get(call.driver, ()):
+    if not call.relevant:
         return 0
     problem = None
     try:
@@ -45,12 +44,8 @@ def run_hook(
     else:
         message, failed = problem, True
     if message:
-        _say(one_line(f"macmgr: {call.driver} {call.object} {call.operation}: {message}"))
-    return REFUSED if failed and _may_refuse(call, config.hook) else 0
-
-
-def _may_refuse(call: HookCall, settings: HookSettings) -> bool:
-    return settings.refuse and (call.driver, call.operation) in REFUSABLE
+        _say(call.line(message))
+    return REFUSED if failed and config.hook.refuse and call.refusable else 0
 
 
 def _guarded(call: HookCall, config: Config, run_dir: Path, netns: str | None, deadline: float) -> tuple[str, bool]:

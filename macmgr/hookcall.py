@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from macmgr.oneline import one_line
+
 # What each hook has to look at; everything else ends at once (and in the shim, before Python is started).
 OPERATIONS = {
     "qemu": ("start", "started", "reconnect", "stopped", "release"),
@@ -26,3 +28,17 @@ class HookCall:
     operation: str
     sub_operation: str = "-"
     extra: str = "-"
+
+    @property
+    def relevant(self) -> bool:
+        """Whether there is anything to do."""
+        return self.operation in OPERATIONS.get(self.driver, ())
+
+    @property
+    def refusable(self) -> bool:
+        """Whether a guest can be refused here without killing what runs."""
+        return (self.driver, self.operation) in REFUSABLE
+
+    def line(self, message: str) -> str:
+        """``message`` as the one line that a hook says."""
+        return one_line(f"macmgr: {self.driver} {self.object} {self.operation}: {message}")

@@ -7,19 +7,19 @@ somebody else, is not followed. Why it holds what it holds: docs/adr/0004.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import socket
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from macmgr import paths
 from macmgr.lock import WriterLock
+from macmgr.owndirectory import own_directory
 from macmgr.remembered import NOTHING, Memory
 from macmgr.statedocument import document_of, parse_document
 
@@ -91,7 +91,7 @@ class StateFile:
         self.problem = self.problem or problem
 
     def _move_aside(self) -> None:
-        with suppress(OSError), _directory(self._path.parent) as directory:
+        with suppress(OSError), own_directory(self._path.parent) as directory:
             name = self._path.name
             os.rename(name, f"{name}.broken", src_dir_fd=directory, dst_dir_fd=directory)
 
@@ -140,7 +140,7 @@ def _ifindex(name: str) -> int:
 def remove(path: Path) -> Iterator[Path]:
     """Remove the file, what was moved aside, and the directory where nothing else is in it."""
     for name in (path.name, _temporary(path.name), f"{path.name}.broken"):
-        with suppress(FileNotFoundError), _directory(path.parent) as directory:
+        with suppress(FileNotFoundError), own_directory(path.parent) as directory:
             os.unlink(name, dir_fd=directory)
             yield path.parent / name
     if path.parent.is_dir() and not path.parent.is_symlink() and not any(path.parent.iterdir()):
@@ -155,7 +155,7 @@ class _Broken(Exception):
 def _read(path: Path) -> dict[str, Memory]:
     """The memories of this boot by network namespace. _Broken for what is no memory, OSError where none can be had."""
     try:
-        with _directory(path.parent) as directory:
+        with own_directory(path.parent) as directory:
             if stat.S_ISLNK(os.stat(path.name, dir_fd=directory, follow_symlinks=False).st_mode):
                 raise _Broken(f"{path}: is a symbolic link, which is not followed")
             # O_NONBLOCK: a FIFO of that name must not hold a hook
@@ -180,7 +180,7 @@ def _write(path: Path, document: dict[str, Any]) -> None:
     """Replace the file by a new one: a reader, or the next boot, finds the one or the other, and never a part."""
     with suppress(FileExistsError):
         path.parent.mkdir(0o700)
-    with _directory(path.parent, tighten=True) as directory:
+    with own_directory(path.parent, mode=0o700) as directory:
         temporary = _temporary(path.name)
         with suppress(FileNotFoundError):
             os.unlink(temporary, dir_fd=directory)  # of a writer that was killed; there is one writer at a time
@@ -195,25 +195,6 @@ def _write(path: Path, document: dict[str, Any]) -> None:
 
 def _temporary(name: str) -> str:
     return f".{name}.new"
-
-
-@contextmanager
-def _directory(path: Path, *, tighten: bool = False) -> Iterator[int]:
-    """The opened directory, if it is ours; OSError where it is a link, or somebody else's."""
-    try:
-        opened = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except NotADirectoryError:
-        why = "is a symbolic link, which is not followed" if path.is_symlink() else "is not a directory"
-        raise NotADirectoryError(errno.ENOTDIR, f"{path} {why}") from None
-    try:
-        status = os.fstat(opened)
-        if status.st_uid not in (0, os.geteuid()):
-            raise PermissionError(errno.EPERM, f"{path} belongs to user {status.st_uid}")
-        if tighten and stat.S_IMODE(status.st_mode) != 0o700:
-            os.fchmod(opened, 0o700)
-        yield opened
-    finally:
-        os.close(opened)
 
 
 def _words(error: OSError) -> str:

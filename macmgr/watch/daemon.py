@@ -81,8 +81,8 @@ class Daemon:
             opened.callback(self._events.close)
             self._files = StatusDirectories(self._places.run_dir)
             opened.callback(self._files.close)
-            hooks = HookSocket(self._places.socket, self._called, self._speaker.status)
-            await hooks.start()
+            self._hooks = HookSocket(self._places.socket, self._called, self._speaker.status, self._config.hook)
+            await self._hooks.start()
             self._options = Options(self._speaker, self._mark_from_anywhere)
             try:
                 await self._options.configure(self._config.daemon)
@@ -90,7 +90,7 @@ class Daemon:
             finally:
                 self._systemd.stopping()
                 await self._options.close()
-                await hooks.close()
+                await self._hooks.close()  # hooks that still wait get no answer, and do their work themselves
                 self._speaker.stopped()
 
     async def _serve(self) -> None:
@@ -119,8 +119,6 @@ class Daemon:
             if settings is not self._config.daemon:
                 settings = self._config.daemon
                 await self._options.configure(settings)
-        for _, ticket in self._pending.take().calls:
-            _answer(ticket, False, "macmgr watch is stopping")
 
     # What wakes it
 
@@ -146,16 +144,16 @@ class Daemon:
         if call.operation not in OPERATIONS.get(call.driver, ()):
             return True, ""
         ticket: Ticket = self._loop.create_future()
-        timed_out = False
+        timed_out, patience = False, self._config.hook.timeout / 2  # then the hook does it itself
         try:
             self._pending.hear(Heard(call, read_call(call, data)), ticket)
             self._dirty.set()
-            async with asyncio.timeout(self._config.hook.timeout):
+            async with asyncio.timeout(patience):
                 done, text = await ticket
         except MacmgrError as error:
             done, text = False, str(error)
         except TimeoutError:
-            done, text, timed_out = False, f"not done after {self._config.hook.timeout:g} s; run 'macmgr audit'", True
+            done, text, timed_out = False, f"not done after {patience:g} s; the hook does it itself", True
         self._speaker.hook(call, done, text, timed_out=timed_out)
         return done, text
 
@@ -165,6 +163,7 @@ class Daemon:
             self._config = load_config(self._places.config)
             self._hysteresis.limit = self._config.daemon.repairs_per_minute
             self._configured()
+            self._hooks.configure(self._config.hook)
         except MacmgrError as error:
             self._speaker.trouble("the old configuration stays", str(error))
         self._mark("SIGHUP")

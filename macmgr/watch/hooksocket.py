@@ -1,11 +1,15 @@
-"""Where hooks hand their work over: /run/macmgr/hook.sock, 0600, for root alone (docs/adr/0006 has the protocol).
+"""The daemon's socket: hooks hand their work over, and `macmgr status` asks. docs/adr/0006 says what is spoken.
 
-libvirt waits for the hook, and the hook for us: whatever a client does or does not do, nobody else waits for it.
+libvirt waits for a hook, so whatever goes wrong here ends the connection, and the hook then does its work itself. The
+socket is root's alone, and never was anybody else's for an instant. The directory is locked as long as it is served,
+so a second daemon is told apart from a socket that a killed one left: the kernel drops a lock with its process.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
+import fcntl
 import os
 import socket
 import stat
@@ -14,124 +18,194 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
+from macmgr.config import HookSettings
 from macmgr.errors import Busy, NoPermission, NotThere
 from macmgr.hookcall import MAX_INPUT, HookCall
-from macmgr.oneline import one_line
+from macmgr.owndirectory import open_own_directory
 
-# As long as a client may take to say what it wants. libvirt writes a hook's input at once.
-_PATIENCE = 5.0
-# Further clients wait in the kernel's queue; 200 guests that start at once are 8 at a time.
-_MOST_CLIENTS, _BACKLOG = 64, 128
-_WORDS = 5  # driver, object, operation, sub-operation, extra
-_CREDENTIALS = struct.Struct("=3i")  # struct ucred: pid, uid, gid
+TIMEOUT_FILE = "hook.timeout"
+# Each may hold a document of the largest size. More wait in the kernel's queue, as long as their own time lasts.
+_CLIENTS = 32
+_QUEUE = 1024
+_WORDS = 6  # `hook`, the driver and libvirt's four; none is longer than the kernel lets an argument be
+_MAX_REQUEST = MAX_INPUT + 1 + _WORDS * 131072
+_CHUNK = 1 << 18
+_PAUSE = 0.1  # where the process has no descriptor left for another client
 
 Call = Callable[[HookCall, bytes], Awaitable[tuple[bool, str]]]
 
 
 class HookSocket:
-    """The server; ``call`` does a hook's work and answers whether it was done and what to say, ``status`` tells how it
-    stands. Busy where another daemon listens already.
+    """Serves ``path`` from `start` to `close`.
+
+    ``call`` does what a hook call asks for, in a bounded time, and returns whether that went well and what there is to
+    say; `close` cancels it. ``status`` is the document for those who ask.
     """
 
-    def __init__(self, path: Path, call: Call, status: Callable[[], bytes]) -> None:
-        self._path, self._call, self._status = path, call, status
-        self._places = asyncio.Semaphore(_MOST_CLIENTS)
-        self._server: asyncio.AbstractServer | None = None
-        self._inode = (0, 0)
+    def __init__(self, path: Path, call: Call, status: Callable[[], bytes], settings: HookSettings) -> None:
+        self._path = path
+        self._call = call
+        self._status = status
+        self._settings = settings
+        self._directory = -1
+        self._listener: socket.socket | None = None
+        self._accepting: asyncio.Task[None] | None = None
+        self._serving: set[asyncio.Task[None]] = set()
+        self._free = asyncio.Semaphore(_CLIENTS)
 
     async def start(self) -> None:
-        """Listen."""
-        listening = _listen(self._path)
-        self._inode = _inode(self._path)
-        self._server = await asyncio.start_unix_server(self._serve, sock=listening, backlog=_BACKLOG)
+        """Serve; Busy where a living daemon does."""
+        try:
+            self._directory = _locked(self._path.parent)
+            self._listener = _listen(self._path.name, self._directory)
+            self._announce()
+        except PermissionError as error:
+            self._abandon()
+            raise NoPermission(f"{self._path}: {_words(error)}; the daemon needs root") from None
+        except OSError as error:
+            self._abandon()
+            raise NotThere(f"{self._path}: the hooks' socket cannot be made: {_words(error)}") from None
+        except Busy:
+            self._abandon()
+            raise
+        self._accepting = asyncio.create_task(self._accept(self._listener), name="hook socket")
+
+    def configure(self, settings: HookSettings) -> None:
+        """Go by other settings from now on."""
+        self._settings = settings
+        with suppress(OSError):  # a full disk: hooks go by what it said before
+            self._announce()
 
     async def close(self) -> None:
-        """Stop listening, and remove the socket, if it is still ours."""
-        if self._server is not None:
-            self._server.close()
+        """Serve no more. Whoever still waits gets no answer, and does its work itself."""
+        if self._listener is None:
+            return
+        for name in (self._path.name, TIMEOUT_FILE):
             with suppress(OSError):
-                if _inode(self._path) == self._inode:
-                    self._path.unlink()
+                os.unlink(name, dir_fd=self._directory)
+        tasks = [task for task in (self._accepting, *self._serving) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._abandon()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            async with self._places:
-                if _is_root(writer.get_extra_info("socket")):
-                    async with asyncio.timeout(_PATIENCE):
-                        data = await _read(reader)
-                    writer.write(await self._answer(data))
-                    async with asyncio.timeout(_PATIENCE):
-                        await writer.drain()
-        except (OSError, TimeoutError):
-            pass  # it went away, or is not worth waiting for; no answer makes a hook do its work itself
-        finally:
-            writer.close()
+    def _abandon(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        if self._directory != -1:
+            os.close(self._directory)  # and with it the lock goes
+            self._directory = -1
 
-    async def _answer(self, data: bytes) -> bytes:
-        verb, _, rest = data.partition(b"\0")
-        if verb == b"status":
+    def _announce(self) -> None:
+        """Say how long libvirt may wait: a hook that asks a daemon has no time to read the configuration."""
+        temporary = f".{TIMEOUT_FILE}.new"
+        with suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=self._directory)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(temporary, flags, 0o644, dir_fd=self._directory), "w", encoding="ascii") as file:
+            file.write(f"{self._settings.timeout:g}\n")
+        os.rename(temporary, TIMEOUT_FILE, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._free.acquire()
+            try:
+                client, _ = await loop.sock_accept(listener)
+            except OSError:
+                self._free.release()
+                await asyncio.sleep(_PAUSE)
+                continue
+            task = asyncio.create_task(self._serve(client), name="hook client")
+            self._serving.add(task)
+            task.add_done_callback(self._served)
+
+    def _served(self, task: asyncio.Task[None]) -> None:
+        self._serving.discard(task)
+        self._free.release()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            task.get_loop().call_exception_handler({"message": "a hook's call failed", "exception": error})
+
+    async def _serve(self, client: socket.socket) -> None:
+        with client:
+            if not _allowed(client):
+                return
+            try:
+                async with asyncio.timeout(self._settings.timeout):
+                    request = await _read(client)
+            except (ConnectionError, TimeoutError):  # it went away, or does not come to an end
+                return
+            answer = await self._answer(request)
+            with suppress(ConnectionError, TimeoutError):
+                async with asyncio.timeout(self._settings.timeout):
+                    await asyncio.get_running_loop().sock_sendall(client, answer)
+
+    async def _answer(self, request: bytes) -> bytes:
+        """What to say; nothing where the hook had better do its work itself, and tell what is wrong."""
+        if request == b"status\0":
             return self._status()
-        *words, xml = rest.split(b"\0", _WORDS)
-        if verb != b"hook" or len(words) != _WORDS or len(xml) > MAX_INPUT:
-            return b"failed the input is too large, or no hook's\n"
-        call = HookCall(*(os.fsdecode(word) for word in words))
-        done, text = await self._call(call, xml)
-        return f"{'ok' if done else 'failed'} {one_line(text)}".rstrip().encode("utf-8", "backslashreplace") + b"\n"
+        words = request.split(b"\0", _WORDS)
+        if len(words) != _WORDS + 1 or words[0] != b"hook" or len(request) > _MAX_REQUEST:
+            return b""
+        call = HookCall(*map(os.fsdecode, words[1:_WORDS]))
+        if not call.relevant:
+            return b"ok\n"
+        well, message = await self._call(call, words[_WORDS])
+        word = "ok" if well else "refuse" if self._settings.refuse and call.refusable else "failed"
+        return f"{word} {call.line(message)}".encode() + b"\n" if message else f"{word}\n".encode()
 
 
-async def _read(reader: asyncio.StreamReader) -> bytes:
-    """All that the client has to say, or one byte more than it may."""
+async def _read(client: socket.socket) -> bytes:
+    """All that the client says, until it has said it, or more than there can be to say."""
+    loop = asyncio.get_running_loop()
     chunks, size = [], 0
-    while size <= MAX_INPUT + 4096 and (chunk := await reader.read(1 << 18)):
+    while size <= _MAX_REQUEST and (chunk := await loop.sock_recv(client, _CHUNK)):
         chunks.append(chunk)
         size += len(chunk)
     return b"".join(chunks)
 
 
-def _is_root(client: socket.socket) -> bool:
-    """Whether the other side is root, or who we are (SO_PEERCRED): the file's mode says so too."""
-    credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    return _CREDENTIALS.unpack(credentials)[1] in (0, os.geteuid())
+def _allowed(client: socket.socket) -> bool:
+    """Whether root, or whoever runs this daemon, is at the other end."""
+    credentials = struct.Struct("=iii")  # struct ucred: pid, uid, gid
+    said = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, credentials.size)
+    return credentials.unpack(said)[1] in (0, os.geteuid())
 
 
-def _listen(path: Path) -> socket.socket:
-    """A listening socket that nobody else could ever have connected to; one that a dead daemon left is replaced."""
+def _locked(path: Path) -> int:
+    """The directory, made where it is missing, opened and locked; Busy where somebody else has locked it."""
+    with suppress(FileExistsError):
+        path.mkdir(0o755)
+    directory = open_own_directory(path, mode=0o755)
     try:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        status = path.parent.stat(follow_symlinks=False)
-        if not stat.S_ISDIR(status.st_mode) or status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022:
-            raise NotThere(f"{path.parent}: has to be a directory that only root may write to")
-        _make_room(path)
-        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        before = os.umask(0o177)  # the socket is 0600 from its first moment on; nothing else runs in here yet
-        try:
-            listening.bind(str(path))
-        finally:
-            os.umask(before)
-    except PermissionError:
-        raise NoPermission(f"{path}: cannot be made; macmgr watch needs root") from None
-    except OSError as error:
-        raise NotThere(f"{path}: cannot be made: {error.strerror or error}") from None
-    return listening
+        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(directory)
+        raise Busy(f"another 'macmgr watch' runs (it serves {path}); there is nothing for a second one to do") from None
+    except OSError:
+        os.close(directory)
+        raise
+    return directory
 
 
-def _make_room(path: Path) -> None:
-    if not os.path.lexists(path):
-        return
-    if not stat.S_ISSOCK(path.stat(follow_symlinks=False).st_mode):
-        raise NotThere(f"{path}: exists, and is no socket; remove it")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-        client.settimeout(1)
-        try:
-            client.connect(str(path))
-        except (ConnectionRefusedError, FileNotFoundError):
-            path.unlink(missing_ok=True)
-            return
-        except TimeoutError:
-            pass  # it does not answer, and it is there
-    raise Busy(f"{path}: another macmgr watch is running; 'macmgr status' asks it how it stands")
+def _listen(name: str, directory: int) -> socket.socket:
+    """A listening socket, 0600 from its first instant; what a daemon that is gone left there makes room."""
+    with suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+            raise OSError(errno.EEXIST, f"something that is no socket is there; move {name} away")
+        os.unlink(name, dir_fd=directory)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        # Linux gives the file the mode of the socket it is made from, less the umask (unix_bind in net/unix/af_unix.c)
+        os.fchmod(listener.fileno(), 0o600)
+        listener.bind(f"/proc/self/fd/{directory}/{name}")  # in the directory that was checked, wherever its name leads
+        listener.listen(_QUEUE)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
 
 
-def _inode(path: Path) -> tuple[int, int]:
-    status = path.stat(follow_symlinks=False)
-    return status.st_dev, status.st_ino
+def _words(error: OSError) -> str:
+    return error.strerror or type(error).__name__
