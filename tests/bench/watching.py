@@ -1,0 +1,62 @@
+"""How long the daemon takes from a drift to its repair, on a bridge with a thousand ports: by the clock on the wall.
+
+A netlink monitor of bridge(8)'s kind sees both: the flag that somebody turned on, and the daemon's turning it off.
+"""
+
+from __future__ import annotations
+
+import select
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from macmgr.kernel.events import EventSocket
+from macmgr.kernelevents import LinkEvent
+from tests import crowd
+from tests.bench.measure import Result
+from tests.netns.conftest import eventually, namespace
+from tests.netns.house import House, house
+
+PORTS, DRIFTS, LIMIT = 1000, 100, 100.0  # ms
+
+
+def repair() -> Result:
+    """A hundred times: learning is turned on by somebody, and off again by the daemon."""
+    guests = [crowd.CrowdGuest(number) for number in range(1, PORTS + 1)]
+    with watched(guests) as host, host.daemon():
+        eventually(lambda: bool(host.status()["in_sync"]), "all ports are managed")
+        events = EventSocket(host.ns.name)
+        took = []
+        for number in range(DRIFTS):
+            tap = guests[number * 37 % PORTS].tap
+            events.read()
+            host.ns.bridge(f"link set dev {tap} learning on")
+            seen, mended = [wait_for(events, tap, learning) for learning in (True, False)]
+            took.append((mended - seen) * 1000)
+        events.close()
+    what = f"drift on one of {PORTS:,} ports to its repair, median of {DRIFTS}, by the clock on the wall"
+    return Result(what, f"{LIMIT:.0f} ms", 1.0, took, [LIMIT], by_median=True)
+
+
+@contextmanager
+def watched(guests: list[crowd.CrowdGuest]) -> Iterator[House]:
+    """A host with a guest for each tap, and nothing managed yet."""
+    with namespace() as ns, tempfile.TemporaryDirectory() as name, house(ns, Path(name)) as host:
+        subprocess.run(host.command("rm", "-r", "/run/libvirt"), check=True)
+        crowd.write_status_files(Path(f"/proc/{host.keeper.pid}/root/run/libvirt"), guests)
+        crowd.add_taps(ns.name, [guest.tap for guest in guests])
+        yield host
+
+
+def wait_for(events: EventSocket, tap: str, learning: bool) -> float:
+    """When the kernel told that the tap learns, or does not."""
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        select.select([events.fileno()], [], [], 1)
+        for event in events.read():
+            if isinstance(event, LinkEvent) and event.name == tap and event.flags and event.flags.learning is learning:
+                return time.monotonic()
+    raise AssertionError(f"learning of {tap} was not turned {'on' if learning else 'off'}")
