@@ -100,6 +100,7 @@ class Daemon:
             (signal.SIGHUP, self._reload),
         ):
             self._loop.add_signal_handler(number, act)
+        self._read_files()  # what could not be watched is told there, and by no event
         self._loop.add_reader(self._files.fileno(), self._read_files)
         self._stay_alive()
         self._mark("start")
