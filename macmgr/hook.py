@@ -13,11 +13,12 @@ import signal
 import sys
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from macmgr import paths
-from macmgr.config import Config, load_config
+from macmgr.config import MAX_TIMEOUT, Config, load_config
 from macmgr.errors import MacmgrError
 from macmgr.hookcall import MAX_INPUT, HookCall
 
@@ -26,11 +27,35 @@ REFUSED = 10
 _FAILED = 1
 
 
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """What the shim knows that handed its call to a daemon first: since when libvirt waits, by the clock that does not
+    jump, and the descriptor where the first part of the input is; 0 where nothing was read.
+    """
+
+    since: float
+    begun: int
+
+    @classmethod
+    def of(cls, since: str, begun: str) -> Handed | None:
+        """As the shim's words say it; None where they make no sense: then the call is like any other."""
+        try:
+            return cls(float(since), int(begun))
+        except ValueError:
+            return None
+
+
 def run_hook(
-    call: HookCall, config_path: Path | None = None, run_dir: Path = paths.LIBVIRT_RUN, netns: str | None = None
+    call: HookCall,
+    config_path: Path | None = None,
+    run_dir: Path = paths.LIBVIRT_RUN,
+    netns: str | None = None,
+    handed: Handed | None = None,
 ) -> int:
     """Do what the operation asks for, within the configured time; the exit code is for libvirt, and nearly always 0."""
     started = time.monotonic() - time.process_time()  # what the interpreter took to start is part of the time
+    if handed is not None and 0 <= started - handed.since <= MAX_TIMEOUT:
+        started = handed.since
     if not call.relevant:
         return 0
     problem = None
@@ -40,7 +65,7 @@ def run_hook(
         config, problem = Config(), str(error)
     if problem is None:
         deadline = started + config.hook.timeout
-        message, failed = _guarded(call, config, run_dir, netns, deadline)
+        message, failed = _guarded(call, config, run_dir, netns, deadline, handed.begun if handed else 0)
     else:
         message, failed = problem, True
     if message:
@@ -48,13 +73,15 @@ def run_hook(
     return REFUSED if failed and config.hook.refuse and call.refusable else 0
 
 
-def _guarded(call: HookCall, config: Config, run_dir: Path, netns: str | None, deadline: float) -> tuple[str, bool]:
+def _guarded(
+    call: HookCall, config: Config, run_dir: Path, netns: str | None, deadline: float, begun: int
+) -> tuple[str, bool]:
     """Let a child do the work and bring back its line; a child that is late, or dies, is a failure and no more."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reader)
-        _work(call, config, run_dir, netns, deadline, writer)
+        _work(call, config, run_dir, netns, deadline, begun, writer)
     os.close(writer)
     chunks: list[bytes] = []
     while (left := deadline - time.monotonic()) > 0 and select.select([reader], [], [], left)[0]:
@@ -74,7 +101,9 @@ def _guarded(call: HookCall, config: Config, run_dir: Path, netns: str | None, d
     return message or "ended abnormally; run 'macmgr audit' to see what is left to do", True
 
 
-def _work(call: HookCall, config: Config, run_dir: Path, netns: str | None, deadline: float, writer: int) -> NoReturn:
+def _work(
+    call: HookCall, config: Config, run_dir: Path, netns: str | None, deadline: float, begun: int, writer: int
+) -> NoReturn:
     """The child: no output of its own but the pipe, no way back into the caller."""
     code = _FAILED
     line = ""
@@ -82,7 +111,7 @@ def _work(call: HookCall, config: Config, run_dir: Path, netns: str | None, dead
         null = os.open(os.devnull, os.O_RDWR)
         os.dup2(null, 1)
         os.dup2(null, 2)
-        data = _read_input()
+        data = _read_input(begun)
         from macmgr.hookwork import act  # what it imports takes 0.1 s, and may fail: inside the guard
 
         line = act(call, data, config, run_dir, netns, deadline)
@@ -96,12 +125,13 @@ def _work(call: HookCall, config: Config, run_dir: Path, netns: str | None, dead
     os._exit(code)
 
 
-def _read_input() -> bytes:
-    """Standard input, at most one byte more than a document may have."""
+def _read_input(begun: int) -> bytes:
+    """What the shim has read and what is left of standard input, at most one byte more than a document may have."""
     chunks, size = [], 0
-    while size <= MAX_INPUT and (chunk := os.read(0, 1 << 20)):
-        chunks.append(chunk)
-        size += len(chunk)
+    for source in (begun, 0):
+        while size <= MAX_INPUT and (chunk := os.read(source, 1 << 20)):
+            chunks.append(chunk)
+            size += len(chunk)
     return b"".join(chunks)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -28,7 +29,9 @@ NAME = "50-macmgr"
 MARK = b"# installed by macmgr"
 _MADE = ".made-by-macmgr"
 _CHECKSUM = ".macmgr.toml.sha256"
-_PLACEHOLDER = "macmgr=macmgr"
+# Debian's profile for libvirtd lets a hook start what is in /usr/bin, free of the profile, and nothing else (adr/0008).
+# What else is installed does not matter: the script needs no library of its interpreter.
+PYTHON = Path("/usr/bin/python3")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,15 +141,24 @@ def _source() -> Path:
     return packaged if packaged.is_dir() else Path(__file__).parent.parent / "hooks"
 
 
+def _handover() -> Path:
+    return Path(__file__).with_name("handover.py").resolve()
+
+
 def _default_config() -> Path:
     packaged = Path(__file__).parent / "_macmgr.toml"
     return packaged if packaged.is_file() else Path(__file__).parent.parent / "packaging" / "macmgr.toml"
 
 
 def _shim(text: str, program: Path) -> str:
-    if text.count(_PLACEHOLDER) != 1:
-        raise NotThere("the hook shim of this installation is damaged; install macmgr again")
-    return text.replace(_PLACEHOLDER, f"macmgr={shlex.quote(str(program))}")
+    """The shim with this host's paths in it."""
+    python = PYTHON if PYTHON.exists() else Path(sys.executable)
+    for name, path in (("macmgr", program), ("handover", _handover()), ("python", python)):
+        line = f"{name}={shlex.quote(str(path))}".replace("\\", r"\\")
+        text, found = re.subn(rf"(?m)^{name}=.*$", line, text)
+        if found != 1:
+            raise NotThere("the hook shim of this installation is damaged; install macmgr again")
+    return text
 
 
 def _refuse_others(target: Path) -> None:

@@ -2,12 +2,14 @@
 
 libvirt gives a hook a scrubbed environment, ``/`` as its directory, XML on standard input, and waits until nobody holds
 its output any more (virRunScript). `Host.hook` does the same. The shims know no options, so the program that they start
-looks for configuration, status files and lock below the test's directory, and is the real one in all else.
+looks for configuration, status files and lock below the test's directory, and the shims for the daemon's socket; they
+are the real ones in all else.
 """
 
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -30,7 +32,7 @@ from macmgr import paths
 
 here = Path(__file__).parent
 paths.CONFIG, paths.LIBVIRT_RUN = here / "macmgr.toml", here / "libvirt"
-paths.LOCK, paths.STATE = here / "lock", here / "state.json"
+paths.LOCK = here / "lock"
 paths.STATE = here / "state" / "state.json"
 
 from macmgr.__main__ import main
@@ -63,6 +65,15 @@ class Host:
     def hooks(self) -> Path:
         return self.root / "etc libvirt" / "hooks"
 
+    @property
+    def run(self) -> Path:
+        """What is /run/macmgr elsewhere: no daemon of this machine is asked."""
+        return self.root / "run"
+
+    @property
+    def socket(self) -> Path:
+        return self.run / "hook.sock"
+
     def install(self, program: Path) -> None:
         words: list[str | Path] = [
             sys.executable,
@@ -75,6 +86,9 @@ class Host:
             program,
         ]
         subprocess.run(words, check=True, capture_output=True)
+        for driver in DRIVERS:
+            shim = self.hooks / f"{driver}.d" / "50-macmgr"
+            shim.write_text(shim.read_text().replace(" /run/macmgr ", f" {shlex.quote(str(self.run))} "))
 
     def program(self, *, script: str = "", name: str = "macmgr") -> Path:
         """The program that the hooks start: macmgr itself, with this host's paths, or a ``script`` for the shell."""
