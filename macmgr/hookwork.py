@@ -107,11 +107,14 @@ def concerns(intent: Intent, scope: Scope) -> bool:
     return managed or (bool(intent.managed_bridges) and scope.domain in intent.departed.values())
 
 
-def in_words(call: HookCall, outcome: Outcome, scope: Scope) -> str:
-    """What a hook says of what came of it; empty when all is well."""
+def in_words(call: HookCall, outcome: Outcome, scope: Scope, *, watched: bool = False) -> str:
+    """What a hook says of what came of it; empty when all is well.
+
+    ``watched``: a daemon sees when a waiting guest's CPUs start, and nobody has to be told to.
+    """
     parts = [f"{failure.change.because}: {failure.why}" for failure in outcome.failures]
     waiting = [port for port in outcome.view.intent.ports if _stays_open(port, outcome, scope)]
-    if waiting and call.operation != "start":  # at `start` no guest runs yet, and `started` follows
+    if waiting and not watched and call.operation != "start":  # at `start` no guest runs yet, and `started` follows
         ports = ", ".join(f"{port.port} on {port.bridge}" for port in waiting)
         parts.append(
             f"{ports} stays open (learning and unicast flood on) because the guest's CPUs do not run here yet "

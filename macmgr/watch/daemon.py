@@ -72,6 +72,7 @@ class Daemon:
     async def run(self) -> None:
         """Start dirty, resync, be woken, until somebody says stop."""
         self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(lambda _, context: self._speaker.bug(context.get("exception")))
         self._dirty, self._stop = asyncio.Event(), asyncio.Event()
         with ExitStack() as opened:
             self._worker = opened.enter_context(ThreadPoolExecutor(1, "macmgr-round"))

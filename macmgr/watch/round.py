@@ -7,6 +7,7 @@ status files, and the intent where nothing it was made of has changed. Runs in o
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -62,9 +63,10 @@ class Rounds:
         calls = list(heard)
         try:
             result = self._run(calls, config, spares, whole)
-        except MacmgrError as error:
+        except Exception as error:  # noqa: BLE001 - one round that fails must not end what keeps all guests reachable
             self.close()  # a connection that failed half way may hold what is no answer to the next question
-            result = Round(((False, str(error)),) * len(calls), failure=error)
+            failure = error if isinstance(error, MacmgrError) else unexpected(error)
+            result = Round(((False, str(failure)),) * len(calls), failure=failure)
         return replace(result, seconds=time.monotonic() - started)
 
     def close(self) -> None:
@@ -106,6 +108,13 @@ class Rounds:
         return self._known[2]
 
 
+def unexpected(error: BaseException) -> MacmgrError:
+    """A bug of ours, as a line that a report can begin with: what and where, and nothing of what was read."""
+    places = traceback.extract_tb(error.__traceback__)
+    where = f"{Path(places[-1].filename).name}:{places[-1].lineno}" if places else "a place unknown"
+    return MacmgrError(f"failed unexpectedly ({type(error).__name__} at {where}); please report it")
+
+
 def _answer(each: Heard, outcome: Outcome, scope: Scope) -> str:
     """The line of one hook call, about its own part of the host."""
     if not concerns(outcome.view.intent, scope):
@@ -115,7 +124,7 @@ def _answer(each: Heard, outcome: Outcome, scope: Scope) -> str:
         failures=tuple(failure for failure in outcome.failures if _in_scope(failure.change, scope)),
         view=replace(outcome.view, plan=outcome.view.plan.only(domain=scope.domain, bridges=scope.bridges)),
     )
-    return in_words(each.call, mine, scope)
+    return in_words(each.call, mine, scope, watched=True)
 
 
 def _in_scope(change: Change, scope: Scope) -> bool:

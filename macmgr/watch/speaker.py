@@ -19,7 +19,7 @@ from macmgr.watch.hysteresis import Fight
 from macmgr.watch.journal import Journal
 from macmgr.watch.messages import Line
 from macmgr.watch.metrics import metrics
-from macmgr.watch.round import Round
+from macmgr.watch.round import Round, unexpected
 from macmgr.watch.tally import StandingBack, Tally
 
 
@@ -48,6 +48,10 @@ class Speaker:
     def trouble(self, what: str, why: str) -> None:
         """Something that a person has to mend, and the daemon can live with."""
         self._journal.tell([words.unreadable(what, why)])
+
+    def bug(self, error: BaseException | None) -> None:
+        """Something went wrong in the loop that nobody thought of; it goes on."""
+        self._journal.tell([words.unreadable("macmgr watch", str(unexpected(error or RuntimeError())))])
 
     def events(self, events: Sequence[Event]) -> None:
         """Netlink events were read."""

@@ -1,0 +1,54 @@
+"""A round that fails: it is told, hooks are answered, and the next one begins anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from macmgr import paths
+from macmgr.config import Config
+from macmgr.errors import NotThere
+from macmgr.hookcall import HookCall
+from macmgr.hookwork import Heard
+from macmgr.readers.domain import Domain
+from macmgr.readers.hookdata import HookInput
+from macmgr.reconcile import spare_nothing
+from macmgr.watch import round as round_module
+from macmgr.watch.round import Rounds
+
+HEARD = Heard(HookCall("daemon", "-", "start"), HookInput())
+
+
+@pytest.fixture(autouse=True)
+def no_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paths, "LOCK", tmp_path / "lock")
+    monkeypatch.setattr(paths, "STATE", tmp_path / "state.json")
+
+
+def test_no_libvirt_is_a_failure_that_every_hook_hears_of(tmp_path: Path) -> None:
+    done = Rounds(tmp_path / "libvirt", None).run([HEARD, HEARD], Config(), spare_nothing)
+    assert isinstance(done.failure, NotThere)
+    assert done.answers == ((False, str(done.failure)),) * 2
+    assert done.outcome is None
+
+
+def test_a_bug_is_one_line_that_says_where_and_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("hunter2")
+
+    rounds = Rounds(tmp_path, None)
+    with monkeypatch.context() as patched:
+        patched.setattr(round_module, "intent_with", broken)
+        done = rounds.run([HEARD], Config(), spare_nothing)
+    assert str(done.failure).startswith("failed unexpectedly (KeyError at test_watch_round.py:")
+    assert "hunter2" not in str(done.failure)
+    assert rounds.run([], Config(), spare_nothing, whole=False).failure is None
+
+
+def test_a_call_that_concerns_nothing_managed_asks_no_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most calls on most hosts: no lock is taken, no netlink socket opened."""
+    monkeypatch.setattr(round_module, "Kernel", None)
+    heard = Heard(HookCall("qemu", "g1", "started"), HookInput(domain=Domain("g1", "u", "qemu", ())))
+    done = Rounds(tmp_path, None).run([heard], Config(), spare_nothing, whole=False)
+    assert (done.answers, done.outcome, done.failure) == (((True, ""),), None, None)
