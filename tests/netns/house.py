@@ -6,12 +6,13 @@ A process keeps the mount namespace; whatever runs on this host is started insid
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,6 @@ class House:
     ns: Namespace
     root: Path
     keeper: subprocess.Popen[str]
-    daemons: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
     def config(self) -> Path:
@@ -102,10 +102,11 @@ class House:
         return bool(good) and len(good) == len(entries) and self.flags(f"vnet{number}") == (False, False)
 
     @contextmanager
-    def daemon(self, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    def daemon(self, *words: str, environment: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
         """`macmgr watch`, once it has made its first round; ended with SIGTERM."""
         with (self.root / "daemon.log").open("ab") as log:
-            daemon = subprocess.Popen(self.macmgr_command("watch", *words), stderr=log, stdout=log)
+            env = {**os.environ, **(environment or {})}
+            daemon = subprocess.Popen(self.macmgr_command("watch", *words), stderr=log, stdout=log, env=env)
         before = self.log.count("watches")
         try:
             eventually(lambda: self.log.count("watches") > before or daemon.poll() is not None, "the daemon is ready")

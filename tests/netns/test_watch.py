@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -123,6 +124,41 @@ def test_what_is_only_observed_is_told_and_not_touched(host: House) -> None:
         host.config.write_text(MANAGED)
         daemon.send_signal(signal.SIGHUP)
         eventually(lambda: host.managed(1), "after the change of the configuration it is managed")
+
+
+def test_observing_names_the_addresses_that_would_be_cut_off(host: House) -> None:
+    """Somebody runs a second machine behind a guest's port: that is to be known before the port is managed."""
+    host.config.write_text(MANAGED + "mode = 'observe'\n")
+    host.ns.add_cable("vnet1")
+    host.status_file("g1", "vnet1", mac_of(1))
+    host.ns.send_frame("vnet1-far", "52:54:00:bb:00:01")
+    eventually(lambda: host.ns.port_of("52:54:00:bb:00:01") == "vnet1", "the bridge learns it")
+    with host.daemon():
+        line = next(line for line in host.log.splitlines() if "52:54:00:bb:00:01" in line)
+        assert "observed only" in line
+        assert "was learned behind vnet1" in line
+        assert host.ns.port_of("52:54:00:bb:00:01") == "vnet1"
+
+
+def test_systemd_hears_when_it_is_ready_and_that_it_lives(host: House, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(10)
+        environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "300000"}
+
+        def until(word: str) -> None:
+            while word not in manager.recv(4096).decode():
+                pass
+
+        with host.daemon(environment=environment) as daemon:
+            until("READY=1")
+            until("WATCHDOG=1")
+            daemon.send_signal(signal.SIGHUP)
+            until("RELOADING=1")
+            until("READY=1")
+            daemon.send_signal(signal.SIGTERM)
+            until("STOPPING=1")
+            assert daemon.wait(10) == 0
 
 
 def test_observe_changes_nothing_anywhere(host: House) -> None:
