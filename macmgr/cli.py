@@ -14,8 +14,6 @@ from macmgr import __version__, errors, paths
 from macmgr.errors import KernelError, MacmgrError
 from macmgr.hook import run_hook
 from macmgr.hookcall import HookCall
-from macmgr.install import install_config, install_hooks, uninstall_config, uninstall_hooks, uninstall_memory
-from macmgr.memory import managed_ports
 
 _EXIT_CODES = """\
 exit codes:
@@ -61,8 +59,6 @@ def _run(argv: Sequence[str]) -> int:
             arguments.driver, arguments.object, arguments.operation, arguments.sub_operation, arguments.extra
         )
         return run_hook(call, arguments.config, arguments.run_dir, arguments.netns)
-    if arguments.verb in ("install", "uninstall"):
-        return _install(arguments)
     # macmgr.verbs takes 0.2 s with pyroute2 and rich: a hook must not pay for it twice, nor `validate` at all
     verbs = import_module(getattr(arguments, "module", "macmgr.verbs"))
     code: int = getattr(verbs, arguments.function)(arguments)
@@ -72,27 +68,6 @@ def _run(argv: Sequence[str]) -> int:
 def _drop_output() -> None:
     """Let what is still buffered go nowhere, so that the interpreter does not stumble over it at its end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-
-
-def _install(arguments: argparse.Namespace) -> int:
-    # hooks for somewhere else are not this host's, and neither is its configuration, unless it is named
-    elsewhere = arguments.hooks_dir != paths.LIBVIRT_HOOKS and arguments.config is None
-    config = arguments.config or paths.CONFIG
-    if arguments.verb == "install":
-        steps = list(install_hooks(arguments.hooks_dir, arguments.program))
-        steps += [] if elsewhere else [install_config(config)]
-        last = "libvirt looks for hooks when it starts: restart or reload libvirtd, or virtqemud and virtnetworkd."
-    else:
-        steps = list(uninstall_hooks(arguments.hooks_dir))
-        steps += [] if elsewhere else [*uninstall_config(config), *uninstall_memory(purge=arguments.purge)]
-        last = "" if steps else f"nothing of macmgr is installed in {arguments.hooks_dir}"
-        if not elsewhere and (ports := managed_ports(paths.STATE)):
-            last = f"Still as macmgr made them: {', '.join(ports)}. 'macmgr release' gives them back to the kernel."
-    for step in steps:
-        print(f"{step.what:<13} {step.path}")
-    if last:
-        print(last)
-    return errors.IN_SYNC
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -183,15 +158,19 @@ def _parser() -> argparse.ArgumentParser:
     validate.add_argument("files", nargs="+", metavar="FILE", help="XML of libvirt, or macmgr.toml; /dev/stdin too")
 
     for name, text in (
-        ("install", "install libvirt's hooks beside everybody else's, and a configuration where there is none"),
+        ("install", "install libvirt's hooks, the daemon's unit, and a configuration where there is none"),
         ("uninstall", "remove what install put, but for a configuration that was changed since"),
     ):
         verb = _verb(verbs, name, text, f"sudo macmgr {name}")
+        verb.set_defaults(function=name, module="macmgr.installverb")
         verb.add_argument(
             "--hooks-dir", type=Path, default=paths.LIBVIRT_HOOKS, metavar="DIR", help=f"default {paths.LIBVIRT_HOOKS}"
         )
+        verb.add_argument(
+            "--units-dir", type=Path, metavar="DIR", help=f"the daemon's unit; default {paths.UNITS}, under systemd"
+        )
         if name == "install":
-            verb.add_argument("--program", type=Path, metavar="FILE", help="the macmgr that the hooks start")
+            verb.add_argument("--program", type=Path, metavar="FILE", help="the macmgr that hooks and unit start")
         else:
             verb.add_argument(
                 "--purge", action="store_true", help="forget how ports were before macmgr, released or not"

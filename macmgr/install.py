@@ -1,7 +1,10 @@
-"""`macmgr install` and `uninstall`: the hooks on this host, beside everybody else's, undone without a trace.
+"""`macmgr install` and `uninstall`: hooks, configuration and unit on this host, undone without a trace.
 
 A hook goes to ``<hooks>/<driver>.d/50-macmgr`` (libvirt 6.5.0 and newer run every executable file there). The main
 hook file is the administrator's and is never touched. Only files that carry our mark are replaced or removed.
+
+Where systemd runs the host, the daemon's unit goes to ``/etc/systemd/system``. Whether and when the daemon runs is the
+administrator's to say: nothing is enabled, started or stopped.
 
 The configuration is the administrator's from the moment on that it is there: it is written once, never replaced, and
 removed only while it is what was written, which a checksum beside it tells (``sha256sum -c`` understands it).
@@ -14,6 +17,7 @@ import os
 import re
 import shlex
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -26,6 +30,7 @@ from macmgr.memory import managed_ports, remove
 
 DRIVERS = ("qemu", "network", "lxc", "daemon")
 NAME = "50-macmgr"
+UNIT = "macmgr.service"
 MARK = b"# installed by macmgr"
 _MADE = ".made-by-macmgr"
 _CHECKSUM = ".macmgr.toml.sha256"
@@ -45,18 +50,13 @@ class Step:
 def install_hooks(hooks_dir: Path = paths.LIBVIRT_HOOKS, program: Path | None = None) -> Iterator[Step]:
     """Put the four shims in place; a second call changes nothing."""
     program = program or find_program()
-    source = _source()
+    source = _packaged("_hooks", "hooks")
     targets = {driver: hooks_dir / f"{driver}.d" / NAME for driver in DRIVERS}
     for target in targets.values():  # all or none: a host with half of its hooks is worse than one without
-        _refuse_others(target)
+        refuse_others(target)
     for driver, target in targets.items():
         shim = _shim((source / driver).read_text(encoding="utf-8"), program)
-        try:
-            yield _put(target, shim)
-        except PermissionError:
-            raise NoPermission(f"{target}: may not be written; installing hooks needs root") from None
-        except OSError as error:
-            raise NotThere(f"{target}: cannot be written: {error.strerror}") from None
+        yield _put(target, shim, 0o755)
 
 
 def uninstall_hooks(hooks_dir: Path = paths.LIBVIRT_HOOKS) -> Iterator[Step]:
@@ -73,11 +73,36 @@ def uninstall_hooks(hooks_dir: Path = paths.LIBVIRT_HOOKS) -> Iterator[Step]:
     _unmake_upwards(hooks_dir)
 
 
+def install_unit(units_dir: Path = paths.UNITS, program: Path | None = None) -> Step:
+    """Put the daemon's unit in place; a second call changes nothing."""
+    target = units_dir / UNIT
+    text = _packaged("_macmgr.service", "packaging/macmgr.service").read_text(encoding="utf-8")
+    line = f"ExecStart={_word(program or find_program())} watch"
+    refuse_others(target)
+    return _put(target, re.sub(r"(?m)^ExecStart=.*$", lambda _: line, text), 0o644)
+
+
+def uninstall_unit(units_dir: Path = paths.UNITS) -> Iterator[Step]:
+    """Remove what `install_unit` put, and the links by which systemctl enabled it."""
+    target = units_dir / UNIT
+    try:
+        if target.is_file() and not target.is_symlink() and MARK in target.read_bytes():
+            target.unlink()
+            yield Step(target, "removed")
+            for link in (wants / UNIT for wants in units_dir.glob("*.wants")):
+                if link.is_symlink() and link.readlink() == target:
+                    link.unlink()
+                    yield Step(link, "removed")
+        _unmake_upwards(units_dir)
+    except PermissionError:
+        raise NoPermission(f"{target}: may not be removed; uninstalling the daemon's unit needs root") from None
+
+
 def install_config(target: Path = paths.CONFIG) -> Step:
     """Put the commented default configuration in place, where none is."""
     if os.path.lexists(target):
         return Step(target, "already there")
-    text = _default_config().read_bytes()
+    text = _packaged("_macmgr.toml", "packaging/macmgr.toml").read_bytes()
     try:
         _make(target.parent)
         checksum = target.with_name(_CHECKSUM)
@@ -135,19 +160,23 @@ def find_program() -> Path:
     return Path(found).resolve()
 
 
-def _source() -> Path:
-    """The shims: inside the installed package, or at the top of the checkout."""
-    packaged = Path(__file__).parent / "_hooks"
-    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "hooks"
+def _packaged(name: str, place: str) -> Path:
+    """What is installed with the package under ``name``, and in a checkout lies at ``place``."""
+    packaged = Path(__file__).parent / name
+    return packaged if packaged.exists() else Path(__file__).parent.parent / place
 
 
 def _handover() -> Path:
     return Path(__file__).with_name("handover.py").resolve()
 
 
-def _default_config() -> Path:
-    packaged = Path(__file__).parent / "_macmgr.toml"
-    return packaged if packaged.is_file() else Path(__file__).parent.parent / "packaging" / "macmgr.toml"
+def _word(program: Path) -> str:
+    """A program's path at the beginning of a unit's command line (systemd.service(5), systemd.syntax(7))."""
+    text = str(program)
+    if not text.isprintable() or re.search(r"[\\'\"]", text):
+        raise NotThere(f"{text!r}: systemd starts no program of such a name; name another one with --program")
+    text = text.replace("%", "%%")
+    return f'"{text}"' if " " in text else text
 
 
 def _shim(text: str, program: Path) -> str:
@@ -161,35 +190,45 @@ def _shim(text: str, program: Path) -> str:
     return text
 
 
-def _refuse_others(target: Path) -> None:
+def refuse_others(target: Path) -> None:
+    """NotThere where something is that is not ours, which is then neither replaced nor removed."""
     try:
         ours = not os.path.lexists(target) or (not target.is_symlink() and MARK in target.read_bytes())
     except PermissionError:
-        raise NoPermission(f"{target}: may not be read; installing hooks needs root") from None
+        raise NoPermission(f"{target}: may not be read; installing needs root") from None
     except OSError:  # a directory, for one
         ours = False
     if not ours:
         raise NotThere(f"{target}: exists and is not macmgr's; move it away first")
 
 
-def _put(target: Path, shim: str) -> Step:
-    _make(target.parent)
-    replaced = target.exists()
-    if replaced and target.read_bytes() == shim.encode() and os.access(target, os.X_OK):
-        return Step(target, "already there")
-    # libvirt may run any executable file in the directory at any time: the new one appears whole, by rename
+def _put(target: Path, text: str, mode: int) -> Step:
+    try:
+        _make(target.parent)
+        replaced = target.exists()
+        if replaced and target.read_bytes() == text.encode() and stat.S_IMODE(target.stat().st_mode) == mode:
+            return Step(target, "already there")
+        _write(target, text, mode)
+    except PermissionError:
+        raise NoPermission(f"{target}: may not be written; installing needs root") from None
+    except OSError as error:
+        raise NotThere(f"{target}: cannot be written: {error.strerror}") from None
+    return Step(target, "replaced" if replaced else "installed")
+
+
+def _write(target: Path, text: str, mode: int) -> None:
+    # libvirt may run any executable file in its directory at any time: the new one appears whole, by rename
     descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=".macmgr-")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(shim)
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
-            os.fchmod(file.fileno(), 0o755)
+            os.fchmod(file.fileno(), mode)
         Path(temporary).replace(target)
     except BaseException:
         Path(temporary).unlink()
         raise
-    return Step(target, "replaced" if replaced else "installed")
 
 
 def _make(directory: Path) -> None:
