@@ -163,8 +163,9 @@ def _entry_lines(snapshot: Snapshot, bridge: str, macs: Iterable[str]) -> list[s
     lines = []
     for mac in macs:
         groups: dict[tuple[str, str], list[int]] = {}
-        for entry in snapshot.entries:
-            if entry.mac == mac and snapshot.bridge_of(entry.port) == bridge:
+        of_mac = (each for each in snapshot.entries if each.mac == mac)
+        for entry in sorted(of_mac, key=lambda each: (each.port, each.vid)):
+            if snapshot.bridge_of(entry.port) == bridge:
                 groups.setdefault((entry.port, entry.in_words), []).append(entry.vid)
         lines += [
             f"{mac} -> {port} in VID {fold_vids(sorted(vids))}, {words}" for (port, words), vids in groups.items()
