@@ -164,7 +164,7 @@ def _entry_lines(snapshot: Snapshot, bridge: str, macs: Iterable[str]) -> list[s
     for mac in macs:
         groups: dict[tuple[str, str], list[int]] = {}
         of_mac = (each for each in snapshot.entries if each.mac == mac)
-        for entry in sorted(of_mac, key=lambda each: (each.port, each.vid)):
+        for entry in sorted(of_mac, key=lambda each: (each.vid, each.port)):
             if snapshot.bridge_of(entry.port) == bridge:
                 groups.setdefault((entry.port, entry.in_words), []).append(entry.vid)
         lines += [
