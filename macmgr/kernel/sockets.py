@@ -46,7 +46,7 @@ class _Seen:
 
 def read_packet_sockets(names: Mapping[int, str], netns: str | None) -> list[PacketSocket]:
     """The packet sockets of a namespace, with one owner each where that can be seen."""
-    seen = _in_namespace(netns, _look_at_sockets)
+    seen = in_namespace(netns, _look_at_sockets)
     found = []
     for inode, ifindex in sorted(seen.bound.items()):
         promiscuous = None
@@ -71,7 +71,7 @@ def read_drivers(interfaces: Collection[str], netns: str | None) -> dict[str, st
                     found[name] = _driver(opened, name)
         return {name: driver for name, driver in found.items() if driver}
 
-    return _in_namespace(netns, ask) if interfaces else {}
+    return in_namespace(netns, ask) if interfaces else {}
 
 
 def _look_at_sockets() -> _Seen:
@@ -159,7 +159,7 @@ def _driver(opened: socket.socket, name: str) -> str:
     return information.tobytes()[4:36].partition(b"\0")[0].decode("ascii", "replace")
 
 
-def _in_namespace(netns: str | None, ask: Callable[[], _T]) -> _T:
+def in_namespace(netns: str | None, ask: Callable[[], _T]) -> _T:
     """What ``ask`` answers in a network namespace: a thread of its own enters it, and ends."""
     if netns is None:
         return ask()

@@ -1,0 +1,313 @@
+"""Frames that leave a guest with another source address than its own: seen with packet sockets, one for each port.
+
+A managed port does not learn, so the kernel keeps no trace of such an address. The sockets are bound to the port and
+never promiscuous, so they show what the guest sends and nothing else. A classic BPF program runs before the kernel
+copies or queues anything and lets pass only what is news: a unicast source that is none of the known ones. Sources:
+packet(7), net/packet/af_packet.c (packet_rcv), include/uapi/linux/filter.h.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import resource
+import select
+import socket
+import struct
+import threading
+import time
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import NamedTuple, NoReturn
+
+from macmgr.kernel.netlink import words
+from macmgr.kernel.sockets import AF_PACKET, in_namespace
+from macmgr.mac import ZERO
+
+# What one port may report at one reading. A guest that has more to report is not listened to for a while, and whoever
+# goes on reporting is listened to less and less: what a guest sends must not decide how much the daemon has to do.
+MOST = 64
+FIRST_PAUSE, LONGEST_PAUSE, FULL_PAUSE = 0.05, 5.0, 1.0
+
+_CLOSERS = 32
+_HEADER = 14  # destination, source, EtherType
+_SNAP = 18  # what is kept of a frame, with room for a tag
+_BUFFER = 8192  # bytes a port's frames may take while nobody reads: a few of them
+_ETH_P_ALL = 3
+_SOL_PACKET, _PACKET_AUXDATA, _PACKET_IGNORE_OUTGOING = 263, 8, 23
+_SO_ATTACH_FILTER = 26
+_AUXDATA = struct.Struct("=IIIHHHH")  # struct tpacket_auxdata
+_ANCILLARY = socket.CMSG_SPACE(_AUXDATA.size)
+_TP_STATUS_VLAN_VALID = 1 << 4
+_SOCKADDR_LL = struct.Struct("=HHiHBB8s")
+_TIMERSPEC = struct.Struct("@llll")  # interval, value
+_LINE = struct.Struct("=HBBI")  # struct sock_filter
+_MOST_LINES = 1024  # 200 addresses; more do not fit into the option memory of older kernels (20 KiB, sk_filter_charge)
+_LDW, _LDH, _LDB = 0x20, 0x28, 0x30  # BPF_LD | BPF_W, BPF_H, BPF_B | BPF_ABS
+_JEQ, _JSET, _RET = 0x15, 0x45, 0x06
+_PACKET_TYPE = 0xFFFFF000 + 4  # SKF_AD_OFF + SKF_AD_PKTTYPE
+_libc = ctypes.CDLL(None, use_errno=True)
+
+Ports = Mapping[str, tuple[int, frozenset[str]]]
+"""Ifindex and known MAC addresses, by port name."""
+
+
+class Sighting(NamedTuple):
+    """A guest sent from this address. ``vid`` is the tag of its frame, None where it had none."""
+
+    port: str
+    ifindex: int
+    mac: str
+    vid: int | None
+
+
+@dataclass(slots=True)
+class _Port:
+    name: str
+    ifindex: int
+    known: frozenset[str]
+    socket: socket.socket
+    resumes: float | None = None
+    pause: float = 0.0
+    told_at: float = field(default=float("-inf"))
+
+
+class Sightings:
+    """Looks at the ports it is told to watch, in the network namespace ``netns`` or that of the calling thread.
+
+    ``problem`` is one line about why it cannot see, empty while all is well: the rest of macmgr works without.
+    """
+
+    def __init__(self, netns: str | None = None) -> None:
+        self.problem = ""
+        self._netns = netns
+        self._ports: dict[str, _Port] = {}
+        self._by_fd: dict[int, _Port] = {}
+        self._epoll = select.epoll()
+        self._timer = _timer()
+        self._epoll.register(self._timer, select.EPOLLIN)
+        _allow_many_files()
+
+    def watch(self, ports: Ports) -> None:
+        """From now on look at exactly these ports, for any source address but those that are known there."""
+        old = [port for port in self._ports.values() if ports.get(port.name, (None, None))[0] != port.ifindex]
+        self._drop(old)
+        for name, port in self._ports.items():
+            known = ports[name][1]
+            if known != port.known:
+                port.known = known
+                _attach(port.socket, known)
+        new = {name: ports[name] for name in ports if name not in self._ports}
+        self.problem = ""
+        if new:
+            in_namespace(self._netns, lambda: self._open(new))
+
+    def fileno(self) -> int:
+        """Readable when there is something to read; for any event loop."""
+        return self._epoll.fileno()
+
+    def read(self) -> list[Sighting]:
+        """What was seen since the last reading, each address of a port once, the latest last. Never waits."""
+        now = time.monotonic()
+        found: list[Sighting] = []
+        for fd, _ in self._epoll.poll(0):
+            if fd == self._timer:
+                with suppress(BlockingIOError):
+                    os.read(self._timer, 8)
+            elif fd in self._by_fd:
+                found += self._read_port(self._by_fd[fd], now)
+        self._resume(now)
+        return found
+
+    def close(self) -> None:
+        """Look at nothing any more."""
+        for thread in self._drop(list(self._ports.values())):
+            thread.join()
+        os.close(self._timer)
+        self._epoll.close()
+
+    def _open(self, ports: Ports) -> None:
+        blind = 0
+        for name, (ifindex, known) in ports.items():
+            try:
+                opened = _packet_socket(ifindex, known)
+            except OSError as error:
+                if error.errno in (errno.ENODEV, errno.ENXIO, errno.ENETDOWN):
+                    continue  # the port has just gone, and the next look says so
+                if error.errno in (errno.EPERM, errno.EACCES):
+                    self.problem = (
+                        "packet sockets need CAP_NET_RAW, so nobody sees which addresses guests send from: guest_mac "
+                        "acts on what libvirt tells, and prefixes under allow let nothing in"
+                    )
+                    return
+                blind += 1
+                self.problem = (
+                    f"{blind} ports cannot be looked at, {name} is the last of them: {words(error.errno or 0)}"
+                )
+                continue
+            port = _Port(name, ifindex, known, opened)
+            self._ports[name] = self._by_fd[opened.fileno()] = port
+            self._epoll.register(opened, select.EPOLLIN)
+
+    def _drop(self, ports: Sequence[_Port]) -> list[threading.Thread]:
+        """Look at some ports no more; the threads that close their sockets.
+
+        The kernel waits for a grace period, some 10 ms, in each close (packet_release, synchronize_net): many wait for
+        the same one, and the caller for none.
+        """
+        for port in ports:
+            del self._ports[port.name], self._by_fd[port.socket.fileno()]
+            if port.resumes is None:
+                self._epoll.unregister(port.socket)
+        threads = [
+            threading.Thread(target=_close, args=(ports[start::_CLOSERS],), name="macmgr-sightings-close")
+            for start in range(min(_CLOSERS, len(ports)))
+        ]
+        for thread in threads:
+            thread.start()
+        return threads
+
+    def _read_port(self, port: _Port, now: float) -> list[Sighting]:
+        seen: dict[tuple[str, int | None], None] = {}
+        frames = 0
+        while frames < MOST:
+            frames += 1
+            try:
+                frame, ancillary, _, address = port.socket.recvmsg(_SNAP, _ANCILLARY)
+            except BlockingIOError:
+                break
+            except OSError:
+                continue  # ENETDOWN, said once: the port was taken down, or has gone
+            source = frame[6:12].hex(":")
+            if len(frame) >= _HEADER and _is_news(frame, source, address, port.known):
+                key = source, _vid(ancillary)
+                seen.pop(key, None)
+                seen[key] = None
+        if seen or frames >= MOST:
+            self._pause(port, now, full=frames >= MOST)
+        return [Sighting(port.name, port.ifindex, mac, vid) for mac, vid in seen]
+
+    def _pause(self, port: _Port, now: float, *, full: bool) -> None:
+        """Do not listen for a while: longer each time, unless it was quiet for longer than that."""
+        quiet = now - port.told_at > 2 * LONGEST_PAUSE
+        port.pause = FIRST_PAUSE if quiet else min(LONGEST_PAUSE, 2 * port.pause)
+        if full:
+            port.pause = max(FULL_PAUSE, port.pause)
+        port.told_at, port.resumes = now, now + port.pause
+        self._epoll.unregister(port.socket)
+
+    def _resume(self, now: float) -> None:
+        """Listen again to those whose pause is over, and have the timer wake us for the next one."""
+        waiting = []
+        for port in self._ports.values():
+            if port.resumes is None:
+                continue
+            if port.resumes <= now:
+                port.resumes = None
+                self._epoll.register(port.socket, select.EPOLLIN)
+            else:
+                waiting.append(port.resumes - now)
+        _set_timer(self._timer, min(waiting, default=0.0))
+
+
+def _close(ports: Sequence[_Port]) -> None:
+    for port in ports:
+        port.socket.close()
+
+
+def _is_news(frame: bytes, source: str, address: tuple[object, ...], known: Collection[str]) -> bool:
+    """What the filter has let pass; a frame may have been queued before the filter was changed."""
+    return address[2] != socket.PACKET_OUTGOING and not frame[6] & 1 and source != ZERO and source not in known
+
+
+def _vid(ancillary: list[tuple[int, int, bytes]]) -> int | None:
+    for level, kind, data in ancillary:
+        if (level, kind) == (_SOL_PACKET, _PACKET_AUXDATA) and len(data) >= _AUXDATA.size:
+            status, _, _, _, _, tag, _ = _AUXDATA.unpack_from(data)
+            return tag & 0xFFF or None if status & _TP_STATUS_VLAN_VALID else None
+    return None
+
+
+def _packet_socket(ifindex: int, known: frozenset[str]) -> socket.socket:
+    """A packet socket for what comes in on an interface; it hears nothing before its filter is there."""
+    opened = socket.socket(AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, 0)
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+        opened.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
+        with suppress(OSError):  # 4.20; without it the kernel clones each frame to the guest for the filter to refuse
+            opened.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
+        _attach(opened, known)
+        # by ifindex: a name may belong to another interface by now
+        where = _SOCKADDR_LL.pack(AF_PACKET, socket.htons(_ETH_P_ALL), ifindex, 0, 0, 0, bytes(8))
+        if _libc.bind(opened.fileno(), where, len(where)):
+            _raise(ctypes.get_errno(), "bind")
+    except BaseException:
+        opened.close()
+        raise
+    return opened
+
+
+def _attach(opened: socket.socket, known: Collection[str]) -> None:
+    program = ctypes.create_string_buffer(filter_program(known))
+    # struct sock_fprog; an attached filter is replaced at once
+    lines = (len(program) - 1) // _LINE.size
+    opened.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", lines, ctypes.addressof(program)))
+
+
+def filter_program(known: Collection[str]) -> bytes:
+    """The classic BPF program that accepts incoming frames with a unicast source which is not zero and not known.
+
+    A source costs one instruction for each known address. Addresses that do not fit any more pass, and are sorted out
+    when they are read.
+    """
+    lines = [
+        (_LDW, 0, 0, _PACKET_TYPE),
+        (_JEQ, 0, 1, socket.PACKET_OUTGOING),
+        (_RET, 0, 0, 0),
+        (_LDB, 0, 0, 6),
+        (_JSET, 0, 1, 1),  # the group bit
+        (_RET, 0, 0, 0),
+        (_LDW, 0, 0, 8),
+    ]
+    for mac in [ZERO, *sorted(known)]:
+        if len(lines) + 6 > _MOST_LINES:
+            break
+        address = bytes.fromhex(mac.replace(":", ""))
+        lines += [
+            (_JEQ, 0, 4, int.from_bytes(address[2:], "big")),
+            (_LDH, 0, 0, 6),
+            (_JEQ, 0, 1, int.from_bytes(address[:2], "big")),
+            (_RET, 0, 0, 0),
+            (_LDW, 0, 0, 8),
+        ]
+    lines.append((_RET, 0, 0, _SNAP))
+    return b"".join(_LINE.pack(*line) for line in lines)
+
+
+def _allow_many_files() -> None:
+    """A port is a file descriptor: take as many as we may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _timer() -> int:
+    """A timer as a file descriptor, so that one descriptor stands for all (os.timerfd_create is Python 3.13's)."""
+    fd: int = _libc.timerfd_create(time.CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
+    if fd < 0:
+        _raise(ctypes.get_errno(), "timerfd_create")
+    return fd
+
+
+def _set_timer(timer: int, seconds: float) -> None:
+    """Let the timer expire once after so many seconds, or never for 0."""
+    whole, fraction = divmod(seconds, 1)
+    when = _TIMERSPEC.pack(0, 0, int(whole), int(fraction * 1_000_000_000))
+    _libc.timerfd_settime(timer, 0, when, None)
+
+
+def _raise(number: int, what: str) -> NoReturn:
+    raise OSError(number, f"{what}: {os.strerror(number)}")
