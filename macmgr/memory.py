@@ -10,16 +10,15 @@ from __future__ import annotations
 import json
 import os
 import socket
-import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from macmgr import paths
 from macmgr.lock import WriterLock
 from macmgr.owndirectory import own_directory
+from macmgr.ownfiles import Broken, read_own, temporary_name, write_own
 from macmgr.remembered import NOTHING, Memory
 from macmgr.statedocument import document_of, parse_document
 
@@ -68,7 +67,7 @@ class StateFile:
         try:
             self._namespaces = _read(self._path)
             self._known.stamp, self._known.namespaces = stamp, self._namespaces
-        except _Broken as error:
+        except Broken as error:
             self._tell(f"{error}; it is moved to {self._path.name}.broken, and {_ALL_THE_SAME}")
             self._move_aside()
         except OSError as error:
@@ -83,7 +82,7 @@ class StateFile:
             return
         self._namespaces = {**self._namespaces, self._netns: memory}
         try:
-            _write(self._path, document_of(self._namespaces, _boot()))
+            write_own(self._path, json.dumps(document_of(self._namespaces, _boot())))
         except OSError as error:
             self._tell(f"{self._path}: cannot be written: {_words(error)}; {_ALL_THE_SAME}")
 
@@ -109,7 +108,7 @@ def read_memory(netns: str | None = None, path: Path | None = None) -> tuple[Mem
     path = path or paths.STATE
     try:
         return _read(path).get(netns or "", NOTHING), ""
-    except _Broken as error:
+    except Broken as error:
         return NOTHING, f"{error}; nothing is remembered"
     except OSError as error:
         return NOTHING, f"{path}: cannot be read: {_words(error)}; nothing is remembered"
@@ -119,7 +118,7 @@ def managed_ports(path: Path) -> list[str]:
     """The ports that were not given back, as ``PORT on BRIDGE``; none where no memory can be read."""
     try:
         namespaces = _read(path)
-    except (_Broken, OSError):
+    except (Broken, OSError):
         return []
     # elsewhere than in our own namespace nobody can tell from here whether the port still exists
     return [
@@ -139,7 +138,7 @@ def _ifindex(name: str) -> int:
 
 def remove(path: Path) -> Iterator[Path]:
     """Remove the file, what was moved aside, and the directory where nothing else is in it."""
-    for name in (path.name, _temporary(path.name), f"{path.name}.broken"):
+    for name in (path.name, temporary_name(path.name), f"{path.name}.broken"):
         with suppress(FileNotFoundError), own_directory(path.parent) as directory:
             os.unlink(name, dir_fd=directory)
             yield path.parent / name
@@ -148,53 +147,15 @@ def remove(path: Path) -> Iterator[Path]:
         yield path.parent
 
 
-class _Broken(Exception):
-    """The file is there and is not what macmgr writes."""
-
-
 def _read(path: Path) -> dict[str, Memory]:
-    """The memories of this boot by network namespace. _Broken for what is no memory, OSError where none can be had."""
-    try:
-        with own_directory(path.parent) as directory:
-            if stat.S_ISLNK(os.stat(path.name, dir_fd=directory, follow_symlinks=False).st_mode):
-                raise _Broken(f"{path}: is a symbolic link, which is not followed")
-            # O_NONBLOCK: a FIFO of that name must not hold a hook
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            with os.fdopen(os.open(path.name, flags, dir_fd=directory), "rb") as file:
-                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise _Broken(f"{path}: is not a regular file")
-                data = file.read(_LARGEST + 1)
-    except FileNotFoundError:
+    """The memories of this boot by network namespace. Broken for what is no memory, OSError where none can be had."""
+    data = read_own(path, _LARGEST)
+    if data is None:
         return {}
     try:
-        return parse_document(json.loads(data), _boot()) if len(data) <= _LARGEST else _refuse("is too large")
+        return parse_document(json.loads(data), _boot())
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise _Broken(f"{path}: is not what macmgr wrote") from None
-
-
-def _refuse(why: str) -> dict[str, Memory]:
-    raise ValueError(why)
-
-
-def _write(path: Path, document: dict[str, Any]) -> None:
-    """Replace the file by a new one: a reader, or the next boot, finds the one or the other, and never a part."""
-    with suppress(FileExistsError):
-        path.parent.mkdir(0o700)
-    with own_directory(path.parent, mode=0o700) as directory:
-        temporary = _temporary(path.name)
-        with suppress(FileNotFoundError):
-            os.unlink(temporary, dir_fd=directory)  # of a writer that was killed; there is one writer at a time
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with os.fdopen(os.open(temporary, flags, 0o600, dir_fd=directory), "w", encoding="utf-8") as file:
-            file.write(json.dumps(document))
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(temporary, path.name, src_dir_fd=directory, dst_dir_fd=directory)
-        os.fsync(directory)
-
-
-def _temporary(name: str) -> str:
-    return f".{name}.new"
+        raise Broken(f"{path}: is not what macmgr wrote") from None
 
 
 def _words(error: OSError) -> str:

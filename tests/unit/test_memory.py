@@ -16,6 +16,7 @@ from macmgr import memory
 from macmgr.intent import GuestPort, Intent, Manager, Policy
 from macmgr.lock import WriterLock
 from macmgr.memory import LastRead, StateFile, managed_ports, read_memory, remove
+from macmgr.ownfiles import write_own
 from macmgr.reconcile import apply
 from macmgr.remembered import NOTHING, Held, KeptMac, Memory, PortBefore
 from macmgr.snapshot import Bridge, BridgePort, Entry, PortFlags, Snapshot
@@ -335,13 +336,12 @@ def test_an_apply_writes_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 def _counted(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     done: list[Path] = []
-    write = memory._write
 
-    def counted(path: Path, said: dict[str, object]) -> None:
+    def counted(path: Path, text: str) -> None:
         done.append(path)
-        write(path, said)
+        write_own(path, text)
 
-    monkeypatch.setattr(memory, "_write", counted)
+    monkeypatch.setattr(memory, "write_own", counted)
     return lambda: len(done)
 
 
