@@ -40,14 +40,14 @@ class Rights:
 
 def plan_entries(guest: GuestPort, vids: tuple[int, ...], table: Table, draft: Draft) -> None:
     """One exact static entry for each MAC in each VID, on the guest's port."""
-    sticky = guest.policy.pin is Pin.STICKY
     for mac in guest.macs:
+        sticky = guest.policy.pin is Pin.STICKY and mac not in guest.roaming
         have = table.of_mac(guest.bridge, mac)
         wanted = {vid: Entry(mac, vid, guest.port, EntryState.STATIC, sticky) for vid in vids}
         wrong = {
             vid: problem
             for vid in vids
-            if (problem := _problem(f"{mac} of {guest.domain}", wanted[vid], have.get(vid)))
+            if (problem := _problem(f"{mac} of {guest.domain}", wanted[vid], have.get(vid), mac in guest.roaming))
         }
         if not wrong:
             continue
@@ -66,7 +66,7 @@ def plan_entries(guest: GuestPort, vids: tuple[int, ...], table: Table, draft: D
             draft.find(code, guest, text, mac=mac, vid=vid, fix=_commands(change))
 
 
-def _problem(what: str, wanted: Entry, have: Entry | None) -> tuple[Code, str] | None:
+def _problem(what: str, wanted: Entry, have: Entry | None, roaming: bool) -> tuple[Code, str] | None:
     """What is wrong with the entry of a running guest's MAC in one VID, or None."""
     if have is None:
         return Code.MISSING_ENTRY, f"no entry for {what}"
@@ -77,7 +77,8 @@ def _problem(what: str, wanted: Entry, have: Entry | None) -> tuple[Code, str] |
     if have.state is EntryState.DYNAMIC:
         return Code.MISSING_ENTRY, f"no static entry for {what}: the one on {have.port} is {have.in_words}"
     if have.sticky and not wanted.sticky:
-        return Code.NOT_STICKY, f"the entry for {what} on {have.port} is sticky, policy says pin='static'"
+        why = "and the address may roam" if roaming else "policy says pin='static'"
+        return Code.NOT_STICKY, f"the entry for {what} on {have.port} is sticky, {why}"
     if wanted.sticky and not have.sticky:
         return Code.NOT_STICKY, f"the entry for {what} on {have.port} is not sticky: one frame seen elsewhere moves it"
     return None
@@ -112,7 +113,8 @@ def plan_foreign_entries(guest: GuestPort, vids: tuple[int, ...], claimed: Claim
     foreign: dict[str, list[Entry]] = {}
     for entry in table.of_port(guest.port):
         own = entry.mac in guest.macs and (entry.vid in vids or entry.vid == 0 or not guest.running)
-        own = own or any(matches(pattern, entry.mac) for pattern in guest.policy.allow)
+        allowed = entry.mac not in guest.left and any(matches(pattern, entry.mac) for pattern in guest.policy.allow)
+        own = own or allowed
         if not own and (guest.bridge, entry.mac, entry.vid) not in claimed:
             foreign.setdefault(entry.mac, []).append(entry)
     for mac, entries in foreign.items():
@@ -151,7 +153,16 @@ def plan_departed(intent: Intent, rights: Rights, table: Table, draft: Draft) ->
             _plan_stale(table.of_mac(bridge, mac).values(), bridge, domain, rights, draft)
 
 
-def _plan_stale(entries: Iterable[Entry], bridge: str, domain: str, rights: Rights, draft: Draft) -> None:
+def plan_left_addresses(guest: GuestPort, rights: Rights, table: Table, draft: Draft) -> None:
+    """A roaming address that has moved on: the kernel moved its entry along, and there it is static for ever."""
+    for mac in guest.left:
+        elsewhere = (entry for entry in table.of_mac(guest.bridge, mac).values() if entry.port != guest.port)
+        _plan_stale(elsewhere, guest.bridge, guest.domain, rights, draft, f"it has moved on from {guest.domain}")
+
+
+def _plan_stale(
+    entries: Iterable[Entry], bridge: str, domain: str, rights: Rights, draft: Draft, why: str = ""
+) -> None:
     by_port: dict[str, list[Entry]] = {}
     for entry in entries:
         if not rights.protect(bridge, entry):
@@ -166,7 +177,7 @@ def _plan_stale(entries: Iterable[Entry], bridge: str, domain: str, rights: Righ
         for entry in found:
             draft.find_at(
                 Code.STALE_ENTRY,
-                f"{port} has a static entry for {entry.mac}, but {domain} does not run here",
+                f"{port} has a static entry for {entry.mac}, but {why or f'{domain} does not run here'}",
                 bridge=bridge,
                 domain=domain,
                 entry=entry,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from macmgr import lock
@@ -20,6 +20,7 @@ from macmgr.hookcall import HookCall
 from macmgr.intent import GuestPort, Intent
 from macmgr.kernel import Kernel
 from macmgr.memory import StateFile
+from macmgr.observedfile import read_observed
 from macmgr.policy import PolicySources, build_intent
 from macmgr.readers.domain import Domain, DomainStatus
 from macmgr.readers.hookdata import HookInput, read_hook_input
@@ -37,16 +38,17 @@ def act(call: HookCall, data: bytes, config: Config, run_dir: Path, netns: str |
     given = read_call(call, data)
     heard = [Heard(call, given)]
     scope = heard[0].scope(on_bridges(config.observed))
+    observed, problem = read_observed(netns)
 
     def read_intent() -> Intent:
-        return intent_with(heard, read_status_files(run_dir), config)
+        return replace(intent_with(heard, read_status_files(run_dir), config), observed=observed)
 
     if not concerns(read_intent(), scope):
         return ""
     with Kernel(netns) as kernel, lock.hold(wait=deadline - time.monotonic() - _RESERVE) as held:
         notes = StateFile(held, netns)
         outcome = apply(held, read_intent, kernel, scope, notes)
-    return "; ".join(filter(None, (in_words(call, outcome, scope), notes.problem)))
+    return "; ".join(filter(None, (in_words(call, outcome, scope), notes.problem, problem)))
 
 
 def read_call(call: HookCall, data: bytes) -> HookInput:

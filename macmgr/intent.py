@@ -106,10 +106,13 @@ class NicFacts:
 class GuestPort:
     """A bridge port that a domain's NIC has, or will have, and what is wanted of it.
 
-    ``macs`` begins with the NIC's own address; the others are allowed ones. ``state`` is libvirt's word for the
-    domain; ``running`` whether its CPUs run *here*, the only case in which its MACs may have entries. ``entry_comes``
-    says that somebody puts the entry when the CPUs start (libvirt for its own managed NICs): without that, and
-    without an entry, the port stays open.
+    ``macs`` begins with the NIC's own address; the others are allowed ones. Those that nobody wrote down, and that are
+    here because they were seen, are ``roaming``: their entries are plain static ones, whatever the pin, for they may
+    turn up elsewhere (docs/adr/0009). ``left`` are addresses that were seen here and have turned up elsewhere since, or
+    had to make room: no static entry of theirs is to stay. ``state`` is libvirt's word for the domain; ``running``
+    whether its CPUs run *here*, the only case in which its MACs may have entries. ``entry_comes`` says that somebody
+    puts the entry when the CPUs start (libvirt for its own managed NICs): without that, and without an entry, the port
+    stays open.
     """
 
     port: str
@@ -125,6 +128,8 @@ class GuestPort:
     entry_comes: bool = False
     policy: Policy = field(default_factory=Policy)
     facts: NicFacts = field(default_factory=NicFacts)
+    roaming: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
 
     def __hash__(self) -> int:
         """By what tells guests' ports apart: the planner keeps them in tables, and a policy is long to hash."""
@@ -147,12 +152,40 @@ class PortlessNic:
 
 
 @dataclass(frozen=True, slots=True)
+class Observed:
+    """What the daemon has seen behind a guest port: a source of the intent, like libvirt's files.
+
+    It is about the interface ``ifindex`` with the name ``port``, and the NIC of the domain ``uuid`` whose XML gives it
+    ``nic_mac``; about any other it says nothing. ``current`` is the address that the NIC was seen to use instead of its
+    own, ``macs`` are those that it was seen to use beside it, the latest last. ``fresh`` are the ones among them that
+    were seen since their entries were last put: they are here, wherever the FDB has them. ``gone`` have turned up
+    elsewhere, or had to make room, and no entry of theirs may stay. ``full`` says that some had to make room.
+
+    ``previous`` is what the NIC used before ``current``, and ``at`` when that changed, or was last seen where nothing
+    follows it (a monotonic clock's seconds): only for the daemon's own memory.
+    """
+
+    port: str
+    ifindex: int
+    uuid: str
+    nic_mac: str
+    current: str = ""
+    macs: tuple[str, ...] = ()
+    fresh: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+    full: bool = False
+    previous: str = field(default="", compare=False)
+    at: float = field(default=0.0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Intent:
     """All that is wanted on this host.
 
     ``managed_bridges`` maps a bridge to the reason why it is managed. ``departed`` maps the MACs of guests that
     have just left this host to their domain: a static entry for one of them is stale. ``findings`` are what
-    reading the sources found.
+    reading the sources found. ``observed`` is what was seen behind guest ports; what it means is decided once the
+    kernel was read (`macmgr.observed`).
     """
 
     ports: tuple[GuestPort, ...] = ()
@@ -160,3 +193,4 @@ class Intent:
     departed: Mapping[str, str] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     portless: tuple[PortlessNic, ...] = ()
+    observed: tuple[Observed, ...] = ()

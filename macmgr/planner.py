@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from macmgr.changes import Change
 from macmgr.conflicts import conflict_findings, guest_mac_findings
 from macmgr.draft import Draft, Table
-from macmgr.entryrules import Claims, Rights, plan_departed, plan_entries, plan_foreign_entries, plan_waiting_entries
+from macmgr.entryrules import (
+    Claims,
+    Rights,
+    plan_departed,
+    plan_entries,
+    plan_foreign_entries,
+    plan_left_addresses,
+    plan_waiting_entries,
+)
 from macmgr.findings import Code, Finding
 from macmgr.flagrules import plan_closed, plan_open
 from macmgr.intent import GuestPort, Intent
@@ -43,7 +51,7 @@ def plan(intent: Intent, snapshot: Snapshot) -> Plan:
     """The plan that brings ``snapshot`` to ``intent``: empty of changes when they agree."""
     draft = Draft(findings=list(intent.findings))
     table = Table(snapshot)
-    own = _own_addresses(snapshot)
+    own = snapshot.own_addresses()
     present = [guest for guest in intent.ports if guest.managed and _is_there(guest, snapshot, draft)]
     fit = [guest for guest in present if not _collides(guest, own, draft)]
     vids = _vids(fit, snapshot, table, draft)
@@ -63,6 +71,7 @@ def plan(intent: Intent, snapshot: Snapshot) -> Plan:
             else:
                 plan_open(guest, port, draft)
         plan_foreign_entries(guest, wanted_vids, claimed, table, draft)
+        plan_left_addresses(guest, rights, table, draft)
     plan_departed(intent, rights, table, draft)
     draft.findings += guest_mac_findings(intent)
     draft.findings += conflict_findings(intent, snapshot)
@@ -110,14 +119,6 @@ def _is_there(guest: GuestPort, snapshot: Snapshot, draft: Draft) -> bool:
     return False
 
 
-def _own_addresses(snapshot: Snapshot) -> dict[tuple[str, str], str]:
-    """The addresses of each bridge and of its ports: replacing one of them takes the host off the network."""
-    own = {(bridge.name, bridge.mac): f"the bridge {bridge.name} itself" for bridge in snapshot.bridges.values()}
-    for port in snapshot.ports.values():
-        own.setdefault((port.bridge, port.mac), f"the port {port.name}")
-    return own
-
-
 def _collides(guest: GuestPort, own: Mapping[tuple[str, str], str], draft: Draft) -> bool:
     collided = [mac for mac in guest.macs if (guest.bridge, mac) in own]
     for mac in collided:
@@ -152,7 +153,7 @@ def _vids(guests: list[GuestPort], snapshot: Snapshot, table: Table, draft: Draf
         vids[guest] = tuple(sorted({0, *carried}))
         if not guest.running:
             continue
-        deciding = _deciding(guest, snapshot)
+        deciding = snapshot.deciding_vids(guest.port)
         rivals = {
             rival: (mac, vid)
             for mac in guest.macs
@@ -171,12 +172,6 @@ def _vids(guests: list[GuestPort], snapshot: Snapshot, table: Table, draft: Draf
     return {guest: vids[guest] for guest in sorted(vids, key=order.__getitem__)}
 
 
-def _deciding(guest: GuestPort, snapshot: Snapshot) -> tuple[int, ...]:
-    """The VIDs in which the bridge looks up what goes to the guest's port."""
-    vids = snapshot.ports[guest.port].vids
-    return vids if snapshot.bridges[guest.bridge].vlan_filtering and vids else (0,)
-
-
 def _tell_unmanaged_duplicates(
     intent: Intent, vids: Mapping[GuestPort, tuple[int, ...]], snapshot: Snapshot, draft: Draft
 ) -> None:
@@ -186,14 +181,14 @@ def _tell_unmanaged_duplicates(
         for guest in vids
         if guest.running
         for mac in guest.macs
-        for vid in _deciding(guest, snapshot)
+        for vid in snapshot.deciding_vids(guest.port)
     }
     for guest in intent.ports:
         if guest.managed or not guest.running or snapshot.masters.get(guest.port) != guest.bridge:
             continue
         if guest.bridge in snapshot.bridges:
             own = guest.macs[0]  # what it is allowed beside it is the business of a manager
-            places = [(own, vid) for vid in _deciding(guest, snapshot)]
+            places = [(own, vid) for vid in snapshot.deciding_vids(guest.port)]
             rivals = {rival: place for place in places if (rival := holders.get((guest.bridge, *place))) is not None}
             _tell_duplicates(guest, rivals, draft)
 

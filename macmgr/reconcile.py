@@ -13,6 +13,7 @@ from typing import Protocol
 from macmgr.changes import Change, Request, SetEntries, SetFlags, requests
 from macmgr.intent import Intent
 from macmgr.lock import WriterLock
+from macmgr.observed import with_observed
 from macmgr.planner import Plan, plan
 from macmgr.remembered import NOTHING, Memory, remember, what_is_left, with_departed
 from macmgr.snapshot import Entry, Snapshot
@@ -131,9 +132,9 @@ def look(
     An FDB dump can miss entries while others come and go, so each suspected difference is looked up by name before
     it is believed (rtnl_fdb_dump keeps no consistent position; RTM_GETNEIGH does one hash lookup).
     """
-    intent = read_intent()
+    said = read_intent()
     snapshot = kernel.read_snapshot(None)
-    intent = with_departed(intent, memory, snapshot)
+    intent = with_departed(with_observed(said, snapshot), memory, snapshot)
     draft = planner(intent, snapshot).only(domain=scope.domain, bridges=scope.bridges)
     suspects = _suspects(draft.changes, intent, snapshot)
     if suspects:
@@ -141,6 +142,7 @@ def look(
         found = kernel.look_up(suspects, snapshot)
         if found != dumped:
             snapshot = _with_entries(snapshot, found)
+            intent = with_departed(with_observed(said, snapshot), memory, snapshot)
             draft = planner(intent, snapshot).only(domain=scope.domain, bridges=scope.bridges)
     spared = tuple(filter(scope.spares, draft.changes))
     if spared:

@@ -112,3 +112,15 @@ class Snapshot:
             return interface
         port = self.ports.get(interface)
         return port.bridge if port else None
+
+    def deciding_vids(self, port: str) -> tuple[int, ...]:
+        """The VIDs in which its bridge looks up what goes to a port."""
+        there = self.ports[port]
+        return there.vids if self.bridges[there.bridge].vlan_filtering and there.vids else (0,)
+
+    def own_addresses(self) -> dict[tuple[str, str], str]:
+        """The addresses of each bridge and of its ports, in words: without one of them the host is off the network."""
+        own = {(bridge.name, bridge.mac): f"the bridge {bridge.name} itself" for bridge in self.bridges.values()}
+        for port in self.ports.values():
+            own.setdefault((port.bridge, port.mac), f"the port {port.name}")
+        return own

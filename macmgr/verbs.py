@@ -27,6 +27,7 @@ from macmgr.giveback import release
 from macmgr.intent import Intent
 from macmgr.kernel import Kernel
 from macmgr.memory import StateFile, read_memory
+from macmgr.observedfile import read_observed
 from macmgr.policy import PolicySources, build_intent
 from macmgr.reconcile import Outcome, Scope, View, apply, look, on_bridges
 from macmgr.report.diagnosis import print_diagnosis, print_vlan_filtering
@@ -177,12 +178,15 @@ def _tell(problem: str) -> None:
 
 def _host(arguments: argparse.Namespace) -> _Host:
     config = load_config(arguments.config)
+    observed, problem = read_observed(arguments.netns)
+    _tell(problem)
 
     def read_intent() -> Intent:
         sources = _read_sources(arguments)
         policy_sources = PolicySources(sources.networks, config.bridges, sources.ports)
         pending = definition_findings(sources.networks, sources.definitions)
-        return build_intent(sources.domains, policy_sources, findings=[*sources.findings, *pending])
+        intent = build_intent(sources.domains, policy_sources, findings=[*sources.findings, *pending])
+        return replace(intent, observed=observed)
 
     if arguments.domain or arguments.network:
         _check_names(arguments, _read_sources(arguments))

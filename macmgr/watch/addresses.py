@@ -1,0 +1,176 @@
+"""What becomes of sightings: which addresses are remembered of a NIC, and when they are forgotten. Pure.
+
+Everything here is about records; whether an address gets an entry, `macmgr.observed` decides for every verb alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import NamedTuple, Protocol
+
+from macmgr.changes import SetEntries
+from macmgr.intent import GuestMac, GuestPort, Observed
+from macmgr.observed import MOST, allowed, is_about, moved_on, table_of
+from macmgr.reconcile import View
+
+# A NIC that is seen with its former address within this time uses both, and has not changed from one to the other.
+BOTH = 30.0
+# An address that nothing is done about is told for so long after it was last seen.
+ALERT = 60.0
+
+Records = tuple[Observed, ...]
+
+
+class Seen(Protocol):
+    """A frame that a guest sent: `macmgr.kernel.sightings.Sighting`."""
+
+    @property
+    def port(self) -> str: ...
+
+    @property
+    def ifindex(self) -> int: ...
+
+    @property
+    def mac(self) -> str: ...
+
+    @property
+    def vid(self) -> int | None: ...
+
+
+class MacChange(NamedTuple):
+    """A guest uses another address than before; ``followed`` says that its entry follows."""
+
+    guest: GuestPort
+    mac: str
+    before: str
+    followed: bool
+
+
+def watched(view: View) -> dict[str, tuple[int, frozenset[str]]]:
+    """The ports on which something can be learned, with ifindex and the addresses that are no news there."""
+    return {
+        guest.port: (port.ifindex, frozenset(guest.macs))
+        for guest in view.intent.ports
+        if guest.managed
+        and guest.running
+        and (guest.policy.guest_mac is not GuestMac.IGNORE or any(map(_is_pattern, guest.policy.allow)))
+        and (port := view.snapshot.ports.get(guest.port)) is not None
+        and port.bridge == guest.bridge
+    }
+
+
+def remember(records: Records, seen: Iterable[Seen], view: View, now: float) -> tuple[Records, list[MacChange]]:
+    """The records with what was seen in them, and the guests that have changed their address. The latest comes last."""
+    guests = {guest.port: guest for guest in view.intent.ports if guest.managed and guest.running}
+    by_port = {record.port: record for record in records}
+    changes: list[MacChange] = []
+    for sighting in seen:
+        guest, port = guests.get(sighting.port), view.snapshot.ports.get(sighting.port)
+        if guest is None or port is None or port.ifindex != sighting.ifindex:
+            continue
+        before = by_port.get(guest.port)
+        if before is None or not is_about(before, guest, view.snapshot):
+            before = Observed(guest.port, port.ifindex, guest.uuid, guest.facts.configured_mac)
+        after = _seen(before, guest, sighting.mac, now)
+        if after.current != before.current:
+            followed = guest.policy.guest_mac is GuestMac.FOLLOW
+            changes.append(MacChange(guest, sighting.mac, before.current or before.nic_mac, followed))
+        by_port[guest.port] = after
+        if sighting.mac in after.fresh and allowed(guest, sighting.mac):
+            _take(sighting.mac, guest, guests, by_port, view)
+    return tuple(by_port[port] for port in sorted(by_port) if _says_something(by_port[port])), changes
+
+
+def settle(records: Records, view: View, now: float) -> Records:
+    """The records after a round, which has acted on those that its intent held."""
+    guests = {guest.port: guest for guest in view.intent.ports}
+    acted_on = {record.port: record for record in view.intent.observed}
+    table = table_of(records, guests.values(), view.snapshot)
+    left_to_do = {change.mac for change in view.plan.changes if isinstance(change, SetEntries)}
+    settled = []
+    for record in records:
+        guest = guests.get(record.port)
+        if guest is None or not is_about(record, guest, view.snapshot):
+            continue
+        used = acted_on.get(record.port, _nothing_about(record))
+        follows = guest.policy.guest_mac is GuestMac.FOLLOW
+        held = [mac for mac in (record.current if follows else "", *record.macs) if mac and mac not in record.fresh]
+        moved = [mac for mac in held if any(moved_on(mac, guest, table, view.snapshot))]
+        forgotten = record.current in moved if follows else now - record.at > ALERT
+        gone = [mac for mac in record.gone if mac not in used.gone or mac in left_to_do]
+        after = replace(
+            record,
+            current="" if forgotten else record.current,
+            macs=tuple(mac for mac in record.macs if mac not in moved),
+            fresh=tuple(mac for mac in record.fresh if mac not in used.fresh),
+            gone=tuple(dict.fromkeys([*gone, *moved]))[-MOST:],
+        )
+        if _says_something(after):
+            settled.append(after)
+    return tuple(settled)
+
+
+def _seen(record: Observed, guest: GuestPort, mac: str, now: float) -> Observed:
+    """The record of a NIC that has sent with an address."""
+    if mac in guest.macs:
+        return record  # it became known while the frame was on its way
+    if allowed(guest, mac):
+        return _beside(record, mac)
+    match guest.policy.guest_mac:
+        case GuestMac.FOLLOW if mac == record.current:
+            return _fresh(record, mac)
+        case GuestMac.FOLLOW if mac in record.macs or (mac == record.previous and now - record.at < BOTH):
+            return _beside(record, mac)
+        case GuestMac.FOLLOW:
+            used = record.current or record.nic_mac
+            back = mac == record.nic_mac
+            record = replace(record, current="" if back else mac, previous=used, at=now)
+            return record if back else _fresh(record, mac)
+        case GuestMac.ALERT if mac == record.current:
+            return replace(record, at=now)
+        case GuestMac.ALERT if not record.current or now - record.at > ALERT:
+            return replace(record, current=mac, at=now)
+    return record
+
+
+def _beside(record: Observed, mac: str) -> Observed:
+    """One more address of a NIC. Where there are too many, the one that was first seen the longest ago makes room."""
+    macs = record.macs if mac in record.macs else (*record.macs, mac)
+    out, macs = macs[:-MOST], macs[-MOST:]
+    gone = tuple(dict.fromkeys([*record.gone, *out]))
+    return _fresh(replace(record, macs=macs, gone=gone[-MOST:], full=record.full or bool(out)), mac)
+
+
+def _fresh(record: Observed, mac: str) -> Observed:
+    here = {record.current, *record.macs}
+    fresh = (*(each for each in record.fresh if each != mac and each in here), mac)
+    return replace(record, fresh=fresh, gone=tuple(each for each in record.gone if each != mac))
+
+
+def _take(mac: str, guest: GuestPort, guests: dict[str, GuestPort], by_port: dict[str, Observed], view: View) -> None:
+    """An address that roams between guests of one bridge is behind the port where it was seen last."""
+    vids = set(view.snapshot.deciding_vids(guest.port))
+    for port, record in by_port.items():
+        other = guests.get(port)
+        if port == guest.port or mac not in record.macs or other is None or other.bridge != guest.bridge:
+            continue
+        if port in view.snapshot.ports and not vids.isdisjoint(view.snapshot.deciding_vids(port)):
+            by_port[port] = replace(
+                record,
+                macs=tuple(each for each in record.macs if each != mac),
+                fresh=tuple(each for each in record.fresh if each != mac),
+                gone=(*record.gone, mac)[-MOST:],
+            )
+
+
+def _nothing_about(record: Observed) -> Observed:
+    return Observed(record.port, record.ifindex, record.uuid, record.nic_mac)
+
+
+def _says_something(record: Observed) -> bool:
+    return record != _nothing_about(record)
+
+
+def _is_pattern(allow: str) -> bool:
+    return allow.endswith("*")

@@ -1,0 +1,69 @@
+"""What the daemon sees behind guest ports with packet sockets, and keeps for every verb to read.
+
+The two ends (sockets, file) of `macmgr.watch.addresses`. It holds no opinion: an address that it has seen is a source,
+and the round decides.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from macmgr.kernel.sightings import Sighting, Sightings
+from macmgr.observedfile import read_observed, write_observed
+from macmgr.reconcile import View
+from macmgr.watch.addresses import MacChange, Records, remember, settle, watched
+
+
+class Observer:
+    """What is seen in one network namespace. ``records`` are for the intent of the next round.
+
+    ``problem`` is one line about what it cannot see or keep, empty while all is well.
+    """
+
+    def __init__(self, netns: str | None = None, path: Path | None = None) -> None:
+        self._netns, self._path = netns, path
+        self._sightings = Sightings(netns)
+        self._kept = ""
+        self.records: Records
+        self.records, self._kept = read_observed(netns, path)
+
+    @property
+    def problem(self) -> str:
+        return self._sightings.problem or self._kept
+
+    def fileno(self) -> int:
+        """Readable when a guest has sent from a new address."""
+        return self._sightings.fileno()
+
+    def read(self, view: View | None, now: float) -> tuple[bool, list[Sighting], list[MacChange]]:
+        """Whether there is something for a round to do, what was seen, and which guests have changed their address."""
+        seen = self._sightings.read()
+        if view is None or not seen:
+            return False, seen, []
+        records, changes = remember(self.records, seen, view, now)
+        return self._replace(records), seen, changes
+
+    def after(self, view: View, now: float) -> bool:
+        """A round is over: forget what it has acted on or what has moved on, and watch its ports.
+
+        Whether there is more for a round to do: the entry of an address that has moved on is swept.
+        """
+        before = {record.port: record.gone for record in self.records}
+        changed = self._replace(settle(self.records, view, now))
+        self._sightings.watch(watched(view))
+        return changed and any(set(record.gone) - set(before.get(record.port, ())) for record in self.records)
+
+    def blind(self) -> None:
+        """Look at no port any more, as `sightings = "no"` says; what was seen stays until its port is gone."""
+        self._sightings.watch({})
+
+    def close(self) -> None:
+        self._sightings.close()
+
+    def _replace(self, records: Records) -> bool:
+        """Keep the records; whether they say anything new."""
+        changed = records != self.records
+        self.records = records
+        if changed:
+            self._kept = write_observed(records, self._netns, self._path)
+        return changed

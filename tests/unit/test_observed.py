@@ -1,0 +1,331 @@
+"""What the daemon sees behind a guest's port becomes entries, as policy says, and is forgotten when it moves on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from macmgr.findings import Code
+from macmgr.intent import GuestMac, GuestPort, Intent, Manager, NicFacts, Observed, Pin, Policy
+from macmgr.kernel.sightings import Sighting
+from macmgr.lock import WriterLock
+from macmgr.observed import MOST
+from macmgr.reconcile import View, apply, look
+from macmgr.snapshot import Bridge, BridgePort, Entry, EntryState
+from macmgr.watch.addresses import ALERT, BOTH, MacChange, remember, settle, watched
+from tests.fake_kernel import FakeKernel, make_snapshot
+
+OWN, NEIGHBOUR, NEW, OTHER = (f"52:54:00:00:00:0{number}" for number in range(1, 5))
+BRIDGE_MAC, UPLINK_MAC, LAN = "02:00:00:00:00:01", "02:00:00:00:00:03", "02:00:00:00:00:99"
+VIRTUAL = "00:00:5e:00:01:0a"
+FOLLOW, ALERTS, IGNORE = (Policy(Manager.LIBVIRT, guest_mac=each) for each in GuestMac)
+VRRP = replace(ALERTS, allow=("00:00:5e:00:01:*",))
+
+
+def guest(policy: Policy = FOLLOW, port: str = "vnet0", mac: str = OWN, domain: str = "web1") -> GuestPort:
+    return GuestPort(
+        port, "br0", domain, f"uuid of {domain}", (mac,), policy=policy, facts=NicFacts(configured_mac=mac)
+    )
+
+
+@dataclass
+class Host:
+    """A daemon in small: what is seen, one round, what is forgotten; and a bridge with an uplink."""
+
+    guests: Sequence[GuestPort]
+    vids: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    now: float = 1000.0
+    records: tuple[Observed, ...] = ()
+
+    def __post_init__(self) -> None:
+        taps = [
+            BridgePort(
+                each.port, 10 + index, "br0", f"fe:00:00:00:00:0{index}", vids=self.vids.get(each.port, (1,)), pvid=1
+            )
+            for index, each in enumerate(self.guests)
+        ]
+        uplink = BridgePort("eth0", 3, "br0", UPLINK_MAC, vids=(1, 2), pvid=1)
+        self.kernel = FakeKernel(make_snapshot([Bridge("br0", 1, BRIDGE_MAC, True)], [uplink, *taps]))
+        self.view: View
+        self.round()
+
+    def intent(self) -> Intent:
+        return Intent(tuple(self.guests), {"br0": "a test says so"}, observed=self.records)
+
+    def round(self) -> View:
+        self.view = apply(WriterLock(), self.intent, self.kernel).view
+        self.records = settle(self.records, self.view, self.now)
+        return self.view
+
+    def sees(self, *macs: str, port: str = "vnet0", after: float = 1.0) -> list[MacChange]:
+        self.now += after
+        ifindex = self.kernel.ports[port].ifindex
+        known = watched(self.view).get(port, (0, frozenset()))[1]
+        seen = [Sighting(port, ifindex, mac, None) for mac in macs if mac not in known]
+        self.records, changes = remember(self.records, seen, self.view, self.now)
+        self.round()
+        return changes
+
+    def entry(self, mac: str, vid: int = 1) -> Entry | None:
+        return self.kernel.fdb.get(("br0", mac, vid))
+
+    def port_of(self, mac: str, vid: int = 1) -> str | None:
+        found = self.entry(mac, vid)
+        return found.port if found else None
+
+    @property
+    def codes(self) -> set[Code]:
+        return {each.code for each in self.view.plan.findings if each.code is not Code.UPLINK_PROMISCUOUS}
+
+    def audit(self) -> View:
+        """What a verb finds that only reads the file."""
+        return look(self.intent, self.kernel)
+
+
+def test_a_followed_address_gets_the_entry_and_the_old_one_goes() -> None:
+    host = Host([guest()])
+    (change,) = host.sees(NEW)
+    assert (change.before, change.mac, change.followed) == (OWN, NEW, True)
+    assert host.port_of(NEW) == "vnet0"
+    assert host.entry(OWN) is None
+    assert host.codes == set()
+    assert not host.audit().plan.changes
+    assert host.view.intent.ports[0].facts.current_mac == NEW
+    assert watched(host.view) == {"vnet0": (10, frozenset({NEW}))}
+
+
+def test_without_the_record_the_address_would_be_dropped() -> None:
+    """Why every verb reads it."""
+    host = Host([guest()])
+    host.sees(NEW)
+    host.records = ()
+    assert Code.EXTRA_ENTRY in {each.code for each in host.audit().plan.findings}
+
+
+def test_a_locked_port_takes_the_followed_address_and_the_old_one_no_more() -> None:
+    host = Host([guest(replace(FOLLOW, lock=True))])
+    assert not host.kernel.takes("vnet0", NEW)
+    host.sees(NEW)
+    assert host.kernel.takes("vnet0", NEW)
+    assert not host.kernel.takes("vnet0", OWN)
+
+
+def test_a_guest_that_goes_back_to_its_own_address_is_followed_too() -> None:
+    host = Host([guest()])
+    host.sees(NEW)
+    host.sees(OWN, after=BOTH + 1)
+    assert (host.port_of(OWN), host.entry(NEW), host.records) == ("vnet0", None, ())
+    assert host.entry(OWN) == Entry(OWN, 1, "vnet0", EntryState.STATIC, sticky=True)
+
+
+def test_a_guest_that_uses_both_addresses_keeps_both() -> None:
+    """keepalived's macvlan in a trusted guest: following to and fro would cut the one and then the other."""
+    host = Host([guest()])
+    host.sees(VIRTUAL)
+    host.sees(OWN)
+    host.sees(VIRTUAL)
+    assert (host.port_of(OWN), host.port_of(VIRTUAL)) == ("vnet0", "vnet0")
+    assert watched(host.view)["vnet0"][1] == {OWN, VIRTUAL}
+
+
+def test_libvirts_own_word_goes_first() -> None:
+    said = guest()
+    said = replace(said, macs=(OTHER,), facts=replace(said.facts, current_mac=OTHER))
+    host = Host([said])
+    host.sees(NEW)
+    assert (host.port_of(OTHER), host.entry(NEW)) == ("vnet0", None)
+
+
+def test_alert_tells_and_lets_nothing_in() -> None:
+    host = Host([guest(ALERTS)])
+    (change,) = host.sees(NEW)
+    assert not change.followed
+    assert host.codes == {Code.GUEST_MAC_CHANGED}
+    assert (host.port_of(OWN), host.entry(NEW)) == ("vnet0", None)
+    assert host.sees(NEW, after=ALERT - 1) == []
+    assert host.codes == {Code.GUEST_MAC_CHANGED}
+    host.now += ALERT + 1
+    host.round()
+    assert host.records == ()
+    assert {each.code for each in host.audit().plan.findings} <= {Code.UPLINK_PROMISCUOUS}
+
+
+def test_a_guest_that_uses_many_addresses_is_one_alert() -> None:
+    host = Host([guest(ALERTS)])
+    assert len(host.sees(NEW, OTHER)) == 1
+    assert host.sees(VIRTUAL, OTHER) == []
+
+
+def test_ignore_does_not_even_look() -> None:
+    host = Host([guest(IGNORE)])
+    assert watched(host.view) == {}
+    assert host.sees(NEW) == []
+    assert (host.records, host.codes) == ((), set())
+    assert watched(Host([guest(replace(IGNORE, allow=VRRP.allow))]).view) == {"vnet0": (10, frozenset({OWN}))}
+
+
+def test_what_matches_a_pattern_is_let_in_beside_the_guests_own() -> None:
+    host = Host([guest(VRRP)])
+    assert host.sees(VIRTUAL) == []
+    assert host.entry(VIRTUAL) == Entry(VIRTUAL, 1, "vnet0", EntryState.STATIC, sticky=False)
+    assert host.entry(OWN) == Entry(OWN, 1, "vnet0", EntryState.STATIC, sticky=True)
+    assert host.codes == set()
+    assert not host.audit().plan.changes
+
+
+def test_an_exact_address_stays_pinned() -> None:
+    exact = guest(replace(VRRP, allow=(VIRTUAL, "00:00:5e:00:01:*")))
+    host = Host([replace(exact, macs=(OWN, VIRTUAL))])
+    host.sees(VIRTUAL)
+    assert host.records == ()
+    assert host.entry(VIRTUAL) == Entry(VIRTUAL, 1, "vnet0", EntryState.STATIC, sticky=True)
+
+
+def test_a_virtual_router_fails_over_to_another_host_and_back() -> None:
+    """Both ways, and nobody on this host loses it for longer than the next frame takes."""
+    host = Host([guest(VRRP), guest(VRRP, "vnet1", NEIGHBOUR, "web2")])
+    host.kernel.frame("eth0", VIRTUAL, NEIGHBOUR)  # the master is elsewhere
+    assert host.kernel.deliver("br0", "vnet1", VIRTUAL) == {"eth0"}
+
+    host.sees(VIRTUAL)  # it comes here
+    assert host.kernel.deliver("br0", "vnet1", VIRTUAL) == {"vnet0"}
+
+    host.kernel.frame("eth0", VIRTUAL, NEIGHBOUR)  # it goes
+    assert host.kernel.deliver("br0", "vnet1", VIRTUAL) == {"eth0"}  # by the kernel alone, with that frame
+    assert not host.audit().plan.changes  # no verb takes it back
+    host.round()
+    assert host.records[0].gone == (VIRTUAL,)
+    assert next(each.state for each in host.view.snapshot.entries if each.mac == VIRTUAL) is EntryState.STATIC
+    host.round()  # the static entry that is left is swept, and nothing of it stays
+    assert (host.entry(VIRTUAL), host.entry(VIRTUAL, 0), host.records) == (None, None, ())
+    assert host.kernel.deliver("br0", "vnet1", VIRTUAL) == {"eth0"}
+
+    host.kernel.frame("eth0", VIRTUAL, NEIGHBOUR)
+    assert host.entry(VIRTUAL) == Entry(VIRTUAL, 1, "eth0", EntryState.DYNAMIC)
+    host.sees(VIRTUAL)  # and comes back
+    assert host.kernel.deliver("br0", "eth0", VIRTUAL) == {"vnet0"}
+
+
+def test_between_two_guests_of_one_bridge_it_is_where_it_was_seen_last() -> None:
+    host = Host([guest(VRRP), guest(VRRP, "vnet1", NEIGHBOUR, "web2")])
+    for port in ("vnet0", "vnet1", "vnet0"):
+        host.sees(VIRTUAL, port=port)
+        assert host.port_of(VIRTUAL) == port
+        assert host.codes == set()
+        host.round()
+        assert [record.port for record in host.records] == [port]
+
+
+def test_in_two_vlans_it_is_two_addresses() -> None:
+    """One VRRP group number in many VLANs is usual."""
+    guests = [guest(VRRP), guest(VRRP, "vnet1", NEIGHBOUR, "web2")]
+    host = Host(guests, {"vnet0": (1,), "vnet1": (2,)})
+    host.sees(VIRTUAL, port="vnet0")
+    host.sees(VIRTUAL, port="vnet1")
+    assert (host.port_of(VIRTUAL, 1), host.port_of(VIRTUAL, 2)) == ("vnet0", "vnet1")
+    assert host.codes == set()
+
+
+@pytest.mark.parametrize("policy", [FOLLOW, replace(ALERTS, allow=("52:54:00:*",))])
+@pytest.mark.parametrize("running", [True, False])
+def test_no_guest_takes_anothers_address(policy: Policy, running: bool) -> None:
+    """A tenant must not hijack its neighbour, whoever manages that one, and whether it runs or not."""
+    for manager in Manager:
+        other = replace(guest(replace(FOLLOW, manager=manager), "vnet1", NEIGHBOUR, "web2"), running=running)
+        host = Host([guest(policy), other])
+        before = host.entry(NEIGHBOUR)
+        host.sees(NEIGHBOUR)
+        assert host.entry(NEIGHBOUR) == before
+        assert host.port_of(OWN) == "vnet0"
+        assert Code.DUPLICATE_MAC in host.codes
+
+
+def test_no_guest_takes_what_another_has_changed_to() -> None:
+    host = Host([guest(), guest(FOLLOW, "vnet1", NEIGHBOUR, "web2")])
+    host.sees(NEW, port="vnet1")
+    host.sees(NEW, port="vnet0")
+    assert host.port_of(NEW) == "vnet1"
+    assert host.port_of(OWN) == "vnet0"
+    assert Code.DUPLICATE_MAC in host.codes
+
+
+@pytest.mark.parametrize("mac", [BRIDGE_MAC, UPLINK_MAC])
+@pytest.mark.parametrize("policy", [FOLLOW, replace(ALERTS, allow=("02:00:00:*",))])
+def test_no_guest_takes_the_hosts_address(mac: str, policy: Policy) -> None:
+    host = Host([guest(policy)])
+    before = dict(host.kernel.fdb)
+    host.sees(mac)
+    assert host.kernel.fdb == before
+    assert Code.MAC_COLLISION in host.codes
+
+
+def test_there_are_at_most_so_many_and_the_latest_are_let_in() -> None:
+    host = Host([guest(replace(ALERTS, allow=("02:aa:*",)))])
+    many = [f"02:aa:00:00:00:{number:02x}" for number in range(MOST + 2)]
+    host.sees(*many)
+    host.round()
+    assert {mac for mac in many if host.port_of(mac) == "vnet0"} == set(many[2:])
+    assert host.codes == {Code.LEARNED_ON_MANAGED_PORT}
+    host.sees(many[0])
+    host.round()
+    assert (host.port_of(many[0]), host.entry(many[2])) == ("vnet0", None)
+
+
+def test_a_port_made_again_and_another_guest_on_it_are_forgotten() -> None:
+    host = Host([guest()])
+    host.sees(NEW)
+    host.kernel.make_port_again("vnet0")
+    host.round()
+    assert (host.records, host.port_of(OWN)) == ((), "vnet0")
+    host.sees(NEW)
+    host.guests = [replace(host.guests[0], uuid="another")]
+    host.round()
+    assert (host.records, host.port_of(OWN), host.entry(NEW)) == ((), "vnet0", None)
+
+
+def test_a_guest_that_waits_has_no_entry_and_its_address_is_back_when_it_runs() -> None:
+    host = Host([guest(VRRP)])
+    host.sees(VIRTUAL)
+    host.guests = [replace(host.guests[0], running=False, state="paused")]
+    host.round()
+    assert host.entry(VIRTUAL) is None
+    host.guests = [replace(host.guests[0], running=True, state="running")]
+    host.round()
+    assert host.port_of(VIRTUAL) == "vnet0"
+
+
+def test_a_policy_that_allows_no_more_drops_the_entry() -> None:
+    host = Host([guest(VRRP)])
+    host.sees(VIRTUAL)
+    host.guests = [replace(host.guests[0], policy=ALERTS)]
+    host.round()
+    assert host.entry(VIRTUAL) is None
+
+
+def test_what_is_seen_while_a_round_runs_is_not_forgotten_by_it() -> None:
+    """The round has read the records before; it has not acted on this one."""
+    host = Host([guest(VRRP)])
+    host.kernel.frame("eth0", VIRTUAL, OWN)
+    before = host.view
+    host.records, _ = remember(host.records, [Sighting("vnet0", 10, VIRTUAL, None)], before, host.now)
+    host.records = settle(host.records, before, host.now)
+    host.round()
+    assert host.port_of(VIRTUAL) == "vnet0"
+
+
+def test_a_sighting_on_an_interface_that_is_no_more_says_nothing() -> None:
+    host = Host([guest()])
+    assert remember((), [Sighting("vnet0", 4711, NEW, None)], host.view, 0.0) == ((), [])
+    assert remember((), [Sighting("vnet9", 10, NEW, None)], host.view, 0.0) == ((), [])
+
+
+def test_an_entry_that_was_sticky_is_unpinned_for_what_roams() -> None:
+    host = Host([guest(replace(VRRP, pin=Pin.STICKY))])
+    for vid in (0, 1):
+        host.kernel.set_entry(Entry(VIRTUAL, vid, "vnet0", EntryState.STATIC, sticky=True))
+    host.sees(VIRTUAL)
+    found = host.entry(VIRTUAL)
+    assert found is not None
+    assert not found.sticky
