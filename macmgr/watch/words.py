@@ -18,6 +18,7 @@ from macmgr.reconcile import Failure, View
 from macmgr.report.words import fold_vids
 from macmgr.snapshot import Entry, EntryState
 from macmgr.watch import messages
+from macmgr.watch.alarms import Alarm, Kind
 from macmgr.watch.messages import Line, Priority
 
 MANY = 20  # lines of one kind that one round may say
@@ -106,6 +107,24 @@ def theft(guest: GuestPort, mac: str, seen_on: str, vid: int, times: int = 1) ->
         guest.bridge,
         mac,
         THEFT,
+    )
+
+
+def alarm(alarm: Alarm) -> Line:
+    """What an alarm says; of a refreshed entry nobody can tell on which of the ports that learn the MAC was seen."""
+    guest = alarm.guest
+    if alarm.kind is Kind.THEFT:
+        return theft(guest, alarm.mac, " or ".join(alarm.seen_on), alarm.vid, alarm.times)
+    often = f" (changed {alarm.times} times)" if alarm.times > 1 else ""
+    return Line(
+        Priority.NOTICE,
+        f"{guest.domain} uses {alarm.mac} on {guest.port} instead of {alarm.before}{often}: its entry follows",
+        messages.GUEST_MAC_CHANGED,
+        guest.domain,
+        guest.port,
+        guest.bridge,
+        alarm.mac,
+        str(Code.GUEST_MAC_CHANGED),
     )
 
 

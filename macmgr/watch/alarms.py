@@ -1,0 +1,199 @@
+"""When to say that a guest's MAC was seen where it does not belong, and how often. Pure: the clock is an argument.
+
+Three things show it: an event that has the MAC on another port; an entry that was refreshed although nobody wrote it,
+which on a sticky entry means that another port has learned the MAC (br_fdb_update refreshes it and leaves it where it
+is); and a frame that a packet socket saw behind another guest's port. The look that follows judges, not the one before:
+a guest that has moved, or has just begun to run here, is nobody's victim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from macmgr.changes import Change, SetEntries
+from macmgr.intent import GuestPort
+from macmgr.kernelevents import EntryEvent, Event
+from macmgr.reconcile import Key, View
+from macmgr.snapshot import EntryState, Snapshot
+from macmgr.watch.addresses import MacChange, Seen
+
+# A guest that has just come to its port (start, resume, migration, a new tap) may still be seen where it was.
+GRACE = 5.0
+# An alarm is told at once, and then at most each so many seconds, with a count.
+EVERY = 60.0
+# What separates a write of ours from a frame that is seen later: the kernel tells ages in hundredths of a second.
+_APART = 0.5
+# VIDs of one MAC whose entries are asked for their age; a trunk may have thousands.
+_VIDS = 16
+
+
+class Kind(StrEnum):
+    """What an alarm is about."""
+
+    THEFT = "theft"
+    GUEST_MAC = "guest-mac-changed"
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """Something that a person should know of a guest's MAC.
+
+    For a theft ``seen_on`` are the ports on which the MAC may have been seen, one in the usual case. For a guest that
+    has changed its address ``mac`` is the new one, ``before`` the old one. ``times`` counts what was not told since the
+    last alarm of this kind; ``at`` is the time by the caller's clock.
+    """
+
+    kind: Kind
+    guest: GuestPort
+    mac: str
+    at: float
+    vid: int = 0
+    seen_on: tuple[str, ...] = ()
+    before: str = ""
+    times: int = 1
+
+
+class _Home(NamedTuple):
+    """Where a MAC belongs, and since when that has not changed."""
+
+    guest: GuestPort
+    ifindex: int
+    vids: tuple[int, ...]
+    since: float
+
+
+@dataclass(slots=True)
+class _Told:
+    at: float
+    more: int = 0
+
+
+class Alarms:
+    """The alarms of one host: `look` after each round, then what was seen since the round before."""
+
+    def __init__(self) -> None:
+        self._snapshot = Snapshot()
+        self._homes: dict[tuple[str, str], _Home] = {}
+        self._wrote: dict[tuple[str, str], float] = {}
+        self._refreshed: dict[Key, float] = {}
+        self._told: dict[tuple[str, ...], _Told] = {}
+
+    def look(self, view: View, now: float, done: Iterable[Change] = ()) -> None:
+        """A round is over: whose MACs are where, and what the round wrote."""
+        homes = {}
+        for guest in view.intent.ports:
+            port = view.snapshot.ports.get(guest.port)
+            # an open port learns its own guest's MAC, and refreshes the entry by itself
+            if not guest.managed or not guest.running or port is None or port.bridge != guest.bridge or port.auto:
+                continue
+            vids = view.snapshot.deciding_vids(guest.port)
+            for mac in guest.macs:
+                if mac not in guest.roaming:
+                    known = self._homes.get((guest.bridge, mac))
+                    same = known is not None and (known.guest.uuid, known.ifindex) == (guest.uuid, port.ifindex)
+                    since = known.since if known is not None and same else now
+                    homes[guest.bridge, mac] = _Home(guest, port.ifindex, vids, since)
+        self._homes, self._snapshot = homes, view.snapshot
+        wrote = {(change.bridge, change.mac): now for change in done if isinstance(change, SetEntries)}
+        self._wrote = {place: at for place, at in (self._wrote | wrote).items() if place in homes}
+        self._refreshed = {key: at for key, at in self._refreshed.items() if key[:2] in homes}
+        self._told = {what: told for what, told in self._told.items() if now - told.at < 10 * EVERY}
+
+    def entries(self, events: Iterable[Event], now: float) -> list[Alarm]:
+        """What events of before that look show: a guest's MAC on a port that is not the guest's."""
+        bridges = {bridge.ifindex: name for name, bridge in self._snapshot.bridges.items()}
+        ports = {port.ifindex: name for name, port in self._snapshot.ports.items()}
+        found: list[Alarm] = []
+        for event in events:
+            if not isinstance(event, EntryEvent) or event.gone or event.extern_learn:
+                continue
+            place = bridges.get(event.bridge, ""), event.mac
+            home = self._homes.get(place)
+            if home is None or event.state is EntryState.LOCAL:
+                continue
+            if event.ifindex == home.ifindex:
+                self._wrote[place] = now  # whoever it was: an age that begins anew is explained
+            elif event.vid in (0, *home.vids) and now - home.since >= GRACE:
+                seen_on = ports.get(event.ifindex, f"interface {event.ifindex}")
+                found += self._theft(home, event.mac, event.vid, (seen_on,), now)
+        return found
+
+    def keys(self) -> list[Key]:
+        """The entries whose ages `ages` wants to know: the sticky ones of guests that run here."""
+        sticky = {
+            (self._snapshot.bridge_of(entry.port) or "", entry.mac, entry.vid)
+            for entry in self._snapshot.entries
+            if entry.sticky
+        }
+        wanted = ((*place, vid) for place, home in self._homes.items() for vid in home.vids[:_VIDS])
+        return [key for key in wanted if key in sticky]
+
+    def ages(self, ages: Mapping[Key, float | None], now: float) -> list[Alarm]:
+        """What the ages of sticky entries show that were read after that look."""
+        found: list[Alarm] = []
+        for key, age in ages.items():
+            home = self._homes.get(key[:2])
+            if age is None or home is None:
+                continue
+            refreshed = now - age
+            before = self._refreshed.get(key, home.since)
+            self._refreshed[key] = max(refreshed, before)
+            explained = max(home.since + GRACE, self._wrote.get(key[:2], 0.0), before) + _APART
+            if refreshed > explained:
+                candidates = tuple(sorted(self._learning_ports(key, home)))
+                if candidates:
+                    found += self._theft(home, key[1], key[2], candidates, now)
+        return found
+
+    def sightings(self, seen: Iterable[Seen], now: float) -> list[Alarm]:
+        """What packet sockets saw of a guest's MAC behind another guest's port, which does not learn."""
+        found: list[Alarm] = []
+        for sighting in seen:
+            port = self._snapshot.ports.get(sighting.port)
+            if port is None or port.ifindex != sighting.ifindex:
+                continue
+            home = self._homes.get((port.bridge, sighting.mac))
+            filtering = self._snapshot.bridges[port.bridge].vlan_filtering
+            vid = (sighting.vid or port.pvid or 0) if filtering else 0
+            if home is None or home.ifindex == port.ifindex or vid not in home.vids or now - home.since < GRACE:
+                continue
+            if not self._same_domain(port.ifindex, home):
+                found += self._theft(home, sighting.mac, vid, (port.name,), now)
+        return found
+
+    def guest_macs(self, changes: Iterable[MacChange], now: float) -> list[Alarm]:
+        """Guests that have changed their address and are followed; of the others the audit has a finding."""
+        found: list[Alarm] = []
+        for change in changes:
+            guest = change.guest
+            if change.followed and (times := self._due((Kind.GUEST_MAC, guest.bridge, guest.port), now)):
+                alarm = Alarm(Kind.GUEST_MAC, guest, change.mac, now, before=change.before, times=times)
+                found.append(alarm)
+        return found
+
+    def _theft(self, home: _Home, mac: str, vid: int, seen_on: tuple[str, ...], now: float) -> Iterator[Alarm]:
+        if times := self._due((Kind.THEFT, home.guest.bridge, mac, *seen_on), now):
+            yield Alarm(Kind.THEFT, home.guest, mac, now, vid, seen_on, times=times)
+
+    def _due(self, what: tuple[str, ...], now: float) -> int:
+        """How many times it happened since it was last told; 0 where it is not to be told again yet."""
+        told = self._told.get(what)
+        if told is not None and now - told.at < EVERY:
+            told.more += 1
+            return 0
+        self._told[what] = _Told(now)
+        return 1 + (told.more if told is not None else 0)
+
+    def _learning_ports(self, key: Key, home: _Home) -> Iterator[str]:
+        bridge, _, vid = key
+        for port in self._snapshot.ports.values():
+            learns = port.bridge == bridge and port.ifindex != home.ifindex and port.flags.learning and port.up
+            if learns and (not vid or vid in port.vids):
+                yield port.name
+
+    def _same_domain(self, ifindex: int, home: _Home) -> bool:
+        """Two NICs of one guest may share an address: a bond inside it."""
+        return any(each.ifindex == ifindex and each.guest.uuid == home.guest.uuid for each in self._homes.values())
