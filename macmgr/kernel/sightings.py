@@ -11,7 +11,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import resource
 import select
 import socket
 import struct
@@ -88,7 +87,6 @@ class Sightings:
         self._epoll = select.epoll()
         self._timer = _timer()
         self._epoll.register(self._timer, select.EPOLLIN)
-        _allow_many_files()
 
     def watch(self, ports: Ports) -> None:
         """From now on look at exactly these ports, for any source address but those that are known there."""
@@ -284,14 +282,6 @@ def filter_program(known: Collection[str]) -> bytes:
         ]
     lines.append((_RET, 0, 0, _SNAP))
     return b"".join(_LINE.pack(*line) for line in lines)
-
-
-def _allow_many_files() -> None:
-    """A port is a file descriptor: take as many as we may."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _timer() -> int:

@@ -26,6 +26,7 @@ from macmgr.reconcile import on_bridges
 from macmgr.watch.files import StatusDirectories
 from macmgr.watch.hooksocket import HookSocket
 from macmgr.watch.hysteresis import Hysteresis
+from macmgr.watch.lookout import Lookout
 from macmgr.watch.news import LastView
 from macmgr.watch.options import Options
 from macmgr.watch.pending import Batch, Pending
@@ -42,6 +43,8 @@ FIRST_WINDOW, LONGEST_WINDOW = 0.005, 0.25
 FIRST_RETRY, LONGEST_RETRY = 0.5, 60.0
 # A thread that has not come back after this time is stuck, and the watchdog is left to bite.
 _STUCK = 60.0
+# How often the ages of sticky entries are read: they tell of a MAC that was seen elsewhere, and nothing else does.
+_AGES = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,8 @@ class Daemon:
             opened.callback(self._rounds.close)
             self._events = EventSocket(self._places.netns)
             opened.callback(self._events.close)
+            self._lookout = Lookout(self._places.netns, self._speaker.alarms, self._speaker.trouble)
+            opened.callback(self._lookout.close)
             self._files = StatusDirectories(self._places.run_dir)
             opened.callback(self._files.close)
             self._hooks = HookSocket(self._places.socket, self._called, self._speaker.status, self._config.hook)
@@ -103,6 +108,8 @@ class Daemon:
             self._loop.add_signal_handler(number, act)
         self._read_files()  # what could not be watched is told there, and by no event
         self._loop.add_reader(self._files.fileno(), self._read_files)
+        self._loop.add_reader(self._lookout.fileno(), self._look_out)
+        self._after(_AGES, "ages", self._ask_ages)
         self._stay_alive()
         self._mark("start")
         await self._round()
@@ -138,8 +145,20 @@ class Daemon:
     def _read_events(self) -> None:
         events = self._events.read()
         self._speaker.events(events)
+        self._lookout.events(events)
         for reason in self._last.news_among(events) if self._last else ["events before the first look"]:
             self._mark(reason)
+
+    def _look_out(self) -> None:
+        if self._lookout.read(time.monotonic()):
+            self._mark("a guest was seen to use another address")
+
+    def _ask_ages(self) -> None:
+        """See from time to time whether a guest's MAC was seen where its sticky entry does not let it go."""
+        self._after(_AGES, "ages", self._ask_ages)
+        if questions := self._lookout.questions():
+            asked = self._loop.run_in_executor(self._worker, self._rounds.ages, *questions)
+            asked.add_done_callback(lambda done: self._lookout.ages(done.result(), time.monotonic()))
 
     async def _called(self, call: HookCall, data: bytes) -> tuple[bool, str]:
         """A hook has handed its work over, and libvirt waits for the answer."""
@@ -197,11 +216,15 @@ class Daemon:
         pauses, observed = self._hysteresis.spares(now), on_bridges(self._config.observed)
         self._loop.remove_reader(self._events.fileno())  # what comes meanwhile is held against the view of this round
         self._round_started = now
-        heard = [each for each, _ in batch.calls]
+        heard, seen = [each for each, _ in batch.calls], self._lookout.records
         done = await self._loop.run_in_executor(
             self._worker,
             lambda: self._rounds.run(
-                heard, self._config, lambda change: observed(change) or pauses(change), whole=bool(batch.reasons)
+                heard,
+                self._config,
+                lambda change: observed(change) or pauses(change),
+                whole=bool(batch.reasons),
+                observed=seen,
             ),
         )
         self._round_started, self._round_ended = 0.0, time.monotonic()
@@ -217,6 +240,8 @@ class Daemon:
         self._speaker.round(batch.reasons, done, expected)
         if done.last is not None:
             self._last = done.last
+        if self._lookout.after(done, now, sightings=self._config.daemon.sightings):
+            self._mark("an address has moved on")
         made = done.outcome.done if done.outcome else ()
         self._window = FIRST_WINDOW if made or batch.calls else min(LONGEST_WINDOW, 2 * self._window)
         fights = self._hysteresis.note(made, now)

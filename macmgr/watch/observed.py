@@ -43,19 +43,15 @@ class Observer:
         records, changes = remember(self.records, seen, view, now)
         return self._replace(records), seen, changes
 
-    def after(self, view: View, now: float) -> bool:
-        """A round is over: forget what it has acted on or what has moved on, and watch its ports.
+    def after(self, view: View, now: float, *, sightings: bool = True) -> bool:
+        """A round is over: forget what it has acted on or what has moved on, and watch its ports, if that is wanted.
 
         Whether there is more for a round to do: the entry of an address that has moved on is swept.
         """
         before = {record.port: record.gone for record in self.records}
         changed = self._replace(settle(self.records, view, now))
-        self._sightings.watch(watched(view))
+        self._sightings.watch(watched(view) if sightings else {})
         return changed and any(set(record.gone) - set(before.get(record.port, ())) for record in self.records)
-
-    def blind(self) -> None:
-        """Look at no port any more, as `sightings = "no"` says; what was seen stays until its port is gone."""
-        self._sightings.watch({})
 
     def close(self) -> None:
         self._sightings.close()

@@ -17,10 +17,11 @@ from macmgr.changes import Change
 from macmgr.config import Config
 from macmgr.errors import MacmgrError
 from macmgr.hookwork import Heard, concerns, in_words, intent_with
-from macmgr.intent import Intent
+from macmgr.intent import Intent, Observed
 from macmgr.kernel import Kernel
 from macmgr.memory import LastRead, StateFile, read_memory
-from macmgr.reconcile import Outcome, Scope, apply, look
+from macmgr.reconcile import Key, Outcome, Scope, apply, look
+from macmgr.snapshot import Snapshot
 from macmgr.sources import Sources
 from macmgr.statusfiles import StatusCache
 from macmgr.watch.news import LastView
@@ -56,13 +57,22 @@ class Rounds:
         self._known: tuple[Sources, Config, Intent] | None = None
 
     def run(
-        self, heard: Iterable[Heard], config: Config, spares: Callable[[Change], bool], *, whole: bool = True
+        self,
+        heard: Iterable[Heard],
+        config: Config,
+        spares: Callable[[Change], bool],
+        *,
+        whole: bool = True,
+        observed: tuple[Observed, ...] = (),
     ) -> Round:
-        """Look at the whole host and repair it; where not ``whole``, only if one of the hook calls concerns it."""
+        """Look at the whole host and repair it; where not ``whole``, only if one of the hook calls concerns it.
+
+        ``observed`` is what was seen behind guest ports.
+        """
         started = time.monotonic()
         calls = list(heard)
         try:
-            result = self._run(calls, config, spares, whole)
+            result = self._run(calls, config, spares, whole, observed)
         except Exception as error:  # noqa: BLE001 - one round that fails must not end what keeps all guests reachable
             self.close()  # a connection that failed half way may hold what is no answer to the next question
             failure = error if isinstance(error, MacmgrError) else unexpected(error)
@@ -75,9 +85,25 @@ class Rounds:
             self._kernel.close()
             self._kernel = None
 
-    def _run(self, calls: list[Heard], config: Config, spares: Callable[[Change], bool], whole: bool) -> Round:
+    def ages(self, keys: Iterable[Key], snapshot: Snapshot) -> dict[Key, float | None]:
+        """How old these entries are; nothing where the kernel cannot be asked, which the next round tells."""
+        try:
+            self._kernel = self._kernel or Kernel(self._netns)
+            return self._kernel.ages(keys, snapshot)
+        except MacmgrError:
+            self.close()
+            return {}
+
+    def _run(
+        self,
+        calls: list[Heard],
+        config: Config,
+        spares: Callable[[Change], bool],
+        whole: bool,
+        observed: tuple[Observed, ...],
+    ) -> Round:
         def read_intent() -> Intent:
-            return self._intent(calls, config)
+            return replace(self._intent(calls, config), observed=observed)
 
         intent = read_intent()
         scopes = [each.scope(spares) for each in calls]

@@ -159,22 +159,25 @@ def test_the_filter_knows_hundreds_of_addresses(ns: Namespace, sightings: Sighti
 
 
 def test_a_thousand_ports_are_looked_at(ns: Namespace) -> None:
-    """The soft limit of most services is 1024 open files, which is not enough."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     ns.run("sh", "-c", "for i in $(seq 1000); do echo link add v$i type veth peer name w$i; done | ip -b -")
     indexes = {name: link["ifindex"] for name, link in ns.links().items() if name.startswith("v")}
     for name in ("v1000", "w1000"):
         ns.ip(f"link set {name} up")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
+    ports = {name: (index, frozenset({OWN})) for name, index in indexes.items()}
+    sightings = Sightings(ns.name)
     try:
-        sightings = Sightings(ns.name)
-        sightings.watch({name: (index, frozenset({OWN})) for name, index in indexes.items()})
+        resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))  # most services begin with 1024
+        sightings.watch(ports)
+        assert "ports cannot be looked at" in sightings.problem
+        assert "Too many open files (EMFILE)" in sightings.problem
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # as `macmgr watch` has it
+        sightings.watch(ports)
         assert sightings.problem == ""
         ns.send_frame("w1000", STRANGE)
         assert wait(sightings) == [Sighting("v1000", indexes["v1000"], STRANGE, None)]
-        sightings.watch({})
-        sightings.close()
     finally:
+        sightings.close()
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 

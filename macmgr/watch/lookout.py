@@ -1,0 +1,96 @@
+"""What the daemon sees of MAC addresses beyond its rounds: those that guests change to, and guests' own seen elsewhere.
+
+It joins what looks (watch/observed), what remembers (watch/addresses) and what judges (watch/alarms), and only marks
+and tells: a round decides what gets an entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from macmgr.kernelevents import EntryEvent, Event
+from macmgr.reconcile import Key, View
+from macmgr.snapshot import Snapshot
+from macmgr.watch import words
+from macmgr.watch.addresses import Records
+from macmgr.watch.alarms import Alarm, Alarms
+from macmgr.watch.messages import Line
+from macmgr.watch.observed import Observer
+from macmgr.watch.round import Round
+
+_MOST_EVENTS = 10_000  # kept for the next look to judge; in a storm of more, some alarms are lost
+
+
+class Lookout:
+    """For one namespace. ``tell`` says alarms, ``trouble`` what keeps it from seeing; both in the loop's thread."""
+
+    def __init__(
+        self,
+        netns: str | None,
+        tell: Callable[[Sequence[Line]], None],
+        trouble: Callable[[str, str], None],
+        path: Path | None = None,
+    ) -> None:
+        self._observer, self._alarms = Observer(netns, path), Alarms()
+        self._tell, self._trouble = tell, trouble
+        self._view: View | None = None
+        self._events: list[EntryEvent] = []
+        self._said = ""
+        self._told_blind()
+
+    @property
+    def records(self) -> Records:
+        """What the intent of the next round is to know."""
+        return self._observer.records
+
+    def fileno(self) -> int:
+        """Readable when a guest has sent from a new address."""
+        return self._observer.fileno()
+
+    def read(self, now: float) -> bool:
+        """Somebody has been seen; whether there is something for a round to do."""
+        dirty, seen, changes = self._observer.read(self._view, now)
+        self._say([*self._alarms.sightings(seen, now), *self._alarms.guest_macs(changes, now)])
+        self._told_blind()
+        return dirty
+
+    def events(self, events: Sequence[Event]) -> None:
+        """Netlink events were read; the look that follows judges them."""
+        entries = [event for event in events if isinstance(event, EntryEvent) and not event.gone]
+        self._events += entries[: _MOST_EVENTS - len(self._events)]
+
+    def after(self, done: Round, now: float, *, sightings: bool) -> bool:
+        """A round is over; whether there is more for one to do. ``sightings``: whether packet sockets may be used."""
+        if done.outcome is None:
+            return False
+        self._view = done.outcome.view
+        self._alarms.look(self._view, now, done.outcome.done)
+        self._say(self._alarms.entries(self._events, now))
+        self._events.clear()
+        dirty = self._observer.after(self._view, now, sightings=sightings)
+        self._told_blind()
+        return dirty
+
+    def questions(self) -> tuple[list[Key], Snapshot] | None:
+        """The entries whose ages `ages` wants, and the snapshot that names their ports; None where there are none."""
+        keys = self._alarms.keys() if self._view is not None else []
+        return (keys, self._view.snapshot) if keys and self._view is not None else None
+
+    def ages(self, ages: Mapping[Key, float | None], now: float) -> None:
+        """How old entries are that nobody should have refreshed."""
+        self._say(self._alarms.ages(ages, now))
+
+    def close(self) -> None:
+        self._observer.close()
+
+    def _say(self, alarms: Sequence[Alarm]) -> None:
+        if alarms:
+            self._tell([words.alarm(alarm) for alarm in alarms])
+
+    def _told_blind(self) -> None:
+        """A problem is told once, until it is gone."""
+        problem = self._observer.problem
+        if problem and problem != self._said:
+            self._trouble("which addresses guests use", problem)
+        self._said = problem
