@@ -234,8 +234,12 @@ def _upper_causes(device: Device, facts: DeviceFacts) -> Iterator[Cause]:
 
 
 def _suspects(device: Device, facts: DeviceFacts) -> list[Cause]:
-    """Packet sockets of which this kernel does not tell what they ask for."""
-    near = [each for each in facts.sockets if each.promiscuous is None and each.device in ("", device.name)]
+    """Packet sockets of which this kernel does not tell what they ask for; our own daemon's ask for nothing."""
+    near = [
+        each
+        for each in facts.sockets
+        if each.promiscuous is None and each.device in ("", device.name) and each.program != "macmgr"
+    ]
     return [
         Cause(
             Reason.PACKET_SOCKET,

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from macmgr.watch.alarms import GRACE
+from macmgr.intent import GuestPort, Intent, Manager, Policy
+from macmgr.kernel import Kernel
+from macmgr.reconcile import look
+from macmgr.watch.alarms import GRACE, Alarm, Alarms
 from tests.netns.conftest import Namespace, eventually
 from tests.netns.house import MANAGED, House, house, mac_of
 
@@ -125,3 +128,33 @@ def test_without_sightings_nothing_is_looked_at(host: House) -> None:
         assert host.ns.port_of(NEW) is None
         assert host.ns.run("cat", "/proc/net/packet").count("\n") == 1
         assert observed(host) == ""
+
+
+def test_a_frame_on_the_uplink_betrays_itself_by_the_age_of_a_sticky_entry(host: House) -> None:
+    """The daemon asks each half minute; here its parts are asked at once."""
+    with host.daemon():
+        pass
+    guests = tuple(
+        GuestPort(
+            f"vnet{number}", "br0", f"g{number}", f"u-g{number}", (mac_of(number),), policy=Policy(Manager.LIBVIRT)
+        )
+        for number in (1, 2)
+    )
+    alarms = Alarms()
+    with Kernel(host.ns.name) as kernel:
+        view = look(lambda: Intent(guests, {"br0": "a test says so"}), kernel)
+        assert not view.plan.changes
+
+        def found() -> list[Alarm]:
+            return alarms.ages(kernel.ages(alarms.keys(), view.snapshot), time.monotonic())
+
+        time_of_put = time.monotonic()
+        eventually(lambda: time.monotonic() - time_of_put > 1, "the put is a second old")
+        alarms.look(view, time_of_put - GRACE)
+        assert found() == []
+        host.ns.send_frame("vnet1-far", mac_of(1))
+        assert found() == []
+        host.ns.send_frame("up0-far", mac_of(1))
+        (alarm,) = found()
+        assert (alarm.mac, alarm.seen_on) == (mac_of(1), ("up0",))
+        assert host.ns.port_of(mac_of(1)) == "vnet1"

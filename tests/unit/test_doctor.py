@@ -137,7 +137,8 @@ def test_a_packet_socket_is_named_with_its_process(world: World) -> None:
 def test_a_socket_whose_wish_the_kernel_does_not_tell_is_a_suspect_only_where_something_is_unexplained(
     world: World,
 ) -> None:
-    world.sockets = [replace(CAPTURE, promiscuous=None), PacketSocket(78, "vnet0", None)]
+    ours = PacketSocket(79, "up0", None, "macmgr", 80)  # the daemon's ask for nothing
+    world.sockets = [replace(CAPTURE, promiscuous=None), PacketSocket(78, "vnet0", None), ours]
     assert world.causes() == []
     world.ports[0] = uplink(promiscuity=1)
     suspect, *rest = world.port().causes

@@ -1,0 +1,72 @@
+"""Whatever guests and the LAN send, in whatever order: an address is where it was seen last, or where it belongs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from macmgr.intent import GuestMac, Policy
+from macmgr.snapshot import EntryState
+from tests.onlooker import BRIDGE_MAC, LAN, NEIGHBOUR, NEW, OTHER, OWN, UPLINK_MAC, VIRTUAL, VRRP, Host, guest
+
+ADDRESSES = (OWN, NEIGHBOUR, NEW, OTHER, VIRTUAL, BRIDGE_MAC, UPLINK_MAC)
+policies = st.builds(
+    lambda says, allow, lock: replace(VRRP, guest_mac=says, allow=allow, lock=lock),
+    st.sampled_from(GuestMac),
+    st.sampled_from([(), VRRP.allow, ("52:54:00:*", "02:00:00:*")]),
+    st.booleans(),
+)
+frames = st.tuples(st.sampled_from(["vnet0", "vnet1", "eth0"]), st.sampled_from(ADDRESSES))
+
+
+def play(host: Host, steps: list[tuple[str, str]]) -> None:
+    """Frames, each with the rounds that it leads to."""
+    for port, mac in steps:
+        if port == "eth0":
+            host.kernel.frame(port, mac, LAN)
+            host.round()
+        else:
+            host.sees(mac, port=port)
+        for _ in range(2):
+            host.round()
+
+
+@given(policies, policies, st.lists(frames, max_size=12))
+def test_nobody_loses_an_address_to_what_another_sends(
+    one: Policy, other: Policy, steps: list[tuple[str, str]]
+) -> None:
+    host = Host([guest(one), guest(other, "vnet1", NEIGHBOUR, "web2")])
+    local = {key: entry for key, entry in host.kernel.fdb.items() if entry.state is EntryState.LOCAL}
+    play(host, steps)
+    assert {key: entry for key, entry in host.kernel.fdb.items() if entry.state is EntryState.LOCAL} == local
+    assert host.port_of(OWN) != "vnet1"
+    assert host.port_of(NEIGHBOUR) != "vnet0"
+    for port in ("vnet0", "vnet1"):  # a closed port has an entry: no guest is cut off
+        assert any(entry.port == port and entry.state is EntryState.STATIC for entry in host.kernel.fdb.values())
+
+
+@given(policies, policies, st.lists(frames, max_size=12))
+def test_it_comes_to_rest_and_nothing_stays_behind(one: Policy, other: Policy, steps: list[tuple[str, str]]) -> None:
+    host = Host([guest(one), guest(other, "vnet1", NEIGHBOUR, "web2")])
+    play(host, steps)
+    assert not host.audit().plan.changes
+    records = host.records
+    host.round()
+    assert host.records == records
+    assert not any(record.gone or record.fresh for record in records)
+    assert not [
+        entry for entry in host.kernel.fdb.values() if entry.port == "eth0" and entry.state is EntryState.STATIC
+    ]
+
+
+@given(policies.filter(lambda policy: VRRP.allow[0] in policy.allow), st.lists(frames, max_size=8))
+def test_what_is_allowed_and_was_seen_last_is_reached(policy: Policy, steps: list[tuple[str, str]]) -> None:
+    host = Host([guest(policy), guest(VRRP, "vnet1", NEIGHBOUR, "web2")])
+    play(host, steps)
+    for port in ("vnet0", "vnet1", "vnet0"):
+        play(host, [(port, VIRTUAL)])
+        assert host.kernel.deliver("br0", "eth0", VIRTUAL) == {port}
+        play(host, [("eth0", VIRTUAL)])
+        assert host.kernel.deliver("br0", "vnet1", VIRTUAL) == {"eth0"}
