@@ -161,8 +161,9 @@ class Observed:
     were seen since their entries were last put: they are here, wherever the FDB has them. ``gone`` have turned up
     elsewhere, or had to make room, and no entry of theirs may stay. ``full`` says that some had to make room.
 
-    ``previous`` is what the NIC used before ``current``, and ``at`` when that changed, or was last seen where nothing
-    follows it (a monotonic clock's seconds): only for the daemon's own memory.
+    ``previous`` is what the NIC used before, ``returned`` says that it had used the present one before that, and ``at``
+    when it changed, or was last seen where nothing follows it (a monotonic clock's seconds): only for the daemon's own
+    memory.
     """
 
     port: str
@@ -175,6 +176,7 @@ class Observed:
     gone: tuple[str, ...] = ()
     full: bool = False
     previous: str = field(default="", compare=False)
+    returned: bool = field(default=False, compare=False)
     at: float = field(default=0.0, compare=False)
 
 

@@ -14,7 +14,7 @@ from macmgr.intent import GuestMac, GuestPort, Observed
 from macmgr.observed import MOST, allowed, is_about, moved_on, table_of
 from macmgr.reconcile import View
 
-# A NIC that is seen with its former address within this time uses both, and has not changed from one to the other.
+# A NIC that goes back to its former address and from there to the other one again within this time uses both.
 BOTH = 30.0
 # An address that nothing is done about is told for so long after it was last seen.
 ALERT = 60.0
@@ -79,7 +79,7 @@ def remember(records: Records, seen: Iterable[Seen], view: View, now: float) -> 
         by_port[guest.port] = after
         if sighting.mac in after.fresh and allowed(guest, sighting.mac):
             _take(sighting.mac, guest, guests, by_port, view)
-    return tuple(by_port[port] for port in sorted(by_port) if _says_something(by_port[port])), changes
+    return tuple(by_port[port] for port in sorted(by_port) if _says_something(by_port[port], now)), changes
 
 
 def settle(records: Records, view: View, now: float) -> Records:
@@ -106,7 +106,7 @@ def settle(records: Records, view: View, now: float) -> Records:
             fresh=tuple(mac for mac in record.fresh if mac not in used.fresh),
             gone=tuple(dict.fromkeys([*gone, *moved]))[-MOST:],
         )
-        if _says_something(after):
+        if _says_something(after, now):
             settled.append(after)
     return tuple(settled)
 
@@ -120,18 +120,23 @@ def _seen(record: Observed, guest: GuestPort, mac: str, now: float) -> Observed:
     match guest.policy.guest_mac:
         case GuestMac.FOLLOW if mac == record.current:
             return _fresh(record, mac)
-        case GuestMac.FOLLOW if mac in record.macs or (mac == record.previous and now - record.at < BOTH):
+        case GuestMac.FOLLOW if mac in record.macs:
             return _beside(record, mac)
         case GuestMac.FOLLOW:
-            used = record.current or record.nic_mac
-            back = mac == record.nic_mac
-            record = replace(record, current="" if back else mac, previous=used, at=now)
-            return record if back else _fresh(record, mac)
+            returned = mac == record.previous and now - record.at < BOTH
+            return _beside(record, mac) if returned and record.returned else _changed(record, mac, returned, now)
         case GuestMac.ALERT if mac == record.current:
             return replace(record, at=now)
         case GuestMac.ALERT if not record.current or now - record.at > ALERT:
             return replace(record, current=mac, at=now)
     return record
+
+
+def _changed(record: Observed, mac: str, returned: bool, now: float) -> Observed:
+    """The record of a NIC that is followed to another address, which may be its own again."""
+    used, current = record.current or record.nic_mac, "" if mac == record.nic_mac else mac
+    record = replace(record, current=current, previous=used, returned=returned, at=now)
+    return _fresh(record, mac) if current else record
 
 
 def _beside(record: Observed, mac: str) -> Observed:
@@ -168,8 +173,8 @@ def _nothing_about(record: Observed) -> Observed:
     return Observed(record.port, record.ifindex, record.uuid, record.nic_mac)
 
 
-def _says_something(record: Observed) -> bool:
-    return record != _nothing_about(record)
+def _says_something(record: Observed, now: float) -> bool:
+    return record != _nothing_about(record) or (bool(record.previous) and now - record.at < BOTH)
 
 
 def _is_pattern(allow: str) -> bool:
