@@ -113,8 +113,8 @@ class LastView:
         read = self._entries.get((event.bridge, event.mac, event.vid))
         what = f"the entry of {event.mac}" + (f" in VID {event.vid}" if event.vid else "")
         if event.gone:
-            here = read is not None and read.ifindex == event.ifindex
-            return f"{what} on {self._name(event.ifindex)} is gone" if here else ""
+            # wherever it was when it went: a bridge has one entry for a MAC in a VID, and it may have moved before
+            return f"{what} on {self._name(event.ifindex)} is gone" if read is not None else ""
         now = Entry(event.mac, event.vid, "", event.state, event.sticky, event.extern_learn)
         if read is None:
             return f"{what} appeared on {self._name(event.ifindex)} ({now.in_words})"

@@ -108,6 +108,15 @@ DRIFT = {
 }
 
 
+def test_an_entry_that_was_moved_and_is_then_deleted_is_news(host: Host) -> None:
+    """Both in one reading, as while a round runs: the port is closed, so the guest is cut off until somebody looks."""
+    view = host.applied()
+    heard(host.ns, host.events)
+    host.ns.bridge(f"fdb replace {G1} dev up0 master static")
+    host.ns.bridge(f"fdb del {G1} dev up0 master")
+    assert f"the entry of {G1} on up0 is gone" in view.news_among(heard(host.ns, host.events))
+
+
 @pytest.mark.parametrize(("command", "words"), DRIFT.items(), ids=DRIFT.keys())
 def test_drift_is_news(host: Host, command: str, words: str) -> None:
     view = host.applied()

@@ -129,6 +129,8 @@ def test_no_news(event: EntryEvent | LinkEvent) -> None:
 NEWS = [
     (entry(G1, VNET1, gone=True), f"the entry of {G1} in VID 1 on vnet1 is gone"),
     (entry(G1, VNET1, vid=0, gone=True), f"the entry of {G1} on vnet1 is gone"),
+    # it was moved there before, and both are read at once
+    (entry(G1, ETH0, gone=True), f"the entry of {G1} in VID 1 on eth0 is gone"),
     (entry(G1, ETH0, sticky=False), f"the entry of {G1} in VID 1 moved to eth0"),
     (entry(G1, 99), f"the entry of {G1} in VID 1 moved to interface 99"),
     (entry(G1, BR0, state=EntryState.LOCAL, sticky=False), f"the entry of {G1} in VID 1 moved to br0"),
