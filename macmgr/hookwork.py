@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from macmgr import lock
@@ -61,10 +61,15 @@ def read_call(call: HookCall, data: bytes) -> HookInput:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A hook call with what it was given: what the status files cannot know yet, or know no more."""
+    """A hook call with what it was given: what the status files cannot know yet, or know no more.
+
+    ``waits`` says whether libvirt still waits for it. When it does not, the guest's life has gone on, and the files
+    alone say how.
+    """
 
     call: HookCall
     given: HookInput
+    waits: Callable[[], bool] = field(default=lambda: True, compare=False)
 
     def scope(self, spares: Callable[[Change], bool]) -> Scope:
         """The part of the host that the call is about."""

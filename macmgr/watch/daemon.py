@@ -18,8 +18,8 @@ from pathlib import Path
 
 from macmgr import paths
 from macmgr.config import Config, load_config
-from macmgr.errors import MacmgrError
-from macmgr.hookcall import OPERATIONS, HookCall
+from macmgr.errors import MacmgrError, XmlError
+from macmgr.hookcall import HookCall
 from macmgr.hookwork import Heard, read_call
 from macmgr.kernel.events import EventSocket
 from macmgr.reconcile import on_bridges
@@ -45,6 +45,8 @@ FIRST_RETRY, LONGEST_RETRY = 0.5, 60.0
 _STUCK = 60.0
 # How often the ages of sticky entries are read: they tell of a MAC that was seen elsewhere, and nothing else does.
 _AGES = 30.0
+# Where a hook did not wait for us, its word is not taken, and what it did itself is looked at.
+_GONE = "a hook that did not wait"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,23 +162,26 @@ class Daemon:
             asked = self._loop.run_in_executor(self._worker, self._rounds.ages, *questions)
             asked.add_done_callback(lambda done: self._lookout.ages(done.result(), time.monotonic()))
 
-    async def _called(self, call: HookCall, data: bytes) -> tuple[bool, str]:
-        """A hook has handed its work over, and libvirt waits for the answer."""
-        if call.operation not in OPERATIONS.get(call.driver, ()):
-            return True, ""
+    async def _called(self, call: HookCall, data: bytes, waits: Callable[[], bool]) -> tuple[bool, str] | None:
+        """A hook has handed its work over, and libvirt waits for the answer; None where the hook does it itself."""
+        if not waits():  # we were suspended, or too busy: what it tells may be long past
+            self._mark(_GONE)
+            return None
         ticket: Ticket = self._loop.create_future()
-        timed_out, patience = False, self._config.hook.timeout / 2  # then the hook does it itself
+        answer, timed_out, patience = None, False, self._config.hook.timeout / 2
         try:
-            self._pending.hear(Heard(call, read_call(call, data)), ticket)
+            self._pending.hear(Heard(call, read_call(call, data), waits), ticket)
             self._dirty.set()
             async with asyncio.timeout(patience):
-                done, text = await ticket
+                answer = done, text = await ticket
+        except XmlError as error:
+            answer = done, text = False, str(error)
         except MacmgrError as error:
-            done, text = False, str(error)
+            done, text = False, f"{error}; the hook does it itself"
         except TimeoutError:
             done, text, timed_out = False, f"not done after {patience:g} s; the hook does it itself", True
         self._speaker.hook(call, done, text, timed_out=timed_out)
-        return done, text
+        return answer
 
     def _reload(self) -> None:
         self._systemd.reloading()
@@ -228,8 +233,10 @@ class Daemon:
             ),
         )
         self._round_started, self._round_ended = 0.0, time.monotonic()
-        for (_, ticket), (well, text) in zip(batch.calls, done.answers, strict=True):
-            _answer(ticket, well, text)
+        for (_, ticket), answer in zip(batch.calls, done.answers, strict=True):
+            _answer(ticket, answer if done.failure is None else done.failure)
+        if not all(each.waits() for each in heard):
+            self._mark(_GONE)
         self._digest(batch, done)
         self._loop.add_reader(self._events.fileno(), self._read_events)
 
@@ -259,6 +266,10 @@ class Daemon:
                 retry.cancel()
 
 
-def _answer(ticket: Ticket, done: bool, text: str) -> None:
-    if not ticket.done():  # the hook may have given up meanwhile
-        ticket.set_result((done, text))
+def _answer(ticket: Ticket, answer: tuple[bool, str] | MacmgrError) -> None:
+    if ticket.done():  # the hook has given up meanwhile
+        return
+    if isinstance(answer, MacmgrError):
+        ticket.set_exception(answer)
+    else:
+        ticket.set_result(answer)

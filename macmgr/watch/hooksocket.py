@@ -11,6 +11,7 @@ import asyncio
 import errno
 import fcntl
 import os
+import select
 import socket
 import stat
 import struct
@@ -32,14 +33,16 @@ _MAX_REQUEST = MAX_INPUT + 1 + _WORDS * 131072
 _CHUNK = 1 << 18
 _PAUSE = 0.1  # where the process has no descriptor left for another client
 
-Call = Callable[[HookCall, bytes], Awaitable[tuple[bool, str]]]
+Waits = Callable[[], bool]
+Call = Callable[[HookCall, bytes, Waits], Awaitable[tuple[bool, str] | None]]
 
 
 class HookSocket:
     """Serves ``path`` from `start` to `close`.
 
     ``call`` does what a hook call asks for, in a bounded time, and returns whether that went well and what there is to
-    say; `close` cancels it. ``status`` is the document for those who ask.
+    say, or None where the hook is to do it itself; `close` cancels it. It may ask, from any thread, whether the hook
+    still waits. ``status`` is the document for those who ask.
     """
 
     def __init__(self, path: Path, call: Call, status: Callable[[], bytes], settings: HookSettings) -> None:
@@ -136,12 +139,12 @@ class HookSocket:
                     request = await _read(client)
             except (ConnectionError, TimeoutError):  # it went away, or does not come to an end
                 return
-            answer = await self._answer(request)
+            answer = await self._answer(request, lambda: _waits(client))
             with suppress(ConnectionError, TimeoutError):
                 async with asyncio.timeout(self._settings.timeout):
                     await asyncio.get_running_loop().sock_sendall(client, answer)
 
-    async def _answer(self, request: bytes) -> bytes:
+    async def _answer(self, request: bytes, waits: Waits) -> bytes:
         """What to say; nothing where the hook had better do its work itself, and tell what is wrong."""
         if request == b"status\0":
             return self._status()
@@ -151,7 +154,10 @@ class HookSocket:
         call = HookCall(*map(os.fsdecode, words[1:_WORDS]))
         if not call.relevant:
             return b"ok\n"
-        well, message = await self._call(call, words[_WORDS])
+        done = await self._call(call, words[_WORDS], waits)
+        if done is None:
+            return b""
+        well, message = done
         word = "ok" if well else "refuse" if self._settings.refuse and call.refusable else "failed"
         return f"{word} {call.line(message)}".encode() + b"\n" if message else f"{word}\n".encode()
 
@@ -164,6 +170,15 @@ async def _read(client: socket.socket) -> bytes:
         chunks.append(chunk)
         size += len(chunk)
     return b"".join(chunks)
+
+
+def _waits(client: socket.socket) -> bool:
+    """Whether the other end is open: it shuts down its writing side, but closes only when it gives up (unix_poll)."""
+    if client.fileno() < 0:
+        return False
+    poll = select.poll()
+    poll.register(client, 0)  # a hang-up is told without being asked for
+    return not poll.poll(0)
 
 
 def _allowed(client: socket.socket) -> bool:

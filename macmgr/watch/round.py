@@ -126,9 +126,10 @@ class Rounds:
         return Outcome((), (), look(read_intent, kernel, Scope(spares=lambda _: True), memory)), problem
 
     def _intent(self, calls: list[Heard], config: Config) -> Intent:
+        waiting = [each for each in calls if each.waits()]  # asked before the files are read, and under the lock
         sources = self._cache.read_status_files(self._run_dir)
-        if calls:
-            return intent_with(calls, sources, config)
+        if waiting:
+            return intent_with(waiting, sources, config)
         if self._known is None or self._known[0] is not sources or self._known[1] is not config:
             self._known = sources, config, intent_with((), sources, config)
         return self._known[2]

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from macmgr.config import HookSettings
 from macmgr.hookcall import HookCall
-from macmgr.watch.hooksocket import HookSocket
+from macmgr.watch.hooksocket import HookSocket, Waits
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Daemon:
     message: str = ""
     calls: list[tuple[HookCall, bytes]] = field(default_factory=list)
 
-    async def call(self, call: HookCall, data: bytes) -> tuple[bool, str]:
+    async def call(self, call: HookCall, data: bytes, _waits: Waits) -> tuple[bool, str]:
         self.calls.append((call, data))
         return self.well, self.message
 

@@ -18,11 +18,11 @@ from macmgr.config import HookSettings
 from macmgr.errors import Busy, NoPermission, NotThere
 from macmgr.hookcall import MAX_INPUT, HookCall
 from macmgr.watch import hooksocket
-from macmgr.watch.hooksocket import TIMEOUT_FILE, HookSocket
+from macmgr.watch.hooksocket import TIMEOUT_FILE, HookSocket, Waits
 
 PATIENCE = 20
 STARTED = b"hook\0qemu\0g1\0started\0begin\0-\0"
-Handler = Callable[[HookCall, bytes], Awaitable[tuple[bool, str]]]
+Handler = Callable[[HookCall, bytes, Waits], Awaitable[tuple[bool, str] | None]]
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be somebody else")
 
 
@@ -32,11 +32,13 @@ class Daemon:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.calls: list[tuple[HookCall, bytes]] = []
-        self.answer = True, ""
+        self.answer: tuple[bool, str] | None = (True, "")
+        self.waits: Waits = lambda: False
         self.answering = asyncio.Event()
         self.answering.set()
 
-    async def call(self, call: HookCall, data: bytes) -> tuple[bool, str]:
+    async def call(self, call: HookCall, data: bytes, waits: Waits) -> tuple[bool, str] | None:
+        self.waits = waits
         self.calls.append((call, data))
         await self.answering.wait()
         return self.answer
@@ -226,11 +228,40 @@ def test_a_call_that_breaks_is_told_to_the_loop_and_not_answered(tmp_path: Path)
         told: list[object] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["exception"]))
         async with serving(tmp_path) as (_, daemon):
-            daemon.answer = None  # type: ignore[assignment]
+            daemon.answer = ()  # type: ignore[assignment]
             assert await daemon.ask(STARTED) == b""
             daemon.answer = True, ""
             assert await daemon.ask(STARTED) == b"ok\n"
-        assert [type(error) for error in told] == [TypeError]
+        assert [type(error) for error in told] == [ValueError]
+
+    run(test)
+
+
+def test_what_the_hook_is_to_do_itself_is_not_answered(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with serving(tmp_path, HookSettings(refuse=True)) as (_, daemon):
+            daemon.answer = None
+            assert await daemon.ask(STARTED.replace(b"started", b"start")) == b""
+
+    run(test)
+
+
+def test_whether_the_hook_still_waits(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with serving(tmp_path) as (_, daemon):
+            daemon.answering.clear()
+            _, writer = await asyncio.open_unix_connection(daemon.path)
+            writer.write(STARTED)
+            writer.write_eof()
+            while not daemon.calls:
+                await asyncio.sleep(0)
+            assert daemon.waits()
+            writer.close()
+            await writer.wait_closed()
+            assert not daemon.waits()
+            daemon.answering.set()
+            assert await daemon.ask(STARTED) == b"ok\n"
+            assert not daemon.waits(), "it is answered, and closed on this side"
 
     run(test)
 
