@@ -12,8 +12,9 @@ from typing import Any
 
 from macmgr.errors import NotThere
 from macmgr.findings import Finding
-from macmgr.intent import GuestPort, Manager, Pin, PortlessNic, Settings
+from macmgr.intent import GuestPort, Manager, Observed, Pin, PortlessNic, Settings
 from macmgr.mac import matches, parse_mac
+from macmgr.observed import is_about
 from macmgr.options import OPTIONS
 from macmgr.reconcile import View
 from macmgr.report.words import fold_vids
@@ -75,10 +76,12 @@ def _has(guest: GuestPort, mac: str) -> bool:
 
 def _guest(view: View, guest: GuestPort) -> Explanation:
     port = view.snapshot.ports.get(guest.port)
+    seen = next((each for each in view.intent.observed if is_about(each, guest, view.snapshot)), None)
     return Explanation(
         f"{guest.port} is {guest.alias or 'a NIC'} of {guest.domain}, on {guest.bridge}.",
         (
-            ("XML says", _xml_says(guest)),
+            ("XML says", _xml_says(guest, seen)),
+            *((("macmgr watch has seen", _seen(seen)),) if seen else ()),
             ("Policy says", _policy_says(guest)),
             ("So wanted", _wanted(guest, port)),
             ("Kernel says", _kernel_says(guest, port, view.snapshot)),
@@ -87,7 +90,12 @@ def _guest(view: View, guest: GuestPort) -> Explanation:
     )
 
 
-def _xml_says(guest: GuestPort) -> list[str]:
+def _seen(record: Observed) -> list[str]:
+    current = [f"{record.current}, instead of {record.nic_mac}"] if record.current else []
+    return [*current, *record.macs, *(f"{mac} before: it is elsewhere now" for mac in record.gone)]
+
+
+def _xml_says(guest: GuestPort, seen: Observed | None) -> list[str]:
     where = f"a NIC of network {guest.network}" if guest.network else f"a NIC of bridge {guest.bridge}"
     if guest.portgroup:
         where += f", portgroup {guest.portgroup}"
@@ -102,7 +110,9 @@ def _xml_says(guest: GuestPort) -> list[str]:
         "isolated from other isolated ports" if facts.isolated else "",
         f"nwfilter {facts.filter}" if facts.filter else "",
         f"half of a teaming pair ({facts.teaming})" if facts.teaming else "",
-        f"the guest uses {facts.current_mac} now" if facts.current_mac not in ("", mac) else "",
+        f"the guest uses {facts.current_mac} now"
+        if facts.current_mac not in ("", mac, seen.current if seen else "")
+        else "",
     ]
     lines += [each for each in said if each]
     cpus = "its CPUs run here" if guest.running else "its CPUs do not run here"
@@ -146,7 +156,10 @@ def _wanted(guest: GuestPort, port: BridgePort | None) -> list[str]:
     vids = fold_vids(sorted({0, *(port.vids if port else ())}))
     pin = "static sticky" if guest.policy.pin is Pin.STICKY else "static"
     locked = ", locked" if guest.policy.lock else ""
-    entries = [f"{mac} -> {guest.port} in VID {vids}, {pin}" for mac in guest.macs]
+    entries = [
+        f"{mac} -> {guest.port} in VID {vids}, {'static: it may roam' if mac in guest.roaming else pin}"
+        for mac in guest.macs
+    ]
     return [f"learning off, unicast flood off{locked}", *entries]
 
 

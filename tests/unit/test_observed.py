@@ -10,6 +10,7 @@ from macmgr.findings import Code
 from macmgr.intent import Manager, Pin, Policy
 from macmgr.kernel.sightings import Sighting
 from macmgr.observed import MOST
+from macmgr.report.explain import explain
 from macmgr.snapshot import Entry, EntryState
 from macmgr.watch.addresses import ALERT, BOTH, remember, settle, watched
 from tests.onlooker import (
@@ -282,3 +283,14 @@ def test_an_entry_that_was_sticky_is_unpinned_for_what_roams() -> None:
     found = host.entry(VIRTUAL)
     assert found is not None
     assert not found.sticky
+
+
+def test_explain_tells_what_was_seen_and_that_it_may_roam() -> None:
+    host = Host([guest(replace(FOLLOW, allow=VRRP.allow))])
+    host.sees(NEW)
+    host.sees(VIRTUAL)
+    (told,) = explain(host.audit(), VIRTUAL)
+    text = str(told)
+    assert f"{NEW}, instead of {OWN}" in text
+    assert f"the guest uses {NEW} now" not in text  # no XML says so
+    assert f"{VIRTUAL} -> vnet0 in VID 0,1, static: it may roam" in text
