@@ -90,24 +90,48 @@ class Connection:
                 if kind in (wire.NLMSG_DONE, wire.NLMSG_ERROR):
                     ended = True
                     code, text = wire.parse_error(blocks[0])
+                    if code == errno.EBUSY:
+                        self._end_other_dump(operation)
+                        return None
                     if code:
                         raise_for(code, text, operation)
                 else:
                     answers.setdefault(header, []).extend(blocks)
         return answers if whole else None
 
+    def _end_other_dump(self, operation: str) -> None:
+        """Read a dump that was given up to its end: until then the socket can have no other (EBUSY)."""
+        while (data := self._receive(operation)) is None or not any(
+            kind == wire.NLMSG_DONE for kind, *_ in wire.messages(data)
+        ):
+            pass
+
     def transact(self, requests: Sequence[wire.Message], operation: str) -> Answers:
         """Send all requests, in order; a request that fails does not stop those behind it.
 
         Only the last of each batch asks for an acknowledgement: failures are reported anyway, and what the
-        kernel says comes in the order of the requests (af_netlink.c, netlink_rcv_skb).
+        kernel says comes in the order of the requests (af_netlink.c, netlink_rcv_skb). A batch whose answers were
+        lost (ENOBUFS) is sent again in smaller ones: each request of ours may be carried out twice.
         """
         answers = Answers()
-        for start in range(0, len(requests), self._batch):
-            self._transact_batch(requests[start : start + self._batch], start, answers, operation)
+        start, size = 0, self._batch
+        while start < len(requests):
+            batch = requests[start : start + size]
+            heard = self._transact_batch(batch, start, operation)
+            if heard is not None:
+                answers.failures |= heard.failures
+                answers.replies |= heard.replies
+                start += len(batch)
+            elif size > 1:
+                size = max(1, size // 8)
+                self._forget_waiting()
+            else:
+                raise KernelError(f"{operation}: answers of the kernel were lost; some requests were carried out")
         return answers
 
-    def _transact_batch(self, batch: Sequence[wire.Message], start: int, answers: Answers, operation: str) -> None:
+    def _transact_batch(self, batch: Sequence[wire.Message], start: int, operation: str) -> Answers | None:
+        """The answers to one batch; None when some of them were lost."""
+        answers = Answers()
         first = self._next(len(batch))
         last = first + len(batch) - 1
         self._send(wire.batch(batch, first), operation)
@@ -115,7 +139,7 @@ class Connection:
         while not ended:
             data = self._receive(operation)
             if data is None:
-                raise KernelError(f"{operation}: answers of the kernel were lost; some requests were carried out")
+                return None
             for kind, _, answered, message in wire.messages(data):
                 if not first <= answered <= last:
                     continue
@@ -126,6 +150,18 @@ class Connection:
                         answers.failures[start + answered - first] = code, text
                 else:
                     answers.replies[start + answered - first] = message
+        return answers
+
+    def _forget_waiting(self) -> None:
+        """Empty the receive queue: the kernel adds nothing to one that has overflowed until that was read."""
+        while True:
+            try:
+                self._socket.recv(_RECEIVE_SIZE, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise_for(error.errno or 0, "", "emptying the netlink socket")
 
     def _next(self, count: int = 1) -> int:
         """The first of ``count`` unused sequence numbers."""
@@ -159,7 +195,7 @@ class Connection:
 
 def raise_for(code: int, text: str, operation: str) -> NoReturn:
     """The kernel's refusal as an exception for the person who must act."""
-    if code == errno.EPERM:
+    if code in (errno.EPERM, errno.EACCES):  # the capability, or a security module
         raise NoPermission(f"{operation}: {words(code, text)}; CAP_NET_ADMIN is needed")
     raise KernelError(f"{operation}: {words(code, text)}")
 
