@@ -50,11 +50,13 @@ def definition_findings(networks: Iterable[Network], definitions: Iterable[Netwo
     defined = {network.name: network for network in definitions}
     for network in networks:
         definition = defined.get(network.name)
-        if definition is None:
+        if definition is None or network.problem:
             continue
         runs, waits = network.manager or Manager.KERNEL, definition.manager or Manager.KERNEL
         differ = [f"{MAC_TABLE_MANAGER} {runs}, and its definition says {waits}"] if runs != waits else []
-        if network.metadata != definition.metadata:
+        if definition.problem:
+            differ.append("policy for its portgroups, and its definition has a mistake in <metadata>")
+        elif network.metadata != definition.metadata:
             differ.append("other policy for its portgroups than its definition has in <metadata>")
         for what in differ:
             yield Finding(

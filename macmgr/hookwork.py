@@ -43,19 +43,34 @@ def act(call: HookCall, data: bytes, config: Config, run_dir: Path, netns: str |
     def read_intent() -> Intent:
         return replace(intent_with(heard, read_status_files(run_dir), config), observed=observed)
 
-    if not concerns(read_intent(), scope):
-        return ""
-    with Kernel(netns) as kernel, lock.hold(wait=deadline - time.monotonic() - _RESERVE) as held:
-        notes = StateFile(held, netns)
-        outcome = apply(held, read_intent, kernel, scope, notes)
-    return "; ".join(filter(None, (in_words(call, outcome, scope), notes.problem, problem)))
+    intent = read_intent()
+    words = [left_as_it_is(intent, scope)]
+    if concerns(intent, scope):
+        with Kernel(netns) as kernel, lock.hold(wait=deadline - time.monotonic() - _RESERVE) as held:
+            notes = StateFile(held, netns)
+            outcome = apply(held, read_intent, kernel, scope, notes)
+        words += [in_words(call, outcome, scope), notes.problem, problem]
+    line = "; ".join(filter(None, words))
+    if words[0]:  # a failure, which the configuration may let refuse the start
+        raise XmlError(line)
+    return line
 
 
 def read_call(call: HookCall, data: bytes) -> HookInput:
-    """The hook's input; XmlError where it is not what libvirt writes there, or about another domain."""
+    """The hook's input; XmlError where it is not what libvirt writes there, or about another domain.
+
+    A mistake in the metadata is one too, but not when the domain is gone: then only its addresses matter.
+    """
     given = read_hook_input(call.driver, data)
     if given.domain is not None and given.domain.name != call.object:
         raise XmlError(f"the hook's input describes domain {given.domain.name!r}, the call names {call.object!r}")
+    problem = ""
+    if given.domain is not None and call.operation not in ("stopped", "release"):
+        problem = given.domain.metadata.problem
+    elif given.network is not None:
+        problem = given.network.problem
+    if problem:
+        raise XmlError(f"{problem}; until that is mended, the ports of {call.object} are left as they are")
     return given
 
 
@@ -112,6 +127,16 @@ def concerns(intent: Intent, scope: Scope) -> bool:
         return True
     managed = any(port.managed and port.domain == scope.domain for port in intent.ports)
     return managed or (bool(intent.managed_bridges) and scope.domain in intent.departed.values())
+
+
+def left_as_it_is(intent: Intent, scope: Scope) -> str:
+    """What keeps macmgr from the ports of the domain that a call is about; empty where it understands all of it."""
+    ports = [port for port in intent.ports if port.policy.problem and port.domain == scope.domain]
+    if not ports:
+        return ""
+    names = ", ".join(port.port for port in ports)
+    stay = f"{names} {'is' if len(ports) == 1 else 'are'} left as before"
+    return f"{stay}, until this is mended: {ports[0].policy.problem}"
 
 
 def in_words(call: HookCall, outcome: Outcome, scope: Scope, *, watched: bool = False) -> str:

@@ -21,7 +21,7 @@ from macmgr.paths import LIBVIRT_URI
 from macmgr.readers.document import parse_document
 from macmgr.readers.domain import STATES, DomainStatus, read_domain
 from macmgr.readers.network import Network, NetworkPort, read_network, read_network_port
-from macmgr.sources import Sources
+from macmgr.sources import Sources, metadata_findings, unread_network
 
 T = TypeVar("T")
 
@@ -124,12 +124,13 @@ def read_sources(hypervisor: Hypervisor) -> Sources:
     for each in sorted(active, key=_by_name):
         with _gone_meanwhile(f"network {each.name()!r}", hypervisor.uri):
             network = _read(each.XMLDesc(0), f"network {each.name()!r}", read_network, findings)
-            networks += network
+            networks += network or [unread_network(each.name(), findings[-1].message)]
             definitions += _definition(each)
             # as with the status files: what a port resolved is only of interest where a NIC may inherit trust
             if any(found.trusts_somewhere for found in network):
                 for port in each.listAllPorts():
                     ports += _read(port.XMLDesc(0), f"port {port.UUIDString()}", read_network_port, findings)
+    findings += metadata_findings(networks, tuple(findings))
     by_uuid = {port.uuid: port for port in ports}
     return Sources(tuple(domains), tuple(networks), tuple(findings), by_uuid, tuple(definitions))
 
@@ -175,7 +176,8 @@ def _read(
         return [reader(parse_document(text.encode(), where), where)]
     except XmlError as error:
         fix = "look at it with virsh dumpxml, net-dumpxml or net-port-dumpxml"
-        findings.append(Finding(Code.UNREADABLE_XML, str(error), domain=domain, fix=fix))
+        text = f"{error}; until that is mended, the ports of {domain} are left as they are" if domain else str(error)
+        findings.append(Finding(Code.UNREADABLE_XML, text, domain=domain, fix=fix))
         return []
 
 

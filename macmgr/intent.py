@@ -62,6 +62,7 @@ class Policy:
 
     The first step that names a manager decides it (``reason`` is its place); each other option is decided by the
     first step that names it, and ``allow`` holds what all of them allow.
+    ``problem`` says what is not understood of a place that was to be asked: then the port is left as it is.
     """
 
     manager: Manager = Manager.KERNEL
@@ -71,6 +72,7 @@ class Policy:
     guest_mac: GuestMac = GuestMac.ALERT
     allow: tuple[str, ...] = ()
     steps: tuple[Step, ...] = ()
+    problem: str = ""
 
     def place_of(self, option: str) -> str:
         """The place of the step that decided an option; empty where it is a default."""

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -30,6 +31,7 @@ from macmgr.intent import (
 from macmgr.mac import ZERO
 from macmgr.options import MAC_TABLE_MANAGER, quoted, wrong_word
 from macmgr.readers.domain import Domain, DomainStatus, Nic
+from macmgr.readers.metadata import NAMESPACE
 from macmgr.readers.network import Inherited, Network, NetworkPort
 
 _SILENT = Settings()
@@ -101,6 +103,7 @@ def build_intent(
     portless: list[PortlessNic] = []
     problems = list(findings)
     for status in domains:
+        problems += _metadata_problem(status.domain)
         for nic in status.domain.nics:
             try:
                 found = guest_port(status, nic, sources)
@@ -110,6 +113,7 @@ def build_intent(
                 continue
             if isinstance(found, GuestPort):
                 ports.append(found)
+                problems += _network_problem(found, sources)
             else:
                 portless.append(found)
     managed = managed_bridges(sources)
@@ -156,7 +160,15 @@ def guest_port(status: DomainStatus, nic: Nic, sources: PolicySources) -> GuestP
 
 
 def decide(domain: Domain, nic: Nic, sources: PolicySources) -> Policy:
-    """The policy of one NIC, with every step that was asked; XmlError for a macTableManager that is none."""
+    """The policy of one NIC, with every step that was asked; XmlError for a macTableManager that is none.
+
+    Where one of the places is not understood, none of them decides: without its lock, or its ``manager='kernel'``, the
+    others would be wrong.
+    """
+    network = sources.networks.get(nic.network)
+    problem = domain.metadata.problem or (network.problem if network else "")
+    if problem:
+        return Policy(reason="left as it is: what decides about it is not understood", problem=problem)
     steps = tuple(_steps(domain, nic, sources))
 
     def first(option: str, default: Any) -> Any:
@@ -221,6 +233,33 @@ def _why_portless(nic: Nic, sources: PolicySources) -> str:
     if not sources.bridge(nic):
         return "no bridge is known for it: its network is not active, or has none"
     return "" if nic.tap else "it has no tap yet"
+
+
+def _metadata_problem(domain: Domain) -> Iterable[Finding]:
+    if domain.metadata.problem:
+        name = shlex.quote(domain.name)
+        yield Finding(
+            Code.UNREADABLE_XML,
+            f"{domain.metadata.problem}; until that is mended, the ports of {domain.name} are left as they are",
+            domain=domain.name,
+            fix=f"virsh metadata {name} {NAMESPACE} --key macmgr --edit --live --config  # virsh edit {name} acts at "
+            "the next start only",
+        )
+
+
+def _network_problem(guest: GuestPort, sources: PolicySources) -> Iterable[Finding]:
+    """That a guest's port is left as it is because of its network, told of the guest, for those who ask about it."""
+    network = sources.networks.get(guest.network)
+    if network is not None and network.problem and guest.policy.problem == network.problem:
+        yield Finding(
+            Code.UNREADABLE_XML,
+            f"{guest.port} of {guest.domain} is left as it is, because its network {network.name} is not understood: "
+            f"{network.problem}",
+            guest.bridge,
+            guest.port,
+            guest.domain,
+            guest.macs[0],
+        )
 
 
 def _kind(nic: Nic) -> str:

@@ -20,7 +20,7 @@ from macmgr.findings import Code, Finding
 from macmgr.readers.document import MAX_BYTES, parse_document
 from macmgr.readers.domain import read_domain_status
 from macmgr.readers.network import Network, read_network, read_network_port
-from macmgr.sources import Sources
+from macmgr.sources import Sources, metadata_findings, unread_network
 
 T = TypeVar("T")
 
@@ -51,7 +51,8 @@ def read_status_files(run_dir: Path, cache: StatusCache | None = None) -> Source
         *_read(run_dir / "qemu", read_domain_status, findings, cache),
         *_read(run_dir / "lxc", read_domain_status, findings, cache),
     ]
-    networks = list(_read(run_dir / "network", read_network, findings, cache))
+    networks = list(_read(run_dir / "network", read_network, findings, cache, unread_network))
+    findings += metadata_findings(networks, tuple(findings))
     # A port's file says what libvirt resolved for its NIC. Only trust cannot be told from the network alone, and a
     # host with a thousand ports does not read them for nothing.
     trusting = [network for network in networks if network.trusts_somewhere]
@@ -117,8 +118,13 @@ def _stamp(status: os.stat_result) -> _Stamp:
 
 
 def _read(
-    directory: Path, reader: _Reader[T], findings: list[Finding], cache: StatusCache | None = None
+    directory: Path,
+    reader: _Reader[T],
+    findings: list[Finding],
+    cache: StatusCache | None = None,
+    instead: Callable[[str, str], T] | None = None,
 ) -> Iterator[T]:
+    """What is in the files of a directory; ``instead`` makes what stands for one that is not understood."""
     try:
         names = sorted(os.listdir(directory))
     except FileNotFoundError:
@@ -139,10 +145,11 @@ def _read(
         except PermissionError:
             raise NoPermission(f"{path}: may not be read; libvirt's status files need root") from None
         except OSError as error:
-            findings.append(Finding(Code.UNREADABLE_XML, f"{path}: cannot be read: {error.strerror}"))
-            continue
+            found = Finding(Code.UNREADABLE_XML, f"{path}: cannot be read: {error.strerror}")
         if isinstance(found, Finding):
             findings.append(found)
+            if instead is not None:
+                yield instead(name.removesuffix(".xml"), found.message)
         else:
             yield found
 
@@ -155,9 +162,10 @@ def _read_file(path: str, reader: _Reader[T]) -> tuple[_Stamp, T | Finding]:
     try:
         return stamp, reader(parse_document(data, path), path)
     except XmlError as error:
+        domain = os.path.basename(path).removesuffix(".xml") if reader is read_domain_status else None  # noqa: PTH119
         return stamp, Finding(
             Code.UNREADABLE_XML,
-            str(error),
-            domain=os.path.basename(path).removesuffix(".xml") if reader is read_domain_status else None,  # noqa: PTH119
-            fix=f"look at {path}; a mistake in its metadata is mended with virsh edit or virsh metadata",
+            f"{error}; until that is mended, the ports of {domain} are left as they are" if domain else str(error),
+            domain=domain,
+            fix=f"look at {path}; libvirt has written it, and does so again with its next change",
         )

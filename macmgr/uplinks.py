@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from macmgr.findings import Code, Finding
-from macmgr.intent import Intent
+from macmgr.intent import GuestPort, Intent
 from macmgr.snapshot import Bridge, BridgePort, Snapshot
 
 
@@ -37,8 +37,8 @@ def promiscuity_findings(intent: Intent, snapshot: Snapshot) -> Iterator[Finding
             if guest is not None and port.auto and not guest.managed:
                 yield Finding(
                     Code.UNMANAGED_AUTO_PORT,
-                    f"{port.name} of {guest.domain} is managed by the kernel and learns or floods: "
-                    "the uplink must stay promiscuous",
+                    f"{port.name} of {guest.domain} is {_manager(guest)} and learns or floods: the uplink must stay "
+                    "promiscuous",
                     name,
                     port.name,
                     guest.domain,
@@ -52,6 +52,10 @@ def promiscuity_findings(intent: Intent, snapshot: Snapshot) -> Iterator[Finding
                     name,
                     uplink.name,
                 )
+
+
+def _manager(guest: GuestPort) -> str:
+    return "left as it is" if guest.policy.problem else "managed by the kernel"
 
 
 def _cause(uplink: BridgePort, bridge: Bridge, ports: list[BridgePort]) -> str:

@@ -84,6 +84,8 @@ class DomainStatus:
 def read_domain(element: etree._Element, where: str) -> Domain:
     """The domain in ``element``; XmlError where it is none, or says something of a NIC that cannot be.
 
+    A mistake in its metadata is no reason to forget which NICs it has: ``metadata.problem`` holds it.
+
     A NIC without a MAC is left out: inactive XML may have one, and libvirt invents the address when it is defined.
     """
     if element.tag != "domain":

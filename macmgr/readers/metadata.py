@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from lxml import etree
 
-from macmgr.errors import Problem, XmlError
+from macmgr.errors import Problem
 from macmgr.intent import Settings
 from macmgr.mac import parse_mac, parse_mac_pattern
 from macmgr.options import ELEMENTS, OPTIONS, nearest, quoted, read_options, unknown_name
@@ -37,20 +37,28 @@ _HOMES = {
 
 @dataclass(frozen=True, slots=True)
 class DomainMetadata:
-    """What a domain's metadata says: of all its NICs, and of single ones by MAC."""
+    """What a domain's metadata says: of all its NICs, and of single ones by MAC.
+
+    ``problem`` is the first mistake in it, with file and line; then nothing of it is believed, and nothing else may
+    decide in its place.
+    """
 
     domain: Settings = field(default_factory=Settings)
     interfaces: Mapping[str, Settings] = field(default_factory=dict)
+    problem: str = ""
 
 
 def read_domain_metadata(domain: etree._Element, where: str) -> DomainMetadata:
-    """The metadata of a ``<domain>``; XmlError, with the first mistake, where ours is not what the schema says."""
-    return _strictly(domain, where, read_domain_table, DomainMetadata())
+    """The metadata of a ``<domain>``, or the first mistake where ours is not what the schema says."""
+    found, problem = _strictly(domain, where, read_domain_table, DomainMetadata())
+    return DomainMetadata(problem=problem) if problem else found
 
 
-def read_network_metadata(network: etree._Element, where: str) -> dict[str, Settings]:
-    """The settings by portgroup in a ``<network>``'s metadata; XmlError, with the first mistake, as for a domain."""
-    return _strictly(network, where, read_network_table, {})
+def read_network_metadata(network: etree._Element, where: str) -> tuple[dict[str, Settings], str]:
+    """The settings by portgroup in a ``<network>``'s metadata; none, and the first mistake, as for a domain."""
+    nothing: dict[str, Settings] = {}
+    found, problem = _strictly(network, where, read_network_table, nothing)
+    return ({}, problem) if problem else (found, "")
 
 
 def read_domain_table(table: etree._Element) -> tuple[DomainMetadata, list[Problem]]:
@@ -109,12 +117,10 @@ def find_table(owner: etree._Element) -> tuple[etree._Element | None, list[Probl
 
 def _strictly(
     owner: etree._Element, where: str, read: Callable[[etree._Element], tuple[T, list[Problem]]], nothing: T
-) -> T:
+) -> tuple[T, str]:
     table, problems = find_table(owner)
     found, more = (nothing, []) if table is None else read(table)
-    for problem in (*problems, *more):
-        raise XmlError(problem.at(where))
-    return found
+    return found, next((problem.at(where) for problem in (*problems, *more)), "")
 
 
 def almost_ours(child: etree._Element) -> Iterator[str]:

@@ -34,6 +34,7 @@ class Network:
     """A network: its bridge, its forward mode (``isolated`` where it has none) and its macTableManager attribute.
 
     ``default_portgroup`` is that of the NICs that name none; ``metadata`` maps a portgroup to what ours says of it.
+    ``problem`` is the first mistake in the metadata, or in the whole of it: then nobody knows what it says of a NIC.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Network:
     portgroups: Mapping[str, Inherited] = field(default_factory=dict)
     default_portgroup: str = ""
     metadata: Mapping[str, Settings] = field(default_factory=dict)
+    problem: str = ""
 
     @property
     def trusts_somewhere(self) -> bool:
@@ -77,6 +79,7 @@ def read_network(element: etree._Element, where: str) -> Network:
         raise XmlError(f"{place(network, where)}: the network has no name")
     groups = [(group.get("name") or "", group) for group in network.iterfind("portgroup")]
     forward = network.find("forward")
+    metadata, problem = read_network_metadata(network, where)
     return Network(
         name=name,
         uuid=text_of(network, "uuid"),
@@ -86,7 +89,8 @@ def read_network(element: etree._Element, where: str) -> Network:
         inherited=_inherited(network, where),
         portgroups={group_name: _inherited(group, where) for group_name, group in groups},
         default_portgroup=next((group_name for group_name, group in groups if group.get("default") == "yes"), ""),
-        metadata=read_network_metadata(network, where),
+        metadata=metadata,
+        problem=problem,
     )
 
 

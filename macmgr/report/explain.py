@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from macmgr.errors import NotThere
-from macmgr.findings import Finding
+from macmgr.findings import Code, Finding
 from macmgr.intent import GuestPort, Manager, Observed, Pin, PortlessNic, Settings
 from macmgr.mac import matches, parse_mac
 from macmgr.observed import is_about
@@ -121,6 +121,8 @@ def _xml_says(guest: GuestPort, seen: Observed | None) -> list[str]:
 
 def _policy_says(guest: GuestPort) -> list[str]:
     policy = guest.policy
+    if policy.problem:
+        return [f"not understood: {policy.problem}"]
     steps = [(step.place, step.says) for step in policy.steps]
     steps.append(("otherwise", Settings(manager=Manager.KERNEL)))
     width = max(len(place) for place, _ in steps)
@@ -148,6 +150,8 @@ def _policy_says(guest: GuestPort) -> list[str]:
 
 
 def _wanted(guest: GuestPort, port: BridgePort | None) -> list[str]:
+    if guest.policy.problem:
+        return ["nothing, until that is mended: the port is left as it is"]
     if not guest.managed:
         return ["nothing: the port is left to the kernel"]
     if not guest.running:
@@ -199,7 +203,13 @@ def _port_words(port: BridgePort) -> str:
 
 
 def _verdict(view: View, guest: GuestPort) -> list[str]:
-    mine = [finding for finding in view.plan.findings if finding.port == guest.port or finding.mac in guest.macs]
+    mine = [
+        finding
+        for finding in view.plan.findings
+        if finding.port == guest.port
+        or finding.mac in guest.macs
+        or (finding.code is Code.UNREADABLE_XML and finding.domain == guest.domain and not finding.port)
+    ]
     return list(_finding_lines(mine)) or ["in sync" if guest.managed else "not managed: there is nothing to compare"]
 
 

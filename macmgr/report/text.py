@@ -211,12 +211,14 @@ def _port_cells(
     verdict: Text = Text("")
     if guest.managed:
         verdict = Text("drift", "red") if fault else Text("ok", "green")
+    elif guest.policy.problem:
+        verdict = Text("left", "red")
     return [
         port.name,
         Text(guest.domain),
         guest.alias,
         guest.state,
-        str(guest.policy.manager),
+        "?" if guest.policy.problem else str(guest.policy.manager),
         " ".join(guest.macs),
         fold_vids(port.vids),
         *flags,

@@ -111,3 +111,23 @@ def test_the_definitions_are_found_from_a_linked_run_directory(host: Path) -> No
     (host / "var/run").symlink_to(host / "run")
     networks = read_status_files(host / "var/run/libvirt").networks
     assert len(list(definition_findings(networks, read_definitions(host / "var/run/libvirt", networks)))) == 1
+
+
+def test_a_mistake_in_the_definition_alone_is_told_before_it_acts(host: Path) -> None:
+    """libvirt starts the network with it; then the ports of its guests would be left as they are."""
+    text = network(attribute=LIBVIRT, inside=STAFF)
+    write(host, text, text.replace("lock='yes'", "lock='yess'"))
+    assert messages(host) == [
+        "network lan is active with policy for its portgroups, and its definition has a mistake in <metadata>: that "
+        "takes effect at the next start"
+    ]
+
+
+@pytest.mark.parametrize("slip", [("lock='yes'", "lock='yess'"), ("libvirt'/>", "libvird'/>")])
+def test_a_network_that_is_not_understood_is_compared_with_nothing(host: Path, slip: tuple[str, str]) -> None:
+    """What it says of its manager may be nothing but what stands for what could not be read."""
+    text = network(attribute=LIBVIRT, inside=STAFF)
+    assert text != text.replace(*slip)
+    write(host, text.replace(*slip), text)
+    assert read_status_files(host / "run/libvirt").networks[0].problem
+    assert messages(host) == []

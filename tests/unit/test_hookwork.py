@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from macmgr.config import Config
+from macmgr.errors import XmlError
 from macmgr.hookcall import HookCall
-from macmgr.hookwork import Heard, intent_with
+from macmgr.hookwork import Heard, act, intent_with, left_as_it_is, read_call
 from macmgr.intent import Intent, Manager, Settings
 from macmgr.readers.hookdata import read_hook_input
+from macmgr.reconcile import Scope
 from macmgr.statusfiles import read_status_files
 
 MAC, OTHER = "52:54:00:aa:00:01", "52:54:00:aa:00:02"
@@ -106,3 +108,37 @@ def test_calls_that_wait_together_count_in_their_order(run_dir: Path) -> None:
     again, gone = several(run_dir, "stopped", "release", "start"), several(run_dir, "start", "stopped")
     assert (states(again), again.departed) == ([("g1", "vnet0", "starting")], {})
     assert (states(gone), gone.departed) == ([], {MAC: "g1"})
+
+
+WRONG = "<metadata><m:macTable xmlns:m='urn:macmgr:mactable:1' {}/></metadata>"
+FAR = float("inf")
+
+
+def test_a_mistake_in_the_metadata_is_the_hooks_line_unless_the_guest_is_gone() -> None:
+    """Of one that is gone only the addresses matter: nothing of it may stay behind because of a misspelt word."""
+    text = domain().replace("<devices>", WRONG.format("lokc='yes'") + "<devices>").encode()
+    with pytest.raises(
+        XmlError, match=r"did you mean 'lock'\?; until that is mended, the ports of g1 are left as they"
+    ):
+        read_call(HookCall("qemu", "g1", "start"), text)
+    for operation in ("stopped", "release"):
+        given = read_call(HookCall("qemu", "g1", operation), text).domain
+        assert given is not None
+        assert [nic.mac for nic in given.nics] == [MAC]
+
+
+def test_a_network_that_is_not_understood_is_told_by_the_hooks_of_its_guests(run_dir: Path) -> None:
+    """As a failure, so that on_error = 'refuse' can refuse the start; other guests' hooks say nothing of it."""
+    on_lan = domain().replace(
+        "<source bridge='br0'/>", "<source network='lan' bridge='br1' macTableManager='libvirt'/>"
+    )
+    status_file(run_dir, on_lan)
+    status_file(run_dir, domain("g2", OTHER, tap="vnet1"), name="g2")
+    (run_dir / "network" / "lan.xml").write_text(f"<networkstatus>{network('libvird')}</networkstatus>")
+    call = HookCall("qemu", "g1", "started")
+    with pytest.raises(XmlError, match=r"^vnet0 is left as before, until this is mended: .*lan.xml:1: .* 'libvirt'\?$"):
+        act(call, on_lan.encode(), Config(), run_dir, None, FAR)
+    found = intent_with([], read_status_files(run_dir), CONFIG)
+    assert [(port.port, port.managed) for port in found.ports] == [("vnet0", False), ("vnet1", True)]
+    assert left_as_it_is(found, Scope("g2")) == ""
+    assert left_as_it_is(found, Scope(bridges=frozenset({"br1"}))) == ""

@@ -98,7 +98,7 @@ def test_a_domain_that_ends_while_it_is_read_is_not_there(hypervisor: Hypervisor
 def test_a_document_that_is_not_understood_is_a_finding_and_the_rest_goes_on(tmp_path: Path) -> None:
     wrong = NETWORKS.replace("manager='kernel'", "manager='kernal'")
     sources = read_host(node(tmp_path, ("web1", RUNNING), networks=wrong))
-    assert [network.name for network in sources.networks] == ["home"]
+    assert [(network.name, bool(network.problem)) for network in sources.networks] == [("home", False), ("lan", True)]
     assert len(sources.domains) == 1
     (finding,) = sources.findings
     assert finding.code is Code.UNREADABLE_XML

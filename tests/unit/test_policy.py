@@ -236,3 +236,31 @@ def test_a_guest_manages_the_bridge_of_a_network_that_is_gone() -> None:
 def test_the_departed_are_known_by_their_macs() -> None:
     intent = build_intent([], sources(attribute="libvirt"), departed=[domain(NIC)])
     assert (intent.ports, intent.departed) == ((), {MAC: "web1"})
+
+
+WRONG = "lan.xml:7: lock is 'yess'; allowed: yes, no; did you mean 'yes'?"
+
+
+@pytest.mark.parametrize("said", [SILENT, LIBVIRT, KERNEL])
+def test_no_other_place_decides_in_the_stead_of_one_that_is_not_understood(said: Settings) -> None:
+    """The portgroup might say lock='yes', or manager='kernel': whatever the others say, the port is left as it is."""
+    network = Network("lan", "u", "br0", "bridge", "libvirt", problem=WRONG)
+    asked = domain(replace(NIC, manager="libvirt"), interface=said, whole=said)
+    intent = build_intent([DomainStatus(asked, "running")], PolicySources([network], {"br0": LIBVIRT}))
+    (found,) = intent.ports
+    assert (found.managed, found.policy.problem, found.policy.steps) == (False, WRONG, ())
+    (finding,) = intent.findings
+    assert (finding.code, finding.domain, finding.port) == (Code.UNREADABLE_XML, "web1", "vnet0")
+    assert finding.message == f"vnet0 of web1 is left as it is, because its network lan is not understood: {WRONG}"
+
+
+def test_a_mistake_in_a_domains_metadata_is_told_once_and_its_ports_are_known() -> None:
+    asked = Domain("it's", "u", "qemu", (NIC, replace(PLAIN, tap="vnet1")), DomainMetadata(problem="it's.xml:4: wrong"))
+    intent = build_intent([DomainStatus(asked, "running")], sources(LIBVIRT, "libvirt", LIBVIRT))
+    assert [(port.port, port.managed, bool(port.policy.problem)) for port in intent.ports] == [
+        ("vnet0", False, True),
+        ("vnet1", False, True),
+    ]
+    (finding,) = intent.findings
+    assert finding.message == "it's.xml:4: wrong; until that is mended, the ports of it's are left as they are"
+    assert finding.fix.startswith("""virsh metadata 'it'"'"'s' urn:macmgr:mactable:1 --key macmgr --edit --live""")
