@@ -66,9 +66,12 @@ class House:
 
     def write(self, place: str, text: str) -> None:
         """A file below /run/libvirt, as libvirt writes it: another name, then renamed."""
+        self.write_bytes(place, text.encode())
+
+    def write_bytes(self, place: str, data: bytes) -> None:
         path = Path(f"/proc/{self.keeper.pid}/root/run/libvirt/{place}")
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.with_name(path.name + ".new").write_text(text)
+        path.with_name(path.name + ".new").write_bytes(data)
         path.with_name(path.name + ".new").rename(path)
 
     def remove(self, place: str) -> None:

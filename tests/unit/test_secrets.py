@@ -165,7 +165,8 @@ VERBS: dict[str, list[list[str]]] = {
 }
 # net asks libvirt, which gives no secrets unless they are asked for (VIR_DOMAIN_XML_SECURE); status asks the daemon,
 # whose words are those of changes and findings.
-NO_XML = {"install", "uninstall", "hook", "net", "status"}
+# What watch says is looked at in tests/netns/test_watch_secrets.py.
+NO_XML = {"install", "uninstall", "hook", "net", "status", "watch"}
 
 
 def verbs() -> dict[str, argparse.ArgumentParser]:
