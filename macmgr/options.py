@@ -129,7 +129,7 @@ def in_words(value: object) -> str:
     if isinstance(value, bool):
         return f"{str(value).lower()} without quotes"
     if isinstance(value, int | float):
-        return f"the number {str(value)[:_SHOWN]}"
+        return f"the number {_digits(value)}"
     if isinstance(value, str):
         return f"{value[:_SHOWN]!r}"
     if isinstance(value, list):
@@ -138,7 +138,15 @@ def in_words(value: object) -> str:
 
 
 def _is_yes_or_no(value: object, words: Iterable[str]) -> bool:
-    return "yes" in words and str(value).lower() in _SYNONYMS
+    return "yes" in words and isinstance(value, str | int) and _digits(value).lower() in _SYNONYMS
+
+
+def _digits(value: object) -> str:
+    """A number cut short; Python refuses to write an integer of thousands of digits, which TOML can have in hex."""
+    try:
+        return str(value)[:_SHOWN]
+    except ValueError:
+        return "without an end"
 
 
 def _distance(one: str, other: str) -> int:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TypeVar
 
 from lxml import etree
@@ -28,6 +29,9 @@ T = TypeVar("T")
 NAMESPACE = "urn:macmgr:mactable:1"
 TABLE = f"{{{NAMESPACE}}}macTable"
 _SPACE = " \t\r\n"
+# Whoever writes metadata must not be able to use up the time that a hook has for all guests together: after so many
+# mistakes, attributes or neighbours of ours nothing new would be said.
+_MANY = 50
 _HOMES = {
     "interface": "a domain's macTable",
     "portgroup": "a network's macTable",
@@ -67,6 +71,8 @@ def read_domain_table(table: etree._Element) -> tuple[DomainMetadata, list[Probl
     whole = _settings(table, problems, children=("interface",))
     interfaces: dict[str, Settings] = {}
     for child in _ours(table, "interface"):
+        if len(problems) > _MANY:
+            break
         settings = _settings(child, problems, children=("allow",), key="mac")
         try:
             mac = parse_mac(_key(child, "mac"))
@@ -85,6 +91,8 @@ def read_network_table(table: etree._Element) -> tuple[dict[str, Settings], list
     _settings(table, problems, children=("portgroup",), options=False)
     groups: dict[str, Settings] = {}
     for child in _ours(table, "portgroup"):
+        if len(problems) > _MANY:
+            break
         settings = _settings(child, problems, children=("allow",), key="name")
         try:
             name = _key(child, "name")
@@ -103,14 +111,12 @@ def find_table(owner: etree._Element) -> tuple[etree._Element | None, list[Probl
     libvirt keeps the first child of a namespace and drops every further one, and it drops those without a namespace,
     in both cases without a word (virXMLNodeSanitizeNamespaces).
     """
-    found = None
+    found = owner.find(f"metadata/{TABLE}")
     problems: list[Problem] = []
-    for child in owner.iterfind("metadata/*"):
-        if child.tag == TABLE and found is None:
-            found = child
-        elif child.tag == TABLE:
+    for child in islice(owner.iterfind("metadata/*"), _MANY):
+        if child.tag == TABLE and child is not found:
             problems.append(_at(child, "a second <macmgr:macTable>, which libvirt drops; put both into one"))
-        else:
+        elif child.tag != TABLE:
             problems += [_at(child, text) for text in almost_ours(child)]
     return found, problems
 
@@ -146,12 +152,14 @@ def _settings(
     """The options on one element of ours; of its children only the names are checked, and ``allow`` is read."""
     problems += [_at(element, text) for text in _strange_text(element)]
     for child in element:
+        if len(problems) > _MANY:
+            break
         qualified = etree.QName(child)
         if qualified.namespace != NAMESPACE and qualified.localname in children:
             problems.append(_at(child, f"<{qualified.localname}> is not in macmgr's namespace, {NAMESPACE}"))
         elif qualified.namespace != NAMESPACE or qualified.localname not in children:
             problems.append(_at(child, _unknown_element(qualified.localname, children)))
-    values = {str(name): str(value) for name, value in element.attrib.items()}
+    values = {str(name): str(element.get(name)) for name in islice(element.attrib, _MANY)}
     if not options:
         for name in values:
             shown = quoted(name, [option.xml for option in OPTIONS], other="")
@@ -171,8 +179,11 @@ def _unknown_element(name: str, children: Iterable[str]) -> str:
 
 def _allow(element: etree._Element, problems: list[Problem]) -> Iterator[str]:
     for child in _ours(element, "allow"):
+        if len(problems) > _MANY:
+            break
         problems += [_at(child, text) for text in _strange_text(child)]
-        problems += [_at(child, unknown_name(str(name), ("mac",), xml=True)) for name in child.attrib if name != "mac"]
+        names = (str(name) for name in islice(child.attrib, _MANY) if name != "mac")
+        problems += [_at(child, unknown_name(name, ("mac",), xml=True)) for name in names]
         if len(child):
             problems.append(_at(child[0], "<macmgr:allow> has no children"))
         try:

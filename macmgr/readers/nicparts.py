@@ -9,6 +9,7 @@ from macmgr.intent import Vlan
 from macmgr.readers.document import attribute, place
 
 MAX_VID = 4094
+_DIGITS = 20
 
 
 def read_vlan(element: etree._Element, where: str) -> Vlan | None:
@@ -21,7 +22,8 @@ def read_vlan(element: etree._Element, where: str) -> Vlan | None:
     for tag in vlan.iterfind("tag"):
         text = tag.get("id") or ""
         # VID 0 is libvirt's way to write a priority tag; libvirt allows it and 4095, a bridge port has neither
-        if not text.isascii() or not text.isdigit() or int(text) > MAX_VID + 1:
+        # the length first: Python refuses to read a number of thousands of digits
+        if not text.isascii() or not text.isdigit() or len(text) > _DIGITS or int(text) > MAX_VID + 1:
             shown = text[:20] if text.isascii() and text.isdigit() else "this"
             raise XmlError(f"{place(tag, where)}: {shown} is not a VLAN tag; allowed: 0 to {MAX_VID + 1}")
         vids.append(int(text))
