@@ -63,3 +63,17 @@ def test_a_lab_that_hangs_is_killed_and_its_log_kept() -> None:
     assert "still here" in console_log(done.stderr).read_text()
     assert labs() <= before
     console_log(done.stderr).unlink()
+
+
+def test_a_reader_who_has_seen_enough_ends_the_lab() -> None:
+    """`./run demo | head`: no traceback, and nothing is left running."""
+    before = labs()
+    words = [sys.executable, "-m", "tests.lab.boot", "--timeout", "60", "--", "sh", "-c", "while echo more; do :; done"]
+    with subprocess.Popen(words, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "more\n"
+        process.stdout.close()
+        assert process.stderr.read() == "lab: ended, because nobody reads its output any more\n"
+    assert process.returncode == 141
+    assert labs() <= before

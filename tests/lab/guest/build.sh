@@ -21,7 +21,7 @@ download() {
 }
 if [ ! -d "$guest/kernel" ]; then
     # apt's lists may be missing, or name a version that is no longer there.
-    download || { apt-get -q update -o APT::Update::Error-Mode=any && download; }
+    download || { apt-get -q update -o APT::Update::Error-Mode=any && download; } || exit 1
     dpkg -x "$guest"/download/*.deb "$guest/download/kernel"
     cp "$guest"/download/kernel/boot/vmlinuz-* "$guest/vmlinuz"
     mv "$guest/download/kernel" "$guest/kernel"
