@@ -41,7 +41,7 @@ def documents() -> Iterator[tuple[str, bytes, bool]]:
     yield "attributes", domain(table(" ".join(f"lokc{number}='no'" for number in range(MANY)))), True
     wrong = "".join(f"<m:interface mac='{mac}' lokc='no'/>" for mac in macs)
     yield "interfaces with a mistake", domain(table(children=wrong)), True
-    yield "unknown elements", domain(table(children="".join(f"<m:alow{number}/>" for number in range(MANY)))), True
+    yield "unknown elements", domain(table(children="".join(f"<m:allov{number}/>" for number in range(MANY)))), True
 
 
 CASES = [pytest.param(data, wrong, id=what) for what, data, wrong in documents()]
