@@ -19,6 +19,8 @@ from macmgr.hypervisor import load_libvirt
 FIRST_RETRY, LONGEST_RETRY = 1.0, 60.0
 # Seconds without an answer until the connection counts as broken: libvirt's own defaults (virsh, libvirtd.conf).
 _KEEPALIVE, _MISSED = 5, 5
+# A libvirt that takes a connection and says nothing is waited for without end (virNetClientNew): its thread is left.
+_PATIENCE = 2.0
 
 _DOMAIN_EVENTS = {
     "VIR_DOMAIN_EVENT_ID_LIFECYCLE": "changed its state",
@@ -49,15 +51,20 @@ class LibvirtEvents:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop listening, and wait for the thread."""
-        self._stop.set()
+        """Stop listening, and wait a moment for the thread; what it holds goes with it."""
         os.write(self._writer, b"x")  # the event loop wakes up, and sees that it is to stop
-        self._thread.join()
-        self._libvirt.virEventRemoveHandle(self._handle)
-        os.close(self._reader)
-        os.close(self._writer)
+        self._stop.set()
+        self._thread.join(_PATIENCE)
 
     def _listen(self) -> None:
+        try:
+            self._listen_until_stopped()
+        finally:
+            self._libvirt.virEventRemoveHandle(self._handle)
+            os.close(self._reader)
+            os.close(self._writer)
+
+    def _listen_until_stopped(self) -> None:
         retry = FIRST_RETRY
         while not self._stop.is_set():
             try:
@@ -67,9 +74,10 @@ class LibvirtEvents:
                 retry = min(LONGEST_RETRY, 2 * retry)
                 continue
             retry, self._broken = FIRST_RETRY, False
-            self._wake(f"connected to {self._uri}")
-            while not (self._stop.is_set() or self._broken):
-                self._libvirt.virEventRunDefaultImpl()
+            self._tell(f"connected to {self._uri}")
+            with suppress(self._libvirt.libvirtError):  # then with another connection
+                while not (self._stop.is_set() or self._broken):
+                    self._libvirt.virEventRunDefaultImpl()
             self._disconnect(connection)
 
     def _connect(self) -> Any:
@@ -96,10 +104,14 @@ class LibvirtEvents:
             connection.close()
 
     def _domain_event(self, _connection: Any, domain: Any, *details: Any) -> None:
-        self._wake(f"libvirt: domain {domain.name()} {details[-1]}")
+        self._tell(f"libvirt: domain {domain.name()} {details[-1]}")
 
     def _network_event(self, _connection: Any, network: Any, *_details: Any) -> None:
-        self._wake(f"libvirt: network {network.name()} changed its state")
+        self._tell(f"libvirt: network {network.name()} changed its state")
+
+    def _tell(self, reason: str) -> None:
+        if not self._stop.is_set():  # who is to be woken may be gone
+            self._wake(reason)
 
     def _closed(self, _connection: Any, _reason: int, _opaque: object) -> None:
         self._broken = True

@@ -12,7 +12,7 @@ import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,7 +78,7 @@ class Daemon:
         """Start dirty, resync, be woken, until somebody says stop."""
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(lambda _, context: self._speaker.bug(context.get("exception")))
-        self._dirty, self._stop = asyncio.Event(), asyncio.Event()
+        self._dirty, self._stop, self._hurry = asyncio.Event(), asyncio.Event(), asyncio.Event()
         with ExitStack() as opened:
             self._worker = opened.enter_context(ThreadPoolExecutor(1, "macmgr-round"))
             self._rounds = Rounds(self._places.run_dir, self._places.netns, observe=self._places.observe)
@@ -103,8 +103,8 @@ class Daemon:
 
     async def _serve(self) -> None:
         for number, act in (
-            (signal.SIGTERM, self._stop.set),
-            (signal.SIGINT, self._stop.set),
+            (signal.SIGTERM, self._end),
+            (signal.SIGINT, self._end),
             (signal.SIGHUP, self._reload),
         ):
             self._loop.add_signal_handler(number, act)
@@ -122,14 +122,23 @@ class Daemon:
         while not self._stop.is_set():
             dirty = asyncio.create_task(self._dirty.wait())
             await asyncio.wait((stop, dirty), return_when=asyncio.FIRST_COMPLETED)
+            await self._gather()
             if not self._stop.is_set():
-                if not self._pending.urgent:
-                    await asyncio.sleep(self._window if time.monotonic() - self._round_ended < 1 else FIRST_WINDOW)
                 await self._round()
             dirty.cancel()
             if settings is not self._config.daemon:
                 settings = self._config.daemon
                 await self._options.configure(settings)
+
+    async def _gather(self) -> None:
+        """Let a burst come together; for no longer than nobody waits for us."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._window if time.monotonic() - self._round_ended < 1 else FIRST_WINDOW):
+                await self._hurry.wait()
+
+    def _end(self) -> None:
+        self._stop.set()
+        self._hurry.set()
 
     # What wakes it
 
@@ -172,6 +181,7 @@ class Daemon:
         try:
             self._pending.hear(Heard(call, read_call(call, data), waits), ticket)
             self._dirty.set()
+            self._hurry.set()
             async with asyncio.timeout(patience):
                 answer = done, text = await ticket
         except XmlError as error:
@@ -217,8 +227,9 @@ class Daemon:
     async def _round(self) -> None:
         batch = self._pending.take()
         self._dirty.clear()
-        now = time.monotonic()
-        pauses, observed = self._hysteresis.spares(now), on_bridges(self._config.observed)
+        self._hurry.clear()
+        now, config = time.monotonic(), self._config  # SIGHUP may change it while the round runs
+        pauses, observed = self._hysteresis.spares(now), on_bridges(config.observed)
         self._loop.remove_reader(self._events.fileno())  # what comes meanwhile is held against the view of this round
         self._round_started = now
         heard, seen = [each for each, _ in batch.calls], self._lookout.records
@@ -226,7 +237,7 @@ class Daemon:
             self._worker,
             lambda: self._rounds.run(
                 heard,
-                self._config,
+                config,
                 lambda change: observed(change) or pauses(change),
                 whole=bool(batch.reasons),
                 observed=seen,
@@ -237,14 +248,15 @@ class Daemon:
             _answer(ticket, answer if done.failure is None else done.failure)
         if not all(each.waits() for each in heard):
             self._mark(_GONE)
-        self._digest(batch, done)
+        try:
+            self._digest(batch, done)
+        except Exception as error:  # noqa: BLE001 - what cannot be told must not end what keeps all guests reachable
+            self._speaker.bug(error)
         self._loop.add_reader(self._events.fileno(), self._read_events)
 
     def _digest(self, batch: Batch[Ticket], done: Round) -> None:
         """What a round means for the next ones."""
         now = time.monotonic()
-        expected = frozenset(each.call.object for each, _ in batch.calls if each.given.domain is not None)
-        self._speaker.round(batch.reasons, done, expected)
         if done.last is not None:
             self._last = done.last
         if self._lookout.after(done, now, sightings=self._config.daemon.sightings):
@@ -252,7 +264,6 @@ class Daemon:
         made = done.outcome.done if done.outcome else ()
         self._window = FIRST_WINDOW if made or batch.calls else min(LONGEST_WINDOW, 2 * self._window)
         fights = self._hysteresis.note(made, now)
-        self._speaker.fights(fights, self._hysteresis.held(now))
         if (end := self._hysteresis.next_end(now)) is not None:
             self._after(end - now, "pause", lambda: self._mark("the end of a pause"))
         if done.outcome or done.failure:
@@ -264,6 +275,9 @@ class Daemon:
             self._retry = FIRST_RETRY
             if retry := self._timers.pop("retry", None):
                 retry.cancel()
+        expected = frozenset(each.call.object for each, _ in batch.calls if each.given.domain is not None)
+        self._speaker.round(batch.reasons, done, expected)
+        self._speaker.fights(fights, self._hysteresis.held(now))
 
 
 def _answer(ticket: Ticket, answer: tuple[bool, str] | MacmgrError) -> None:

@@ -15,6 +15,7 @@ from macmgr.errors import MacmgrError
 from macmgr.libvirtevents import LibvirtEvents
 from macmgr.watch.metrics import write_textfile
 from macmgr.watch.metricsport import MetricsPort
+from macmgr.watch.round import unexpected
 from macmgr.watch.speaker import Speaker
 
 # As often as Prometheus asks by default, at most.
@@ -90,6 +91,8 @@ class Options:
                 self._libvirt = LibvirtEvents(paths.LIBVIRT_URI, self._wake)
             except MacmgrError as error:
                 self._speaker.trouble("libvirt_events", str(error))
+            except Exception as error:  # noqa: BLE001 - libvirt's own class of errors cannot be named without libvirt
+                self._speaker.trouble("libvirt_events", str(unexpected(error)))
 
     async def _stop_listening(self) -> None:
         if self._libvirt is not None:

@@ -31,15 +31,6 @@ class Pending(Generic[Ticket]):
     _reasons: dict[str, None] = field(default_factory=dict)
     _calls: list[tuple[Heard, Ticket]] = field(default_factory=list)
 
-    @property
-    def dirty(self) -> bool:
-        return bool(self._reasons or self._calls)
-
-    @property
-    def urgent(self) -> bool:
-        """Whether libvirt waits."""
-        return bool(self._calls)
-
     def mark(self, reason: str) -> None:
         """The host has to be looked at."""
         if len(self._reasons) < _REASONS:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import queue
+import socket
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,3 +62,22 @@ def test_it_ends_while_libvirt_is_not_there() -> None:
     """The thread waits for the next attempt, and is not waited for."""
     events = LibvirtEvents("test:///no/such/file.xml", lambda _: None)
     events.close()
+
+
+def test_it_ends_though_libvirt_hangs(tmp_path: Path) -> None:
+    """A libvirtd that is stopped takes the connection and says nothing. The daemon's loop waits for this end."""
+    with socket.socket(socket.AF_UNIX) as libvirtd:
+        libvirtd.bind(str(tmp_path / "sock"))
+        libvirtd.listen()
+        events = LibvirtEvents(f"qemu+unix:///system?socket={tmp_path}/sock", lambda _: None)
+        hung, _ = libvirtd.accept()
+        closing = threading.Thread(target=events.close, daemon=True)
+        closing.start()
+        closing.join(10)
+        in_time = not closing.is_alive()
+        hung.close()  # and what was left behind ends by itself
+    thread = next((each for each in threading.enumerate() if each.name == "macmgr-libvirt-events"), None)
+    if thread is not None:
+        thread.join(10)
+        assert not thread.is_alive()
+    assert in_time

@@ -15,19 +15,16 @@ def test_a_burst_is_one_batch_with_each_reason_once() -> None:
     for _ in range(3):
         pending.mark("status file qemu/g1.xml")
         pending.mark("vnet0: learning is on")
-    assert [pending.dirty, pending.urgent] == [True, False]
     assert pending.take().reasons == ("status file qemu/g1.xml", "vnet0: learning is on")
-    assert [pending.dirty, pending.urgent] == [False, False]
     assert pending.take().reasons == ()
 
 
-def test_calls_are_answered_in_their_order_and_are_urgent() -> None:
+def test_calls_are_answered_in_their_order() -> None:
     pending: Pending[int] = Pending()
     for ticket in range(3):
         pending.hear(HEARD, ticket)
-    assert [pending.dirty, pending.urgent] == [True, True]
     assert [ticket for _, ticket in pending.take().calls] == [0, 1, 2]
-    assert [pending.dirty, pending.urgent] == [False, False]
+    assert pending.take().calls == ()
 
 
 def test_a_storm_keeps_a_few_reasons() -> None:

@@ -1,0 +1,154 @@
+"""The daemon's loop, in this process: what may not hold it up, and what may not end it."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from macmgr import lock, paths
+from macmgr.watch import daemon as daemon_module
+from macmgr.watch.daemon import Daemon, Places
+from macmgr.watch.journal import Journal
+from macmgr.watch.speaker import Speaker
+from macmgr.watch.systemd import Systemd
+from tests.netns.conftest import Namespace
+from tests.netns.house import MANAGED, mac_of
+
+STARTED = b"hook\0qemu\0g1\0started\0begin\0-\0"
+
+
+class Host:
+    """A bridge with one guest, a run directory, and the daemon for them."""
+
+    def __init__(self, ns: Namespace, root: Path) -> None:
+        self.ns, self.root = ns, root
+        ns.add_bridge()
+        ns.add_tap("vnet1")
+        (root / "libvirt" / "qemu").mkdir(parents=True)
+        (root / "macmgr.toml").write_text(MANAGED)
+        self.xml = (
+            "<domain type='kvm'><name>g1</name><uuid>u</uuid><devices><interface type='bridge'>"
+            f"<mac address='{mac_of(1)}'/><source bridge='br0'/><target dev='vnet1'/></interface></devices></domain>"
+        )
+        self.write_status_file()
+
+    def write_status_file(self) -> None:
+        path = self.root / "libvirt" / "qemu" / "g1.xml"
+        path.with_suffix(".new").write_text(f"<domstatus state='running' pid='1'>{self.xml}</domstatus>")
+        path.with_suffix(".new").rename(path)
+
+    def live(self, test: Callable[[], Awaitable[None]], speaker: Speaker | None = None) -> None:
+        """Run the daemon, ``test`` beside it, and end it as systemd does."""
+
+        async def both() -> None:
+            said = Places(
+                self.root / "libvirt", self.root / "macmgr.toml", self.ns.name, socket=self.root / "run" / "hook.sock"
+            )
+            running = asyncio.create_task(Daemon(said, speaker or Speaker(Journal()), Systemd({})).run())
+            async with asyncio.timeout(30):
+                try:
+                    await test()
+                finally:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    await running
+
+        asyncio.run(both())
+
+    async def hook(self) -> bytes:
+        reader, writer = await asyncio.open_unix_connection(self.root / "run" / "hook.sock")
+        writer.write(STARTED + self.xml.encode())
+        writer.write_eof()
+        answer = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        return answer
+
+    @property
+    def managed(self) -> bool:
+        return self.ns.port_of(mac_of(1)) == "vnet1"
+
+    async def until_managed(self) -> None:
+        while not self.managed:
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def host(ns: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    monkeypatch.setattr(paths, "STATE", tmp_path / "state" / "state.json")
+    monkeypatch.setattr(lock, "hold", partial(lock.hold, tmp_path / "lock"))
+    return Host(ns, tmp_path)
+
+
+def test_a_hook_does_not_wait_until_a_burst_has_come_together(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(daemon_module, "FIRST_WINDOW", 60.0)
+
+    async def test() -> None:
+        await host.until_managed()
+        host.write_status_file()  # opens the window
+        await asyncio.sleep(0)
+        assert await host.hook() == b"ok\n"
+
+    host.live(test)
+
+
+def test_what_cannot_be_told_ends_nothing(
+    host: Host, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("hunter2")
+
+    monkeypatch.setattr(Speaker, "round", broken)
+
+    async def test() -> None:
+        await host.until_managed()
+        host.ns.bridge(f"fdb del {mac_of(1)} dev vnet1 master")
+        await host.until_managed()
+        assert await host.hook() == b"ok\n"
+
+    host.live(test)
+    said = capfd.readouterr().err
+    assert "failed unexpectedly (KeyError at test_watch_loop.py:" in said
+    assert "hunter2" not in said
+
+
+def test_it_ends_soon_while_another_writer_holds_the_lock(host: Host) -> None:
+    """At its very first round, and told twice."""
+    with (host.root / "lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+
+        async def test() -> None:
+            while signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+                await asyncio.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        before = time.monotonic()
+        host.live(test)
+        assert time.monotonic() - before < 10
+
+
+def test_a_thousand_calls_and_reloads_leave_nothing_behind(host: Host) -> None:
+    def descriptors() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    async def test() -> None:
+        await host.until_managed()
+        for _ in range(10):
+            await host.hook()
+        before, tasks = descriptors(), len(asyncio.all_tasks())
+        for number in range(1000):
+            if number % 10 == 0:
+                os.kill(os.getpid(), signal.SIGHUP)
+            assert await host.hook() == b"ok\n"
+        while len(asyncio.all_tasks()) > tasks:
+            await asyncio.sleep(0.01)
+        assert descriptors() <= before + 1
+
+    host.live(test)
