@@ -16,6 +16,7 @@ from macmgr import lock
 from macmgr.changes import Change
 from macmgr.config import Config
 from macmgr.errors import XmlError
+from macmgr.findings import Code
 from macmgr.hookcall import HookCall
 from macmgr.intent import GuestPort, Intent
 from macmgr.kernel import Kernel
@@ -98,6 +99,7 @@ def intent_with(heard: Iterable[Heard], sources: Sources, config: Config) -> Int
     """What is wanted by ``sources`` and by what hooks have been told since, in the order in which they were called."""
     domains = {(status.domain.driver, status.domain.name): status for status in sources.domains}
     networks = {network.name: network for network in sources.networks}
+    unreadable = {finding.domain for finding in sources.findings if finding.code is Code.UNREADABLE_XML}
     departed: dict[tuple[str, str], Domain] = {}
     for each in heard:
         operation, domain = each.call.operation, each.given.domain
@@ -106,7 +108,7 @@ def intent_with(heard: Iterable[Heard], sources: Sources, config: Config) -> Int
             if operation in ("stopped", "release"):
                 domains.pop(key, None)
                 departed[key] = domain
-            elif operation == "start" or key not in domains:
+            elif operation == "start" or (key not in domains and domain.name not in unreadable):
                 domains[key] = DomainStatus(domain, "starting")
                 departed.pop(key, None)
         if each.given.network is not None:

@@ -77,8 +77,8 @@ def on_bridges(bridges: Collection[str]) -> Callable[[Change], bool]:
 class Scope:
     """The part of the host that a person or a hook named; None is all of it.
 
-    ``spares`` names changes that are seen and not made, such as those on a bridge that is only observed. It must spare
-    all changes of a port or none: a port that is closed and whose entry is spared would be cut off.
+    ``spares`` names changes that are seen and not made, such as those on a bridge that is only observed. Where
+    it spares a port's entry it must spare its closing too: a guest without its entry behind a closed port is cut off.
     """
 
     domain: str | None = None

@@ -145,13 +145,18 @@ def _read(
         except PermissionError:
             raise NoPermission(f"{path}: may not be read; libvirt's status files need root") from None
         except OSError as error:
-            found = Finding(Code.UNREADABLE_XML, f"{path}: cannot be read: {error.strerror}")
+            text = f"{path}: cannot be read: {error.strerror}"
+            found = Finding(Code.UNREADABLE_XML, text, domain=_domain(path, reader))
         if isinstance(found, Finding):
             findings.append(found)
             if instead is not None:
                 yield instead(name.removesuffix(".xml"), found.message)
         else:
             yield found
+
+
+def _domain(path: str, reader: _Reader[T]) -> str | None:
+    return os.path.basename(path).removesuffix(".xml") if reader is read_domain_status else None  # noqa: PTH119
 
 
 def _read_file(path: str, reader: _Reader[T]) -> tuple[_Stamp, T | Finding]:
@@ -162,7 +167,7 @@ def _read_file(path: str, reader: _Reader[T]) -> tuple[_Stamp, T | Finding]:
     try:
         return stamp, reader(parse_document(data, path), path)
     except XmlError as error:
-        domain = os.path.basename(path).removesuffix(".xml") if reader is read_domain_status else None  # noqa: PTH119
+        domain = _domain(path, reader)
         return stamp, Finding(
             Code.UNREADABLE_XML,
             f"{error}; until that is mended, the ports of {domain} are left as they are" if domain else str(error),

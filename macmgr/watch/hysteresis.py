@@ -1,8 +1,10 @@
 """Two programs that want different things of one port: how often we insist, and how long we stand back.
 
 Pure; the time is an argument, in seconds of a clock that never goes back. A change that was made more often than the
-limit within a minute is a fight. Then all changes of that port are spared (all or none: a port whose entry is spared
-must not be closed), for a second at first, twice as long each time the fight goes on, and a minute at most.
+limit within a minute is a fight. Then the changes of that port are spared, for a second at first, twice as long each
+time the fight goes on, and a minute at most. Its entries are put all the same: open and with its entry, a port is
+only slow. Where the fight is over an entry, its port is not closed either, and a few seconds are the most: without its
+entry, the guest behind a port that is closed already is cut off.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from macmgr.changes import Change, SetEntries, SetFlags
 
 WINDOW = 60.0
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+LONGEST_WITHOUT_ENTRY = 5.0
 
 # What is fought over: a guest's port, or an entry that is dropped again and again (bridge, port, and MAC there).
 Subject = tuple[str, str, str]
@@ -32,6 +35,7 @@ class Fight:
 
 @dataclass(slots=True)
 class _Record:
+    is_put: bool
     times: deque[float] = field(default_factory=deque)
     pause: float = 0.0
     until: float = 0.0
@@ -49,11 +53,12 @@ class Hysteresis:
         fights = []
         for change in made:
             key = _subject(change), change.because
-            record = self._records.setdefault(key, _Record())
+            record = self._records.setdefault(key, _Record(_is_put(change)))
             record.times.append(now)
             _forget(record, now)
             if len(record.times) > self.limit:
-                record.pause = min(LONGEST_PAUSE, 2 * record.pause or FIRST_PAUSE)
+                longest = LONGEST_WITHOUT_ENTRY if record.is_put else LONGEST_PAUSE
+                record.pause = min(longest, 2 * record.pause or FIRST_PAUSE)
                 record.until = now + record.pause
                 fights.append(Fight(change, key[0][1], len(record.times), record.pause))
         self._tidy(now)
@@ -62,7 +67,8 @@ class Hysteresis:
     def spares(self, now: float) -> Callable[[Change], bool]:
         """What says of a change whether it is left out now."""
         held = {subject for (subject, _), record in self._records.items() if record.until > now}
-        return lambda change: bool(held) and _subject(change) in held
+        puts = {key[0] for key, record in self._records.items() if record.is_put and record.until > now}
+        return lambda change: bool(held) and _subject(change) in (puts if _is_put(change) else held)
 
     def next_end(self, now: float) -> float | None:
         """When the next pause ends, None where there is none."""
@@ -77,6 +83,10 @@ class Hysteresis:
             _forget(record, now)
             if not record.times and record.until <= now:
                 del self._records[key]
+
+
+def _is_put(change: Change) -> bool:
+    return isinstance(change, SetEntries) and bool(change.after)
 
 
 def _forget(record: _Record, now: float) -> None:

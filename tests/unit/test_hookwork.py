@@ -77,6 +77,15 @@ def test_without_a_status_file_no_cpu_runs_here(run_dir: Path) -> None:
     assert states(intent(run_dir, "qemu", "g1", "started", domain())) == [("g1", "vnet0", "starting")]
 
 
+@pytest.mark.parametrize("operation", ["started", "reconnect"])
+def test_of_a_guest_whose_status_file_cannot_be_read_nothing_is_believed(run_dir: Path, operation: str) -> None:
+    """It may well run, and then the entry of a guest that is taken to wait would be dropped."""
+    (run_dir / "qemu" / "g1.xml").mkdir()  # open() fails, as it does where no descriptors are left
+    found = intent(run_dir, "qemu", "g1", operation, domain())
+    assert (states(found), found.departed) == ([], {})
+    assert [finding.domain for finding in found.findings] == ["g1"]
+
+
 @pytest.mark.parametrize("operation", ["start", "stopped"])
 def test_a_container_of_the_same_name_is_another_guest(run_dir: Path, operation: str) -> None:
     status_file(run_dir, domain(mac=OTHER, tap="veth0", kind="lxc"), driver="lxc")

@@ -31,7 +31,7 @@ def test_one_more_is_a_fight_and_the_whole_port_is_left_alone() -> None:
     assert (fight.port, fight.times, fight.pause) == ("vnet0", 4, 1.0)
     spares = hysteresis.spares(3.9)
     assert spares(CLOSE)
-    assert spares(PUT)  # or the port would be closed one day, and its entry spared
+    assert not spares(PUT)  # a port with its entry and open is slow; closed and without it, it is cut off
     assert not spares(DROP)
     assert hysteresis.held(3.9) == ["vnet0"]
     assert hysteresis.next_end(3.9) == 4
@@ -47,6 +47,20 @@ def test_the_pause_doubles_up_to_a_minute_while_the_fight_goes_on() -> None:
             now += fight.pause
     assert pauses == [1, 2, 4, 8, 16, 32, 60, 60][: len(pauses)]
     assert len(pauses) >= 6
+
+
+def test_a_fight_over_an_entry_spares_the_close_too_and_is_never_long() -> None:
+    """Behind a closed port, a guest without its entry is cut off for as long as the pause lasts."""
+    hysteresis, now, pauses = Hysteresis(1), 0.0, []
+    hysteresis.note([PUT], now)
+    for _ in range(8):
+        for fight in hysteresis.note([PUT], now):
+            spares = hysteresis.spares(now)
+            assert spares(PUT)
+            assert spares(CLOSE)  # a port whose entry is spared must not be closed
+            pauses.append(fight.pause)
+            now += fight.pause
+    assert pauses == [1, 2, 4, 5, 5, 5, 5, 5]
 
 
 def test_a_fight_that_is_over_is_forgotten() -> None:
