@@ -19,7 +19,7 @@ from macmgr.kernel.links import decode_links
 from macmgr.kernel.netlink import Connection
 from macmgr.kernel.wire import fdb_dump, link_dump
 from tests import crowd
-from tests.bench import watching, worlds
+from tests.bench import hooks, watching, worlds
 from tests.bench.measure import Result, Side, compare
 from tests.bench.table import write_table
 
@@ -139,7 +139,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         results = [*dumps(worlds.build_floor(directory)), adding(directory), flags(), whole_audit(directory)]
-        results.append(watching.repair())
+        results += [watching.repair(), *hooks.hooks()]
     machine = f"Python {platform.python_version()}, Linux {platform.release().partition('-')[0]}, {os.cpu_count()} CPUs"
     machine += f", load average {os.getloadavg()[1]:.1f}"
     write_table(place, results, machine)
