@@ -54,7 +54,7 @@ class Rounds:
         self._run_dir, self._netns, self._observe = run_dir, netns, observe
         self._cache, self._memory = StatusCache(), LastRead()
         self._kernel: Kernel | None = None
-        self._known: tuple[Sources, Config, Intent] | None = None
+        self._known: tuple[Sources, Config, list[Heard], Intent] | None = None
 
     def run(
         self,
@@ -126,13 +126,16 @@ class Rounds:
         return Outcome((), (), look(read_intent, kernel, Scope(spares=lambda _: True), memory)), problem
 
     def _intent(self, calls: list[Heard], config: Config) -> Intent:
+        """What is wanted; made anew only where a file, the configuration or the calls are others than at the last look.
+
+        A round with calls asks twice: whether they concern anything, and again under the lock.
+        """
         waiting = [each for each in calls if each.waits()]  # asked before the files are read, and under the lock
         sources = self._cache.read_status_files(self._run_dir)
-        if waiting:
-            return intent_with(waiting, sources, config)
-        if self._known is None or self._known[0] is not sources or self._known[1] is not config:
-            self._known = sources, config, intent_with((), sources, config)
-        return self._known[2]
+        known = self._known
+        if known is None or known[0] is not sources or known[1] is not config or known[2] != waiting:
+            known = self._known = sources, config, waiting, intent_with(waiting, sources, config)
+        return known[3]
 
 
 def unexpected(error: BaseException) -> MacmgrError:
