@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.daemon import Watch
+from tests.lab.life import ALONE, BRIDGE_NIC, LAN_ADDRESSES, NETWORK_NIC, WITH_MACMGR, Life, taps_of
 from tests.lab.macmgr_command import CONFIG, PATIENCE, Macmgr
-from tests.lab.topology import Guest, HostBridge, Lan, Libvirt, Network, Nic
+from tests.lab.topology import Guest, HostBridge, Lan, Libvirt, Network, Nic, run, until
 
 MakeGuest = Callable[..., Guest]
 
@@ -90,3 +92,76 @@ def hooks(macmgr: Macmgr, libvirt: Libvirt) -> Iterator[None]:
     yield
     macmgr("uninstall")
     libvirt.restart()
+
+
+@pytest.fixture(scope="module", params=[ALONE, WITH_MACMGR])
+def watch(request: pytest.FixtureRequest, libvirt: Libvirt, network: Network) -> Iterator[Watch | None]:
+    """Who looks after the MAC table: libvirt alone (None), or macmgr with daemon and hooks. Scenarios run twice."""
+    if request.param == ALONE:
+        yield None
+        return
+    macmgr = Macmgr()
+    managed = "".join(f'[bridge."{name}"]\nmac_table_manager = "libvirt"\n' for name in ("br0", "br1"))
+    macmgr.configure(f"{managed}{PATIENCE}")
+    macmgr("install")
+    libvirt.restart()
+    with Watch() as daemon:
+        yield daemon
+    macmgr("uninstall")
+    CONFIG.unlink()
+    libvirt.restart()
+
+
+@pytest.fixture(scope="module")
+def subject(watch: Watch | None, libvirt: Libvirt, bridge: HostBridge, lan: Lan) -> Iterator[Guest]:
+    """The guest of all scenarios of a module: a NIC on the network "lan", another plainly on br0."""
+    for address in LAN_ADDRESSES:
+        run("ip", "-n", lan.namespace, "address", "replace", address, "dev", lan.device)
+    guest = Guest(libvirt, "life", [NETWORK_NIC, BRIDGE_NIC]).define()
+    yield guest
+    guest.undefine()
+    for nic in (NETWORK_NIC, BRIDGE_NIC):
+        bridge.forget(nic.mac)
+
+
+@pytest.fixture
+def life(
+    request: pytest.FixtureRequest,
+    watch: Watch | None,
+    subject: Guest,
+    libvirt: Libvirt,
+    bridge: HostBridge,
+    lan: Lan,
+) -> Iterator[Life]:
+    """The guest runs and its table is as its start leaves it; afterwards, what was seen is kept for the table."""
+    libvirt.start()
+    event = (request.function.__doc__ or "").partition("\n")[0].rstrip(".")
+    failed_before = request.session.testsfailed
+    life = Life(event, request.function.__name__.removeprefix("test_"), watch, subject, libvirt, bridge, lan)
+    _as_started(life)
+    yield life
+    if request.session.testsfailed == failed_before:
+        life.keep()
+
+
+def _as_started(life: Life) -> None:
+    """Start the guest anew where the last scenario left another one than a start does.
+
+    With libvirt alone its entries and flags are put back by hand, as libvirt sets them: a start takes seconds.
+    """
+    guest = life.guest
+    taps = taps_of(guest)
+    if guest.state != "running" or set(taps) != {NETWORK_NIC.mac, BRIDGE_NIC.mac}:
+        guest.nics[:] = [NETWORK_NIC, BRIDGE_NIC]
+        guest.destroy()
+        for nic in guest.nics:
+            life.bridge.forget(nic.mac)
+        guest.start().wait_ready()
+    elif life.watch is None:
+        for nic, flag in ((NETWORK_NIC, "off"), (BRIDGE_NIC, "on")):
+            run("ip", "link", "set", taps[nic.mac], "master", life.bridge.name)
+            life.bridge.forget(nic.mac)
+            life.bridge.set_flags(taps[nic.mac], learning=flag, flood=flag)
+        run("bridge", "fdb", "add", NETWORK_NIC.mac, "dev", taps[NETWORK_NIC.mac], "master", "static")
+    if life.watch:
+        until(life.in_sync, "macmgr is in sync before the event")

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tests.lab.hypervisor import Libvirt
 from tests.lab.wait import until
@@ -51,9 +51,17 @@ class Nic:
 class Guest:
     """A domain and the agent inside it."""
 
-    def __init__(self, libvirt: Libvirt, name: str, nics: Iterable[Nic], metadata: str = "", memory: int = 96) -> None:
+    def __init__(
+        self,
+        libvirt: Libvirt,
+        name: str,
+        nics: Iterable[Nic],
+        metadata: str = "",
+        memory: int = 96,
+        disk: Path | None = None,
+    ) -> None:
         self.libvirt, self.name, self.nics = libvirt, name, list(nics)
-        self.metadata, self.memory = metadata, memory
+        self.metadata, self.memory, self.disk = metadata, memory, disk
         self._serial = Path(f"/run/lab/{name}.serial")
         self._agent: socket.socket | None = None
         self._received = b""
@@ -63,7 +71,11 @@ class Guest:
         """The domain XML: the smallest machine with PCI hotplug and a serial port."""
         addresses = " ".join(f"lab.{nic.mac}={nic.address}" for nic in self.nics if nic.address)
         metadata = f"<metadata>{self.metadata}</metadata>" if self.metadata else ""
-        nics = "\n    ".join(nic.xml() for nic in self.nics)
+        devices = [nic.xml() for nic in self.nics]
+        if self.disk:  # for what libvirt keeps in one, snapshots: the guest has no driver for it
+            driver = "<driver name='qemu' type='qcow2'/><target dev='vda' bus='virtio'/>"
+            devices.append(f"<disk type='file' device='disk'><source file='{self.disk}'/>{driver}</disk>")
+        device_lines = "\n    ".join(devices)
         return f"""<domain type='qemu'>
   <name>{self.name}</name>
   {metadata}
@@ -82,7 +94,7 @@ class Guest:
     <controller type='usb' model='none'/>
     <memballoon model='none'/>
     <serial type='unix'><source mode='bind' path='{self._serial}'/><target port='0'/></serial>
-    {nics}
+    {device_lines}
   </devices>
 </domain>
 """
@@ -94,20 +106,20 @@ class Guest:
         """running, paused, shut off; empty when libvirt does not know the domain."""
         return self.libvirt.virsh("domstate", self.name, check=False).stdout.strip()
 
-    def define(self) -> "Guest":
+    def define(self) -> Self:
         """virsh define."""
         path = Path(f"/run/lab/{self.name}.domain.xml")
         path.write_text(self.xml())
         self.libvirt.virsh("define", str(path))
         return self
 
-    def start(self, paused: bool = False) -> "Guest":
+    def start(self, paused: bool = False) -> Self:
         """virsh start; does not wait for the agent, so that several guests boot at the same time."""
         self.hang_up()
         self.libvirt.virsh("start", self.name, *(["--paused"] if paused else []))
         return self
 
-    def wait_ready(self, timeout: float = 120) -> "Guest":
+    def wait_ready(self, timeout: float = 120) -> Self:
         """Wait until the agent answers and each NIC with an address has it."""
         until(lambda: self._answers("hello"), f"the agent of {self.name} answers", timeout)
         until(self._addressed, f"{self.name} has its addresses", timeout)
@@ -136,9 +148,13 @@ class Guest:
         self.libvirt.virsh("attach-device", self.name, str(self._device(nic)), "--live")
         self.nics.append(nic)
         if self.state == "running":
-            until(lambda: self.interface(nic.mac), f"{self.name} sees the NIC {nic.mac}")
-            if nic.address:
-                self.ask(f"address {self.interface(nic.mac)} {nic.address}")
+            self.configure(nic)
+
+    def configure(self, nic: Nic) -> None:
+        """Wait until the guest sees the NIC, and set its address, if any."""
+        until(lambda: self.interface(nic.mac), f"{self.name} sees the NIC {nic.mac}")
+        if nic.address:
+            self.ask(f"address {self.interface(nic.mac)} {nic.address}")
 
     def detach(self, nic: Nic) -> None:
         """Unplug a NIC and wait until its tap is gone."""
@@ -197,10 +213,32 @@ class Guest:
             and ethertype in (None, int(row["ethertype"], 16))
         )
 
+    def stream(self, dst: str, interval: float = 0.02) -> None:
+        """Send numbered frames from the first NIC until `streamed` is asked."""
+        self.ask(f"stream {self.interface()} {dst} 88b5 65535 {interval * 1e6:.0f}")
+
+    def streamed(self) -> int:
+        """Send no more; how many frames were sent."""
+        return int(self.ask("streamed")["sent"])
+
+    def streams(self) -> dict[str, int]:
+        """How many different numbered frames arrived since `listen`, by their source."""
+        return {row["src"]: int(row["distinct"]) for row in self.ask("report")["streams"]}
+
     def console(self) -> str:
         """What QEMU itself had to say: for error messages."""
         path = Path(f"/var/log/libvirt/qemu/{self.name}.log")
         return path.read_text() if path.exists() else ""
+
+    def reboot(self) -> None:
+        """Reboot from inside; the agent that answers next is another one."""
+        self._answers("reboot", 0)
+
+    def power_off(self) -> None:
+        """Shut down from inside, and wait until libvirt knows."""
+        self._answers("poweroff", 0)
+        until(lambda: self.state == "shut off", f"{self.name} is shut off", 60)
+        self.hang_up()
 
     # The line to the agent
 
@@ -219,11 +257,15 @@ class Guest:
             self.hang_up()
         return None
 
+    def _socket(self) -> Path:
+        """The serial port's socket, as it is seen from here."""
+        return self._serial
+
     def _line(self) -> socket.socket:
         if self._agent is None:
             agent = socket.socket(socket.AF_UNIX)
             try:
-                agent.connect(str(self._serial))
+                agent.connect(str(self._socket()))
             except OSError:
                 agent.close()
                 raise

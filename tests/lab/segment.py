@@ -20,6 +20,7 @@ from tests.lab.wait import run
 CLONE_NEWNET = 0x40000000
 ETH_P_ALL = 0x0003
 ICMP_ECHO_REQUEST = 8
+STREAM_TYPE, STREAM_MARK = b"\x88\xb5", b"MACMGRST"  # guest/frames.c knows them too
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -37,13 +38,18 @@ class HostBridge:
     def create(self) -> Self:
         """Make the bridge, the uplink, and the namespace at the uplink's other end."""
         run("ip", "netns", "add", self.lan)
-        run("ip", "link", "add", self.name, "type", "bridge", "vlan_filtering", "1")
         run("ip", "link", "add", self._cable, "type", "veth", "peer", "name", "eth0", "netns", self.lan)
         run("ip", "link", "add", self.uplink, "link", self._cable, "type", "macvlan", "mode", "passthru")
-        run("ip", "link", "set", self.uplink, "master", self.name)
-        for device in (self._cable, self.uplink, self.name):
-            run("ip", "link", "set", device, "up")
+        run("ip", "link", "set", self._cable, "up")
+        self.build()
         return self
+
+    def build(self) -> None:
+        """Make the bridge itself and put the uplink on it."""
+        run("ip", "link", "add", self.name, "type", "bridge", "vlan_filtering", "1")
+        run("ip", "link", "set", self.uplink, "master", self.name)
+        for device in (self.uplink, self.name):
+            run("ip", "link", "set", device, "up")
 
     def delete(self) -> None:
         """Take all of it away again."""
@@ -127,10 +133,47 @@ class Lan:
         packet.bind((self.device, ETH_P_ALL))
         return Listener(packet)
 
+    def stream(self, dst: str, interval: float = 0.02) -> "Stream":
+        """Send numbered frames, from now on, that a guest's agent counts (a context manager)."""
+        packet = self._socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        packet.bind((self.device, 0))
+        return Stream(packet, mac_bytes(dst) + mac_bytes(self.mac) + STREAM_TYPE, interval)
+
     def _socket(self, family: int, kind: int, protocol: int) -> socket.socket:
         """A socket that lives in the LAN's namespace, used from here."""
         with network_namespace(self.namespace):
             return socket.socket(family, kind, protocol)
+
+
+class Stream:
+    """Numbered frames to one address, as the guest's agent sends and counts them."""
+
+    def __init__(self, packet: socket.socket, head: bytes, interval: float) -> None:
+        self._packet, self._head, self._interval = packet, head, interval
+        self.sent = 0
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._send, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> int:
+        """Send no more; how many were sent."""
+        self._ending.set()
+        self._thread.join()
+        self._packet.close()
+        return self.sent
+
+    def _send(self) -> None:
+        while not self._ending.wait(self._interval):
+            self._packet.send((self._head + STREAM_MARK + struct.pack("!I", self.sent)).ljust(60, b"\0"))
+            self.sent += 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
 
 
 class Listener:

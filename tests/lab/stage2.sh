@@ -17,7 +17,7 @@ echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6
 # (libvirtd looks the user up, although nothing runs as it here.)
 grep -q '^libvirt-qemu:' /etc/group || echo 'libvirt-qemu:x:64055:' >>/etc/group
 grep -q '^libvirt-qemu:' /etc/passwd || echo 'libvirt-qemu:x:64055:64055::/:/usr/sbin/nologin' >>/etc/passwd
-mkdir -p /etc/libvirt/qemu/networks /var/lib/libvirt/qemu /var/cache/libvirt /var/log/libvirt/qemu
+mkdir -p /etc/libvirt/qemu/networks /var/lib/libvirt/qemu /var/lib/libvirt/dnsmasq /var/cache/libvirt /var/log/libvirt/qemu
 cat >/etc/libvirt/libvirtd.conf <<'EOF'
 unix_sock_group = "root"
 auth_unix_ro = "none"

@@ -96,6 +96,8 @@ static int obey(struct reply *reply, int words, char **word)
 		return send_frames(reply, word + 1);
 	if (!strcmp(verb, "stream") && words == 6)
 		return stream(reply, word + 1);
+	if (!strcmp(verb, "streamed"))
+		return stream_stop(reply);
 	if (!strcmp(verb, "setmac") && words == 3)
 		return nic_set_mac(reply, word[1], word[2]);
 	if (!strcmp(verb, "address") && words == 3)
@@ -106,6 +108,8 @@ static int obey(struct reply *reply, int words, char **word)
 		return report(reply);
 	if (!strcmp(verb, "poweroff"))
 		reboot(RB_POWER_OFF);
+	if (!strcmp(verb, "reboot"))
+		reboot(RB_AUTOBOOT);
 	errno = EINVAL;
 	return refuse(reply, "unknown command, or wrong number of arguments");
 }

@@ -20,6 +20,7 @@ int nics_list(struct reply *reply);
 int ping(struct reply *reply, const char *address, int count, const char *name);
 int send_frames(struct reply *reply, char **argv); /* IFACE SRC DST ETHERTYPE HEX COUNT */
 int stream(struct reply *reply, char **argv);      /* IFACE DST ETHERTYPE COUNT INTERVAL_US */
+int stream_stop(struct reply *reply); /* and say how many frames were sent */
 int listen_frames(struct reply *reply, int promiscuous);
 void take_frames(void); /* count what has arrived */
 int report(struct reply *reply);

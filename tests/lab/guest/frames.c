@@ -9,9 +9,11 @@
 #include <net/if.h>
 #include <netinet/ip_icmp.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -20,6 +22,9 @@
 #define STREAM_LIMIT 65536
 
 int listening = -1;
+
+static pid_t streaming;
+static volatile uint32_t *streamed; /* shared with the process that sends */
 
 /* Frames that look the same are one row. */
 static struct row {
@@ -95,17 +100,33 @@ int stream(struct reply *reply, char **argv)
 		return refuse(reply, "stream");
 	}
 	memcpy(frame + 14, STREAM_MARK, 8);
+	if (!streamed)
+		streamed = mmap(NULL, sizeof *streamed, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (streamed == MAP_FAILED)
+		return refuse(reply, "mmap");
+	*streamed = 0;
 	/* In a process of its own: the guest keeps obeying while it sends. */
-	if (fork() != 0)
+	streaming = fork();
+	if (streaming != 0)
 		return 0;
 	struct timespec pause = {interval / 1000000, interval % 1000000 * 1000};
 	for (long number = 0; number < count; number++) {
 		uint32_t wire = htonl((uint32_t)number);
 		memcpy(frame + 22, &wire, 4);
 		send_raw(argv[0], frame, sizeof frame);
+		*streamed = (uint32_t)number + 1;
 		nanosleep(&pause, NULL);
 	}
 	_exit(0);
+}
+
+int stream_stop(struct reply *reply)
+{
+	if (streaming > 0)
+		kill(streaming, SIGKILL);
+	streaming = 0;
+	say(reply, ",\"sent\":%u", streamed ? *streamed : 0);
+	return 0;
 }
 
 int listen_frames(struct reply *reply, int promiscuous)
