@@ -4,6 +4,7 @@ guest ─ tap ─ br0 ─ up0 ══╗                      ╔══ up0 ─ b
       host h1              ╠═ bridge ═ LAN host ═╣              host h2
 """
 
+import re
 import shlex
 import subprocess
 from collections.abc import Iterable
@@ -15,7 +16,13 @@ from tests.lab.hypervisor import Libvirt
 from tests.lab.segment import Lan
 from tests.lab.wait import run, until
 
+NETWORK = "<network><name>lan</name><forward mode='bridge'/><bridge name='br0' macTableManager='libvirt'/></network>"
 SHARED = Path("/tmp/hosts")  # outside every host's private /run
+# An emulated guest on a busy machine may dirty its memory faster than it is copied, and then QEMU's default, 300 ms of
+# downtime, is never reached: the migration goes on for ever. So it may take longer, the guest is slowed down, and one
+# that has not ended after a minute is suspended for the rest of the way.
+MAX_DOWNTIME = 1000
+CONVERGE = ("--auto-converge", "--timeout", "60", "--timeout-suspend")
 PREPARE = """
 hostname {name}
 mount --make-rprivate /
@@ -105,8 +112,18 @@ class Host(Libvirt):
 
     def run(self, *words: str, check: bool = True, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """Run a command on this host."""
+        return run(*self.prefix, *words, check=check, timeout=timeout)
+
+    @property
+    def prefix(self) -> tuple[str, ...]:
+        """What brings a command to this host."""
         keeper = (SHARED / self.name / "pid").read_text().strip()
-        return run("nsenter", "-t", keeper, "-m", "-n", "-u", *words, check=check, timeout=timeout)
+        return "nsenter", "-t", keeper, "-m", "-n", "-u"
+
+    @property
+    def root(self) -> Path:
+        """This host's file system, as it is seen from here."""
+        return Path(f"/proc/{(SHARED / self.name / 'pid').read_text().strip()}/root")
 
     def virsh(self, *arguments: str, check: bool = True, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """Run one virsh command on this host's libvirtd."""
@@ -119,15 +136,39 @@ class Host(Libvirt):
         self.virsh("net-define", str(path))
         self.virsh("net-start", "lan")
 
+    def write(self, path: str, text: str) -> None:
+        """Write a file of this host's own."""
+        run(*self.prefix, "tee", path, stdin=text)
+
+    def tap(self, mac: str) -> str:
+        """The tap of a NIC of a guest that is here, running or waiting."""
+        names = self.virsh("list", "--name").stdout.split()
+        rows = "".join(self.virsh("domiflist", name).stdout for name in names)
+        return next(row.split()[0] for row in rows.splitlines() if mac in row)
+
     def fdb(self, mac: str) -> str:
         """bridge fdb show, the lines of one MAC."""
         script = f"bridge fdb show br br0 | grep {shlex.quote(mac)} | grep -v self"
         return self.run("sh", "-c", script, check=False).stdout
 
-    def migrate(self, guest: str, to: "Host", *options: str) -> subprocess.CompletedProcess[str]:
-        """virsh migrate --live, over the migration network."""
-        port = f"tcp://{to.address}:49999"
-        return self.virsh("migrate", "--live", *options, guest, to.uri, "--migrateuri", port, timeout=300)
+    def migrate(self, guest: str, to: "Host", *options: str) -> None:
+        """virsh migrate --live, over the migration network; comes to an end on a busy machine too."""
+        self.virsh("migrate-setmaxdowntime", guest, str(MAX_DOWNTIME))
+        migration = self.begin_migration(guest, to, *CONVERGE, *options)
+        said = migration.communicate(timeout=300)[0]
+        if migration.returncode:
+            raise RuntimeError(f"{self.name}: migration of {guest} to {to.name} failed: {said}")
+
+    def begin_migration(self, guest: str, to: "Host", *options: str, address: str = "") -> subprocess.Popen[str]:
+        """virsh migrate --live as a process, to see or to disturb while it goes on."""
+        port = f"tcp://{address or to.address}:49999"
+        words = ["virsh", "-c", self.uri, "migrate", "--live", *options, guest, to.uri, "--migrateuri", port]
+        return subprocess.Popen(words, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    def downtime(self, guest: str) -> float:
+        """For how many seconds nobody's CPUs ran when the guest came here."""
+        said = self.virsh("domjobinfo", guest, "--completed", "--keep-completed").stdout
+        return next(int(ms) / 1000 for ms in re.findall(r"^Total downtime: +(\d+) +ms", said, re.M))
 
     def _plug_migration_network(self) -> None:
         if run("ip", "link", "show", "mig", check=False).returncode:
@@ -141,8 +182,23 @@ class Host(Libvirt):
 
 
 class Traveller(Guest):
-    """A guest that migrates: its serial socket lies where both hosts see it."""
+    """A guest that migrates; the line to its agent follows it."""
 
-    def __init__(self, host: Host, name: str, nics: Iterable[Nic]) -> None:
-        super().__init__(host, name, nics)
-        self._serial = SHARED / f"{name}.serial"
+    def __init__(self, home: Host, name: str, nics: Iterable[Nic]) -> None:
+        super().__init__(home, name, nics)
+        self.home = home
+
+    def migrate(self, to: Host, *options: str) -> None:
+        """Migrate, and be reached there from now on."""
+        self.hang_up()
+        self.home.migrate(self.name, to, *options)
+        self.has_moved(to)
+
+    def has_moved(self, to: Host) -> None:
+        """Somebody else has migrated it."""
+        self.hang_up()
+        self.home = self.libvirt = to
+
+    def _socket(self) -> Path:
+        # Each host has a /run of its own. A path that both shared would be unlinked by the QEMU that is left.
+        return self.home.root / self._serial.relative_to("/")
