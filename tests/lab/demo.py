@@ -1,17 +1,17 @@
 """The demo: real commands on a real libvirtd, each printed before its output, and a summary of what was checked.
 
-Runs inside the lab (`sudo ./run demo`). First libvirt alone, then macmgr on the same running guests.
+Runs inside the lab (`sudo ./run demo`). First libvirt alone, then macmgr on the same running guests. `sudo ./run demo
+migration` shows two hosts.
 """
 
 import os
-import subprocess
 import sys
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from tests.lab import demo_migration
+from tests.lab.stage import Stage
 from tests.lab.topology import Guest, HostBridge, Lan, Libvirt, Network, Nic, until
 
 MACS = {name: f"52:54:00:aa:00:0{number}" for number, name in enumerate(("web1", "web2", "db1"), 1)}
@@ -27,67 +27,6 @@ mac_table_manager = "libvirt"
 [hook]
 timeout = 20
 """
-
-
-@dataclass
-class Stage:
-    """Where the demo is seen: commands with their output, and checks that are counted."""
-
-    results: list[tuple[bool, str]] = field(default_factory=list)
-    started: float = field(default_factory=time.monotonic)
-
-    def chapter(self, title: str) -> None:
-        """A heading."""
-        print(f"\n\033[1m── {title} ─{'─' * (100 - len(title))}\033[0m", flush=True)
-
-    def say(self, text: str) -> None:
-        """A sentence for the person who watches."""
-        print(f"\n{text}", flush=True)
-
-    def command(self, line: str, expect: int = 0) -> str:
-        """Run a command as a person would type it; its output. An exit code that was not expected is a failure."""
-        print(f"\n\033[1m# {line}\033[0m", flush=True)
-        done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=120, check=False)
-        if output := (done.stdout + done.stderr).rstrip():
-            print(output, flush=True)
-        if done.returncode != expect:
-            self.check(f"{line}: exit {done.returncode}, {expect} was expected", False)
-        return done.stdout
-
-    def audit(self, expect: int, when: str, codes: tuple[str, ...] = ()) -> None:
-        """macmgr audit, its verdict, and the differences it must name."""
-        output = self.command("macmgr audit", expect)
-        self.check(
-            f"{when}: audit says {'drift' if expect else 'in sync'}", ("Drift:" if expect else "In sync:") in output
-        )
-        for code in codes:
-            self.check(f"{when}: audit names {code}", code in output)
-
-    def check(self, what: str, holds: bool) -> None:
-        """Count one thing that must hold; say so at once when it does not."""
-        self.results.append((holds, what))
-        if not holds:
-            print(f"\033[31m✗ {what}\033[0m", flush=True)
-
-    def pings(self, when: str, pings: dict[str, Callable[[], int]], expected: int = PINGS) -> None:
-        """Ping, show how many were answered, and check that each is what was expected."""
-        print(flush=True)
-        right = True
-        for who, ping in pings.items():
-            answered = ping()
-            right &= answered == expected
-            print(f"  ping {who:<16} {answered} of {PINGS} answered", flush=True)
-        self.check(f"{when}: {expected} of {PINGS} pings answered, {', '.join(pings)}", right)
-
-    def summary(self) -> int:
-        """What was checked, and the exit code."""
-        failed = [what for holds, what in self.results if not holds]
-        self.chapter("Summary")
-        for holds, what in self.results:
-            print(f"  {'✓' if holds else '✗'} {what}")
-        minutes, seconds = divmod(round(time.monotonic() - self.started), 60)
-        print(f"\n{len(self.results)} checks, {len(failed)} failed, in {minutes} min {seconds} s.", flush=True)
-        return 1 if failed else 0
 
 
 def main() -> int:
@@ -200,11 +139,11 @@ def _all_pings(stage: Stage, when: str, lan: Lan, guests: dict[str, Guest]) -> N
         pings[f"lan -> {name}"] = partial(lan.ping, ADDRESSES[name], PINGS)
         pings[f"{name} -> lan"] = partial(guest.ping, lan.ip, PINGS)
     pings["web1 -> db1"] = partial(guests["web1"].ping, ADDRESSES["db1"], PINGS)
-    stage.pings(when, pings)
+    stage.pings(when, pings, PINGS, PINGS)
 
 
 def _ping_web1(stage: Stage, when: str, lan: Lan, expected: int) -> None:
-    stage.pings(when, {"lan -> web1": partial(lan.ping, ADDRESSES["web1"], PINGS)}, expected)
+    stage.pings(when, {"lan -> web1": partial(lan.ping, ADDRESSES["web1"], PINGS)}, expected, PINGS)
 
 
 def _show_promiscuity(stage: Stage, bridge: HostBridge) -> int:
@@ -217,5 +156,15 @@ def _port_of(bridge: HostBridge, mac: str) -> str | None:
     return next((entry["ifname"] for entry in bridge.fdb(mac) if entry.get("vlan") == 1), None)
 
 
+def start(words: list[str]) -> int:
+    """The demo that was asked for."""
+    demos = {(): main, ("migration",): demo_migration.main}
+    demo = demos.get(tuple(words))
+    if demo is None:
+        print("demo: there are 'demo' and 'demo migration'", file=sys.stderr)
+        return 2
+    return demo()
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start(sys.argv[1:]))
