@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 
 from macmgr.snapshot import Entry, EntryState, PortFlags
 
+FLAGS = ("learning", "unicast_flood", "locked")
+
 
 @dataclass(frozen=True, slots=True)
 class SetFlags:
@@ -41,6 +43,9 @@ class SetEntries:
     A VID in ``after`` is put (moved from another port when it sits there), a VID only in ``before`` is
     dropped. Where VID 0 is put or dropped, both sides must name all the VIDs of the port: the kernel treats
     a request without a VID as one for VID 0 and every VID of the port (br_fdb_add, br_fdb_delete).
+
+    ``stranded``: the port does not carry the VIDs of ``before`` any more. Then no request can name an entry there
+    (EINVAL), and what clears it is a flush of all static entries that the port has in the VID.
     """
 
     mac: str
@@ -49,6 +54,7 @@ class SetEntries:
     bridge: str = ""
     domain: str | None = None
     because: str = ""
+    stranded: bool = False
 
 
 Change = SetFlags | SetEntries
@@ -62,10 +68,13 @@ def ports_of(change: Change) -> frozenset[str]:
 
 
 def inverse(change: Change) -> Change:
-    """The change that brings back what was before, but no local entry of a guest's MAC: macmgr never puts one."""
+    """The change that brings back what was before, as far as a request can.
+
+    No local entry of a guest's MAC, for macmgr never puts one; nothing stranded, for the kernel takes none (EINVAL).
+    """
     if isinstance(change, SetFlags):
         return replace(change, before=change.after, after=change.before)
-    back = tuple(entry for entry in change.before if entry.state is not EntryState.LOCAL)
+    back = tuple(entry for entry in change.before if entry.state is not EntryState.LOCAL and not change.stranded)
     return replace(change, before=change.after, after=back)
 
 
@@ -91,6 +100,18 @@ class DeleteEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class FlushEntries:
+    """RTM_DELNEIGH, NLM_F_BULK (Linux 5.19), NTF_MASTER: the static entries of one port in one VID.
+
+    Never without port, VID and state: the host's own addresses are static too, as the kernel sees it. Local entries
+    stay, and so do those that another control plane made (extern_learn).
+    """
+
+    port: str
+    vid: int
+
+
+@dataclass(frozen=True, slots=True)
 class SetPort:
     """RTM_SETLINK, AF_BRIDGE, IFLA_PROTINFO. None leaves a flag as it is."""
 
@@ -100,13 +121,23 @@ class SetPort:
     locked: bool | None = None
 
 
-Request = PutEntry | DeleteEntry | SetPort
+Request = PutEntry | DeleteEntry | FlushEntries | SetPort
+
+
+def one_flag_each(change: SetFlags) -> tuple[SetFlags, ...]:
+    """The same change as one request for each flag, for a port whose driver refuses several at once."""
+    differing = [name for name in FLAGS if getattr(change.before, name) != getattr(change.after, name)]
+    return tuple(
+        replace(change, after=replace(change.before, **{name: getattr(change.after, name)})) for name in differing
+    )
 
 
 def requests(change: Change) -> Iterator[Request]:
     """The netlink requests that carry out ``change``, in order."""
     if isinstance(change, SetFlags):
         yield _set_port(change)
+    elif change.stranded:
+        yield from (FlushEntries(entry.port, entry.vid) for entry in change.before)
     else:
         yield from _entry_requests(change)
 
@@ -116,7 +147,7 @@ def _set_port(change: SetFlags) -> SetPort:
         before, after = getattr(change.before, name), getattr(change.after, name)
         return None if before == after else after
 
-    return SetPort(change.port, wanted("learning"), wanted("unicast_flood"), wanted("locked"))
+    return SetPort(change.port, *map(wanted, FLAGS))
 
 
 def _entry_requests(change: SetEntries) -> Iterator[Request]:
@@ -157,6 +188,9 @@ def bridge_command(request: Request) -> list[str]:
             if value is not None:
                 words += [name, "on" if value else "off"]
         return words
+    if isinstance(request, FlushEntries):
+        place = ["dev", request.port, "vlan", str(request.vid)]
+        return ["bridge", "fdb", "flush", *place, "master", "static", "noextern_learn"]
     verb = "replace" if isinstance(request, PutEntry) else "del"
     words = ["bridge", "fdb", verb, request.mac, "dev", request.port]
     if request.vid is not None:

@@ -8,18 +8,33 @@ from dataclasses import dataclass, field
 from macmgr.changes import Change
 from macmgr.findings import Code, Finding
 from macmgr.intent import GuestPort
-from macmgr.snapshot import Entry, Snapshot
+from macmgr.snapshot import Entry, Feature, Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Stranded:
+    """An entry that may not stay, in a VID that its port has lost, and why; see `macmgr.stranded`."""
+
+    entry: Entry
+    bridge: str
+    domain: str
+    code: Code
+    text: str
 
 
 @dataclass(slots=True)
 class Draft:
-    """Open floods, put entries, close floods and learning, drop what is stale: each list is a phase."""
+    """Open floods, put entries, close floods and learning, drop what is stale: each list is a phase.
+
+    ``stranded`` waits for all of it to be known: what clears one such entry clears its neighbours too.
+    """
 
     findings: list[Finding] = field(default_factory=list)
     opens: list[Change] = field(default_factory=list)
     puts: list[Change] = field(default_factory=list)
     closes: list[Change] = field(default_factory=list)
     drops: list[Change] = field(default_factory=list)
+    stranded: list[Stranded] = field(default_factory=list)
 
     def find(
         self, code: Code, guest: GuestPort, message: str, *, mac: str = "", vid: int | None = None, fix: str = ""
@@ -36,6 +51,7 @@ class Table:
     """The FDB of all bridges of a snapshot, by what the planner asks for."""
 
     def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
         self._by_mac: dict[tuple[str, str], dict[int, Entry]] = {}
         self._by_port: dict[str, list[Entry]] = {}
         for entry in snapshot.entries:
@@ -51,3 +67,12 @@ class Table:
     def of_port(self, port: str) -> list[Entry]:
         """All entries that lead to one port."""
         return self._by_port.get(port, [])
+
+    def stranded(self, entry: Entry) -> bool:
+        """Whether the entry is in a VID that its port has lost: no request can name it."""
+        port = self._snapshot.ports.get(entry.port)
+        return port is not None and entry.vid not in (0, *port.vids)
+
+    def lacks(self, feature: Feature) -> bool:
+        """Whether this kernel was found to be without a feature."""
+        return feature in self._snapshot.lacks

@@ -5,15 +5,15 @@ The rules and their reasons are those of the Linux bridge: net/bridge/br_fdb.c (
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from macmgr.changes import SetEntries, bridge_command, requests
-from macmgr.draft import Draft, Table
+from macmgr.draft import Draft, Stranded, Table
 from macmgr.findings import Code
 from macmgr.intent import GuestPort, Intent, Pin
 from macmgr.mac import matches
-from macmgr.snapshot import Entry, EntryState
+from macmgr.snapshot import Entry, EntryState, Feature
 
 Claims = Collection[tuple[str, str, int]]  # (bridge, MAC, VID) that a running guest has a right to
 
@@ -40,8 +40,9 @@ class Rights:
 
 def plan_entries(guest: GuestPort, vids: tuple[int, ...], table: Table, draft: Draft) -> None:
     """One exact static entry for each MAC in each VID, on the guest's port."""
+    can_be_sticky = guest.policy.pin is Pin.STICKY and not table.lacks(Feature.STICKY)
     for mac in guest.macs:
-        sticky = guest.policy.pin is Pin.STICKY and mac not in guest.roaming
+        sticky = can_be_sticky and mac not in guest.roaming
         have = table.of_mac(guest.bridge, mac)
         wanted = {vid: Entry(mac, vid, guest.port, EntryState.STATIC, sticky) for vid in vids}
         wrong = {
@@ -89,35 +90,45 @@ def plan_waiting_entries(guest: GuestPort, rights: Rights, table: Table, draft: 
     for mac in guest.macs:
         # no put clears extern_learn, so a static entry on the guest's own port is ours even with that flag
         on_port = [entry for entry in table.of_mac(guest.bridge, mac).values() if entry.port == guest.port]
-        here = _deletable([each for each in on_port if each.state is EntryState.STATIC or _droppable(each)], on_port)
+        ours = [each for each in on_port if each.state is EntryState.STATIC or _droppable(each)]
+        here = _deletable([each for each in ours if not table.stranded(each)], on_port)
         early = [entry for entry in here if entry.state is EntryState.STATIC]
+        text = f"{mac} has an entry on {guest.port}, but the CPUs of {guest.domain} do not run here ({guest.state})"
+        draft.stranded += _stranded(ours, guest.bridge, guest.domain, Code.EARLY_ENTRY, text, table)
         if early:
             change = _drop(here, guest.bridge, guest.domain, Code.EARLY_ENTRY)
             draft.drops.append(change)
             for entry in early:
-                draft.find(
-                    Code.EARLY_ENTRY,
-                    guest,
-                    f"{mac} has an entry on {guest.port}, but the CPUs of {guest.domain} do not run here "
-                    f"({guest.state})",
-                    mac=mac,
-                    vid=entry.vid,
-                    fix=_commands(change),
-                )
+                draft.find(Code.EARLY_ENTRY, guest, text, mac=mac, vid=entry.vid, fix=_commands(change))
         elsewhere = (entry for entry in table.of_mac(guest.bridge, mac).values() if entry.port != guest.port)
-        _plan_stale(elsewhere, guest.bridge, guest.domain, rights, draft)
+        _plan_stale(elsewhere, guest.bridge, guest.domain, rights, table, draft)
 
 
-def plan_foreign_entries(guest: GuestPort, vids: tuple[int, ...], claimed: Claims, table: Table, draft: Draft) -> None:
-    """What else leads to a managed port: static entries that nothing asks for, and addresses learned behind it."""
+def plan_lost_entries(guest: GuestPort, rights: Rights, table: Table, draft: Draft) -> None:
+    """No copy of a running guest's MAC stays on another port in a VID that this port has lost."""
+    for mac in guest.macs:
+        lost = (e for e in table.of_mac(guest.bridge, mac).values() if e.port != guest.port and table.stranded(e))
+        _plan_stale(lost, guest.bridge, guest.domain, rights, table, draft)
+
+
+def plan_foreign_entries(guest: GuestPort, claimed: Claims, table: Table, draft: Draft) -> None:
+    """What else leads to a managed port: static entries that nothing asks for, and addresses learned behind it.
+
+    A copy of the guest's own MAC in a VID that its port carries leads where it must, asked for or not.
+    """
     foreign: dict[str, list[Entry]] = {}
     for entry in table.of_port(guest.port):
-        own = entry.mac in guest.macs and (entry.vid in vids or entry.vid == 0 or not guest.running)
+        stranded = table.stranded(entry)
+        own = entry.mac in guest.macs and (not stranded or not guest.running)  # a waiting guest's are told elsewhere
         allowed = entry.mac not in guest.left and any(matches(pattern, entry.mac) for pattern in guest.policy.allow)
-        own = own or allowed
+        own = own or (allowed and not stranded)
         if not own and (guest.bridge, entry.mac, entry.vid) not in claimed:
             foreign.setdefault(entry.mac, []).append(entry)
     for mac, entries in foreign.items():
+        text = f"{guest.port} of {guest.domain} has a static entry for {mac} that nothing asks for"
+        lost = [entry for entry in entries if _droppable(entry)]
+        draft.stranded += _stranded(lost, guest.bridge, guest.domain, Code.EXTRA_ENTRY, text, table)
+        entries = [entry for entry in entries if not table.stranded(entry)]
         droppable = _deletable([entry for entry in entries if _droppable(entry)], entries)
         static = [entry for entry in droppable if entry.state is EntryState.STATIC]
         learned = [entry for entry in droppable if entry.state is EntryState.DYNAMIC]
@@ -130,7 +141,7 @@ def plan_foreign_entries(guest: GuestPort, vids: tuple[int, ...], claimed: Claim
             draft.find(
                 Code.EXTRA_ENTRY,
                 guest,
-                f"{guest.port} of {guest.domain} has a static entry for {mac} that nothing asks for",
+                text,
                 mac=mac,
                 vid=entry.vid,
                 fix=_commands(change),
@@ -150,18 +161,19 @@ def plan_departed(intent: Intent, rights: Rights, table: Table, draft: Draft) ->
     """No static entry stays for a guest that has left: on the uplink it would cut the guest off when it returns."""
     for mac, domain in intent.departed.items():
         for bridge in intent.managed_bridges:
-            _plan_stale(table.of_mac(bridge, mac).values(), bridge, domain, rights, draft)
+            _plan_stale(table.of_mac(bridge, mac).values(), bridge, domain, rights, table, draft)
 
 
 def plan_left_addresses(guest: GuestPort, rights: Rights, table: Table, draft: Draft) -> None:
     """A roaming address that has moved on: the kernel moved its entry along, and there it is static for ever."""
     for mac in guest.left:
         elsewhere = (entry for entry in table.of_mac(guest.bridge, mac).values() if entry.port != guest.port)
-        _plan_stale(elsewhere, guest.bridge, guest.domain, rights, draft, f"it has moved on from {guest.domain}")
+        why = f"it has moved on from {guest.domain}"
+        _plan_stale(elsewhere, guest.bridge, guest.domain, rights, table, draft, why)
 
 
 def _plan_stale(
-    entries: Iterable[Entry], bridge: str, domain: str, rights: Rights, draft: Draft, why: str = ""
+    entries: Iterable[Entry], bridge: str, domain: str, rights: Rights, table: Table, draft: Draft, why: str = ""
 ) -> None:
     by_port: dict[str, list[Entry]] = {}
     for entry in entries:
@@ -169,7 +181,9 @@ def _plan_stale(
             by_port.setdefault(entry.port, []).append(entry)
     for port, on_port in by_port.items():
         stale = [entry for entry in on_port if entry.state is EntryState.STATIC and _droppable(entry)]
-        found = _deletable(stale, on_port)
+        text = f"{port} has a static entry for {on_port[0].mac}, but {why or f'{domain} does not run there'}"
+        draft.stranded += _stranded(stale, bridge, domain, Code.STALE_ENTRY, text, table)
+        found = _deletable([entry for entry in stale if not table.stranded(entry)], on_port)
         if not found:
             continue
         change = _drop(found, bridge, domain, Code.STALE_ENTRY)
@@ -183,6 +197,15 @@ def _plan_stale(
                 entry=entry,
                 fix=_commands(change),
             )
+
+
+def _stranded(
+    entries: Iterable[Entry], bridge: str, domain: str, code: Code, text: str, table: Table
+) -> Iterator[Stranded]:
+    """The static ones of ``entries`` in VIDs that their port has lost; what was learned there, the kernel dropped."""
+    for entry in entries:
+        if entry.state is EntryState.STATIC and not entry.extern_learn and table.stranded(entry):
+            yield Stranded(entry, bridge, domain, code, text)
 
 
 def _droppable(entry: Entry) -> bool:

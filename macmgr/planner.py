@@ -20,13 +20,18 @@ from macmgr.entryrules import (
     plan_entries,
     plan_foreign_entries,
     plan_left_addresses,
+    plan_lost_entries,
     plan_waiting_entries,
 )
 from macmgr.findings import Code, Finding
 from macmgr.flagrules import plan_closed, plan_open
 from macmgr.intent import GuestPort, Intent
 from macmgr.snapshot import EntryState, Snapshot
+from macmgr.stranded import plan_stranded
+from macmgr.trunks import Carriers
 from macmgr.uplinks import promiscuity_findings
+
+MAX_PORTS = 1023  # BR_MAX_PORTS, of which 0 is none (br_if.c, find_portno); the next one is refused with EXFULL
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +69,17 @@ def plan(intent: Intent, snapshot: Snapshot) -> Plan:
         if guest.running:
             plan_entries(guest, wanted_vids, table, draft)
             plan_closed(guest, port, draft)
+            plan_lost_entries(guest, rights, table, draft)
         else:
             plan_waiting_entries(guest, rights, table, draft)
             if guest.entry_comes and not _known_elsewhere(guest, wanted_vids, claimed, table):
                 plan_closed(guest, port, draft)
             else:
                 plan_open(guest, port, draft)
-        plan_foreign_entries(guest, wanted_vids, claimed, table, draft)
+        plan_foreign_entries(guest, claimed, table, draft)
         plan_left_addresses(guest, rights, table, draft)
     plan_departed(intent, rights, table, draft)
+    plan_stranded(frozenset(claimed), table, draft)
     draft.findings += guest_mac_findings(intent)
     draft.findings += conflict_findings(intent, snapshot)
     draft.findings += promiscuity_findings(intent, snapshot)
@@ -108,10 +115,12 @@ def _is_there(guest: GuestPort, snapshot: Snapshot, draft: Draft) -> bool:
         )
     elif (master := snapshot.masters[guest.port]) != guest.bridge:
         on = f"is on {master}" if master else "is on no bridge"
+        full = sum(port.bridge == guest.bridge for port in snapshot.ports.values()) >= MAX_PORTS
+        why = f", which has as many ports as a bridge can have ({MAX_PORTS})" if full else ""
         draft.find(
             Code.WRONG_BRIDGE,
             guest,
-            f"{guest.port} of {who} {on}, the XML says {guest.bridge}",
+            f"{guest.port} of {who} {on}, the XML says {guest.bridge}{why}",
             fix=f"ip link set dev {guest.port} master {guest.bridge}",
         )
     else:
@@ -136,8 +145,9 @@ def _collides(guest: GuestPort, own: Mapping[tuple[str, str], str], draft: Draft
 def _vids(guests: list[GuestPort], snapshot: Snapshot, table: Table, draft: Draft) -> dict[GuestPort, tuple[int, ...]]:
     """The VIDs in which each guest's MACs are wanted; a guest that may not have its MAC is left out and told.
 
-    VID 0 and every VID that the port carries, so that turning VLAN filtering on or off cuts nobody. Two running NICs
-    with one MAC share a bridge only in different VLANs of a filtering bridge; then one of them has VID 0.
+    VID 0 and every VID that the port carries, so that turning VLAN filtering on or off cuts nobody; fewer on a trunk.
+    Two running NICs with one MAC share a bridge only in different VLANs of a filtering bridge; then one of them has
+    VID 0.
     Who holds a static entry comes first, so that nothing flaps between two claimants.
     """
 
@@ -147,10 +157,10 @@ def _vids(guests: list[GuestPort], snapshot: Snapshot, table: Table, draft: Draf
 
     holders: dict[tuple[str, str, int], GuestPort] = {}
     vids: dict[GuestPort, tuple[int, ...]] = {}
+    carriers = Carriers(snapshot)
     order = {guest: rank for rank, guest in enumerate(guests)}
     for guest in sorted(guests, key=lambda each: (not holds_an_entry(each), each.domain, each.port)):
-        carried = snapshot.ports[guest.port].vids
-        vids[guest] = tuple(sorted({0, *carried}))
+        vids[guest] = carriers.vids_of(snapshot.ports[guest.port])
         if not guest.running:
             continue
         deciding = snapshot.deciding_vids(guest.port)
@@ -165,7 +175,7 @@ def _vids(guests: list[GuestPort], snapshot: Snapshot, table: Table, draft: Draf
             _tell_duplicates(guest, rivals, draft)
             continue
         if any((guest.bridge, mac, 0) in holders for mac in guest.macs):
-            vids[guest] = tuple(carried)
+            vids[guest] = tuple(vid for vid in vids[guest] if vid)
         for mac in guest.macs:
             for vid in vids[guest]:
                 holders[guest.bridge, mac, vid] = guest

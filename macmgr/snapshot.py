@@ -12,6 +12,13 @@ from enum import StrEnum
 from typing import NamedTuple
 
 
+class Feature(StrEnum):
+    """What a kernel may lack without saying so, by the name a state file has for it."""
+
+    STICKY = "sticky"  # Linux 4.20: before it, the flag is acknowledged and dropped
+    FLUSH = "flush"  # Linux 5.19: deleting by port, VID and state
+
+
 class EntryState(StrEnum):
     """How an FDB entry came to be, in bridge(8)'s words."""
 
@@ -82,7 +89,10 @@ class BridgePort:
 
 @dataclass(frozen=True, slots=True)
 class Bridge:
-    """A bridge device. ``vlan_filtering`` decides whether any port can leave promiscuous mode."""
+    """A bridge device. ``vlan_filtering`` decides whether any port can leave promiscuous mode.
+
+    ``vids`` are those that the host itself takes part in, through the bridge's own interface.
+    """
 
     name: str
     ifindex: int
@@ -90,6 +100,7 @@ class Bridge:
     vlan_filtering: bool = False
     promiscuity: int = 0
     up: bool = True
+    vids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +109,14 @@ class Snapshot:
 
     ``masters`` maps every interface to the interface it is enslaved to, or None: it tells a tap that does
     not exist from one that is on no bridge. An FDB dump is not atomic: an entry missing here was confirmed
-    missing by the reader before the planner sees it.
+    missing by the reader before the planner sees it. ``lacks`` is what this kernel was found to be without.
     """
 
     bridges: Mapping[str, Bridge] = field(default_factory=dict)
     ports: Mapping[str, BridgePort] = field(default_factory=dict)
     masters: Mapping[str, str | None] = field(default_factory=dict)
     entries: tuple[Entry, ...] = ()
+    lacks: frozenset[Feature] = frozenset()
 
     def bridge_of(self, interface: str) -> str | None:
         """The bridge whose FDB an entry on ``interface`` belongs to: its own for a bridge, else its master."""

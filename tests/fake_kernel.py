@@ -10,6 +10,7 @@ It earns trust by its twins: each behaviour here is proven on the real kernel by
     a port that does not forward takes no dynamic entry        a_port_that_does_not_forward_takes_no_dynamic_entry
     without a VID: VID 0 and every VID of the port             one_vid_is_put_and_deleted
     a VID the port does not carry: EINVAL, its copy stays      a_copy_in_a_vid_that_the_port_lost_cannot_be_deleted
+    a flush takes the static entries of a port and VID          a_flush_takes_what_is_stranded_and_nothing_else
     deleting what is not there, or elsewhere, is no refusal    delete_is_idempotent, delete_leaves_the_entry_of...
     only the flags named are set                               only_the_flags_named_are_set, locked_is_set_and_read
     one frame moves a static entry, which stays static         one_frame_moves_a_static_entry_that_is_not_sticky
@@ -27,7 +28,7 @@ import errno
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from macmgr.changes import DeleteEntry, PutEntry, Request, SetPort
+from macmgr.changes import DeleteEntry, FlushEntries, PutEntry, Request, SetPort
 from macmgr.devices import Device, DeviceFacts, Features, PortVlans
 from macmgr.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 
@@ -49,8 +50,10 @@ def _vlans(vids: Sequence[int], pvid: int | None) -> PortVlans:
 class FakeKernel:
     """One network namespace; the methods of `macmgr.reconcile.Kernel`, and what the world does to it.
 
-    Failure switches, all by port name: ``refuses_puts``, ``forgets_puts`` and ``forgets_flags`` (both acknowledged,
-    neither carried out); ``skipped_by_dumps`` holds keys of live entries that dumps leave out; ``before_each_send``,
+    Failure switches by port name: ``refuses_puts``, ``forgets_puts`` and ``forgets_flags`` (both acknowledged, neither
+    carried out), ``refuses_flags`` (with the flag's name: all flags of such a request come to nothing, as where a
+    driver must be asked). Of the whole kernel: ``knows_sticky`` (without it, the flag is acknowledged and dropped) and
+    ``flushes``. ``skipped_by_dumps`` holds keys of live entries that dumps leave out; ``before_each_send``,
     ``after_each_send`` and ``after_each_dump`` are somebody else who acts at the worst moment. ``sent`` keeps every
     request, in order.
     """
@@ -68,6 +71,9 @@ class FakeKernel:
         self.forgets_puts: set[str] = set()
         self.forgets_flags: set[str] = set()
         self.skipped_by_dumps: set[Key] = set()
+        self.flushes = True
+        self.knows_sticky = True
+        self.refuses_flags: set[tuple[str, str]] = set()
         self.before_each_send: Callable[[], None] = lambda: None
         self.after_each_send: Callable[[], None] = lambda: None
         self.after_each_dump: Callable[[], None] = lambda: None
@@ -127,6 +133,8 @@ class FakeKernel:
                 return self._put(request, now)
             case DeleteEntry():
                 return self._delete(request, now)
+            case FlushEntries():
+                return self._flush(request, now)
             case SetPort():
                 return self._set_port(request, now)
 
@@ -142,7 +150,7 @@ class FakeKernel:
         if port.name not in self.forgets_puts:
             for vid in _vids(request.vid, port):
                 key = port.bridge, request.mac, vid
-                self.fdb[key] = _replaced(self.fdb.get(key), request, vid)
+                self.fdb[key] = _replaced(self.fdb.get(key), request, vid, self.knows_sticky)
         return None
 
     def _delete(self, request: DeleteEntry, port: BridgePort) -> Refusal | None:
@@ -154,12 +162,24 @@ class FakeKernel:
                 del self.fdb[key]
         return None
 
+    def _flush(self, request: FlushEntries, port: BridgePort) -> Refusal | None:
+        if not self.flushes:
+            return Refusal(errno.EINVAL, f"flushing on {port.name}: Invalid argument (EINVAL): invalid address")
+        for key, entry in list(self.fdb.items()):
+            static = entry.state is EntryState.STATIC and not entry.extern_learn
+            if static and (entry.port, entry.vid) == (port.name, request.vid):
+                del self.fdb[key]
+        return None
+
     def _set_port(self, request: SetPort, port: BridgePort) -> Refusal | None:
         if port.name not in self.forgets_flags:
             asked = {name: getattr(request, name) for name in ("learning", "unicast_flood", "locked")}
             if port.flags.locked is None:
                 del asked["locked"]  # a kernel before 5.18 ignores the attribute, and answers OK
             named = {name: value for name, value in asked.items() if value is not None}
+            if any((port.name, name) in self.refuses_flags for name in named):
+                words = "Operation not supported (EOPNOTSUPP): bridge flag offload is not supported"
+                return Refusal(errno.EOPNOTSUPP, f"setting port flags on {port.name}: {words}")
             self.ports[port.name] = replace(port, flags=replace(port.flags, **named))
         return None
 
@@ -256,13 +276,14 @@ def _vids(asked: int | None, port: BridgePort) -> tuple[int, ...]:
     return (0, *port.vids) if asked is None else (asked,)
 
 
-def _replaced(have: Entry | None, put: PutEntry, vid: int) -> Entry:
+def _replaced(have: Entry | None, put: PutEntry, vid: int, knows_sticky: bool) -> Entry:
     """br_fdb.c: fdb_add_entry leaves the extern_learn flag; br_fdb_external_learn_add leaves state and sticky."""
     if put.extern_learn:
         if have is None:
             return Entry(put.mac, vid, put.port, EntryState.DYNAMIC, extern_learn=True)
         return have._replace(port=put.port, extern_learn=True)
-    return Entry(put.mac, vid, put.port, put.state, put.sticky, have is not None and have.extern_learn)
+    sticky = put.sticky and knows_sticky
+    return Entry(put.mac, vid, put.port, put.state, sticky, have is not None and have.extern_learn)
 
 
 def make_snapshot(bridges: Iterable[Bridge], ports: Iterable[BridgePort], entries: Iterable[Entry] = ()) -> Snapshot:

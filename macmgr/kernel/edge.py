@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 
-from macmgr.changes import DeleteEntry, PutEntry, Request, SetPort
+from macmgr.changes import DeleteEntry, FlushEntries, PutEntry, Request, SetPort
 from macmgr.devices import DeviceFacts
 from macmgr.kernel import wire
 from macmgr.kernel.devices import read_devices, set_vlan_filtering
@@ -170,6 +170,8 @@ def _message(request: Request, ifindex: int) -> wire.Message:
         return wire.put_entry(request, ifindex)
     if isinstance(request, DeleteEntry):
         return wire.delete_entry(request, ifindex)
+    if isinstance(request, FlushEntries):
+        return wire.flush_entries(request, ifindex)
     return wire.set_port(request, ifindex)
 
 
@@ -188,6 +190,8 @@ def _purpose(request: Request) -> str:
             return f"putting the FDB entry {request.mac}"
         case DeleteEntry():
             return f"deleting the FDB entry {request.mac}"
+        case FlushEntries():
+            return f"flushing the static FDB entries of VID {request.vid}"
         case SetPort():
             return "setting port flags"
 
@@ -209,7 +213,15 @@ def _snapshot(
 ) -> Snapshot:
     names = {link.ifindex: link.name for link in links}
     bridges = {
-        link.name: Bridge(link.name, link.ifindex, link.mac, link.vlan_filtering, link.promiscuity, link.up)
+        link.name: Bridge(
+            link.name,
+            link.ifindex,
+            link.mac,
+            link.vlan_filtering,
+            link.promiscuity,
+            link.up,
+            vids.get(link.ifindex, PortVids()).vids,
+        )
         for link in found.values()
     }
     return Snapshot(

@@ -11,13 +11,14 @@ import struct
 from binascii import unhexlify
 from collections.abc import Iterator, Sequence
 
-from macmgr.changes import DeleteEntry, PutEntry, SetPort
+from macmgr.changes import DeleteEntry, FlushEntries, PutEntry, SetPort
 from macmgr.errors import KernelError
 from macmgr.snapshot import EntryState
 
 NLMSG_ERROR, NLMSG_DONE, NLMSG_OVERRUN = 2, 3, 4
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP_INTR = 0x1, 0x4, 0x10
 NLM_F_REPLACE, NLM_F_DUMP, NLM_F_CREATE = 0x100, 0x300, 0x400
+NLM_F_BULK = 0x200  # of a deletion
 NLM_F_CAPPED, NLM_F_ACK_TLVS = 0x100, 0x200
 NLMSGERR_ATTR_MSG = 1
 NLA_F_NESTED, NLA_TYPE_MASK = 0x8000, 0x3FFF
@@ -31,6 +32,7 @@ IFLA_BRPORT_LEARNING, IFLA_BRPORT_UNICAST_FLOOD, IFLA_BRPORT_LOCKED = 8, 9, 39
 RTEXT_FILTER_BRVLAN_COMPRESSED, RTEXT_FILTER_SKIP_STATS = 4, 8
 
 NDA_LLADDR, NDA_CACHEINFO, NDA_VLAN, NDA_MASTER = 2, 3, 5, 9
+NDA_NDM_STATE_MASK, NDA_NDM_FLAGS_MASK = 16, 17
 NTF_MASTER, NTF_EXT_LEARNED, NTF_STICKY = 0x04, 0x10, 0x40
 NUD_REACHABLE, NUD_NOARP, NUD_PERMANENT = 0x02, 0x40, 0x80
 
@@ -42,6 +44,7 @@ ATTRIBUTE = struct.Struct("=HH")  # struct nlattr: length, type
 _FDB_KEY = struct.Struct("=B3xiHBBHH6s2x")  # ndmsg, NDA_LLADDR
 _FDB_KEY_VID = struct.Struct("=B3xiHBBHH6s2xHHH2x")  # ndmsg, NDA_LLADDR, NDA_VLAN
 _LENGTH = struct.Struct("=I")
+_U16 = struct.Struct("=H")
 _ERROR = struct.Struct("=i")
 
 # A static entry reads back as NUD_NOARP whether or not NUD_REACHABLE is sent with it (br_fdb.c, fdb_add_entry and
@@ -106,6 +109,20 @@ def put_entry(request: PutEntry, ifindex: int) -> Message:
 def delete_entry(request: DeleteEntry, ifindex: int) -> Message:
     """Delete an FDB entry if it is on this port."""
     return (RTM_DELNEIGH, NLM_F_REQUEST, _key(ifindex, 0, NTF_MASTER, request.mac, request.vid))
+
+
+def flush_entries(request: FlushEntries, ifindex: int) -> Message:
+    """Delete a port's static entries in one VID (br_fdb_delete_bulk); not local ones, and not those of a control plane.
+
+    A kernel before 5.19 does not know the flag, misses the address, and refuses (EINVAL): nothing is deleted.
+    """
+    if not 0 < request.vid < 4095:
+        raise ValueError(f"no flush without a VID: {request.vid} is none")
+    payload = NEIGHBOUR.pack(AF_BRIDGE, ifindex, NUD_NOARP, NTF_MASTER, 0)
+    payload += _attribute(NDA_VLAN, _U16.pack(request.vid))
+    payload += _attribute(NDA_NDM_STATE_MASK, _U16.pack(NUD_NOARP | NUD_PERMANENT))
+    payload += _attribute(NDA_NDM_FLAGS_MASK, bytes((NTF_EXT_LEARNED,)))
+    return (RTM_DELNEIGH, NLM_F_REQUEST | NLM_F_BULK, payload)
 
 
 def set_port(request: SetPort, ifindex: int) -> Message:

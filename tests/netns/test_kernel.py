@@ -51,6 +51,13 @@ def carry_out(kernel: Kernel, *requests: Request) -> None:
 def by_hand(ns: Namespace) -> Snapshot:
     """The snapshot that iproute2's output amounts to."""
     links = ns.links()
+    vids: dict[str, list[int]] = {}
+    pvids: dict[str, int] = {}
+    for port in ns.bridge_json("vlan show"):
+        for vlan in port["vlans"]:
+            vids.setdefault(port["ifname"], []).extend(range(vlan["vlan"], vlan.get("vlanEnd", vlan["vlan"]) + 1))
+            if "PVID" in vlan.get("flags", []):
+                pvids[port["ifname"]] = vlan["vlan"]
     bridges = {
         name: Bridge(
             name,
@@ -59,17 +66,11 @@ def by_hand(ns: Namespace) -> Snapshot:
             bool(link["linkinfo"]["info_data"]["vlan_filtering"]),
             link["promiscuity"],
             "UP" in link["flags"],
+            tuple(vids.get(name, ())),
         )
         for name, link in links.items()
         if link.get("linkinfo", {}).get("info_kind") == "bridge"
     }
-    vids: dict[str, list[int]] = {}
-    pvids: dict[str, int] = {}
-    for port in ns.bridge_json("vlan show"):
-        for vlan in port["vlans"]:
-            vids.setdefault(port["ifname"], []).extend(range(vlan["vlan"], vlan.get("vlanEnd", vlan["vlan"]) + 1))
-            if "PVID" in vlan.get("flags", []):
-                pvids[port["ifname"]] = vlan["vlan"]
     ports = {}
     for port in ns.bridge_json("-d link"):
         name = port["ifname"]
@@ -167,6 +168,7 @@ def test_vids_are_what_iproute2_says(ns: Namespace) -> None:
     ns.bridge("vlan add dev tap1 vid 10-20")
     ns.bridge("vlan add dev tap1 vid 30")
     ns.bridge("vlan del dev tap2 vid 1")
+    ns.bridge("vlan add dev br0 vid 40 self")
     ns.bridge(f"fdb add {GUEST} dev tap1 master static sticky")
     with Kernel(ns.name) as kernel:
         read = kernel.read_snapshot()

@@ -13,7 +13,7 @@ from pyroute2.netlink.rtnl import ndmsg as pyroute2_neighbour
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 
-from macmgr.changes import DeleteEntry, PutEntry, SetPort
+from macmgr.changes import DeleteEntry, FlushEntries, PutEntry, SetPort
 from macmgr.kernel import wire
 from macmgr.kernel.fdb import decode_entries, decode_replies
 from macmgr.kernel.links import PortVids, decode_links, decode_vids
@@ -106,6 +106,23 @@ def test_a_local_entry_cannot_be_written(put: PutEntry) -> None:
 def test_a_vid_that_no_request_can_name_is_not_written(vid: int) -> None:
     with pytest.raises(ValueError, match="no request can name VID"):
         wire.delete_entry(DeleteEntry("tap1", "52:54:00:00:00:01", vid), 1)
+
+
+@given(vids, ifindexes, sequences)
+def test_a_flush_names_its_port_vid_and_state(vid: int, ifindex: int, sequence: int) -> None:
+    """Which entries go: static ones that are not local, without extern_learn. pyroute2 knows no NLM_F_BULK."""
+    message = wire.frame(wire.flush_entries(FlushEntries("tap1", vid), ifindex), sequence)
+    assert struct.unpack_from("=IHHI", message) == (len(message), 29, 0x1 | 0x200, sequence)
+    assert wire.NEIGHBOUR.unpack_from(message, 16) == (AF_BRIDGE, ifindex, 0x40, 0x04, 0)
+    attributes = {kind: message[start:stop] for kind, start, stop in wire.attributes(message, 28, len(message))}
+    assert attributes == {5: struct.pack("=H", vid), 16: struct.pack("=H", 0x40 | 0x80), 17: b"\x10"}
+
+
+@pytest.mark.parametrize("vid", [0, -1, 4095])
+def test_a_flush_without_a_vid_is_not_written(vid: int) -> None:
+    """It would take the host's other static entries along."""
+    with pytest.raises(ValueError, match="no flush without a VID"):
+        wire.flush_entries(FlushEntries("tap1", vid), 7)
 
 
 @given(*[st.none() | st.booleans()] * 3, ifindexes)

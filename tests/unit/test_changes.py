@@ -6,6 +6,7 @@ import pytest
 
 from macmgr.changes import (
     DeleteEntry,
+    FlushEntries,
     PutEntry,
     Request,
     SetEntries,
@@ -13,6 +14,7 @@ from macmgr.changes import (
     SetPort,
     bridge_command,
     inverse,
+    one_flag_each,
     requests,
 )
 from macmgr.snapshot import Entry, EntryState, PortFlags
@@ -59,6 +61,10 @@ CASES: dict[str, tuple[SetEntries, list[Request]]] = {
         SetEntries(MAC, (), (entry(0), entry(1, "eth0"), entry(10))),
         [put(None), put(1, "eth0")],
     ),
+    "stranded: a flush in each VID": (
+        SetEntries(MAC, (entry(10), entry(20)), (), stranded=True),
+        [FlushEntries("vnet0", 10), FlushEntries("vnet0", 20)],
+    ),
     "dropped from two ports": (
         SetEntries(MAC, (entry(10), entry(20, "eth0")), ()),
         [DeleteEntry("vnet0", MAC, 10), DeleteEntry("eth0", MAC, 20)],
@@ -75,6 +81,21 @@ def test_entries_become_requests(what: str) -> None:
 def test_flags_become_one_request_that_names_what_changes() -> None:
     change = SetFlags("vnet0", OPEN, PortFlags(learning=False, unicast_flood=True))
     assert list(requests(change)) == [SetPort("vnet0", learning=False)]
+
+
+def test_flags_can_be_asked_for_one_by_one() -> None:
+    change = SetFlags("vnet0", OPEN, PortFlags(learning=False, unicast_flood=False, locked=True))
+    asked = [request for part in one_flag_each(change) for request in requests(part)]
+    assert asked == [
+        SetPort("vnet0", learning=False),
+        SetPort("vnet0", unicast_flood=False),
+        SetPort("vnet0", locked=True),
+    ]
+
+
+def test_an_inverse_puts_nothing_stranded_back() -> None:
+    """The kernel takes no entry in a VID that its port does not carry."""
+    assert list(requests(inverse(SetEntries(MAC, (entry(10),), (), stranded=True)))) == []
 
 
 @pytest.mark.parametrize(
@@ -120,6 +141,7 @@ def test_an_inverse_puts_no_local_entry_back() -> None:
         ),
         (DeleteEntry("eth0", MAC, None), f"bridge fdb del {MAC} dev eth0 master"),
         (DeleteEntry("eth0", MAC, 4094), f"bridge fdb del {MAC} dev eth0 vlan 4094 master"),
+        (FlushEntries("vnet0", 10), "bridge fdb flush dev vnet0 vlan 10 master static noextern_learn"),
         (SetPort("vnet0", learning=False), "bridge link set dev vnet0 learning off"),
         (SetPort("vnet0", True, False, True), "bridge link set dev vnet0 learning on flood off locked on"),
     ],

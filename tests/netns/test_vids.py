@@ -1,0 +1,191 @@
+"""VIDs that come and go, and trunks, on a real kernel: needs VLAN filtering, so it runs in the lab."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from macmgr.changes import FlushEntries, PutEntry, bridge_command, requests
+from macmgr.findings import Code
+from macmgr.intent import GuestPort, Intent, Manager, Policy
+from macmgr.kernel import Kernel
+from macmgr.lock import hold
+from macmgr.reconcile import Outcome, View, apply, look
+from macmgr.snapshot import Entry, EntryState
+from tests.netns.conftest import Namespace, require
+
+GUEST, OTHER, STRANGER = "52:54:00:00:00:01", "52:54:00:00:00:02", "52:54:00:00:00:99"
+POLICY = Policy(manager=Manager.LIBVIRT)
+WANTED = Intent((GuestPort("tap1", "br0", "g1", "u1", (GUEST,), policy=POLICY),), {"br0": "a test says so"})
+
+
+@pytest.fixture
+def kernel(ns: Namespace) -> Iterator[Kernel]:
+    """A filtering bridge with an uplink and a tap, both in VID 1."""
+    build(ns)
+    with Kernel(ns.name) as opened:
+        yield opened
+
+
+def build(ns: Namespace) -> None:
+    require("bridge VLAN filtering", ns.accepts("link add br0 address 02:b0:00:00:00:01 type bridge vlan_filtering 1"))
+    ns.ip("link set br0 up")
+    ns.add_cable("eth1")
+    ns.add_tap("tap1")
+
+
+@pytest.fixture
+def applied(kernel: Kernel, tmp_path: Path) -> Callable[[], Outcome]:
+    def run() -> Outcome:
+        with hold(tmp_path / "lock") as lock:
+            return apply(lock, lambda: WANTED, kernel)
+
+    return run
+
+
+def seen(kernel: Kernel) -> View:
+    return look(lambda: WANTED, kernel)
+
+
+def vids_of(kernel: Kernel, mac: str, port: str = "tap1") -> set[int]:
+    return {entry.vid for entry in kernel.read_snapshot().entries if (entry.mac, entry.port) == (mac, port)}
+
+
+def strand(ns: Namespace, kernel: Kernel) -> None:
+    """The port loses VID 10 with everything in it: entries of the guest and of a stranger, and its own address."""
+    ns.bridge("vlan add dev tap1 vid 10")
+    ns.bridge(f"fdb replace {GUEST} dev tap1 master static sticky")
+    ns.bridge(f"fdb replace {STRANGER} dev tap1 vlan 10 master static")
+    ns.bridge("vlan del dev tap1 vid 10")
+    assert vids_of(kernel, GUEST) == {0, 1, 10}
+
+
+def test_a_flush_takes_what_is_stranded_and_nothing_else(ns: Namespace, kernel: Kernel) -> None:
+    strand(ns, kernel)
+    ns.bridge("vlan add dev eth1 vid 10")
+    ns.bridge(f"fdb replace {OTHER} dev eth1 vlan 10 master static")
+    ns.bridge("vlan add dev tap1 vid 20")
+    ns.bridge(f"fdb add {OTHER} dev tap1 vlan 20 master dynamic extern_learn")
+    before = set(kernel.read_snapshot().entries)
+    assert kernel.send([FlushEntries("tap1", 10), FlushEntries("tap1", 20)], kernel.read_snapshot()) == [None, None]
+    assert before - set(kernel.read_snapshot().entries) == {
+        Entry(GUEST, 10, "tap1", sticky=True),
+        Entry(STRANGER, 10, "tap1"),
+    }
+    kernel.send([FlushEntries("tap1", 1), FlushEntries("eth1", 1)], kernel.read_snapshot())
+    after = kernel.read_snapshot()
+    local = {entry for entry in before if entry.state is EntryState.LOCAL}
+    assert local
+    assert local <= set(after.entries), "the host's own addresses stay"
+    assert vids_of(kernel, GUEST) == {0}
+
+
+def test_sent_and_typed_come_to_the_same(ns: Namespace, twin: Namespace, kernel: Kernel) -> None:
+    build(twin)
+    with Kernel(twin.name) as other:
+        for each, its_kernel in ((ns, kernel), (twin, other)):
+            strand(each, its_kernel)
+        assert kernel.send([FlushEntries("tap1", 10)], kernel.read_snapshot()) == [None]
+        twin.run(*bridge_command(FlushEntries("tap1", 10)))
+        assert sorted(ns.fdb(), key=repr) == sorted(twin.fdb(), key=repr)
+        assert vids_of(kernel, GUEST) == vids_of(other, GUEST) == {0, 1}
+
+
+def test_stranded_copies_are_found_and_cleared(ns: Namespace, kernel: Kernel, applied: Callable[[], Outcome]) -> None:
+    assert applied().complete
+    strand(ns, kernel)
+    found = [finding for finding in seen(kernel).plan.findings if finding.vid == 10]
+    assert {(finding.code, finding.mac) for finding in found} == {
+        (Code.EXTRA_ENTRY, GUEST),
+        (Code.EXTRA_ENTRY, STRANGER),
+    }
+    outcome = applied()
+    assert outcome.complete
+    assert not outcome.failures
+    assert vids_of(kernel, GUEST) == {0, 1}
+    assert vids_of(kernel, STRANGER) == set()
+
+
+def test_the_plan_run_by_hand_clears_them_too(ns: Namespace, kernel: Kernel, applied: Callable[[], Outcome]) -> None:
+    applied()
+    strand(ns, kernel)
+    for change in seen(kernel).plan.changes:
+        for request in requests(change):
+            ns.run(*bridge_command(request))
+    assert not seen(kernel).plan.changes
+    assert vids_of(kernel, GUEST) == {0, 1}
+
+
+def test_without_a_flush_the_fix_that_is_told_does_it(
+    ns: Namespace, kernel: Kernel, applied: Callable[[], Outcome]
+) -> None:
+    """An administrator's entry on the uplink would go with the guest's: so nothing is done, and it is told how."""
+    applied()
+    ns.bridge("vlan add dev eth1 vid 30")
+    for mac in (GUEST, STRANGER):
+        ns.bridge(f"fdb replace {mac} dev eth1 vlan 30 master static")
+    ns.bridge("vlan del dev eth1 vid 30")
+    view = seen(kernel)
+    assert not view.plan.changes
+    (told,) = [finding for finding in view.plan.findings if finding.code is Code.STALE_ENTRY]
+    for command in told.fix.split("; "):
+        ns.run(*shlex.split(command))
+    assert vids_of(kernel, GUEST, "eth1") == set()
+    assert vids_of(kernel, STRANGER, "eth1") == {30}
+    assert Code.STALE_ENTRY not in {finding.code for finding in seen(kernel).plan.findings}
+
+
+def test_a_vid_that_the_port_gets_later_is_covered(
+    ns: Namespace, kernel: Kernel, applied: Callable[[], Outcome]
+) -> None:
+    applied()
+    ns.bridge("vlan add dev tap1 vid 10")
+    assert applied().complete
+    assert vids_of(kernel, GUEST) == {0, 1, 10}
+
+
+def test_a_trunk_has_entries_where_a_frame_can_come_from(
+    ns: Namespace, kernel: Kernel, applied: Callable[[], Outcome]
+) -> None:
+    ns.bridge("vlan add dev tap1 vid 2-4094")
+    ns.bridge("vlan add dev eth1 vid 100-101")
+    ns.bridge("vlan add dev br0 vid 200 self")
+    assert applied().complete
+    assert vids_of(kernel, GUEST) == {1, 100, 101, 200}
+    ns.bridge("vlan add dev eth1 vid 300")
+    missing = [finding for finding in seen(kernel).plan.findings if finding.code is Code.MISSING_ENTRY]
+    assert [(finding.mac, finding.vid) for finding in missing] == [(GUEST, 300)]
+    assert applied().complete
+    assert vids_of(kernel, GUEST) == {1, 100, 101, 200, 300}
+    ns.bridge("vlan add dev eth1 vid 2-4094")
+    assert applied().complete
+    assert vids_of(kernel, GUEST) == {0, *range(1, 4095)}
+
+
+def test_the_copies_that_libvirt_puts_on_a_trunk_may_stay(
+    ns: Namespace, kernel: Kernel, applied: Callable[[], Outcome]
+) -> None:
+    """They lead to the guest, and libvirt's request without a VID makes all of them at once."""
+    ns.bridge("vlan add dev tap1 vid 2-4094")
+    snapshot = kernel.read_snapshot()
+    assert kernel.send([PutEntry("tap1", GUEST, None)], snapshot) == [None]
+    assert applied().complete
+    assert vids_of(kernel, GUEST) == {0, *range(1, 4095)}
+    assert {finding.code for finding in seen(kernel).plan.findings if finding.mac == GUEST} == set()
+
+
+def test_a_trunk_of_a_guest_that_leaves_is_emptied(
+    ns: Namespace, kernel: Kernel, tmp_path: Path, applied: Callable[[], Outcome]
+) -> None:
+    ns.bridge("vlan add dev tap1 vid 2-4094")
+    ns.bridge("vlan add dev eth1 vid 100")
+    applied()
+    (guest,) = WANTED.ports
+    paused = replace(WANTED, ports=(replace(guest, state="paused", running=False),))
+    with hold(tmp_path / "lock") as lock:
+        assert apply(lock, lambda: paused, kernel).complete
+    assert vids_of(kernel, GUEST) == set()
