@@ -9,9 +9,9 @@ from dataclasses import replace
 
 from macmgr.changes import SetFlags
 from macmgr.draft import Draft
-from macmgr.findings import Code
-from macmgr.intent import GuestPort
-from macmgr.snapshot import BridgePort
+from macmgr.findings import Code, Finding
+from macmgr.intent import GuestPort, Intent, Pin
+from macmgr.snapshot import BridgePort, Feature, Snapshot
 
 
 def plan_closed(guest: GuestPort, port: BridgePort, draft: Draft) -> None:
@@ -51,3 +51,40 @@ def plan_open(guest: GuestPort, port: BridgePort, draft: Draft) -> None:
         fix=f"bridge link set dev {port.name} {words}",
     )
     draft.opens.append(SetFlags(port.name, flags, opened, guest.bridge, guest.domain, Code.CLOSED_WITHOUT_ENTRY))
+
+
+def plan_uplinks(intent: Intent, snapshot: Snapshot, draft: Draft) -> None:
+    """Where the kernel has no sticky entries (before 4.20), an uplink that does not learn moves none away either.
+
+    It is safe where the uplink is the only port with unicast flood on (what was not learned still goes there, and
+    nowhere else), and no entry of a guest is meant to be moved by a frame. That is judged by what is read, so it comes
+    after the taps were closed; and it is taken back.
+    """
+    guests = {guest.port: guest for guest in intent.ports}
+    pinned = {guest.bridge for guest in intent.ports if guest.managed and guest.policy.pin is Pin.STICKY}
+    moving = {
+        guest.bridge for guest in intent.ports if guest.managed and (guest.policy.pin is Pin.STATIC or guest.roaming)
+    }
+    closing = {change.port for change in draft.closes if isinstance(change, SetFlags)}
+    for bridge in intent.managed_bridges:
+        ports = [port for port in snapshot.ports.values() if port.bridge == bridge]
+        flooding = {port.name for port in ports if port.flags.unicast_flood}
+        bare = Feature.STICKY in snapshot.lacks and bridge in pinned
+        for port in ports:
+            if port.name in guests:
+                continue
+            flags = port.flags
+            may = bare and bridge not in moving
+            if may and flags.learning and flooding == {port.name}:
+                quiet = replace(flags, learning=False)
+                draft.closes.append(SetFlags(port.name, flags, quiet, bridge, because=Code.UNSUPPORTED))
+            elif port.name in intent.quieted and not (may and flooding - closing == {port.name}):
+                learns = replace(flags, learning=True)
+                draft.opens.append(SetFlags(port.name, flags, learns, bridge, because=Code.UNSUPPORTED))
+        if bare:
+            learning = sorted(port.name for port in ports if port.name not in guests and port.flags.learning)
+            held = "no uplink learns instead, so no frame moves a guest's entry"
+            if learning:
+                held = f"one frame seen on {' or '.join(learning)} moves a guest's entry"
+            text = f"pin='sticky' is asked for on {bridge}; this kernel has no sticky entries, Linux 4.20 has: {held}"
+            draft.findings.append(Finding(Code.UNSUPPORTED, text, bridge))

@@ -189,7 +189,7 @@ class Intent:
     ``managed_bridges`` maps a bridge to the reason why it is managed. ``departed`` maps the MACs of guests that
     have just left this host to their domain: a static entry for one of them is stale. ``findings`` are what
     reading the sources found. ``observed`` is what was seen behind guest ports; what it means is decided once the
-    kernel was read (`macmgr.observed`).
+    kernel was read (`macmgr.observed`). ``quieted`` are the uplinks whose learning macmgr turned off.
     """
 
     ports: tuple[GuestPort, ...] = ()
@@ -198,3 +198,4 @@ class Intent:
     findings: tuple[Finding, ...] = ()
     portless: tuple[PortlessNic, ...] = ()
     observed: tuple[Observed, ...] = ()
+    quieted: tuple[str, ...] = ()

@@ -24,7 +24,7 @@ from macmgr.entryrules import (
     plan_waiting_entries,
 )
 from macmgr.findings import Code, Finding
-from macmgr.flagrules import plan_closed, plan_open
+from macmgr.flagrules import plan_closed, plan_open, plan_uplinks
 from macmgr.intent import GuestPort, Intent
 from macmgr.snapshot import EntryState, Snapshot
 from macmgr.stranded import plan_stranded
@@ -80,6 +80,7 @@ def plan(intent: Intent, snapshot: Snapshot) -> Plan:
         plan_left_addresses(guest, rights, table, draft)
     plan_departed(intent, rights, table, draft)
     plan_stranded(frozenset(claimed), table, draft)
+    plan_uplinks(intent, snapshot, draft)
     draft.findings += guest_mac_findings(intent)
     draft.findings += conflict_findings(intent, snapshot)
     draft.findings += promiscuity_findings(intent, snapshot)

@@ -6,11 +6,13 @@ whose entry it could not read back (the interlock).
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from macmgr.changes import Change, Request, SetEntries, SetFlags, requests
+from macmgr.changes import Change, Request, SetEntries, SetFlags, one_flag_each, requests
+from macmgr.features import found_lacking
 from macmgr.intent import Intent
 from macmgr.lock import WriterLock
 from macmgr.observed import with_observed
@@ -28,6 +30,9 @@ Planner = Callable[[Intent, Snapshot], Plan]
 
 class Refusal(Protocol):
     """Why the kernel did not take a request, in its own words."""
+
+    @property
+    def errno(self) -> int: ...
 
     @property
     def text(self) -> str: ...
@@ -133,7 +138,7 @@ def look(
     it is believed (rtnl_fdb_dump keeps no consistent position; RTM_GETNEIGH does one hash lookup).
     """
     said = read_intent()
-    snapshot = kernel.read_snapshot(None)
+    snapshot = replace(kernel.read_snapshot(None), lacks=memory.lacks)
     intent = with_departed(with_observed(said, snapshot), memory, snapshot)
     draft = planner(intent, snapshot).only(domain=scope.domain, bridges=scope.bridges)
     suspects = _suspects(draft.changes, intent, snapshot)
@@ -159,17 +164,29 @@ def apply(
 ) -> Outcome:
     """Execute the plan and look again, until the plan is empty or ROUNDS rounds did not empty it.
 
-    How a port was is written down before it is changed for the first time.
+    How a port was is written down before it is changed for the first time. What shows that the kernel lacks a feature
+    is believed, and planned with.
     """
     memory = notes.read()
+    sent: tuple[Change, ...] = ()
+
+    def look_again() -> View:
+        nonlocal memory
+        view = look(read_intent, kernel, scope, memory)
+        lacks = found_lacking(sent, view.snapshot) | memory.lacks
+        if lacks != memory.lacks:
+            memory = replace(memory, lacks=lacks)
+            view = look(read_intent, kernel, scope, memory)
+        return view
 
     def step(view: View) -> tuple[list[Change], tuple[Failure, ...]]:
-        nonlocal memory
+        nonlocal memory, sent
+        sent = view.plan.changes
         memory = remember(memory, view.intent, view.snapshot, view.plan.changes)
         notes.keep(memory)
         return execute(lock, view.plan.changes, kernel, view.snapshot)
 
-    outcome = until_empty(lambda: look(read_intent, kernel, scope, memory), step)
+    outcome = until_empty(look_again, step)
     notes.keep(what_is_left(memory, outcome.view.intent, outcome.view.snapshot))
     return outcome
 
@@ -205,7 +222,7 @@ def execute(
         ]
         failures += [Failure(change, "its entry could not be put, so the port stays open") for change in held_back]
         to_make = [change for change in phase if change not in held_back]
-        refused = _send(to_make, kernel, snapshot)
+        to_make, refused = _send_or_split(to_make, kernel, snapshot)
         refused |= _not_there(to_make, refused, kernel, snapshot)
         for change in to_make:
             if change in refused:
@@ -235,10 +252,33 @@ def _phase(change: Change) -> str:
     return "put" if change.after else "drop"
 
 
-def _send(changes: Sequence[Change], kernel: Kernel, snapshot: Snapshot) -> dict[Change, str]:
+def _send_or_split(
+    changes: Sequence[Change], kernel: Kernel, snapshot: Snapshot
+) -> tuple[list[Change], dict[Change, str]]:
+    """What was sent in the end, and why some of it was refused.
+
+    The driver of a switch refuses all flags of a request for the sake of one that it does not know (br_switchdev.c,
+    br_switchdev_set_port_flag: EOPNOTSUPP), so there each flag is asked for by itself.
+    """
+    refusals = _send(changes, kernel, snapshot)
+    parts = {
+        change: one_flag_each(change)
+        for change, refusal in refusals.items()
+        if isinstance(change, SetFlags) and refusal.errno == errno.EOPNOTSUPP
+    }
+    single = [part for split in parts.values() if len(split) > 1 for part in split]
+    if single:
+        whole = [change for change in changes if change not in parts or len(parts[change]) == 1]
+        refusals = {change: refusals[change] for change in whole if change in refusals}
+        refusals |= _send(single, kernel, snapshot)
+        changes = [*whole, *single]
+    return list(changes), {change: refusal.text for change, refusal in refusals.items()}
+
+
+def _send(changes: Sequence[Change], kernel: Kernel, snapshot: Snapshot) -> dict[Change, Refusal]:
     batch = [(change, request) for change in changes for request in requests(change)]
     answers = kernel.send([request for _, request in batch], snapshot)
-    return {change: refusal.text for (change, _), refusal in zip(batch, answers, strict=True) if refusal is not None}
+    return {change: refusal for (change, _), refusal in zip(batch, answers, strict=True) if refusal is not None}
 
 
 def _not_there(

@@ -6,13 +6,13 @@ remembered, and how a restarted macmgr recognises it: docs/adr/0004.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
-from macmgr.changes import Change, ports_of
+from macmgr.changes import Change, SetFlags, ports_of
 from macmgr.findings import Code
 from macmgr.intent import GuestPort, Intent
-from macmgr.snapshot import BridgePort, Entry, EntryState, PortFlags, Snapshot
+from macmgr.snapshot import BridgePort, Entry, EntryState, Feature, PortFlags, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class PortBefore:
-    """A bridge port as it was before macmgr first changed it.
+    """A bridge port as it was before macmgr first changed it. An uplink is no domain's: ``domain`` is empty.
 
     A name alone says nothing: taps and bridges are made again under the same one, and a port that changes its bridge
     loses its entries and gets the flags of a new port (br_if.c, del_nbp).
@@ -75,19 +75,23 @@ class Memory:
     """All that is remembered of one network namespace.
 
     ``given_back`` are the ports, by name and ifindex, that were released and not touched since: what an administrator
-    left there is not taken for macmgr's own work.
+    left there is not taken for macmgr's own work. ``lacks`` is what the kernel of this boot was found to be without.
     """
 
     ports: tuple[PortBefore, ...] = ()
     macs: tuple[KeptMac, ...] = ()
     given_back: tuple[tuple[str, int], ...] = ()
+    lacks: frozenset[Feature] = frozenset()
 
 
 NOTHING = Memory()
 
 
-def remember(memory: Memory, intent: Intent, snapshot: Snapshot, changes: Iterable[Change]) -> Memory:
-    """The memory with the managed ports that ``changes`` are about to touch for the first time, as they are now."""
+def remember(memory: Memory, intent: Intent, snapshot: Snapshot, changes: Collection[Change]) -> Memory:
+    """The memory with the ports that ``changes`` are about to touch for the first time, as they are now.
+
+    Those are managed ports; and uplinks, of which nothing but flags is ever set.
+    """
     memory = what_is_left(memory, intent, snapshot)
     known = {each.port for each in memory.ports}
     touched = {port for change in changes for port in ports_of(change)}
@@ -95,6 +99,8 @@ def remember(memory: Memory, intent: Intent, snapshot: Snapshot, changes: Iterab
     fresh = [guest for guest in guests if guest.port in touched - known]
     held = _held(snapshot, {guest.port for guest in fresh})
     ports = [_before(guest, snapshot.ports[guest.port], snapshot, tuple(held.get(guest.port, ()))) for guest in fresh]
+    quiet = {change.port for change in changes if isinstance(change, SetFlags)} - {guest.port for guest in intent.ports}
+    ports += [_before(None, snapshot.ports[name], snapshot, ()) for name in sorted(quiet - known)]
     macs = {
         KeptMac(mac, guest.bridge, guest.domain, guest.port, snapshot.ports[guest.port].ifindex)
         for guest in guests
@@ -106,6 +112,7 @@ def remember(memory: Memory, intent: Intent, snapshot: Snapshot, changes: Iterab
         (*memory.ports, *ports),
         tuple(sorted({*memory.macs, *macs})),
         tuple(each for each in memory.given_back if each not in again),
+        memory.lacks,
     )
 
 
@@ -122,6 +129,7 @@ def what_is_left(memory: Memory, intent: Intent, snapshot: Snapshot) -> Memory:
         valid_ports(memory, intent, snapshot),
         tuple(filter(is_left, memory.macs)),
         tuple(each for each in memory.given_back if _exists(*each, snapshot)),
+        memory.lacks,
     )
 
 
@@ -136,7 +144,7 @@ def valid_ports(memory: Memory, intent: Intent, snapshot: Snapshot) -> tuple[Por
 
 
 def with_departed(intent: Intent, memory: Memory, snapshot: Snapshot) -> Intent:
-    """The intent, with the MACs of guests that have left since they were remembered.
+    """The intent, with what only memory knows: the MACs of guests that have left since, and uplinks that were quieted.
 
     A guest whose XML could not be read has not left, and neither has one whose tap is still there, whatever the status
     files say: they may be another libvirt's.
@@ -150,7 +158,14 @@ def with_departed(intent: Intent, memory: Memory, snapshot: Snapshot) -> Intent:
         for each in memory.macs
         if each.domain not in here and each.mac not in wanted and each.mac not in present
     }
-    return replace(intent, departed={**gone, **intent.departed}) if gone else intent
+    quieted = tuple(
+        each.port
+        for each in valid_ports(memory, intent, snapshot)
+        if not each.domain and each.flags.learning and not snapshot.ports[each.port].flags.learning
+    )
+    if not gone and not quieted:
+        return intent
+    return replace(intent, departed={**gone, **intent.departed}, quieted=quieted)
 
 
 def after_release(memory: Memory, released: Collection[tuple[str, int]]) -> Memory:
@@ -159,6 +174,7 @@ def after_release(memory: Memory, released: Collection[tuple[str, int]]) -> Memo
         tuple(each for each in memory.ports if (each.port, each.ifindex) not in released),
         tuple(each for each in memory.macs if (each.port, each.ifindex) not in released),
         tuple(sorted({*memory.given_back, *released})),
+        memory.lacks,
     )
 
 
@@ -172,11 +188,10 @@ def _on_its_bridge(guest: GuestPort, snapshot: Snapshot) -> bool:
     return port is not None and port.bridge == guest.bridge
 
 
-def _before(guest: GuestPort, port: BridgePort, snapshot: Snapshot, held: tuple[Held, ...]) -> PortBefore:
+def _before(guest: GuestPort | None, port: BridgePort, snapshot: Snapshot, held: tuple[Held, ...]) -> PortBefore:
     bridge = snapshot.bridges[port.bridge]
-    return PortBefore(
-        port.name, port.ifindex, port.mac, bridge.name, bridge.ifindex, guest.domain, guest.uuid, port.flags, held
-    )
+    domain, uuid = (guest.domain, guest.uuid) if guest else ("", "")
+    return PortBefore(port.name, port.ifindex, port.mac, bridge.name, bridge.ifindex, domain, uuid, port.flags, held)
 
 
 def _held(snapshot: Snapshot, ports: set[str]) -> dict[str, list[Held]]:

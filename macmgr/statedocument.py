@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from macmgr.remembered import NOTHING, Held, KeptMac, Memory, PortBefore
-from macmgr.snapshot import PortFlags
+from macmgr.snapshot import Feature, PortFlags
 
 VERSION = 1
 
@@ -24,6 +24,7 @@ def document_of(namespaces: Mapping[str, Memory], boot: str) -> dict[str, Any]:
                 "ports": [_port_document(port) for port in memory.ports],
                 "macs": [[each.mac, each.bridge, each.domain, each.port, each.ifindex] for each in memory.macs],
                 "given_back": memory.given_back,
+                "lacks": sorted(memory.lacks),
             }
             for name, memory in namespaces.items()
             if memory != NOTHING
@@ -64,6 +65,7 @@ def _memory(said: dict[str, Any]) -> Memory:
             for mac, bridge, domain, port, ifindex in said["macs"]
         ),
         tuple((_text(port), _number(ifindex)) for port, ifindex in said["given_back"]),
+        frozenset(map(Feature, said.get("lacks", ()))),  # a macmgr that is older than this boot did not write it
     )
 
 
