@@ -2,7 +2,7 @@
 
 A kernel before 4.20 acknowledges NTF_STICKY and drops it, one before 5.19 takes a flush for a deletion that lacks its
 address, and distributions carry features back to kernels of any version. So a change is made, and what is there
-afterwards tells. Kept for the kernel's boot, in the state file: docs/adr/0008.
+afterwards tells. Kept for the kernel's boot, in the state file: docs/adr/0010.
 """
 
 from __future__ import annotations
