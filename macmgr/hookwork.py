@@ -22,7 +22,7 @@ from macmgr.intent import GuestPort, Intent
 from macmgr.kernel import Kernel
 from macmgr.memory import StateFile
 from macmgr.observedfile import read_observed
-from macmgr.policy import PolicySources, build_intent
+from macmgr.policy import Decisions, PolicySources, build_intent
 from macmgr.readers.domain import Domain, DomainStatus
 from macmgr.readers.hookdata import HookInput, read_hook_input
 from macmgr.readers.network import Network
@@ -95,7 +95,7 @@ class Heard:
         return Scope(bridges=frozenset({network.bridge}) if network is not None else None, spares=spares)
 
 
-def intent_with(heard: Iterable[Heard], sources: Sources, config: Config) -> Intent:
+def intent_with(heard: Iterable[Heard], sources: Sources, config: Config, decisions: Decisions | None = None) -> Intent:
     """What is wanted by ``sources`` and by what hooks have been told since, in the order in which they were called."""
     domains = {(status.domain.driver, status.domain.name): status for status in sources.domains}
     networks = {network.name: network for network in sources.networks}
@@ -118,6 +118,7 @@ def intent_with(heard: Iterable[Heard], sources: Sources, config: Config) -> Int
         PolicySources(networks.values(), config.bridges, sources.ports),
         departed=departed.values(),
         findings=sources.findings,
+        decisions=decisions,
     )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from macmgr.errors import XmlError
@@ -91,37 +92,75 @@ class PolicySources:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    """What became of one domain's NICs."""
+
+    ports: tuple[GuestPort, ...]
+    portless: tuple[PortlessNic, ...]
+    findings: tuple[Finding, ...]
+
+
+class Decisions:
+    """What was decided for each domain, for those who ask again and again: only what is new is decided anew.
+
+    A decision holds as long as the record of the domain is the very same, and all that policy is decided from equal.
+    """
+
+    def __init__(self) -> None:
+        self._basis: tuple[object, ...] = ()
+        self._known: dict[int, tuple[DomainStatus, _Decided]] = {}
+
+    def of(self, domains: Iterable[DomainStatus], sources: PolicySources) -> list[_Decided]:
+        """The decisions for ``domains``, in their order; those for all others are forgotten."""
+        basis = sources.networks, sources.bridges, sources.ports
+        if basis != self._basis:
+            self._basis, self._known = basis, {}
+        before, self._known = self._known, {}
+        for status in domains:
+            known = before.get(id(status))  # kept with the record: no other one can have its id
+            self._known[id(status)] = known or (status, _decided(status, sources))
+        return [decided for _, decided in self._known.values()]
+
+
 def build_intent(
     domains: Iterable[DomainStatus],
     sources: PolicySources,
     *,
     departed: Iterable[Domain] = (),
     findings: Iterable[Finding] = (),
+    decisions: Decisions | None = None,
 ) -> Intent:
     """The intent of this host. ``departed`` are domains that do not run here any more."""
-    ports: list[GuestPort] = []
-    portless: list[PortlessNic] = []
-    problems = list(findings)
-    for status in domains:
-        problems += _metadata_problem(status.domain)
-        for nic in status.domain.nics:
-            try:
-                found = guest_port(status, nic, sources)
-            except XmlError as error:
-                text = f"domain {status.domain.name}: {error}"
-                problems.append(Finding(Code.UNREADABLE_XML, text, domain=status.domain.name, mac=nic.mac))
-                continue
-            if isinstance(found, GuestPort):
-                ports.append(found)
-                problems += _network_problem(found, sources)
-            else:
-                portless.append(found)
+    decided = (decisions or Decisions()).of(domains, sources)
+    ports = [port for each in decided for port in each.ports]
     managed = managed_bridges(sources)
     for port in ports:  # a network that was destroyed under its guests is known only from their NICs
         if port.managed:
             managed.setdefault(port.bridge, port.policy.reason)
     gone = {nic.mac: domain.name for domain in departed for nic in domain.nics}
-    return Intent(tuple(ports), managed, gone, tuple(problems), tuple(portless))
+    problems = (*findings, *(finding for each in decided for finding in each.findings))
+    portless = tuple(nic for each in decided for nic in each.portless)
+    return Intent(tuple(ports), managed, gone, problems, portless)
+
+
+def _decided(status: DomainStatus, sources: PolicySources) -> _Decided:
+    ports: list[GuestPort] = []
+    portless: list[PortlessNic] = []
+    problems = list(_metadata_problem(status.domain))
+    for nic in status.domain.nics:
+        try:
+            found = guest_port(status, nic, sources)
+        except XmlError as error:
+            text = f"domain {status.domain.name}: {error}"
+            problems.append(Finding(Code.UNREADABLE_XML, text, domain=status.domain.name, mac=nic.mac))
+            continue
+        if isinstance(found, GuestPort):
+            ports.append(found)
+            problems += _network_problem(found, sources)
+        else:
+            portless.append(found)
+    return _Decided(tuple(ports), tuple(portless), tuple(problems))
 
 
 def guest_port(status: DomainStatus, nic: Nic, sources: PolicySources) -> GuestPort | PortlessNic:

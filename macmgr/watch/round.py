@@ -20,6 +20,7 @@ from macmgr.hookwork import Heard, concerns, in_words, intent_with
 from macmgr.intent import Intent, Observed
 from macmgr.kernel import Kernel
 from macmgr.memory import LastRead, StateFile, read_memory
+from macmgr.policy import Decisions
 from macmgr.reconcile import Key, Outcome, Scope, apply, look
 from macmgr.snapshot import Snapshot
 from macmgr.sources import Sources
@@ -52,7 +53,7 @@ class Rounds:
 
     def __init__(self, run_dir: Path, netns: str | None, *, observe: bool = False) -> None:
         self._run_dir, self._netns, self._observe = run_dir, netns, observe
-        self._cache, self._memory = StatusCache(), LastRead()
+        self._cache, self._memory, self._decisions = StatusCache(), LastRead(), Decisions()
         self._kernel: Kernel | None = None
         self._known: tuple[Sources, Config, list[Heard], Intent] | None = None
 
@@ -134,7 +135,7 @@ class Rounds:
         sources = self._cache.read_status_files(self._run_dir)
         known = self._known
         if known is None or known[0] is not sources or known[1] is not config or known[2] != waiting:
-            known = self._known = sources, config, waiting, intent_with(waiting, sources, config)
+            known = self._known = sources, config, waiting, intent_with(waiting, sources, config, self._decisions)
         return known[3]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from macmgr.findings import Code
 from macmgr.intent import GuestMac, GuestPort, Manager, Pin, Policy, PortlessNic, Settings, Vlan
-from macmgr.policy import PolicySources, build_intent, decide, guest_port, managed_bridges
+from macmgr.policy import Decisions, PolicySources, build_intent, decide, guest_port, managed_bridges
 from macmgr.readers.domain import Domain, DomainStatus, Nic
 from macmgr.readers.metadata import DomainMetadata
 from macmgr.readers.network import Inherited, Network, NetworkPort
@@ -264,3 +264,27 @@ def test_a_mistake_in_a_domains_metadata_is_told_once_and_its_ports_are_known() 
     (finding,) = intent.findings
     assert finding.message == "it's.xml:4: wrong; until that is mended, the ports of it's are left as they are"
     assert finding.fix.startswith("""virsh metadata 'it'"'"'s' urn:macmgr:mactable:1 --key macmgr --edit --live""")
+
+
+def test_decisions_that_are_kept_are_those_that_would_be_made() -> None:
+    """Whatever changes between two looks: a domain's record, its network, the configuration; a domain that goes."""
+    decisions = Decisions()
+    first, other = status(NIC), status(PLAIN, driver="lxc")
+    for statuses, where in (
+        ([first, other], sources()),
+        ([first, other], sources(bridge=Settings(lock=True))),
+        ([first, other], sources(attribute="libvirt")),
+        ([other], sources(attribute="libvirt")),
+        ([], sources()),
+        ([status(NIC, state="paused"), other], sources()),
+        ([first], sources(attribute="nonsense")),
+    ):
+        for _ in range(2):
+            assert build_intent(statuses, where, decisions=decisions) == build_intent(statuses, where)
+
+
+def test_a_domain_that_is_the_same_is_not_decided_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    decisions, known = Decisions(), status(NIC)
+    first = build_intent([known], sources(), decisions=decisions)
+    monkeypatch.setattr("macmgr.policy.guest_port", None)
+    assert build_intent([known], sources(), decisions=decisions).ports[0] is first.ports[0]
