@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 
 from macmgr.errors import XmlError
+from macmgr.intent import Manager, Settings
+from macmgr.policy import PolicySources, build_intent
 from macmgr.readers.document import parse_document
-from macmgr.readers.domain import Nic, read_domain, read_domain_status
+from macmgr.readers.domain import DomainStatus, Nic, read_domain, read_domain_status
 from macmgr.readers.network import read_network, read_network_port
+from macmgr.readers.problems import check_document
 
 CORPUS = Path(__file__).parents[2] / ".lab" / "corpus"
 ENOUGH_FILES, ENOUGH_NICS = 3000, 700
@@ -57,6 +60,28 @@ def test_every_file_is_read_or_refused_in_one_line(capsys: pytest.CaptureFixture
     with capsys.disabled():
         print(f"\n{sum(tally.values())} files: {dict(tally)}; {nics} NICs compared")
     assert nics > ENOUGH_NICS
+
+
+def test_validate_has_lines_for_every_file_and_no_traceback() -> None:
+    """And policy is decided for each NIC that the readers find, whatever it is."""
+    ports: Counter[str] = Counter()
+    for path in _files():
+        data = path.read_bytes()
+        for problem in check_document(data).problems:
+            assert problem.text, path
+            assert "\n" not in problem.text, path
+        try:
+            root = parse_document(data, str(path))
+            domain = read_domain(root, str(path)) if root.tag == "domain" else None
+        except XmlError:
+            continue
+        if domain is not None:
+            sources = PolicySources([], {"br0": Settings(Manager.LIBVIRT)})
+            intent = build_intent([DomainStatus(domain, "running")], sources)
+            assert len(intent.ports) + len(intent.portless) + len(intent.findings) == len(domain.nics), path
+            ports.update(nic.kind for nic in intent.portless)
+            assert all(nic.why for nic in intent.portless), path
+    assert {"user", "direct", "hostdev", "vhostuser", "ethernet", "mcast", "server"} <= ports.keys()
 
 
 def _read(data: bytes, where: str) -> tuple[str, tuple[Nic, ...]]:

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from macmgr.config import AUDIT_NAMES, DAEMON_NAMES, HOOK_NAMES, Config, DaemonSettings, HookSettings
 from macmgr.findings import Code
-from macmgr.intent import NicFacts, Settings
+from macmgr.intent import NicFacts, Policy, PortlessNic, Settings, Vlan
 from macmgr.options import OPTIONS
-from macmgr.readers.domain import Domain, Nic
+from macmgr.readers.domain import STATES, Domain, Nic
+from macmgr.readers.metadata import DomainMetadata
 from macmgr.readers.network import Inherited, Network, NetworkPort
-from tests.golden.case import Case
+from tests.golden.case import CASES, Case
 from tests.golden.test_golden import read_all
 
 # What no case can bring about yet, each with its reason.
@@ -47,8 +49,16 @@ def records(cases: list[Case]) -> dict[type, Records]:
     domains = [domain for case in cases for domain in case.domains]
     networks = [network for case in cases for network in case.networks]
     inherited = [each for network in networks for each in (network.inherited, *network.portgroups.values())]
+    holders: Records = [*(nic for domain in domains for nic in domain.nics), *inherited]
     return {
         Domain: domains,
+        DomainMetadata: [domain.metadata for domain in domains],
+        Vlan: [vlan for holder in holders for vlan in (holder.vlan,) if vlan is not None],
+        Policy: [guest.policy for case in cases for guest in case.view.intent.ports],
+        PortlessNic: [nic for case in cases for nic in case.view.intent.portless],
+        Config: [case.config for case in cases],
+        HookSettings: [case.config.hook for case in cases],
+        DaemonSettings: [case.config.daemon for case in cases],
         Nic: [nic for domain in domains for nic in domain.nics],
         Network: networks,
         Inherited: inherited,
@@ -70,6 +80,29 @@ def unexercised(record: type, found: Records) -> Iterable[str]:
 def test_every_field_is_exercised(cases: list[Case]) -> None:
     missing = [name for record, found in records(cases).items() for name in unexercised(record, found)]
     assert missing == []
+
+
+def test_what_no_case_exercises_is_named() -> None:
+    """The test before this one can fail, for each field of each record."""
+    assert [*unexercised(DaemonSettings, [DaemonSettings()])] == [
+        f"DaemonSettings.{field.name}" for field in fields(DaemonSettings)
+    ]
+    assert [*unexercised(Vlan, [Vlan((1, 2), trunk=True), Vlan((3,))])] == ["Vlan.native"]
+    assert [*unexercised(Domain, [Domain("d", "", "qemu", ())])] == ["Domain.uuid", "Domain.nics", "Domain.metadata"]
+
+
+def test_every_table_of_the_configuration_is_in_a_case(cases: list[Case]) -> None:
+    """The names of the options are those of the fields, so an option without a field is seen here."""
+    assert {field.name for field in fields(DaemonSettings)} == set(DAEMON_NAMES)
+    texts = [(folder / "config.toml").read_text() for folder in CASES if (folder / "config.toml").exists()]
+    for name in (*HOOK_NAMES, *DAEMON_NAMES, *AUDIT_NAMES, "mode", *(option.toml for option in OPTIONS)):
+        assert any(f"\n{name} = " in text for text in texts), name
+
+
+def test_every_state_of_a_domain_is_exercised(cases: list[Case]) -> None:
+    """All but shutoff, which no status file says: libvirt removes it."""
+    states = {guest.state for case in cases for guest in case.view.intent.ports}
+    assert {*STATES, "unknown", "starting"} - states <= {"shutoff"}
 
 
 def test_yes_and_no_are_exercised_where_both_can_be_said(cases: list[Case]) -> None:
