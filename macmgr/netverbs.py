@@ -19,6 +19,7 @@ from macmgr.definition import has_bridge, with_manager, without_manager
 from macmgr.errors import NotThere
 from macmgr.hypervisor import Definition, Hypervisor, connect, define_network, read_definition, read_guests
 from macmgr.intent import Manager
+from macmgr.oneline import harmless, harmless_json
 from macmgr.options import MAC_TABLE_MANAGER
 from macmgr.readers.document import parse_document
 from macmgr.readers.domain import DomainStatus
@@ -60,9 +61,9 @@ def get_manager(arguments: argparse.Namespace) -> int:
     if network is None or not _has_table(definition.active or definition.persistent, network):
         raise NotThere(_why_no_table(arguments.network, network))
     if _wants_json(arguments):
-        print(json.dumps(_get_document(network, active, persistent), indent=2, ensure_ascii=False))
+        print(harmless_json(json.dumps(_get_document(network, active, persistent), indent=2, ensure_ascii=False)))
     else:
-        print("\n".join(_get_lines(network, active, persistent, verbose=arguments.verbose)))
+        print(harmless("\n".join(_get_lines(network, active, persistent, verbose=arguments.verbose))))
     return errors.IN_SYNC
 
 
@@ -71,9 +72,9 @@ def set_manager(arguments: argparse.Namespace) -> int:
     with connect(arguments.connect) as hypervisor:
         report = change_manager(hypervisor, arguments.network, Manager(arguments.manager))
     if _wants_json(arguments):
-        print(json.dumps(_set_document(report), indent=2, ensure_ascii=False))
+        print(harmless_json(json.dumps(_set_document(report), indent=2, ensure_ascii=False)))
     else:
-        print("\n".join(_set_lines(report)))
+        print(harmless("\n".join(_set_lines(report))))
     return errors.DRIFT if report.also_changed else errors.IN_SYNC
 
 

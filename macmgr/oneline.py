@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
+# What XML allows in a name and a terminal obeys: the second set of control characters, of which 0x9b begins a command
+# as ESC [ does, and what turns the direction of writing or ends a line.
+_OBEYED = (*range(0x7F, 0xA0), 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
+_REPLACED = dict.fromkeys(_OBEYED, "\N{REPLACEMENT CHARACTER}")
+_ESCAPED = {each: f"\\u{each:04x}" for each in _OBEYED}
+
 
 def one_line(text: str) -> str:
     """``text`` without what would break the line, move a cursor, or fail to be encoded."""
     words = " ".join(text.split())
     return "".join(letter if letter.isprintable() else "?" for letter in words)
+
+
+def harmless(text: str) -> str:
+    """``text`` of several lines, with colours of ours, without what others put into it for a terminal to obey."""
+    return text.translate(_REPLACED)
+
+
+def harmless_json(text: str) -> str:
+    """A JSON document that says the same, and in which a terminal finds nothing to obey either."""
+    return text.translate(_ESCAPED)

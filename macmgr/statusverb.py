@@ -15,6 +15,7 @@ from typing import Any
 
 from macmgr import errors, paths
 from macmgr.errors import NoPermission, NotThere
+from macmgr.oneline import harmless_json
 
 _PATIENCE = 5.0  # seconds; the daemon answers beside its rounds, which take a tenth of one
 _LARGEST = 16 << 20
@@ -24,7 +25,7 @@ def status(arguments: argparse.Namespace) -> int:
     """Ask the daemon and print its answer; NotThere where none runs."""
     document = ask(paths.HOOK_SOCKET)
     if arguments.json or arguments.format == "json":
-        print(json.dumps(document, indent=2, ensure_ascii=False))
+        print(harmless_json(json.dumps(document, indent=2, ensure_ascii=False)))
     else:
         from macmgr.report.status import print_status  # rich takes its time, and a document needs none of it
         from macmgr.report.text import console

@@ -28,6 +28,7 @@ from macmgr.intent import Intent
 from macmgr.kernel import Kernel
 from macmgr.memory import StateFile, read_memory
 from macmgr.observedfile import read_observed
+from macmgr.oneline import harmless, harmless_json
 from macmgr.policy import PolicySources, build_intent
 from macmgr.reconcile import Outcome, Scope, View, apply, look, on_bridges
 from macmgr.report.diagnosis import print_diagnosis, print_vlan_filtering
@@ -90,7 +91,7 @@ def explain_one(arguments: argparse.Namespace) -> int:
     if _wants_json(arguments):
         _print_json({"version": 1, "explanations": [each.document() for each in explanations]})
     else:
-        print("\n\n".join(map(str, explanations)))
+        print(harmless("\n\n".join(map(str, explanations))))
     return errors.IN_SYNC
 
 
@@ -259,7 +260,7 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
 
 
 def _print_json(document: dict[str, Any]) -> None:
-    print(json.dumps(document, indent=2, ensure_ascii=False))
+    print(harmless_json(json.dumps(document, indent=2, ensure_ascii=False)))
 
 
 def _wants_json(arguments: argparse.Namespace) -> bool:

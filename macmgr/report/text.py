@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from typing import IO, cast
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -16,6 +17,7 @@ from rich.text import Text
 from macmgr.changes import Change, SetEntries, bridge_command, requests
 from macmgr.findings import Finding, Severity
 from macmgr.intent import GuestPort, Intent
+from macmgr.oneline import harmless
 from macmgr.reconcile import Outcome, View
 from macmgr.report.words import fold_vids
 from macmgr.snapshot import Bridge, BridgePort, Entry, EntryState, Snapshot
@@ -38,12 +40,26 @@ def console(color: bool) -> Console:
     """Standard output: as wide as the terminal, or as wide as it takes where it is a file or a pipe."""
     terminal = sys.stdout.isatty()
     return Console(
+        file=cast("IO[str]", _Harmless(sys.stdout)),
         no_color=not color,
         force_terminal=terminal and color,
         width=None if terminal else 400,
         highlight=False,
         soft_wrap=True,
     )
+
+
+class _Harmless:
+    """A file that a terminal may show: names come from documents, and a terminal must not obey them."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        return self._file.write(harmless(text))
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._file, name)
 
 
 def print_audit(out: Console, view: View, bridges: frozenset[str] | None = None) -> None:

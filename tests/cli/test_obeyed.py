@@ -1,0 +1,50 @@
+"""What XML allows in a name, a terminal may take for a command: no verb lets it through, in whatever format."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from macmgr import cli
+from macmgr.oneline import harmless, harmless_json
+from tests.unit.test_secrets import STATUS, VERBS, formats, run_dir, verbs, write
+
+__all__ = ["run_dir"]  # the fixture: a host with one bridge and one port
+
+NAME = "web1\u009b31m\u202eevil\u2028\u007f\u0085"
+CONTROLS = set(range(0x7F, 0xA0)) | {0x2028, 0x202E}
+
+
+def test_no_verb_lets_a_terminal_obey_a_name(run_dir: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    status = STATUS.replace("<name>web1", f"<name>{NAME}").replace("alias name='net0'", f"alias name='{NAME}'")
+    write(run_dir, {"qemu/w.xml": status.encode(), "network/lan.xml": b"<networkstatus/>"})
+    parsers = verbs()
+    calls: dict[str, list[list[str]]] = {
+        **VERBS,
+        "audit": [[], ["--domain", NAME]],
+        "plan": [[]],
+        "explain": [[NAME], ["vnet0"]],
+    }
+    for name, words in calls.items():
+        for call in words:
+            for form in formats(parsers[name]):
+                options = ["--run-dir", str(run_dir), "--config", str(run_dir.with_name("macmgr.toml"))]
+                files = [word.format(run=run_dir) for word in call]
+                assert cli.run([name, *files, *form, *options]) in (0, 1, 65, 69)
+    captured = capfd.readouterr()
+    assert "evil" in captured.out
+    obeyed = [line for line in (captured.out + captured.err).split("\n") if CONTROLS & set(map(ord, line))]
+    assert obeyed == []
+
+
+def test_json_says_the_same() -> None:
+    document = {"name": NAME, "größe": "机"}
+    text = json.dumps(document, ensure_ascii=False)
+    assert json.loads(harmless_json(text)) == document
+    assert "größe" in harmless_json(text)
+
+
+def test_what_is_no_command_is_as_it_was() -> None:
+    assert harmless("größe-机-😀\n\x1b[31mred\x1b[0m") == "größe-机-😀\n\x1b[31mred\x1b[0m"
