@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import os
 import signal
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -14,6 +15,9 @@ from pathlib import Path
 import pytest
 
 from macmgr import lock, paths
+from macmgr.hookcall import HookCall
+from macmgr.hookwork import read_call
+from macmgr.readers.hookdata import HookInput
 from macmgr.watch import daemon as daemon_module
 from macmgr.watch.daemon import Daemon, Places
 from macmgr.watch.journal import Journal
@@ -152,3 +156,29 @@ def test_a_thousand_calls_and_reloads_leave_nothing_behind(host: Host) -> None:
         assert descriptors() <= before + 1
 
     host.live(test)
+
+
+def test_a_document_that_takes_long_keeps_no_other_hook_waiting(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight megabytes of it take seconds. Its own hook gives up; all others are served meanwhile."""
+    answered, in_time = threading.Event(), []
+
+    def slow(call: HookCall, data: bytes) -> HookInput:
+        if call.object == "g2":
+            in_time.append(answered.wait(10))
+        return read_call(call, data)
+
+    monkeypatch.setattr(daemon_module, "read_call", slow)
+
+    async def test() -> None:
+        await host.until_managed()
+        _, writer = await asyncio.open_unix_connection(host.root / "run" / "hook.sock")
+        writer.write(STARTED.replace(b"g1", b"g2"))
+        writer.write_eof()
+        assert await host.hook() == b"ok\n"
+        answered.set()
+        while not in_time:
+            await asyncio.sleep(0.01)
+        writer.transport.abort()
+
+    host.live(test)
+    assert in_time == [True]
