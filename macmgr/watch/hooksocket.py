@@ -61,7 +61,8 @@ class HookSocket:
         try:
             self._directory = _locked(self._path.parent)
             self._listener = _listen(self._path.name, self._directory)
-            self._announce()
+            with suppress(OSError):  # a full disk: hooks go by the default, or by what was said before
+                self._announce()
         except PermissionError as error:
             self._abandon()
             raise NoPermission(f"{self._path}: {_words(error)}; the daemon needs root") from None

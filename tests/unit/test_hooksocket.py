@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 import stat
@@ -451,5 +452,20 @@ def test_somebody_elses_directory_is_refused(tmp_path: Path) -> None:
         with pytest.raises(NoPermission, match="belongs to user 65534"):
             async with serving(tmp_path):
                 pass
+
+    run(test)
+
+
+def test_it_serves_though_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the file that says how long hooks may wait, they go by the default."""
+
+    def full(_: HookSocket) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(HookSocket, "_announce", full)
+
+    async def test() -> None:
+        async with serving(tmp_path) as (_, daemon):
+            assert await daemon.ask(STARTED) == b"ok\n"
 
     run(test)
