@@ -43,7 +43,8 @@ _TP_STATUS_VLAN_VALID = 1 << 4
 _SOCKADDR_LL = struct.Struct("=HHiHBB8s")
 _TIMERSPEC = struct.Struct("@llll")  # interval, value
 _LINE = struct.Struct("=HBBI")  # struct sock_filter
-_MOST_LINES = 1024  # 200 addresses; more do not fit into the option memory of older kernels (20 KiB, sk_filter_charge)
+_MOST_LINES = 384  # 74 addresses; twice that fits into a socket's option memory, while one filter replaces another
+# (20 KiB before 6.9; sk_filter_charge counts the converted program, some 15 instructions an address)
 _LDW, _LDH, _LDB = 0x20, 0x28, 0x30  # BPF_LD | BPF_W, BPF_H, BPF_B | BPF_ABS
 _JEQ, _JSET, _RET = 0x15, 0x45, 0x06
 _PACKET_TYPE = 0xFFFFF000 + 4  # SKF_AD_OFF + SKF_AD_PKTTYPE
@@ -96,7 +97,8 @@ class Sightings:
             known = ports[name][1]
             if known != port.known:
                 port.known = known
-                _attach(port.socket, known)
+                with suppress(OSError):  # the old filter stays, and what it lets pass is sorted out by the reader
+                    _attach(port.socket, known)
         new = {name: ports[name] for name in ports if name not in self._ports}
         self.problem = ""
         if new:
