@@ -4,9 +4,10 @@
 ``<macmgr:portgroup name='..'>`` for the NICs of that portgroup. libvirt keeps the element in definitions, status files
 and hook input, and takes it along in a migration.
 
-The schema, xml-schemas/macmgr-metadata.rng, accepts what this reader accepts, but for two things that RELAX NG cannot
-say: no two interfaces of one MAC (written ``0:`` or ``00:``), and no two portgroups of one name. Beside the element
-itself, the reader also refuses what was meant to be it: a namespace or a name that is misspelt.
+The schema, xml-schemas/macmgr-metadata.rng, accepts what this reader accepts, but for three things that RELAX NG cannot
+say: no two interfaces of one MAC (written ``0:`` or ``00:``), no two portgroups of one name, and no more than a
+thousand addresses for one NIC. Beside the element itself, the reader also refuses what was meant to be it: a namespace
+or a name that is misspelt.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ _SPACE = " \t\r\n"
 # Whoever writes metadata must not be able to use up the time that a hook has for all guests together: after so many
 # mistakes, attributes or neighbours of ours nothing new would be said.
 _MANY = 50
+# Each address is an entry in each VID of the guest's port: a tenant must not fill the bridge's table.
+_MOST_ALLOWED = 1000
 _HOMES = {
     "interface": "a domain's macTable",
     "portgroup": "a network's macTable",
@@ -178,8 +181,11 @@ def _unknown_element(name: str, children: Iterable[str]) -> str:
 
 
 def _allow(element: etree._Element, problems: list[Problem]) -> Iterator[str]:
-    for child in _ours(element, "allow"):
-        if len(problems) > _MANY:
+    for number, child in enumerate(_ours(element, "allow")):
+        if number == _MOST_ALLOWED:
+            text = f"more than {_MOST_ALLOWED} <macmgr:allow>; a prefix that ends in :* stands for many addresses"
+            problems.append(_at(child, text))
+        if len(problems) > _MANY or number == _MOST_ALLOWED:
             break
         problems += [_at(child, text) for text in _strange_text(child)]
         names = (str(name) for name in islice(child.attrib, _MANY) if name != "mac")

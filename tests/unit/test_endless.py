@@ -85,3 +85,17 @@ def test_a_number_of_thousands_of_digits_in_the_configuration_is_no_traceback(te
     """Python refuses to read one in decimal, but not in hexadecimal; then it refuses to write it."""
     (problem,) = read_config(text.format(f"0x{'f' * 5000}").encode())[1]
     assert "the number without an end" in problem.text
+
+
+def test_a_nic_is_allowed_a_thousand_addresses_and_no_more() -> None:
+    """Each would be an entry in each VID of its port."""
+
+    def problems(count: int) -> list[str]:
+        allow = "".join(f"<m:allow mac='00:00:5e:00:{number >> 8:02x}:{number & 255:02x}'/>" for number in range(count))
+        nic = f"<m:interface mac='52:54:00:00:00:01'>{allow}</m:interface>"
+        return [problem.text for problem in check_document(domain(table(children=nic), device)).problems]
+
+    device = "<interface type='bridge'><mac address='52:54:00:00:00:01'/><source bridge='b'/></interface>"
+    assert problems(1000) == []
+    (text,) = problems(1001)
+    assert text == "more than 1000 <macmgr:allow>; a prefix that ends in :* stands for many addresses"
