@@ -161,9 +161,10 @@ def _domain(path: str, reader: _Reader[T]) -> str | None:
 
 def _read_file(path: str, reader: _Reader[T]) -> tuple[_Stamp, T | Finding]:
     """What is in a file, or what is wrong with it, and by what it is known again."""
-    with open(path, "rb") as file:  # noqa: PTH123 - a thousand times in the hook's time
-        stamp = _stamp(os.fstat(file.fileno()))
-        data = file.read(MAX_BYTES + 1)
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a thousand times in the hook's time
+        status = os.fstat(file.fileno())
+        stamp = _stamp(status)
+        data = file.read(min(status.st_size, MAX_BYTES) + 1)  # a buffer of the largest size is cleared each time
     try:
         return stamp, reader(parse_document(data, path), path)
     except XmlError as error:

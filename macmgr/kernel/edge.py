@@ -255,7 +255,7 @@ def _port(link: Link, flags: PortFlags, bridge: str, port_vids: PortVids) -> Bri
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Nothing that a codec makes is garbage, yet looking for some is a quarter of a big decode's time."""
+    """Nothing that is read here is garbage, yet looking for some is a quarter of a big decode's, or a look's, time."""
     running = gc.isenabled()
     gc.disable()
     try:

@@ -6,6 +6,7 @@ texts name a place and a kind of mistake, never the document's words: status fil
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import cast
 
 from lxml import etree
@@ -73,6 +74,20 @@ def name_of(element: etree._Element) -> str:
 def attribute(element: etree._Element, path: str, name: str) -> str:
     """An attribute of the child at ``path``, or the empty string where either is absent."""
     child = element.find(path)
+    return (child.get(name) or "") if child is not None else ""
+
+
+def parts_of(element: etree._Element) -> dict[str, etree._Element]:
+    """The first child of each name: for an element of which many are asked, one walk instead of many searches."""
+    parts: dict[str, etree._Element] = {}
+    for child in element:
+        parts.setdefault(child.tag, child)
+    return parts
+
+
+def said(parts: Mapping[str, etree._Element], part: str, name: str) -> str:
+    """An attribute of one of `parts_of` an element, or the empty string where either is absent."""
+    child = parts.get(part)
     return (child.get(name) or "") if child is not None else ""
 
 

@@ -15,7 +15,7 @@ from lxml import etree
 from macmgr.errors import XmlError
 from macmgr.intent import Settings, Vlan
 from macmgr.mac import parse_mac
-from macmgr.readers.document import ROOTS, attribute, name_of, place, text_of
+from macmgr.readers.document import ROOTS, attribute, name_of, parts_of, place, said, text_of
 from macmgr.readers.metadata import DomainMetadata, read_domain_metadata
 from macmgr.readers.nicparts import read_isolated, read_trust, read_vlan
 
@@ -111,30 +111,32 @@ def read_domain_status(element: etree._Element, where: str) -> DomainStatus:
 
 def read_nic(element: etree._Element, where: str) -> Nic:
     """One ``<interface>``; XmlError for a MAC or a VLAN tag that is none."""
+    parts = parts_of(element)
     configured = element.get("type") or ""
-    actual = element.find("actual")
+    actual = parts.get("actual")
     became = element if actual is None else actual
-    current = attribute(element, "mac", "currentAddress")
+    final = parts if actual is None else parts_of(actual)
+    current = said(parts, "mac", "currentAddress")
     vlan = read_vlan(became, where)
-    teaming = attribute(element, "teaming", "type")
+    teaming = said(parts, "teaming", "type")
     isolated, trust = read_isolated(became), read_trust(became)
     return Nic(
-        mac=_mac(attribute(element, "mac", "address"), element, where),
+        mac=_mac(said(parts, "mac", "address"), element, where),
         kind=became.get("type") or configured,
         configured=configured,
         current_mac=_mac(current, element, where) if current else "",
-        bridge=attribute(became, "source", "bridge"),
-        network=attribute(element, "source", "network"),
-        port_id=attribute(element, "source", "portid"),
-        portgroup=attribute(element, "source", "portgroup"),
-        lower=attribute(became, "source", "dev"),
-        tap=attribute(element, "target", "dev"),
-        alias=attribute(element, "alias", "name"),
-        manager=attribute(became, "source", "macTableManager"),
-        virtualport=attribute(became, "virtualport", "type") or attribute(element, "virtualport", "type"),
-        filter=attribute(element, "filterref", "filter"),
+        bridge=said(final, "source", "bridge"),
+        network=said(parts, "source", "network"),
+        port_id=said(parts, "source", "portid"),
+        portgroup=said(parts, "source", "portgroup"),
+        lower=said(final, "source", "dev"),
+        tap=said(parts, "target", "dev"),
+        alias=said(parts, "alias", "name"),
+        manager=said(final, "source", "macTableManager"),
+        virtualport=said(final, "virtualport", "type") or said(parts, "virtualport", "type"),
+        filter=said(parts, "filterref", "filter"),
         teaming=teaming if teaming in ("persistent", "transient") else "",
-        link=attribute(element, "link", "state"),
+        link=said(parts, "link", "state"),
         vlan=vlan if vlan is not None else read_vlan(element, where),
         isolated=isolated if isolated is not None else read_isolated(element),
         trust=trust if trust is not None else read_trust(element),

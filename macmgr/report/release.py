@@ -24,7 +24,7 @@ def print_release(out: Console, released: Released) -> None:
     for back in released.ports:
         bridge = outcome.view.snapshot.ports[back.port].bridge
         line = Text("given back  ", "green")
-        line.append(f"{back.port} on {bridge} ({back.domain})", "bold")
+        line.append(f"{back.port} on {bridge}{f' ({back.domain})' if back.domain else ''}", "bold")
         line.append(f", {back.because or 'nothing had to be changed'}: {_in_words(released, back)}", "none")
         out.print(line)
     for failure in outcome.failures:

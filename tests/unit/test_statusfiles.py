@@ -99,7 +99,7 @@ def test_what_may_not_be_read_asks_for_root(run_dir: Path, place: str, monkeypat
     """An audit of half a host would be a lie: entries of guests that cannot be seen would be called extra."""
     (run_dir / "qemu" / "g1.xml").write_text(domstatus("g1"))
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise PermissionError
 
     monkeypatch.setattr("macmgr.statusfiles.os.listdir" if place == "qemu" else "builtins.open", refuse)
