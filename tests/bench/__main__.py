@@ -27,11 +27,11 @@ GUESTS = 1000
 DUMPS = ((1_000, 60, 0.2), (10_000, 40, 0.2), (100_000, 7, 0.5))  # entries, rounds, target
 MEMORY_LIMIT = 60.0  # MB
 AUDIT_IS_SLOWER = """\
-of 0.46 s of processor time, when it was looked into, the interpreter's start and end take 0.08, pyroute2's import 0.11 \
-(it has no public part that can be imported without all of it), and lxml parsing the status files 0.11, which the other \
-side pays too; the other imports take 0.05, opening the files and finding a NIC's settings in the tree 0.04, the kernel \
-0.03, the policies 0.02, the plan 0.02 and JSON with indentation, which Python writes without its C encoder, 0.01. The \
-first three alone are more than the target."""
+of 0.46 s of processor time, when it was looked into, the interpreter's start and end take 0.08, pyroute2's import \
+0.11 (it has no public part that can be imported without all of it), and lxml parsing the status files 0.11, which \
+the other side pays too; the other imports take 0.05, opening the files and finding a NIC's settings in the tree \
+0.04, the kernel 0.03, the policies 0.02, the plan 0.02 and JSON with indentation, which Python writes without its C \
+encoder, 0.01. The first three alone are more than the target."""
 KERNEL_BOUND = """\
 the kernel's own part, measured on an idle machine by sending messages made beforehand and by receiving without \
 decoding, is 0.11 of `bridge -batch` for putting entries and 0.29 of `bridge -d link show` for the interfaces; the \
