@@ -95,12 +95,19 @@ class Kernel:
         """What the bridges' FDBs hold for exactly these keys; None where there is no entry.
 
         A dump may miss an entry while others change; this does not. An entry on a port that is not in
-        ``snapshot`` counts as none; so does one of a bridge that is not there.
+        ``snapshot`` counts as none; so does one of a bridge that is not there. A kernel before 5.0 looks nothing up
+        (EOPNOTSUPP): there another dump has to do.
         """
         found: dict[Key, Entry | None] = dict.fromkeys(keys)
         names = {interface.ifindex: name for name, interface in _interfaces(snapshot).items()}
+        answers = self._get_entries(found, snapshot, "looking up FDB entries")
+        if answers is None:
+            there = self.read_snapshot()
+            dumped = {(there.bridge_of(entry.port), *entry.key): entry for entry in there.entries}
+            known = names.values()
+            return {key: entry if (entry := dumped.get(key)) and entry.port in known else None for key in found}
         by_bridge: dict[str, list[bytes]] = {}
-        for (bridge, _, _), reply in self._get_entries(found, snapshot, "looking up FDB entries").items():
+        for (bridge, _, _), reply in answers.items():
             by_bridge.setdefault(bridge, []).append(reply)
         for name, replies in by_bridge.items():
             found.update(((name, entry.mac, entry.vid), entry) for entry in decode_replies(replies, names))
@@ -114,15 +121,17 @@ class Kernel:
         or that somebody put the entry, which is told as an event, while what is seen is not (br_fdb_update).
         """
         found: dict[Key, float | None] = dict.fromkeys(keys)
-        for key, reply in self._get_entries(found, snapshot, "reading the ages of FDB entries").items():
+        for key, reply in (self._get_entries(found, snapshot, "reading the ages of FDB entries") or {}).items():
             found[key] = decode_age(reply)
         return found
 
-    def _get_entries(self, keys: Iterable[Key], snapshot: Snapshot, operation: str) -> dict[Key, bytes]:
-        """The kernel's answers about the entries that there are, of bridges that are there."""
+    def _get_entries(self, keys: Iterable[Key], snapshot: Snapshot, operation: str) -> dict[Key, bytes] | None:
+        """The kernel's answers about the entries that there are, of bridges that are there; None: it gives none."""
         known = [key for key in keys if key[0] in snapshot.bridges]
         requests = [wire.fdb_get(snapshot.bridges[bridge].ifindex, mac, vid) for bridge, mac, vid in known]
         answers = self._connection.transact(requests, operation)
+        if any(code == errno.EOPNOTSUPP for code, _ in answers.failures.values()):
+            return None
         for place, (code, text) in answers.failures.items():
             if code not in (errno.ENOENT, errno.ENODEV) and text != _BRIDGE_GONE:
                 bridge, mac, vid = known[place]

@@ -27,7 +27,11 @@ _ANSWER_COST = 2048  # bytes of receive buffer that one answer takes at most: th
 _LARGEST_BATCH = 500
 _DUMP_TRIES = 10
 _SO_RCVBUFFORCE = 33  # include/uapi/asm-generic/socket.h
-_SOL_NETLINK, _NETLINK_CAP_ACK = 270, 10
+_SOL_NETLINK = 270
+_NETLINK_CAP_ACK = 10  # 4.2: errors do not repeat the request
+_NETLINK_EXT_ACK = 11  # 4.12: they have words
+_NETLINK_GET_STRICT_CHK = 12  # 4.20: dumps are of what was asked for
+_OPTIONS = (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK)
 
 Groups = Mapping[bytes, Sequence[bytes]]
 
@@ -218,9 +222,11 @@ def open_socket(namespace: str | None, groups: int = 0) -> socket.socket:
         try:
             if namespace is not None:
                 netns.setns(namespace, flags=0)  # the default flags would create a namespace that is not there
-            with IPRSocket(ext_ack=True, strict_check=True, rcvbuf=_RECEIVE_BUFFER) as opened:
+            with IPRSocket(rcvbuf=_RECEIVE_BUFFER) as opened:
                 opened.bind(groups=groups)  # by itself it would join those of interface and route events
-                opened.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)  # errors need not repeat the request
+                for option in _OPTIONS:
+                    with suppress(OSError):  # ENOPROTOOPT: an older kernel
+                        opened.setsockopt(_SOL_NETLINK, option, 1)
                 with suppress(PermissionError):  # only CAP_NET_ADMIN may go beyond the system's limit
                     opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
                 outcome.append(socket.socket(fileno=os.dup(opened.fileno())))

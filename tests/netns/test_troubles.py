@@ -16,11 +16,11 @@ from macmgr.changes import PutEntry, Request
 from macmgr.errors import KernelError
 from macmgr.findings import Code
 from macmgr.intent import GuestPort, Intent, Manager, Policy
-from macmgr.kernel import Kernel, Refusal, wire
-from macmgr.kernel.netlink import Connection
+from macmgr.kernel import Kernel, Refusal, netlink, wire
+from macmgr.kernel.netlink import Answers, Connection
 from macmgr.lock import hold
 from macmgr.reconcile import apply, look
-from macmgr.snapshot import PortFlags, Snapshot
+from macmgr.snapshot import Entry, PortFlags, Snapshot
 from tests import crowd
 from tests.crowd import CrowdGuest
 from tests.netns.conftest import Namespace
@@ -148,3 +148,29 @@ def test_the_1024th_port_is_on_no_bridge_and_the_audit_says_why(ns: Namespace) -
     (told,) = [finding for finding in findings if finding.code is Code.WRONG_BRIDGE]
     assert told.port == last.tap
     assert "br0, which has as many ports as a bridge can have (1023)" in told.message
+
+
+def test_an_older_kernel_reads_and_changes_the_same(
+    ns: Namespace, guests: list[CrowdGuest], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One that knows none of the socket's options (4.2 to 4.20) and looks up no entry (5.0): simulated, at the edge."""
+    monkeypatch.setattr(netlink, "_OPTIONS", (99,))  # ENOPROTOOPT
+    with Kernel(ns.name) as kernel, hold(tmp_path / "lock") as lock:
+        transact = Connection.transact
+
+        def without_look_ups(connection: Connection, requests: Sequence[wire.Message], operation: str) -> Answers:
+            if any(kind == wire.RTM_GETNEIGH for kind, _, _ in requests):
+                return Answers(dict.fromkeys(range(len(requests)), (errno.EOPNOTSUPP, "")))
+            return transact(connection, requests, operation)
+
+        monkeypatch.setattr(Connection, "transact", without_look_ups)
+        outcome = apply(lock, lambda: intent(guests), kernel)
+        snapshot = kernel.read_snapshot()
+        keys = [("br0", guests[0].mac, 0), ("br0", MACS[0], 0), ("br7", MACS[0], 0)]
+        found = kernel.look_up(keys, snapshot)
+        assert kernel.ages(keys, snapshot) == dict.fromkeys(keys)
+    assert outcome.complete
+    assert not outcome.failures
+    assert list(found.values()) == [Entry(guests[0].mac, 0, "vnet1", sticky=True), None, None]
+    with Kernel(ns.name) as kernel:
+        assert kernel.read_snapshot() == snapshot
