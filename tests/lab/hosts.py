@@ -18,9 +18,9 @@ from tests.lab.wait import run, until
 
 NETWORK = "<network><name>lan</name><forward mode='bridge'/><bridge name='br0' macTableManager='libvirt'/></network>"
 SHARED = Path("/tmp/hosts")  # outside every host's private /run
-# An emulated guest on a busy machine may dirty its memory faster than it is copied, and then QEMU's default, 300 ms of
-# downtime, is never reached: the migration goes on for ever. So it may take longer, the guest is slowed down, and one
-# that has not ended after a minute is suspended for the rest of the way.
+# So that every migration ends, however busy the machine: QEMU waits for a moment in which the rest could be copied in
+# 300 ms, and here stops the guest for up to 3 s in the end. So that is allowed to be longer, the guest is slowed down,
+# and one that has not arrived after a minute is suspended for the rest of the way.
 MAX_DOWNTIME = 1000
 CONVERGE = ("--auto-converge", "--timeout", "60", "--timeout-suspend")
 PREPARE = """
