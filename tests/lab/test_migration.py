@@ -304,7 +304,8 @@ def test_post_copy(daemons: None, hosts: tuple[Host, Host], segment: Lan) -> Non
             said = migration.communicate(timeout=200)[0]
         assert migration.returncode == 0, said
         put = [entry for entry in reached.entries(target.tap(MAC)) if entry.put]
-        print(left.events, reached.events, put)
-        assert any(entry.sticky and entry.vid == 1 for entry in put)
+        pinned = next(entry.at for entry in put if entry.sticky and entry.vid == 1)
+        print(f"{pinned - reached.event('Resumed Post-copy'):.3f} s from the event to the sticky entry")
+        assert pinned < left.event("Stopped Migrated") - 1, (pinned, left.events)  # the copying goes on for seconds
         _entries_are_exact(home=target, away=source)
         journey.answers()
