@@ -343,7 +343,7 @@ def test_somebody_else_is_not_served(tmp_path: Path) -> None:
             # the inner directories of pytest are root's alone: the name is looked up before root's powers go
             opened = os.open(daemon.path.parent, os.O_PATH)
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-c", client, f"/proc/self/fd/{opened}/hook.sock",
+                Path(sys.executable).resolve(), "-c", client, f"/proc/self/fd/{opened}/hook.sock",
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, user=65534, pass_fds=[opened], cwd="/",
             )  # fmt: skip
             output, errors = await process.communicate()
