@@ -281,8 +281,8 @@ def _metadata_problem(domain: Domain) -> Iterable[Finding]:
             Code.UNREADABLE_XML,
             f"{domain.metadata.problem}; until that is mended, the ports of {domain.name} are left as they are",
             domain=domain.name,
-            fix=f"virsh metadata {name} {NAMESPACE} --key macmgr --edit --live --config  # virsh edit {name} acts at "
-            "the next start only",
+            fix=f"virsh metadata {name} {NAMESPACE} --key macmgr --edit --live  # and again with --config, for its "
+            "next start",
         )
 
 

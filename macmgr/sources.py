@@ -43,6 +43,6 @@ def metadata_findings(networks: Iterable[Network], told: Iterable[Finding]) -> I
                 Code.UNREADABLE_XML,
                 f"{network.problem}; until that is mended, the ports of network {network.name} are left as they are",
                 network.bridge,
-                fix=f"virsh net-metadata {name} {NAMESPACE} --key macmgr --edit --live --config  # or, before libvirt "
-                f"9.7, virsh net-edit {name} and a restart of the network",
+                fix=f"virsh net-metadata {name} {NAMESPACE} --key macmgr --edit --live  # and again with --config; "
+                f"before libvirt 9.7: virsh net-edit {name}, and a restart of the network",
             )

@@ -140,6 +140,32 @@ def test_policy_in_the_metadata_holds_for_the_guest_that_runs(
         run("virsh", "-c", "lxc:///system", "destroy", "c1")
 
 
+def test_a_mistake_in_the_metadata_of_a_guest_that_runs_leaves_its_ports_as_they_are(
+    libvirt: Libvirt, bridge: HostBridge, network: Network, make_guest: MakeGuest, macmgr: Macmgr
+) -> None:
+    """It is told with the command that mends it while the guest runs, and that command does."""
+    guest = make_guest(1).start()
+    macmgr("apply")
+    _metadata(libvirt, guest, "--set", "<macTable lokc='yes'/>")
+    tap = guest.tap(guest.nics[0].mac)
+    before = _closed(bridge, tap)
+    (finding,) = [each for each in macmgr.audit()["findings"] if each["code"] == "unreadable-xml"]
+    assert "did you mean 'lock'?; until that is mended, the ports of g1 are left as they are" in finding["message"]
+    macmgr("apply")
+    assert _closed(bridge, tap) == before == (False, False, False)
+    assert "the port is left as it is" in _said(macmgr, "explain", "g1")
+
+    run("env", "-u", "VISUAL", "EDITOR=sed -i s/lokc/lock/", "sh", "-c", finding["fix"])
+    assert macmgr.codes() == {"unlocked"}
+    macmgr("apply")
+    assert bridge.flags(tap)["locked"]
+
+
+def _closed(bridge: HostBridge, tap: str) -> tuple[object, ...]:
+    flags = bridge.flags(tap)
+    return tuple(flags[name] for name in ("learning", "flood", "locked"))
+
+
 def _metadata(libvirt: Libvirt, guest: Guest, *what: str) -> None:
     libvirt.virsh("metadata", guest.name, "--live", "--uri", NAMESPACE, "--key", "macmgr", *what)
 
