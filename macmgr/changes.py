@@ -7,6 +7,7 @@ place where a change becomes netlink messages: the printed plan and the executed
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -174,6 +175,11 @@ def _entry_requests(change: SetEntries) -> Iterator[Request]:
 
 def _put(entry: Entry, vid: int | None) -> PutEntry:
     return PutEntry(entry.port, entry.mac, vid, entry.state, entry.sticky, entry.extern_learn)
+
+
+def typed(request: Request) -> str:
+    """The same as one line for a shell: an interface may be called by what a shell takes for its own."""
+    return shlex.join(bridge_command(request))
 
 
 def bridge_command(request: Request) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from macmgr.changes import SetEntries, bridge_command, requests
+from macmgr.changes import SetEntries, requests, typed
 from macmgr.draft import Draft, Stranded, Table
 from macmgr.findings import Code
 from macmgr.intent import GuestPort, Intent, Pin
@@ -227,4 +227,4 @@ def _drop(entries: list[Entry], bridge: str, domain: str, because: Code) -> SetE
 
 
 def _commands(change: SetEntries) -> str:
-    return "; ".join(" ".join(bridge_command(request)) for request in requests(change))
+    return "; ".join(typed(request) for request in requests(change))

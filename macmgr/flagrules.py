@@ -5,6 +5,7 @@ Only unicast flood is ever touched: multicast flood carries neighbour discovery,
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 
 from macmgr.changes import SetFlags
@@ -29,7 +30,7 @@ def plan_closed(guest: GuestPort, port: BridgePort, draft: Draft) -> None:
         text = f"lock='yes' is asked for {port.name} of {guest.domain}; this kernel has no locked ports, Linux 5.18 has"
         draft.find(Code.UNSUPPORTED, guest, text)
     for code, text, words in problems:
-        draft.find(code, guest, f"{port.name} of {guest.domain} {text}", fix=f"bridge link set dev {port.name} {words}")
+        draft.find(code, guest, f"{port.name} of {guest.domain} {text}", fix=_link_set(port, words))
     if problems:
         locked = flags.locked if flags.locked is None else flags.locked or lock
         closed = replace(flags, learning=False, unicast_flood=False, locked=locked)
@@ -48,7 +49,7 @@ def plan_open(guest: GuestPort, port: BridgePort, draft: Draft) -> None:
         guest,
         f"{port.name} of {guest.domain} ({guest.state}) is closed, and nobody would put its entry when the guest's "
         "CPUs start: it would be cut off",
-        fix=f"bridge link set dev {port.name} {words}",
+        fix=_link_set(port, words),
     )
     draft.opens.append(SetFlags(port.name, flags, opened, guest.bridge, guest.domain, Code.CLOSED_WITHOUT_ENTRY))
 
@@ -88,3 +89,7 @@ def plan_uplinks(intent: Intent, snapshot: Snapshot, draft: Draft) -> None:
                 held = f"one frame seen on {' or '.join(learning)} moves a guest's entry"
             text = f"pin='sticky' is asked for on {bridge}; this kernel has no sticky entries, Linux 4.20 has: {held}"
             draft.findings.append(Finding(Code.UNSUPPORTED, text, bridge))
+
+
+def _link_set(port: BridgePort, words: str) -> str:
+    return f"bridge link set dev {shlex.quote(port.name)} {words}"

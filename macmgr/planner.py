@@ -7,6 +7,7 @@ a port floods until its entry is there, and an entry is moved by one replace, ne
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -99,20 +100,20 @@ def _known_elsewhere(guest: GuestPort, vids: tuple[int, ...], claimed: Claims, t
 
 def _is_there(guest: GuestPort, snapshot: Snapshot, draft: Draft) -> bool:
     """Whether the tap is on its bridge; where it is not, nothing of it is touched and the audit says so."""
-    who = f"{guest.domain} {guest.alias}".strip()
+    who, name = f"{guest.domain} {guest.alias}".strip(), shlex.quote(guest.domain)
     if guest.port not in snapshot.masters:
         draft.find(
             Code.MISSING_PORT,
             guest,
             f"{guest.port} of {who} does not exist on this host",
-            fix=f"virsh domiflist {guest.domain} shows the NIC; detach and attach it, or restart the guest",
+            fix=f"virsh domiflist {name} shows the NIC; detach and attach it, or restart the guest",
         )
     elif guest.bridge not in snapshot.bridges:
         draft.find(
             Code.WRONG_BRIDGE,
             guest,
             f"{guest.bridge}, which the XML of {who} names, is not a Linux bridge on this host",
-            fix=f"ip -d link show dev {guest.bridge}",
+            fix=f"ip -d link show dev {shlex.quote(guest.bridge)}",
         )
     elif (master := snapshot.masters[guest.port]) != guest.bridge:
         on = f"is on {master}" if master else "is on no bridge"
@@ -122,7 +123,7 @@ def _is_there(guest: GuestPort, snapshot: Snapshot, draft: Draft) -> bool:
             Code.WRONG_BRIDGE,
             guest,
             f"{guest.port} of {who} {on}, the XML says {guest.bridge}{why}",
-            fix=f"ip link set dev {guest.port} master {guest.bridge}",
+            fix=f"ip link set dev {shlex.quote(guest.port)} master {shlex.quote(guest.bridge)}",
         )
     else:
         return True
@@ -138,7 +139,7 @@ def _collides(guest: GuestPort, own: Mapping[tuple[str, str], str], draft: Draft
             f"{guest.domain} has the MAC address {mac} of {own[guest.bridge, mac]}: no entry is put, it would take "
             "the host's own address away",
             mac=mac,
-            fix=f"virsh edit {guest.domain}  # give it another MAC address",
+            fix=f"virsh edit {shlex.quote(guest.domain)}  # give it another MAC address",
         )
     return bool(collided)
 
@@ -213,5 +214,5 @@ def _tell_duplicates(guest: GuestPort, rivals: Mapping[GuestPort, tuple[str, int
             f"the entry stays with {rival.port}, and {guest.port} is left as it is",
             mac=mac,
             vid=vid,
-            fix=f"virsh edit {guest.domain}  # give it another MAC address",
+            fix=f"virsh edit {shlex.quote(guest.domain)}  # give it another MAC address",
         )

@@ -7,7 +7,7 @@ which finds one goes nowhere. What clears them is a flush by port, VID and state
 
 from __future__ import annotations
 
-from macmgr.changes import FlushEntries, SetEntries, bridge_command
+from macmgr.changes import FlushEntries, SetEntries, typed
 from macmgr.draft import Draft, Stranded, Table
 from macmgr.findings import Code, Finding
 from macmgr.snapshot import Entry, EntryState, Feature
@@ -27,7 +27,7 @@ def plan_stranded(claimed: frozenset[tuple[str, str, int]], table: Table, draft:
         # a flush that takes more than one domain's entries is not done for one of them alone
         domains: set[str | None] = {each.domain for each in found.values()} | {None for _ in waiting}
         domain = domains.pop() if len(domains) == 1 else None
-        command = " ".join(bridge_command(FlushEntries(port, vid)))
+        command = typed(FlushEntries(port, vid))
         for each in found.values():
             if can:
                 draft.drops.append(

@@ -6,6 +6,7 @@ The kernel takes a port out of promiscuous mode only when VLAN filtering is on a
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 from macmgr.findings import Code, Finding
@@ -30,7 +31,8 @@ def promiscuity_findings(intent: Intent, snapshot: Snapshot) -> Iterator[Finding
                 Code.VLAN_FILTERING_OFF,
                 f"VLAN filtering is off on {name}: the kernel keeps every port promiscuous",
                 name,
-                fix=f"ip link set dev {name} type bridge vlan_filtering 1  # cuts guests that send tagged frames",
+                fix=f"ip link set dev {shlex.quote(name)} type bridge vlan_filtering 1"
+                "  # cuts guests that send tagged frames",
             )
         for port in ports:
             guest = guests.get(port.name)

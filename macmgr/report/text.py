@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from macmgr.changes import Change, SetEntries, bridge_command, requests
+from macmgr.changes import Change, SetEntries, requests, typed
 from macmgr.findings import Finding, Severity
 from macmgr.intent import GuestPort, Intent
 from macmgr.oneline import harmless
@@ -88,7 +88,7 @@ def print_plan(out: Console, changes: Sequence[Change]) -> None:
     for change in changes:
         why = f"# {change.because}{f' ({change.domain})' if change.domain else ''}"
         for request in requests(change):
-            lines.append((" ".join(bridge_command(request)), why))
+            lines.append((typed(request), why))
             why = ""
     width = max((len(command) for command, _ in lines), default=0)
     for command, why in lines:
@@ -300,8 +300,8 @@ def _verdict(view: View, findings: Iterable[Finding]) -> Text:
 
 def _change_in_words(change: Change) -> str:
     if isinstance(change, SetEntries):
-        return "; ".join(" ".join(bridge_command(request)) for request in requests(change))
-    return " ".join(bridge_command(next(iter(requests(change)))))
+        return "; ".join(typed(request) for request in requests(change))
+    return typed(next(iter(requests(change))))
 
 
 def _on(value: bool) -> str:

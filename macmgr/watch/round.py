@@ -16,7 +16,7 @@ from macmgr import lock
 from macmgr.changes import Change
 from macmgr.config import Config
 from macmgr.errors import MacmgrError
-from macmgr.hookwork import Heard, concerns, in_words, intent_with
+from macmgr.hookwork import Heard, concerns, in_words, intent_with, left_as_it_is
 from macmgr.intent import Intent, Observed
 from macmgr.kernel import Kernel
 from macmgr.memory import LastRead, StateFile, read_memory
@@ -109,7 +109,7 @@ class Rounds:
         intent = read_intent()
         scopes = [each.scope(spares) for each in calls]
         if not whole and not any(concerns(intent, scope) for scope in scopes):
-            return Round(((True, ""),) * len(calls))
+            return Round(tuple(_left(intent, scope) for scope in scopes))
         self._kernel = self._kernel or Kernel(self._netns)
         if self._observe:
             outcome, problem = self._seen(read_intent, self._kernel)
@@ -118,7 +118,7 @@ class Rounds:
                 notes = StateFile(held, self._netns, known=self._memory)
                 outcome = apply(held, read_intent, self._kernel, Scope(spares=spares), notes)
                 problem = notes.problem
-        answers = tuple((True, _answer(each, outcome, scope)) for each, scope in zip(calls, scopes, strict=True))
+        answers = tuple(_answer(each, outcome, scope) for each, scope in zip(calls, scopes, strict=True))
         return Round(answers, outcome, LastView(outcome.view), problem=problem)
 
     def _seen(self, read_intent: Callable[[], Intent], kernel: Kernel) -> tuple[Outcome, str]:
@@ -146,16 +146,23 @@ def unexpected(error: BaseException) -> MacmgrError:
     return MacmgrError(f"failed unexpectedly ({type(error).__name__} at {where}); please report it")
 
 
-def _answer(each: Heard, outcome: Outcome, scope: Scope) -> str:
-    """The line of one hook call, about its own part of the host."""
+def _left(intent: Intent, scope: Scope) -> tuple[bool, str]:
+    """What keeps us from a guest's ports is a failure: the configuration may let it refuse the guest's start."""
+    problem = left_as_it_is(intent, scope)
+    return not problem, problem
+
+
+def _answer(each: Heard, outcome: Outcome, scope: Scope) -> tuple[bool, str]:
+    """The line of one hook call, about its own part of the host, and whether that could be done."""
+    well, problem = _left(outcome.view.intent, scope)
     if not concerns(outcome.view.intent, scope):
-        return ""
+        return well, problem
     mine = replace(
         outcome,
         failures=tuple(failure for failure in outcome.failures if _in_scope(failure.change, scope)),
         view=replace(outcome.view, plan=outcome.view.plan.only(domain=scope.domain, bridges=scope.bridges)),
     )
-    return in_words(each.call, mine, scope, watched=True)
+    return well, "; ".join(filter(None, (problem, in_words(each.call, mine, scope, watched=True))))
 
 
 def _in_scope(change: Change, scope: Scope) -> bool:

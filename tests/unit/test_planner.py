@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 
 import pytest
@@ -369,3 +370,15 @@ def test_the_plan_of_one_domain_holds_nothing_of_another() -> None:
 def test_each_finding_comes_with_the_command_that_mends_it() -> None:
     fixes = [f.fix for f in planned(host(), guest()).findings if f.code is Code.MISSING_ENTRY]
     assert fixes == [f"bridge fdb replace {G1} dev vnet1 master static sticky"] * 2
+
+
+def test_a_fix_can_be_typed_whatever_things_are_called() -> None:
+    """A domain's name may hold spaces and quotes, and so, but for the spaces, may an interface's."""
+    odd = GuestPort("vnet;x", "br0", "web 1; 'x'", "u", (G1,), policy=Policy(manager=Manager.LIBVIRT))
+    port = BridgePort("vnet;x", 30, "br0", "fe:00:00:00:00:30", vids=(1,), pvid=1)
+    bridge = Bridge("br0", 1, "fe:00:00:00:01:00", True)
+    fixes = {finding.fix for finding in plan(Intent((odd,), {"br0": "x"}), make_snapshot([bridge], [port])).findings}
+    assert f"bridge fdb replace {G1} dev 'vnet;x' master static sticky" in fixes
+    assert "bridge link set dev 'vnet;x' learning off" in fixes
+    (missing,) = plan(Intent((odd,), {"br0": "x"}), make_snapshot([bridge], [])).findings
+    assert shlex.split(missing.fix)[:3] == ["virsh", "domiflist", "web 1; 'x'"]

@@ -11,8 +11,9 @@ from macmgr.config import Config
 from macmgr.errors import NotThere
 from macmgr.hookcall import HookCall
 from macmgr.hookwork import Heard
-from macmgr.readers.domain import Domain
+from macmgr.readers.domain import Domain, Nic
 from macmgr.readers.hookdata import HookInput
+from macmgr.readers.metadata import DomainMetadata
 from macmgr.reconcile import spare_nothing
 from macmgr.watch import round as round_module
 from macmgr.watch.round import Rounds
@@ -52,3 +53,16 @@ def test_a_call_that_concerns_nothing_managed_asks_no_kernel(tmp_path: Path, mon
     heard = Heard(HookCall("qemu", "g1", "started"), HookInput(domain=Domain("g1", "u", "qemu", ())))
     done = Rounds(tmp_path, None).run([heard], Config(), spare_nothing, whole=False)
     assert (done.answers, done.outcome, done.failure) == (((True, ""),), None, None)
+
+
+def test_ports_that_are_left_as_they_are_are_a_failure_as_they_are_in_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Policy that is not understood: on_error = "refuse" has to hear of it, whoever does the work."""
+    nic = Nic("52:54:00:00:00:01", "bridge", "bridge", bridge="br0", tap="vnet0")
+    metadata = DomainMetadata(problem="the metadata of g1 is not understood")
+    heard = Heard(HookCall("qemu", "g1", "start"), HookInput(domain=Domain("g1", "u", "qemu", (nic,), metadata)))
+    monkeypatch.setattr(round_module, "Kernel", None)
+    ((well, text),) = Rounds(tmp_path, None).run([heard], Config(), spare_nothing, whole=False).answers
+    assert not well
+    assert "vnet0 is left as before" in text
