@@ -68,4 +68,7 @@ def _cause(uplink: BridgePort, bridge: Bridge, ports: list[BridgePort]) -> str:
         return f"{', '.join(others)} {'learns or floods' if len(others) == 1 else 'learn or flood'}"
     if bridge.promiscuity:
         return f"{bridge.name} itself is promiscuous"
-    return "something outside the bridge asks for it, such as a packet capture or an administrator"
+    return (
+        "it filters no unicast addresses itself, as veth and tap cannot, or a packet capture or an administrator asks "
+        f"for it; 'macmgr doctor {bridge.name}' says which"
+    )
