@@ -1,6 +1,6 @@
 """docs/life-events.rst from what the life events of tests/lab left: event, libvirt alone, macmgr.
 
-`python3 -m tests.lab.lifetable` after `tox -e lab` reads .lab/results/life and writes the document anew. A test holds
+`python3 -m tests.lab.lifetable` after `tox -e life` reads .lab/results/life and writes the document anew. A test holds
 the committed document to name every event. Only the standard library is used.
 """
 
@@ -27,7 +27,7 @@ What happens in a guest's life
 Each row is a test in ``tests/lab``, run twice on a real libvirtd (9.0.0) with a real QEMU guest: with libvirt alone,
 and with macmgr's hooks and ``macmgr watch``. The guest has a NIC on a network with ``macTableManager='libvirt'``
 ("network NIC") and one with ``<interface type='bridge'>`` on its bridge ("bridge NIC": libvirt never manages those).
-``sudo ./run test -e lab`` repeats it, ``python3 -m tests.lab.lifetable`` writes this table anew.
+``sudo ./run test -e life`` repeats it, ``python3 -m tests.lab.lifetable`` writes this table anew.
 
 reachable, cut off
     The LAN host pings the NIC's address and gets every answer, or does not.
