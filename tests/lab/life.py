@@ -148,7 +148,8 @@ def look(nic: Nic, tap: str, lan: Lan | None) -> NicSight:
     """One NIC now; pinged when it is said from where."""
     link = _link(tap) if tap else None
     flags = (link or {}).get("linkinfo", {}).get("info_slave_data")
-    reachable = None if lan is None else lan.ping(nic.address.partition("/")[0], 3) == 3
+    # Twice, where it has to be: whoever is cut off stays cut off, but on a busy machine an answer may come too late.
+    reachable = None if lan is None else any(lan.ping(nic.address.partition("/")[0], 3) == 3 for _ in range(2))
     return NicSight("bridge" if nic.bridge else "network", reachable, _port(link, flags), _entry(nic.mac, tap))
 
 

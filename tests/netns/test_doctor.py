@@ -23,7 +23,7 @@ from macmgr.kernel import Kernel
 from macmgr.lock import WriterLock
 from macmgr.promiscuity import Reason
 from macmgr.vlanfiltering import Answer, turn_on
-from tests.netns.conftest import Namespace, require
+from tests.netns.conftest import Namespace, eventually, require
 
 GUEST = "52:54:00:00:00:01"
 RTMGRP_LINK, RTMGRP_NEIGH = 1, 4
@@ -240,6 +240,7 @@ def test_a_namespace_that_is_gone(ns: Namespace) -> None:
 def test_looking_changes_nothing(ns: Namespace, kernel: Kernel) -> None:
     """The kernel tells every change of an interface or an FDB at once; and one of our own shows that we would hear."""
     plain(ns)
+    eventually(lambda: ns.port_state("tap1") == "disabled", "the bridge has heard that tap1 has no carrier")
     with capture(ns, "up0"), listener(ns) as events:
         examined(kernel)
         with pytest.raises(BlockingIOError):
