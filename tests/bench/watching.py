@@ -32,6 +32,7 @@ def repair() -> Result:
         took = []
         for number in range(DRIFTS):
             tap = guests[number * 37 % PORTS].tap
+            assert host.status()["in_sync"]  # it is at rest: what is measured is one drift, not a queue of them
             events.read()
             host.ns.bridge(f"link set dev {tap} learning on")
             seen, mended = [wait_for(events, tap, learning) for learning in (True, False)]
