@@ -120,7 +120,7 @@ def test_an_entry_that_was_moved_and_is_then_deleted_is_news(host: Host) -> None
 @pytest.mark.parametrize(("command", "words"), DRIFT.items(), ids=DRIFT.keys())
 def test_drift_is_news(host: Host, command: str, words: str) -> None:
     view = host.applied()
-    assert host.news(view) == []
+    eventually(lambda: host.news(view) == [], "what was made before the look has all been heard")
     carry_out(host.ns, command)
     assert words in host.news(view)
 
