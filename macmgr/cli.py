@@ -12,8 +12,8 @@ from pathlib import Path
 
 from macmgr import __version__, errors, paths
 from macmgr.errors import KernelError, MacmgrError
-from macmgr.hook import run_hook
-from macmgr.hookcall import HookCall
+from macmgr.hook.call import HookCall
+from macmgr.hook.run import run_hook
 
 _EXIT_CODES = """\
 exit codes:
@@ -60,7 +60,7 @@ def _run(argv: Sequence[str]) -> int:
         )
         return run_hook(call, arguments.config, arguments.run_dir, arguments.netns)
     # macmgr.verbs takes 0.2 s with pyroute2 and rich: a hook must not pay for it twice, nor `validate` at all
-    verbs = import_module(getattr(arguments, "module", "macmgr.verbs"))
+    verbs = import_module(getattr(arguments, "module", "macmgr.verbs.host"))
     code: int = getattr(verbs, arguments.function)(arguments)
     return code
 
@@ -114,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("bridge", metavar="BRIDGE", nargs="?", help="managed or not; default all managed ones")
 
     status = _verb(verbs, "status", "what the daemon manages, repaired and saw", "sudo macmgr status")
-    status.set_defaults(function="status", module="macmgr.statusverb")
+    status.set_defaults(function="status", module="macmgr.verbs.status")
 
     watch = _verb(
         verbs,
@@ -122,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
         "the daemon, in the foreground: keep the MAC tables right as long as guests live",
         "sudo macmgr watch",
     )
-    watch.set_defaults(function="watch", module="macmgr.watchverb")
+    watch.set_defaults(function="watch", module="macmgr.verbs.watch")
     watch.add_argument(
         "--observe", action="store_true", help="tell what it would do, on every bridge, and change nothing"
     )
@@ -139,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     net = _verb(
         verbs, "net", "read or change the attribute of a libvirt network, through libvirt", "macmgr net set lan libvirt"
     )
-    net.set_defaults(module="macmgr.netverbs")
+    net.set_defaults(module="macmgr.verbs.net")
     actions = net.add_subparsers(dest="action", required=True, metavar="get|set")
     for name, function, text, example in (
         ("get", "get_manager", "who manages the MAC table of a network's bridge", "macmgr net get lan"),
@@ -154,7 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     validate = _verb(
         verbs, "validate", "check network, domain and configuration files", "macmgr validate lan.xml macmgr.toml"
     )
-    validate.set_defaults(function="validate", module="macmgr.validate")
+    validate.set_defaults(function="validate", module="macmgr.verbs.validate")
     validate.add_argument("files", nargs="+", metavar="FILE", help="XML of libvirt, or macmgr.toml; /dev/stdin too")
 
     for name, text in (
@@ -162,7 +162,7 @@ def _parser() -> argparse.ArgumentParser:
         ("uninstall", "remove what install put, but for a configuration that was changed since"),
     ):
         verb = _verb(verbs, name, text, f"sudo macmgr {name}")
-        verb.set_defaults(function=name, module="macmgr.installverb")
+        verb.set_defaults(function=name, module="macmgr.verbs.install")
         verb.add_argument(
             "--hooks-dir", type=Path, default=paths.LIBVIRT_HOOKS, metavar="DIR", help=f"default {paths.LIBVIRT_HOOKS}"
         )

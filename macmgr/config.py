@@ -15,8 +15,8 @@ from typing import Any
 
 from macmgr import paths
 from macmgr.errors import ConfigError, Problem
-from macmgr.intent import Settings
-from macmgr.mac import parse_mac_pattern
+from macmgr.model.intent import Settings
+from macmgr.model.mac import parse_mac_pattern
 from macmgr.options import OPTIONS, YES_NO, in_words, read_options, unknown_name, wrong_word
 from macmgr.tomllines import TomlLines
 

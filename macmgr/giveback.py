@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from macmgr.changes import Change, SetFlags, ports_of
-from macmgr.intent import Intent
-from macmgr.lock import WriterLock
+from macmgr.model.changes import Change, SetFlags, ports_of
+from macmgr.model.intent import Intent
+from macmgr.planning.release import plan_release
+from macmgr.planning.remembered import Memory, after_release, what_is_left
 from macmgr.reconcile import Failure, Kernel, Notes, Outcome, Scope, View, execute, look, until_empty
-from macmgr.release import plan_release
-from macmgr.remembered import Memory, after_release, what_is_left
+from macmgr.state.lock import WriterLock
 
 
 @dataclass(frozen=True, slots=True)

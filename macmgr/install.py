@@ -26,7 +26,7 @@ from pathlib import Path
 
 from macmgr import paths
 from macmgr.errors import NoPermission, NotThere
-from macmgr.memory import managed_ports, remove
+from macmgr.state.memory import managed_ports, remove
 
 DRIVERS = ("qemu", "network", "lxc", "daemon")
 NAME = "50-macmgr"

@@ -4,10 +4,10 @@ One table for both spellings: ``guestMac`` in XML is ``guest_mac`` in TOML. A wr
 with what is allowed and the nearest valid word; the caller adds file and line.
 
 The rule for what a message may repeat: of an XML document, only a word of macmgr's own vocabulary, or one that is a
-slip of the pen away from it, cut short (`quoted`), and what looks like a MAC address (`macmgr.mac`). Anything else is
-described and not repeated, because status files hold passwords and a word in the wrong place may be one. Names by which
-people call their domains, networks, portgroups, bridges and taps are no secrets. The configuration holds no secrets;
-its words are repeated, cut short.
+slip of the pen away from it, cut short (`quoted`), and what looks like a MAC address (`macmgr.model.mac`). Anything
+else is described and not repeated, because status files hold passwords and a word in the wrong place may be one. Names
+by which people call their domains, networks, portgroups, bridges and taps are no secrets. The configuration holds no
+secrets; its words are repeated, cut short.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from macmgr.intent import GuestMac, Manager, Pin
+from macmgr.model.intent import GuestMac, Manager, Pin
 
 
 @dataclass(frozen=True, slots=True)

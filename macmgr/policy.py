@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from macmgr.errors import XmlError
-from macmgr.findings import Code, Finding
-from macmgr.intent import (
+from macmgr.model.findings import Code, Finding
+from macmgr.model.intent import (
     GuestMac,
     GuestPort,
     Intent,
@@ -29,7 +29,7 @@ from macmgr.intent import (
     Settings,
     Step,
 )
-from macmgr.mac import ZERO
+from macmgr.model.mac import ZERO
 from macmgr.options import MAC_TABLE_MANAGER, quoted, wrong_word
 from macmgr.readers.domain import Domain, DomainStatus, Nic
 from macmgr.readers.metadata import NAMESPACE

@@ -11,14 +11,14 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from macmgr.changes import Change, Request, SetEntries, SetFlags, one_flag_each, requests
-from macmgr.features import found_lacking
-from macmgr.intent import Intent
-from macmgr.lock import WriterLock
-from macmgr.observed import with_observed
-from macmgr.planner import Plan, plan
-from macmgr.remembered import NOTHING, Memory, remember, what_is_left, with_departed
-from macmgr.snapshot import Entry, Snapshot
+from macmgr.model.changes import Change, Request, SetEntries, SetFlags, one_flag_each, requests
+from macmgr.model.intent import Intent
+from macmgr.model.snapshot import Entry, Snapshot
+from macmgr.planning.features import found_lacking
+from macmgr.planning.observed import with_observed
+from macmgr.planning.planner import Plan, plan
+from macmgr.planning.remembered import NOTHING, Memory, remember, what_is_left, with_departed
+from macmgr.state.lock import WriterLock
 
 # A change of the world while we look can leave a difference after one round; a difference that three rounds do not
 # mend is a fight with somebody else, or a refusal, and is reported.
@@ -49,7 +49,7 @@ class Kernel(Protocol):
 
 
 class Notes(Protocol):
-    """Where the memory is between two processes; `macmgr.memory.StateFile` is the real one. Neither call may fail."""
+    """Where the memory is between two processes: really `macmgr.state.memory.StateFile`. Neither call may fail."""
 
     def read(self) -> Memory: ...
 

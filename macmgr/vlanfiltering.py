@@ -10,12 +10,12 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
-from macmgr.devices import DeviceFacts
+from macmgr.doctor.vlancheck import who_would_be_cut
 from macmgr.errors import KernelError, NotThere
-from macmgr.intent import Intent
-from macmgr.lock import WriterLock
-from macmgr.snapshot import Bridge, Snapshot
-from macmgr.vlancheck import who_would_be_cut
+from macmgr.model.devices import DeviceFacts
+from macmgr.model.intent import Intent
+from macmgr.model.snapshot import Bridge, Snapshot
+from macmgr.state.lock import WriterLock
 
 
 class Kernel(Protocol):

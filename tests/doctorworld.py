@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from macmgr.devices import Device, DeviceFacts, Features, PacketSocket
-from macmgr.doctor import BridgeDiagnosis, PortDiagnosis, diagnose
-from macmgr.intent import GuestPort, Intent, Manager, Policy
-from macmgr.promiscuity import Reason
-from macmgr.snapshot import Bridge, BridgePort, Entry, PortFlags, Snapshot
+from macmgr.doctor.diagnose import BridgeDiagnosis, PortDiagnosis, diagnose
+from macmgr.doctor.promiscuity import Reason
+from macmgr.model.devices import Device, DeviceFacts, Features, PacketSocket
+from macmgr.model.intent import GuestPort, Intent, Manager, Policy
+from macmgr.model.snapshot import Bridge, BridgePort, Entry, PortFlags, Snapshot
 
 CLOSED = PortFlags(learning=False, unicast_flood=False)
 OPEN = PortFlags()

@@ -28,9 +28,9 @@ import errno
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from macmgr.changes import DeleteEntry, FlushEntries, PutEntry, Request, SetPort
-from macmgr.devices import Device, DeviceFacts, Features, PortVlans
-from macmgr.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
+from macmgr.model.changes import DeleteEntry, FlushEntries, PutEntry, Request, SetPort
+from macmgr.model.devices import Device, DeviceFacts, Features, PortVlans
+from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 
 Key = tuple[str, str, int]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from macmgr.remembered import NOTHING, Memory
+from macmgr.planning.remembered import NOTHING, Memory
 
 
 @dataclass
 class Notebook:
-    """What `macmgr.memory.StateFile` is, for a test that is not about files."""
+    """What `macmgr.state.memory.StateFile` is, for a test that is not about files."""
 
     memory: Memory = NOTHING
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from macmgr.findings import Code
-from macmgr.intent import GuestMac, GuestPort, Intent, Manager, NicFacts, Observed, Policy
 from macmgr.kernel.sightings import Sighting
-from macmgr.lock import WriterLock
+from macmgr.model.findings import Code
+from macmgr.model.intent import GuestMac, GuestPort, Intent, Manager, NicFacts, Observed, Policy
+from macmgr.model.snapshot import Bridge, BridgePort, Entry
 from macmgr.reconcile import View, apply, look
-from macmgr.snapshot import Bridge, BridgePort, Entry
+from macmgr.state.lock import WriterLock
 from macmgr.watch.addresses import MacChange, remember, settle, watched
 from tests.fake_kernel import FakeKernel, make_snapshot
 

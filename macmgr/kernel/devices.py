@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from macmgr.devices import STACKED, Device, DeviceFacts, Features, PortVlans, Xdp
 from macmgr.kernel import wire
 from macmgr.kernel.links import (
     IFF_UP,
@@ -33,6 +32,7 @@ from macmgr.kernel.links import (
 from macmgr.kernel.netlink import Connection, Groups
 from macmgr.kernel.sockets import read_drivers, read_packet_sockets
 from macmgr.kernel.wire import HEADER, IFLA_MASTER, LINK, NEIGHBOUR
+from macmgr.model.devices import STACKED, Device, DeviceFacts, Features, PortVlans, Xdp
 
 IFF_PROMISC = 0x100
 IFLA_LINK, IFLA_LINK_NETNSID, IFLA_XDP = 5, 37, 43

@@ -14,14 +14,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 
-from macmgr.changes import DeleteEntry, FlushEntries, PutEntry, Request, SetPort
-from macmgr.devices import DeviceFacts
 from macmgr.kernel import wire
 from macmgr.kernel.devices import read_devices, set_vlan_filtering
 from macmgr.kernel.fdb import decode_age, decode_entries, decode_replies
 from macmgr.kernel.links import Link, PortVids, decode_links, decode_vids
 from macmgr.kernel.netlink import Connection, raise_for, words
-from macmgr.snapshot import Bridge, BridgePort, Entry, PortFlags, Snapshot
+from macmgr.model.changes import DeleteEntry, FlushEntries, PutEntry, Request, SetPort
+from macmgr.model.devices import DeviceFacts
+from macmgr.model.snapshot import Bridge, BridgePort, Entry, PortFlags, Snapshot
 
 _BRIDGE_GONE = "Invalid master ifindex"  # rtnetlink.c, rtnl_fdb_get; with EINVAL
 

@@ -51,8 +51,8 @@ from macmgr.kernel.wire import (
     attributes,
     messages,
 )
-from macmgr.kernelevents import LOST, EntryEvent, Event, LinkEvent
-from macmgr.snapshot import PortFlags
+from macmgr.model.kernelevents import LOST, EntryEvent, Event, LinkEvent
+from macmgr.model.snapshot import PortFlags
 
 RTM_DELLINK = 17
 _GROUPS = 1 << 0 | 1 << 2  # RTNLGRP_LINK is group 1, RTNLGRP_NEIGH group 3

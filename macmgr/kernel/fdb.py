@@ -30,7 +30,7 @@ from macmgr.kernel.wire import (
     WireError,
     attributes,
 )
-from macmgr.snapshot import Entry, EntryState
+from macmgr.model.snapshot import Entry, EntryState
 
 _BODY = HEADER.size + NEIGHBOUR.size
 _AT_ONCE = 512  # messages: a block of them and what is made of them stay in the processor's cache

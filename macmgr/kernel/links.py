@@ -27,7 +27,7 @@ from macmgr.kernel.wire import (
     WireError,
     attributes,
 )
-from macmgr.snapshot import PortFlags
+from macmgr.model.snapshot import PortFlags
 
 IFF_UP = 1
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_LINKINFO, IFLA_AF_SPEC, IFLA_PROMISCUITY = 1, 3, 18, 26, 30

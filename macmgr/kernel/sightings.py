@@ -23,7 +23,7 @@ from typing import NamedTuple, NoReturn
 
 from macmgr.kernel.netlink import words
 from macmgr.kernel.sockets import AF_PACKET, in_namespace
-from macmgr.mac import ZERO
+from macmgr.model.mac import ZERO
 
 # What one port may report at one reading. A guest that has more to report is not listened to for a while, and whoever
 # goes on reporting is listened to less and less: what a guest sends must not decide how much the daemon has to do.

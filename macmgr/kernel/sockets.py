@@ -21,9 +21,9 @@ from typing import TypeVar
 
 from pyroute2 import netns as namespaces
 
-from macmgr.devices import PacketSocket
 from macmgr.errors import KernelError, NoPermission, NotThere
 from macmgr.kernel import wire
+from macmgr.model.devices import PacketSocket
 
 SIOCETHTOOL, ETHTOOL_GDRVINFO = 0x8946, 3
 _NAME_SIZE, _DRVINFO_SIZE = 16, 196  # IFNAMSIZ, struct ethtool_drvinfo

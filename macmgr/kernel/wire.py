@@ -11,9 +11,9 @@ import struct
 from binascii import unhexlify
 from collections.abc import Iterator, Sequence
 
-from macmgr.changes import DeleteEntry, FlushEntries, PutEntry, SetPort
 from macmgr.errors import KernelError
-from macmgr.snapshot import EntryState
+from macmgr.model.changes import DeleteEntry, FlushEntries, PutEntry, SetPort
+from macmgr.model.snapshot import EntryState
 
 NLMSG_ERROR, NLMSG_DONE, NLMSG_OVERRUN = 2, 3, 4
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP_INTR = 0x1, 0x4, 0x10

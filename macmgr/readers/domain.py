@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from lxml import etree
 
 from macmgr.errors import XmlError
-from macmgr.intent import Settings, Vlan
-from macmgr.mac import parse_mac
+from macmgr.model.intent import Settings, Vlan
+from macmgr.model.mac import parse_mac
 from macmgr.readers.document import ROOTS, attribute, name_of, parts_of, place, said, text_of
 from macmgr.readers.metadata import DomainMetadata, read_domain_metadata
 from macmgr.readers.nicparts import read_isolated, read_trust, read_vlan

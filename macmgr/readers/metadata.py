@@ -20,8 +20,8 @@ from typing import TypeVar
 from lxml import etree
 
 from macmgr.errors import Problem
-from macmgr.intent import Settings
-from macmgr.mac import parse_mac, parse_mac_pattern
+from macmgr.model.intent import Settings
+from macmgr.model.mac import parse_mac, parse_mac_pattern
 from macmgr.options import ELEMENTS, OPTIONS, nearest, quoted, read_options, unknown_name
 from macmgr.readers.document import line_of
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from lxml import etree
 
 from macmgr.errors import XmlError
-from macmgr.intent import Manager, Settings, Vlan
+from macmgr.model.intent import Manager, Settings, Vlan
 from macmgr.options import MAC_TABLE_MANAGER, wrong_word
 from macmgr.readers.document import attribute, name_of, place, text_of
 from macmgr.readers.metadata import read_network_metadata

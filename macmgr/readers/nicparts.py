@@ -5,7 +5,7 @@ from __future__ import annotations
 from lxml import etree
 
 from macmgr.errors import XmlError
-from macmgr.intent import Vlan
+from macmgr.model.intent import Vlan
 from macmgr.readers.document import attribute, place
 
 MAX_VID = 4094

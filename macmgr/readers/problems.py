@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from lxml import etree
 
 from macmgr.errors import Problem, XmlError
-from macmgr.intent import Manager
-from macmgr.mac import parse_mac
+from macmgr.model.intent import Manager
+from macmgr.model.mac import parse_mac
 from macmgr.options import MAC_TABLE_MANAGER, allowed, nearest, quoted, wrong_word
 from macmgr.readers.document import ROOTS, attribute, line_of, parse_document, text_of
 from macmgr.readers.domain import read_domain, read_nic

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from macmgr.advice import Step
-from macmgr.doctor import Ability, BridgeDiagnosis, Diagnosis, PortDiagnosis
-from macmgr.promiscuity import Cause, Reason, Role
-from macmgr.vlancheck import UNSEEN
+from macmgr.doctor.advice import Step
+from macmgr.doctor.diagnose import Ability, BridgeDiagnosis, Diagnosis, PortDiagnosis
+from macmgr.doctor.promiscuity import Cause, Reason, Role
+from macmgr.doctor.vlancheck import UNSEEN
 from macmgr.vlanfiltering import Answer
 
 _WORDS = {

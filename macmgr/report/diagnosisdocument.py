@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from macmgr.advice import Step
-from macmgr.doctor import BridgeDiagnosis, Diagnosis, NicList, PortDiagnosis
-from macmgr.promiscuity import Cause
+from macmgr.doctor.advice import Step
+from macmgr.doctor.diagnose import BridgeDiagnosis, Diagnosis, NicList, PortDiagnosis
+from macmgr.doctor.promiscuity import Cause
 from macmgr.report.document import finding_document
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from macmgr.findings import Finding, Severity
-from macmgr.intent import GuestPort
+from macmgr.model.findings import Finding, Severity
+from macmgr.model.intent import GuestPort
+from macmgr.model.snapshot import Bridge, BridgePort
 from macmgr.reconcile import View
-from macmgr.snapshot import Bridge, BridgePort
 
 
 def audit_document(view: View, host: str, taken_at: str, bridges: frozenset[str] | None = None) -> dict[str, Any]:

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from macmgr.errors import NotThere
-from macmgr.findings import Code, Finding
-from macmgr.intent import GuestPort, Manager, Observed, Pin, PortlessNic, Settings
-from macmgr.mac import matches, parse_mac
-from macmgr.observed import is_about
+from macmgr.model.findings import Code, Finding
+from macmgr.model.intent import GuestPort, Manager, Observed, Pin, PortlessNic, Settings
+from macmgr.model.mac import matches, parse_mac
+from macmgr.model.snapshot import BridgePort, Entry, Snapshot
 from macmgr.options import OPTIONS
+from macmgr.planning.observed import is_about
 from macmgr.reconcile import View
 from macmgr.report.words import fold_vids
-from macmgr.snapshot import BridgePort, Entry, Snapshot
 
 _WIDTH = 14
 

@@ -7,10 +7,10 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from macmgr.changes import SetEntries
 from macmgr.giveback import GivenBack, Released
+from macmgr.model.changes import SetEntries
+from macmgr.model.snapshot import Entry, EntryState
 from macmgr.report.words import fold_vids
-from macmgr.snapshot import Entry, EntryState
 
 
 def release_document(released: Released) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from macmgr.findings import Code, Severity, severity
+from macmgr.model.findings import Code, Severity, severity
 from macmgr.oneline import one_line
 
 _SHOWN = 5  # repairs and alarms, without --verbose

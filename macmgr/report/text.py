@@ -14,13 +14,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from macmgr.changes import Change, SetEntries, requests, typed
-from macmgr.findings import Finding, Severity
-from macmgr.intent import GuestPort, Intent
+from macmgr.model.changes import Change, SetEntries, requests, typed
+from macmgr.model.findings import Finding, Severity
+from macmgr.model.intent import GuestPort, Intent
+from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, Snapshot
 from macmgr.oneline import harmless
 from macmgr.reconcile import Outcome, View
 from macmgr.report.words import fold_vids
-from macmgr.snapshot import Bridge, BridgePort, Entry, EntryState, Snapshot
 
 _COLUMNS = (
     *("", "PORT", "DOMAIN", "NIC", "STATE", "MANAGER"),

@@ -1,6 +1,7 @@
 """What becomes of sightings: which addresses are remembered of a NIC, and when they are forgotten. Pure.
 
-Everything here is about records; whether an address gets an entry, `macmgr.observed` decides for every verb alike.
+Everything here is about records; whether an address gets an entry, `macmgr.planning.observed` decides for every verb
+alike.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
-from macmgr.changes import SetEntries
-from macmgr.intent import GuestMac, GuestPort, Observed
-from macmgr.observed import MOST, allowed, is_about, moved_on, table_of
+from macmgr.model.changes import SetEntries
+from macmgr.model.intent import GuestMac, GuestPort, Observed
+from macmgr.planning.observed import MOST, allowed, is_about, moved_on, table_of
 from macmgr.reconcile import View
 
 # A NIC that goes back to its former address and from there to the other one again within this time uses both.

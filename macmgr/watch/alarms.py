@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from macmgr.changes import Change, SetEntries
-from macmgr.intent import GuestPort
-from macmgr.kernelevents import EntryEvent, Event
+from macmgr.model.changes import Change, SetEntries
+from macmgr.model.intent import GuestPort
+from macmgr.model.kernelevents import EntryEvent, Event
+from macmgr.model.snapshot import EntryState, Snapshot
 from macmgr.reconcile import Key, View
-from macmgr.snapshot import EntryState, Snapshot
 from macmgr.watch.addresses import MacChange, Seen
 
 # A guest that has just come to its port (start, resume, migration, a new tap) may still be seen where it was.

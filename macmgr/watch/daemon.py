@@ -19,8 +19,8 @@ from pathlib import Path
 from macmgr import paths
 from macmgr.config import Config, load_config
 from macmgr.errors import MacmgrError, XmlError
-from macmgr.hookcall import HookCall
-from macmgr.hookwork import Heard, read_call
+from macmgr.hook.call import HookCall
+from macmgr.hook.work import Heard, read_call
 from macmgr.kernel.events import EventSocket
 from macmgr.reconcile import on_bridges
 from macmgr.watch.files import StatusDirectories

@@ -21,8 +21,8 @@ from pathlib import Path
 
 from macmgr.config import HookSettings
 from macmgr.errors import Busy, NoPermission, NotThere
-from macmgr.hookcall import MAX_INPUT, HookCall
-from macmgr.owndirectory import open_own_directory
+from macmgr.hook.call import MAX_INPUT, HookCall
+from macmgr.state.owndirectory import open_own_directory
 
 TIMEOUT_FILE = "hook.timeout"
 # Each may hold a document of the largest size. More wait in the kernel's queue, as long as their own time lasts.

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from macmgr.changes import Change, SetEntries, SetFlags
+from macmgr.model.changes import Change, SetEntries, SetFlags
 
 WINDOW = 60.0
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from macmgr.kernelevents import EntryEvent, Event
+from macmgr.model.kernelevents import EntryEvent, Event
+from macmgr.model.snapshot import Snapshot
 from macmgr.reconcile import Key, View
-from macmgr.snapshot import Snapshot
 from macmgr.watch import words
 from macmgr.watch.addresses import Records
 from macmgr.watch.alarms import Alarm, Alarms

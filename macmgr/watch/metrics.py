@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from macmgr import __version__
-from macmgr.findings import Code, Severity, severity
+from macmgr.model.findings import Code, Severity, severity
 from macmgr.watch.tally import Tally
 from macmgr.watch.words import THEFT
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from macmgr.kernelevents import LOST, EntryEvent, Event, LinkEvent
+from macmgr.model.kernelevents import LOST, EntryEvent, Event, LinkEvent
+from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
 from macmgr.reconcile import View
-from macmgr.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
 
 # What may not be on a managed port, whatever its MAC: a waiting guest's port is open, and an open port learns.
 _STATIC = frozenset({EntryState.STATIC})

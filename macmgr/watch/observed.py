@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from macmgr.kernel.sightings import Sighting, Sightings
-from macmgr.observedfile import read_observed, write_observed
 from macmgr.reconcile import View
+from macmgr.state.observedfile import read_observed, write_observed
 from macmgr.watch.addresses import MacChange, Records, remember, settle, watched
 
 

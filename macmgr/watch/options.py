@@ -12,7 +12,7 @@ from pathlib import Path
 from macmgr import paths
 from macmgr.config import DaemonSettings
 from macmgr.errors import MacmgrError
-from macmgr.libvirtevents import LibvirtEvents
+from macmgr.sources.libvirtevents import LibvirtEvents
 from macmgr.watch.metrics import write_textfile
 from macmgr.watch.metricsport import MetricsPort
 from macmgr.watch.round import unexpected

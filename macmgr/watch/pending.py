@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from macmgr.hookwork import Heard
+from macmgr.hook.work import Heard
 
 Ticket = TypeVar("Ticket")
 

@@ -12,19 +12,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from macmgr import lock
-from macmgr.changes import Change
 from macmgr.config import Config
 from macmgr.errors import MacmgrError
-from macmgr.hookwork import Heard, concerns, in_words, intent_with, left_as_it_is
-from macmgr.intent import Intent, Observed
+from macmgr.hook.work import Heard, concerns, in_words, intent_with, left_as_it_is
 from macmgr.kernel import Kernel
-from macmgr.memory import LastRead, StateFile, read_memory
+from macmgr.model.changes import Change
+from macmgr.model.intent import Intent, Observed
+from macmgr.model.snapshot import Snapshot
 from macmgr.policy import Decisions
 from macmgr.reconcile import Key, Outcome, Scope, apply, look
-from macmgr.snapshot import Snapshot
-from macmgr.sources import Sources
-from macmgr.statusfiles import StatusCache
+from macmgr.sources.host import Sources
+from macmgr.sources.statusfiles import StatusCache
+from macmgr.state import lock
+from macmgr.state.memory import LastRead, StateFile, read_memory
 from macmgr.watch.news import LastView
 
 # As long as a person's `macmgr apply` may take; a hook that waits has given up by then and gone its own way.

@@ -11,8 +11,8 @@ import time
 from collections.abc import Sequence
 
 from macmgr import __version__
-from macmgr.hookcall import HookCall
-from macmgr.kernelevents import LOST, Event
+from macmgr.hook.call import HookCall
+from macmgr.model.kernelevents import LOST, Event
 from macmgr.watch import tally, words
 from macmgr.watch.document import document
 from macmgr.watch.hysteresis import Fight

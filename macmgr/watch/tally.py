@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from macmgr.changes import Change
-from macmgr.findings import Finding, Severity
-from macmgr.intent import GuestPort
+from macmgr.model.changes import Change
+from macmgr.model.findings import Finding, Severity
+from macmgr.model.intent import GuestPort
 from macmgr.reconcile import View
 from macmgr.watch.messages import Line
 

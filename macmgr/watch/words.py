@@ -10,13 +10,13 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from macmgr.changes import Change, SetEntries, SetFlags
-from macmgr.findings import Code, Finding, Severity
-from macmgr.hookcall import HookCall
-from macmgr.intent import GuestPort
+from macmgr.hook.call import HookCall
+from macmgr.model.changes import Change, SetEntries, SetFlags
+from macmgr.model.findings import Code, Finding, Severity
+from macmgr.model.intent import GuestPort
+from macmgr.model.snapshot import Entry, EntryState
 from macmgr.reconcile import Failure, View
 from macmgr.report.words import fold_vids
-from macmgr.snapshot import Entry, EntryState
 from macmgr.watch import messages
 from macmgr.watch.alarms import Alarm, Kind
 from macmgr.watch.messages import Line, Priority

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from lxml import etree
 
-from macmgr.changes import PutEntry
 from macmgr.kernel import Kernel
 from macmgr.kernel.edge import collector_paused
 from macmgr.kernel.fdb import decode_entries
 from macmgr.kernel.links import decode_links
 from macmgr.kernel.netlink import Connection
 from macmgr.kernel.wire import fdb_dump, link_dump
+from macmgr.model.changes import PutEntry
 from tests import crowd
 from tests.bench import hooks, watching, worlds
 from tests.bench.measure import Result, Side, compare

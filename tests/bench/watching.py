@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from macmgr.kernel.events import EventSocket
-from macmgr.kernelevents import LinkEvent
+from macmgr.model.kernelevents import LinkEvent
 from tests import crowd
 from tests.bench.measure import Result
 from tests.netns.conftest import eventually, namespace

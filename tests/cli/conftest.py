@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from macmgr import cli, lock, paths, verbs
+from macmgr import cli, paths
+from macmgr.state import lock
+from macmgr.verbs import host as verbs
 from tests.fake_kernel import FakeKernel
 from tests.golden.case import lay_out, read_snapshot
 

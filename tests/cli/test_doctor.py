@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from macmgr import lock
+from macmgr.state import lock
 from tests.cli.conftest import Host
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import libvirt
 import pytest
 
-from macmgr import netverbs
 from macmgr.cli import run
-from macmgr.definition import without_manager
-from macmgr.hypervisor import Definition, Hypervisor
+from macmgr.sources.definition import without_manager
+from macmgr.sources.hypervisor import Definition, Hypervisor
+from macmgr.verbs import net as netverbs
 
 URI = "test:///default"  # one host for all connections of a process, as long as one of them is open
 LAN = """<network>

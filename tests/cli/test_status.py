@@ -13,9 +13,10 @@ from typing import Any
 import jsonschema
 import pytest
 
-from macmgr import cli, paths, statusverb
+from macmgr import cli, paths
 from macmgr.errors import NotThere
-from macmgr.findings import Code, Finding
+from macmgr.model.findings import Code, Finding
+from macmgr.verbs import status as statusverb
 from macmgr.watch import words
 from macmgr.watch.document import document
 from macmgr.watch.tally import (

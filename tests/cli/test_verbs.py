@@ -8,7 +8,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from macmgr import lock
+from macmgr.state import lock
 from tests.cli.conftest import CASES, Host
 
 on = pytest.mark.case

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from macmgr.errors import XmlError
-from macmgr.intent import Manager, Settings
+from macmgr.model.intent import Manager, Settings
 from macmgr.policy import PolicySources, build_intent
 from macmgr.readers.document import parse_document
 from macmgr.readers.domain import DomainStatus, Nic, read_domain, read_domain_status

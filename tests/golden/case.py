@@ -19,8 +19,9 @@ from typing import Any
 from rich.console import Console
 
 from macmgr.config import Config, load_config
-from macmgr.hookcall import HookCall
-from macmgr.hookwork import Heard, intent_with
+from macmgr.hook.call import HookCall
+from macmgr.hook.work import Heard, intent_with
+from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 from macmgr.readers.domain import Domain
 from macmgr.readers.hookdata import HookInput, read_hook_input
 from macmgr.readers.network import Network, NetworkPort
@@ -28,8 +29,7 @@ from macmgr.reconcile import View, look
 from macmgr.report.document import audit_document
 from macmgr.report.explain import explain
 from macmgr.report.text import print_audit, print_plan
-from macmgr.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
-from macmgr.statusfiles import read_status_files
+from macmgr.sources.statusfiles import read_status_files
 from tests.fake_kernel import FakeKernel
 
 CASES = sorted(path.parent for path in Path(__file__).parent.glob("*/snapshot.json"))

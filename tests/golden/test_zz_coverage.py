@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from macmgr.config import AUDIT_NAMES, DAEMON_NAMES, HOOK_NAMES, Config, DaemonSettings, HookSettings
-from macmgr.findings import Code
-from macmgr.intent import NicFacts, Policy, PortlessNic, Settings, Vlan
+from macmgr.model.findings import Code
+from macmgr.model.intent import NicFacts, Policy, PortlessNic, Settings, Vlan
 from macmgr.options import OPTIONS
 from macmgr.readers.domain import STATES, Domain, Nic
 from macmgr.readers.metadata import DomainMetadata

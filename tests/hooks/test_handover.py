@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from macmgr import config, handover, hook, hookcall
+from macmgr import config, handover
 from macmgr.config import HookSettings
-from macmgr.hookcall import HookCall
+from macmgr.hook import call as hookcall
+from macmgr.hook import run as hook
+from macmgr.hook.call import HookCall
 from tests.hooks.conftest import DRIVERS, SCRUBBED, Host, Said, domain, domstatus, open_pipe
 from tests.hooks.daemons import bad_daemon, daemon, process, read_all
 

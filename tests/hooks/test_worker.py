@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from macmgr.hook import REFUSED
-from macmgr.lock import hold
+from macmgr.hook.run import REFUSED
+from macmgr.state.lock import hold
 from tests.hooks.conftest import PATIENCE, SCRUBBED, Host, domain, domstatus
 
 CALL = ("hook", "qemu", "g1", "started", "begin", "-")

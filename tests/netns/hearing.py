@@ -6,7 +6,7 @@ import select
 from collections.abc import Iterable
 
 from macmgr.kernel.events import EventSocket
-from macmgr.kernelevents import Event, LinkEvent
+from macmgr.model.kernelevents import Event, LinkEvent
 from tests.netns.conftest import Namespace
 
 

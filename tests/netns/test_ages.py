@@ -12,7 +12,7 @@ import pytest
 
 from macmgr.kernel import Kernel
 from macmgr.kernel.events import EventSocket
-from macmgr.kernelevents import EntryEvent
+from macmgr.model.kernelevents import EntryEvent
 from tests.netns.conftest import BROADCAST, Namespace, eventually, require
 
 GUEST, OTHER, MARK = "52:54:00:00:00:01", "52:54:00:00:00:02", "02:aa:aa:aa:aa:aa"

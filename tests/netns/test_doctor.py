@@ -15,13 +15,13 @@ from collections.abc import Iterator
 import pytest
 from pyroute2 import netns
 
-from macmgr.devices import DeviceFacts, PacketSocket
-from macmgr.doctor import BridgeDiagnosis, PortDiagnosis, diagnose
+from macmgr.doctor.diagnose import BridgeDiagnosis, PortDiagnosis, diagnose
+from macmgr.doctor.promiscuity import Reason
 from macmgr.errors import NotThere
-from macmgr.intent import GuestPort, Intent, Manager, NicFacts, Policy, Vlan
 from macmgr.kernel import Kernel
-from macmgr.lock import WriterLock
-from macmgr.promiscuity import Reason
+from macmgr.model.devices import DeviceFacts, PacketSocket
+from macmgr.model.intent import GuestPort, Intent, Manager, NicFacts, Policy, Vlan
+from macmgr.state.lock import WriterLock
 from macmgr.vlanfiltering import Answer, turn_on
 from tests.netns.conftest import Namespace, eventually, require
 

@@ -13,8 +13,8 @@ import pytest
 from macmgr.errors import NotThere
 from macmgr.kernel import events as module
 from macmgr.kernel.events import EventSocket
-from macmgr.kernelevents import LOST, EntryEvent, Event
-from macmgr.snapshot import EntryState
+from macmgr.model.kernelevents import LOST, EntryEvent, Event
+from macmgr.model.snapshot import EntryState
 from tests.netns.conftest import Namespace, eventually, require
 from tests.netns.hearing import heard, links
 

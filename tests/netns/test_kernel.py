@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 import macmgr
-from macmgr.changes import DeleteEntry, PutEntry, Request, SetPort, bridge_command
 from macmgr.errors import NoPermission, NotThere
 from macmgr.kernel import Kernel, Refusal
-from macmgr.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
+from macmgr.model.changes import DeleteEntry, PutEntry, Request, SetPort, bridge_command
+from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 from tests.netns.conftest import BROADCAST, Namespace, eventually, require
 
 GUEST = "52:54:00:00:00:01"
@@ -371,7 +371,7 @@ def test_a_batch_may_fail_completely(kernel: Kernel) -> None:
 
 UNPRIVILEGED = """
 import sys
-from macmgr.changes import PutEntry
+from macmgr.model.changes import PutEntry
 from macmgr.kernel import Kernel
 with Kernel() as kernel:
     snapshot = kernel.read_snapshot()

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from macmgr.giveback import Released, release
-from macmgr.intent import GuestPort, Intent, Manager, Policy
 from macmgr.kernel import Kernel
-from macmgr.lock import WriterLock
-from macmgr.memory import StateFile, read_memory
+from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.reconcile import Scope, apply
+from macmgr.state.lock import WriterLock
+from macmgr.state.memory import StateFile, read_memory
 from tests.netns.conftest import BROADCAST, Namespace, eventually, require
 
 GUEST = "52:54:00:00:00:01"

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from macmgr.findings import Code, Severity
-from macmgr.intent import Intent, Manager, Settings
 from macmgr.kernel import Kernel
-from macmgr.lock import hold
+from macmgr.model.findings import Code, Severity
+from macmgr.model.intent import Intent, Manager, Settings
+from macmgr.model.snapshot import Entry
 from macmgr.policy import PolicySources, build_intent
 from macmgr.reconcile import apply, look
-from macmgr.snapshot import Entry
-from macmgr.statusfiles import read_status_files
+from macmgr.sources.statusfiles import read_status_files
+from macmgr.state.lock import hold
 from tests import crowd
 from tests.crowd import CrowdGuest
 from tests.netns.conftest import Namespace

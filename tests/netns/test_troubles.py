@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from macmgr.changes import PutEntry, Request
 from macmgr.errors import KernelError
-from macmgr.findings import Code
-from macmgr.intent import GuestPort, Intent, Manager, Policy
 from macmgr.kernel import Kernel, Refusal, netlink, wire
 from macmgr.kernel.netlink import Answers, Connection
-from macmgr.lock import hold
+from macmgr.model.changes import PutEntry, Request
+from macmgr.model.findings import Code
+from macmgr.model.intent import GuestPort, Intent, Manager, Policy
+from macmgr.model.snapshot import Entry, PortFlags, Snapshot
 from macmgr.reconcile import apply, look
-from macmgr.snapshot import Entry, PortFlags, Snapshot
+from macmgr.state.lock import hold
 from tests import crowd
 from tests.crowd import CrowdGuest
 from tests.netns.conftest import Namespace

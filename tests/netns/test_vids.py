@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from macmgr.changes import FlushEntries, PutEntry, bridge_command, requests
-from macmgr.findings import Code
-from macmgr.intent import GuestPort, Intent, Manager, Policy
 from macmgr.kernel import Kernel
-from macmgr.lock import hold
+from macmgr.model.changes import FlushEntries, PutEntry, bridge_command, requests
+from macmgr.model.findings import Code
+from macmgr.model.intent import GuestPort, Intent, Manager, Policy
+from macmgr.model.snapshot import Entry, EntryState
 from macmgr.reconcile import Outcome, View, apply, look
-from macmgr.snapshot import Entry, EntryState
+from macmgr.state.lock import hold
 from tests.netns.conftest import Namespace, require
 
 GUEST, OTHER, STRANGER = "52:54:00:00:00:01", "52:54:00:00:00:02", "52:54:00:00:00:99"

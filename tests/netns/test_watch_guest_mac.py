@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from macmgr.intent import GuestPort, Intent, Manager, Policy
 from macmgr.kernel import Kernel
+from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.reconcile import look
 from macmgr.watch.alarms import GRACE, Alarm, Alarms
 from tests.netns.conftest import Namespace, eventually

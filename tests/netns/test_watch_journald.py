@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from macmgr.changes import SetEntries
-from macmgr.findings import Code
-from macmgr.snapshot import Entry
+from macmgr.model.changes import SetEntries
+from macmgr.model.findings import Code
+from macmgr.model.snapshot import Entry
 from macmgr.watch import messages, words
 from macmgr.watch.journal import Journal
 from macmgr.watch.messages import Priority

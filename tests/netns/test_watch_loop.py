@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from macmgr import lock, paths
-from macmgr.hookcall import HookCall
-from macmgr.hookwork import read_call
+from macmgr import paths
+from macmgr.hook.call import HookCall
+from macmgr.hook.work import read_call
 from macmgr.readers.hookdata import HookInput
+from macmgr.state import lock
 from macmgr.watch import daemon as daemon_module
 from macmgr.watch.daemon import Daemon, Places
 from macmgr.watch.journal import Journal

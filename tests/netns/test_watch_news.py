@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from macmgr.intent import GuestPort, Intent, Manager, Policy
 from macmgr.kernel import Kernel
 from macmgr.kernel.events import EventSocket
-from macmgr.kernelevents import EntryEvent
-from macmgr.lock import WriterLock
+from macmgr.model.intent import GuestPort, Intent, Manager, Policy
+from macmgr.model.kernelevents import EntryEvent
 from macmgr.reconcile import apply
+from macmgr.state.lock import WriterLock
 from macmgr.watch.news import LastView
 from tests.netns.conftest import Namespace, eventually, require
 from tests.netns.hearing import heard

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
 
-from macmgr.intent import GuestPort, Intent, Manager, Pin, Policy
-from macmgr.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
+from macmgr.model.intent import GuestPort, Intent, Manager, Pin, Policy
+from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 from tests.fake_kernel import FakeKernel, make_snapshot
 
 BRIDGES = ("br0", "br1")

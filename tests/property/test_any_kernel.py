@@ -9,12 +9,12 @@ from unittest.mock import patch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from macmgr import trunks
-from macmgr.changes import FLAGS, SetFlags
-from macmgr.lock import WriterLock
-from macmgr.planner import plan
+from macmgr.model.changes import FLAGS, SetFlags
+from macmgr.model.snapshot import Entry, EntryState
+from macmgr.planning import trunks
+from macmgr.planning.planner import plan
 from macmgr.reconcile import NO_NOTES, apply
-from macmgr.snapshot import Entry, EntryState
+from macmgr.state.lock import WriterLock
 from tests.fake_kernel import FakeKernel, Key
 from tests.notebook import Notebook
 from tests.property.strategies import World, worlds

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
-from macmgr.definition import has_bridge, with_manager, without_manager
 from macmgr.errors import XmlError
-from macmgr.intent import Manager
+from macmgr.model.intent import Manager
+from macmgr.sources.definition import has_bridge, with_manager, without_manager
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from pyroute2.netlink.rtnl.ndmsg import ndmsg
 
 from macmgr.kernel.events import decode_events
 from macmgr.kernel.wire import WireError
-from macmgr.kernelevents import EntryEvent, Event, LinkEvent
-from macmgr.snapshot import EntryState
+from macmgr.model.kernelevents import EntryEvent, Event, LinkEvent
+from macmgr.model.snapshot import EntryState
 from tests.property.test_wire import (
     AF_BRIDGE,
     PORT_ATTRIBUTES,

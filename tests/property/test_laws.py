@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from macmgr.changes import SetEntries, SetFlags, inverse, requests
-from macmgr.findings import Code
-from macmgr.intent import GuestPort, Intent
-from macmgr.lock import WriterLock
-from macmgr.planner import Plan, plan
+from macmgr.model.changes import SetEntries, SetFlags, inverse, requests
+from macmgr.model.findings import Code
+from macmgr.model.intent import GuestPort, Intent
+from macmgr.model.snapshot import Entry, EntryState, PortFlags, Snapshot
+from macmgr.planning.planner import Plan, plan
 from macmgr.reconcile import Outcome, Scope, apply, execute
-from macmgr.snapshot import Entry, EntryState, PortFlags, Snapshot
+from macmgr.state.lock import WriterLock
 from tests.fake_kernel import FakeKernel, Key
 from tests.property.strategies import DOMAINS, World, worlds
 

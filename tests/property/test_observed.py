@@ -7,8 +7,8 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from macmgr.intent import GuestMac, Policy
-from macmgr.snapshot import EntryState
+from macmgr.model.intent import GuestMac, Policy
+from macmgr.model.snapshot import EntryState
 from tests.onlooker import BRIDGE_MAC, LAN, NEIGHBOUR, NEW, OTHER, OWN, UPLINK_MAC, VIRTUAL, VRRP, Host, guest
 
 ADDRESSES = (OWN, NEIGHBOUR, NEW, OTHER, VIRTUAL, BRIDGE_MAC, UPLINK_MAC)

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from macmgr.errors import XmlError
-from macmgr.hookcall import OPERATIONS
-from macmgr.intent import Vlan
+from macmgr.hook.call import OPERATIONS
+from macmgr.model.intent import Vlan
 from macmgr.readers.document import parse_document
 from macmgr.readers.domain import STATES, Domain, DomainStatus, Nic, read_domain, read_domain_status
 from macmgr.readers.hookdata import read_hook_input

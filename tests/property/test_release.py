@@ -7,12 +7,12 @@ from dataclasses import replace
 from hypothesis import given
 
 from macmgr.giveback import Released, release
-from macmgr.intent import GuestPort, Intent, Manager
-from macmgr.lock import WriterLock
+from macmgr.model.intent import GuestPort, Intent, Manager
+from macmgr.model.snapshot import EntryState, PortFlags
+from macmgr.planning.remembered import NOTHING
 from macmgr.reconcile import Notes, Outcome, Scope, apply
-from macmgr.remembered import NOTHING
-from macmgr.snapshot import EntryState, PortFlags
-from macmgr.statedocument import document_of, parse_document
+from macmgr.state.lock import WriterLock
+from macmgr.state.statedocument import document_of, parse_document
 from tests.fake_kernel import FakeKernel
 from tests.notebook import Notebook
 from tests.property.strategies import World, worlds

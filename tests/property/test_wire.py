@@ -13,11 +13,11 @@ from pyroute2.netlink.rtnl import ndmsg as pyroute2_neighbour
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 
-from macmgr.changes import DeleteEntry, FlushEntries, PutEntry, SetPort
 from macmgr.kernel import wire
 from macmgr.kernel.fdb import decode_entries, decode_replies
 from macmgr.kernel.links import PortVids, decode_links, decode_vids
-from macmgr.snapshot import Entry, EntryState, PortFlags
+from macmgr.model.changes import DeleteEntry, FlushEntries, PutEntry, SetPort
+from macmgr.model.snapshot import Entry, EntryState, PortFlags
 
 AF_BRIDGE = 7
 NAMES = {number: f"port{number}" for number in range(1, 6)}

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from macmgr.intent import GuestPort
+from macmgr.model.intent import GuestPort
 from macmgr.policy import PolicySources, build_intent
 from macmgr.readers.domain import Domain, DomainStatus
 from macmgr.readers.hookdata import read_hook_input
-from macmgr.sources import Sources
-from macmgr.statusfiles import read_status_files
+from macmgr.sources.host import Sources
+from macmgr.sources.statusfiles import read_status_files
 
 CAPTURED = Path(__file__).parents[1] / "captured" / "libvirt-9.0.0"
 HOOKS = sorted((CAPTURED / "hooks").glob("*.xml"))

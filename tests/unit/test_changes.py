@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from macmgr.changes import (
+from macmgr.model.changes import (
     DeleteEntry,
     FlushEntries,
     PutEntry,
@@ -17,7 +17,7 @@ from macmgr.changes import (
     one_flag_each,
     requests,
 )
-from macmgr.snapshot import Entry, EntryState, PortFlags
+from macmgr.model.snapshot import Entry, EntryState, PortFlags
 
 MAC = "52:54:00:00:00:01"
 OPEN, CLOSED = PortFlags(), PortFlags(learning=False, unicast_flood=False)

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from macmgr import cli
 from macmgr.config import Config, DaemonSettings, HookSettings, load_config, parse_config, read_config
 from macmgr.errors import ConfigError
-from macmgr.findings import Code, Finding
-from macmgr.intent import GuestMac, Intent, Manager, Pin, Settings
-from macmgr.planner import Plan
+from macmgr.model.findings import Code, Finding
+from macmgr.model.intent import GuestMac, Intent, Manager, Pin, Settings
+from macmgr.model.snapshot import Snapshot
+from macmgr.planning.planner import Plan
 from macmgr.reconcile import View
-from macmgr.snapshot import Snapshot
 
 WHOLE = """
 [bridge."br0"]
@@ -188,7 +188,7 @@ def test_strict_lets_a_warning_count_as_drift(
     text: str, words: list[str], code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     warning = Finding(Code.CONFLICTING_SETTINGS, "two settings contradict each other")
-    monkeypatch.setattr("macmgr.verbs._look", lambda _: View(Intent(), Snapshot(), Plan((), (warning,))))
+    monkeypatch.setattr("macmgr.verbs.host._look", lambda _: View(Intent(), Snapshot(), Plan((), (warning,))))
     path = tmp_path / "macmgr.toml"
     path.write_text(f"[audit]\n{text}\n")
     assert cli.run(["audit", "--config", str(path), *words]) == code

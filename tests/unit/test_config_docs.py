@@ -12,7 +12,7 @@ from lxml import etree
 
 from macmgr import cli
 from macmgr.config import AUDIT_NAMES, DAEMON_NAMES, HOOK_NAMES, TABLES, read_config
-from macmgr.intent import Manager, Settings
+from macmgr.model.intent import Manager, Settings
 from macmgr.options import OPTIONS
 from macmgr.readers.problems import check_document
 

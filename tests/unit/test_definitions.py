@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from macmgr.conflicts import definition_findings
-from macmgr.findings import Code, Severity
+from macmgr.model.findings import Code, Severity
+from macmgr.planning.conflicts import definition_findings
 from macmgr.readers.network import Network
-from macmgr.statusfiles import read_definitions, read_status_files
+from macmgr.sources.statusfiles import read_definitions, read_status_files
 
 NETWORK = "<network><name>{name}</name>{inside}<forward mode='{mode}'/><bridge name='br0'{attribute}/></network>"
 STAFF = """<metadata><m:macTable xmlns:m='urn:macmgr:mactable:1'>

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from macmgr.intent import Intent
-from macmgr.lock import WriterLock
+from macmgr.model.intent import Intent
+from macmgr.model.snapshot import Bridge, BridgePort, Entry
 from macmgr.reconcile import apply
-from macmgr.snapshot import Bridge, BridgePort, Entry
+from macmgr.state.lock import WriterLock
 from tests.fake_kernel import FakeKernel, make_snapshot
 
 MAC = "52:54:00:00:00:01"

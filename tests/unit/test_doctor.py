@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from macmgr.devices import Device, Features, PacketSocket
-from macmgr.doctor import diagnose
-from macmgr.findings import Code, Severity
-from macmgr.intent import Intent, Manager
-from macmgr.promiscuity import Reason, Role
-from macmgr.snapshot import Bridge, Entry, EntryState, PortFlags
+from macmgr.doctor.diagnose import diagnose
+from macmgr.doctor.promiscuity import Reason, Role
+from macmgr.model.devices import Device, Features, PacketSocket
+from macmgr.model.findings import Code, Severity
+from macmgr.model.intent import Intent, Manager
+from macmgr.model.snapshot import Bridge, Entry, EntryState, PortFlags
 from tests.doctorworld import CAPTURE, CLOSED, OPEN, WEB, World, device, guest, tap, uplink
 
 

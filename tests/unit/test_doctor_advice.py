@@ -8,14 +8,14 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from macmgr.devices import Device, Xdp
-from macmgr.doctor import Diagnosis, diagnose
-from macmgr.gain import in_measured_words
-from macmgr.intent import Intent, Manager, Policy, Settings, Step
-from macmgr.nicfilters import filter_of
+from macmgr.doctor.diagnose import Diagnosis, diagnose
+from macmgr.doctor.gain import in_measured_words
+from macmgr.doctor.nicfilters import filter_of
+from macmgr.model.devices import Device, Xdp
+from macmgr.model.intent import Intent, Manager, Policy, Settings, Step
+from macmgr.model.snapshot import Entry, EntryState, PortFlags
 from macmgr.report.diagnosis import print_diagnosis
 from macmgr.report.diagnosisdocument import diagnosis_document
-from macmgr.snapshot import Entry, EntryState, PortFlags
 from tests.doctorworld import CAPTURE, CLOSED, MODERN, OPEN, World, device, guest, tap, uplink
 
 

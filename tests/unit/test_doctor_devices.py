@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from macmgr.devices import Device, Xdp
 from macmgr.kernel import sockets
 from macmgr.kernel.devices import read_devices, set_vlan_filtering
 from macmgr.kernel.netlink import Connection
 from macmgr.kernel.wire import HEADER, LINK, RTM_GETLINK, RTM_NEWLINK, Message, WireError, attributes, group
+from macmgr.model.devices import Device, Xdp
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_LINK, IFLA_LINKINFO, IFLA_LINK_NETNSID, IFLA_XDP = 1, 3, 5, 18, 37, 43
 IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from macmgr.devices import Device, DeviceFacts, Features, PortVlans
-from macmgr.intent import Intent, NicFacts, Vlan
-from macmgr.lock import WriterLock
-from macmgr.snapshot import Bridge, Entry, PortFlags, Snapshot
-from macmgr.vlancheck import who_would_be_cut
+from macmgr.doctor.vlancheck import who_would_be_cut
+from macmgr.model.devices import Device, DeviceFacts, Features, PortVlans
+from macmgr.model.intent import Intent, NicFacts, Vlan
+from macmgr.model.snapshot import Bridge, Entry, PortFlags, Snapshot
+from macmgr.state.lock import WriterLock
 from macmgr.vlanfiltering import Answer, turn_on
 from tests.doctorworld import MODERN, WEB, World, guest, tap, uplink
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from macmgr.findings import Code, Finding
-from macmgr.intent import GuestPort, Intent, Manager, Policy
-from macmgr.planner import plan
-from macmgr.snapshot import Bridge, BridgePort, Entry, PortFlags, Snapshot
+from macmgr.model.findings import Code, Finding
+from macmgr.model.intent import GuestPort, Intent, Manager, Policy
+from macmgr.model.snapshot import Bridge, BridgePort, Entry, PortFlags, Snapshot
+from macmgr.planning.planner import plan
 from tests.fake_kernel import make_snapshot
 
 MAC = "52:54:00:00:00:01"

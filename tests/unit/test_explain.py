@@ -6,14 +6,14 @@ import pytest
 from lxml import etree
 
 from macmgr.errors import NotThere
-from macmgr.intent import GuestMac, Manager, Pin, Settings
-from macmgr.planner import plan
+from macmgr.model.intent import GuestMac, Manager, Pin, Settings
+from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
+from macmgr.planning.planner import plan
 from macmgr.policy import PolicySources, build_intent
 from macmgr.readers.domain import DomainStatus, read_domain, read_domain_status
 from macmgr.readers.network import read_network
 from macmgr.reconcile import View
 from macmgr.report.explain import explain
-from macmgr.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 
 DOMAIN = """
 <domstatus state='running' reason='booted' pid='7'>

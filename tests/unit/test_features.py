@@ -6,16 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from macmgr.changes import FlushEntries, PutEntry, SetEntries, SetPort
-from macmgr.features import found_lacking
-from macmgr.findings import Code, Finding
 from macmgr.giveback import release
-from macmgr.intent import GuestPort, Intent, Manager, Pin, Policy
-from macmgr.lock import WriterLock
+from macmgr.model.changes import FlushEntries, PutEntry, SetEntries, SetPort
+from macmgr.model.findings import Code, Finding
+from macmgr.model.intent import GuestPort, Intent, Manager, Pin, Policy
+from macmgr.model.snapshot import Bridge, BridgePort, Entry, Feature, PortFlags, Snapshot
+from macmgr.planning.features import found_lacking
+from macmgr.planning.remembered import NOTHING, Memory
 from macmgr.reconcile import Outcome, Scope, apply, look
-from macmgr.remembered import NOTHING, Memory
-from macmgr.snapshot import Bridge, BridgePort, Entry, Feature, PortFlags, Snapshot
-from macmgr.statedocument import document_of, parse_document
+from macmgr.state.lock import WriterLock
+from macmgr.state.statedocument import document_of, parse_document
 from tests.fake_kernel import FakeKernel, make_snapshot
 from tests.notebook import Notebook
 

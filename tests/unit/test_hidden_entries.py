@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from macmgr.intent import GuestPort, Intent, Manager, Policy
-from macmgr.lock import WriterLock
+from macmgr.model.intent import GuestPort, Intent, Manager, Policy
+from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
 from macmgr.reconcile import apply
-from macmgr.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
+from macmgr.state.lock import WriterLock
 from tests.fake_kernel import FakeKernel, make_snapshot
 
 MAC, OTHER = "52:54:00:00:00:01", "52:54:00:00:00:02"

@@ -17,7 +17,7 @@ import pytest
 
 from macmgr.config import HookSettings
 from macmgr.errors import Busy, NoPermission, NotThere
-from macmgr.hookcall import MAX_INPUT, HookCall
+from macmgr.hook.call import MAX_INPUT, HookCall
 from macmgr.watch import hooksocket
 from macmgr.watch.hooksocket import TIMEOUT_FILE, HookSocket, Waits
 

@@ -8,12 +8,12 @@ import pytest
 
 from macmgr.config import Config
 from macmgr.errors import XmlError
-from macmgr.hookcall import HookCall
-from macmgr.hookwork import Heard, act, intent_with, left_as_it_is, read_call
-from macmgr.intent import Intent, Manager, Settings
+from macmgr.hook.call import HookCall
+from macmgr.hook.work import Heard, act, intent_with, left_as_it_is, read_call
+from macmgr.model.intent import Intent, Manager, Settings
 from macmgr.readers.hookdata import read_hook_input
 from macmgr.reconcile import Scope
-from macmgr.statusfiles import read_status_files
+from macmgr.sources.statusfiles import read_status_files
 
 MAC, OTHER = "52:54:00:aa:00:01", "52:54:00:aa:00:02"
 CONFIG = Config({"br0": Settings(manager=Manager.LIBVIRT)})

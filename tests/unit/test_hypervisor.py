@@ -11,8 +11,16 @@ import libvirt
 import pytest
 
 from macmgr.errors import NotThere
-from macmgr.findings import Code
-from macmgr.hypervisor import Hypervisor, connect, define_network, read_definition, read_guests, read_host, read_sources
+from macmgr.model.findings import Code
+from macmgr.sources.hypervisor import (
+    Hypervisor,
+    connect,
+    define_network,
+    read_definition,
+    read_guests,
+    read_host,
+    read_sources,
+)
 
 NIC = """<interface type='network'><mac address='52:54:00:aa:00:{number:02x}'/><source network='lan'/></interface>"""
 DOMAIN = """<domain type='test' xmlns:test='http://libvirt.org/schemas/domain/test/1.0'><name>{name}</name>

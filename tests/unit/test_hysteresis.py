@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from macmgr.changes import SetEntries, SetFlags
-from macmgr.findings import Code
-from macmgr.snapshot import Entry, PortFlags
+from macmgr.model.changes import SetEntries, SetFlags
+from macmgr.model.findings import Code
+from macmgr.model.snapshot import Entry, PortFlags
 from macmgr.watch.hysteresis import Hysteresis
 
 OPEN, CLOSED = PortFlags(), PortFlags(learning=False, unicast_flood=False)

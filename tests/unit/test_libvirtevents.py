@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from macmgr.hypervisor import load_libvirt
-from macmgr.libvirtevents import LibvirtEvents
+from macmgr.sources.hypervisor import load_libvirt
+from macmgr.sources.libvirtevents import LibvirtEvents
 
 URI = "test:///default"
 

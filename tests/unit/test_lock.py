@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from macmgr.errors import Busy, NotThere
-from macmgr.lock import hold
+from macmgr.state.lock import hold
 
 
 def test_the_second_writer_is_busy_and_told_who_holds_it(tmp_path: Path) -> None:

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from macmgr import memory
-from macmgr.intent import GuestPort, Intent, Manager, Policy
-from macmgr.lock import WriterLock
-from macmgr.memory import LastRead, StateFile, managed_ports, read_memory, remove
-from macmgr.ownfiles import write_own
+from macmgr.model.intent import GuestPort, Intent, Manager, Policy
+from macmgr.model.snapshot import Bridge, BridgePort, Entry, PortFlags, Snapshot
+from macmgr.planning.remembered import NOTHING, Held, KeptMac, Memory, PortBefore
 from macmgr.reconcile import apply
-from macmgr.remembered import NOTHING, Held, KeptMac, Memory, PortBefore
-from macmgr.snapshot import Bridge, BridgePort, Entry, PortFlags, Snapshot
+from macmgr.state import memory
+from macmgr.state.lock import WriterLock
+from macmgr.state.memory import LastRead, StateFile, managed_ports, read_memory, remove
+from macmgr.state.ownfiles import write_own
 from tests.fake_kernel import FakeKernel, make_snapshot
 
 MAC = "52:54:00:00:00:01"

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from macmgr.findings import Code
-from macmgr.intent import Manager, Pin, Policy
 from macmgr.kernel.sightings import Sighting
-from macmgr.observed import MOST
+from macmgr.model.findings import Code
+from macmgr.model.intent import Manager, Pin, Policy
+from macmgr.model.snapshot import Entry, EntryState
+from macmgr.planning.observed import MOST
 from macmgr.report.explain import explain
-from macmgr.snapshot import Entry, EntryState
 from macmgr.watch.addresses import ALERT, BOTH, remember, settle, watched
 from tests.onlooker import (
     ALERTS,

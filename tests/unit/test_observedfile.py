@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from macmgr.intent import Observed
-from macmgr.observedfile import read_observed, write_observed
+from macmgr.model.intent import Observed
+from macmgr.state.observedfile import read_observed, write_observed
 
 RECORD = Observed(
     *("vnet0", 7, "u1", "52:54:00:00:00:01", "52:54:00:00:00:02"),

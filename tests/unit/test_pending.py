@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from macmgr.hookcall import HookCall
-from macmgr.hookwork import Heard
+from macmgr.hook.call import HookCall
+from macmgr.hook.work import Heard
 from macmgr.readers.hookdata import HookInput
 from macmgr.watch.pending import Pending
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from macmgr.changes import inverse, requests
-from macmgr.findings import Code
-from macmgr.intent import GuestPort, Intent, Manager, Pin, Policy
-from macmgr.planner import Plan, plan
-from macmgr.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
+from macmgr.model.changes import inverse, requests
+from macmgr.model.findings import Code
+from macmgr.model.intent import GuestPort, Intent, Manager, Pin, Policy
+from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
+from macmgr.planning.planner import Plan, plan
 from tests.fake_kernel import FakeKernel, make_snapshot
 
 G1, G2, STRANGER = "52:54:00:00:00:01", "52:54:00:00:00:02", "52:54:00:00:00:99"

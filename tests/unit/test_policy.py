@@ -7,8 +7,8 @@ from itertools import product
 
 import pytest
 
-from macmgr.findings import Code
-from macmgr.intent import GuestMac, GuestPort, Manager, Pin, Policy, PortlessNic, Settings, Vlan
+from macmgr.model.findings import Code
+from macmgr.model.intent import GuestMac, GuestPort, Manager, Pin, Policy, PortlessNic, Settings, Vlan
 from macmgr.policy import Decisions, PolicySources, build_intent, decide, guest_port, managed_bridges
 from macmgr.readers.domain import Domain, DomainStatus, Nic
 from macmgr.readers.metadata import DomainMetadata

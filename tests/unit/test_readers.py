@@ -8,7 +8,7 @@ import pytest
 from lxml import etree
 
 from macmgr.errors import XmlError
-from macmgr.intent import Vlan
+from macmgr.model.intent import Vlan
 from macmgr.readers.domain import Domain, DomainStatus, Nic, read_domain, read_domain_status, read_nic
 from macmgr.readers.hookdata import HookInput, read_hook_input
 from macmgr.readers.network import Inherited, Network, NetworkPort, read_network, read_network_port

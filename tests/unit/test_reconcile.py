@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from macmgr.changes import DeleteEntry, PutEntry, SetPort
-from macmgr.findings import Code
-from macmgr.intent import GuestPort, Intent, Manager, Policy
-from macmgr.lock import WriterLock
+from macmgr.model.changes import DeleteEntry, PutEntry, SetPort
+from macmgr.model.findings import Code
+from macmgr.model.intent import GuestPort, Intent, Manager, Policy
+from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
 from macmgr.reconcile import ROUNDS, Outcome, Scope, apply, execute, look, on_bridges
-from macmgr.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
+from macmgr.state.lock import WriterLock
 from tests.fake_kernel import FakeKernel, make_snapshot
 
 G1, G2 = "52:54:00:00:00:01", "52:54:00:00:00:02"

@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import pytest
 
-from macmgr.changes import bridge_command, requests
 from macmgr.giveback import release
-from macmgr.intent import GuestPort, Intent, Manager, Pin, Policy
-from macmgr.lock import WriterLock
-from macmgr.planner import Plan
+from macmgr.model.changes import bridge_command, requests
+from macmgr.model.intent import GuestPort, Intent, Manager, Pin, Policy
+from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
+from macmgr.planning.planner import Plan
+from macmgr.planning.release import plan_release
+from macmgr.planning.remembered import NOTHING, Memory
 from macmgr.reconcile import Scope, apply
-from macmgr.release import plan_release
-from macmgr.remembered import NOTHING, Memory
-from macmgr.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
+from macmgr.state.lock import WriterLock
 from tests.fake_kernel import FakeKernel, make_snapshot
 from tests.notebook import Notebook
 

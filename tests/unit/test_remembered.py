@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from macmgr.findings import Code, Finding
-from macmgr.intent import GuestPort, Intent, Manager, Policy, PortlessNic
-from macmgr.lock import WriterLock
-from macmgr.planner import plan
+from macmgr.model.findings import Code, Finding
+from macmgr.model.intent import GuestPort, Intent, Manager, Policy, PortlessNic
+from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
+from macmgr.planning.planner import plan
+from macmgr.planning.remembered import NOTHING, Held, Memory, PortBefore, remember, what_is_left, with_departed
 from macmgr.reconcile import apply
-from macmgr.remembered import NOTHING, Held, Memory, PortBefore, remember, what_is_left, with_departed
-from macmgr.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
+from macmgr.state.lock import WriterLock
 from tests.fake_kernel import FakeKernel, make_snapshot
 
 MAC = "52:54:00:00:00:01"

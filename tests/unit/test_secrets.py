@@ -15,11 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from macmgr import cli, lock, paths
-from macmgr.hook import run_hook
-from macmgr.hookcall import HookCall
+from macmgr import cli, paths
+from macmgr.hook.call import HookCall
+from macmgr.hook.run import run_hook
+from macmgr.model.snapshot import Bridge, BridgePort, Snapshot
 from macmgr.readers.metadata import NAMESPACE
-from macmgr.snapshot import Bridge, BridgePort, Snapshot
+from macmgr.state import lock
 from tests.fake_kernel import FakeKernel
 
 SECRET = "Zq7wKx9PmV2tRj5sNc8y"  # noqa: S105 - not one letter of it makes sense, so that each piece is recognised
@@ -204,8 +205,8 @@ class Kernel(FakeKernel):
 
 @pytest.fixture
 def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("macmgr.verbs.Kernel", Kernel)
-    monkeypatch.setattr("macmgr.hookwork.Kernel", Kernel)
+    monkeypatch.setattr("macmgr.verbs.host.Kernel", Kernel)
+    monkeypatch.setattr("macmgr.hook.work.Kernel", Kernel)
     monkeypatch.setattr(lock, "hold", partial(lock.hold, tmp_path / "lock"))
     monkeypatch.setattr(paths, "STATE", tmp_path / "state" / "state.json")
     (tmp_path / "macmgr.toml").write_text(CONFIG)
@@ -251,7 +252,7 @@ def test_no_hook_tells_a_secret(
     write(run_dir, files)
     monkeypatch.setattr("time.process_time", lambda: 0.0)  # the tests before this one are not the hook's time
     logged: list[str] = []
-    monkeypatch.setattr("macmgr.hook._say", logged.append)  # what goes to standard error and to the system log
+    monkeypatch.setattr("macmgr.hook.run._say", logged.append)  # what goes to standard error and to the system log
     domain = between(files["qemu/web1.xml"], b"<domain", b"</domain>")
     network = b"<hookData>" + between(files["network/lan.xml"], b"<network t", b"</network>") + b"</hookData>"
     for call, data in (

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from macmgr import statusfiles
 from macmgr.errors import NoPermission, NotThere
-from macmgr.statusfiles import StatusCache, read_status_files
+from macmgr.sources import statusfiles
+from macmgr.sources.statusfiles import StatusCache, read_status_files
 
 SECRET = "hunter2"  # noqa: S105 - in the files, in no message
 
@@ -80,7 +80,7 @@ def test_a_file_that_vanishes_after_the_directory_was_listed(run_dir: Path, monk
     (run_dir / "qemu" / "g1.xml").write_text(domstatus("g1"))
     listed = os.listdir(run_dir / "qemu")
     monkeypatch.setattr(
-        "macmgr.statusfiles.os.listdir", lambda path: [*listed, "gone.xml"] if path.name == "qemu" else []
+        "macmgr.sources.statusfiles.os.listdir", lambda path: [*listed, "gone.xml"] if path.name == "qemu" else []
     )
     sources = read_status_files(run_dir)
     assert ([status.domain.name for status in sources.domains], sources.findings) == (["g1"], ())
@@ -102,7 +102,7 @@ def test_what_may_not_be_read_asks_for_root(run_dir: Path, place: str, monkeypat
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError
 
-    monkeypatch.setattr("macmgr.statusfiles.os.listdir" if place == "qemu" else "builtins.open", refuse)
+    monkeypatch.setattr("macmgr.sources.statusfiles.os.listdir" if place == "qemu" else "builtins.open", refuse)
     with pytest.raises(NoPermission, match=f"{run_dir / place}: may not be read; .*root"):
         read_status_files(run_dir)
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from macmgr.changes import SetEntries
-from macmgr.intent import GuestMac, GuestPort, Intent, Manager, NicFacts, Policy
 from macmgr.kernel.sightings import Sighting
-from macmgr.kernelevents import LOST, EntryEvent
-from macmgr.planner import Plan
+from macmgr.model.changes import SetEntries
+from macmgr.model.intent import GuestMac, GuestPort, Intent, Manager, NicFacts, Policy
+from macmgr.model.kernelevents import LOST, EntryEvent
+from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
+from macmgr.planning.planner import Plan
 from macmgr.reconcile import View
-from macmgr.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
 from macmgr.watch.addresses import MacChange
 from macmgr.watch.alarms import EVERY, GRACE, Alarms, Kind
 from macmgr.watch.messages import GUEST_MAC_CHANGED, THEFT

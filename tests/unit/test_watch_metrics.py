@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from macmgr.findings import Code, Finding
+from macmgr.model.findings import Code, Finding
 from macmgr.watch import metricsport
 from macmgr.watch.metrics import metrics, write_textfile
 from macmgr.watch.metricsport import MetricsPort

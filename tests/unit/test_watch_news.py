@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from macmgr.intent import GuestPort, Intent, Manager, Policy
-from macmgr.kernelevents import LOST, EntryEvent, Event, LinkEvent
-from macmgr.planner import Plan
+from macmgr.model.intent import GuestPort, Intent, Manager, Policy
+from macmgr.model.kernelevents import LOST, EntryEvent, Event, LinkEvent
+from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
+from macmgr.planning.planner import Plan
 from macmgr.reconcile import View
-from macmgr.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 from macmgr.watch.news import LastView
 
 G1, G2, WAITING, UNMANAGED = (f"52:54:00:00:00:{number:02x}" for number in (1, 2, 3, 4))

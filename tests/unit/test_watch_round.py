@@ -9,8 +9,8 @@ import pytest
 from macmgr import paths
 from macmgr.config import Config
 from macmgr.errors import NotThere
-from macmgr.hookcall import HookCall
-from macmgr.hookwork import Heard
+from macmgr.hook.call import HookCall
+from macmgr.hook.work import Heard
 from macmgr.readers.domain import Domain, Nic
 from macmgr.readers.hookdata import HookInput
 from macmgr.readers.metadata import DomainMetadata

@@ -9,12 +9,12 @@ from typing import Any
 
 import jsonschema
 
-from macmgr.changes import SetEntries
-from macmgr.findings import Code, Finding
-from macmgr.intent import GuestPort, Intent, Manager, Policy
-from macmgr.planner import Plan
+from macmgr.model.changes import SetEntries
+from macmgr.model.findings import Code, Finding
+from macmgr.model.intent import GuestPort, Intent, Manager, Policy
+from macmgr.model.snapshot import Bridge, BridgePort, Entry
+from macmgr.planning.planner import Plan
 from macmgr.reconcile import View
-from macmgr.snapshot import Bridge, BridgePort, Entry
 from macmgr.watch.document import document
 from macmgr.watch.messages import Line, Priority
 from macmgr.watch.tally import (

@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from macmgr.changes import Change, SetEntries, SetFlags
-from macmgr.findings import Code, Finding
-from macmgr.hookcall import HookCall
-from macmgr.intent import GuestPort, Intent, Manager, Policy
-from macmgr.lock import WriterLock
-from macmgr.planner import Plan
+from macmgr.hook.call import HookCall
+from macmgr.model.changes import Change, SetEntries, SetFlags
+from macmgr.model.findings import Code, Finding
+from macmgr.model.intent import GuestPort, Intent, Manager, Policy
+from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
+from macmgr.planning.planner import Plan
 from macmgr.reconcile import Failure, View, apply
-from macmgr.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
+from macmgr.state.lock import WriterLock
 from macmgr.watch import messages, words
 from macmgr.watch.messages import Line, Priority
 from tests.fake_kernel import FakeKernel, make_snapshot

@@ -1,0 +1,246 @@
+"""What to do about a promiscuous uplink, in order, and what it would gain: whole sentences with the exact commands.
+
+The order is that of safety and use: first guests that are cut off, then what helps by itself (a closed port gets no
+foreign frames), then VLAN filtering, which must not cut anybody, then what keeps the bridge or the NIC promiscuous from
+outside, last what only other hardware mends. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from macmgr import paths
+from macmgr.doctor.gain import Key, Ward, gain, key_of
+from macmgr.doctor.promiscuity import Cause, Member, Reason, Role
+from macmgr.model.snapshot import Bridge, EntryState, Snapshot
+
+_RULE = (
+    *(Reason.NO_VLAN_FILTERING, Reason.VLAN_FILTERING_OFF, Reason.BRIDGE),
+    *(Reason.AUTO_PORT, Reason.SECOND_UPLINK),
+)
+_MANY = 8  # more of the same are counted, not listed
+_BEYOND_US = (Reason.NO_UNICAST_FILTER, Reason.UNSEEN)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing to do: why, in whole sentences; the commands; what it gains, together with the steps before it.
+
+    ``lines`` are to be in the file ``where`` before the commands are run. ``removes`` are the causes it does away with.
+    """
+
+    text: str
+    commands: tuple[str, ...] = ()
+    gain: str = ""
+    where: str = ""
+    lines: tuple[str, ...] = ()
+    removes: frozenset[Key] = frozenset()
+
+
+def advise(
+    bridge: Bridge,
+    everyone: Sequence[Member],
+    wards: Sequence[Ward],
+    own_causes: Sequence[Cause],
+    obstacles: Sequence[str],
+    snapshot: Snapshot,
+) -> tuple[tuple[Step, ...], tuple[str, ...]]:
+    """The steps, and what all of them would gain. ``own_causes`` are those that hold the bridge device itself."""
+    causes = list(dict.fromkeys(cause for ward in wards for cause in ward.held))
+    steps = [
+        *_lost_addresses(bridge, wards),
+        *_close_ports(bridge, everyone, snapshot),
+        *_one_uplink(bridge, everyone),
+        *_vlan_filtering(bridge, causes, obstacles),
+        *_bridge_itself(bridge, own_causes),
+        *(_from_outside(cause) for cause in causes if cause.reason not in (*_RULE, *_BEYOND_US)),
+        *_isolated(everyone),
+        *(_from_outside(cause) for cause in causes if cause.reason in _BEYOND_US and cause.certain),
+    ]
+    told = []
+    left = {ward.name: ward.keys for ward in wards}
+    for step in steps:
+        freed = [name for name, keys in left.items() if keys and not keys - step.removes]
+        left = {name: keys - step.removes for name, keys in left.items()}
+        told.append(replace(step, gain="; ".join(filter(None, (step.gain, _leaves(freed, wards))))))
+    resting = [ward for ward in wards if ward.keys and not left[ward.name]]
+    return tuple(told), tuple(gain(everyone, wards, resting))
+
+
+def _lost_addresses(bridge: Bridge, wards: Sequence[Ward]) -> Iterator[Step]:
+    for ward in wards:
+        if ward.lost:
+            whose = ", ".join(f"{mac} of {domain}" for mac, domain in ward.lost[:5])
+            more = f" and {len(ward.lost) - 5} more" if len(ward.lost) > 5 else ""
+            yield Step(
+                f"The filter of {ward.name} lacks {whose}{more}: unicast from the LAN does not reach "
+                f"{'it' if len(ward.lost) == 1 else 'them'}. Let the kernel write the whole list again.",
+                (f"ip link set dev {bridge.name} promisc on", f"ip link set dev {bridge.name} promisc off"),
+                f"{'it is' if len(ward.lost) == 1 else 'they are'} reachable again",
+            )
+
+
+def _close_ports(bridge: Bridge, everyone: Sequence[Member], snapshot: Snapshot) -> Iterator[Step]:
+    auto = [member for member in everyone if member.port.auto and member.role is not Role.UPLINK]
+    guests = [(member, member.guest) for member in auto if member.guest is not None]
+    apply = f"macmgr apply --bridge {bridge.name}"
+    drifted = [member for member, guest in guests if guest.managed and guest.running]
+    if drifted:
+        text = f"{_names(drifted)} should be closed and {_is(drifted)} not. Repair that."
+        yield _closing(Step(text, (apply,)), drifted)
+    silent = [m for m, guest in guests if not guest.managed and not guest.policy.place_of("manager")]
+    if silent:
+        text = (
+            f"{_names(silent)} {_is(silent)} managed by the kernel, because nothing asks for more. Give {bridge.name} "
+            "to macmgr."
+        )
+        lines = (f'[bridge."{bridge.name}"]', 'mac_table_manager = "libvirt"')
+        yield _closing(Step(text, (apply,), where=str(paths.CONFIG), lines=lines), silent)
+    decided: dict[str, list[Member]] = {}
+    for member, guest in guests:
+        if not guest.managed and member not in silent:
+            decided.setdefault(guest.policy.reason, []).append(member)
+    for reason, ports in decided.items():
+        text = f"{_names(ports)} {_is(ports)} managed by the kernel by decision ({reason}). If that may change, "
+        yield _closing(Step(text + "say manager libvirt there, and apply.", (apply,)), ports)
+    strangers = [member for member in auto if member.role is Role.UNKNOWN]
+    for member in strangers[:_MANY]:
+        yield _closing(_stranger(bridge, member, snapshot), [member])
+    if rest := strangers[_MANY:]:
+        yield _closing(Step(f"Do the same with {_names(rest)}."), rest)
+    waiting = [member for member, guest in guests if guest.managed and not guest.running]
+    if waiting:
+        text = (
+            f"{_names(waiting)} {'stays' if len(waiting) == 1 else 'stay'} open until the CPUs run here: nobody would "
+            "put the entry at that moment. Apply after it."
+        )
+        yield _closing(Step(text, (apply,)), waiting)
+
+
+def _stranger(bridge: Bridge, member: Member, snapshot: Snapshot) -> Step:
+    """A port nobody asks for: closing it needs an entry for each address behind it, and macmgr saw at most some."""
+    name = member.name
+    macs = sorted({e.mac for e in snapshot.entries if e.port == name and e.state is EntryState.DYNAMIC})[:8]
+    entries = tuple(f"bridge fdb replace {mac} dev {name} master static sticky" for mac in macs or ["MAC"])
+    behind = "every address behind it (those below were seen)" if macs else "every MAC behind it (none was seen lately)"
+    return Step(
+        f"Find out whose {name} ({member.what}) is: no domain here asks for it. If {bridge.name} does not need it, "
+        f"'ip link set dev {name} nomaster' takes it off; if it does, put an entry for {behind}, then close it.",
+        (*entries, f"bridge link set dev {name} learning off flood off"),
+    )
+
+
+def _closing(step: Step, ports: Sequence[Member]) -> Step:
+    removes = frozenset((Reason.AUTO_PORT, member.name) for member in ports)
+    if not any(member.port.flags.unicast_flood for member in ports):
+        return replace(step, removes=removes)
+    who = "it gets" if len(ports) == 1 else "they get"
+    return replace(step, removes=removes, gain=f"{who} no more copies of foreign frames")
+
+
+def _one_uplink(bridge: Bridge, everyone: Sequence[Member]) -> Iterator[Step]:
+    auto = [member.name for member in everyone if member.port.auto and member.role is Role.UPLINK]
+    if len(auto) > 1:
+        yield Step(
+            f"{' and '.join(auto)} are uplinks of {bridge.name}, and only one port of a bridge may learn or flood. If "
+            f"they lead to one network, make a bond of them; if not, give {' and '.join(auto[1:])} another bridge. "
+            "Either interrupts traffic: plan it.",
+            tuple(f"ip link set dev {name} nomaster" for name in auto[1:]),
+            removes=frozenset((Reason.SECOND_UPLINK, name) for name in auto),
+        )
+
+
+def _vlan_filtering(bridge: Bridge, causes: Sequence[Cause], obstacles: Sequence[str]) -> Iterator[Step]:
+    reasons = {cause.reason for cause in causes}
+    if Reason.NO_VLAN_FILTERING in reasons:
+        yield Step(
+            "Only another kernel helps further: one built with CONFIG_BRIDGE_VLAN_FILTERING, as distributions build "
+            "it. Without it no port of a bridge leaves promiscuous mode.",
+            removes=frozenset({(Reason.NO_VLAN_FILTERING, bridge.name)}),
+        )
+    elif Reason.VLAN_FILTERING_OFF in reasons:
+        for sentence in obstacles[:_MANY]:
+            yield Step(f"Before VLAN filtering can be turned on: {sentence}")
+        if len(obstacles) > _MANY:
+            yield Step(
+                f"And {len(obstacles) - _MANY} more obstacles to VLAN filtering: the next step's command names all, "
+                "and changes nothing while there is any."
+            )
+        yield Step(
+            f"Turn VLAN filtering on for {bridge.name}. macmgr first checks who would be cut off, and refuses if "
+            f"anybody would be. It lasts as long as the bridge: say it where {bridge.name} is configured too.",
+            (f"macmgr apply --vlan-filtering {bridge.name}",),
+            removes=frozenset({(Reason.VLAN_FILTERING_OFF, bridge.name)}),
+        )
+
+
+def _bridge_itself(bridge: Bridge, own_causes: Sequence[Cause]) -> Iterator[Step]:
+    """The bridge comes to rest with the last of its causes, and not at all while one of them is beyond us."""
+    curable = all(cause.reason not in _BEYOND_US for cause in own_causes)
+    for place, cause in enumerate(own_causes, 1):
+        last = place == len(own_causes) and curable
+        yield replace(_from_outside(cause), removes=frozenset({(Reason.BRIDGE, bridge.name)}) if last else frozenset())
+
+
+def _from_outside(cause: Cause) -> Step:
+    """What ends one cause outside the bridge's rule."""
+    text = _capitalised(cause.text) + "."
+    match cause.reason:
+        case Reason.ADMINISTRATOR:
+            return Step(f"{text} Take it back.", (f"ip link set dev {cause.subject} promisc off",), removes=_one(cause))
+        case Reason.PACKET_SOCKET if not cause.certain:
+            command = () if cause.pid is None else (f"ps -fp {cause.pid}",)
+            return Step(f"{text} Look what it is before anything is done about it.", command)
+        case Reason.PACKET_SOCKET:
+            how = "Stop it when it is done, or let it look without that (tcpdump -p)."
+            command = () if cause.pid is None else (f"kill {cause.pid}",)
+            return Step(f"{text} {how}", command, removes=_one(cause))
+        case Reason.UPPER_DEVICE:
+            return Step(f"{text} End that, or move {cause.subject} elsewhere.", removes=_one(cause))
+        case Reason.OWN_ADDRESSES:
+            return Step(f"{text} Give what is stacked on it a port of the bridge instead.", removes=_one(cause))
+        case Reason.NO_UNICAST_FILTER:
+            return Step(f"{text} Only another uplink helps: a NIC that filters, or a bond or VLAN of one.")
+        case _:
+            return Step(text)
+
+
+def _isolated(everyone: Sequence[Member]) -> Iterator[Step]:
+    for uplink in everyone:
+        others = [other.name for other in everyone if other.port.isolated and other is not uplink]
+        if uplink.role is Role.UPLINK and uplink.port.isolated and others:
+            yield Step(
+                f"{uplink.name} is isolated and so {'is' if len(others) == 1 else 'are'} {', '.join(others)}: they "
+                "cannot reach the LAN.",
+                (f"bridge link set dev {uplink.name} isolated off",),
+                "they reach the LAN",
+            )
+
+
+def _leaves(freed: Sequence[str], wards: Sequence[Ward]) -> str:
+    if not freed:
+        return ""
+    unsure = any(ward.unsure for ward in wards if ward.name in freed)
+    condition = ", if it can filter" if unsure else ""
+    return f"{' and '.join(freed)} {'leaves' if len(freed) == 1 else 'leave'} promiscuous mode{condition}"
+
+
+def _names(ports: Sequence[Member]) -> str:
+    named = [f"{m.name} of {m.guest.domain}" if m.guest else m.name for m in ports]
+    if len(named) > _MANY:
+        return f"{', '.join(named[:_MANY])} and {len(named) - _MANY} more"
+    return " and ".join([", ".join(named[:-1]), named[-1]]) if len(named) > 1 else named[0]
+
+
+def _is(ports: Sequence[Member]) -> str:
+    return "is" if len(ports) == 1 else "are"
+
+
+def _one(cause: Cause) -> frozenset[Key]:
+    return frozenset({key_of(cause)})
+
+
+def _capitalised(text: str) -> str:
+    """A sentence begins with a capital, but an interface's name is written as it is."""
+    return text[0].upper() + text[1:] if text.startswith(("a ", "an ", "one ", "perhaps ")) else text

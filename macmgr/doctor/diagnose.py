@@ -1,0 +1,291 @@
+"""Why each port of a bridge is or is not promiscuous, and what the uplink's filter must hold. Pure; nothing is changed.
+
+A promiscuous uplink hands every frame of the LAN segment to the host's CPU; one that is not leaves the choice to the
+NIC, which then must know every MAC behind the bridge (net/bridge/br_fdb.c, br_fdb_sync_static).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from macmgr.doctor.advice import Step, advise
+from macmgr.doctor.gain import Ward
+from macmgr.doctor.nicfilters import Capacity, Filter, capacity_of, filter_of
+from macmgr.doctor.promiscuity import (
+    Cause,
+    Member,
+    Reason,
+    Role,
+    bridge_causes,
+    bridge_rule,
+    cannot_filter,
+    lower_causes,
+    member_filter,
+    members,
+    port_causes,
+)
+from macmgr.doctor.vlancheck import UNSEEN, who_would_be_cut
+from macmgr.model.devices import Device, DeviceFacts, Features, Xdp
+from macmgr.model.findings import Code, Finding
+from macmgr.model.intent import Intent
+from macmgr.model.snapshot import Bridge, EntryState, Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Below:
+    """A device that carries an uplink's frames: what the uplink asks of its filter, it asks of this one."""
+
+    device: Device
+    filter: Filter
+    causes: tuple[Cause, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NicList:
+    """The addresses that an uplink's filter must let in, against its `self` list and what is known to fit.
+
+    ``needed`` counts those of the bridge's static and local entries beside the uplink's own; ``present`` is None where
+    the list was not read, or has no meaning because the uplink is promiscuous. ``missing`` are guests' MACs.
+    """
+
+    needed: int
+    present: int | None
+    missing: tuple[tuple[str, str], ...]
+    capacity: Capacity | None
+    carrier: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class PortDiagnosis:
+    """One port: who it is, whether it is promiscuous, and every cause that can be seen."""
+
+    member: Member
+    filter: Filter
+    rule: tuple[Cause, ...]
+    causes: tuple[Cause, ...]
+    below: tuple[Below, ...] = ()
+    nic_list: NicList | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def promiscuous(self) -> bool:
+        return self.member.port.promiscuity > 0
+
+    @property
+    def xdp(self) -> tuple[Xdp, ...]:
+        return self.member.device.xdp
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeDiagnosis:
+    """One bridge. ``obstacles`` are what VLAN filtering would cut; ``steps`` what to do, in order."""
+
+    bridge: Bridge
+    managed: str | None
+    causes: tuple[Cause, ...]
+    ports: tuple[PortDiagnosis, ...]
+    obstacles: tuple[str, ...]
+    steps: tuple[Step, ...]
+    gain: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ability:
+    """What the kernel can do. ``has`` is None where nothing that was read could show it."""
+
+    name: str
+    since: str
+    has: bool | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What `macmgr doctor` prints."""
+
+    bridges: tuple[BridgeDiagnosis, ...]
+    abilities: tuple[Ability, ...] = field(default=())
+
+
+def diagnose(
+    intent: Intent, snapshot: Snapshot, facts: DeviceFacts, findings: Sequence[Finding], bridge: str | None = None
+) -> Diagnosis:
+    """The diagnosis of one bridge, or of every managed one. ``findings`` are those of the plan of the same look."""
+    names = [bridge] if bridge else sorted(name for name in intent.managed_bridges if name in snapshot.bridges)
+    return Diagnosis(
+        tuple(_bridge(snapshot.bridges[name], intent, snapshot, facts, findings) for name in names),
+        tuple(_abilities(facts.features, snapshot)),
+    )
+
+
+def _bridge(
+    bridge: Bridge, intent: Intent, snapshot: Snapshot, facts: DeviceFacts, findings: Iterable[Finding]
+) -> BridgeDiagnosis:
+    guests = {guest.port: guest for guest in intent.ports}
+    everyone = members(bridge.name, list(snapshot.ports.values()), guests, facts)
+    own_causes = tuple(bridge_causes(bridge, facts))
+    ports = tuple(_port(member, bridge, everyone, intent, snapshot, facts) for member in everyone)
+    uplinks = [port for port in ports if port.member.role is Role.UPLINK]
+    obstacles = tuple(who_would_be_cut(bridge.name, intent, snapshot, facts))
+    wards = [_ward(port) for port in uplinks]
+    steps, gain = advise(bridge, everyone, wards, own_causes, obstacles, snapshot)
+    codes = (Code.VLAN_FILTERING_OFF, Code.UNMANAGED_AUTO_PORT, Code.UPLINK_PROMISCUOUS)
+    told = [finding for finding in findings if finding.bridge == bridge.name and finding.code in codes]
+    told += [finding for port in uplinks if (finding := _no_filter(port, bridge))]
+    notes = tuple(_bridge_notes(bridge, everyone, facts))
+    managed = intent.managed_bridges.get(bridge.name)
+    return BridgeDiagnosis(bridge, managed, own_causes, ports, obstacles, steps, gain, tuple(told), notes)
+
+
+def _ward(port: PortDiagnosis) -> Ward:
+    """What holds an uplink, and what would hold it once the bridge lets it go."""
+    lost = port.nic_list.missing if port.nic_list else ()
+    if not port.promiscuous:
+        return Ward(port.member.name, lost=lost)
+    held = list(port.causes)
+    if port.filter.filters is not True and not any(cause.reason is Reason.NO_UNICAST_FILTER for cause in held):
+        held.append(cannot_filter(port.member, port.filter))
+    return Ward(port.member.name, tuple(held), lost, tuple(_open_below(port)))
+
+
+def _open_below(port: PortDiagnosis) -> Iterator[str]:
+    """Devices below an uplink that would receive every frame even if the uplink were at rest."""
+    chain = {port.member.name, *(below.device.name for below in port.below)}
+    for below in port.below:
+        others = any(cause.subject not in chain for cause in below.causes)
+        if below.filter.filters is False or port.member.device.passthru or others:
+            yield below.device.name
+
+
+def _port(
+    member: Member,
+    bridge: Bridge,
+    everyone: Sequence[Member],
+    intent: Intent,
+    snapshot: Snapshot,
+    facts: DeviceFacts,
+) -> PortDiagnosis:
+    # A port that cannot filter is held in any case, and a thousand taps need not name each other as well.
+    held_anyway = member.role is not Role.UPLINK and filter_of(member.device).filters is False
+    rule = bridge_rule(member, bridge, () if held_anyway else everyone, facts)
+    known = member_filter(member, rule, facts)
+    causes = tuple(port_causes(member, rule, facts))
+    if member.role is not Role.UPLINK:
+        return PortDiagnosis(member, known, tuple(rule), causes)
+    below = tuple(
+        Below(device, filter_of(device), tuple(lower_causes(device, facts))) for device in facts.below(member.name)
+    )
+    nic_list = _nic_list(member, below, bridge, intent, snapshot)
+    return PortDiagnosis(
+        member, known, tuple(rule), causes, below, nic_list, tuple(_uplink_notes(member, everyone, facts))
+    )
+
+
+def _nic_list(
+    member: Member, below: Sequence[Below], bridge: Bridge, intent: Intent, snapshot: Snapshot
+) -> NicList | None:
+    """Rule: static and local entries of the bridge, in any VID and on any port, are synced to the uplink's list."""
+    static = {
+        entry.mac
+        for entry in snapshot.entries
+        if entry.state is not EntryState.DYNAMIC and snapshot.bridge_of(entry.port) == bridge.name
+    }
+    needed = {mac for mac in static if not int(mac[:2], 16) & 1} - {member.port.mac}
+    device, carriers = member.device, [each.device for each in below if not each.device.kind] or [member.device]
+    capacity = next((found for each in carriers if (found := capacity_of(each))), None)
+    applies = not member.port.promiscuity and device.addresses is not None
+    present = len(device.addresses or ()) if applies else None
+    missing: list[tuple[str, str]] = []
+    if applies:
+        have = {*(device.addresses or ()), device.mac}
+        missing = [
+            (mac, guest.domain)
+            for guest in intent.ports
+            if guest.bridge == bridge.name and guest.managed and guest.running
+            for mac in guest.macs
+            if mac not in have
+        ]
+    text = _room(len(needed), capacity, carriers[0], applies=applies)
+    return NicList(len(needed), present, tuple(missing), capacity, carriers[0].name, text)
+
+
+def _room(needed: int, capacity: Capacity | None, carrier: Device, *, applies: bool) -> str:
+    what = f"{needed} address{'es' if needed != 1 else ''}"
+    ask = f"{what} must be in its filter" if applies else f"{what} would have to be in its filter"
+    if filter_of(carrier).filters is False:
+        return f"{ask}, but {carrier.name} has no filter"
+    if capacity is None:
+        return f"{ask}; how many fit is not known"
+    if needed <= capacity.certain:
+        return f"{ask}; at least {capacity.certain} fit ({capacity.source})"
+    full = "a NIC whose filter is full receives everything, and nothing says so"
+    if needed <= capacity.most:
+        return f"{ask}; {capacity.certain} to {capacity.most} fit ({capacity.source}): {full}"
+    return f"{ask}; {capacity.most} fit ({capacity.source}): {full}"
+
+
+def _uplink_notes(member: Member, everyone: Sequence[Member], facts: DeviceFacts) -> Iterator[str]:
+    name = member.name
+    if member.port.isolated:
+        isolated = [other.name for other in everyone if other.port.isolated and other.name != name]
+        cut = f": {', '.join(isolated)} cannot reach it" if isolated else ""
+        yield f"{name} is isolated, and isolated ports do not talk to each other{cut}."
+    for upper in facts.uppers(name):
+        takes = f"frames with VID {upper.vid} that arrive on {name}" if upper.kind == "vlan" else f"frames of {name}"
+        yield f"{upper.name} ({upper.kind}) is stacked on {name}: it takes the {takes} before the bridge sees them."
+    for device in (member.device, *facts.below(name)):
+        for upper in facts.uppers(device.name) if device.name != name else ():
+            if upper.name != name and upper.name not in {each.name for each in facts.below(name)}:
+                yield f"{upper.name} ({upper.kind}) shares {device.name} with {name}."
+        if device.lower_elsewhere:
+            yield f"The device below {device.name} is in another network namespace and cannot be seen from here."
+    late = facts.features.locked is False and facts.features.ring_state is not True
+    if late and not member.port.promiscuity:
+        yield f"Kernels before 5.14 do not tell a NIC that joins the bridge after the guests their MACs: watch {name}."
+
+
+def _bridge_notes(bridge: Bridge, everyone: Sequence[Member], facts: DeviceFacts) -> Iterator[str]:
+    if not any(member.role is Role.UPLINK for member in everyone):
+        yield f"No port of {bridge.name} is an uplink that macmgr can tell: nothing here leads to a physical network."
+    for upper in facts.uppers(bridge.name):
+        if upper.kind in ("macvtap", "macvlan"):
+            yield f"{upper.name} ({upper.kind}) is stacked on {bridge.name}: the bridge has its MAC, no port has it."
+    if not bridge.vlan_filtering and facts.features.vlan_filtering is not False:
+        yield UNSEEN
+
+
+def _no_filter(port: PortDiagnosis, bridge: Bridge) -> Finding | None:
+    if port.filter.filters is not False:
+        return None
+    name = port.member.name
+    text = f"{name} cannot filter unicast addresses ({port.filter.source}): the kernel keeps it promiscuous"
+    return Finding(Code.UPLINK_NO_UNICAST_FILTER, text, bridge.name, name)
+
+
+def _abilities(features: Features, snapshot: Snapshot) -> Iterator[Ability]:
+    """What the attributes of bridges and ports, and the entries that are there, show of the kernel."""
+    sticky = any(entry.sticky for entry in snapshot.entries)
+    recent = features.locked is True
+    yield Ability(
+        "VLAN filtering",
+        "3.9",
+        features.vlan_filtering,
+        "lets uplinks leave promiscuous mode; CONFIG_BRIDGE_VLAN_FILTERING",
+    )
+    yield Ability(
+        "sticky entries", "4.20", True if sticky or features.ring_state else None, "no frame moves a guest's entry"
+    )
+    yield Ability(
+        "NIC lists for late ports",
+        "5.14",
+        True if recent else None,
+        "an uplink that joins later learns the guests' MACs",
+    )
+    yield Ability("locked ports", "5.18", features.locked, "drops frames with a spoofed source MAC")
+    yield Ability(
+        "limit of learned entries", "6.7", features.learned_limit, "a flood of source MACs cannot fill the table"
+    )

@@ -1,0 +1,84 @@
+"""What would be gained by an uplink at rest, in measured terms, and no more than is known.
+
+A frame for a MAC that nobody here has costs twice: it reaches the host because the uplink is promiscuous, and it is
+copied to every port that floods. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from macmgr.doctor.promiscuity import Cause, Member, Reason, Role
+
+# CPU time for a frame with an unknown destination that every tap gets a copy of, as a multiple of what it takes when
+# the taps are closed, by number of taps: measured with raw frames. docs/doctor.rst says how far to trust it.
+MEASURED = ((1, "1.4"), (10, "4.3"), (100, "24"), (1000, "54"))
+
+Key = tuple[Reason, str]
+"""A cause apart from its words: why, and by whom."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ward:
+    """An uplink under treatment: ``held`` is what keeps it promiscuous or would, ``lost`` guests its filter lacks.
+
+    ``open_below`` are devices below it that receive every frame all the same.
+    """
+
+    name: str
+    held: tuple[Cause, ...] = ()
+    lost: tuple[tuple[str, str], ...] = ()
+    open_below: tuple[str, ...] = ()
+
+    @property
+    def keys(self) -> frozenset[Key]:
+        """What must go; what only may be a cause, or is known to nobody, is left out."""
+        return frozenset(key_of(cause) for cause in self.held if cause.certain)
+
+    @property
+    def unsure(self) -> bool:
+        return any(cause.reason is Reason.NO_UNICAST_FILTER and not cause.certain for cause in self.held)
+
+
+def key_of(cause: Cause) -> Key:
+    return cause.reason, cause.subject
+
+
+def in_measured_words(taps: int) -> str:
+    """The measured range that a number of taps falls into."""
+    below = [ratio for count, ratio in MEASURED if count <= taps]
+    above = [ratio for count, ratio in MEASURED if count >= taps]
+    if below and above:
+        return f"about {below[-1]} times" if below[-1] == above[0] else f"between {below[-1]} and {above[0]} times"
+    return f"{below[-1]} times or more"
+
+
+def gain(everyone: Sequence[Member], wards: Sequence[Ward], resting: Sequence[Ward]) -> Iterator[str]:
+    """What all steps together would gain; ``resting`` are the uplinks that leave promiscuous mode by them."""
+    flooded = [member for member in everyone if member.port.flags.unicast_flood and member.role is not Role.UPLINK]
+    held = [ward for ward in wards if ward.held]
+    if flooded:
+        count = len(flooded)
+        yield (
+            f"A frame for a MAC that nobody here has is now copied to {count} port{'s' if count > 1 else ''}. With "
+            f"{'it' if count == 1 else 'them'} closed it is not: in our measurements a frame copied so "
+            f"took {in_measured_words(count)} the CPU time of one that is not."
+        )
+    if resting:
+        names = " and ".join(ward.name for ward in resting)
+        unsure = any(ward.unsure for ward in resting)
+        condition = f" (if {names} can filter, which is not known)" if unsure else ""
+        below = " and ".join(name for ward in resting for name in ward.open_below)
+        yield f"With {names} out of promiscuous mode{condition}, such frames do not reach " + (
+            f"the bridge. They still reach the host, because {below} below it receives everything."
+            if below
+            else "the host at all."
+        )
+    for ward in held:
+        if any(cause.reason is Reason.NO_UNICAST_FILTER and cause.certain for cause in ward.held):
+            yield f"{ward.name} itself stays promiscuous whatever is done here, because it cannot filter."
+        elif ward not in resting:
+            yield f"Whether {ward.name} comes to rest is not certain: not every cause can be seen from here."
+    if not flooded and not held:
+        yield "Nothing: no port gets foreign frames, and no uplink is promiscuous."

@@ -1,0 +1,146 @@
+"""Who would be cut off if VLAN filtering were turned on: an explicit step, taken only when the answer is nobody.
+
+With VLAN filtering off a bridge passes every frame, tagged or not, and looks MACs up in VID 0. With it on, a port drops
+what is not in its VIDs, an untagged frame belongs to the port's PVID, and MACs are looked up in that VID
+(net/bridge/br_vlan.c, __allowed_ingress; br_handle_vlan). Pure. What a guest tags by itself, without a <vlan> in its
+XML, is seen nowhere: that must be asked of people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from macmgr.doctor.promiscuity import Member, Role, members
+from macmgr.model.devices import DeviceFacts, PortVlans
+from macmgr.model.intent import GuestPort, Intent
+from macmgr.model.snapshot import Entry, EntryState, Snapshot
+
+UNSEEN = (
+    "Guests that tag their frames by themselves, without a <vlan> in their XML, cannot be seen from the host: with "
+    "VLAN filtering their tagged frames are dropped."
+)
+
+
+def who_would_be_cut(bridge: str, intent: Intent, snapshot: Snapshot, facts: DeviceFacts) -> list[str]:
+    """A whole sentence for each obstacle; empty where VLAN filtering may be turned on, or is on already."""
+    if snapshot.bridges[bridge].vlan_filtering:
+        return []
+    if facts.features.vlan_filtering is False:
+        return ["This kernel has no VLAN filtering (CONFIG_BRIDGE_VLAN_FILTERING): it cannot be turned on."]
+    guests = {guest.port: guest for guest in intent.ports}
+    ports = members(bridge, list(snapshot.ports.values()), guests, facts)
+    uplinks = [member for member in ports if member.role is Role.UPLINK]
+    found = [sentence for member in ports for sentence in _own_vids(member, facts)]
+    found += _untagged(bridge, ports, uplinks, facts)
+    found += _stacked(bridge, uplinks, facts)
+    for member in ports:
+        if member.guest is not None and member.guest.facts.vlan is not None:
+            wanted = set(member.guest.facts.vlan.vids)
+            found += _on_uplinks(f"{member.name} of {member.guest.domain}", wanted, uplinks, facts)
+    found += _entries(ports, snapshot, facts)
+    return list(dict.fromkeys(found))
+
+
+def _own_vids(member: Member, facts: DeviceFacts) -> Iterator[str]:
+    """A port without a PVID drops untagged frames; a guest's <vlan> must be what its port carries."""
+    vlans = facts.vlans.get(member.name, PortVlans())
+    who = _who(member)
+    vlan = member.guest.facts.vlan if member.guest else None
+    if vlan is None or (vlan.trunk and vlan.native is not None):
+        native = vlan.native if vlan else vlans.pvid
+        if vlans.pvid is None:
+            yield (
+                f"{who} has no PVID, so its untagged frames would be dropped; "
+                f"'bridge vlan add dev {member.name} vid 1 pvid untagged' gives it one."
+            )
+        elif vlans.pvid != native:
+            yield f"{who} has PVID {vlans.pvid}, but its XML says native VLAN {native}: its untagged frames go astray."
+        elif vlans.pvid not in vlans.untagged:
+            yield f"{who} sends VID {vlans.pvid} tagged: the answers to its untagged frames would come with a tag."
+    if vlan is None:
+        return
+    missing = set(vlan.vids) - vlans.vids
+    if missing:
+        yield (
+            f"{who} has <vlan> {_list(vlan.vids)} in its XML, but the port does not carry {_list(missing)}: its frames "
+            f"would be dropped; 'bridge vlan add dev {member.name} vid {min(missing)}{_suffix(vlan.trunk)}' adds it."
+        )
+    elif not vlan.trunk and vlans.pvid not in vlan.vids:
+        yield f"{who} belongs to {_list(vlan.vids)} by its XML, but the port's PVID is {vlans.pvid}."
+    elif not vlan.trunk and vlans.pvid not in vlans.untagged:
+        yield f"{who} does not tag frames, but the port sends VID {vlans.pvid} tagged."
+
+
+def _untagged(bridge: str, ports: Sequence[Member], uplinks: Sequence[Member], facts: DeviceFacts) -> Iterator[str]:
+    """Untagged frames are one network now. With filtering on, ports with another PVID are another network."""
+    own = facts.vlans.get(bridge, PortVlans()).pvid
+    reference = facts.vlans.get(uplinks[0].name, PortVlans()).pvid if uplinks else own
+    name = uplinks[0].name if uplinks else bridge
+    if reference is None:
+        return
+    if own != reference:
+        has = f"PVID {own}" if own is not None else "no PVID"
+        yield f"{bridge} itself has {has} and {name} has PVID {reference}: the host's own frames would not pass."
+    for member in ports:
+        pvid = facts.vlans.get(member.name, PortVlans()).pvid
+        chosen = member.guest is not None and member.guest.facts.vlan is not None
+        if member.name != name and pvid is not None and pvid != reference and not chosen:
+            yield f"{_who(member)} has PVID {pvid} and {name} has PVID {reference}: their frames would not meet again."
+
+
+def _stacked(bridge: str, uplinks: Sequence[Member], facts: DeviceFacts) -> Iterator[str]:
+    """8021q devices on the bridge get frames only if the bridge itself, and the uplink, carry their VID tagged."""
+    own = facts.vlans.get(bridge, PortVlans())
+    for upper in facts.uppers(bridge):
+        if upper.kind != "vlan" or upper.vid is None:
+            continue
+        who = f"{upper.name} (VLAN {upper.vid} on {bridge})"
+        if upper.vid not in own.vids:
+            yield (
+                f"{who} would be cut off, because {bridge} itself does not carry VID {upper.vid}; "
+                f"'bridge vlan add dev {bridge} vid {upper.vid} self' adds it."
+            )
+        elif upper.vid in own.untagged:
+            yield f"{who} would be cut off, because {bridge} itself takes VID {upper.vid} untagged."
+        yield from _on_uplinks(who, {upper.vid}, uplinks, facts)
+
+
+def _on_uplinks(who: str, wanted: set[int], uplinks: Sequence[Member], facts: DeviceFacts) -> Iterator[str]:
+    for uplink in uplinks:
+        missing = wanted - facts.vlans.get(uplink.name, PortVlans()).vids
+        if missing:
+            yield (
+                f"{who} would not reach the uplink {uplink.name}, which does not carry {_list(missing)}; "
+                f"'bridge vlan add dev {uplink.name} vid {min(missing)}' adds it."
+            )
+
+
+def _entries(ports: Sequence[Member], snapshot: Snapshot, facts: DeviceFacts) -> Iterator[str]:
+    """A port that floods nothing is reached by its entries alone: they must be in the VID that is looked up then."""
+    by_port: dict[str, list[Entry]] = {}
+    for entry in snapshot.entries:
+        by_port.setdefault(entry.port, []).append(entry)
+    for member in ports:
+        vlans = facts.vlans.get(member.name, PortVlans())
+        if member.port.flags.unicast_flood or vlans.pvid is None:
+            continue
+        own = [entry for entry in by_port.get(member.name, []) if entry.state is not EntryState.LOCAL]
+        there = {entry.mac for entry in own if entry.vid == vlans.pvid}
+        for mac in sorted({entry.mac for entry in own if entry.vid == 0} - there):
+            yield (
+                f"{_who(member)} is closed, and the entry for {mac} is not in VID {vlans.pvid}: it would be cut off; "
+                f"'bridge fdb replace {mac} dev {member.name} vlan {vlans.pvid} master static sticky' puts it there."
+            )
+
+
+def _who(member: Member) -> str:
+    guest: GuestPort | None = member.guest
+    return f"{member.name} of {guest.domain}" if guest else member.name
+
+
+def _list(vids: set[int] | tuple[int, ...]) -> str:
+    return f"VID {', '.join(map(str, sorted(vids)))}"
+
+
+def _suffix(trunk: bool) -> str:
+    return "" if trunk else " pvid untagged"

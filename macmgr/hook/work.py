@@ -1,0 +1,166 @@
+"""What a hook call does once it is guarded: read its input, and reconcile the ports it concerns.
+
+A hook call says no more than "look now". What is wanted is read from libvirt's status files, which libvirt writes
+just before `started` and `reconnect`; the hook's own XML only adds what they cannot know: a domain that has no
+status file yet, and the MACs of one that is gone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from macmgr.config import Config
+from macmgr.errors import XmlError
+from macmgr.hook.call import HookCall
+from macmgr.kernel import Kernel
+from macmgr.model.changes import Change
+from macmgr.model.findings import Code
+from macmgr.model.intent import GuestPort, Intent
+from macmgr.policy import Decisions, PolicySources, build_intent
+from macmgr.readers.domain import Domain, DomainStatus
+from macmgr.readers.hookdata import HookInput, read_hook_input
+from macmgr.readers.network import Network
+from macmgr.reconcile import Outcome, Scope, apply, on_bridges
+from macmgr.sources.host import Sources
+from macmgr.sources.statusfiles import read_status_files
+from macmgr.state import lock
+from macmgr.state.memory import StateFile
+from macmgr.state.observedfile import read_observed
+
+# Left for reading back and saying so, when the lock is waited for.
+_RESERVE = 0.5
+
+
+def act(call: HookCall, data: bytes, config: Config, run_dir: Path, netns: str | None, deadline: float) -> str:
+    """Reconcile what the call concerns; the line to say, empty when there is nothing to say."""
+    given = read_call(call, data)
+    heard = [Heard(call, given)]
+    scope = heard[0].scope(on_bridges(config.observed))
+    observed, problem = read_observed(netns)
+
+    def read_intent() -> Intent:
+        return replace(intent_with(heard, read_status_files(run_dir), config), observed=observed)
+
+    intent = read_intent()
+    words = [left_as_it_is(intent, scope)]
+    if concerns(intent, scope):
+        with Kernel(netns) as kernel, lock.hold(wait=deadline - time.monotonic() - _RESERVE) as held:
+            notes = StateFile(held, netns)
+            outcome = apply(held, read_intent, kernel, scope, notes)
+        words += [in_words(call, outcome, scope), notes.problem, problem]
+    line = "; ".join(filter(None, words))
+    if words[0]:  # a failure, which the configuration may let refuse the start
+        raise XmlError(line)
+    return line
+
+
+def read_call(call: HookCall, data: bytes) -> HookInput:
+    """The hook's input; XmlError where it is not what libvirt writes there, or about another domain.
+
+    A mistake in the metadata is one too, but not when the domain is gone: then only its addresses matter.
+    """
+    given = read_hook_input(call.driver, data)
+    if given.domain is not None and given.domain.name != call.object:
+        raise XmlError(f"the hook's input describes domain {given.domain.name!r}, the call names {call.object!r}")
+    problem = ""
+    if given.domain is not None and call.operation not in ("stopped", "release"):
+        problem = given.domain.metadata.problem
+    elif given.network is not None:
+        problem = given.network.problem
+    if problem:
+        raise XmlError(f"{problem}; until that is mended, the ports of {call.object} are left as they are")
+    return given
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A hook call with what it was given: what the status files cannot know yet, or know no more.
+
+    ``waits`` says whether libvirt still waits for it. When it does not, the guest's life has gone on, and the files
+    alone say how.
+    """
+
+    call: HookCall
+    given: HookInput
+    waits: Callable[[], bool] = field(default=lambda: True, compare=False)
+
+    def scope(self, spares: Callable[[Change], bool]) -> Scope:
+        """The part of the host that the call is about."""
+        if self.given.domain is not None:
+            return Scope(self.given.domain.name, spares=spares)
+        network: Network | None = self.given.network
+        return Scope(bridges=frozenset({network.bridge}) if network is not None else None, spares=spares)
+
+
+def intent_with(heard: Iterable[Heard], sources: Sources, config: Config, decisions: Decisions | None = None) -> Intent:
+    """What is wanted by ``sources`` and by what hooks have been told since, in the order in which they were called."""
+    domains = {(status.domain.driver, status.domain.name): status for status in sources.domains}
+    networks = {network.name: network for network in sources.networks}
+    unreadable = {finding.domain for finding in sources.findings if finding.code is Code.UNREADABLE_XML}
+    departed: dict[tuple[str, str], Domain] = {}
+    for each in heard:
+        operation, domain = each.call.operation, each.given.domain
+        if domain is not None:
+            key = each.call.driver, domain.name
+            if operation in ("stopped", "release"):
+                domains.pop(key, None)
+                departed[key] = domain
+            elif operation == "start" or (key not in domains and domain.name not in unreadable):
+                domains[key] = DomainStatus(domain, "starting")
+                departed.pop(key, None)
+        if each.given.network is not None:
+            networks[each.given.network.name] = each.given.network
+    return build_intent(
+        domains.values(),
+        PolicySources(networks.values(), config.bridges, sources.ports),
+        departed=departed.values(),
+        findings=sources.findings,
+        decisions=decisions,
+    )
+
+
+def concerns(intent: Intent, scope: Scope) -> bool:
+    """Whether anything managed is in the scope of a call: most calls on a host end here, before netlink."""
+    if scope.bridges is not None:
+        return bool(scope.bridges & intent.managed_bridges.keys())
+    if scope.domain is None:
+        return True
+    managed = any(port.managed and port.domain == scope.domain for port in intent.ports)
+    return managed or (bool(intent.managed_bridges) and scope.domain in intent.departed.values())
+
+
+def left_as_it_is(intent: Intent, scope: Scope) -> str:
+    """What keeps macmgr from the ports of the domain that a call is about; empty where it understands all of it."""
+    ports = [port for port in intent.ports if port.policy.problem and port.domain == scope.domain]
+    if not ports:
+        return ""
+    names = ", ".join(port.port for port in ports)
+    stay = f"{names} {'is' if len(ports) == 1 else 'are'} left as before"
+    return f"{stay}, until this is mended: {ports[0].policy.problem}"
+
+
+def in_words(call: HookCall, outcome: Outcome, scope: Scope, *, watched: bool = False) -> str:
+    """What a hook says of what came of it; empty when all is well.
+
+    ``watched``: a daemon sees when a waiting guest's CPUs start, and nobody has to be told to.
+    """
+    parts = [f"{failure.change.because}: {failure.why}" for failure in outcome.failures]
+    waiting = [port for port in outcome.view.intent.ports if _stays_open(port, outcome, scope)]
+    if waiting and not watched and call.operation != "start":  # at `start` no guest runs yet, and `started` follows
+        ports = ", ".join(f"{port.port} on {port.bridge}" for port in waiting)
+        parts.append(
+            f"{ports} stays open (learning and unicast flood on) because the guest's CPUs do not run here yet "
+            f"({waiting[0].state}); run 'macmgr apply' when they do"
+        )
+    if not outcome.complete and not outcome.failures:
+        parts.append(f"{len(outcome.view.plan.changes)} changes remain; run 'macmgr audit'")
+    return "; ".join(parts)
+
+
+def _stays_open(port: GuestPort, outcome: Outcome, scope: Scope) -> bool:
+    in_scope = scope.domain is None or port.domain == scope.domain
+    there = outcome.view.snapshot.ports.get(port.port)
+    return in_scope and port.managed and not port.running and there is not None and there.auto

@@ -1,0 +1,1 @@
+"""The records that everything else speaks in: intent and snapshot, findings and changes. Pure."""

@@ -1,0 +1,208 @@
+"""One step towards the intent, as a record that can be executed, printed and undone.
+
+A change holds the world before and after it, so its inverse is the same record turned round. What the kernel
+cannot do in one message (there is no request that touches VID 0 alone) is worked out in `requests`, the only
+place where a change becomes netlink messages: the printed plan and the executed plan are the same list.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from macmgr.model.snapshot import Entry, EntryState, PortFlags
+
+FLAGS = ("learning", "unicast_flood", "locked")
+
+
+@dataclass(frozen=True, slots=True)
+class SetFlags:
+    """Set flags of one bridge port in one RTM_SETLINK; fields equal on both sides are not sent."""
+
+    port: str
+    before: PortFlags
+    after: PortFlags
+    bridge: str = ""
+    domain: str | None = None
+    because: str = ""
+
+    @property
+    def closes(self) -> bool:
+        """Whether frames that used to reach the guest now need an FDB entry, or a source MAC that is its own."""
+        return (
+            (self.before.learning and not self.after.learning)
+            or (self.before.unicast_flood and not self.after.unicast_flood)
+            or (bool(self.after.locked) and not self.before.locked)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SetEntries:
+    """Replace what the bridge's FDB holds for one MAC, in the VIDs named by ``before`` and ``after``.
+
+    A VID in ``after`` is put (moved from another port when it sits there), a VID only in ``before`` is
+    dropped. Where VID 0 is put or dropped, both sides must name all the VIDs of the port: the kernel treats
+    a request without a VID as one for VID 0 and every VID of the port (br_fdb_add, br_fdb_delete).
+
+    ``stranded``: the port does not carry the VIDs of ``before`` any more. Then no request can name an entry there
+    (EINVAL), and what clears it is a flush of all static entries that the port has in the VID.
+    """
+
+    mac: str
+    before: tuple[Entry, ...]
+    after: tuple[Entry, ...]
+    bridge: str = ""
+    domain: str | None = None
+    because: str = ""
+    stranded: bool = False
+
+
+Change = SetFlags | SetEntries
+
+
+def ports_of(change: Change) -> frozenset[str]:
+    """The ports that a change is about, those that entries move away from included."""
+    if isinstance(change, SetFlags):
+        return frozenset({change.port})
+    return frozenset(entry.port for entry in (*change.before, *change.after))
+
+
+def inverse(change: Change) -> Change:
+    """The change that brings back what was before, as far as a request can.
+
+    No local entry of a guest's MAC, for macmgr never puts one; nothing stranded, for the kernel takes none (EINVAL).
+    """
+    if isinstance(change, SetFlags):
+        return replace(change, before=change.after, after=change.before)
+    back = tuple(entry for entry in change.before if entry.state is not EntryState.LOCAL and not change.stranded)
+    return replace(change, before=change.after, after=back)
+
+
+@dataclass(frozen=True, slots=True)
+class PutEntry:
+    """RTM_NEWNEIGH, CREATE|REPLACE, NTF_MASTER. ``vid`` None: VID 0 and every VID that the port carries."""
+
+    port: str
+    mac: str
+    vid: int | None
+    state: EntryState = EntryState.STATIC
+    sticky: bool = False
+    extern_learn: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteEntry:
+    """RTM_DELNEIGH, NTF_MASTER. ``vid`` None: VID 0 and every VID that the port carries."""
+
+    port: str
+    mac: str
+    vid: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class FlushEntries:
+    """RTM_DELNEIGH, NLM_F_BULK (Linux 5.19), NTF_MASTER: the static entries of one port in one VID.
+
+    Never without port, VID and state: the host's own addresses are static too, as the kernel sees it. Local entries
+    stay, and so do those that another control plane made (extern_learn).
+    """
+
+    port: str
+    vid: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetPort:
+    """RTM_SETLINK, AF_BRIDGE, IFLA_PROTINFO. None leaves a flag as it is."""
+
+    port: str
+    learning: bool | None = None
+    unicast_flood: bool | None = None
+    locked: bool | None = None
+
+
+Request = PutEntry | DeleteEntry | FlushEntries | SetPort
+
+
+def one_flag_each(change: SetFlags) -> tuple[SetFlags, ...]:
+    """The same change as one request for each flag, for a port whose driver refuses several at once."""
+    differing = [name for name in FLAGS if getattr(change.before, name) != getattr(change.after, name)]
+    return tuple(
+        replace(change, after=replace(change.before, **{name: getattr(change.after, name)})) for name in differing
+    )
+
+
+def requests(change: Change) -> Iterator[Request]:
+    """The netlink requests that carry out ``change``, in order."""
+    if isinstance(change, SetFlags):
+        yield _set_port(change)
+    elif change.stranded:
+        yield from (FlushEntries(entry.port, entry.vid) for entry in change.before)
+    else:
+        yield from _entry_requests(change)
+
+
+def _set_port(change: SetFlags) -> SetPort:
+    def wanted(name: str) -> bool | None:
+        before, after = getattr(change.before, name), getattr(change.after, name)
+        return None if before == after else after
+
+    return SetPort(change.port, *map(wanted, FLAGS))
+
+
+def _entry_requests(change: SetEntries) -> Iterator[Request]:
+    after = {entry.vid: entry for entry in change.after}
+    gone = [entry for entry in change.before if entry.vid not in after]
+    vid0_gone = next((entry for entry in gone if entry.vid == 0), None)
+    if vid0_gone:
+        # Deleting "without a VID" answers OK when it found at least one copy. So the copies that the port's
+        # VIDs may not cover go first and by name, and those that are to stay are put back right after.
+        for entry in gone:
+            if entry.vid:
+                yield DeleteEntry(entry.port, change.mac, entry.vid)
+        yield DeleteEntry(vid0_gone.port, change.mac, None)
+    every_vid = after.get(0)
+    if every_vid:
+        yield _put(every_vid, None)
+    for vid, entry in sorted(after.items()):
+        if vid and not (every_vid and every_vid._replace(vid=vid) == entry):
+            yield _put(entry, vid)
+    if not vid0_gone:
+        for entry in gone:
+            yield DeleteEntry(entry.port, change.mac, entry.vid)
+
+
+def _put(entry: Entry, vid: int | None) -> PutEntry:
+    return PutEntry(entry.port, entry.mac, vid, entry.state, entry.sticky, entry.extern_learn)
+
+
+def typed(request: Request) -> str:
+    """The same as one line for a shell: an interface may be called by what a shell takes for its own."""
+    return shlex.join(bridge_command(request))
+
+
+def bridge_command(request: Request) -> list[str]:
+    """The bridge(8) command line that sends the same request, as an argument vector."""
+    if isinstance(request, SetPort):
+        words = ["bridge", "link", "set", "dev", request.port]
+        for name, value in (
+            ("learning", request.learning),
+            ("flood", request.unicast_flood),
+            ("locked", request.locked),
+        ):
+            if value is not None:
+                words += [name, "on" if value else "off"]
+        return words
+    if isinstance(request, FlushEntries):
+        place = ["dev", request.port, "vlan", str(request.vid)]
+        return ["bridge", "fdb", "flush", *place, "master", "static", "noextern_learn"]
+    verb = "replace" if isinstance(request, PutEntry) else "del"
+    words = ["bridge", "fdb", verb, request.mac, "dev", request.port]
+    if request.vid is not None:
+        words += ["vlan", str(request.vid)]
+    words.append("master")
+    if isinstance(request, PutEntry):
+        words.append(str(request.state))
+        words += ["sticky"] * request.sticky + ["extern_learn"] * request.extern_learn
+    return words

@@ -1,0 +1,201 @@
+"""What should be: the bridge ports that libvirt's domains ask for, and what policy says of each.
+
+Plain records between the readers and the policy, which fill them, and the planner. DESIGN, sections 2 and 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from macmgr.model.findings import Finding
+
+
+class Manager(StrEnum):
+    """Who manages the MAC table of a port: the values of libvirt's ``macTableManager`` (since 1.2.11)."""
+
+    KERNEL = "kernel"
+    LIBVIRT = "libvirt"
+
+
+class Pin(StrEnum):
+    """sticky: no frame seen elsewhere moves the entry. static: one can (for hosts that run EVPN)."""
+
+    STICKY = "sticky"
+    STATIC = "static"
+
+
+class GuestMac(StrEnum):
+    """What a MAC change inside the guest does: the entry follows, or it is told, or it is ignored."""
+
+    FOLLOW = "follow"
+    ALERT = "alert"
+    IGNORE = "ignore"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What one place (metadata, portgroup, configuration) says of a NIC; None where it is silent.
+
+    ``allow`` holds further MACs of the NIC, and prefix patterns (``00:00:5e:00:01:*``).
+    """
+
+    manager: Manager | None = None
+    pin: Pin | None = None
+    lock: bool | None = None
+    guest_mac: GuestMac | None = None
+    allow: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of the precedence: where it looks, and what it found there."""
+
+    place: str
+    says: Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The answer of the precedence for one NIC. ``steps`` are all that were asked, in order, for `explain`.
+
+    The first step that names a manager decides it (``reason`` is its place); each other option is decided by the
+    first step that names it, and ``allow`` holds what all of them allow.
+    ``problem`` says what is not understood of a place that was to be asked: then the port is left as it is.
+    """
+
+    manager: Manager = Manager.KERNEL
+    reason: str = "nothing asks for it: the kernel manages by default"
+    pin: Pin = Pin.STICKY
+    lock: bool = False
+    guest_mac: GuestMac = GuestMac.ALERT
+    allow: tuple[str, ...] = ()
+    steps: tuple[Step, ...] = ()
+    problem: str = ""
+
+    def place_of(self, option: str) -> str:
+        """The place of the step that decided an option; empty where it is a default."""
+        return next((step.place for step in self.steps if getattr(step.says, option) not in (None, ())), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Vlan:
+    """A NIC's ``<vlan>``: its tags, and the native one, whose frames the guest sends and gets untagged."""
+
+    vids: tuple[int, ...]
+    native: int | None = None
+    trunk: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NicFacts:
+    """What the XML says of a NIC, as far as it can conflict with the policy.
+
+    ``configured_mac`` is the address its ``<mac>`` gives it, ``current_mac`` the one that the guest uses now.
+    """
+
+    vlan: Vlan | None = None
+    isolated: bool = False
+    trust: bool = False
+    filter: str = ""
+    teaming: str = ""
+    configured_mac: str = ""
+    current_mac: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GuestPort:
+    """A bridge port that a domain's NIC has, or will have, and what is wanted of it.
+
+    ``macs`` begins with the NIC's own address; the others are allowed ones. Those that nobody wrote down, and that are
+    here because they were seen, are ``roaming``: their entries are plain static ones, whatever the pin, for they may
+    turn up elsewhere (docs/adr/0009). ``left`` are addresses that were seen here and have turned up elsewhere since, or
+    had to make room: no static entry of theirs is to stay. ``state`` is libvirt's word for the domain; ``running``
+    whether its CPUs run *here*, the only case in which its MACs may have entries. ``entry_comes`` says that somebody
+    puts the entry when the CPUs start (libvirt for its own managed NICs): without that, and without an entry, the port
+    stays open.
+    """
+
+    port: str
+    bridge: str
+    domain: str
+    uuid: str
+    macs: tuple[str, ...]
+    alias: str = ""
+    network: str = ""
+    portgroup: str = ""
+    state: str = "running"
+    running: bool = True
+    entry_comes: bool = False
+    policy: Policy = field(default_factory=Policy)
+    facts: NicFacts = field(default_factory=NicFacts)
+    roaming: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+
+    def __hash__(self) -> int:
+        """By what tells guests' ports apart: the planner keeps them in tables, and a policy is long to hash."""
+        return hash((self.port, self.bridge, self.domain))
+
+    @property
+    def managed(self) -> bool:
+        return self.policy.manager is Manager.LIBVIRT
+
+
+@dataclass(frozen=True, slots=True)
+class PortlessNic:
+    """A NIC that has no port on a Linux bridge of this host, and why."""
+
+    domain: str
+    mac: str
+    kind: str
+    why: str
+    alias: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What the daemon has seen behind a guest port: a source of the intent, like libvirt's files.
+
+    It is about the interface ``ifindex`` with the name ``port``, and the NIC of the domain ``uuid`` whose XML gives it
+    ``nic_mac``; about any other it says nothing. ``current`` is the address that the NIC was seen to use instead of its
+    own, ``macs`` are those that it was seen to use beside it, the latest last. ``fresh`` are the ones among them that
+    were seen since their entries were last put: they are here, wherever the FDB has them. ``gone`` have turned up
+    elsewhere, or had to make room, and no entry of theirs may stay. ``full`` says that some had to make room.
+
+    ``previous`` is what the NIC used before, ``returned`` says that it had used the present one before that, and ``at``
+    when it changed, or was last seen where nothing follows it (a monotonic clock's seconds): only for the daemon's own
+    memory.
+    """
+
+    port: str
+    ifindex: int
+    uuid: str
+    nic_mac: str
+    current: str = ""
+    macs: tuple[str, ...] = ()
+    fresh: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+    full: bool = False
+    previous: str = field(default="", compare=False)
+    returned: bool = field(default=False, compare=False)
+    at: float = field(default=0.0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """All that is wanted on this host.
+
+    ``managed_bridges`` maps a bridge to the reason why it is managed. ``departed`` maps the MACs of guests that
+    have just left this host to their domain: a static entry for one of them is stale. ``findings`` are what
+    reading the sources found. ``observed`` is what was seen behind guest ports; what it means is decided once the
+    kernel was read (`macmgr.planning.observed`). ``quieted`` are the uplinks whose learning macmgr turned off.
+    """
+
+    ports: tuple[GuestPort, ...] = ()
+    managed_bridges: Mapping[str, str] = field(default_factory=dict)
+    departed: Mapping[str, str] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+    portless: tuple[PortlessNic, ...] = ()
+    observed: tuple[Observed, ...] = ()
+    quieted: tuple[str, ...] = ()

@@ -1,0 +1,1 @@
+"""Intent and snapshot held against each other: what differs, and the changes that mend it. Pure."""

@@ -1,0 +1,143 @@
+"""Settings that contradict each other: told with both named, never silently resolved.
+
+Pure; each rule is one function over one guest port. Two NICs with one MAC, and a guest with the host's own address, are
+findings of their own (`duplicate-mac`, `mac-collision`).
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator
+
+from macmgr.model.findings import Code, Finding
+from macmgr.model.intent import GuestMac, GuestPort, Intent, Manager, Pin
+from macmgr.model.snapshot import BridgePort, Snapshot
+from macmgr.options import MAC_TABLE_MANAGER
+from macmgr.readers.network import Network
+
+# libvirt's own filters that drop every frame whose source is not the NIC's configured MAC (nwfilter, 0.8.0)
+_ONE_SOURCE = ("no-mac-spoofing", "clean-traffic", "clean-traffic-gateway")
+
+
+def conflict_findings(intent: Intent, snapshot: Snapshot) -> Iterator[Finding]:
+    """The conflicts of every guest port, managed or not."""
+    for guest in intent.ports:
+        for message in (*_in_the_settings(guest), *_with_the_bridge(guest, snapshot, intent)):
+            yield Finding(Code.CONFLICTING_SETTINGS, message, guest.bridge, guest.port, guest.domain, guest.macs[0])
+
+
+def guest_mac_findings(intent: Intent) -> Iterator[Finding]:
+    """Guests that use another address than their XML gives them, where policy says to tell (libvirt 11.2.0)."""
+    for guest in intent.ports:
+        changed = guest.facts.current_mac not in ("", *guest.macs)
+        if changed and guest.managed and guest.policy.guest_mac is GuestMac.ALERT:
+            place = guest.policy.place_of("guest_mac")
+            why = f"guestMac='alert' ({place})" if place else "the NIC is not trusted to change it"
+            yield Finding(
+                Code.GUEST_MAC_CHANGED,
+                f"{guest.domain} uses {guest.facts.current_mac} on {guest.port} instead of {guest.macs[0]}: no entry "
+                f"is put for it, because {why}",
+                guest.bridge,
+                guest.port,
+                guest.domain,
+                guest.facts.current_mac,
+                fix=f"allow {guest.facts.current_mac} or set guestMac='follow' in the metadata of {guest.domain}",
+            )
+
+
+def definition_findings(networks: Iterable[Network], definitions: Iterable[Network]) -> Iterator[Finding]:
+    """Active networks whose definition says something else: `net-edit` and `net-define` act at the next start."""
+    defined = {network.name: network for network in definitions}
+    for network in networks:
+        definition = defined.get(network.name)
+        if definition is None or network.problem:
+            continue
+        runs, waits = network.manager or Manager.KERNEL, definition.manager or Manager.KERNEL
+        differ = [f"{MAC_TABLE_MANAGER} {runs}, and its definition says {waits}"] if runs != waits else []
+        if definition.problem:
+            differ.append("policy for its portgroups, and its definition has a mistake in <metadata>")
+        elif network.metadata != definition.metadata:
+            differ.append("other policy for its portgroups than its definition has in <metadata>")
+        for what in differ:
+            yield Finding(
+                Code.CONFLICTING_SETTINGS,
+                f"network {network.name} is active with {what}: that takes effect at the next start",
+                network.bridge,
+                fix=_restart(network),
+            )
+
+
+def _restart(network: Network) -> str:
+    """How a network is restarted; libvirt deletes a bridge that is its own, and the taps are left without one."""
+    name = shlex.quote(network.name)
+    warning = "" if network.forward == "bridge" else "  # cuts its guests off until their NICs are plugged again"
+    return f"virsh net-destroy {name} && virsh net-start {name}{warning}"
+
+
+def _in_the_settings(guest: GuestPort) -> Iterator[str]:
+    policy, facts = guest.policy, guest.facts
+    if policy.manager is Manager.KERNEL and policy.lock:
+        yield (
+            f"lock='yes' ({policy.place_of('lock')}) has no effect on {guest.port} of {guest.domain}, because its "
+            f"manager is kernel ({policy.reason})"
+        )
+    if policy.lock and policy.pin is Pin.STATIC:
+        yield (
+            f"lock='yes' ({policy.place_of('lock')}) with pin='static' ({policy.place_of('pin')}) on {guest.port}: one "
+            f"frame seen elsewhere moves the entry, and then the lock drops every frame of {guest.domain}"
+        )
+    if facts.trust and policy.guest_mac is GuestMac.IGNORE:
+        yield (
+            f"trustGuestRxFilters='yes' lets {guest.domain} change the address of {guest.port}, but guestMac='ignore' "
+            f"({policy.place_of('guest_mac')}) keeps the bridge from hearing of it"
+        )
+    if policy.allow and facts.filter in _ONE_SOURCE:
+        yield (
+            f"allow ({policy.place_of('allow')}) gives {guest.port} of {guest.domain} further addresses, but the "
+            f"nwfilter {facts.filter!r} drops their frames"
+        )
+    if facts.teaming and policy.manager is Manager.LIBVIRT:
+        yield (
+            f"{guest.port} is one half of a pair of {guest.domain} (<teaming type='{facts.teaming}'/>) and managed "
+            f"({policy.reason}): its entry keeps the frames for {guest.macs[0]} on {guest.port}, also while the guest "
+            "uses the other half"
+        )
+    if facts.current_mac and policy.manager is Manager.LIBVIRT and policy.lock and policy.guest_mac is GuestMac.IGNORE:
+        yield (
+            f"lock='yes' ({policy.place_of('lock')}) drops the frames of {guest.domain}, which uses "
+            f"{facts.current_mac} now, and guestMac='ignore' ({policy.place_of('guest_mac')}) leaves it at that"
+        )
+
+
+def _with_the_bridge(guest: GuestPort, snapshot: Snapshot, intent: Intent) -> Iterator[str]:
+    bridge, port = snapshot.bridges.get(guest.bridge), snapshot.ports.get(guest.port)
+    if bridge is None or port is None:
+        return
+    vlan = guest.facts.vlan
+    if vlan is not None and guest.managed and not bridge.vlan_filtering:
+        yield (
+            f"<vlan> of {guest.domain} ({_tags(vlan.vids)}) needs VLAN filtering, which is off on {guest.bridge}, and "
+            f"{guest.port} is managed ({guest.policy.reason}): its entry would be in the wrong VID"
+        )
+    elif vlan is not None and vlan.trunk and guest.policy.lock and not set(vlan.vids) <= set(port.vids):
+        yield (
+            f"lock='yes' ({guest.policy.place_of('lock')}) needs an entry in each VID, but {guest.port} does not carry "
+            f"all VIDs of the trunk in {guest.domain}'s <vlan> ({_tags(vlan.vids)})"
+        )
+    if guest.facts.isolated or port.isolated:
+        guests = {each.port for each in intent.ports}
+        for uplink in _isolated_uplinks(snapshot.ports.values(), guest.bridge, guests):
+            yield (
+                f"{guest.port} of {guest.domain} is isolated (<port isolated='yes'/>) and so is the uplink {uplink}: "
+                "isolated ports do not talk to each other"
+            )
+
+
+def _isolated_uplinks(ports: Iterable[BridgePort], bridge: str, guests: set[str]) -> Iterator[str]:
+    for port in ports:
+        if port.bridge == bridge and port.isolated and port.name not in guests:
+            yield port.name
+
+
+def _tags(vids: tuple[int, ...]) -> str:
+    return f"VID {', '.join(map(str, vids))}"

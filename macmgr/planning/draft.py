@@ -1,0 +1,78 @@
+"""The plan while it is made: findings, and changes by the phase in which they are safe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from macmgr.model.changes import Change
+from macmgr.model.findings import Code, Finding
+from macmgr.model.intent import GuestPort
+from macmgr.model.snapshot import Entry, Feature, Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Stranded:
+    """An entry that may not stay, in a VID that its port has lost, and why; see `macmgr.planning.stranded`."""
+
+    entry: Entry
+    bridge: str
+    domain: str
+    code: Code
+    text: str
+
+
+@dataclass(slots=True)
+class Draft:
+    """Open floods, put entries, close floods and learning, drop what is stale: each list is a phase.
+
+    ``stranded`` waits for all of it to be known: what clears one such entry clears its neighbours too.
+    """
+
+    findings: list[Finding] = field(default_factory=list)
+    opens: list[Change] = field(default_factory=list)
+    puts: list[Change] = field(default_factory=list)
+    closes: list[Change] = field(default_factory=list)
+    drops: list[Change] = field(default_factory=list)
+    stranded: list[Stranded] = field(default_factory=list)
+
+    def find(
+        self, code: Code, guest: GuestPort, message: str, *, mac: str = "", vid: int | None = None, fix: str = ""
+    ) -> None:
+        """Note a finding about a guest's port."""
+        self.findings.append(Finding(code, message, guest.bridge, guest.port, guest.domain, mac, vid, fix))
+
+    def find_at(self, code: Code, message: str, *, bridge: str, domain: str, entry: Entry, fix: str) -> None:
+        """Note a finding about an entry on a port that is no guest's of ours."""
+        self.findings.append(Finding(code, message, bridge, entry.port, domain, entry.mac, entry.vid, fix))
+
+
+class Table:
+    """The FDB of all bridges of a snapshot, by what the planner asks for."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self._by_mac: dict[tuple[str, str], dict[int, Entry]] = {}
+        self._by_port: dict[str, list[Entry]] = {}
+        for entry in snapshot.entries:
+            bridge = snapshot.bridge_of(entry.port)
+            if bridge is not None:
+                self._by_mac.setdefault((bridge, entry.mac), {})[entry.vid] = entry
+                self._by_port.setdefault(entry.port, []).append(entry)
+
+    def of_mac(self, bridge: str, mac: str) -> Mapping[int, Entry]:
+        """The entries for one MAC on one bridge, by VID."""
+        return self._by_mac.get((bridge, mac), {})
+
+    def of_port(self, port: str) -> list[Entry]:
+        """All entries that lead to one port."""
+        return self._by_port.get(port, [])
+
+    def stranded(self, entry: Entry) -> bool:
+        """Whether the entry is in a VID that its port has lost: no request can name it."""
+        port = self._snapshot.ports.get(entry.port)
+        return port is not None and entry.vid not in (0, *port.vids)
+
+    def lacks(self, feature: Feature) -> bool:
+        """Whether this kernel was found to be without a feature."""
+        return feature in self._snapshot.lacks

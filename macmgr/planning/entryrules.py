@@ -1,0 +1,230 @@
+"""Which FDB entries a guest's MAC must have, may not have, and where none may be left.
+
+The rules and their reasons are those of the Linux bridge: net/bridge/br_fdb.c (fdb_add_entry, br_fdb_update).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+
+from macmgr.model.changes import SetEntries, requests, typed
+from macmgr.model.findings import Code
+from macmgr.model.intent import GuestPort, Intent, Pin
+from macmgr.model.mac import matches
+from macmgr.model.snapshot import Entry, EntryState, Feature
+from macmgr.planning.draft import Draft, Stranded, Table
+
+Claims = Collection[tuple[str, str, int]]  # (bridge, MAC, VID) that a running guest has a right to
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What no drop of a stale entry may touch.
+
+    ``managed`` ports tell their extra entries themselves. ``left_alone`` is (port, MAC) of each guest that is not
+    managed, or that keeps its port as it is: its own MAC on its own port may be all that it is reached by.
+    """
+
+    claimed: Claims
+    managed: Collection[str]
+    left_alone: Collection[tuple[str, str]]
+
+    def protect(self, bridge: str, entry: Entry) -> bool:
+        return (
+            (bridge, entry.mac, entry.vid) in self.claimed
+            or entry.port in self.managed
+            or (entry.port, entry.mac) in self.left_alone
+        )
+
+
+def plan_entries(guest: GuestPort, vids: tuple[int, ...], table: Table, draft: Draft) -> None:
+    """One exact static entry for each MAC in each VID, on the guest's port."""
+    can_be_sticky = guest.policy.pin is Pin.STICKY and not table.lacks(Feature.STICKY)
+    for mac in guest.macs:
+        sticky = can_be_sticky and mac not in guest.roaming
+        have = table.of_mac(guest.bridge, mac)
+        wanted = {vid: Entry(mac, vid, guest.port, EntryState.STATIC, sticky) for vid in vids}
+        wrong = {
+            vid: problem
+            for vid in vids
+            if (problem := _problem(f"{mac} of {guest.domain}", wanted[vid], have.get(vid), mac in guest.roaming))
+        }
+        if not wrong:
+            continue
+        # the kernel has no request for VID 0 alone, so a change of it names every VID of the port
+        touched = vids if 0 in wrong else tuple(wrong)
+        change = SetEntries(
+            mac,
+            tuple(have[vid] for vid in touched if vid in have),
+            tuple(wanted[vid] for vid in touched),
+            guest.bridge,
+            guest.domain,
+            next(iter(wrong.values()))[0],
+        )
+        draft.puts.append(change)
+        for vid, (code, text) in wrong.items():
+            draft.find(code, guest, text, mac=mac, vid=vid, fix=_commands(change))
+
+
+def _problem(what: str, wanted: Entry, have: Entry | None, roaming: bool) -> tuple[Code, str] | None:
+    """What is wrong with the entry of a running guest's MAC in one VID, or None."""
+    if have is None:
+        return Code.MISSING_ENTRY, f"no entry for {what}"
+    if have.state is EntryState.LOCAL:
+        return Code.LOCAL_ENTRY, f"{what} is a local entry on {have.port}: the host swallows the guest's frames"
+    if have.port != wanted.port:
+        return Code.STOLEN_ENTRY, f"the {have.in_words} entry for {what} leads to {have.port}, not to {wanted.port}"
+    if have.state is EntryState.DYNAMIC:
+        return Code.MISSING_ENTRY, f"no static entry for {what}: the one on {have.port} is {have.in_words}"
+    if have.sticky and not wanted.sticky:
+        why = "and the address may roam" if roaming else "policy says pin='static'"
+        return Code.NOT_STICKY, f"the entry for {what} on {have.port} is sticky, {why}"
+    if wanted.sticky and not have.sticky:
+        return Code.NOT_STICKY, f"the entry for {what} on {have.port} is not sticky: one frame seen elsewhere moves it"
+    return None
+
+
+def plan_waiting_entries(guest: GuestPort, rights: Rights, table: Table, draft: Draft) -> None:
+    """No entry for a guest whose CPUs do not run here: it would swallow the frames for where the guest does run."""
+    for mac in guest.macs:
+        # no put clears extern_learn, so a static entry on the guest's own port is ours even with that flag
+        on_port = [entry for entry in table.of_mac(guest.bridge, mac).values() if entry.port == guest.port]
+        ours = [each for each in on_port if each.state is EntryState.STATIC or _droppable(each)]
+        here = _deletable([each for each in ours if not table.stranded(each)], on_port)
+        early = [entry for entry in here if entry.state is EntryState.STATIC]
+        text = f"{mac} has an entry on {guest.port}, but the CPUs of {guest.domain} do not run here ({guest.state})"
+        draft.stranded += _stranded(ours, guest.bridge, guest.domain, Code.EARLY_ENTRY, text, table)
+        if early:
+            change = _drop(here, guest.bridge, guest.domain, Code.EARLY_ENTRY)
+            draft.drops.append(change)
+            for entry in early:
+                draft.find(Code.EARLY_ENTRY, guest, text, mac=mac, vid=entry.vid, fix=_commands(change))
+        elsewhere = (entry for entry in table.of_mac(guest.bridge, mac).values() if entry.port != guest.port)
+        _plan_stale(elsewhere, guest.bridge, guest.domain, rights, table, draft)
+
+
+def plan_lost_entries(guest: GuestPort, rights: Rights, table: Table, draft: Draft) -> None:
+    """No copy of a running guest's MAC stays on another port in a VID that this port has lost."""
+    for mac in guest.macs:
+        lost = (e for e in table.of_mac(guest.bridge, mac).values() if e.port != guest.port and table.stranded(e))
+        _plan_stale(lost, guest.bridge, guest.domain, rights, table, draft)
+
+
+def plan_foreign_entries(guest: GuestPort, claimed: Claims, table: Table, draft: Draft) -> None:
+    """What else leads to a managed port: static entries that nothing asks for, and addresses learned behind it.
+
+    A copy of the guest's own MAC in a VID that its port carries leads where it must, asked for or not.
+    """
+    foreign: dict[str, list[Entry]] = {}
+    for entry in table.of_port(guest.port):
+        stranded = table.stranded(entry)
+        own = entry.mac in guest.macs and (not stranded or not guest.running)  # a waiting guest's are told elsewhere
+        allowed = entry.mac not in guest.left and any(matches(pattern, entry.mac) for pattern in guest.policy.allow)
+        own = own or (allowed and not stranded)
+        if not own and (guest.bridge, entry.mac, entry.vid) not in claimed:
+            foreign.setdefault(entry.mac, []).append(entry)
+    for mac, entries in foreign.items():
+        text = f"{guest.port} of {guest.domain} has a static entry for {mac} that nothing asks for"
+        lost = [entry for entry in entries if _droppable(entry)]
+        draft.stranded += _stranded(lost, guest.bridge, guest.domain, Code.EXTRA_ENTRY, text, table)
+        entries = [entry for entry in entries if not table.stranded(entry)]
+        droppable = _deletable([entry for entry in entries if _droppable(entry)], entries)
+        static = [entry for entry in droppable if entry.state is EntryState.STATIC]
+        learned = [entry for entry in droppable if entry.state is EntryState.DYNAMIC]
+        if not static and not (learned and guest.running):
+            continue  # a waiting guest's port is open, and an open port learns
+        because = Code.EXTRA_ENTRY if static else Code.LEARNED_ON_MANAGED_PORT
+        change = _drop([*static, *learned], guest.bridge, guest.domain, because)
+        draft.drops.append(change)
+        for entry in static:
+            draft.find(
+                Code.EXTRA_ENTRY,
+                guest,
+                text,
+                mac=mac,
+                vid=entry.vid,
+                fix=_commands(change),
+            )
+        for entry in learned:
+            draft.find(
+                Code.LEARNED_ON_MANAGED_PORT,
+                guest,
+                f"{mac}, an address that {guest.domain} is not given, was learned behind {guest.port}",
+                mac=mac,
+                vid=entry.vid,
+                fix=_commands(change),
+            )
+
+
+def plan_departed(intent: Intent, rights: Rights, table: Table, draft: Draft) -> None:
+    """No static entry stays for a guest that has left: on the uplink it would cut the guest off when it returns."""
+    for mac, domain in intent.departed.items():
+        for bridge in intent.managed_bridges:
+            _plan_stale(table.of_mac(bridge, mac).values(), bridge, domain, rights, table, draft)
+
+
+def plan_left_addresses(guest: GuestPort, rights: Rights, table: Table, draft: Draft) -> None:
+    """A roaming address that has moved on: the kernel moved its entry along, and there it is static for ever."""
+    for mac in guest.left:
+        elsewhere = (entry for entry in table.of_mac(guest.bridge, mac).values() if entry.port != guest.port)
+        why = f"it has moved on from {guest.domain}"
+        _plan_stale(elsewhere, guest.bridge, guest.domain, rights, table, draft, why)
+
+
+def _plan_stale(
+    entries: Iterable[Entry], bridge: str, domain: str, rights: Rights, table: Table, draft: Draft, why: str = ""
+) -> None:
+    by_port: dict[str, list[Entry]] = {}
+    for entry in entries:
+        if not rights.protect(bridge, entry):
+            by_port.setdefault(entry.port, []).append(entry)
+    for port, on_port in by_port.items():
+        stale = [entry for entry in on_port if entry.state is EntryState.STATIC and _droppable(entry)]
+        text = f"{port} has a static entry for {on_port[0].mac}, but {why or f'{domain} does not run there'}"
+        draft.stranded += _stranded(stale, bridge, domain, Code.STALE_ENTRY, text, table)
+        found = _deletable([entry for entry in stale if not table.stranded(entry)], on_port)
+        if not found:
+            continue
+        change = _drop(found, bridge, domain, Code.STALE_ENTRY)
+        draft.drops.append(change)
+        for entry in found:
+            draft.find_at(
+                Code.STALE_ENTRY,
+                f"{port} has a static entry for {entry.mac}, but {why or f'{domain} does not run here'}",
+                bridge=bridge,
+                domain=domain,
+                entry=entry,
+                fix=_commands(change),
+            )
+
+
+def _stranded(
+    entries: Iterable[Entry], bridge: str, domain: str, code: Code, text: str, table: Table
+) -> Iterator[Stranded]:
+    """The static ones of ``entries`` in VIDs that their port has lost; what was learned there, the kernel dropped."""
+    for entry in entries:
+        if entry.state is EntryState.STATIC and not entry.extern_learn and table.stranded(entry):
+            yield Stranded(entry, bridge, domain, code, text)
+
+
+def _droppable(entry: Entry) -> bool:
+    """Not the host's own address, and not an external control plane's entry."""
+    return entry.state is not EntryState.LOCAL and not entry.extern_learn
+
+
+def _deletable(entries: list[Entry], on_port: list[Entry]) -> list[Entry]:
+    """What of ``entries`` can be deleted and no other entry with it; ``on_port`` is all that the port has of the MAC.
+
+    VID 0 goes only together with every VID of the port (br_fdb_delete): it stays for a copy that is not ours.
+    """
+    others = any(not _droppable(entry) and entry not in entries for entry in on_port)
+    return [entry for entry in entries if entry.vid or not others]
+
+
+def _drop(entries: list[Entry], bridge: str, domain: str, because: Code) -> SetEntries:
+    return SetEntries(entries[0].mac, tuple(entries), (), bridge, domain, because)
+
+
+def _commands(change: SetEntries) -> str:
+    return "; ".join(typed(request) for request in requests(change))

@@ -1,0 +1,95 @@
+"""When a guest's port is closed (learning and unicast flood off) and when it must be open.
+
+Only unicast flood is ever touched: multicast flood carries neighbour discovery, broadcast flood ARP and DHCP.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+
+from macmgr.model.changes import SetFlags
+from macmgr.model.findings import Code, Finding
+from macmgr.model.intent import GuestPort, Intent, Pin
+from macmgr.model.snapshot import BridgePort, Feature, Snapshot
+from macmgr.planning.draft import Draft
+
+
+def plan_closed(guest: GuestPort, port: BridgePort, draft: Draft) -> None:
+    """Learning and unicast flood off, and ``locked`` on where policy asks for it and an entry is there to allow it."""
+    flags = port.flags
+    lock = guest.policy.lock and guest.running
+    problems = []
+    if flags.learning:
+        problems.append((Code.LEARNING_ON, "learns source addresses", "learning off"))
+    if flags.unicast_flood:
+        problems.append((Code.FLOOD_ON, "gets every frame with an unknown destination", "flood off"))
+    if lock and flags.locked is False:
+        problems.append((Code.UNLOCKED, "accepts frames from any source address, policy says lock='yes'", "locked on"))
+    if lock and flags.locked is None:
+        text = f"lock='yes' is asked for {port.name} of {guest.domain}; this kernel has no locked ports, Linux 5.18 has"
+        draft.find(Code.UNSUPPORTED, guest, text)
+    for code, text, words in problems:
+        draft.find(code, guest, f"{port.name} of {guest.domain} {text}", fix=_link_set(port, words))
+    if problems:
+        locked = flags.locked if flags.locked is None else flags.locked or lock
+        closed = replace(flags, learning=False, unicast_flood=False, locked=locked)
+        draft.closes.append(SetFlags(port.name, flags, closed, guest.bridge, guest.domain, problems[0][0]))
+
+
+def plan_open(guest: GuestPort, port: BridgePort, draft: Draft) -> None:
+    """A port whose entry nobody will put when the CPUs start: open is slow, closed without an entry is an outage."""
+    flags = port.flags
+    opened = replace(flags, learning=True, unicast_flood=True, locked=None if flags.locked is None else False)
+    if opened == flags:
+        return
+    words = "learning on flood on" + (" locked off" if flags.locked else "")
+    draft.find(
+        Code.CLOSED_WITHOUT_ENTRY,
+        guest,
+        f"{port.name} of {guest.domain} ({guest.state}) is closed, and nobody would put its entry when the guest's "
+        "CPUs start: it would be cut off",
+        fix=_link_set(port, words),
+    )
+    draft.opens.append(SetFlags(port.name, flags, opened, guest.bridge, guest.domain, Code.CLOSED_WITHOUT_ENTRY))
+
+
+def plan_uplinks(intent: Intent, snapshot: Snapshot, draft: Draft) -> None:
+    """Where the kernel has no sticky entries (before 4.20), an uplink that does not learn moves none away either.
+
+    It is safe where the uplink is the only port with unicast flood on (what was not learned still goes there, and
+    nowhere else), and no entry of a guest is meant to be moved by a frame. That is judged by what is read, so it comes
+    after the taps were closed; and it is taken back.
+    """
+    guests = {guest.port: guest for guest in intent.ports}
+    pinned = {guest.bridge for guest in intent.ports if guest.managed and guest.policy.pin is Pin.STICKY}
+    moving = {
+        guest.bridge for guest in intent.ports if guest.managed and (guest.policy.pin is Pin.STATIC or guest.roaming)
+    }
+    closing = {change.port for change in draft.closes if isinstance(change, SetFlags)}
+    for bridge in intent.managed_bridges:
+        ports = [port for port in snapshot.ports.values() if port.bridge == bridge]
+        flooding = {port.name for port in ports if port.flags.unicast_flood}
+        bare = Feature.STICKY in snapshot.lacks and bridge in pinned
+        for port in ports:
+            if port.name in guests:
+                continue
+            flags = port.flags
+            may = bare and bridge not in moving
+            if may and flags.learning and flooding == {port.name}:
+                quiet = replace(flags, learning=False)
+                draft.closes.append(SetFlags(port.name, flags, quiet, bridge, because=Code.UNSUPPORTED))
+            elif port.name in intent.quieted and not (may and flooding - closing == {port.name}):
+                learns = replace(flags, learning=True)
+                draft.opens.append(SetFlags(port.name, flags, learns, bridge, because=Code.UNSUPPORTED))
+        if bare:
+            learning = sorted(port.name for port in ports if port.name not in guests and port.flags.learning)
+            held = "no uplink learns instead, so no frame moves a guest's entry"
+            if learning:
+                held = f"one frame seen on {' or '.join(learning)} moves a guest's entry"
+            text = f"pin='sticky' is asked for on {bridge}; this kernel has no sticky entries, Linux 4.20 has: {held}"
+            draft.findings.append(Finding(Code.UNSUPPORTED, text, bridge))
+
+
+def _link_set(port: BridgePort, words: str) -> str:
+    return f"bridge link set dev {shlex.quote(port.name)} {words}"

@@ -1,0 +1,194 @@
+"""What it means that an address was seen behind a guest's port: which of them get entries there, and which may not.
+
+Pure. Policy decides (guestMac, allow), and the kernel's tables: an address that nobody wrote down may roam, and is
+where it was seen last (docs/adr/0009). None is taken away from the host, or from another guest on the bridge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from macmgr.model.findings import Code, Finding
+from macmgr.model.intent import GuestMac, GuestPort, Intent, Observed
+from macmgr.model.mac import matches
+from macmgr.model.snapshot import Entry, EntryState, Snapshot
+
+MOST = 64  # further addresses of one NIC
+
+_Place = tuple[str, str, int]  # bridge, MAC, VID
+
+
+def is_about(record: Observed, guest: GuestPort, snapshot: Snapshot) -> bool:
+    """Whether something was seen behind the very port and NIC that is there now."""
+    port = snapshot.ports.get(guest.port)
+    return (
+        guest.managed
+        and (record.port, record.uuid, record.nic_mac) == (guest.port, guest.uuid, guest.facts.configured_mac)
+        and port is not None
+        and (port.ifindex, port.bridge) == (record.ifindex, guest.bridge)
+        and port.bridge in snapshot.bridges
+    )
+
+
+def allowed(guest: GuestPort, mac: str) -> bool:
+    """Whether the policy lets the NIC use an address beside its own."""
+    return any(matches(pattern, mac) for pattern in guest.policy.allow)
+
+
+def moved_on(mac: str, guest: GuestPort, table: Table, snapshot: Snapshot) -> Iterator[Entry]:
+    """The entries by which an address that was seen behind a guest's port is elsewhere now.
+
+    Those of the host and of a guest to whom it belongs are none: there it has not gone, it was never to be taken.
+    """
+    for vid in snapshot.deciding_vids(guest.port):
+        entry = table.entries.get((guest.bridge, mac, vid))
+        if entry is not None and entry.port != guest.port and entry.state is not EntryState.LOCAL:
+            owner = table.owners.get((guest.bridge, mac, vid))
+            if owner is None or owner.port != entry.port:
+                yield entry
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Where the addresses are that were seen, and whose they are by libvirt's word."""
+
+    entries: Mapping[_Place, Entry]
+    owners: Mapping[_Place, GuestPort]
+
+
+def table_of(records: Iterable[Observed], guests: Iterable[GuestPort], snapshot: Snapshot) -> Table:
+    """What FDB and XML say of the addresses in ``records``."""
+    macs = {mac for record in records for mac in (record.current, *record.macs) if mac}
+    entries = {
+        (snapshot.bridge_of(entry.port) or "", entry.mac, entry.vid): entry
+        for entry in snapshot.entries
+        if entry.mac in macs
+    }
+    owners = {
+        (guest.bridge, mac, vid): guest
+        for guest in guests
+        if (port := snapshot.ports.get(guest.port)) is not None and port.bridge == guest.bridge
+        for mac in guest.macs
+        if mac in macs and mac not in guest.roaming
+        for vid in snapshot.deciding_vids(guest.port)
+    }
+    return Table(entries, owners)
+
+
+def with_observed(intent: Intent, snapshot: Snapshot) -> Intent:
+    """The intent, with the addresses that guests were seen to use where policy lets them."""
+    if not intent.observed:
+        return intent
+    records = {record.port: record for record in intent.observed}
+    about = {
+        guest: records[guest.port]
+        for guest in intent.ports
+        if guest.port in records and is_about(records[guest.port], guest, snapshot)
+    }
+    if not about:
+        return intent
+    own = snapshot.own_addresses()
+    table = table_of(about.values(), intent.ports, snapshot)
+    taken: dict[_Place, GuestPort] = {}
+    findings: list[Finding] = []
+    after: dict[GuestPort, GuestPort] = {}
+
+    def holds(guest: GuestPort) -> bool:
+        addresses = {about[guest].current, *about[guest].macs}
+        return any(each.port == guest.port and each.mac in addresses for each in table.entries.values())
+
+    def may_have(guest: GuestPort, mac: str) -> bool:
+        """Whether the address is free on its bridge; a finding says why not."""
+        places = [(guest.bridge, mac, vid) for vid in snapshot.deciding_vids(guest.port)]
+        local = [entry for place in places if (entry := table.entries.get(place)) and entry.state is EntryState.LOCAL]
+        if local or (guest.bridge, mac) in own:
+            whose = own.get((guest.bridge, mac)) or f"the host, on {local[0].port}"
+            findings.append(_collision(guest, mac, whose))
+            return False
+        for place in places:
+            other = table.owners.get(place) or taken.get(place)
+            if other is not None and other.port != guest.port:
+                findings.append(_duplicate(guest, mac, other, place[2]))
+                return False
+        taken.update(dict.fromkeys(places, guest))
+        return True
+
+    def is_here(guest: GuestPort, mac: str) -> bool:
+        return mac in about[guest].fresh or not any(moved_on(mac, guest, table, snapshot))
+
+    # who holds the entry comes first, so that nothing flaps between two who claim one address
+    for guest in sorted(about, key=lambda each: (not holds(each), each.domain, each.port)):
+        record = about[guest]
+        wanted = [mac for mac in _wanted(record, guest) if is_here(guest, mac) and may_have(guest, mac)]
+        after[guest] = _with_addresses(guest, record, wanted)
+        if record.full:
+            findings.append(_full(guest))
+    ports = tuple(after.get(guest, guest) for guest in intent.ports)
+    return replace(intent, ports=ports, findings=(*intent.findings, *findings))
+
+
+def _wanted(record: Observed, guest: GuestPort) -> list[str]:
+    """What the policy would let in, the address that the NIC has changed to first."""
+    follows = guest.policy.guest_mac is GuestMac.FOLLOW
+    # libvirt's own word goes first (currentAddress, since 11.2.0)
+    current = [record.current] if follows and record.current and not guest.facts.current_mac else []
+    return [*current, *(mac for mac in record.macs if mac not in current and (follows or allowed(guest, mac)))]
+
+
+def _with_addresses(guest: GuestPort, record: Observed, wanted: Collection[str]) -> GuestPort:
+    facts, macs = guest.facts, guest.macs
+    if record.current in wanted:
+        macs = record.current, *macs[1:]
+    if record.current and not facts.current_mac and guest.policy.guest_mac is not GuestMac.IGNORE:
+        follows = guest.policy.guest_mac is GuestMac.FOLLOW
+        if record.current in wanted or not follows:
+            facts = replace(facts, current_mac=record.current)
+    macs = tuple(dict.fromkeys([*macs, *wanted]))
+    written = (*guest.macs, record.nic_mac)
+    return replace(
+        guest,
+        macs=macs,
+        facts=facts,
+        roaming=tuple(mac for mac in macs if mac not in written),
+        left=tuple(mac for mac in record.gone if mac not in macs),
+    )
+
+
+def _collision(guest: GuestPort, mac: str, whose: str) -> Finding:
+    return Finding(
+        Code.MAC_COLLISION,
+        f"{guest.domain} was seen to use {mac} on {guest.port}, the MAC address of {whose}: no entry is put",
+        guest.bridge,
+        guest.port,
+        guest.domain,
+        mac,
+        fix=f"ask who runs {guest.domain} to use another MAC address",
+    )
+
+
+def _duplicate(guest: GuestPort, mac: str, other: GuestPort, vid: int) -> Finding:
+    return Finding(
+        Code.DUPLICATE_MAC,
+        f"{guest.domain} was seen to use {mac} on {guest.port}, which {other.domain} ({other.port}) has on "
+        f"{guest.bridge}: the entry stays with {other.port}",
+        guest.bridge,
+        guest.port,
+        guest.domain,
+        mac,
+        vid,
+        fix=f"ask who runs {guest.domain} to use another MAC address",
+    )
+
+
+def _full(guest: GuestPort) -> Finding:
+    return Finding(
+        Code.LEARNED_ON_MANAGED_PORT,
+        f"{guest.domain} uses more than {MOST} further addresses on {guest.port}: only those that were seen last are "
+        "let in",
+        guest.bridge,
+        guest.port,
+        guest.domain,
+        guest.macs[0],
+        fix=f"narrow the prefixes under allow, or leave {guest.port} to the kernel (manager='kernel')",
+    )

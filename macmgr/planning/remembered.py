@@ -1,0 +1,215 @@
+"""What macmgr remembers of the ports it manages: how each was before, and whose MACs have entries. Pure records.
+
+Never a second opinion about what is right: it feeds ``Intent.departed`` and the release, and nothing else. What is
+remembered, and how a restarted macmgr recognises it: docs/adr/0004.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+
+from macmgr.model.changes import Change, SetFlags, ports_of
+from macmgr.model.findings import Code
+from macmgr.model.intent import GuestPort, Intent
+from macmgr.model.snapshot import BridgePort, Entry, EntryState, Feature, PortFlags, Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The VIDs in which a MAC had a static entry that led to a port, sticky or not."""
+
+    mac: str
+    sticky: bool
+    vids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PortBefore:
+    """A bridge port as it was before macmgr first changed it. An uplink is no domain's: ``domain`` is empty.
+
+    A name alone says nothing: taps and bridges are made again under the same one, and a port that changes its bridge
+    loses its entries and gets the flags of a new port (br_if.c, del_nbp).
+    """
+
+    port: str
+    ifindex: int
+    mac: str
+    bridge: str
+    bridge_ifindex: int
+    domain: str
+    uuid: str
+    flags: PortFlags
+    held: tuple[Held, ...] = ()
+
+    def is_still(self, port: BridgePort | None, snapshot: Snapshot) -> bool:
+        """Whether this is about the interface that has the name now."""
+        bridge = snapshot.bridges.get(self.bridge)
+        return (
+            port is not None
+            and bridge is not None
+            and (port.ifindex, port.mac, port.bridge) == (self.ifindex, self.mac, self.bridge)
+            and bridge.ifindex == self.bridge_ifindex
+        )
+
+    def entries(self) -> Iterator[Entry]:
+        """The static entries that led to the port."""
+        for held in self.held:
+            for vid in held.vids:
+                yield Entry(held.mac, vid, self.port, EntryState.STATIC, held.sticky)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class KeptMac:
+    """A MAC that macmgr keeps an entry for, and the port that it leads to."""
+
+    mac: str
+    bridge: str
+    domain: str
+    port: str
+    ifindex: int
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """All that is remembered of one network namespace.
+
+    ``given_back`` are the ports, by name and ifindex, that were released and not touched since: what an administrator
+    left there is not taken for macmgr's own work. ``lacks`` is what the kernel of this boot was found to be without.
+    """
+
+    ports: tuple[PortBefore, ...] = ()
+    macs: tuple[KeptMac, ...] = ()
+    given_back: tuple[tuple[str, int], ...] = ()
+    lacks: frozenset[Feature] = frozenset()
+
+
+NOTHING = Memory()
+
+
+def remember(memory: Memory, intent: Intent, snapshot: Snapshot, changes: Collection[Change]) -> Memory:
+    """The memory with the ports that ``changes`` are about to touch for the first time, as they are now.
+
+    Those are managed ports; and uplinks, of which nothing but flags is ever set.
+    """
+    memory = what_is_left(memory, intent, snapshot)
+    known = {each.port for each in memory.ports}
+    touched = {port for change in changes for port in ports_of(change)}
+    guests = [guest for guest in intent.ports if guest.managed and _on_its_bridge(guest, snapshot)]
+    fresh = [guest for guest in guests if guest.port in touched - known]
+    held = _held(snapshot, {guest.port for guest in fresh})
+    ports = [_before(guest, snapshot.ports[guest.port], snapshot, tuple(held.get(guest.port, ()))) for guest in fresh]
+    quiet = {change.port for change in changes if isinstance(change, SetFlags)} - {guest.port for guest in intent.ports}
+    ports += [_before(None, snapshot.ports[name], snapshot, ()) for name in sorted(quiet - known)]
+    macs = {
+        KeptMac(mac, guest.bridge, guest.domain, guest.port, snapshot.ports[guest.port].ifindex)
+        for guest in guests
+        if guest.running
+        for mac in guest.macs
+    }
+    again = {(each.port, each.ifindex) for each in ports}
+    return Memory(
+        (*memory.ports, *ports),
+        tuple(sorted({*memory.macs, *macs})),
+        tuple(each for each in memory.given_back if each not in again),
+        memory.lacks,
+    )
+
+
+def what_is_left(memory: Memory, intent: Intent, snapshot: Snapshot) -> Memory:
+    """The memory without what is no more: ports that are gone, MACs that nobody wants and that have no entry left."""
+    wanted = {(guest.bridge, mac) for guest in intent.ports for mac in guest.macs}
+    static = _static_macs(snapshot, {each.mac for each in memory.macs})
+
+    def is_left(each: KeptMac) -> bool:
+        place = each.bridge, each.mac
+        return _exists(each.port, each.ifindex, snapshot) if place in wanted else place in static
+
+    return Memory(
+        valid_ports(memory, intent, snapshot),
+        tuple(filter(is_left, memory.macs)),
+        tuple(each for each in memory.given_back if _exists(*each, snapshot)),
+        memory.lacks,
+    )
+
+
+def valid_ports(memory: Memory, intent: Intent, snapshot: Snapshot) -> tuple[PortBefore, ...]:
+    """What is remembered of ports that are still the same, of the same guest."""
+    uuids = {guest.port: guest.uuid for guest in intent.ports}
+    return tuple(
+        each
+        for each in memory.ports
+        if each.is_still(snapshot.ports.get(each.port), snapshot) and uuids.get(each.port, each.uuid) == each.uuid
+    )
+
+
+def with_departed(intent: Intent, memory: Memory, snapshot: Snapshot) -> Intent:
+    """The intent, with what only memory knows: the MACs of guests that have left since, and uplinks that were quieted.
+
+    A guest whose XML could not be read has not left, and neither has one whose tap is still there, whatever the status
+    files say: they may be another libvirt's.
+    """
+    here = {each.domain for each in intent.ports} | {each.domain for each in intent.portless}
+    here |= {finding.domain for finding in intent.findings if finding.code is Code.UNREADABLE_XML and finding.domain}
+    wanted = {mac for guest in intent.ports for mac in guest.macs}
+    present = {each.mac for each in memory.macs if _exists(each.port, each.ifindex, snapshot)}
+    gone = {
+        each.mac: each.domain
+        for each in memory.macs
+        if each.domain not in here and each.mac not in wanted and each.mac not in present
+    }
+    quieted = tuple(
+        each.port
+        for each in valid_ports(memory, intent, snapshot)
+        if not each.domain and each.flags.learning and not snapshot.ports[each.port].flags.learning
+    )
+    if not gone and not quieted:
+        return intent
+    return replace(intent, departed={**gone, **intent.departed}, quieted=quieted)
+
+
+def after_release(memory: Memory, released: Collection[tuple[str, int]]) -> Memory:
+    """The memory once these ports, by name and ifindex, were given back."""
+    return Memory(
+        tuple(each for each in memory.ports if (each.port, each.ifindex) not in released),
+        tuple(each for each in memory.macs if (each.port, each.ifindex) not in released),
+        tuple(sorted({*memory.given_back, *released})),
+        memory.lacks,
+    )
+
+
+def _exists(name: str, ifindex: int, snapshot: Snapshot) -> bool:
+    port = snapshot.ports.get(name)
+    return port is not None and port.ifindex == ifindex
+
+
+def _on_its_bridge(guest: GuestPort, snapshot: Snapshot) -> bool:
+    port = snapshot.ports.get(guest.port)
+    return port is not None and port.bridge == guest.bridge
+
+
+def _before(guest: GuestPort | None, port: BridgePort, snapshot: Snapshot, held: tuple[Held, ...]) -> PortBefore:
+    bridge = snapshot.bridges[port.bridge]
+    domain, uuid = (guest.domain, guest.uuid) if guest else ("", "")
+    return PortBefore(port.name, port.ifindex, port.mac, bridge.name, bridge.ifindex, domain, uuid, port.flags, held)
+
+
+def _held(snapshot: Snapshot, ports: set[str]) -> dict[str, list[Held]]:
+    vids: dict[tuple[str, str, bool], list[int]] = {}
+    for entry in snapshot.entries:
+        if entry.port in ports and entry.state is EntryState.STATIC:
+            vids.setdefault((entry.port, entry.mac, entry.sticky), []).append(entry.vid)
+    held: dict[str, list[Held]] = {}
+    for (port, mac, sticky), found in sorted(vids.items()):
+        held.setdefault(port, []).append(Held(mac, sticky, tuple(sorted(found))))
+    return held
+
+
+def _static_macs(snapshot: Snapshot, macs: set[str]) -> set[tuple[str, str]]:
+    if not macs:
+        return set()  # a hundred thousand entries are not walked for nothing
+    return {
+        (snapshot.bridge_of(entry.port) or "", entry.mac)
+        for entry in snapshot.entries
+        if entry.mac in macs and entry.state is EntryState.STATIC
+    }

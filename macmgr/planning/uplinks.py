@@ -1,0 +1,74 @@
+"""Why the uplinks of a managed bridge are promiscuous: told, never touched.
+
+The kernel takes a port out of promiscuous mode only when VLAN filtering is on and no other port learns or floods
+(net/bridge/br_if.c, br_manage_promisc). An uplink here is a bridge port that no domain's NIC asks for.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+
+from macmgr.model.findings import Code, Finding
+from macmgr.model.intent import GuestPort, Intent
+from macmgr.model.snapshot import Bridge, BridgePort, Snapshot
+
+
+def promiscuity_findings(intent: Intent, snapshot: Snapshot) -> Iterator[Finding]:
+    """For each managed bridge: is VLAN filtering off, which ports keep the uplink promiscuous, which uplinks are."""
+    guests = {guest.port: guest for guest in intent.ports}
+    by_bridge: dict[str, list[BridgePort]] = {}
+    for port in snapshot.ports.values():
+        by_bridge.setdefault(port.bridge, []).append(port)
+    for name in intent.managed_bridges:
+        bridge = snapshot.bridges.get(name)
+        if bridge is None:
+            continue
+        ports = by_bridge.get(name, [])
+        uplinks = [port for port in ports if port.name not in guests]
+        if not bridge.vlan_filtering:
+            yield Finding(
+                Code.VLAN_FILTERING_OFF,
+                f"VLAN filtering is off on {name}: the kernel keeps every port promiscuous",
+                name,
+                fix=f"ip link set dev {shlex.quote(name)} type bridge vlan_filtering 1"
+                "  # cuts guests that send tagged frames",
+            )
+        for port in ports:
+            guest = guests.get(port.name)
+            if guest is not None and port.auto and not guest.managed:
+                yield Finding(
+                    Code.UNMANAGED_AUTO_PORT,
+                    f"{port.name} of {guest.domain} is {_manager(guest)} and learns or floods: the uplink must stay "
+                    "promiscuous",
+                    name,
+                    port.name,
+                    guest.domain,
+                    fix=f'mac_table_manager = "libvirt" under [bridge."{name}"], or the attribute on its network',
+                )
+        for uplink in uplinks:
+            if uplink.promiscuity:
+                yield Finding(
+                    Code.UPLINK_PROMISCUOUS,
+                    f"{uplink.name} is promiscuous: {_cause(uplink, bridge, ports)}",
+                    name,
+                    uplink.name,
+                )
+
+
+def _manager(guest: GuestPort) -> str:
+    return "left as it is" if guest.policy.problem else "managed by the kernel"
+
+
+def _cause(uplink: BridgePort, bridge: Bridge, ports: list[BridgePort]) -> str:
+    if not bridge.vlan_filtering:
+        return f"VLAN filtering is off on {bridge.name}"
+    others = sorted(port.name for port in ports if port.auto and port is not uplink)
+    if others:
+        return f"{', '.join(others)} {'learns or floods' if len(others) == 1 else 'learn or flood'}"
+    if bridge.promiscuity:
+        return f"{bridge.name} itself is promiscuous"
+    return (
+        "it filters no unicast addresses itself, as veth and tap cannot, or a packet capture or an administrator asks "
+        f"for it; 'macmgr doctor {bridge.name}' says which"
+    )

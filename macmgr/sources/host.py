@@ -1,0 +1,48 @@
+"""What libvirt says of one host, whether its status files or its API were asked: one record, one pipeline after it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from macmgr.model.findings import Code, Finding
+from macmgr.readers.domain import DomainStatus
+from macmgr.readers.metadata import NAMESPACE
+from macmgr.readers.network import Network, NetworkPort
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The domains that run, the active networks and their ports by uuid.
+
+    ``definitions`` are the persistent definitions of the active networks, which hold from their next start on.
+    A document that is not understood becomes a finding, and the rest goes on; of a network that is not, the name and
+    the problem stay, because its NICs are known and their policy is not.
+    """
+
+    domains: tuple[DomainStatus, ...] = ()
+    networks: tuple[Network, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    ports: Mapping[str, NetworkPort] = field(default_factory=dict)
+    definitions: tuple[Network, ...] = ()
+
+
+def unread_network(name: str, problem: str) -> Network:
+    """What stands for a network whose document is not understood."""
+    return Network(name, "", problem=problem)
+
+
+def metadata_findings(networks: Iterable[Network], told: Iterable[Finding]) -> Iterator[Finding]:
+    """The networks that are understood but for their metadata; ``told`` is of those that are not at all."""
+    known = {finding.message for finding in told}
+    for network in networks:
+        if network.problem and network.problem not in known:
+            name = shlex.quote(network.name)
+            yield Finding(
+                Code.UNREADABLE_XML,
+                f"{network.problem}; until that is mended, the ports of network {network.name} are left as they are",
+                network.bridge,
+                fix=f"virsh net-metadata {name} {NAMESPACE} --key macmgr --edit --live  # and again with --config; "
+                f"before libvirt 9.7: virsh net-edit {name}, and a restart of the network",
+            )

@@ -1,0 +1,123 @@
+"""libvirt's events, for the daemon that is allowed to listen: domains and their NICs, networks, a guest's new address.
+
+They say "look now" and nothing else, and what they say is in libvirt's files a moment later; only a change of a guest's
+MAC comes sooner here (NIC_MAC_CHANGE, libvirt 11.2). A thread of its own runs libvirt's event loop, connects read-only,
+and connects again when libvirt was restarted: events are lost meanwhile, so each new connection is a reason to look.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from typing import Any
+
+from macmgr.sources.hypervisor import load_libvirt
+
+FIRST_RETRY, LONGEST_RETRY = 1.0, 60.0
+# Seconds without an answer until the connection counts as broken: libvirt's own defaults (virsh, libvirtd.conf).
+_KEEPALIVE, _MISSED = 5, 5
+# A libvirt that takes a connection and says nothing is waited for without end (virNetClientNew): its thread is left.
+_PATIENCE = 2.0
+
+_DOMAIN_EVENTS = {
+    "VIR_DOMAIN_EVENT_ID_LIFECYCLE": "changed its state",
+    "VIR_DOMAIN_EVENT_ID_DEVICE_ADDED": "got a device",
+    "VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED": "lost a device",
+    "VIR_DOMAIN_EVENT_ID_METADATA_CHANGE": "has other metadata",
+    "VIR_DOMAIN_EVENT_ID_NIC_MAC_CHANGE": "changed a MAC address",  # 11.2.0
+}
+
+
+class LibvirtEvents:
+    """Listens to the libvirt at ``uri`` until it is closed; ``wake`` is called in its thread, with the reason.
+
+    NotThere where libvirt-python is missing; a libvirt that is not running is waited for.
+    """
+
+    def __init__(self, uri: str, wake: Callable[[str], None]) -> None:
+        self._libvirt = load_libvirt()
+        self._uri, self._wake = uri, wake
+        self._stop = threading.Event()
+        self._broken = False
+        self._reader, self._writer = os.pipe()
+        _register_loop(self._libvirt)
+        self._handle = self._libvirt.virEventAddHandle(
+            self._reader, self._libvirt.VIR_EVENT_HANDLE_READABLE, lambda *_: None, None
+        )
+        self._thread = threading.Thread(target=self._listen, name="macmgr-libvirt-events", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop listening, and wait a moment for the thread; what it holds goes with it."""
+        os.write(self._writer, b"x")  # the event loop wakes up, and sees that it is to stop
+        self._stop.set()
+        self._thread.join(_PATIENCE)
+
+    def _listen(self) -> None:
+        try:
+            self._listen_until_stopped()
+        finally:
+            self._libvirt.virEventRemoveHandle(self._handle)
+            os.close(self._reader)
+            os.close(self._writer)
+
+    def _listen_until_stopped(self) -> None:
+        retry = FIRST_RETRY
+        while not self._stop.is_set():
+            try:
+                connection = self._connect()
+            except self._libvirt.libvirtError:
+                self._stop.wait(retry)
+                retry = min(LONGEST_RETRY, 2 * retry)
+                continue
+            retry, self._broken = FIRST_RETRY, False
+            self._tell(f"connected to {self._uri}")
+            with suppress(self._libvirt.libvirtError):  # then with another connection
+                while not (self._stop.is_set() or self._broken):
+                    self._libvirt.virEventRunDefaultImpl()
+            self._disconnect(connection)
+
+    def _connect(self) -> Any:
+        libvirt = self._libvirt
+        connection = libvirt.openReadOnly(self._uri)
+        wanted = ((getattr(libvirt, name), what) for name, what in _DOMAIN_EVENTS.items() if hasattr(libvirt, name))
+        register = connection.domainEventRegisterAny
+        self._domain_callbacks = [register(None, number, self._domain_event, what) for number, what in wanted]
+        lifecycle = libvirt.VIR_NETWORK_EVENT_ID_LIFECYCLE
+        self._network_callback = connection.networkEventRegisterAny(None, lifecycle, self._network_event, None)
+        connection.registerCloseCallback(self._closed, None)
+        with suppress(libvirt.libvirtError):  # a driver without a wire
+            connection.setKeepAlive(_KEEPALIVE, _MISSED)
+        return connection
+
+    def _disconnect(self, connection: Any) -> None:
+        """Each callback holds a reference: without this the connection would stay open."""
+        with suppress(self._libvirt.libvirtError):
+            for callback in self._domain_callbacks:
+                connection.domainEventDeregisterAny(callback)
+            connection.networkEventDeregisterAny(self._network_callback)
+            connection.unregisterCloseCallback()
+        with suppress(self._libvirt.libvirtError):
+            connection.close()
+
+    def _domain_event(self, _connection: Any, domain: Any, *details: Any) -> None:
+        self._tell(f"libvirt: domain {domain.name()} {details[-1]}")
+
+    def _network_event(self, _connection: Any, network: Any, *_details: Any) -> None:
+        self._tell(f"libvirt: network {network.name()} changed its state")
+
+    def _tell(self, reason: str) -> None:
+        if not self._stop.is_set():  # who is to be woken may be gone
+            self._wake(reason)
+
+    def _closed(self, _connection: Any, _reason: int, _opaque: object) -> None:
+        self._broken = True
+
+
+@cache
+def _register_loop(libvirt: Any) -> None:
+    """libvirt has one event loop for a process, to be registered once and before the first connection."""
+    libvirt.virEventRegisterDefaultImpl()

@@ -1,0 +1,177 @@
+"""libvirt's status files below /run/libvirt: what runs here, read without asking libvirt.
+
+``qemu/NAME.xml`` and ``lxc/NAME.xml`` hold a ``<domstatus>``, ``network/NET.xml`` a ``<networkstatus>``. Each is
+written as ``NAME.xml.new`` and renamed, so a file is whole or absent. The format is libvirt's private one and the
+files hold passwords: read defensively, repeat nothing of them. Source: virDomainObjSave, virNetworkObjSaveStatus.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from lxml import etree
+
+from macmgr.errors import NoPermission, NotThere, XmlError
+from macmgr.model.findings import Code, Finding
+from macmgr.readers.document import MAX_BYTES, parse_document
+from macmgr.readers.domain import read_domain_status
+from macmgr.readers.network import Network, read_network, read_network_port
+from macmgr.sources.host import Sources, metadata_findings, unread_network
+
+T = TypeVar("T")
+
+# From the directory that run/libvirt is in: where libvirt keeps the definitions of its networks.
+_DEFINITIONS = Path("etc/libvirt/qemu/networks")
+
+
+_Stamp = tuple[int, int, int, int]
+_Reader = Callable[[etree._Element, str], T]
+
+
+def read_status_files(run_dir: Path, cache: StatusCache | None = None) -> Sources:
+    """All domains and active networks known below ``run_dir``.
+
+    NotThere where the directory does not exist (no libvirt on this host), NoPermission where it may not be read.
+    """
+    try:
+        there = run_dir.is_dir()
+    except PermissionError:
+        raise NoPermission(f"{run_dir}: may not be read; libvirt's status files need root") from None
+    if not there:
+        raise NotThere(
+            f"{run_dir}: no such directory; libvirt has not run on this host, or its status files are elsewhere "
+            "(--run-dir)"
+        )
+    findings: list[Finding] = []
+    domains = [
+        *_read(run_dir / "qemu", read_domain_status, findings, cache),
+        *_read(run_dir / "lxc", read_domain_status, findings, cache),
+    ]
+    networks = list(_read(run_dir / "network", read_network, findings, cache, unread_network))
+    findings += metadata_findings(networks, tuple(findings))
+    # A port's file says what libvirt resolved for its NIC. Only trust cannot be told from the network alone, and a
+    # host with a thousand ports does not read them for nothing.
+    trusting = [network for network in networks if network.trusts_somewhere]
+    ports = [
+        port
+        for network in trusting
+        for port in _read(run_dir / "network" / network.name / "ports", read_network_port, findings, cache)
+    ]
+    return Sources(tuple(domains), tuple(networks), tuple(findings), {port.uuid: port for port in ports})
+
+
+def read_definitions(run_dir: Path, networks: Iterable[Network]) -> tuple[Network, ...]:
+    """The persistent definitions of ``networks``: what holds from their next start on.
+
+    They are in /etc/libvirt where the status files are in /run/libvirt, and beside a copy of the one in a copy of the
+    other. Silently none where there are none (a transient network, a session's daemon), or one is not understood:
+    libvirt would not start with it, and nothing that runs depends on it.
+    """
+    directory = run_dir.resolve().parent.parent / _DEFINITIONS
+    definitions = []
+    for network in networks:
+        path = directory / f"{network.name}.xml"
+        if path.parent != directory:  # libvirt allows no such name; a status file is not libvirt's word for it
+            continue
+        with suppress(OSError, ValueError, XmlError), path.open("rb") as file:
+            definitions.append(read_network(parse_document(file.read(MAX_BYTES + 1), str(path)), str(path)))
+    return tuple(definitions)
+
+
+class StatusCache:
+    """What was read of the status files, for those who look again and again: only what has changed is read anew.
+
+    libvirt renames a new file into place for each change (virXMLSaveFile), so a changed file is another inode; size and
+    times tell the rest. For one run directory and one thread.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[_Stamp, object]] = {}
+        self._seen: dict[str, tuple[_Stamp, object]] = {}
+        self._last = Sources()
+
+    def read_status_files(self, run_dir: Path) -> Sources:
+        """As the function of that name; the very same record as last time where nothing has changed since."""
+        self._seen = {}
+        sources = read_status_files(run_dir, self)
+        self._known = self._seen
+        if sources != self._last:
+            self._last = sources
+        return self._last
+
+    def get(self, path: str, reader: _Reader[T]) -> T | Finding:
+        """What the file holds, read now or before; FileNotFoundError as open() has it."""
+        known = self._known.get(path)
+        if known is not None and known[0] == _stamp(os.stat(path)):  # noqa: PTH116 - a thousand times in 5 ms
+            self._seen[path] = known
+        else:
+            self._seen[path] = _read_file(path, reader)
+        return self._seen[path][1]  # type: ignore[return-value] # each path is read by one reader
+
+
+def _stamp(status: os.stat_result) -> _Stamp:
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _read(
+    directory: Path,
+    reader: _Reader[T],
+    findings: list[Finding],
+    cache: StatusCache | None = None,
+    instead: Callable[[str, str], T] | None = None,
+) -> Iterator[T]:
+    """What is in the files of a directory; ``instead`` makes what stands for one that is not understood."""
+    try:
+        names = sorted(os.listdir(directory))
+    except FileNotFoundError:
+        return
+    except PermissionError:
+        raise NoPermission(f"{directory}: may not be read; libvirt's status files need root") from None
+    except OSError as error:
+        findings.append(Finding(Code.UNREADABLE_XML, f"{directory}: cannot be read: {error.strerror}"))
+        return
+    for name in names:
+        if not name.endswith(".xml"):
+            continue
+        path = f"{directory}/{name}"
+        try:
+            found = cache.get(path, reader) if cache is not None else _read_file(path, reader)[1]
+        except FileNotFoundError:
+            continue  # the domain ended, or the network was destroyed, since the directory was listed
+        except PermissionError:
+            raise NoPermission(f"{path}: may not be read; libvirt's status files need root") from None
+        except OSError as error:
+            text = f"{path}: cannot be read: {error.strerror}"
+            found = Finding(Code.UNREADABLE_XML, text, domain=_domain(path, reader))
+        if isinstance(found, Finding):
+            findings.append(found)
+            if instead is not None:
+                yield instead(name.removesuffix(".xml"), found.message)
+        else:
+            yield found
+
+
+def _domain(path: str, reader: _Reader[T]) -> str | None:
+    return os.path.basename(path).removesuffix(".xml") if reader is read_domain_status else None  # noqa: PTH119
+
+
+def _read_file(path: str, reader: _Reader[T]) -> tuple[_Stamp, T | Finding]:
+    """What is in a file, or what is wrong with it, and by what it is known again."""
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a thousand times in the hook's time
+        status = os.fstat(file.fileno())
+        stamp = _stamp(status)
+        data = file.read(min(status.st_size, MAX_BYTES) + 1)  # a buffer of the largest size is cleared each time
+    try:
+        return stamp, reader(parse_document(data, path), path)
+    except XmlError as error:
+        domain = _domain(path, reader)
+        return stamp, Finding(
+            Code.UNREADABLE_XML,
+            f"{error}; until that is mended, the ports of {domain} are left as they are" if domain else str(error),
+            domain=domain,
+            fix=f"look at {path}; libvirt has written it, and does so again with its next change",
+        )

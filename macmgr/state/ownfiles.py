@@ -1,0 +1,65 @@
+"""Files that macmgr writes for its next process: whole or not at all, root's own, and never through a link.
+
+They are in directories below /run and /var/lib that nobody else can write, and are checked all the same: what is in
+them decides which MAC addresses get entries.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from macmgr.state.owndirectory import own_directory
+
+
+class Broken(Exception):
+    """The file is there and is not what macmgr writes."""
+
+
+def read_own(path: Path, largest: int) -> bytes | None:
+    """What is in the file, None where there is none; Broken for what is not ours, OSError where it cannot be had."""
+    try:
+        with own_directory(path.parent) as directory:
+            if stat.S_ISLNK(os.stat(path.name, dir_fd=directory, follow_symlinks=False).st_mode):
+                raise Broken(f"{path}: is a symbolic link, which is not followed")
+            # O_NONBLOCK: a FIFO of that name must not hold a hook
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            with os.fdopen(os.open(path.name, flags, dir_fd=directory), "rb") as file:
+                status = os.fstat(file.fileno())
+                if not stat.S_ISREG(status.st_mode):
+                    raise Broken(f"{path}: is not a regular file")
+                if status.st_uid not in (0, os.geteuid()):
+                    raise Broken(f"{path}: belongs to user {status.st_uid}")
+                data = file.read(largest + 1)
+    except FileNotFoundError:
+        return None
+    if len(data) > largest:
+        raise Broken(f"{path}: is not what macmgr wrote")
+    return data
+
+
+def write_own(path: Path, text: str, *, mode: int = 0o700) -> None:
+    """Replace the file by a new one: a reader, or the next boot, finds the one or the other, and never a part.
+
+    Its directory is made, or tightened, to have the ``mode``.
+    """
+    with suppress(FileExistsError):
+        path.parent.mkdir(mode)
+    with own_directory(path.parent, mode=mode) as directory:
+        temporary = temporary_name(path.name)
+        with suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=directory)  # of a writer that was killed; there is one writer at a time
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(temporary, flags, 0o600, dir_fd=directory), "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(temporary, path.name, src_dir_fd=directory, dst_dir_fd=directory)
+        os.fsync(directory)
+
+
+def temporary_name(name: str) -> str:
+    """What a file is called until it is whole."""
+    return f".{name}.new"

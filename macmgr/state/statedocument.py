@@ -1,0 +1,128 @@
+"""The document in the state file: the memory of each network namespace, as JSON. Pure.
+
+What it names are interfaces of the running kernel, so a document of another boot says nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from macmgr.model.snapshot import Feature, PortFlags
+from macmgr.planning.remembered import NOTHING, Held, KeptMac, Memory, PortBefore
+
+VERSION = 1
+
+
+def document_of(namespaces: Mapping[str, Memory], boot: str) -> dict[str, Any]:
+    """What is written down, for `parse_document` to read in the same boot."""
+    return {
+        "version": VERSION,
+        "boot": boot,
+        "namespaces": {
+            name: {
+                "ports": [_port_document(port) for port in memory.ports],
+                "macs": [[each.mac, each.bridge, each.domain, each.port, each.ifindex] for each in memory.macs],
+                "given_back": memory.given_back,
+                "lacks": sorted(memory.lacks),
+            }
+            for name, memory in namespaces.items()
+            if memory != NOTHING
+        },
+    }
+
+
+def _port_document(port: PortBefore) -> dict[str, Any]:
+    return {
+        "port": port.port,
+        "ifindex": port.ifindex,
+        "mac": port.mac,
+        "bridge": port.bridge,
+        "bridge_ifindex": port.bridge_ifindex,
+        "domain": port.domain,
+        "uuid": port.uuid,
+        "learning": port.flags.learning,
+        "unicast_flood": port.flags.unicast_flood,
+        "locked": port.flags.locked,
+        "static": [{"mac": held.mac, "sticky": held.sticky, "vids": list(_runs(held.vids))} for held in port.held],
+    }
+
+
+def parse_document(document: dict[str, Any], boot: str) -> dict[str, Memory]:
+    """The memories by network namespace; ValueError, KeyError, TypeError or AttributeError for any other document."""
+    if document["version"] != VERSION:
+        raise ValueError("another version's")
+    if _text(document["boot"]) != boot:
+        return {}
+    return {name: _memory(said) for name, said in document["namespaces"].items()}
+
+
+def _memory(said: dict[str, Any]) -> Memory:
+    return Memory(
+        tuple(_port(each) for each in said["ports"]),
+        tuple(
+            KeptMac(_text(mac), _text(bridge), _text(domain), _text(port), _number(ifindex))
+            for mac, bridge, domain, port, ifindex in said["macs"]
+        ),
+        tuple((_text(port), _number(ifindex)) for port, ifindex in said["given_back"]),
+        frozenset(map(Feature, said.get("lacks", ()))),  # a macmgr that is older than this boot did not write it
+    )
+
+
+def _port(said: dict[str, Any]) -> PortBefore:
+    return PortBefore(
+        _text(said["port"]),
+        _number(said["ifindex"]),
+        _text(said["mac"]),
+        _text(said["bridge"]),
+        _number(said["bridge_ifindex"]),
+        _text(said["domain"]),
+        _text(said["uuid"]),
+        PortFlags(
+            _switch(said["learning"]),
+            _switch(said["unicast_flood"]),
+            None if said["locked"] is None else _switch(said["locked"]),
+        ),
+        tuple(Held(_text(each["mac"]), _switch(each["sticky"]), _vids(each["vids"])) for each in said["static"]),
+    )
+
+
+def _vids(runs: list[list[int]]) -> tuple[int, ...]:
+    vids: list[int] = []
+    for first, last in runs:
+        if not 0 <= _number(first) <= _number(last) <= 4094:
+            raise ValueError("no VIDs")
+        vids.extend(range(first, last + 1))
+    return tuple(vids)
+
+
+def _runs(vids: tuple[int, ...]) -> Iterator[list[int]]:
+    """Ascending VIDs as first and last of each run: a trunk's four thousand are one pair."""
+    run: list[int] = []
+    for vid in vids:
+        if run and vid == run[1] + 1:
+            run[1] = vid
+        else:
+            if run:
+                yield run
+            run = [vid, vid]
+    if run:
+        yield run
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("text was expected")
+    return value
+
+
+def _number(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError("a number was expected")
+    return value
+
+
+def _switch(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError("true or false was expected")
+    return value

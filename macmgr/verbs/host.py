@@ -1,0 +1,292 @@
+"""The verbs that look at the host, and those that change it: audit, plan, show, explain, doctor; apply and release.
+
+Each reads its sources, takes one look, prints it, and answers with an exit code. What prints for people is imported
+where it does: rich takes a fifth of a document's time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from macmgr import errors
+from macmgr.config import load_config
+from macmgr.doctor.diagnose import diagnose
+from macmgr.errors import NotThere
+from macmgr.giveback import release
+from macmgr.kernel import Kernel
+from macmgr.kernel.edge import collector_paused
+from macmgr.model.changes import bridge_command, requests
+from macmgr.model.findings import Severity
+from macmgr.model.intent import Intent
+from macmgr.oneline import harmless, harmless_json
+from macmgr.planning.conflicts import definition_findings
+from macmgr.policy import PolicySources, build_intent
+from macmgr.reconcile import Outcome, Scope, View, apply, look, on_bridges
+from macmgr.report.diagnosisdocument import diagnosis_document
+from macmgr.report.document import audit_document
+from macmgr.report.explain import explain
+from macmgr.sources.host import Sources
+from macmgr.sources.statusfiles import read_definitions, read_status_files
+from macmgr.state import lock
+from macmgr.state.memory import StateFile, read_memory
+from macmgr.state.observedfile import read_observed
+from macmgr.vlanfiltering import Answer, turn_on
+
+
+@dataclass(frozen=True, slots=True)
+class _Host:
+    """Where the sources of this call are, and which part of the host it names."""
+
+    read_intent: Callable[[], Intent]
+    scope: Scope
+    netns: str | None
+
+
+@collector_paused()
+def audit(arguments: argparse.Namespace) -> int:
+    """Compare, print the verdict, and change nothing."""
+    view = _look(arguments)
+    if _wants_json(arguments):
+        _print_json(_document(view, arguments))
+    else:
+        from macmgr.report.text import console, print_audit
+
+        print_audit(console(_color(arguments)), view, _bridges(arguments))
+    severities = {finding.severity for finding in view.plan.findings}
+    strict = arguments.strict or load_config(arguments.config).strict
+    drift = Severity.ERROR in severities or (strict and Severity.WARNING in severities)
+    return errors.DRIFT if drift else errors.IN_SYNC
+
+
+@collector_paused()
+def plan(arguments: argparse.Namespace) -> int:
+    """Print the changes that apply would make."""
+    changes = _look(arguments).plan.changes
+    if _wants_json(arguments):
+        commands = [bridge_command(request) for change in changes for request in requests(change)]
+        _print_json({"version": 1, "commands": commands})
+    else:
+        from macmgr.report.text import console, print_plan
+
+        print_plan(console(_color(arguments)), changes)
+    return errors.DRIFT if changes else errors.IN_SYNC
+
+
+@collector_paused()
+def show(arguments: argparse.Namespace) -> int:
+    """Print bridges, ports, guests, MACs and promiscuity."""
+    view = _look(arguments)
+    if _wants_json(arguments):
+        _print_json({"version": 1, "bridges": _document(view, arguments)["bridges"]})
+    else:
+        from macmgr.report.text import console, print_show
+
+        print_show(console(_color(arguments)), view, _bridges(arguments))
+    return errors.IN_SYNC
+
+
+def explain_one(arguments: argparse.Namespace) -> int:
+    """Print what the XML, the policy and the kernel say of one MAC, port or domain."""
+    explanations = explain(_look(arguments), arguments.what)
+    if _wants_json(arguments):
+        _print_json({"version": 1, "explanations": [each.document() for each in explanations]})
+    else:
+        print(harmless("\n\n".join(map(str, explanations))))
+    return errors.IN_SYNC
+
+
+def apply_changes(arguments: argparse.Namespace) -> int:
+    """Make the changes and read them back."""
+    host = _host(arguments)
+    with Kernel(host.netns) as kernel, lock.hold() as held:
+        _check_bridge(arguments, kernel)
+        if arguments.vlan_filtering:
+            answer = turn_on(held, arguments.vlan_filtering, host.read_intent, kernel)
+            _print_vlan_filtering(arguments, answer)
+            if answer.cut:
+                return errors.DRIFT
+        notes = StateFile(held, host.netns)
+        observed = load_config(arguments.config).observed - {arguments.bridge}
+        scope = replace(host.scope, spares=on_bridges(observed))
+        outcome = apply(held, host.read_intent, kernel, scope, notes)
+    _tell(notes.problem)
+    for bridge in sorted({change.bridge for change in outcome.view.spared}):
+        _tell(
+            f'{bridge} is only observed (mode = "observe"): see macmgr plan; --bridge {bridge} changes it all the same'
+        )
+    if _wants_json(arguments):
+        _print_json(_outcome(outcome))
+    else:
+        from macmgr.report.text import console, print_outcome
+
+        print_outcome(console(_color(arguments)), outcome)
+    return errors.IN_SYNC if outcome.complete and not outcome.view.spared else errors.DRIFT
+
+
+def release_ports(arguments: argparse.Namespace) -> int:
+    """Give ports back to the kernel as they were before macmgr."""
+    host = _host(arguments)
+    with Kernel(host.netns) as kernel, lock.hold() as held:
+        _check_bridge(arguments, kernel)
+        notes = StateFile(held, host.netns)
+        released = release(held, _or_nothing(host.read_intent), kernel, host.scope, notes)
+    _tell(notes.problem)
+    if _wants_json(arguments):
+        from macmgr.report.release import release_document
+
+        _print_json(release_document(released) | _outcome(released.outcome))
+    else:
+        from macmgr.report.release import print_release
+        from macmgr.report.text import console
+
+        print_release(console(_color(arguments)), released)
+    return errors.IN_SYNC if released.outcome.complete else errors.DRIFT
+
+
+def _or_nothing(read_intent: Callable[[], Intent]) -> Callable[[], Intent]:
+    """Where libvirt is no more, its ports are given back from memory alone."""
+
+    def read() -> Intent:
+        try:
+            return read_intent()
+        except NotThere:
+            return Intent()
+
+    return read
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """Print why ports are promiscuous and what to do about it; nothing is changed, and no answer is a failure."""
+    host = _host(arguments)
+    with Kernel(host.netns) as kernel:
+        _check_bridge(arguments, kernel)
+        view = look(host.read_intent, kernel)
+        diagnosis = diagnose(view.intent, view.snapshot, kernel.read_devices(), view.plan.findings, arguments.bridge)
+    if _wants_json(arguments):
+        _print_json(diagnosis_document(diagnosis, socket.gethostname(), _now()))
+    else:
+        from macmgr.report.diagnosis import print_diagnosis
+        from macmgr.report.text import console
+
+        print_diagnosis(console(_color(arguments)), diagnosis)
+    return errors.IN_SYNC
+
+
+def _look(arguments: argparse.Namespace) -> View:
+    host = _host(arguments)
+    memory, problem = read_memory(host.netns)
+    _tell(problem)
+    with Kernel(host.netns) as kernel:
+        _check_bridge(arguments, kernel)
+        return look(host.read_intent, kernel, host.scope, memory)
+
+
+def _tell(problem: str) -> None:
+    """One line beside what the verb prints, such as the memory's trouble, which is never the verb's."""
+    if problem:
+        print(f"macmgr: {problem}", file=sys.stderr)
+
+
+def _host(arguments: argparse.Namespace) -> _Host:
+    config = load_config(arguments.config)
+    observed, problem = read_observed(arguments.netns)
+    _tell(problem)
+
+    def read_intent() -> Intent:
+        sources = _read_sources(arguments)
+        policy_sources = PolicySources(sources.networks, config.bridges, sources.ports)
+        pending = definition_findings(sources.networks, sources.definitions)
+        intent = build_intent(sources.domains, policy_sources, findings=[*sources.findings, *pending])
+        return replace(intent, observed=observed)
+
+    if arguments.domain or arguments.network:
+        _check_names(arguments, _read_sources(arguments))
+    return _Host(read_intent, Scope(arguments.domain, _bridges(arguments)), arguments.netns)
+
+
+def _read_sources(arguments: argparse.Namespace) -> Sources:
+    """What libvirt says of this host: by its status files, or where it is asked for by its API."""
+    if arguments.source == "libvirt":
+        from macmgr.sources.hypervisor import read_host
+
+        return read_host(arguments.connect)
+    sources = read_status_files(arguments.run_dir)
+    return replace(sources, definitions=read_definitions(arguments.run_dir, sources.networks))
+
+
+def _check_names(arguments: argparse.Namespace, sources: Sources) -> None:
+    """A domain or network that means nothing here is an error, not an empty and therefore pleasing audit."""
+    if arguments.domain and arguments.domain not in {status.domain.name for status in sources.domains}:
+        raise NotThere(f"domain {arguments.domain!r} does not run here; see 'virsh list'")
+    if arguments.network:
+        bridges = {network.name: network.bridge for network in sources.networks}
+        if not bridges.get(arguments.network):
+            raise NotThere(f"network {arguments.network!r} is not active here or has no bridge; see 'virsh net-list'")
+        if arguments.bridge and arguments.bridge != bridges[arguments.network]:
+            raise NotThere(f"network {arguments.network!r} is on {bridges[arguments.network]}, not {arguments.bridge}")
+        arguments.bridge = bridges[arguments.network]
+
+
+def _check_bridge(arguments: argparse.Namespace, kernel: Kernel) -> None:
+    if arguments.bridge and arguments.bridge not in kernel.read_snapshot(None).bridges:
+        raise NotThere(f"bridge {arguments.bridge!r} does not exist here; see 'ip link show type bridge'")
+
+
+def _bridges(arguments: argparse.Namespace) -> frozenset[str] | None:
+    return frozenset({arguments.bridge}) if arguments.bridge else None
+
+
+def _document(view: View, arguments: argparse.Namespace) -> dict[str, Any]:
+    return audit_document(view, socket.gethostname(), _now(), _bridges(arguments))
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _print_vlan_filtering(arguments: argparse.Namespace, answer: Answer) -> None:
+    """Whether it was turned on, or who would be cut off; as a document only the refusal, for it is all that is said."""
+    if not _wants_json(arguments):
+        from macmgr.report.diagnosis import print_vlan_filtering
+        from macmgr.report.text import console
+
+        print_vlan_filtering(console(_color(arguments)), arguments.vlan_filtering, answer)
+    elif answer.cut:
+        refused = {"bridge": arguments.vlan_filtering, "would_be_cut": list(answer.cut)}
+        _print_json({"version": 1, "complete": False, "vlan_filtering_refused": refused})
+
+
+def _outcome(outcome: Outcome) -> dict[str, Any]:
+    def commands(change: Any) -> list[list[str]]:
+        return [bridge_command(request) for request in requests(change)]
+
+    return {
+        "version": 1,
+        "complete": outcome.complete,
+        "done": [{"because": change.because, "commands": commands(change)} for change in outcome.done],
+        "failed": [
+            {"because": failure.change.because, "commands": commands(failure.change), "why": failure.why}
+            for failure in outcome.failures
+        ],
+        "remaining": len(outcome.view.plan.changes),
+    }
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    print(harmless_json(json.dumps(document, indent=2, ensure_ascii=False)))
+
+
+def _wants_json(arguments: argparse.Namespace) -> bool:
+    return bool(arguments.json) or arguments.format == "json"
+
+
+def _color(arguments: argparse.Namespace) -> bool:
+    return not arguments.no_color and "NO_COLOR" not in os.environ and sys.stdout.isatty()

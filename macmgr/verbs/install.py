@@ -1,0 +1,79 @@
+"""`macmgr install` and `macmgr uninstall`: what belongs to this host, what was done, and what is left for a person."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+
+from macmgr import errors, paths
+from macmgr.install import (
+    UNIT,
+    Step,
+    find_program,
+    install_config,
+    install_hooks,
+    install_unit,
+    refuse_others,
+    uninstall_config,
+    uninstall_hooks,
+    uninstall_memory,
+    uninstall_unit,
+)
+from macmgr.state.memory import managed_ports
+
+_HOOKS = "libvirt looks for hooks when it starts: restart or reload libvirtd, or virtqemud and virtnetworkd."
+_START = "The daemon is yours to start: 'systemctl enable --now macmgr'."
+_RESTART = "A daemon that runs goes on as it is until 'systemctl daemon-reload' and 'systemctl restart macmgr'."
+_STOP = "A daemon that runs goes on: 'systemctl stop macmgr' ends it, and 'systemctl daemon-reload' forgets its unit."
+
+
+def install(arguments: argparse.Namespace) -> int:
+    """Put hooks, unit and configuration in place, as far as they are this host's."""
+    program, config, units = arguments.program or find_program(), _config(arguments), _units(arguments)
+    under_systemd = units is not None and (arguments.units_dir is not None or paths.SYSTEMD.is_dir())
+    if units is not None and under_systemd:
+        refuse_others(units / UNIT)
+    steps = list(install_hooks(arguments.hooks_dir, program))
+    if config is not None:
+        steps.append(install_config(config))
+    if units is not None and under_systemd:
+        steps.append(install_unit(units, program))
+    unit = [step.what for step in steps if step.path.name == UNIT]
+    _print(steps, _HOOKS, *(_RESTART if what == "replaced" else _START for what in unit))
+    return errors.IN_SYNC
+
+
+def uninstall(arguments: argparse.Namespace) -> int:
+    """Remove all that `install` put, and say what goes on without it."""
+    config, units = _config(arguments), _units(arguments)
+    steps = list(uninstall_hooks(arguments.hooks_dir))
+    if units is not None:
+        steps += uninstall_unit(units)
+    if config is not None:
+        steps += [*uninstall_config(config), *uninstall_memory(purge=arguments.purge)]
+    last = [] if steps else [f"nothing of macmgr is installed in {arguments.hooks_dir}"]
+    if config is not None and (ports := managed_ports(paths.STATE)):
+        last = [f"Still as macmgr made them: {', '.join(ports)}. 'macmgr release' gives them back to the kernel."]
+    if any(step.path.name == UNIT for step in steps):
+        last.append(_STOP)
+    _print(steps, *last)
+    return errors.IN_SYNC
+
+
+def _config(arguments: argparse.Namespace) -> Path | None:
+    """Hooks for somewhere else are not this host's, and neither is its configuration, unless it is named."""
+    named: Path | None = arguments.config
+    return named or (paths.CONFIG if arguments.hooks_dir == paths.LIBVIRT_HOOKS else None)
+
+
+def _units(arguments: argparse.Namespace) -> Path | None:
+    named: Path | None = arguments.units_dir
+    return named or (paths.UNITS if arguments.hooks_dir == paths.LIBVIRT_HOOKS else None)
+
+
+def _print(steps: Iterable[Step], *last: str) -> None:
+    for step in steps:
+        print(f"{step.what:<13} {step.path}")
+    for line in last:
+        print(line)

@@ -1,0 +1,227 @@
+"""`macmgr net get` and `net set`: the attribute macTableManager of a libvirt network, read and changed through libvirt.
+
+libvirt keeps two forms of an active network. What is set goes into the persistent one and takes effect at the next
+start; a NIC that is plugged then gets it, and one that is plugged now keeps what libvirt read when it was
+(networkAllocatePort in src/network/bridge_driver.c). So what has to be restarted is part of the answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import shlex
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from macmgr import errors
+from macmgr.errors import NotThere
+from macmgr.model.intent import Manager
+from macmgr.oneline import harmless, harmless_json
+from macmgr.options import MAC_TABLE_MANAGER
+from macmgr.readers.document import parse_document
+from macmgr.readers.domain import DomainStatus
+from macmgr.readers.network import Network, read_network
+from macmgr.sources.definition import has_bridge, with_manager, without_manager
+from macmgr.sources.hypervisor import Definition, Hypervisor, connect, define_network, read_definition, read_guests
+
+# libvirt refuses the attribute with these, which have no bridge (virNetworkDefParseXML)
+_NO_TABLE = ("private", "vepa", "passthrough", "hostdev")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What `net set` did, and what has to be restarted until all of it acts.
+
+    ``also_changed`` are the lines, as diff(1) writes them, in which libvirt returns another definition than it was
+    given, the attribute aside.
+    """
+
+    network: Network
+    was: Network
+    active: Network | None
+    restart_guests: tuple[str, ...] = ()
+    also_changed: tuple[str, ...] = ()
+
+    @property
+    def changed(self) -> bool:
+        return manager_of(self.was) is not manager_of(self.network)
+
+    @property
+    def restart_network(self) -> bool:
+        return self.active is not None and manager_of(self.active) is not manager_of(self.network)
+
+
+def get_manager(arguments: argparse.Namespace) -> int:
+    """Print who manages the MAC table of a network's bridge; both answers where the two forms of it differ."""
+    with connect(arguments.connect, read_only=True) as hypervisor:
+        definition = read_definition(hypervisor, arguments.network)
+    active, persistent = _network(definition.active), _network(definition.persistent)
+    network = active or persistent
+    if network is None or not _has_table(definition.active or definition.persistent, network):
+        raise NotThere(_why_no_table(arguments.network, network))
+    if _wants_json(arguments):
+        print(harmless_json(json.dumps(_get_document(network, active, persistent), indent=2, ensure_ascii=False)))
+    else:
+        print(harmless("\n".join(_get_lines(network, active, persistent, verbose=arguments.verbose))))
+    return errors.IN_SYNC
+
+
+def set_manager(arguments: argparse.Namespace) -> int:
+    """Change the attribute in the persistent definition; print what changed and what must be restarted."""
+    with connect(arguments.connect) as hypervisor:
+        report = change_manager(hypervisor, arguments.network, Manager(arguments.manager))
+    if _wants_json(arguments):
+        print(harmless_json(json.dumps(_set_document(report), indent=2, ensure_ascii=False)))
+    else:
+        print(harmless("\n".join(_set_lines(report))))
+    return errors.DRIFT if report.also_changed else errors.IN_SYNC
+
+
+def change_manager(hypervisor: Hypervisor, name: str, manager: Manager) -> Report:
+    """Set the attribute, read the definition back and compare; NotThere where that cannot be done, before it is."""
+    before = read_definition(hypervisor, name)
+    was = _network(before.persistent)
+    if was is None:
+        raise NotThere(_why_no_definition(before))
+    if not _has_table(before.persistent, was):
+        raise NotThere(_why_no_table(name, was))
+    after, network = before, was
+    if manager_of(was) is not manager:
+        define_network(hypervisor, name, with_manager(before.persistent, manager))
+        after = read_definition(hypervisor, name)
+        network = _network(after.persistent) or was
+        if manager_of(network) is not manager:
+            raise NotThere(
+                f"libvirt at {hypervisor.uri} took the definition of network {name!r} and did not keep "
+                f"{MAC_TABLE_MANAGER}='{manager}', which it knows since 1.2.11"
+            )
+    return Report(
+        network,
+        was,
+        _network(after.active),
+        restart_guests=_restart_guests(read_guests(hypervisor), name, manager),
+        also_changed=_differences(before.persistent, after.persistent),
+    )
+
+
+def manager_of(network: Network) -> Manager:
+    """The effective value: libvirt leaves the bridge to the kernel where the attribute is not there."""
+    return Manager(network.manager or Manager.KERNEL)
+
+
+def _network(text: str) -> Network | None:
+    where = "the network's XML, as libvirt gives it"
+    return read_network(parse_document(text.encode(), where), where) if text else None
+
+
+def _has_table(text: str, network: Network) -> bool:
+    # a bridge without a name: a forward mode 'bridge' over macvtap, in which libvirt keeps the attribute for nothing
+    return (
+        network.forward not in _NO_TABLE and has_bridge(text) and (network.forward != "bridge" or network.bridge != "")
+    )
+
+
+def _why_no_table(name: str, network: Network | None) -> str:
+    mode = network.forward if network else "unknown"
+    return (
+        f"network {name!r} has no bridge (forward mode {mode!r}), and so no MAC table to manage: libvirt has "
+        f"{MAC_TABLE_MANAGER} only for networks with a <bridge name='…'/>"
+    )
+
+
+def _why_no_definition(definition: Definition) -> str:
+    name = shlex.quote(definition.name)
+    if definition.transient:
+        return (
+            f"network {definition.name!r} is transient: libvirt keeps no definition of it that could be changed; "
+            f"make it persistent first: virsh net-dumpxml {name} > net.xml && virsh net-define net.xml"
+        )
+    return (
+        f"network {definition.name!r} is active, and this driver of libvirt does not show its definition meanwhile; "
+        f"stop it first: virsh net-destroy {name}"
+    )
+
+
+def _restart_guests(guests: Iterable[DomainStatus], name: str, manager: Manager) -> tuple[str, ...]:
+    """The running domains with a NIC on the network that was plugged with another value."""
+    return tuple(
+        sorted(
+            guest.domain.name
+            for guest in guests
+            if any(nic.network == name and (nic.manager or Manager.KERNEL) != manager for nic in guest.domain.nics)
+        )
+    )
+
+
+def _differences(before: str, after: str) -> tuple[str, ...]:
+    one, other = without_manager(before).splitlines(), without_manager(after).splitlines()
+    return tuple(line for line in difflib.ndiff(one, other) if line.startswith(("- ", "+ ")))
+
+
+def _get_lines(network: Network, active: Network | None, persistent: Network | None, *, verbose: bool) -> Iterator[str]:
+    manager = manager_of(network)
+    if active and persistent and manager_of(active) is not manager_of(persistent):
+        yield f"{manager:<7}  active, until the network is restarted{_by_default(active)}"
+        yield f"{manager_of(persistent):<7}  persistent, from the next start on{_by_default(persistent)}"
+    elif verbose:
+        where = f"bridge {network.bridge}" if network.bridge else "a bridge without a name yet"
+        yield f"{manager:<7}  network {network.name!r}, {where}{_by_default(network)}"
+    else:
+        yield str(manager)
+
+
+def _by_default(network: Network) -> str:
+    return "" if network.manager else f" (libvirt's default: its XML has no {MAC_TABLE_MANAGER})"
+
+
+def _get_document(network: Network, active: Network | None, persistent: Network | None) -> dict[str, object]:
+    def value(form: Network | None) -> dict[str, object] | None:
+        return {"manager": str(manager_of(form)), "default": not form.manager} if form else None
+
+    return {
+        "version": 1,
+        "network": network.name,
+        "bridge": network.bridge,
+        "manager": str(manager_of(network)),
+        "active": value(active),
+        "persistent": value(persistent),
+    }
+
+
+def _set_lines(report: Report) -> Iterator[str]:
+    network, was = report.network, report.was
+    name, manager = shlex.quote(network.name), manager_of(network)
+    if not report.changed:
+        yield f"network {network.name!r}: {MAC_TABLE_MANAGER} is {manager} already{_by_default(was)}"
+    else:
+        rest = "" if report.also_changed else "; nothing else in its definition has changed"
+        yield f"network {network.name!r}: {MAC_TABLE_MANAGER} was {manager_of(was)}, is {manager}{rest}"
+    if report.also_changed:
+        yield "libvirt returns another definition than it was given:"
+        yield from (f"  {line}" for line in report.also_changed)
+    if report.restart_network:
+        yield f"It takes effect when the network is restarted: virsh net-destroy {name} && virsh net-start {name}"
+        if network.forward != "bridge":
+            yield f"That deletes {network.bridge}, and cuts its guests off until their NICs are plugged again."
+    if report.restart_guests:
+        guests = ", ".join(report.restart_guests)
+        yield f"Guests keep what libvirt read when their NICs were plugged; plug again, or restart: {guests}"
+
+
+def _set_document(report: Report) -> dict[str, object]:
+    return {
+        "version": 1,
+        "network": report.network.name,
+        "bridge": report.network.bridge,
+        "was": str(manager_of(report.was)),
+        "manager": str(manager_of(report.network)),
+        "changed": report.changed,
+        "also_changed": list(report.also_changed),
+        "restart_network": report.restart_network,
+        "restart_guests": list(report.restart_guests),
+    }
+
+
+def _wants_json(arguments: argparse.Namespace) -> bool:
+    return bool(arguments.json) or arguments.format == "json"
