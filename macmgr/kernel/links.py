@@ -58,6 +58,8 @@ _WANTED = (
 )
 _NOWHERE = slice(0, 0)
 _ON, _OFF = b"\1", b"\0"
+_MOST_LAYOUTS = 256  # a host has a handful
+_layouts: dict[tuple[int, bytes], _Layout] = {}
 _TAKES_DYNAMIC = (b"\2", b"\3")  # BR_STATE_LEARNING, BR_STATE_FORWARDING (include/uapi/linux/if_bridge.h)
 
 
@@ -80,11 +82,12 @@ class Link(NamedTuple):
 class _Layout(NamedTuple):
     """Where a message has `_WANTED`, and what another must have in common with it to have it there too.
 
-    ``fixed`` are the 32-bit words with an attribute's header or a kind. ``fields`` reads ifindex, device flags and
-    the wanted values in the order of the message; ``columns`` says which of these each of `_WANTED` is.
+    ``fixed`` are the 32-bit words with an attribute's header or a kind, by their place. ``fields`` reads ifindex,
+    device flags and the wanted values in the order of the message; ``columns`` says which of these each of `_WANTED`
+    is.
     """
 
-    fixed: list[int]
+    fixed: dict[int, int]
     fields: struct.Struct
     columns: list[int | None]
 
@@ -111,7 +114,7 @@ def decode_links(groups: Mapping[bytes, Sequence[bytes]]) -> list[Link]:
     links: list[Link] = []
     for (length, _), messages in alike.items():
         while messages:
-            layout = _layout(messages[0], length)
+            layout = _known_layout(messages[0], length)
             data, messages = _split(messages, layout.fixed)
             links += _links(data, layout)
     return links
@@ -147,6 +150,20 @@ def _link_messages(groups: Mapping[bytes, Sequence[bytes]]) -> Iterator[tuple[in
                 yield length, block[position : position + stride]
 
 
+def _known_layout(message: bytes, length: int) -> _Layout:
+    """The layout of the message: that of the last one of its length and first header, where it still fits.
+
+    A daemon looks at the same interfaces again and again, and to find the places is a quarter of a small host's look.
+    """
+    key = length, message[_BODY : _BODY + ATTRIBUTE.size]
+    layout, words = _layouts.get(key), memoryview(message).cast("I")
+    if layout is None or any(words[place] != word for place, word in layout.fixed.items()):
+        if len(_layouts) >= _MOST_LAYOUTS:
+            _layouts.clear()
+        layout = _layouts[key] = _layout(message, length)
+    return layout
+
+
 def _layout(message: bytes, length: int) -> _Layout:
     places: dict[tuple[int, ...], slice] = {}
     fixed: list[slice] = []
@@ -174,24 +191,24 @@ def _layout(message: bytes, length: int) -> _Layout:
         reader += f"{start - position}x{stop - start}s"
         position = stop
     order = {path: place for place, (_, _, path) in enumerate(there, start=2)}
+    words = memoryview(message).cast("I")
     return _Layout(
-        [word for place in fixed for word in range(place.start // 4, (place.stop + 3) // 4)],
+        {word: words[word] for place in fixed for word in range(place.start // 4, (place.stop + 3) // 4)},
         struct.Struct(f"{reader}{len(message) - position}x"),
         [order.get(path) for path in _WANTED],
     )
 
 
-def _split(messages: list[bytes], fixed: Sequence[int]) -> tuple[bytes, list[bytes]]:
+def _split(messages: list[bytes], fixed: Mapping[int, int]) -> tuple[bytes, list[bytes]]:
     """The messages that have the ``fixed`` words in common with the first one, put together; and the others."""
     data = b"".join(messages)
     words, width = memoryview(data).cast("I"), len(messages[0]) // 4
     if all(words[place + width :: width] == words[place:-width:width] for place in fixed):
         return data, []
-    headers = [words[place] for place in fixed]
     same: list[bytes] = []
     others: list[bytes] = []
     for start, message in zip(range(0, len(words), width), messages, strict=True):
-        like_first = all(words[start + place] == header for place, header in zip(fixed, headers, strict=True))
+        like_first = all(words[start + place] == word for place, word in fixed.items())
         (same if like_first else others).append(message)
     return b"".join(same), others
 

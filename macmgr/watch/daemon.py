@@ -45,6 +45,8 @@ FIRST_RETRY, LONGEST_RETRY = 0.5, 60.0
 _STUCK = 60.0
 # How often the ages of sticky entries are read: they tell of a MAC that was seen elsewhere, and nothing else does.
 _AGES = 30.0
+# What libvirt says to a hook is read at once; megabytes would take longer than others can wait.
+_SMALL = 65536
 # Where a hook did not wait for us, its word is not taken, and what it did itself is looked at.
 _GONE = "a hook that did not wait"
 
@@ -180,7 +182,10 @@ class Daemon:
         answer, timed_out, patience = None, False, self._config.hook.timeout / 2
         try:
             async with asyncio.timeout(patience):
-                given = await asyncio.to_thread(read_call, call, data)  # megabytes take longer than others can wait
+                if len(data) <= _SMALL:
+                    given = read_call(call, data)
+                else:
+                    given = await asyncio.to_thread(read_call, call, data)
                 self._pending.hear(Heard(call, given, waits), ticket)
                 self._dirty.set()
                 self._hurry.set()

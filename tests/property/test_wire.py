@@ -271,6 +271,15 @@ def test_interfaces_read_as_pyroute2_wrote_them(links: list[dict[str, Any]]) -> 
             assert (found.flags, found.isolated) == port_of(link)
 
 
+def test_an_interface_is_not_read_by_the_places_of_the_one_looked_at_before() -> None:
+    """Equal lengths and an equal first attribute, and behind it another order."""
+    start = with_attributes(struct.pack("=IHHIIBxHiII", 32, 16, 2, 1, 0, 0, 1, 7, 1, 0), [(3, b"tap1\0")])
+    master, promiscuity = (10, struct.pack("=I", 3)), (30, struct.pack("=I", 2))
+    for order in ([master, promiscuity], [promiscuity, master], [master, promiscuity]):
+        (link,) = decode_links(grouped(with_attributes(start, order)))
+        assert (link.ifindex, link.name, link.master, link.promiscuity) == (7, "tap1", 3, 2)
+
+
 PORT_ATTRIBUTES = ("IFLA_BRPORT_LEARNING", "IFLA_BRPORT_UNICAST_FLOOD", "IFLA_BRPORT_LOCKED", "IFLA_BRPORT_ISOLATED")
 
 
