@@ -72,7 +72,8 @@ class Options:
         told = ""
         while True:
             try:
-                write_textfile(Path(self._settings.metrics_file), self._metrics())
+                # a disk may hang, and the loop has guests to serve
+                await asyncio.to_thread(write_textfile, Path(self._settings.metrics_file), self._metrics())
                 told = ""
             except OSError as error:
                 if told != (told := error.strerror or str(error)):

@@ -22,6 +22,9 @@ from macmgr.watch.metrics import metrics
 from macmgr.watch.round import Round, unexpected
 from macmgr.watch.tally import StandingBack, Tally
 
+# A storm of events loses some in each round; how many is counted, and once a minute is enough to say that they are.
+_LOST_EACH = 60.0
+
 
 class Speaker:
     """The voice of one daemon. ``observing`` are the bridges on which nothing is changed, None when that is all."""
@@ -32,6 +35,7 @@ class Speaker:
         self._said: frozenset[Line] = frozenset()
         self._failure = ""
         self._problem = ""
+        self._quiet_until = 0.0
 
     def started(self) -> None:
         """The first round is over."""
@@ -57,7 +61,9 @@ class Speaker:
         """Netlink events were read."""
         lost = sum(event is LOST for event in events)
         self._tally = tally.after_events(self._tally, read=len(events), lost=lost)
-        if lost:
+        now = time.monotonic()
+        if lost and now >= self._quiet_until:
+            self._quiet_until = now + _LOST_EACH
             self._journal.tell([words.events_lost("netlink")])
 
     def alarms(self, lines: Sequence[Line]) -> None:
