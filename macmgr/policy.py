@@ -315,7 +315,9 @@ def _libvirt_puts_the_entry(status: DomainStatus, nic: Nic, policy: Policy) -> b
 
     Its QEMU driver does for the NICs whose own source says so, its LXC driver never. It adds with NLM_F_EXCL and takes
     EEXIST for success (virNetDevBridgeFDBAddDel), so for an incoming migration the add comes to nothing: the uplink
-    has learned the MAC of a guest that still runs elsewhere.
+    has learned the MAC of a guest that still runs elsewhere. A guest that has suspended itself wakes up without a word
+    from libvirt, which then only notes that it runs (qemuProcessHandlePMWakeup).
     """
     asked = nic.manager == Manager.LIBVIRT and policy.manager is Manager.LIBVIRT
-    return status.domain.driver == "qemu" and asked and status.reason != "migration"
+    starts_by_libvirt = status.reason != "migration" and status.state != "pmsuspended"
+    return status.domain.driver == "qemu" and asked and starts_by_libvirt

@@ -113,8 +113,7 @@ class GuestPort:
     turn up elsewhere (docs/adr/0009). ``left`` are addresses that were seen here and have turned up elsewhere since, or
     had to make room: no static entry of theirs is to stay. ``state`` is libvirt's word for the domain; ``running``
     whether its CPUs run *here*, the only case in which its MACs may have entries. ``entry_comes`` says that somebody
-    puts the entry when the CPUs start (libvirt for its own managed NICs): without that, and without an entry, the port
-    stays open.
+    puts the NIC's entry when the CPUs start (libvirt for its own managed NICs).
     """
 
     port: str
@@ -136,6 +135,16 @@ class GuestPort:
     def __hash__(self) -> int:
         """By what tells guests' ports apart: the planner keeps them in tables, and a policy is long to hash."""
         return hash((self.port, self.bridge, self.domain))
+
+    @property
+    def may_wait_closed(self) -> bool:
+        """Whether the port may be closed before the CPUs run: all that it needs comes with them.
+
+        libvirt puts the address that its XML has, and no allowed or changed one: such a port would be closed without
+        an entry, and stays open.
+        """
+        known = not self.facts.configured_mac or self.macs[0] == self.facts.configured_mac
+        return self.entry_comes and known and len(self.macs) == 1
 
     @property
     def managed(self) -> bool:

@@ -73,7 +73,7 @@ def plan(intent: Intent, snapshot: Snapshot) -> Plan:
             plan_lost_entries(guest, rights, table, draft)
         else:
             plan_waiting_entries(guest, rights, table, draft)
-            if guest.entry_comes and not _known_elsewhere(guest, wanted_vids, claimed, table):
+            if guest.may_wait_closed and not _known_elsewhere(guest, wanted_vids, claimed, table):
                 plan_closed(guest, port, draft)
             else:
                 plan_open(guest, port, draft)

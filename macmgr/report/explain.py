@@ -156,7 +156,7 @@ def _wanted(guest: GuestPort, port: BridgePort | None) -> list[str]:
         return ["nothing: the port is left to the kernel"]
     if not guest.running:
         closed = "closed, because libvirt puts the entry when the CPUs start"
-        return [f"no entry, and the port {closed if guest.entry_comes else 'open: nobody would put one at resume'}"]
+        return [f"no entry, and the port {closed if guest.may_wait_closed else 'open: nobody would put one at resume'}"]
     vids = fold_vids(sorted({0, *(port.vids if port else ())}))
     pin = "static sticky" if guest.policy.pin is Pin.STICKY else "static"
     locked = ", locked" if guest.policy.lock else ""

@@ -321,7 +321,7 @@ def test_a_waiting_guest_is_not_left_closed_unless_its_entry_comes(world: World)
     for guest in world.there:
         if guest.managed and not guest.running and not any((guest.bridge, mac) in host for mac in guest.macs):
             flags = kernel.ports[guest.port].flags
-            if not guest.entry_comes:
+            if not guest.may_wait_closed:
                 assert (flags.learning, flags.unicast_flood, bool(flags.locked)) == (True, True, False)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from macmgr.model.changes import inverse, requests
 from macmgr.model.findings import Code
-from macmgr.model.intent import GuestPort, Intent, Manager, Pin, Policy
+from macmgr.model.intent import GuestPort, Intent, Manager, NicFacts, Pin, Policy
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
 from macmgr.planning.planner import Plan, plan
 from tests.fake_kernel import FakeKernel, make_snapshot
@@ -190,6 +190,16 @@ def test_a_waiting_guest_whose_entry_comes_is_closed_and_never_locked() -> None:
     kernel = host(flags=OPEN)
     carried_out(kernel, replace(waiting(entry_comes=True), policy=guest(lock=True).policy))
     assert kernel.ports["vnet1"].flags == CLOSED
+
+
+@pytest.mark.parametrize(
+    "macs", [(G1, G2), (G2,)], ids=["an allowed address beside it", "an address that it changed to"]
+)
+def test_a_waiting_guest_is_open_where_libvirts_entry_is_not_all_it_needs(macs: tuple[str, ...]) -> None:
+    kernel = host(flags=CLOSED)
+    needs = replace(waiting(entry_comes=True), macs=macs, facts=NicFacts(configured_mac=G1))
+    assert Code.CLOSED_WITHOUT_ENTRY in carried_out(kernel, needs)
+    assert kernel.ports["vnet1"].flags == OPEN
 
 
 @pytest.mark.parametrize(("vid", "flags"), [(0, OPEN), (1, OPEN), (10, CLOSED)])

@@ -174,6 +174,7 @@ def test_a_changed_address_is_followed_where_policy_says_so(trust: bool, asked: 
     [
         (replace(NIC, manager="libvirt"), {}, True),
         (replace(NIC, manager="libvirt"), {"reason": "migration"}, False),
+        (replace(NIC, manager="libvirt"), {"state": "pmsuspended"}, False),
         (replace(NIC, manager="libvirt"), {"driver": "lxc"}, False),
         (replace(NIC, manager="kernel"), {}, False),
         (NIC, {}, False),
@@ -181,7 +182,9 @@ def test_a_changed_address_is_followed_where_policy_says_so(trust: bool, asked: 
     ],
 )
 def test_who_puts_the_entry_when_the_cpus_start(nic: Nic, how: dict[str, str], comes: bool) -> None:
-    """libvirt's QEMU driver, for a NIC whose own source says libvirt, and not for an incoming guest: EEXIST."""
+    """libvirt's QEMU driver, for a NIC whose own source says libvirt. Not for an incoming guest, because of EEXIST, nor
+    for one that suspended itself: it wakes up by itself too.
+    """
     assert port(nic, sources(LIBVIRT, "libvirt", LIBVIRT), **how).entry_comes is comes
 
 
