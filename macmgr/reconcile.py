@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from macmgr.model.changes import Change, Request, SetEntries, SetFlags, one_flag_each, requests
+from macmgr.model.findings import Code
 from macmgr.model.intent import Intent
-from macmgr.model.snapshot import Entry, Snapshot
+from macmgr.model.snapshot import Entry, Feature, Snapshot
 from macmgr.planning.features import found_lacking
 from macmgr.planning.observed import with_observed
 from macmgr.planning.planner import Plan, plan
@@ -23,6 +24,10 @@ from macmgr.state.lock import WriterLock
 # A change of the world while we look can leave a difference after one round; a difference that three rounds do not
 # mend is a fight with somebody else, or a refusal, and is reported.
 ROUNDS = 3
+
+# libvirt puts the entry of a guest that goes on, tells QEMU to go on, and notes that it runs once QEMU has said so: an
+# entry that is early is looked at once more after that time, in seconds.
+MOMENT = 0.3
 
 Key = tuple[str, str, int]  # (bridge, MAC, VID)
 Planner = Callable[[Intent, Snapshot], Plan]
@@ -131,12 +136,22 @@ def look(
     scope: Scope = Scope(),
     memory: Memory = NOTHING,
     planner: Planner = plan,
+    moment: Callable[[], None] | None = None,
 ) -> View:
     """Compare what is wanted with what is there, and change nothing. ``memory`` tells which guests have left.
 
     An FDB dump can miss entries while others come and go, so each suspected difference is looked up by name before
-    it is believed (rtnl_fdb_dump keeps no consistent position; RTM_GETNEIGH does one hash lookup).
+    it is believed (rtnl_fdb_dump keeps no consistent position; RTM_GETNEIGH does one hash lookup). And an early entry
+    is looked at once more after a ``moment``: it may be libvirt's own, of a guest that just goes on.
     """
+    view = _look(read_intent, kernel, scope, memory, planner)
+    if moment and any(finding.code is Code.EARLY_ENTRY for finding in view.plan.findings):
+        moment()
+        view = _look(read_intent, kernel, scope, memory, planner)
+    return view
+
+
+def _look(read_intent: Callable[[], Intent], kernel: Kernel, scope: Scope, memory: Memory, planner: Planner) -> View:
     said = read_intent()
     snapshot = replace(kernel.read_snapshot(None), lacks=memory.lacks)
     intent = with_departed(with_observed(said, snapshot), memory, snapshot)
@@ -161,22 +176,26 @@ def apply(
     kernel: Kernel,
     scope: Scope = Scope(),
     notes: Notes = NO_NOTES,
+    moment: Callable[[], None] | None = None,
 ) -> Outcome:
     """Execute the plan and look again, until the plan is empty or ROUNDS rounds did not empty it.
 
     How a port was is written down before it is changed for the first time. What shows that the kernel lacks a feature
-    is believed, and planned with.
+    is believed, and planned with; that it drops sticky, when it did so twice, for once it may be somebody's replace.
     """
     memory = notes.read()
     sent: tuple[Change, ...] = ()
+    doubted: frozenset[Feature] = frozenset()
 
     def look_again() -> View:
-        nonlocal memory
-        view = look(read_intent, kernel, scope, memory)
-        lacks = found_lacking(sent, view.snapshot) | memory.lacks
+        nonlocal memory, doubted
+        view = look(read_intent, kernel, scope, memory, moment=moment)
+        found = found_lacking(sent, view.snapshot)
+        lacks = memory.lacks | (found - {Feature.STICKY}) | (found & doubted)
+        doubted = found
         if lacks != memory.lacks:
             memory = replace(memory, lacks=lacks)
-            view = look(read_intent, kernel, scope, memory)
+            view = look(read_intent, kernel, scope, memory, moment=moment)
         return view
 
     def step(view: View) -> tuple[list[Change], tuple[Failure, ...]]:

@@ -23,7 +23,7 @@ from macmgr.policy import Decisions, PolicySources, build_intent
 from macmgr.readers.domain import Domain, DomainStatus
 from macmgr.readers.hookdata import HookInput, read_hook_input
 from macmgr.readers.network import Network
-from macmgr.reconcile import Outcome, Scope, apply, on_bridges
+from macmgr.reconcile import MOMENT, Outcome, Scope, apply, on_bridges
 from macmgr.sources.host import Sources
 from macmgr.sources.statusfiles import read_status_files
 from macmgr.state import lock
@@ -49,7 +49,7 @@ def act(call: HookCall, data: bytes, config: Config, run_dir: Path, netns: str |
     if concerns(intent, scope):
         with Kernel(netns) as kernel, lock.hold(wait=deadline - time.monotonic() - _RESERVE) as held:
             notes = StateFile(held, netns)
-            outcome = apply(held, read_intent, kernel, scope, notes)
+            outcome = apply(held, read_intent, kernel, scope, notes, lambda: time.sleep(MOMENT))
         words += [in_words(call, outcome, scope), notes.problem, problem]
     line = "; ".join(filter(None, words))
     if words[0]:  # a failure, which the configuration may let refuse the start

@@ -168,8 +168,6 @@ def _link_event(message: bytes, gone: bool) -> LinkEvent | None:
     master = _number(_bytes(message, found, IFLA_MASTER), _U32) if IFLA_MASTER in found else None
     name = read_text(_bytes(message, found, IFLA_IFNAME))
     up = bool(device_flags & IFF_UP)
-    if master == ifindex:  # so a bridge speaks of itself (br_netlink.c, br_fill_ifinfo)
-        master = None
     if family == AF_BRIDGE:
         return _port_event(message, found, LinkEvent(ifindex, name, gone, master, "", up, None, None, None, True))
     kind, flags, vlan_filtering = "", None, None
@@ -186,13 +184,18 @@ def _link_event(message: bytes, gone: bool) -> LinkEvent | None:
 
 
 def _port_event(message: bytes, found: _Places, event: LinkEvent) -> LinkEvent | None:
-    """A port without VIDs has no IFLA_AF_SPEC, for the notification always asks for them (br_info_notify)."""
+    """A port without VIDs has no IFLA_AF_SPEC, for the notification always asks for them (br_info_notify).
+
+    A bridge that speaks of itself names itself as its master (br_fill_ifinfo), and has VIDs and no flags.
+    """
     spec = found.get(IFLA_AF_SPEC)
     if spec is not None and IFLA_BRIDGE_FLAGS in _attributes(message, *spec):
         return None
+    vids = read_port_vids(message, *spec).vids if spec is not None else ()
+    if event.master == event.ifindex:
+        return event._replace(master=None, vids=None if event.gone else vids)
     if IFLA_PROTINFO not in found or event.master is None or event.gone:
         return event
-    vids = read_port_vids(message, *spec).vids if spec is not None else ()
     return event._replace(flags=_flags(message, *found[IFLA_PROTINFO]), vids=vids)
 
 

@@ -171,7 +171,7 @@ class Sightings:
 
     def _read_port(self, port: _Port, now: float) -> list[Sighting]:
         seen: dict[tuple[str, int | None], None] = {}
-        frames = 0
+        frames = heard = 0
         while frames < MOST:
             frames += 1
             try:
@@ -180,12 +180,13 @@ class Sightings:
                 break
             except OSError:
                 continue  # ENETDOWN, said once: the port was taken down, or has gone
+            heard += 1
             source = frame[6:12].hex(":")
             if len(frame) >= _HEADER and _is_news(frame, source, address, port.known):
                 key = source, _vid(ancillary)
                 seen.pop(key, None)
                 seen[key] = None
-        if seen or frames >= MOST:
+        if heard or frames >= MOST:  # no news too: known addresses that do not fit into the filter send all the time
             self._pause(port, now, full=frames >= MOST)
         return [Sighting(port.name, port.ifindex, mac, vid) for mac, vid in seen]
 

@@ -27,7 +27,7 @@ def found_lacking(sent: Iterable[Change], snapshot: Snapshot) -> frozenset[Featu
 def _drops_sticky(changes: Iterable[SetEntries], snapshot: Snapshot) -> bool:
     """Whether entries that were put as sticky are there and are not, and no other entry is either.
 
-    Somebody else's replace of one of them, right after ours, would look like that; a replace of all would not happen.
+    Somebody else's replace of the only one, right after ours, looks like that too: once is not enough to believe it.
     """
     asked = {entry[:4] for change in changes for entry in change.after if entry.sticky and not entry.extern_learn}
     if not asked or any(entry.sticky for entry in snapshot.entries):

@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from macmgr.sources.hypervisor import load_libvirt
@@ -42,6 +42,8 @@ class LibvirtEvents:
         self._uri, self._wake = uri, wake
         self._stop = threading.Event()
         self._broken = False
+        self._domain_callbacks: list[Any] = []
+        self._network_callback: Any = None
         self._reader, self._writer = os.pipe()
         _register_loop(self._libvirt)
         self._handle = self._libvirt.virEventAddHandle(
@@ -83,25 +85,35 @@ class LibvirtEvents:
     def _connect(self) -> Any:
         libvirt = self._libvirt
         connection = libvirt.openReadOnly(self._uri)
+        try:
+            self._register(connection)
+        except BaseException:
+            self._disconnect(connection)
+            raise
+        return connection
+
+    def _register(self, connection: Any) -> None:
+        libvirt = self._libvirt
+        self._domain_callbacks, self._network_callback = [], None
         wanted = ((getattr(libvirt, name), what) for name, what in _DOMAIN_EVENTS.items() if hasattr(libvirt, name))
         register = connection.domainEventRegisterAny
-        self._domain_callbacks = [register(None, number, self._domain_event, what) for number, what in wanted]
-        lifecycle = libvirt.VIR_NETWORK_EVENT_ID_LIFECYCLE
-        self._network_callback = connection.networkEventRegisterAny(None, lifecycle, self._network_event, None)
+        for number, what in wanted:
+            self._domain_callbacks.append(register(None, number, self._domain_event, what))
         connection.registerCloseCallback(self._closed, None)
+        lifecycle = libvirt.VIR_NETWORK_EVENT_ID_LIFECYCLE
+        with suppress(libvirt.libvirtError):  # a host without libvirt's network driver
+            self._network_callback = connection.networkEventRegisterAny(None, lifecycle, self._network_event, None)
         with suppress(libvirt.libvirtError):  # a driver without a wire
             connection.setKeepAlive(_KEEPALIVE, _MISSED)
-        return connection
 
     def _disconnect(self, connection: Any) -> None:
         """Each callback holds a reference: without this the connection would stay open."""
-        with suppress(self._libvirt.libvirtError):
-            for callback in self._domain_callbacks:
-                connection.domainEventDeregisterAny(callback)
-            connection.networkEventDeregisterAny(self._network_callback)
-            connection.unregisterCloseCallback()
-        with suppress(self._libvirt.libvirtError):
-            connection.close()
+        steps = [partial(connection.domainEventDeregisterAny, callback) for callback in self._domain_callbacks]
+        if self._network_callback is not None:
+            steps.append(partial(connection.networkEventDeregisterAny, self._network_callback))
+        for step in (*steps, connection.unregisterCloseCallback, connection.close):
+            with suppress(self._libvirt.libvirtError):  # one that fails on a dead connection must not keep the others
+                step()
 
     def _domain_event(self, _connection: Any, domain: Any, *details: Any) -> None:
         self._tell(f"libvirt: domain {domain.name()} {details[-1]}")

@@ -11,6 +11,7 @@ import json
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -29,7 +30,7 @@ from macmgr.model.intent import Intent
 from macmgr.oneline import harmless, harmless_json
 from macmgr.planning.conflicts import definition_findings
 from macmgr.policy import PolicySources, build_intent
-from macmgr.reconcile import Outcome, Scope, View, apply, look, on_bridges
+from macmgr.reconcile import MOMENT, Outcome, Scope, View, apply, look, on_bridges
 from macmgr.report.diagnosisdocument import diagnosis_document
 from macmgr.report.document import audit_document
 from macmgr.report.explain import explain
@@ -116,7 +117,7 @@ def apply_changes(arguments: argparse.Namespace) -> int:
         notes = StateFile(held, host.netns)
         observed = load_config(arguments.config).observed - {arguments.bridge}
         scope = replace(host.scope, spares=on_bridges(observed))
-        outcome = apply(held, host.read_intent, kernel, scope, notes)
+        outcome = apply(held, host.read_intent, kernel, scope, notes, _a_moment)
     _tell(notes.problem)
     for bridge in sorted({change.bridge for change in outcome.view.spared}):
         _tell(
@@ -186,7 +187,11 @@ def _look(arguments: argparse.Namespace) -> View:
     _tell(problem)
     with Kernel(host.netns) as kernel:
         _check_bridge(arguments, kernel)
-        return look(host.read_intent, kernel, host.scope, memory)
+        return look(host.read_intent, kernel, host.scope, memory, moment=_a_moment)
+
+
+def _a_moment() -> None:
+    time.sleep(MOMENT)
 
 
 def _tell(problem: str) -> None:

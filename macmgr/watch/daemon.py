@@ -29,6 +29,7 @@ from macmgr.watch.hysteresis import Hysteresis
 from macmgr.watch.lookout import Lookout
 from macmgr.watch.news import LastView
 from macmgr.watch.options import Options
+from macmgr.watch.patience import Patience
 from macmgr.watch.pending import Batch, Pending
 from macmgr.watch.round import Round, Rounds
 from macmgr.watch.speaker import Speaker
@@ -70,7 +71,7 @@ class Daemon:
         self._config: Config = load_config(places.config)
         self._configured()
         self._pending: Pending[Ticket] = Pending()
-        self._hysteresis = Hysteresis(self._config.daemon.repairs_per_minute)
+        self._hysteresis, self._patience = Hysteresis(self._config.daemon.repairs_per_minute), Patience()
         self._last: LastView | None = None
         self._window, self._retry = FIRST_WINDOW, FIRST_RETRY
         self._round_started = self._round_ended = 0.0
@@ -154,6 +155,8 @@ class Daemon:
     def _read_files(self) -> None:
         for reason in self._files.read():
             self._mark(reason)
+            if reason in self._files.troubles:
+                self._speaker.trouble("a directory of libvirt's status files", reason)
 
     def _read_events(self) -> None:
         events = self._events.read()
@@ -208,8 +211,14 @@ class Daemon:
             self._hooks.configure(self._config.hook)
         except MacmgrError as error:
             self._speaker.trouble("the old configuration stays", str(error))
+        self._files.try_again()
         self._mark("SIGHUP")
         self._systemd.ready()
+
+    def _resync(self) -> None:
+        self._files.try_again()
+        self._read_files()
+        self._mark("the timer")
 
     def _configured(self) -> None:
         self._speaker.configured(None if self._places.observe else self._config.observed)
@@ -235,7 +244,7 @@ class Daemon:
         self._dirty.clear()
         self._hurry.clear()
         now, config = time.monotonic(), self._config  # SIGHUP may change it while the round runs
-        pauses, observed = self._hysteresis.spares(now), on_bridges(config.observed)
+        spares = on_bridges(config.observed), self._hysteresis.spares(now), self._patience.spares(now)
         self._loop.remove_reader(self._events.fileno())  # what comes meanwhile is held against the view of this round
         self._round_started = now
         heard, seen = [each for each, _ in batch.calls], self._lookout.records
@@ -244,7 +253,7 @@ class Daemon:
             lambda: self._rounds.run(
                 heard,
                 config,
-                lambda change: observed(change) or pauses(change),
+                lambda change: any(spared(change) for spared in spares),
                 whole=bool(batch.reasons),
                 observed=seen,
             ),
@@ -265,15 +274,14 @@ class Daemon:
         now = time.monotonic()
         if done.last is not None:
             self._last = done.last
-        if self._lookout.after(done, now, sightings=self._config.daemon.sightings):
-            self._mark("an address has moved on")
         made = done.outcome.done if done.outcome else ()
         self._window = FIRST_WINDOW if made or batch.calls else min(LONGEST_WINDOW, 2 * self._window)
         fights = self._hysteresis.note(made, now)
-        if (end := self._hysteresis.next_end(now)) is not None:
+        ends = self._hysteresis.next_end(now), self._patience.next_end(now)
+        if (end := min((each for each in ends if each is not None), default=None)) is not None:
             self._after(end - now, "pause", lambda: self._mark("the end of a pause"))
         if done.outcome or done.failure:
-            self._after(self._config.daemon.resync, "resync", lambda: self._mark("the timer"))
+            self._after(self._config.daemon.resync, "resync", self._resync)
         if done.failure or (done.outcome and not done.outcome.complete):
             self._after(self._retry, "retry", lambda: self._mark("what was left undone"))
             self._retry = min(LONGEST_RETRY, 2 * self._retry)
@@ -282,8 +290,11 @@ class Daemon:
             if retry := self._timers.pop("retry", None):
                 retry.cancel()
         expected = frozenset(each.call.object for each, _ in batch.calls if each.given.domain is not None)
-        self._speaker.round(batch.reasons, done, expected)
+        if (wait := self._speaker.round(batch.reasons, done, expected)) is not None:
+            self._after(wait, "lasting", lambda: self._mark("what may have passed"))
         self._speaker.fights(fights, self._hysteresis.held(now))
+        if self._lookout.after(done, now, sightings=self._config.daemon.sightings):
+            self._mark("an address has moved on")
 
 
 def _answer(ticket: Ticket, answer: tuple[bool, str] | MacmgrError) -> None:

@@ -39,6 +39,7 @@ class StatusDirectories:
     """``qemu``, ``lxc``, ``network`` and ``network/NET/ports`` below ``run_dir``, whether or not they are there yet.
 
     A directory that cannot be watched is a reason to look, at the first `read` too; MacmgrError where none can be.
+    ``troubles`` says which these are, and why.
     """
 
     def __init__(self, run_dir: Path) -> None:
@@ -50,7 +51,8 @@ class StatusDirectories:
                 f"inotify: {error.strerror}; fs.inotify.max_user_instances limits how many there may be"
             ) from error
         self._watches: dict[int, _Watch] = {}
-        self._troubles: list[str] = []
+        self.troubles: list[str] = []
+        self._new_troubles: list[str] = []
         self._follow()
 
     def fileno(self) -> int:
@@ -77,12 +79,18 @@ class StatusDirectories:
                 reasons[f"status file {self._label(watch.path / event.name)}"] = None
         if moved:
             reasons |= dict.fromkeys(self._follow())
-        reasons |= dict.fromkeys(self._troubles)
-        self._troubles = []
+        reasons |= dict.fromkeys(self._new_troubles)
+        self._new_troubles = []
         return list(reasons)
+
+    def try_again(self) -> None:
+        """Watch what could not be watched before, if it can be now. What happened there meanwhile, a look shows."""
+        if self.troubles:
+            self._follow()
 
     def _follow(self) -> list[str]:
         """Watch what is there now and nothing else; the directories that came and went."""
+        told, self.troubles = self.troubles, []
         before, added = self._watches, dict(self._added())
         below = {wd: watch for wd, watch in added.items() if watch.path not in self._run_dir.parents}
         self._watches = below or dict([*added.items()][-1:])
@@ -90,6 +98,7 @@ class StatusDirectories:
         here = {watch.path for watch in self._watches.values()}
         went = [watch.path for watch in before.values() if watch.path not in here]
         self._drop((before.keys() | added.keys()) - self._watches.keys())
+        self._new_troubles += [trouble for trouble in self.troubles if trouble not in told]
         return [
             f"directory {self._label(path)} {what}"
             for paths, what in ((went, "is gone"), (came, "appeared"))
@@ -128,7 +137,7 @@ class StatusDirectories:
         except OSError as error:
             if error.errno not in (ENOENT, ENOTDIR):
                 limit = "; fs.inotify.max_user_watches limits how many there may be" * (error.errno == ENOSPC)
-                self._troubles.append(f"{self._label(watch.path)} cannot be watched: {error.strerror}{limit}")
+                self.troubles.append(f"{self._label(watch.path)} cannot be watched: {error.strerror}{limit}")
             return None
 
     def _drop(self, wds: set[int]) -> None:

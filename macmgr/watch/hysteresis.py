@@ -12,15 +12,23 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from macmgr.model.changes import Change, SetEntries, SetFlags
+from macmgr.model.changes import Change, SetFlags
 
 WINDOW = 60.0
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 LONGEST_WITHOUT_ENTRY = 5.0
+_FLAGS, _PUT, _DROP = "flags", "put", "drop"
 
-# What is fought over: a guest's port, or an entry that is dropped again and again (bridge, port, and MAC there).
-Subject = tuple[str, str, str]
+
+class Subject(NamedTuple):
+    """What is fought over: the flags of a port, or an entry there that is put, or dropped, again and again."""
+
+    kind: str
+    bridge: str
+    port: str
+    mac: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +43,6 @@ class Fight:
 
 @dataclass(slots=True)
 class _Record:
-    is_put: bool
     times: deque[float] = field(default_factory=deque)
     pause: float = 0.0
     until: float = 0.0
@@ -52,23 +59,23 @@ class Hysteresis:
         """Count changes that were just made; the fights that have now become, or go on."""
         fights = []
         for change in made:
-            key = _subject(change), change.because
-            record = self._records.setdefault(key, _Record(_is_put(change)))
+            subject = _subject(change)
+            record = self._records.setdefault((subject, change.because), _Record())
             record.times.append(now)
             _forget(record, now)
             if len(record.times) > self.limit:
-                longest = LONGEST_WITHOUT_ENTRY if record.is_put else LONGEST_PAUSE
+                longest = LONGEST_WITHOUT_ENTRY if subject.kind == _PUT else LONGEST_PAUSE
                 record.pause = min(longest, 2 * record.pause or FIRST_PAUSE)
                 record.until = now + record.pause
-                fights.append(Fight(change, key[0][1], len(record.times), record.pause))
+                fights.append(Fight(change, subject.port, len(record.times), record.pause))
         self._tidy(now)
         return fights
 
     def spares(self, now: float) -> Callable[[Change], bool]:
         """What says of a change whether it is left out now."""
         held = {subject for (subject, _), record in self._records.items() if record.until > now}
-        puts = {key[0] for key, record in self._records.items() if record.is_put and record.until > now}
-        return lambda change: bool(held) and _subject(change) in (puts if _is_put(change) else held)
+        held |= {Subject(_FLAGS, put.bridge, put.port) for put in held if put.kind == _PUT}
+        return lambda change: bool(held) and _subject(change) in held
 
     def next_end(self, now: float) -> float | None:
         """When the next pause ends, None where there is none."""
@@ -76,17 +83,13 @@ class Hysteresis:
 
     def held(self, now: float) -> list[str]:
         """The ports that are left alone now."""
-        return sorted({subject[1] for (subject, _), record in self._records.items() if record.until > now})
+        return sorted({subject.port for (subject, _), record in self._records.items() if record.until > now})
 
     def _tidy(self, now: float) -> None:
         for key, record in list(self._records.items()):
             _forget(record, now)
             if not record.times and record.until <= now:
                 del self._records[key]
-
-
-def _is_put(change: Change) -> bool:
-    return isinstance(change, SetEntries) and bool(change.after)
 
 
 def _forget(record: _Record, now: float) -> None:
@@ -96,7 +99,7 @@ def _forget(record: _Record, now: float) -> None:
 
 def _subject(change: Change) -> Subject:
     if isinstance(change, SetFlags):
-        return change.bridge, change.port, ""
-    if isinstance(change, SetEntries) and change.after:
-        return change.bridge, change.after[0].port, ""
-    return change.bridge, change.before[0].port, change.mac
+        return Subject(_FLAGS, change.bridge, change.port)
+    if change.after:
+        return Subject(_PUT, change.bridge, change.after[0].port, change.mac)
+    return Subject(_DROP, change.bridge, change.before[0].port, change.mac)

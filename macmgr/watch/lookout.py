@@ -19,7 +19,9 @@ from macmgr.watch.messages import Line
 from macmgr.watch.observed import Observer
 from macmgr.watch.round import Round
 
-_MOST_EVENTS = 10_000  # kept for the next look to judge; in a storm of more, some alarms are lost
+_MOST_EVENTS = (
+    10_000  # about guests' addresses, kept for the next look to judge; in a storm of more, some alarms are lost
+)
 
 
 class Lookout:
@@ -35,6 +37,7 @@ class Lookout:
         self._observer, self._alarms = Observer(netns, path), Alarms()
         self._tell, self._trouble = tell, trouble
         self._view: View | None = None
+        self._macs: frozenset[str] = frozenset()
         self._events: list[EntryEvent] = []
         self._said = ""
         self._told_blind()
@@ -57,7 +60,9 @@ class Lookout:
 
     def events(self, events: Sequence[Event]) -> None:
         """Netlink events were read; the look that follows judges them."""
-        entries = [event for event in events if isinstance(event, EntryEvent) and not event.gone]
+        entries = [
+            event for event in events if isinstance(event, EntryEvent) and not event.gone and event.mac in self._macs
+        ]
         self._events += entries[: _MOST_EVENTS - len(self._events)]
 
     def after(self, done: Round, now: float, *, sightings: bool) -> bool:
@@ -65,6 +70,7 @@ class Lookout:
         if done.outcome is None:
             return False
         self._view = done.outcome.view
+        self._macs = frozenset(mac for guest in self._view.intent.ports for mac in guest.macs)
         self._alarms.look(self._view, now, done.outcome.done)
         self._say(self._alarms.entries(self._events, now))
         self._events.clear()

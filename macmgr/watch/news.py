@@ -187,6 +187,8 @@ def _bridge_news(event: LinkEvent, bridge: Bridge) -> str:
         return f"{bridge.name} is called {event.name} now"
     if event.vlan_filtering is not None and event.vlan_filtering != bridge.vlan_filtering:
         return f"VLAN filtering of {bridge.name} is {_on(event.vlan_filtering)}"
+    if event.vids is not None and event.vids != bridge.vids:
+        return f"the VIDs of {bridge.name} itself changed"
     return ""
 
 

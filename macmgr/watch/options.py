@@ -75,8 +75,9 @@ class Options:
                 # a disk may hang, and the loop has guests to serve
                 await asyncio.to_thread(write_textfile, Path(self._settings.metrics_file), self._metrics())
                 told = ""
-            except OSError as error:
-                if told != (told := error.strerror or str(error)):
+            except Exception as error:  # noqa: BLE001 - what is optional must not end for good, and in silence
+                why = error.strerror if isinstance(error, OSError) else str(unexpected(error))
+                if told != (told := why or str(error)):
                     self._speaker.trouble(f"metrics_file {self._settings.metrics_file}", told)
             await asyncio.sleep(_TEXTFILE_EACH)
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from macmgr import __version__
 from macmgr.hook.call import HookCall
+from macmgr.model.findings import Code
 from macmgr.model.kernelevents import LOST, Event
 from macmgr.watch import tally, words
 from macmgr.watch.document import document
@@ -22,6 +23,9 @@ from macmgr.watch.metrics import metrics
 from macmgr.watch.round import Round, unexpected
 from macmgr.watch.tally import StandingBack, Tally
 
+# What passes by itself while a guest starts, goes on or ends is told when it has lasted for so many seconds.
+_PASSING = {Code.EARLY_ENTRY, Code.MISSING_PORT, Code.WRONG_BRIDGE}
+_LASTING = 2.0
 # A storm of events loses some in each round; how many is counted, and once a minute is enough to say that they are.
 _LOST_EACH = 60.0
 
@@ -33,6 +37,8 @@ class Speaker:
         self._journal = journal
         self._tally = Tally(time.time(), observing)
         self._said: frozenset[Line] = frozenset()
+        self._failed: frozenset[Line] = frozenset()
+        self._since: dict[Line, float] = {}
         self._failure = ""
         self._problem = ""
         self._quiet_until = 0.0
@@ -77,8 +83,11 @@ class Speaker:
         if text:
             self._journal.tell([words.hook_failed(call, text)])
 
-    def round(self, reasons: Sequence[str], done: Round, expected: frozenset[str] = frozenset()) -> None:
-        """A round is over. ``expected`` are domains that just came or went: what was changed for them is routine."""
+    def round(self, reasons: Sequence[str], done: Round, expected: frozenset[str] = frozenset()) -> float | None:
+        """A round is over. ``expected`` are domains that just came or went: what was changed for them is routine.
+
+        Returned is in how many seconds something is to be told that may pass until then.
+        """
         now = time.time()
         if done.problem != self._problem:
             self._problem = done.problem
@@ -89,13 +98,19 @@ class Speaker:
             self._journal.tell([words.unreadable("this round could not be made", failure)])
         self._failure = failure
         if done.outcome is None:
-            return
+            return None
         outcome = done.outcome
-        repaired = words.repairs(outcome.done, expected)
-        told = [*repaired, *words.failures(outcome.failures)]
+        repaired, failures = words.repairs(outcome.done, expected), words.failures(outcome.failures)
         left = words.left(outcome.view.plan.findings, self._tally.observing, [each.change for each in outcome.failures])
-        self._journal.tell([*told, *(line for line in left if line not in self._said)])
-        self._said = frozenset(left)
+        lasting, wait = self._lasting(left)
+        self._journal.tell(
+            [
+                *repaired,
+                *(line for line in failures if line not in self._failed),
+                *(line for line in lasting if line not in self._said),
+            ]
+        )
+        self._said, self._failed = frozenset(lasting), frozenset(failures)
         self._tally = tally.after_round(
             self._tally,
             outcome.view,
@@ -108,6 +123,15 @@ class Speaker:
         if whole := next((reason for reason in reasons if reason in ("start", "SIGHUP", "the timer")), ""):
             self._journal.tell([words.resync(whole, outcome.view, done.seconds)])
             self._tally = tally.after_resync(self._tally, whole, at=now)
+        return wait
+
+    def _lasting(self, left: Sequence[Line]) -> tuple[list[Line], float | None]:
+        """What of it is worth a line now, and in how many seconds more may be."""
+        now = time.monotonic()
+        self._since = {line: self._since.get(line, now) for line in left if line.code in _PASSING}
+        ages = {line: now - since for line, since in self._since.items()}
+        waits = [_LASTING - age for age in ages.values() if age < _LASTING]
+        return [line for line in left if ages.get(line, _LASTING) >= _LASTING], min(waits, default=None)
 
     def fights(self, fights: Sequence[Fight], held: Sequence[str]) -> None:
         """Somebody takes changes back each time; ``held`` are all ports that are left alone now."""

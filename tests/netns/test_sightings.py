@@ -160,6 +160,21 @@ def test_the_filter_knows_hundreds_of_addresses(ns: Namespace, sightings: Sighti
     assert wait(sightings) == [Sighting("vnet0", port, STRANGE, None)]
 
 
+def test_a_guest_with_more_addresses_than_the_filter_holds_wakes_nobody_all_the_time(
+    ns: Namespace, sightings: Sightings
+) -> None:
+    ns.add_bridge()
+    known = frozenset(f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}" for number in range(1000))
+    sightings.watch({"vnet0": (guest(ns), known)})
+    woken = 0
+    deadline = time.monotonic() + 1
+    while time.monotonic() < deadline:
+        ns.send_frame("vnet0-far", max(known))
+        woken += bool(select.select([sightings.fileno()], [], [], 0)[0])
+        assert sightings.read() == []
+    assert 0 < woken <= 10  # pauses of 0.05 s, 0.1 s and so on, each with a wake-up at its end
+
+
 def test_a_thousand_ports_are_looked_at(ns: Namespace) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     ns.run("sh", "-c", "for i in $(seq 1000); do echo link add v$i type veth peer name w$i; done | ip -b -")

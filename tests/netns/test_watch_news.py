@@ -170,6 +170,7 @@ def test_vids_and_vlan_filtering(ns: Namespace, host: Host) -> None:
     for command, words in (
         ("bridge vlan add dev tap1 vid 20", "the VIDs of tap1 changed"),
         ("bridge vlan del dev up0 vid 1", "the VIDs of up0 changed"),
+        ("bridge vlan add dev br0 vid 30 self", "the VIDs of br0 itself changed"),
         ("ip link set br0 type bridge vlan_filtering 0", "VLAN filtering of br0 is off"),
         (f"bridge fdb del {G1} dev tap1 vlan 10 master", f"the entry of {G1} in VID 10 on tap1 is gone"),
     ):

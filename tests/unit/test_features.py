@@ -73,6 +73,23 @@ def test_a_kernel_that_drops_sticky_is_found_out_and_the_uplink_does_not_learn_i
     assert kernel.deliver("br0", "vnet2", G1) == {"vnet1"}
 
 
+def test_one_replace_of_the_only_sticky_entry_is_not_taken_for_a_kernel_without_them() -> None:
+    kernel, notes = host(), Notebook()
+    meddling = iter([True])
+
+    def meddle() -> None:
+        if (entry := kernel.fdb.get(("br0", G1, 1))) is not None and entry.sticky and next(meddling, False):
+            for vid in (0, 1):
+                kernel.set_entry(Entry(G1, vid, "vnet1"))
+
+    kernel.after_each_send = meddle
+    outcome = applied(kernel, notes, Intent((guest("vnet1", G1),), {"br0": "a test says so"}))
+    assert next(meddling, None) is None, "somebody meddled"
+    assert outcome.complete
+    assert notes.memory.lacks == frozenset()
+    assert kernel.fdb["br0", G1, 1].sticky
+
+
 def test_what_was_found_out_is_not_tried_again() -> None:
     kernel, notes = old_host(), Notebook()
     applied(kernel, notes)

@@ -77,6 +77,18 @@ def test_a_thousand_guests_that_start_at_once_are_no_fight() -> None:
     assert hysteresis.note(changes, 0) == []
 
 
+def test_a_router_with_many_addresses_is_no_fight_and_a_fight_over_one_of_them_is_about_that_one() -> None:
+    hysteresis = Hysteresis(3)
+    macs = [f"00:00:5e:00:01:{number:02x}" for number in range(1, 21)]
+    puts = [SetEntries(mac, (), (Entry(mac, 0, "vnet0"),), "br0", "g1", Code.MISSING_ENTRY) for mac in macs]
+    assert hysteresis.note(puts, 0) == []
+    assert len(hysteresis.note(puts[:1] * 3, 1)) == 1
+    spares = hysteresis.spares(1)
+    assert [spares(put) for put in puts] == [True] + [False] * 19
+    assert spares(CLOSE)  # one of its addresses has no entry: closed, that one would be cut off
+    assert not spares(SetEntries(macs[0], (Entry(macs[0], 0, "vnet0"),), (), "br0", "g1", Code.EXTRA_ENTRY))
+
+
 def test_an_entry_that_comes_back_on_the_uplink_spares_no_other_entry_there() -> None:
     hysteresis = Hysteresis(1)
     assert len(hysteresis.note([DROP, DROP], 0)) == 1

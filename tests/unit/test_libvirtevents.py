@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,45 @@ def test_a_network_that_changes_its_state(woken: queue.Queue[str], libvirt: Any)
     assert woken.get(timeout=10) == "libvirt: network default changed its state"
     network.create()
     assert woken.get(timeout=10) == "libvirt: network default changed its state"
+
+
+def test_a_host_without_a_network_driver(monkeypatch: pytest.MonkeyPatch, libvirt: Any) -> None:
+    """virtqemud alone, for guests on plain bridges: what the network driver has no word of, the domains tell."""
+
+    def refuse(*_: object) -> None:
+        raise load_libvirt().libvirtError("this function is not supported by the connection driver")
+
+    monkeypatch.setattr(load_libvirt().virConnect, "networkEventRegisterAny", refuse)
+    reasons: queue.Queue[str] = queue.Queue()
+    events = LibvirtEvents(URI, reasons.put)
+    assert reasons.get(timeout=10) == f"connected to {URI}"
+    libvirt.lookupByName("test").suspend()
+    assert reasons.get(timeout=10) == "libvirt: domain test changed its state"
+    events.close()
+
+
+def test_a_connection_that_cannot_be_listened_to_is_closed_before_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+    connect = load_libvirt().openReadOnly
+
+    def fail(*_: object) -> None:
+        raise load_libvirt().libvirtError("the connection is broken")
+
+    def remember(uri: str) -> Any:
+        made.append(connect(uri))
+        return made[-1]
+
+    monkeypatch.setattr("macmgr.sources.libvirtevents.FIRST_RETRY", 0.01)
+    monkeypatch.setattr(load_libvirt(), "openReadOnly", remember)
+    monkeypatch.setattr(load_libvirt().virConnect, "registerCloseCallback", fail)
+    events = LibvirtEvents(URI, lambda _: None)
+    deadline = time.monotonic() + 10
+    while len(made) < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    events.close()
+    assert len(made) >= 3
+    monkeypatch.undo()
+    assert [each._o for each in made] == [None] * len(made)
 
 
 def test_it_ends_while_libvirt_is_not_there() -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+
+import pytest
 
 from macmgr.model.changes import DeleteEntry, PutEntry, SetPort
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
-from macmgr.reconcile import ROUNDS, Outcome, Scope, apply, execute, look, on_bridges
+from macmgr.reconcile import ROUNDS, Outcome, Scope, View, apply, execute, look, on_bridges
 from macmgr.state.lock import WriterLock
 from tests.fake_kernel import FakeKernel, make_snapshot
 
@@ -106,6 +110,27 @@ def test_a_waiting_guests_port_is_not_closed_because_a_dump_skipped_the_uplinks_
     waiting = replace(guest(), state="incoming", running=False, entry_comes=True)
     assert applied(kernel, intent(waiting)).complete
     assert kernel.ports["vnet1"].flags == OPEN
+
+
+@pytest.mark.parametrize("verb", [look, partial(apply, LOCK)], ids=["look", "apply"])
+def test_an_entry_of_a_guest_that_just_goes_on_is_not_early(verb: Callable[..., View | Outcome]) -> None:
+    """libvirt puts its entry before the CPUs run, and writes that they do only afterwards."""
+    kernel = host(*(Entry(G1, vid, "vnet1") for vid in (0, 1)))
+    said = [intent(replace(guest(), state="paused", running=False, entry_comes=True))]
+    verb(lambda: said[-1], kernel, moment=lambda: said.append(intent(guest())))
+    assert G1 in {entry.mac for entry in kernel.read_snapshot().entries}
+    assert not any(isinstance(request, DeleteEntry) for request in kernel.sent)
+
+
+def test_an_entry_that_stays_early_is_told_and_dropped() -> None:
+    paused = replace(guest(), state="paused", running=False, entry_comes=True)
+    kernel = host(*(Entry(G1, vid, "vnet1") for vid in (0, 1)))
+    moments: list[str] = []
+    view = look(lambda: intent(paused), kernel, moment=lambda: moments.append("one"))
+    assert Code.EARLY_ENTRY in {finding.code for finding in view.plan.findings}
+    assert moments == ["one"]
+    assert apply(LOCK, lambda: intent(paused), kernel, moment=lambda: None).complete
+    assert G1 not in {entry.mac for entry in kernel.read_snapshot().entries}
 
 
 def test_a_refused_put_keeps_its_port_open_and_says_why() -> None:

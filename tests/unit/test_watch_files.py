@@ -302,6 +302,14 @@ def test_a_directory_that_cannot_be_watched_is_a_reason_to_look(run_dir: Path, m
         assert watched.read() == []
         save(run_dir / "lxc/c1.xml")
         assert watched.read() == ["status file lxc/c1.xml"]
+        watched.try_again()
+        assert len(watched.troubles) == 1
+        assert watched.read() == []  # told once
+        monkeypatch.undo()
+        watched.try_again()
+        assert watched.troubles == []
+        save(run_dir / "qemu/g1.xml")
+        assert watched.read() == ["status file qemu/g1.xml"]
 
 
 def test_no_inotify_at_all(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,53 @@ from pathlib import Path
 
 import pytest
 
+from macmgr.model.changes import SetFlags
+from macmgr.model.findings import Code, Finding
+from macmgr.model.intent import Intent
 from macmgr.model.kernelevents import LOST
+from macmgr.model.snapshot import PortFlags, Snapshot
+from macmgr.planning.planner import Plan
+from macmgr.reconcile import Failure, Outcome, View
 from macmgr.watch.journal import Journal
+from macmgr.watch.round import Round
 from macmgr.watch.speaker import Speaker
+
+CLOSE = SetFlags("vnet0", PortFlags(), PortFlags(False, False), "br0", "web1", Code.LEARNING_ON)
+GONE = Finding(Code.MISSING_PORT, "vnet0 of web1 does not exist on this host", "br0", "vnet0", "web1")
+
+
+def a_round(*findings: Finding, failures: tuple[Failure, ...] = ()) -> Round:
+    return Round((), Outcome((), failures, View(Intent(), Snapshot(), Plan((), findings))))
+
+
+def test_a_refusal_that_comes_back_in_each_round_is_said_once_until_it_is_gone(tmp_path: Path) -> None:
+    log, refused = tmp_path / "log", Failure(CLOSE, "not supported (EOPNOTSUPP)")
+    with log.open("w") as stderr:
+        speaker = Speaker(Journal(stderr=stderr.fileno(), stream=""))
+        for failures in ((refused,), (refused,), (), (refused,)):
+            speaker.round(["learning is on"], a_round(failures=failures))
+    assert log.read_text().count("EOPNOTSUPP") == 2
+
+
+def test_what_passes_while_a_guest_ends_is_said_only_when_it_lasts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, now = tmp_path / "log", [1000.0]
+    monkeypatch.setattr("macmgr.watch.speaker.time.monotonic", lambda: now[0])
+    with log.open("w") as stderr:
+        speaker = Speaker(Journal(stderr=stderr.fileno(), stream=""))
+        assert speaker.round(["vnet0 is gone"], a_round(GONE)) == 2.0
+        now[0] = 1000.5
+        assert speaker.round(["status file qemu/web1.xml"], a_round()) is None
+        assert log.read_text() == ""
+        now[0] = 1001.0
+        assert speaker.round(["vnet0 is gone"], a_round(GONE)) == 2.0
+        now[0] = 1002.5
+        assert speaker.round(["another"], a_round(GONE)) == 0.5
+        now[0] = 1003.0
+        assert speaker.round(["what may have passed"], a_round(GONE)) is None
+        assert speaker.round(["another"], a_round(GONE)) is None
+    assert log.read_text().count("does not exist on this host") == 1
 
 
 def test_lost_events_are_all_counted_and_said_once_a_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
