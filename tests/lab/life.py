@@ -97,6 +97,10 @@ class Life:
         wanted = tuple(nics) or tuple(self.guest.nics)
         self.sights.append(Sight(when, self._look(wanted, lan), note))
 
+    def said(self) -> str:
+        """What the daemon has said so far; nothing with libvirt alone."""
+        return self.watch.said(1 << 20) if self.watch else ""
+
     def in_sync(self) -> bool:
         """The audit's verdict; in this process, as starting Python anew for each look takes a second here."""
         with contextlib.redirect_stdout(io.StringIO()):

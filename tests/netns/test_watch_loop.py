@@ -173,7 +173,7 @@ def test_a_document_that_takes_long_keeps_no_other_hook_waiting(host: Host, monk
     async def test() -> None:
         await host.until_managed()
         _, writer = await asyncio.open_unix_connection(host.root / "run" / "hook.sock")
-        writer.write(STARTED.replace(b"g1", b"g2"))
+        writer.write(STARTED.replace(b"g1", b"g2") + b" " * 100_000)
         writer.write_eof()
         assert await host.hook() == b"ok\n"
         answered.set()
