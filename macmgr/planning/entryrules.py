@@ -14,6 +14,7 @@ from macmgr.model.intent import GuestPort, Intent, Pin
 from macmgr.model.mac import matches
 from macmgr.model.snapshot import Entry, EntryState, Feature
 from macmgr.planning.draft import Draft, Stranded, Table
+from macmgr.planning.shares import Share
 
 Claims = Collection[tuple[str, str, int]]  # (bridge, MAC, VID) that a running guest has a right to
 
@@ -38,10 +39,10 @@ class Rights:
         )
 
 
-def plan_entries(guest: GuestPort, vids: tuple[int, ...], table: Table, draft: Draft) -> None:
-    """One exact static entry for each MAC in each VID, on the guest's port."""
+def plan_entries(guest: GuestPort, share: Share, table: Table, draft: Draft) -> None:
+    """One exact static entry for each MAC in each VID that is the guest's, on its port."""
     can_be_sticky = guest.policy.pin is Pin.STICKY and not table.lacks(Feature.STICKY)
-    for mac in guest.macs:
+    for mac, vids in share.vids.items():
         sticky = can_be_sticky and mac not in guest.roaming
         have = table.of_mac(guest.bridge, mac)
         wanted = {vid: Entry(mac, vid, guest.port, EntryState.STATIC, sticky) for vid in vids}
@@ -85,9 +86,9 @@ def _problem(what: str, wanted: Entry, have: Entry | None, roaming: bool) -> tup
     return None
 
 
-def plan_waiting_entries(guest: GuestPort, rights: Rights, table: Table, draft: Draft) -> None:
+def plan_waiting_entries(guest: GuestPort, share: Share, rights: Rights, table: Table, draft: Draft) -> None:
     """No entry for a guest whose CPUs do not run here: it would swallow the frames for where the guest does run."""
-    for mac in guest.macs:
+    for mac in share.vids:
         # no put clears extern_learn, so a static entry on the guest's own port is ours even with that flag
         on_port = [entry for entry in table.of_mac(guest.bridge, mac).values() if entry.port == guest.port]
         ours = [each for each in on_port if each.state is EntryState.STATIC or _droppable(each)]
@@ -104,24 +105,25 @@ def plan_waiting_entries(guest: GuestPort, rights: Rights, table: Table, draft: 
         _plan_stale(elsewhere, guest.bridge, guest.domain, rights, table, draft)
 
 
-def plan_lost_entries(guest: GuestPort, rights: Rights, table: Table, draft: Draft) -> None:
+def plan_lost_entries(guest: GuestPort, share: Share, rights: Rights, table: Table, draft: Draft) -> None:
     """No copy of a running guest's MAC stays on another port in a VID that this port has lost."""
-    for mac in guest.macs:
+    for mac in share.vids:
         lost = (e for e in table.of_mac(guest.bridge, mac).values() if e.port != guest.port and table.stranded(e))
         _plan_stale(lost, guest.bridge, guest.domain, rights, table, draft)
 
 
-def plan_foreign_entries(guest: GuestPort, claimed: Claims, table: Table, draft: Draft) -> None:
+def plan_foreign_entries(guest: GuestPort, share: Share, claimed: Claims, table: Table, draft: Draft) -> None:
     """What else leads to a managed port: static entries that nothing asks for, and addresses learned behind it.
 
-    A copy of the guest's own MAC in a VID that its port carries leads where it must, asked for or not.
+    A copy of the guest's own MAC in a VID that its port carries leads where it must, asked for or not; but not where
+    the address is another's.
     """
     foreign: dict[str, list[Entry]] = {}
     for entry in table.of_port(guest.port):
         stranded = table.stranded(entry)
         own = entry.mac in guest.macs and (not stranded or not guest.running)  # a waiting guest's are told elsewhere
         allowed = entry.mac not in guest.left and any(matches(pattern, entry.mac) for pattern in guest.policy.allow)
-        own = own or (allowed and not stranded)
+        own = (own or (allowed and not stranded)) and (entry.mac, entry.vid) not in share.others
         if not own and (guest.bridge, entry.mac, entry.vid) not in claimed:
             foreign.setdefault(entry.mac, []).append(entry)
     for mac, entries in foreign.items():

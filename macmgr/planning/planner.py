@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from macmgr.model.changes import Change
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestPort, Intent
-from macmgr.model.snapshot import EntryState, Snapshot
+from macmgr.model.snapshot import Snapshot
 from macmgr.planning.conflicts import conflict_findings, guest_mac_findings
 from macmgr.planning.draft import Draft, Table
 from macmgr.planning.entryrules import (
@@ -28,8 +28,8 @@ from macmgr.planning.entryrules import (
     plan_waiting_entries,
 )
 from macmgr.planning.flagrules import plan_closed, plan_open, plan_uplinks
+from macmgr.planning.shares import Share, shares, tell_duplicates
 from macmgr.planning.stranded import plan_stranded
-from macmgr.planning.trunks import Carriers
 from macmgr.planning.uplinks import promiscuity_findings
 
 MAX_PORTS = 1023  # BR_MAX_PORTS, of which 0 is none (br_if.c, find_portno); the next one is refused with EXFULL
@@ -57,27 +57,31 @@ def plan(intent: Intent, snapshot: Snapshot) -> Plan:
     """The plan that brings ``snapshot`` to ``intent``: empty of changes when they agree."""
     draft = Draft(findings=list(intent.findings))
     table = Table(snapshot)
-    own = snapshot.own_addresses()
     present = [guest for guest in intent.ports if guest.managed and _is_there(guest, snapshot, draft)]
-    fit = [guest for guest in present if not _collides(guest, own, draft)]
-    vids = _vids(fit, snapshot, table, draft)
-    claimed = {(guest.bridge, mac, vid) for guest in vids if guest.running for mac in guest.macs for vid in vids[guest]}
-    left_alone = {(guest.port, mac) for guest in intent.ports if guest not in vids for mac in guest.macs}
-    rights = Rights(claimed, {guest.port for guest in vids}, left_alone)
-    _tell_unmanaged_duplicates(intent, vids, snapshot, draft)
-    for guest, wanted_vids in vids.items():
+    given = shares(present, intent, snapshot, table, draft)
+    claimed = {
+        (guest.bridge, mac, vid)
+        for guest, share in given.items()
+        if guest.running
+        for mac, vids in share.vids.items()
+        for vid in vids
+    }
+    left_alone = {(guest.port, mac) for guest in intent.ports if guest not in given for mac in guest.macs}
+    rights = Rights(claimed, {guest.port for guest in given}, left_alone)
+    _tell_unmanaged_duplicates(intent, given, snapshot, draft)
+    for guest, share in given.items():
         port = snapshot.ports[guest.port]
         if guest.running:
-            plan_entries(guest, wanted_vids, table, draft)
+            plan_entries(guest, share, table, draft)
             plan_closed(guest, port, draft)
-            plan_lost_entries(guest, rights, table, draft)
+            plan_lost_entries(guest, share, rights, table, draft)
         else:
-            plan_waiting_entries(guest, rights, table, draft)
-            if guest.may_wait_closed and not _known_elsewhere(guest, wanted_vids, claimed, table):
+            plan_waiting_entries(guest, share, rights, table, draft)
+            if guest.may_wait_closed and not _known_elsewhere(guest, share, claimed, table):
                 plan_closed(guest, port, draft)
             else:
                 plan_open(guest, port, draft)
-        plan_foreign_entries(guest, claimed, table, draft)
+        plan_foreign_entries(guest, share, claimed, table, draft)
         plan_left_addresses(guest, rights, table, draft)
     plan_departed(intent, rights, table, draft)
     plan_stranded(frozenset(claimed), table, draft)
@@ -88,14 +92,17 @@ def plan(intent: Intent, snapshot: Snapshot) -> Plan:
     return Plan((*draft.opens, *draft.puts, *draft.closes, *draft.drops), tuple(draft.findings))
 
 
-def _known_elsewhere(guest: GuestPort, vids: tuple[int, ...], claimed: Claims, table: Table) -> bool:
+def _known_elsewhere(guest: GuestPort, share: Share, claimed: Claims, table: Table) -> bool:
     """Whether another port holds, or is about to get, an entry for the guest.
 
-    libvirt's own add, with NLM_F_EXCL, would come to nothing there.
+    libvirt's own add, with NLM_F_EXCL, would come to nothing there. An entry that this very plan drops is no exception:
+    until it is gone, CPUs that start would find the port closed and no entry put. So the port is opened first, and the
+    next look closes it (docs/adr/0005).
     """
-    entries = (entry for mac in guest.macs for entry in table.of_mac(guest.bridge, mac).values())
-    found = any(entry.port != guest.port and entry.vid in vids for entry in entries)
-    return found or any((guest.bridge, mac, vid) in claimed for mac in guest.macs for vid in vids)
+    places = {(guest.bridge, mac, vid) for mac, vids in share.vids.items() for vid in vids}
+    entries = (entry for mac in share.vids for entry in table.of_mac(guest.bridge, mac).values())
+    found = any(entry.port != guest.port and (guest.bridge, *entry.key) in places for entry in entries)
+    return found or any(place in claimed for place in places)
 
 
 def _is_there(guest: GuestPort, snapshot: Snapshot, draft: Draft) -> bool:
@@ -130,70 +137,17 @@ def _is_there(guest: GuestPort, snapshot: Snapshot, draft: Draft) -> bool:
     return False
 
 
-def _collides(guest: GuestPort, own: Mapping[tuple[str, str], str], draft: Draft) -> bool:
-    collided = [mac for mac in guest.macs if (guest.bridge, mac) in own]
-    for mac in collided:
-        draft.find(
-            Code.MAC_COLLISION,
-            guest,
-            f"{guest.domain} has the MAC address {mac} of {own[guest.bridge, mac]}: no entry is put, it would take "
-            "the host's own address away",
-            mac=mac,
-            fix=f"virsh edit {shlex.quote(guest.domain)}  # give it another MAC address",
-        )
-    return bool(collided)
-
-
-def _vids(guests: list[GuestPort], snapshot: Snapshot, table: Table, draft: Draft) -> dict[GuestPort, tuple[int, ...]]:
-    """The VIDs in which each guest's MACs are wanted; a guest that may not have its MAC is left out and told.
-
-    VID 0 and every VID that the port carries, so that turning VLAN filtering on or off cuts nobody; fewer on a trunk.
-    Two running NICs with one MAC share a bridge only in different VLANs of a filtering bridge; then one of them has
-    VID 0.
-    Who holds a static entry comes first, so that nothing flaps between two claimants.
-    """
-
-    def holds_an_entry(guest: GuestPort) -> bool:
-        entries = (entry for mac in guest.macs for entry in table.of_mac(guest.bridge, mac).values())
-        return any(entry.port == guest.port and entry.state is EntryState.STATIC for entry in entries)
-
-    holders: dict[tuple[str, str, int], GuestPort] = {}
-    vids: dict[GuestPort, tuple[int, ...]] = {}
-    carriers = Carriers(snapshot)
-    order = {guest: rank for rank, guest in enumerate(guests)}
-    for guest in sorted(guests, key=lambda each: (not holds_an_entry(each), each.domain, each.port)):
-        vids[guest] = carriers.vids_of(snapshot.ports[guest.port])
-        if not guest.running:
-            continue
-        deciding = snapshot.deciding_vids(guest.port)
-        rivals = {
-            rival: (mac, vid)
-            for mac in guest.macs
-            for vid in deciding
-            if (rival := holders.get((guest.bridge, mac, vid))) is not None
-        }
-        if rivals:
-            del vids[guest]
-            _tell_duplicates(guest, rivals, draft)
-            continue
-        if any((guest.bridge, mac, 0) in holders for mac in guest.macs):
-            vids[guest] = tuple(vid for vid in vids[guest] if vid)
-        for mac in guest.macs:
-            for vid in vids[guest]:
-                holders[guest.bridge, mac, vid] = guest
-    return {guest: vids[guest] for guest in sorted(vids, key=order.__getitem__)}
-
-
 def _tell_unmanaged_duplicates(
-    intent: Intent, vids: Mapping[GuestPort, tuple[int, ...]], snapshot: Snapshot, draft: Draft
+    intent: Intent, given: Mapping[GuestPort, Share], snapshot: Snapshot, draft: Draft
 ) -> None:
     """Running guests that are left to the kernel and have the MAC of a managed one: their frames go to that one."""
     holders = {
         (guest.bridge, mac, vid): guest
-        for guest in vids
+        for guest, share in given.items()
         if guest.running
-        for mac in guest.macs
+        for mac in share.vids
         for vid in snapshot.deciding_vids(guest.port)
+        if (mac, vid) not in share.others
     }
     for guest in intent.ports:
         if guest.managed or not guest.running or snapshot.masters.get(guest.port) != guest.bridge:
@@ -202,17 +156,4 @@ def _tell_unmanaged_duplicates(
             own = guest.macs[0]  # what it is allowed beside it is the business of a manager
             places = [(own, vid) for vid in snapshot.deciding_vids(guest.port)]
             rivals = {rival: place for place in places if (rival := holders.get((guest.bridge, *place))) is not None}
-            _tell_duplicates(guest, rivals, draft)
-
-
-def _tell_duplicates(guest: GuestPort, rivals: Mapping[GuestPort, tuple[str, int]], draft: Draft) -> None:
-    for rival, (mac, vid) in rivals.items():
-        draft.find(
-            Code.DUPLICATE_MAC,
-            guest,
-            f"{guest.domain} ({guest.port}) and {rival.domain} ({rival.port}) both have {mac} on {guest.bridge}: "
-            f"the entry stays with {rival.port}, and {guest.port} is left as it is",
-            mac=mac,
-            vid=vid,
-            fix=f"virsh edit {shlex.quote(guest.domain)}  # give it another MAC address",
-        )
+            tell_duplicates(guest, rivals, draft)

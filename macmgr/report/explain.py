@@ -21,6 +21,8 @@ from macmgr.reconcile import View
 from macmgr.report.words import fold_vids
 
 _WIDTH = 14
+# What is told of an address, beside the NIC's own, that a port has to do without.
+_OTHERS = (Code.CONFLICTING_SETTINGS, Code.MAC_COLLISION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ def _guest(view: View, guest: GuestPort) -> Explanation:
             ("XML says", _xml_says(guest, seen)),
             *((("macmgr watch has seen", _seen(seen)),) if seen else ()),
             ("Policy says", _policy_says(guest)),
-            ("So wanted", _wanted(guest, port)),
+            ("So wanted", _wanted(view, guest, port)),
             ("Kernel says", _kernel_says(guest, port, view.snapshot)),
             ("Verdict", _verdict(view, guest)),
         ),
@@ -149,7 +151,7 @@ def _policy_says(guest: GuestPort) -> list[str]:
     return [*lines, f"Together: {', '.join(results)}."]
 
 
-def _wanted(guest: GuestPort, port: BridgePort | None) -> list[str]:
+def _wanted(view: View, guest: GuestPort, port: BridgePort | None) -> list[str]:
     if guest.policy.problem:
         return ["nothing, until that is mended: the port is left as it is"]
     if not guest.managed:
@@ -160,8 +162,11 @@ def _wanted(guest: GuestPort, port: BridgePort | None) -> list[str]:
     vids = fold_vids(sorted({0, *(port.vids if port else ())}))
     pin = "static sticky" if guest.policy.pin is Pin.STICKY else "static"
     locked = ", locked" if guest.policy.lock else ""
+    others = {finding.mac for finding in view.plan.findings if finding.port == guest.port and finding.code in _OTHERS}
     entries = [
         f"{mac} -> {guest.port} in VID {vids}, {'static: it may roam' if mac in guest.roaming else pin}"
+        if mac not in others or mac == guest.macs[0]
+        else f"{mac}: no entry where it is another's"
         for mac in guest.macs
     ]
     return [f"learning off, unicast flood off{locked}", *entries]

@@ -8,6 +8,7 @@ a guest that has moved, or has just begun to run here, is nobody's victim.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -84,6 +85,13 @@ class Alarms:
     def look(self, view: View, now: float, done: Iterable[Change] = ()) -> None:
         """A round is over: whose MACs are where, and what the round wrote."""
         homes = {}
+        uses = Counter((guest.bridge, mac) for guest in view.intent.ports for mac in guest.macs)
+        shared = {mac for (_, mac), times in uses.items() if times > 1}
+        held = {
+            (entry.port, entry.mac)
+            for entry in view.snapshot.entries
+            if entry.mac in shared and entry.state is EntryState.STATIC
+        }
         for guest in view.intent.ports:
             port = view.snapshot.ports.get(guest.port)
             # an open port learns its own guest's MAC, and refreshes the entry by itself
@@ -91,7 +99,8 @@ class Alarms:
                 continue
             vids = view.snapshot.deciding_vids(guest.port)
             for mac in guest.macs:
-                if mac not in guest.roaming:
+                # what several guests are allowed is at home where its entry leads
+                if mac not in guest.roaming and (mac not in shared or (guest.port, mac) in held):
                     known = self._homes.get((guest.bridge, mac))
                     same = known is not None and (known.guest.uuid, known.ifindex) == (guest.uuid, port.ifindex)
                     since = known.since if known is not None and same else now

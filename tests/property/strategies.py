@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
 
-from macmgr.model.intent import GuestPort, Intent, Manager, Pin, Policy
+from macmgr.model.intent import GuestPort, Intent, Manager, NicFacts, Pin, Policy
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 from tests.fake_kernel import FakeKernel, make_snapshot
 
@@ -14,6 +14,7 @@ BRIDGES = ("br0", "br1")
 DOMAINS = ("web1", "web2", "web3")
 TAPS = tuple(f"vnet{number}" for number in range(4))
 MACS = tuple(f"52:54:00:00:00:{number:02x}" for number in range(1, 7))  # few, so that they are often shared
+VIRTUAL = "00:00:5e:00:01:0a"  # no NIC's own, and allowed to several
 STRANGERS = ("52:54:00:0f:00:01", "52:54:00:0f:00:02")  # no guest's
 GONE = "gone"
 STATES = {"running": True, "paused": False, "incoming": False}
@@ -64,7 +65,9 @@ def guests(draw: st.DrawFn, number: int, states: dict[str, str]) -> GuestPort:
     domain = draw(st.sampled_from(DOMAINS))
     # a MAC of its own in most worlds; else one of all, and some have several
     own = MACS[number] if draw(st.integers(0, 3)) else draw(st.sampled_from(MACS))
-    more = draw(st.lists(st.sampled_from(MACS), max_size=2)) if draw(st.integers(0, 3)) == 0 else []
+    more = draw(st.lists(st.sampled_from((*MACS, VIRTUAL)), max_size=2)) if draw(st.integers(0, 3)) == 0 else []
+    more += [VIRTUAL] * draw(st.sampled_from([0, 0, 1]))
+    changed = draw(st.sampled_from(MACS)) if draw(st.integers(0, 7)) == 0 else ""
     collision = [draw(st.sampled_from([address("br0"), address("eth0")]))] if draw(st.integers(0, 15)) == 0 else []
     return GuestPort(
         port=TAPS[number],
@@ -77,6 +80,7 @@ def guests(draw: st.DrawFn, number: int, states: dict[str, str]) -> GuestPort:
         running=STATES[states[domain]],
         entry_comes=draw(st.booleans()),
         policy=draw(policies),
+        facts=NicFacts(configured_mac=changed),
     )
 
 

@@ -19,7 +19,7 @@ from macmgr.planning.planner import Plan, plan
 from macmgr.reconcile import Outcome, Scope, apply, execute
 from macmgr.state.lock import WriterLock
 from tests.fake_kernel import FakeKernel, Key
-from tests.property.strategies import DOMAINS, World, worlds
+from tests.property.strategies import DOMAINS, VIRTUAL, World, worlds
 
 LOCK = WriterLock()
 EVERYTHING = Scope()
@@ -69,6 +69,20 @@ def rightful(world: World) -> list[GuestPort]:
     return [guest for guest in world.there if guest.managed and fine[guest.port] == len(guest.macs)]
 
 
+def by_its_own(world: World) -> list[GuestPort]:
+    """Managed guests whose own address is no other NIC's own, and not the host's; whatever anybody is allowed."""
+    users = Counter((guest.bridge, guest.macs[0]) for guest in world.intent.ports)
+    host = own_addresses(world)
+    return [
+        guest
+        for guest in world.there
+        if guest.managed
+        and users[guest.bridge, guest.macs[0]] == 1
+        and (guest.bridge, guest.macs[0]) not in host
+        and guest.facts.configured_mac in ("", guest.macs[0])
+    ]
+
+
 def reachable(kernel: FakeKernel, guest: GuestPort, mac: str) -> set[tuple[str, int | None]]:
     """From which ports, and in which VID, a frame for the guest's MAC arrives at the guest's port."""
     return {
@@ -108,7 +122,7 @@ def test_what_was_applied_needs_nothing_more(world: World) -> None:
 
 @given(worlds())
 def test_one_round_is_enough(world: World) -> None:
-    """But for the port of a waiting guest whose stale entry goes: only then is it known that libvirt's own can come."""
+    """But for the port of a waiting guest whose stale entry goes: until it is gone, libvirt's own cannot come."""
     if any(guest.entry_comes and not guest.running for guest in world.intent.ports):
         return
     kernel = world.kernel()
@@ -158,6 +172,42 @@ def test_a_frame_for_a_managed_guest_reaches_it_and_nobody_else(world: World) ->
                 assert kernel.takes(guest.port, mac)
 
 
+@given(worlds())
+def test_no_allowance_takes_from_a_guest_its_own_address(world: World) -> None:
+    """Nor does one that comes to nothing leave a guest without the rest: its port is closed, its address its own."""
+    kernel = world.kernel()
+    if applied(world, kernel).failures:
+        return
+    for guest in by_its_own(world):
+        if not guest.running:
+            continue
+        port = kernel.ports[guest.port]
+        assert (port.flags.learning, port.flags.unicast_flood) == (False, False)
+        for sender in kernel.ports.values():
+            if sender.bridge == guest.bridge and sender is not port and port.up:
+                arrivals = kernel.deliver(guest.bridge, sender.name, guest.macs[0])
+                assert arrivals == {port.name} or not _share_a_vid(kernel, sender.name, port.name)
+
+
+@given(worlds())
+def test_what_several_are_allowed_is_with_one_of_them_who_had_it_before(world: World) -> None:
+    kernel = world.kernel()
+    if applied(world, kernel).failures:
+        return
+    running = [guest for guest in by_its_own(world) if guest.running and VIRTUAL in guest.macs]
+    strangers = {guest.bridge for guest in world.there if VIRTUAL in guest.macs and guest not in by_its_own(world)}
+    for bridge in {guest.bridge for guest in running} - strangers:
+        allowed = {guest for guest in running if guest.bridge == bridge}
+        for vid in {vid for guest in allowed for vid in world.start.deciding_vids(guest.port)}:
+            here = {guest.port for guest in allowed if vid in world.start.deciding_vids(guest.port)}
+            entry = kernel.fdb[bridge, VIRTUAL, vid]
+            was = world.kernel().fdb.get((bridge, VIRTUAL, vid))
+            assert entry.state is EntryState.STATIC
+            assert entry.port in here
+            if was is not None and was.state is EntryState.STATIC and was.port in here:
+                assert entry.port == was.port
+
+
 def _share_a_vid(kernel: FakeKernel, sender: str, receiver: str) -> bool:
     vid = kernel.ports[sender].pvid
     filtering = kernel.bridges[kernel.ports[sender].bridge].vlan_filtering
@@ -171,7 +221,7 @@ def test_the_frames_of_a_guest_that_does_not_run_here_are_not_swallowed(world: W
         return
     host = own_addresses(world)
     for guest in world.there:
-        if guest.managed and not guest.running and not any((guest.bridge, mac) in host for mac in guest.macs):
+        if guest.managed and not guest.running and (guest.bridge, guest.macs[0]) not in host:
             for mac in guest.macs:
                 on_port = [each for each in kernel.fdb.values() if (each.port, each.mac) == (guest.port, mac)]
                 # VID 0 cannot go without the port's other VIDs, and there a copy may be somebody else's
@@ -212,11 +262,12 @@ def test_what_is_not_managed_is_not_touched(world: World) -> None:
 
 @given(worlds())
 def test_what_is_left_alone_is_left_alone_in_every_flag(world: World) -> None:
-    """A guest whose MAC is the host's, or another NIC's that holds the entry, keeps its port as it is."""
+    """A guest whose own MAC is the host's, or another NIC's that holds the entry, keeps its port as it is."""
     kernel = world.kernel()
     outcome = applied(world, kernel)
+    own = {(guest.port, guest.macs[0]) for guest in world.intent.ports}
     for finding in outcome.view.plan.findings:
-        if finding.code in (Code.MAC_COLLISION, Code.DUPLICATE_MAC):
+        if finding.code in (Code.MAC_COLLISION, Code.DUPLICATE_MAC) and (finding.port, finding.mac) in own:
             assert kernel.ports[finding.port].flags == world.start.ports[finding.port].flags
 
 
@@ -319,7 +370,7 @@ def test_a_waiting_guest_is_not_left_closed_unless_its_entry_comes(world: World)
     host = own_addresses(world)
     applied(world, kernel)
     for guest in world.there:
-        if guest.managed and not guest.running and not any((guest.bridge, mac) in host for mac in guest.macs):
+        if guest.managed and not guest.running and (guest.bridge, guest.macs[0]) not in host:
             flags = kernel.ports[guest.port].flags
             if not guest.may_wait_closed:
                 assert (flags.learning, flags.unicast_flood, bool(flags.locked)) == (True, True, False)
@@ -346,13 +397,15 @@ def test_no_port_is_closed_without_its_entries(world: World, data: st.DataObject
     steps = plan(world.intent, world.start)
     done, failures = execute(LOCK, steps.changes, kernel, world.start)
     told = {failure.change for failure in failures}
+    alone = unshared(world)
     for guest in world.there:
         was, is_now = world.start.ports[guest.port].flags, kernel.ports[guest.port].flags
         closed = SetFlags(guest.port, was, is_now).closes
         if closed and guest.running:
             vids = (0, *world.start.ports[guest.port].vids)
             deciding = [vid for vid in vids if vid or not world.start.bridges[guest.bridge].vlan_filtering]
-            assert all(is_static(kernel, guest, mac, vid) for mac in guest.macs for vid in deciding)
+            macs = {guest.macs[0]} | {mac for each, mac in alone if each is guest}
+            assert all(is_static(kernel, guest, mac, vid) for mac in macs for vid in deciding)
     assert {*done} | told == {*steps.changes}
     for change in done:
         if isinstance(change, SetEntries):

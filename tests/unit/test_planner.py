@@ -346,7 +346,7 @@ def test_two_nics_with_one_mac_share_a_filtering_bridge_in_different_vids(filter
 def test_the_hosts_own_address_is_never_taken(own: str) -> None:
     kernel = host(flags=OPEN)
     before = dict(kernel.fdb)
-    assert Code.MAC_COLLISION in carried_out(kernel, guest(G1, own))
+    assert Code.MAC_COLLISION in carried_out(kernel, replace(guest(), macs=(own,)))
     assert kernel.fdb == before
     assert kernel.ports["vnet1"].flags == OPEN
 

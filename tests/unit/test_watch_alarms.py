@@ -61,6 +61,22 @@ def test_a_guests_mac_on_another_port_is_told_with_all_that_is_known(alarms: Ala
     assert line.message.startswith(f"eth0 sent with the MAC {MAC} of web1, which is behind vnet0 (br0, VID 1)")
 
 
+@pytest.mark.parametrize("backwards", [False, True])
+def test_what_several_are_allowed_is_at_home_where_its_entry_leads(backwards: bool) -> None:
+    """An event that has it there, which macmgr's own put makes, is no theft; one that has it elsewhere is."""
+    both = [replace(each, macs=(*each.macs, NEW)) for each in (GUEST, OTHER)]
+    seen = view()
+    entries = (*seen.snapshot.entries, Entry(NEW, 1, "vnet0", EntryState.STATIC, sticky=True))
+    ports = tuple(both[::-1] if backwards else both)
+    seen = replace(seen, intent=replace(seen.intent, ports=ports), snapshot=replace(seen.snapshot, entries=entries))
+    made = Alarms()
+    made.look(seen, 0.0)
+    made.look(seen, 100.0)
+    assert made.entries([event(TAP, mac=NEW)], 100.0) == []
+    (alarm,) = made.entries([event(mac=NEW)], 100.0)
+    assert alarm.guest.port == "vnet0"
+
+
 def test_it_is_told_once_a_minute_with_a_count(alarms: Alarms) -> None:
     assert len(alarms.entries([event()] * 3, 100.0)) == 1
     assert alarms.entries([event()] * 5, 100.0 + EVERY - 1) == []

@@ -1,0 +1,240 @@
+"""Whose an address is that several guests on a bridge have or are allowed, and so what each of them gets. Pure.
+
+A guest without its own address is left as it is; any further one, it can be without. An address is one guest's in one
+VID: its own address goes before what others are allowed, and among equals, who holds the static entry of that very MAC
+and VID, so that nothing flaps. An address that changed inside a guest takes nothing that anybody has in writing
+(docs/adr/0009).
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from macmgr.model.findings import Code
+from macmgr.model.intent import GuestPort, Intent
+from macmgr.model.snapshot import EntryState, Snapshot
+from macmgr.planning.draft import Draft, Table
+from macmgr.planning.trunks import Carriers
+
+_Holders = Mapping[tuple[str, str, int], GuestPort]  # by bridge, MAC and VID
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Which of its addresses a guest has, and in which VIDs; ``others`` are the (MAC, VID) that it must do without.
+
+    VID 0 and every VID that the port carries, so that turning VLAN filtering on or off cuts nobody; fewer on a trunk,
+    and where another has the address in VID 0 or in one of the port's VIDs.
+    """
+
+    vids: Mapping[str, tuple[int, ...]]
+    others: frozenset[tuple[str, int]]
+
+
+def shares(
+    guests: Iterable[GuestPort], intent: Intent, snapshot: Snapshot, table: Table, draft: Draft
+) -> dict[GuestPort, Share]:
+    """What each of the managed ``guests`` gets; one that may not have its own address is left out and told."""
+    host = snapshot.own_addresses()
+    fit = [guest for guest in guests if not _collides(guest, host, draft)]
+    contest = _Contest(fit, intent, snapshot, table, draft)
+    left = contest.own()
+    contest.further([guest for guest in fit if guest.running and guest not in left], host)
+    return {guest: contest.share(guest, host) for guest in fit if guest not in left}
+
+
+def tell_duplicates(guest: GuestPort, rivals: Mapping[GuestPort, tuple[str, int]], draft: Draft) -> None:
+    """Note that a guest has an address that another one has as well."""
+    for rival, (mac, vid) in rivals.items():
+        draft.find(
+            Code.DUPLICATE_MAC,
+            guest,
+            f"{guest.domain} ({guest.port}) and {rival.domain} ({rival.port}) both have {mac} on {guest.bridge}: "
+            f"the entry stays with {rival.port}, and {guest.port} is left as it is",
+            mac=mac,
+            vid=vid,
+            fix=f"virsh edit {shlex.quote(guest.domain)}  # give it another MAC address",
+        )
+
+
+class _Contest:
+    """All addresses of one look, as they are given out: first each guest's own, then the further ones."""
+
+    def __init__(
+        self, guests: Collection[GuestPort], intent: Intent, snapshot: Snapshot, table: Table, draft: Draft
+    ) -> None:
+        carriers = Carriers(snapshot)
+        self._guests = guests
+        self._snapshot, self._table, self._draft = snapshot, table, draft
+        self._there = [guest for guest in intent.ports if _is_on_its_bridge(guest, snapshot)]
+        self._reach = {guest: carriers.vids_of(snapshot.ports[guest.port]) for guest in guests}
+        self._given: dict[tuple[GuestPort, str], tuple[int, ...]] = {}
+        self._others: dict[GuestPort, set[tuple[str, int]]] = {guest: set() for guest in guests}
+        self._owners: dict[tuple[str, str, int], GuestPort] = {}
+
+    def share(self, guest: GuestPort, host: Mapping[tuple[str, str], str]) -> Share:
+        """What became of one guest's addresses. One that does not run here contests none."""
+        vids, others = {}, set(self._others[guest])
+        for mac in guest.macs:
+            if (guest.bridge, mac) in host:
+                others.update(self._everywhere(guest, mac))
+            elif given := self._given.get((guest, mac), () if guest.running else self._reach[guest]):
+                vids[mac] = given
+        return Share(vids, frozenset(others))
+
+    def own(self) -> set[GuestPort]:
+        """Give each running guest its own address; the answer is who cannot have it.
+
+        Two running NICs with one MAC share a bridge only in different VLANs of a filtering bridge; then one of them has
+        VID 0.
+        """
+        running = [guest for guest in self._guests if guest.running]
+        uses = Counter((guest.bridge, guest.macs[0], vid) for guest in running for vid in self._deciding(guest))
+        written = {
+            (guest.bridge, mac, vid): guest
+            for guest in self._there
+            for mac in guest.macs
+            if mac not in guest.roaming and not (mac == guest.macs[0] and _has_changed(guest))
+            for vid in self._deciding(guest)
+        }
+        holders: dict[tuple[str, str, int], GuestPort] = {}
+        left: set[GuestPort] = set()
+
+        def order(guest: GuestPort) -> tuple[bool, bool, bool, str, str]:
+            mac = guest.macs[0]
+            contested = [vid for vid in self._deciding(guest) if uses[guest.bridge, mac, vid] > 1]
+            holds = any(self._holds(guest, mac, vid) for vid in contested)
+            holds_vid_0 = 0 in self._reach[guest] and self._holds(guest, mac, 0)
+            return _has_changed(guest), not holds, not holds_vid_0, guest.domain, guest.port
+
+        for guest in sorted(running, key=order):
+            mac = guest.macs[0]
+            taken: list[_Holders] = [written, holders] if _has_changed(guest) else [holders]
+            places = [(guest.bridge, mac, vid) for vid in self._deciding(guest)]
+            rivals = {
+                rival: place[1:]
+                for place in places
+                for each in taken
+                if (rival := each.get(place)) is not None and rival.port != guest.port
+            }
+            if rivals:
+                left.add(guest)
+                tell_duplicates(guest, rivals, self._draft)
+                continue
+            shared_vid_0 = (guest.bridge, mac, 0) in holders
+            self._given[guest, mac] = tuple(vid for vid in self._reach[guest] if vid or not shared_vid_0)
+            holders |= {(guest.bridge, mac, vid): guest for vid in self._given[guest, mac]}
+        # what is a guest's own is nobody else's to have by an allowance, whether that guest runs or is managed
+        for guest in self._there:
+            if not _has_changed(guest):
+                places = [(guest.bridge, guest.macs[0], vid) for vid in self._deciding(guest)]
+                self._owners |= dict.fromkeys(places, guest)
+        self._owners |= holders
+        return left
+
+    def further(self, guests: Iterable[GuestPort], host: Mapping[tuple[str, str], str]) -> None:
+        """Give out the addresses that running guests are allowed beside their own."""
+        claims: dict[tuple[str, str], list[GuestPort]] = {}
+        for guest in guests:
+            for mac in guest.macs[1:]:
+                if (guest.bridge, mac) not in host:
+                    claims.setdefault((guest.bridge, mac), []).append(guest)
+        for (bridge, mac), claimants in claims.items():
+            self._give(bridge, mac, claimants)
+
+    def _give(self, bridge: str, mac: str, claimants: Collection[GuestPort]) -> None:
+        def first(vid: int, among: Iterable[GuestPort]) -> GuestPort | None:
+            key = (bridge, mac, vid)
+            order = sorted(among, key=lambda each: (not self._holds(each, mac, vid), each.domain, each.port))
+            return self._owners.get(key) or next(iter(order), None)
+
+        by_vid: dict[int, list[GuestPort]] = {}
+        for guest in claimants:
+            for vid in self._deciding(guest):
+                by_vid.setdefault(vid, []).append(guest)
+        has = {vid: first(vid, among) for vid, among in by_vid.items()}
+        lost = {
+            guest: {vid: rival for vid in self._deciding(guest) if (rival := has[vid]) not in (None, guest)}
+            for guest in claimants
+        }
+        # no request names VID 0 without all VIDs of its port, so it is for one that has the address in each of them
+        whole = [guest for guest in claimants if not lost[guest] and 0 in self._reach[guest]]
+        vid_0 = has[0] if 0 in has else first(0, whole)
+        for guest in claimants:
+            nothing = len(lost[guest]) == len(self._deciding(guest))
+            without = self._everywhere(guest, mac) if nothing else {(mac, vid) for vid in lost[guest]}
+            self._others[guest] |= without
+            self._given[guest, mac] = tuple(
+                vid for vid in self._reach[guest] if (mac, vid) not in without and (vid or vid_0 is guest)
+            )
+            self._tell(guest, mac, lost[guest])
+
+    def _tell(self, guest: GuestPort, mac: str, lost: Mapping[int, GuestPort | None]) -> None:
+        """An allowance that comes to nothing: two settings that contradict each other, and no fault of the table."""
+        told: set[GuestPort] = set()
+        for vid, rival in lost.items():
+            if rival is None or rival in told:
+                continue
+            told.add(rival)
+            if rival.macs[0] == mac:
+                message = (
+                    f"{guest.domain} ({guest.port}) is allowed {mac}, the address of {rival.domain} ({rival.port}) "
+                    f"itself, on {guest.bridge}: no entry is put on {guest.port}"
+                )
+                fix = f"take {mac} out of what {guest.domain} is allowed{_where(guest, mac)}"
+            else:
+                message = (
+                    f"{guest.domain} ({guest.port}) and {rival.domain} ({rival.port}) are both allowed {mac} on "
+                    f"{guest.bridge}: its entry leads to {rival.port}, also while {guest.domain} uses the address"
+                )
+                fix = (
+                    f"allow it to one of them; one that moves between guests is allowed by a prefix "
+                    f"({mac.rpartition(':')[0]}:*), with macmgr watch running"
+                )
+            self._draft.find(Code.CONFLICTING_SETTINGS, guest, message, mac=mac, vid=vid, fix=fix)
+
+    def _deciding(self, guest: GuestPort) -> tuple[int, ...]:
+        return self._snapshot.deciding_vids(guest.port)
+
+    def _holds(self, guest: GuestPort, mac: str, vid: int) -> bool:
+        entry = self._table.of_mac(guest.bridge, mac).get(vid)
+        return entry is not None and entry.port == guest.port and entry.state is EntryState.STATIC
+
+    def _everywhere(self, guest: GuestPort, mac: str) -> set[tuple[str, int]]:
+        return {(mac, vid) for vid in (0, *self._snapshot.ports[guest.port].vids)}
+
+
+def _collides(guest: GuestPort, host: Mapping[tuple[str, str], str], draft: Draft) -> bool:
+    """Whether the guest's own address is the host's. A further one that is, is only left out; both are told."""
+    for mac in guest.macs:
+        if (whose := host.get((guest.bridge, mac))) is None:
+            continue
+        own = mac == guest.macs[0]
+        draft.find(
+            Code.MAC_COLLISION,
+            guest,
+            f"{guest.domain} {'has' if own else 'is allowed'} the MAC address {mac} of {whose}: no entry is put, it "
+            "would take the host's own address away",
+            mac=mac,
+            fix=f"virsh edit {shlex.quote(guest.domain)}  # give it another MAC address"
+            if own
+            else f"take {mac} out of what {guest.domain} is allowed{_where(guest, mac)}",
+        )
+    return (guest.bridge, guest.macs[0]) in host
+
+
+def _has_changed(guest: GuestPort) -> bool:
+    """Whether the address that the NIC uses is not the one that its XML gives it: the guest took it by itself."""
+    return guest.facts.configured_mac not in ("", guest.macs[0])
+
+
+def _is_on_its_bridge(guest: GuestPort, snapshot: Snapshot) -> bool:
+    return guest.bridge in snapshot.bridges and snapshot.masters.get(guest.port) == guest.bridge
+
+
+def _where(guest: GuestPort, mac: str) -> str:
+    place = next((step.place for step in guest.policy.steps if mac in step.says.allow), "")
+    return f" ({place})" if place else ""
