@@ -316,7 +316,7 @@ def test_an_audit_tells_what_is_not_given_back_and_apply_gives_it_back(ns: Names
 def test_metadata_that_is_not_understood_gives_nothing_back(ns: Namespace, host: Path) -> None:
     macmgr(ns, host, "apply")
     managed = port_state(ns)
-    wrong = "<metadata><m:macTable xmlns:m='urn:macmgr:mactable:1' manger='kernel'/></metadata>"
+    wrong = "<metadata><m:macTable xmlns:m='urn:macmgr:mactable:1' lokc='yes'/></metadata>"
     (host / "libvirt" / "qemu" / "web1.xml").write_text(STATUS.replace("<devices>", f"{wrong}<devices>"))
     macmgr(ns, host, "apply")
     assert port_state(ns) == managed
