@@ -1,7 +1,7 @@
 """The way back: plan the release, execute it, look again, and forget what was given back.
 
-The executor and the look are those of reconcile. The one difference is where a step can go wrong: an entry that stops
-being static on a port that is still closed is an outage, so the flags are read back first.
+The executor and the look are those of reconcile, which gives a single port back in the same way where policy leaves
+it to the kernel by now.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from macmgr.model.changes import Change, SetFlags, ports_of
+from macmgr.model.changes import ports_of
 from macmgr.model.intent import Intent
 from macmgr.planning.release import plan_release
 from macmgr.planning.remembered import Memory, after_release, what_is_left
-from macmgr.reconcile import Failure, Kernel, Notes, Outcome, Scope, View, execute, look, until_empty
+from macmgr.reconcile import Kernel, Notes, Outcome, Scope, give_back, look, until_empty
 from macmgr.state.lock import WriterLock
 
 
@@ -47,25 +47,13 @@ def release(
     memory = notes.read()
     planner = partial(plan_release, memory=memory)
     outcome = until_empty(
-        lambda: look(read_intent, kernel, scope, memory, planner), lambda view: _give_back(lock, view, kernel)
+        lambda: look(read_intent, kernel, scope, memory, planner),
+        lambda view: give_back(lock, view.plan.changes, kernel, view.snapshot),
     )
     left = what_is_left(memory, outcome.view.intent, outcome.view.snapshot)
     given_back = tuple(_given_back(outcome, left, scope))
     notes.keep(after_release(left, {(each.port, each.ifindex) for each in given_back}))
     return Released(outcome, given_back)
-
-
-def _give_back(lock: WriterLock, view: View, kernel: Kernel) -> tuple[list[Change], tuple[Failure, ...]]:
-    """Open, read back, and only then let go of the entries."""
-    opens = [change for change in view.plan.changes if isinstance(change, SetFlags) and not change.closes]
-    made, failures = execute(lock, opens, kernel, view.snapshot)
-    now = kernel.read_snapshot(None).ports if opens else {}
-    shut = {change.port for change in opens if change.port not in now or now[change.port].flags != change.after}
-    rest = [change for change in view.plan.changes if change not in opens]
-    held_back = [change for change in rest if not shut.isdisjoint(ports_of(change))]
-    more, refused = execute(lock, [change for change in rest if change not in held_back], kernel, view.snapshot)
-    failures += tuple(Failure(change, "its port could not be opened, so its entry stays") for change in held_back)
-    return [change for change in made if shut.isdisjoint(ports_of(change))] + more, failures + refused
 
 
 def _given_back(outcome: Outcome, memory: Memory, scope: Scope) -> Iterator[GivenBack]:

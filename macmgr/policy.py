@@ -221,6 +221,8 @@ def decide(domain: Domain, nic: Nic, sources: PolicySources) -> Policy:
         guest_mac=first("guest_mac", GuestMac.FOLLOW if _trust(nic, sources) else GuestMac.ALERT),
         allow=tuple(dict.fromkeys(pattern for step in steps for pattern in step.says.allow)),
         steps=steps,
+        # what comes before the network's places decides without them
+        incomplete=network is None and nic.network != "" and not any(step.says.manager for step in steps[:2]),
     )
 
 

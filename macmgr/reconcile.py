@@ -11,14 +11,14 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from macmgr.model.changes import Change, Request, SetEntries, SetFlags, one_flag_each, requests
+from macmgr.model.changes import Change, Request, SetEntries, SetFlags, one_flag_each, ports_of, requests
 from macmgr.model.findings import Code
 from macmgr.model.intent import Intent
 from macmgr.model.snapshot import Entry, Feature, Snapshot
 from macmgr.planning.features import found_lacking
 from macmgr.planning.observed import with_observed
 from macmgr.planning.planner import Plan, plan
-from macmgr.planning.remembered import NOTHING, Memory, remember, what_is_left, with_departed
+from macmgr.planning.remembered import NOTHING, Memory, after_release, remember, what_is_left, with_departed
 from macmgr.state.lock import WriterLock
 
 # A change of the world while we look can leave a difference after one round; a difference that three rounds do not
@@ -138,7 +138,7 @@ def look(
     planner: Planner = plan,
     moment: Callable[[], None] | None = None,
 ) -> View:
-    """Compare what is wanted with what is there, and change nothing. ``memory`` tells which guests have left.
+    """Compare what is wanted with what is there, and change nothing. ``memory`` tells what no source does any more.
 
     An FDB dump can miss entries while others come and go, so each suspected difference is looked up by name before
     it is believed (rtnl_fdb_dump keeps no consistent position; RTM_GETNEIGH does one hash lookup). And an early entry
@@ -164,10 +164,25 @@ def _look(read_intent: Callable[[], Intent], kernel: Kernel, scope: Scope, memor
             snapshot = _with_entries(snapshot, found)
             intent = with_departed(with_observed(said, snapshot), memory, snapshot)
             draft = planner(intent, snapshot).only(domain=scope.domain, bridges=scope.bridges)
-    spared = tuple(filter(scope.spares, draft.changes))
+    spared = _spared(draft.changes, scope)
     if spared:
         draft = replace(draft, changes=tuple(change for change in draft.changes if change not in set(spared)))
     return View(intent, snapshot, draft, spared)
+
+
+def _spared(changes: Sequence[Change], scope: Scope) -> tuple[Change, ...]:
+    """What is seen and not made; of a port that is given back all or nothing: its entries go after it is open."""
+    spared = set(filter(scope.spares, changes))
+    whole = {port for change in spared if _gives_back(change) for port in ports_of(change)}
+    return tuple(
+        change
+        for change in changes
+        if change in spared or (_gives_back(change) and not whole.isdisjoint(ports_of(change)))
+    )
+
+
+def _gives_back(change: Change) -> bool:
+    return change.because == Code.NOT_GIVEN_BACK
 
 
 def apply(
@@ -203,11 +218,31 @@ def apply(
         sent = view.plan.changes
         memory = remember(memory, view.intent, view.snapshot, view.plan.changes)
         notes.keep(memory)
-        return execute(lock, view.plan.changes, kernel, view.snapshot)
+        back = [change for change in view.plan.changes if _gives_back(change)]
+        rest = [change for change in view.plan.changes if not _gives_back(change)]
+        made, failures = execute(lock, rest, kernel, view.snapshot)
+        if back:
+            more, refused = give_back(lock, back, kernel, view.snapshot)
+            made, failures = made + more, failures + refused
+        return made, failures
 
     outcome = until_empty(look_again, step)
-    notes.keep(what_is_left(memory, outcome.view.intent, outcome.view.snapshot))
+    left = what_is_left(memory, outcome.view.intent, outcome.view.snapshot)
+    returned = _returned(outcome.view, scope)
+    notes.keep(after_release(left, returned) if returned else left)
     return outcome
+
+
+def _returned(view: View, scope: Scope) -> set[tuple[str, int]]:
+    """The ports, by name and ifindex, that policy leaves to the kernel and of which nothing is left to give back."""
+    unfinished = {port for change in (*view.plan.changes, *view.spared) for port in ports_of(change)}
+    return {
+        (each.port, view.snapshot.ports[each.port].ifindex)
+        for each in view.intent.returning
+        if each.port not in unfinished
+        and scope.domain in (None, each.domain)
+        and (scope.bridges is None or each.bridge in scope.bridges)
+    }
 
 
 def until_empty(
@@ -251,6 +286,21 @@ def execute(
             else:
                 made.append(change)
     return made, tuple(failures)
+
+
+def give_back(
+    lock: WriterLock, changes: Sequence[Change], kernel: Kernel, snapshot: Snapshot
+) -> tuple[list[Change], tuple[Failure, ...]]:
+    """Open, read back, and only then let go of the entries: on a port that is still closed that is an outage."""
+    opens = [change for change in changes if isinstance(change, SetFlags) and not change.closes]
+    made, failures = execute(lock, opens, kernel, snapshot)
+    now = kernel.read_snapshot(None).ports if opens else {}
+    shut = {change.port for change in opens if change.port not in now or now[change.port].flags != change.after}
+    rest = [change for change in changes if change not in opens]
+    held_back = [change for change in rest if not shut.isdisjoint(ports_of(change))]
+    more, refused = execute(lock, [change for change in rest if change not in held_back], kernel, snapshot)
+    failures += tuple(Failure(change, "its port could not be opened, so its entry stays") for change in held_back)
+    return [change for change in made if shut.isdisjoint(ports_of(change))] + more, failures + refused
 
 
 def _phases(changes: Sequence[Change]) -> Iterable[list[Change]]:

@@ -19,6 +19,7 @@ from macmgr.kernel import Kernel
 from macmgr.model.changes import Change
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent
+from macmgr.planning.remembered import Memory
 from macmgr.policy import Decisions, PolicySources, build_intent
 from macmgr.readers.domain import Domain, DomainStatus
 from macmgr.readers.hookdata import HookInput, read_hook_input
@@ -27,7 +28,7 @@ from macmgr.reconcile import MOMENT, Outcome, Scope, apply, on_bridges
 from macmgr.sources.host import Sources
 from macmgr.sources.statusfiles import read_status_files
 from macmgr.state import lock
-from macmgr.state.memory import StateFile
+from macmgr.state.memory import StateFile, read_memory
 from macmgr.state.observedfile import read_observed
 
 # Left for reading back and saying so, when the lock is waited for.
@@ -46,7 +47,7 @@ def act(call: HookCall, data: bytes, config: Config, run_dir: Path, netns: str |
 
     intent = read_intent()
     words = [left_as_it_is(intent, scope)]
-    if concerns(intent, scope):
+    if concerns(intent, scope) or remembers(read_memory(netns)[0], scope):
         with Kernel(netns) as kernel, lock.hold(wait=deadline - time.monotonic() - _RESERVE) as held:
             notes = StateFile(held, netns)
             outcome = apply(held, read_intent, kernel, scope, notes, lambda: time.sleep(MOMENT))
@@ -125,11 +126,20 @@ def intent_with(heard: Iterable[Heard], sources: Sources, config: Config, decisi
 def concerns(intent: Intent, scope: Scope) -> bool:
     """Whether anything managed is in the scope of a call: most calls on a host end here, before netlink."""
     if scope.bridges is not None:
-        return bool(scope.bridges & intent.managed_bridges.keys())
+        return bool(scope.bridges & {*intent.managed_bridges, *(each.bridge for each in intent.returning)})
     if scope.domain is None:
         return True
     managed = any(port.managed and port.domain == scope.domain for port in intent.ports)
+    managed = managed or any(each.domain == scope.domain for each in intent.returning)
     return managed or (bool(intent.managed_bridges) and scope.domain in intent.departed.values())
+
+
+def remembers(memory: Memory, scope: Scope) -> bool:
+    """Whether macmgr has made something of a port in the scope of a call, whatever policy says of it now."""
+    return any(
+        scope.domain in (None, each.domain) and (scope.bridges is None or each.bridge in scope.bridges)
+        for each in memory.ports
+    )
 
 
 def left_as_it_is(intent: Intent, scope: Scope) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from macmgr.model.findings import Finding
+from macmgr.model.snapshot import Entry, PortFlags
 
 
 class Manager(StrEnum):
@@ -63,6 +64,7 @@ class Policy:
     The first step that names a manager decides it (``reason`` is its place); each other option is decided by the
     first step that names it, and ``allow`` holds what all of them allow.
     ``problem`` says what is not understood of a place that was to be asked: then the port is left as it is.
+    ``incomplete``: the NIC's network is not active, and might have said otherwise.
     """
 
     manager: Manager = Manager.KERNEL
@@ -73,6 +75,7 @@ class Policy:
     allow: tuple[str, ...] = ()
     steps: tuple[Step, ...] = ()
     problem: str = ""
+    incomplete: bool = False
 
     def place_of(self, option: str) -> str:
         """The place of the step that decided an option; empty where it is a default."""
@@ -192,13 +195,27 @@ class Observed:
 
 
 @dataclass(frozen=True, slots=True)
+class Returning:
+    """A port on its way back: its flags and static entries before macmgr, and the MACs that were put there since."""
+
+    port: str
+    bridge: str
+    domain: str
+    flags: PortFlags
+    entries: tuple[Entry, ...] = ()
+    macs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Intent:
     """All that is wanted on this host.
 
     ``managed_bridges`` maps a bridge to the reason why it is managed. ``departed`` maps the MACs of guests that
     have just left this host to their domain: a static entry for one of them is stale. ``findings`` are what
     reading the sources found. ``observed`` is what was seen behind guest ports; what it means is decided once the
-    kernel was read (`macmgr.planning.observed`). ``quieted`` are the uplinks whose learning macmgr turned off.
+    kernel was read (`macmgr.planning.observed`). ``quieted`` are the uplinks whose learning macmgr turned off,
+    ``locked`` the guests' ports that it locked. ``returning`` are the ports of guests here that it managed, and that
+    policy leaves to the kernel now.
     """
 
     ports: tuple[GuestPort, ...] = ()
@@ -208,3 +225,5 @@ class Intent:
     portless: tuple[PortlessNic, ...] = ()
     observed: tuple[Observed, ...] = ()
     quieted: tuple[str, ...] = ()
+    locked: tuple[str, ...] = ()
+    returning: tuple[Returning, ...] = ()

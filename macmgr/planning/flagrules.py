@@ -6,6 +6,7 @@ Only unicast flood is ever touched: multicast flood carries neighbour discovery,
 from __future__ import annotations
 
 import shlex
+from collections.abc import Collection
 from dataclasses import replace
 
 from macmgr.model.changes import SetFlags
@@ -15,10 +16,24 @@ from macmgr.model.snapshot import BridgePort, Feature, Snapshot
 from macmgr.planning.draft import Draft
 
 
-def plan_closed(guest: GuestPort, port: BridgePort, draft: Draft) -> None:
-    """Learning and unicast flood off, and ``locked`` on where policy asks for it and an entry is there to allow it."""
+def plan_closed(guest: GuestPort, port: BridgePort, draft: Draft, ours: Collection[str] = ()) -> None:
+    """Learning and unicast flood off, and ``locked`` on where policy asks for it and an entry is there to allow it.
+
+    A lock that policy does not ask for goes where it is ``ours``; it stays where somebody else put it.
+    """
     flags = port.flags
     lock = guest.policy.lock and guest.running
+    if flags.locked and not guest.policy.lock and port.name in ours:
+        unlocked = replace(flags, locked=False)
+        draft.find(
+            Code.STILL_LOCKED,
+            guest,
+            f"{port.name} of {guest.domain} takes frames only from addresses that have an entry, and its policy does "
+            "not ask for that any more",
+            fix=_link_set(port, "locked off"),
+        )
+        draft.opens.append(SetFlags(port.name, flags, unlocked, guest.bridge, guest.domain, Code.STILL_LOCKED))
+        flags = unlocked
     problems = []
     if flags.learning:
         problems.append((Code.LEARNING_ON, "learns source addresses", "learning off"))
@@ -67,7 +82,8 @@ def plan_uplinks(intent: Intent, snapshot: Snapshot, draft: Draft) -> None:
         guest.bridge for guest in intent.ports if guest.managed and (guest.policy.pin is Pin.STATIC or guest.roaming)
     }
     closing = {change.port for change in draft.closes if isinstance(change, SetFlags)}
-    for bridge in intent.managed_bridges:
+    quieted = (snapshot.ports[name].bridge for name in intent.quieted)  # their bridge may be the kernel's by now
+    for bridge in dict.fromkeys([*intent.managed_bridges, *quieted]):
         ports = [port for port in snapshot.ports.values() if port.bridge == bridge]
         flooding = {port.name for port in ports if port.flags.unicast_flood}
         bare = Feature.STICKY in snapshot.lacks and bridge in pinned

@@ -31,6 +31,7 @@ from macmgr.planning.flagrules import plan_closed, plan_open, plan_uplinks
 from macmgr.planning.shares import Share, shares, tell_duplicates
 from macmgr.planning.stranded import plan_stranded
 from macmgr.planning.uplinks import promiscuity_findings
+from macmgr.planning.wayback import plan_returning
 
 MAX_PORTS = 1023  # BR_MAX_PORTS, of which 0 is none (br_if.c, find_portno); the next one is refused with EXFULL
 
@@ -73,17 +74,18 @@ def plan(intent: Intent, snapshot: Snapshot) -> Plan:
         port = snapshot.ports[guest.port]
         if guest.running:
             plan_entries(guest, share, table, draft)
-            plan_closed(guest, port, draft)
+            plan_closed(guest, port, draft, intent.locked)
             plan_lost_entries(guest, share, rights, table, draft)
         else:
             plan_waiting_entries(guest, share, rights, table, draft)
             if guest.may_wait_closed and not _known_elsewhere(guest, share, claimed, table):
-                plan_closed(guest, port, draft)
+                plan_closed(guest, port, draft, intent.locked)
             else:
                 plan_open(guest, port, draft)
         plan_foreign_entries(guest, share, claimed, table, draft)
         plan_left_addresses(guest, rights, table, draft)
     plan_departed(intent, rights, table, draft)
+    plan_returning(intent, snapshot, claimed, table, draft)
     plan_stranded(frozenset(claimed), table, draft)
     plan_uplinks(intent, snapshot, draft)
     draft.findings += guest_mac_findings(intent)

@@ -1,6 +1,6 @@
 """What macmgr remembers of the ports it manages: how each was before, and whose MACs have entries. Pure records.
 
-Never a second opinion about what is right: it feeds ``Intent.departed`` and the release, and nothing else. What is
+Never a second opinion about what is right: it feeds ``with_departed`` and the release, and nothing else. What is
 remembered, and how a restarted macmgr recognises it: docs/adr/0004.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from macmgr.model.changes import Change, SetFlags, ports_of
 from macmgr.model.findings import Code
-from macmgr.model.intent import GuestPort, Intent
+from macmgr.model.intent import GuestPort, Intent, Returning
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, Feature, PortFlags, Snapshot
 
 
@@ -144,8 +144,9 @@ def valid_ports(memory: Memory, intent: Intent, snapshot: Snapshot) -> tuple[Por
 
 
 def with_departed(intent: Intent, memory: Memory, snapshot: Snapshot) -> Intent:
-    """The intent, with what only memory knows: the MACs of guests that have left since, and uplinks that were quieted.
+    """The intent, with what only memory knows: the MACs of guests that have left since, and what is to be undone.
 
+    That is uplinks that were quieted, ports that were locked, and ports that policy leaves to the kernel by now.
     A guest whose XML could not be read has not left, and neither has one whose tap is still there, whatever the status
     files say: they may be another libvirt's.
     """
@@ -158,14 +159,30 @@ def with_departed(intent: Intent, memory: Memory, snapshot: Snapshot) -> Intent:
         for each in memory.macs
         if each.domain not in here and each.mac not in wanted and each.mac not in present
     }
+    ports = valid_ports(memory, intent, snapshot)
     quieted = tuple(
         each.port
-        for each in valid_ports(memory, intent, snapshot)
+        for each in ports
         if not each.domain and each.flags.learning and not snapshot.ports[each.port].flags.learning
     )
-    if not gone and not quieted:
+    locked = tuple(
+        each.port for each in ports if each.domain and not each.flags.locked and snapshot.ports[each.port].flags.locked
+    )
+    kernels = _left_to_the_kernel(intent)
+    returning = tuple(
+        way_back(each, memory) for each in ports if (each.port, each.bridge, each.uuid) in kernels and each.domain
+    )
+    if not gone and not quieted and not locked and not returning:
         return intent
-    return replace(intent, departed={**gone, **intent.departed}, quieted=quieted)
+    departed = {**gone, **intent.departed}
+    return replace(intent, departed=departed, quieted=quieted, locked=locked, returning=returning)
+
+
+def way_back(before: PortBefore, memory: Memory) -> Returning:
+    """What a port is given back as, and the MACs that have entries there by macmgr's doing."""
+    kept = {each.mac for each in memory.macs if (each.port, each.ifindex) == (before.port, before.ifindex)}
+    entries = tuple(before.entries())
+    return Returning(before.port, before.bridge, before.domain, before.flags, entries, tuple(sorted(kept)))
 
 
 def after_release(memory: Memory, released: Collection[tuple[str, int]]) -> Memory:
@@ -176,6 +193,19 @@ def after_release(memory: Memory, released: Collection[tuple[str, int]]) -> Memo
         tuple(sorted({*memory.given_back, *released})),
         memory.lacks,
     )
+
+
+def _left_to_the_kernel(intent: Intent) -> set[tuple[str, str, str]]:
+    """The guests' ports, by name, bridge and uuid, that policy leaves to the kernel, and nothing may say otherwise.
+
+    Where metadata is not understood, or the NIC's network is not active, what macmgr made of the port stays.
+    """
+    managed = {guest.port for guest in intent.ports if guest.managed}
+    return {
+        (guest.port, guest.bridge, guest.uuid)
+        for guest in intent.ports
+        if guest.port not in managed and not guest.policy.problem and not guest.policy.incomplete
+    }
 
 
 def _exists(name: str, ifindex: int, snapshot: Snapshot) -> bool:

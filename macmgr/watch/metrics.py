@@ -23,8 +23,15 @@ Sample = tuple[Mapping[str, str], float]
 
 _REPAIRABLE = (
     *(Code.MISSING_ENTRY, Code.STOLEN_ENTRY, Code.LOCAL_ENTRY, Code.EXTRA_ENTRY, Code.STALE_ENTRY, Code.EARLY_ENTRY),
-    *(Code.CLOSED_WITHOUT_ENTRY, Code.LEARNING_ON, Code.FLOOD_ON, Code.UNLOCKED, Code.NOT_STICKY),
-    Code.LEARNED_ON_MANAGED_PORT,
+    *(
+        Code.CLOSED_WITHOUT_ENTRY,
+        Code.NOT_GIVEN_BACK,
+        Code.LEARNING_ON,
+        Code.FLOOD_ON,
+        Code.UNLOCKED,
+        Code.STILL_LOCKED,
+    ),
+    *(Code.NOT_STICKY, Code.LEARNED_ON_MANAGED_PORT),
 )
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 

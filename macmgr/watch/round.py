@@ -14,7 +14,7 @@ from pathlib import Path
 
 from macmgr.config import Config
 from macmgr.errors import MacmgrError
-from macmgr.hook.work import Heard, concerns, in_words, intent_with, left_as_it_is
+from macmgr.hook.work import Heard, concerns, in_words, intent_with, left_as_it_is, remembers
 from macmgr.kernel import Kernel
 from macmgr.model.changes import Change
 from macmgr.model.intent import Intent, Observed
@@ -108,7 +108,7 @@ class Rounds:
 
         intent = read_intent()
         scopes = [each.scope(spares) for each in calls]
-        if not whole and not any(concerns(intent, scope) for scope in scopes):
+        if not whole and not self._concerned(intent, scopes):
             return Round(tuple(_left(intent, scope) for scope in scopes))
         self._kernel = self._kernel or Kernel(self._netns)
         if self._observe:
@@ -120,6 +120,12 @@ class Rounds:
                 problem = notes.problem
         answers = tuple(_answer(each, outcome, scope) for each, scope in zip(calls, scopes, strict=True))
         return Round(answers, outcome, LastView(outcome.view), problem=problem)
+
+    def _concerned(self, intent: Intent, scopes: list[Scope]) -> bool:
+        if any(concerns(intent, scope) for scope in scopes):
+            return True
+        memory, _ = read_memory(self._netns)
+        return any(remembers(memory, scope) for scope in scopes)
 
     def _seen(self, read_intent: Callable[[], Intent], kernel: Kernel) -> tuple[Outcome, str]:
         """Only look: all changes are spared."""

@@ -26,12 +26,13 @@ _LONG = 200  # letters of a fix that still fit into a line
 THEFT = "theft"  # the code of the alarm; it is no finding, for the entry was held
 
 _PAST = {"put": "put", "move": "moved", "pin": "pinned", "unpin": "unpinned", "drop": "dropped", "close": "closed"}
-_PAST |= {"open": "opened", "set": "set"}
+_PAST |= {"open": "opened", "set": "set", "unlock": "unlocked", "give back": "gave back"}
 _OPEN: Mapping[str, str] = {
     Code.LEARNING_ON: "it learned source addresses",
     Code.FLOOD_ON: "it got every frame with an unknown destination",
     Code.UNLOCKED: "it took frames from any source address",
 }
+_TO_THE_KERNEL = "the policy leaves the port to the kernel by now"
 
 
 def started(version: str, observing: frozenset[str] | None) -> Line:
@@ -229,10 +230,14 @@ def _flag_parts(change: SetFlags) -> tuple[str, str, str]:
         if before != after
     ]
     what = f"{change.port}{f' of {change.domain}' if change.domain else ''} ({', '.join(words)})"
+    if change.because == Code.NOT_GIVEN_BACK:
+        return "close" if change.closes else "open", what, _TO_THE_KERNEL
     if change.closes:
         return "close", what, _OPEN.get(change.because, str(change.because))
     if change.because == Code.CLOSED_WITHOUT_ENTRY:
         return "open", what, "nobody would put its entry when the guest's CPUs start"
+    if change.because == Code.STILL_LOCKED:
+        return "unlock", what, "the policy does not ask for the lock any more"
     return "set", what, str(change.because)
 
 
@@ -251,6 +256,8 @@ def _put_parts(change: SetEntries) -> tuple[str, str, str]:
             return "pin", what, "it was not sticky, and one frame seen elsewhere would have moved it"
         case Code.NOT_STICKY:
             return "unpin", what, "it was sticky, and the policy says pin='static'"
+        case Code.NOT_GIVEN_BACK:
+            return "give back", what, _TO_THE_KERNEL
     return "put", what, str(change.because)
 
 
@@ -267,6 +274,8 @@ def _drop_parts(change: SetEntries) -> tuple[str, str, str]:
             return "drop", of_guest, f"{who} does not run here"
         case Code.EARLY_ENTRY:
             return "drop", of_guest, f"the CPUs of {who} do not run here"
+        case Code.NOT_GIVEN_BACK:
+            return "drop", of_guest, _TO_THE_KERNEL
         case Code.EXTRA_ENTRY | Code.LEARNED_ON_MANAGED_PORT:
             word = "learned" if entry.state is EntryState.DYNAMIC else "static"
             return "drop", f"the {word} entry of {change.mac} on {entry.port}", f"{who} is not given this address"

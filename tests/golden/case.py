@@ -3,7 +3,7 @@
 ``status/``, ``lxc/``, ``network/`` and ``ports/NET/`` hold what libvirt's run directory has under ``qemu/``, ``lxc/``,
 ``network/`` and ``network/NET/ports/``. ``hook/DRIVER OBJECT OP.xml``, where it is there, is a hook call on top.
 ``snapshot.json`` is short: ports in the order of their ifindex, an entry with all its VIDs on one line, and what it
-does not say is as the kernel makes it.
+does not say is as the kernel makes it. ``before.json`` has the flags that macmgr found when it first managed a port.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from rich.console import Console
 from macmgr.config import Config, load_config
 from macmgr.hook.call import HookCall
 from macmgr.hook.work import Heard, intent_with
+from macmgr.model.intent import Intent
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
+from macmgr.planning.remembered import KeptMac, Memory, PortBefore
 from macmgr.readers.domain import Domain
 from macmgr.readers.hookdata import HookInput, read_hook_input
 from macmgr.readers.network import Network, NetworkPort
@@ -66,7 +68,34 @@ def read_case(folder: Path, workshop: Path) -> Case:
         (*sources.networks, *([given.network] if given.network else [])),
         (*sources.ports.values(), *([given.port] if given.port else [])),
         config,
-        look(lambda: intent, kernel),
+        look(lambda: intent, kernel, memory=_read_memory(folder / "before.json", intent, kernel.read_snapshot())),
+    )
+
+
+def _read_memory(path: Path, intent: Intent, snapshot: Snapshot) -> Memory:
+    """What macmgr remembers of the guests' ports that the case names."""
+    flags = json.loads(path.read_text()) if path.exists() else {}
+    guests = [guest for guest in intent.ports if guest.port in flags]
+    ports = {guest.port: snapshot.ports[guest.port] for guest in guests}
+    return Memory(
+        tuple(
+            PortBefore(
+                guest.port,
+                ports[guest.port].ifindex,
+                ports[guest.port].mac,
+                guest.bridge,
+                snapshot.bridges[guest.bridge].ifindex,
+                guest.domain,
+                guest.uuid,
+                _flags(flags[guest.port]),
+            )
+            for guest in guests
+        ),
+        tuple(
+            KeptMac(mac, guest.bridge, guest.domain, guest.port, ports[guest.port].ifindex)
+            for guest in guests
+            for mac in guest.macs
+        ),
     )
 
 
@@ -98,10 +127,13 @@ def read_snapshot(said: dict[str, Any]) -> Snapshot:
 def _port(
     name: str, ifindex: int, *, flags: str = "learning flood", vids: Iterable[int] = (1,), **values: Any
 ) -> BridgePort:
-    words = flags.split()
+    return BridgePort(name, ifindex, flags=_flags(flags), vids=tuple(vids), pvid=1, **values)
+
+
+def _flags(said: str) -> PortFlags:
+    words = said.split()
     locked = None if "no-lock" in words else "locked" in words
-    said = PortFlags("learning" in words, "flood" in words, locked)
-    return BridgePort(name, ifindex, flags=said, vids=tuple(vids), pvid=1, **values)
+    return PortFlags("learning" in words, "flood" in words, locked)
 
 
 def _entries(line: str) -> Iterable[Entry]:

@@ -3,7 +3,7 @@
 import json
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -73,8 +73,27 @@ def leaked(third: Guest, *guests: Guest) -> int:
     return sum(third.frames(dst=guest.nics[0].mac, ethertype=ETHERTYPE) for guest in guests)
 
 
+def _release(_libvirt: Libvirt, macmgr: Macmgr, *_guests: Guest) -> None:
+    macmgr("release")
+
+
+def _leave_to_the_kernel(libvirt: Libvirt, macmgr: Macmgr, *guests: Guest) -> None:
+    """Each guest's metadata says so from now on, and the next apply gives its port back."""
+    for guest in guests:
+        where = guest.name, "--live", "--uri", "urn:macmgr:mactable:1", "--key", "macmgr"
+        libvirt.virsh("metadata", *where, "--set", "<macTable manager='kernel'/>")
+    assert b"not-given-back" in macmgr("apply").stdout
+
+
+@pytest.mark.parametrize("give_back", [_release, _leave_to_the_kernel])
 def test_nothing_is_lost_and_nothing_leaks(
-    network: Network, bridge: HostBridge, lan: Lan, make_guest: MakeGuest, macmgr: Macmgr
+    network: Network,
+    libvirt: Libvirt,
+    bridge: HostBridge,
+    lan: Lan,
+    make_guest: MakeGuest,
+    macmgr: Macmgr,
+    give_back: Callable[..., None],
 ) -> None:
     """Numbered frames both ways between libvirt's own NIC and a plain one, pings from the LAN, and one who listens."""
     one = make_guest(1, [LIBVIRTS]).start()
@@ -109,7 +128,7 @@ def test_nothing_is_lost_and_nothing_leaks(
     until(lambda: received(two, one)["distinct"] > managed + 100, "the streams run on under management")
     assert leaked(third, one, two) == 0
 
-    macmgr("release")
+    give_back(libvirt, macmgr, one, two)
     during = received(two, one)["distinct"], received(one, two)["distinct"]
     assert max(during) < FRAMES, "the streams outlast the release"
     assert (port(bridge, one, LIBVIRTS), port(bridge, two, PLAIN)) == before
@@ -120,6 +139,7 @@ def test_nothing_is_lost_and_nothing_leaks(
     pinging.join()
     assert pings == [30]
     assert leaked(third, one, two) == 0
+    assert bool(macmgr.codes()) == (give_back is _release), "released ports are still managed by policy"
     print(f"streams: 2 x {FRAMES} sent, 0 lost, 0 twice, {leaked(third, one, two)} leaked; pings: {pings[0]} of 30")
 
 

@@ -194,14 +194,70 @@ def _frames(opened: socket.socket, number: int) -> list[bytes]:
     return frames
 
 
+def test_no_frame_is_lost_when_policy_leaves_the_port_to_the_kernel(ns: Namespace, kernel: Kernel, state: Path) -> None:
+    ns.send_frame("guest-far", GUEST)
+    eventually(lambda: ns.port_of(GUEST) == "guest", "the guest was heard")
+    applied(kernel, state)
+    sent = 0
+    with ns.packet_socket("guest-far") as guest, ns.packet_socket("third-far") as third:
+        kernel_send = kernel.send
+
+        def send_between(requests, snapshot):  # type: ignore[no-untyped-def]
+            """A frame after every single request."""
+            nonlocal sent
+            answers = []
+            for request in requests:
+                answers += kernel_send([request], snapshot)
+                ns.send_frame("lan-far", LAN, GUEST)
+                sent += 1
+            return answers
+
+        kernel.send = send_between  # type: ignore[method-assign]
+        applied(kernel, state, intent(Manager.KERNEL))
+        assert sent >= 2
+        assert len(_frames(guest, sent)) == sent
+        ns.send_frame("lan-far", LAN)
+        assert [frame for frame in _until_broadcast(third) if frame[:6].hex(":") == GUEST] == []
+
+
+@pytest.mark.parametrize("commands", STARTS.values(), ids=STARTS)
+def test_a_port_that_policy_leaves_to_the_kernel_is_what_it_was(
+    ns: Namespace, kernel: Kernel, state: Path, commands: list[str]
+) -> None:
+    for command in commands:
+        ns.bridge(command)
+    before = port_state(ns)
+    applied(kernel, state)
+    assert port_state(ns) != before
+    applied(kernel, state, intent(Manager.KERNEL))
+    assert port_state(ns) == before
+    assert read_memory(None, state)[0].ports == ()
+
+
+def test_a_lock_goes_with_the_policy_that_asked_for_it(ns: Namespace, kernel: Kernel, state: Path) -> None:
+    require("locked bridge ports (5.18)", kernel.read_snapshot().ports["guest"].flags.locked is not None)
+    applied(kernel, state, intent(lock=True))
+    assert port_state(ns)[0]["locked"] is True
+    applied(kernel, state, intent(lock=False))
+    assert port_state(ns)[0] == {"learning": False, "flood": False, "locked": False}
+
+
+def test_a_lock_that_an_administrator_had_put_stays(ns: Namespace, kernel: Kernel, state: Path) -> None:
+    require("locked bridge ports (5.18)", kernel.read_snapshot().ports["guest"].flags.locked is not None)
+    ns.bridge("link set dev guest locked on learning off")
+    applied(kernel, state)
+    assert port_state(ns)[0]["locked"] is True
+
+
 # The command
 
-STATUS = f"""<domstatus state='running' reason='booted' pid='1'><domain type='kvm'><name>web1</name>
+DOMAIN = f"""<domain type='kvm'><name>web1</name>
 <uuid>5f6b7f0e-9a53-4b0c-8f61-1d2b7ac1a001</uuid><devices><interface type='bridge'><mac address='{GUEST}'/>
-<source bridge='br0'/><target dev='guest'/><alias name='net0'/></interface></devices></domain></domstatus>"""
+<source bridge='br0'/><target dev='guest'/><alias name='net0'/></interface></devices></domain>"""
+STATUS = f"<domstatus state='running' reason='booted' pid='1'>{DOMAIN}</domstatus>"
 
 
-def macmgr(ns: Namespace, tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def macmgr(ns: Namespace, tmp_path: Path, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """The command, with configuration, status files, lock and state file of this test."""
     program = (
         "import sys; from pathlib import Path; from macmgr import paths\n"
@@ -211,7 +267,7 @@ def macmgr(ns: Namespace, tmp_path: Path, *words: str) -> subprocess.CompletedPr
     )
     options = ["--netns", ns.name, "--run-dir", str(tmp_path / "libvirt")]
     command = [sys.executable, "-c", program, *words, *(options if words[0] != "uninstall" else [])]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=30)
 
 
 @pytest.fixture
@@ -232,6 +288,48 @@ def test_the_command_says_what_it_gave_back(ns: Namespace, host: Path) -> None:
     assert f"{GUEST} dynamic (VID 0" in done.stdout
     assert "The policy still manages guest: the next hook or 'macmgr apply' takes them again." in done.stdout
     assert macmgr(ns, host, "release").stdout == "There is nothing to give back: macmgr manages no port here.\n"
+
+
+def test_an_audit_tells_what_is_not_given_back_and_apply_gives_it_back(ns: Namespace, host: Path) -> None:
+    before = port_state(ns)
+    macmgr(ns, host, "apply")
+    (host / "macmgr.toml").write_text('[bridge."br0"]\nmac_table_manager = "kernel"\n')
+    audit = macmgr(ns, host, "audit", "--json")
+    assert audit.returncode == 1
+    (told,) = (each for each in json.loads(audit.stdout)["findings"] if each["severity"] == "error")
+    assert (told["code"], told["port"]) == ("not-given-back", "guest")
+    assert told["fix"] == (
+        f"bridge link set dev guest learning on flood on; bridge fdb replace {GUEST} dev guest master dynamic"
+    )
+    assert macmgr(ns, host, "apply").returncode == 0
+    assert port_state(ns) == before
+    assert {entry["state"] for entry in ns.fdb() if entry["mac"] == GUEST} == {""}
+    assert macmgr(ns, host, "audit").returncode == 0
+    memory, _ = read_memory(ns.name, host / "macmgr" / "state.json")
+    assert (memory.ports, memory.macs) == ((), ())
+    ns.bridge("link set dev guest learning off flood off")
+    again = macmgr(ns, host, "apply", "--json")
+    assert json.loads(again.stdout)["done"] == []
+    assert port_state(ns)[0]["learning"] is False
+
+
+def test_metadata_that_is_not_understood_gives_nothing_back(ns: Namespace, host: Path) -> None:
+    macmgr(ns, host, "apply")
+    managed = port_state(ns)
+    wrong = "<metadata><m:macTable xmlns:m='urn:macmgr:mactable:1' lokc='yes'/></metadata>"
+    (host / "libvirt" / "qemu" / "web1.xml").write_text(STATUS.replace("<devices>", f"{wrong}<devices>"))
+    macmgr(ns, host, "apply")
+    assert port_state(ns) == managed
+
+
+def test_a_hook_gives_back_what_policy_leaves_to_the_kernel(ns: Namespace, host: Path) -> None:
+    before = port_state(ns)
+    macmgr(ns, host, "apply")
+    (host / "macmgr.toml").write_text("")
+    macmgr(ns, host, "hook", "qemu", "web2", "reconnect", "begin", "-", stdin=DOMAIN.replace("web1", "web2"))
+    assert port_state(ns) != before
+    macmgr(ns, host, "hook", "qemu", "web1", "reconnect", "begin", "-", stdin=DOMAIN)
+    assert port_state(ns) == before
 
 
 def test_the_command_after_the_configuration_is_gone(ns: Namespace, host: Path) -> None:

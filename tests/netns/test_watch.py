@@ -46,6 +46,29 @@ def test_a_guest_that_appears_is_managed_and_one_that_leaves_is_forgotten(watche
     eventually(lambda: watched.ns.port_of(mac) is None, "no entry is left")
 
 
+def test_guests_that_policy_leaves_to_the_kernel_are_given_back(host: House) -> None:
+    """One by its metadata, then the other with its bridge; an administrator who closes a port after that is let."""
+    kernels = "<metadata><m:macTable xmlns:m='urn:macmgr:mactable:1' manager='kernel'/></metadata>"
+    host.guest(1)
+    host.guest(2)
+    with host.daemon() as daemon:
+        domain = host.status_file("g1", "vnet1", mac_of(1)).replace("<devices>", f"{kernels}<devices>")
+        host.write("qemu/g1.xml", f"<domstatus state='running' pid='1'>{domain}</domstatus>")
+        eventually(lambda: host.flags("vnet1") == (True, True), "the port is the kernel's")
+        assert host.managed(2)
+        assert host.audit() == set()
+        host.config.write_text("")
+        daemon.send_signal(signal.SIGHUP)
+        eventually(lambda: host.flags("vnet2") == (True, True), "so is the other")
+        assert host.audit() == set()
+        host.ns.bridge("link set dev vnet1 learning off")
+        host.config.write_text(MANAGED)
+        daemon.send_signal(signal.SIGHUP)
+        eventually(lambda: host.managed(2), "the bridge is managed again")
+        assert host.flags("vnet1") == (False, True)
+        assert host.log.count("the policy leaves the port to the kernel by now") == 4
+
+
 def test_a_guest_that_is_suspended_has_no_entry_and_gets_it_back(watched: House) -> None:
     watched.status_file("g1", "vnet1", mac_of(1), "paused")
     eventually(lambda: watched.ns.port_of(mac_of(1)) is None, "the entry is gone")

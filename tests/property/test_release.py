@@ -149,6 +149,39 @@ def test_without_its_policy_a_port_is_given_back_from_memory(world: World) -> No
             assert static_on(kernel, guest) == static_on(kernel_too, guest)
 
 
+def left_to_the_kernel(world: World, kernel: FakeKernel, notes: Notebook) -> Outcome:
+    return apply(LOCK, lambda: without_policy(world.intent), kernel, EVERYTHING, notes)
+
+
+@given(worlds())
+def test_an_apply_without_policy_gives_back_what_a_release_does(world: World) -> None:
+    kernel, notes = world.kernel(), Notebook()
+    applied(world, kernel, notes)
+    kernel_too, notes_too = FakeKernel(kernel.read_snapshot()), Notebook(notes.memory)
+    here = {guest.port for guest in world.intent.ports}
+    ours = {each.port for each in notes.memory.ports} & here
+    released(without_policy(world.intent), kernel, notes)
+    outcome = left_to_the_kernel(world, kernel_too, notes_too)
+    assert outcome.complete
+    for guest in rightful(world):
+        if guest.port in ours:
+            assert kernel.ports[guest.port].flags == kernel_too.ports[guest.port].flags
+            assert static_on(kernel, guest) == static_on(kernel_too, guest)
+    assert not {each.port for each in notes_too.memory.ports} & here
+    once = state_of(kernel_too)
+    assert left_to_the_kernel(world, kernel_too, notes_too).done == ()
+    assert state_of(kernel_too) == once
+
+
+@given(worlds())
+def test_nobody_is_cut_off_when_policy_leaves_the_ports_to_the_kernel(world: World) -> None:
+    kernel, notes = EveryRequest(world.start), Notebook()
+    kernel.watch([])
+    applied(world, kernel, notes)
+    kernel.watch([(guest, mac) for guest, mac in unshared(world) if mac == guest.macs[0]])
+    left_to_the_kernel(world, kernel, notes)
+
+
 @given(worlds())
 def test_nothing_but_the_remembered_ports_is_touched(world: World) -> None:
     kernel, notes = world.kernel(), Notebook()

@@ -156,6 +156,15 @@ def test_release_lets_the_uplink_learn_again() -> None:
     assert kernel.ports["vnet1"].flags == OPEN
 
 
+def test_the_uplink_of_a_bridge_that_is_left_to_the_kernel_learns_again() -> None:
+    kernel, notes = old_host(), Notebook()
+    applied(kernel, notes)
+    assert kernel.ports["eth0"].flags == QUIET
+    nobody = Intent(tuple(replace(each, policy=Policy()) for each in BOTH.ports))
+    assert applied(kernel, notes, nobody).complete
+    assert [kernel.ports[name].flags for name in ("eth0", "vnet1", "vnet2")] == [OPEN, OPEN, OPEN]
+
+
 def test_entries_that_are_static_by_policy_need_no_sticky() -> None:
     kernel, notes = old_host(), Notebook()
     outcome = applied(kernel, notes, replace(BOTH, ports=(guest("vnet1", G1, Pin.STATIC),)))

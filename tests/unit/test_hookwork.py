@@ -9,8 +9,10 @@ import pytest
 from macmgr.config import Config
 from macmgr.errors import XmlError
 from macmgr.hook.call import HookCall
-from macmgr.hook.work import Heard, act, intent_with, left_as_it_is, read_call
+from macmgr.hook.work import Heard, act, intent_with, left_as_it_is, read_call, remembers
 from macmgr.model.intent import Intent, Manager, Settings
+from macmgr.model.snapshot import PortFlags
+from macmgr.planning.remembered import Memory, PortBefore
 from macmgr.readers.hookdata import read_hook_input
 from macmgr.reconcile import Scope
 from macmgr.sources.statusfiles import read_status_files
@@ -117,6 +119,13 @@ def test_calls_that_wait_together_count_in_their_order(run_dir: Path) -> None:
     again, gone = several(run_dir, "stopped", "release", "start"), several(run_dir, "start", "stopped")
     assert (states(again), again.departed) == ([("g1", "vnet0", "starting")], {})
     assert (states(gone), gone.departed) == ([], {MAC: "g1"})
+
+
+def test_a_call_is_about_what_is_remembered_in_its_scope() -> None:
+    before = PortBefore("vnet0", 7, "fe:54:00:00:00:01", "br0", 2, "g1", "u1", PortFlags())
+    memory = Memory((before,))
+    scopes = [Scope("g1"), Scope(bridges=frozenset({"br0"})), Scope("g2"), Scope(bridges=frozenset({"br1"}))]
+    assert [remembers(memory, scope) for scope in scopes] == [True, True, False, False]
 
 
 WRONG = "<metadata><m:macTable xmlns:m='urn:macmgr:mactable:1' {}/></metadata>"

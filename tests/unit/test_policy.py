@@ -291,3 +291,14 @@ def test_a_domain_that_is_the_same_is_not_decided_again(monkeypatch: pytest.Monk
     first = build_intent([known], sources(), decisions=decisions)
     monkeypatch.setattr("macmgr.policy.guest_port", None)
     assert build_intent([known], sources(), decisions=decisions).ports[0] is first.ports[0]
+
+
+@pytest.mark.parametrize(
+    ("nic", "whole", "incomplete"),
+    [(NIC, SILENT, True), (NIC, KERNEL, False), (PLAIN, SILENT, False), (replace(NIC, manager="kernel"), SILENT, True)],
+    ids=["silent", "its metadata says it", "on a bridge without a network", "a portgroup might have said otherwise"],
+)
+def test_a_network_that_is_not_active_might_have_said_otherwise(nic: Nic, whole: Settings, incomplete: bool) -> None:
+    policy = decide(domain(nic, whole=whole), nic, PolicySources([], {}))
+    assert (policy.manager, policy.incomplete) == (Manager.KERNEL, incomplete)
+    assert not decide(domain(nic, whole=whole), nic, sources()).incomplete

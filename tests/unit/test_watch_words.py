@@ -96,6 +96,26 @@ SAID: list[tuple[Change, str]] = [
         "opened vnet0 of web1 (learning on, unicast flood on, locked off): nobody would put its entry when the guest's "
         "CPUs start",
     ),
+    (
+        flags(replace(CLOSED, locked=True), CLOSED, Code.STILL_LOCKED),
+        "unlocked vnet0 of web1 (locked off): the policy does not ask for the lock any more",
+    ),
+    (
+        flags(CLOSED, OPEN, Code.NOT_GIVEN_BACK),
+        "opened vnet0 of web1 (learning on, unicast flood on): the policy leaves the port to the kernel by now",
+    ),
+    (
+        flags(OPEN, CLOSED, Code.NOT_GIVEN_BACK),
+        "closed vnet0 of web1 (learning off, unicast flood off): the policy leaves the port to the kernel by now",
+    ),
+    (
+        entries(Code.NOT_GIVEN_BACK, at("vnet0"), sticky=False),
+        "gave back the entry of web1 (52:54:00:aa:00:01) on vnet0: the policy leaves the port to the kernel by now",
+    ),
+    (
+        entries(Code.NOT_GIVEN_BACK, at("vnet0"), to=""),
+        "dropped the entry of web1 (52:54:00:aa:00:01) on vnet0: the policy leaves the port to the kernel by now",
+    ),
     (flags(CLOSED, OPEN, "as it was before"), "set vnet0 of web1 (learning on, unicast flood on): as it was before"),
 ]
 
