@@ -59,7 +59,7 @@ def _give_back(lock: WriterLock, view: View, kernel: Kernel) -> tuple[list[Chang
     """Open, read back, and only then let go of the entries."""
     opens = [change for change in view.plan.changes if isinstance(change, SetFlags) and not change.closes]
     made, failures = execute(lock, opens, kernel, view.snapshot)
-    now = kernel.read_snapshot(None).ports if opens else {}
+    now = kernel.read_snapshot().ports if opens else {}
     shut = {change.port for change in opens if change.port not in now or now[change.port].flags != change.after}
     rest = [change for change in view.plan.changes if change not in opens]
     held_back = [change for change in rest if not shut.isdisjoint(ports_of(change))]

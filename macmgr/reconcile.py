@@ -41,7 +41,7 @@ class Refusal(Protocol):
 class Kernel(Protocol):
     """What reconciling needs of a kernel; `macmgr.kernel.Kernel` is the real one."""
 
-    def read_snapshot(self, bridges: Collection[str] | None = None) -> Snapshot: ...
+    def read_snapshot(self) -> Snapshot: ...
 
     def look_up(self, keys: Iterable[Key], snapshot: Snapshot) -> dict[Key, Entry | None]: ...
 
@@ -138,7 +138,7 @@ def look(
     it is believed (rtnl_fdb_dump keeps no consistent position; RTM_GETNEIGH does one hash lookup).
     """
     said = read_intent()
-    snapshot = replace(kernel.read_snapshot(None), lacks=memory.lacks)
+    snapshot = replace(kernel.read_snapshot(), lacks=memory.lacks)
     intent = with_departed(with_observed(said, snapshot), memory, snapshot)
     draft = planner(intent, snapshot).only(domain=scope.domain, bridges=scope.bridges)
     suspects = _suspects(draft.changes, intent, snapshot)

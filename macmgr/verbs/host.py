@@ -241,7 +241,7 @@ def _check_names(arguments: argparse.Namespace, sources: Sources) -> None:
 
 
 def _check_bridge(arguments: argparse.Namespace, kernel: Kernel) -> None:
-    if arguments.bridge and arguments.bridge not in kernel.read_snapshot(None).bridges:
+    if arguments.bridge and arguments.bridge not in kernel.read_snapshot().bridges:
         raise NotThere(f"bridge {arguments.bridge!r} does not exist here; see 'ip link show type bridge'")
 
 
