@@ -46,7 +46,7 @@ class Refusal(Protocol):
 class Kernel(Protocol):
     """What reconciling needs of a kernel; `macmgr.kernel.Kernel` is the real one."""
 
-    def read_snapshot(self, bridges: Collection[str] | None = None) -> Snapshot: ...
+    def read_snapshot(self) -> Snapshot: ...
 
     def look_up(self, keys: Iterable[Key], snapshot: Snapshot) -> dict[Key, Entry | None]: ...
 
@@ -153,7 +153,7 @@ def look(
 
 def _look(read_intent: Callable[[], Intent], kernel: Kernel, scope: Scope, memory: Memory, planner: Planner) -> View:
     said = read_intent()
-    snapshot = replace(kernel.read_snapshot(None), lacks=memory.lacks)
+    snapshot = replace(kernel.read_snapshot(), lacks=memory.lacks)
     intent = with_departed(with_observed(said, snapshot), memory, snapshot)
     draft = planner(intent, snapshot).only(domain=scope.domain, bridges=scope.bridges)
     suspects = _suspects(draft.changes, intent, snapshot)

@@ -25,7 +25,7 @@ It earns trust by its twins: each behaviour here is proven on the real kernel by
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from macmgr.model.changes import DeleteEntry, FlushEntries, PutEntry, Request, SetPort
@@ -81,13 +81,12 @@ class FakeKernel:
 
     # What macmgr asks of a kernel
 
-    def read_snapshot(self, bridges: Collection[str] | None = None) -> Snapshot:
-        wanted = self.bridges.keys() if bridges is None else self.bridges.keys() & set(bridges)
+    def read_snapshot(self) -> Snapshot:
         read = Snapshot(
-            {name: self.bridges[name] for name in self.bridges if name in wanted},
-            {name: port for name, port in self.ports.items() if port.bridge in wanted},
+            dict(self.bridges),
+            dict(self.ports),
             dict(self.masters),
-            tuple(entry for key, entry in self.fdb.items() if key[0] in wanted and key not in self.skipped_by_dumps),
+            tuple(entry for key, entry in self.fdb.items() if key not in self.skipped_by_dumps),
         )
         self.after_each_dump()
         return read

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import gc
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -59,26 +59,23 @@ class Kernel:
     def close(self) -> None:
         self._connection.close()
 
-    def read_snapshot(self, bridges: Collection[str] | None = None) -> Snapshot:
-        """What is there now: every interface's master, and ports, VIDs and FDB of ``bridges`` (None: of all).
+    def read_snapshot(self) -> Snapshot:
+        """What is there now: every interface's master, and ports, VIDs and FDB of all bridges.
 
         The dumps follow each other and no two are of the same instant. The FDB comes last, so that an entry
         whose port has just appeared is left out, never attributed to another port.
         """
         with collector_paused():
             links = decode_links(self._connection.dump(wire.link_dump(), "reading the interfaces"))
-            found = {link.ifindex: link for link in links if link.kind == "bridge" and _wanted(link.name, bridges)}
+            found = {link.ifindex: link for link in links if link.kind == "bridge"}
             members = [link for link in links if link.flags is not None and link.master in found]
             vids: Mapping[int, PortVids] = {}
             entries: list[Entry] = []
             if members:
                 vids = decode_vids(self._connection.dump(wire.vlan_dump(), "reading the VIDs of the bridge ports"))
             names = {link.ifindex: link.name for link in (*found.values(), *members)}
-            # The kernel walks all ports of one bridge for each of its ports: it is told which bridge, if not all.
-            for bridge in (None,) if bridges is None and found else found.values():
-                request = wire.fdb_dump(bridge.ifindex if bridge else None)
-                place = bridge.name if bridge else "all bridges"
-                entries += decode_entries(self._connection.dump(request, f"reading the FDB of {place}"), names)
+            if found:
+                entries = decode_entries(self._connection.dump(wire.fdb_dump(), "reading the FDB"), names)
             return _snapshot(links, found, members, vids, entries)
 
     def read_devices(self) -> DeviceFacts:
@@ -207,10 +204,6 @@ def _purpose(request: Request) -> str:
 
 def _interfaces(snapshot: Snapshot) -> dict[str, Bridge | BridgePort]:
     return {**snapshot.bridges, **snapshot.ports}
-
-
-def _wanted(name: str, bridges: Collection[str] | None) -> bool:
-    return bridges is None or name in bridges
 
 
 def _snapshot(

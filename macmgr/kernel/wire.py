@@ -61,11 +61,9 @@ Message = tuple[int, int, bytes]
 """A request as kind, flags and payload; its sequence number is the connection's affair."""
 
 
-def link_dump(master: int | None = None) -> Message:
-    """All interfaces, or the ports of one ``master``, with flags, kind and promiscuity but without counters."""
+def link_dump() -> Message:
+    """All interfaces, with master, flags, kind and promiscuity but without counters."""
     payload = LINK.pack(AF_UNSPEC, 0, 0, 0, 0) + _u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS)
-    if master is not None:
-        payload += _u32(IFLA_MASTER, master)
     return (RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, payload)
 
 
@@ -76,12 +74,9 @@ def vlan_dump() -> Message:
     return (RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, payload)
 
 
-def fdb_dump(bridge: int | None = None, port: int | None = None) -> Message:
-    """The FDB of all bridges, of one bridge, or of one port. The kernel filters on a strict-check socket only."""
-    payload = NEIGHBOUR.pack(AF_BRIDGE, port or 0, 0, 0, 0)
-    if bridge is not None:
-        payload += _u32(NDA_MASTER, bridge)
-    return (RTM_GETNEIGH, NLM_F_REQUEST | NLM_F_DUMP, payload)
+def fdb_dump(port: int = 0) -> Message:
+    """The FDB of all bridges, or what leads to one port. The kernel filters on a strict-check socket only."""
+    return (RTM_GETNEIGH, NLM_F_REQUEST | NLM_F_DUMP, NEIGHBOUR.pack(AF_BRIDGE, port, 0, 0, 0))
 
 
 def fdb_get(bridge: int, mac: str, vid: int) -> Message:

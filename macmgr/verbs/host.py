@@ -25,7 +25,7 @@ from macmgr.giveback import release
 from macmgr.kernel import Kernel
 from macmgr.kernel.edge import collector_paused
 from macmgr.model.changes import bridge_command, requests
-from macmgr.model.findings import Severity
+from macmgr.model.findings import Code, Severity
 from macmgr.model.intent import Intent
 from macmgr.oneline import harmless, harmless_json
 from macmgr.planning.conflicts import definition_findings
@@ -228,8 +228,13 @@ def _read_sources(arguments: argparse.Namespace) -> Sources:
 
 
 def _check_names(arguments: argparse.Namespace, sources: Sources) -> None:
-    """A domain or network that means nothing here is an error, not an empty and therefore pleasing audit."""
-    if arguments.domain and arguments.domain not in {status.domain.name for status in sources.domains}:
+    """A domain or network that means nothing here is an error, not an empty and therefore pleasing audit.
+
+    A domain whose status file is not understood is one that runs here: that finding is the answer.
+    """
+    running = {status.domain.name for status in sources.domains}
+    unread = {finding.domain for finding in sources.findings if finding.code is Code.UNREADABLE_XML}
+    if arguments.domain and arguments.domain not in running | unread:
         raise NotThere(f"domain {arguments.domain!r} does not run here; see 'virsh list'")
     if arguments.network:
         bridges = {network.name: network.bridge for network in sources.networks}
@@ -241,7 +246,7 @@ def _check_names(arguments: argparse.Namespace, sources: Sources) -> None:
 
 
 def _check_bridge(arguments: argparse.Namespace, kernel: Kernel) -> None:
-    if arguments.bridge and arguments.bridge not in kernel.read_snapshot(None).bridges:
+    if arguments.bridge and arguments.bridge not in kernel.read_snapshot().bridges:
         raise NotThere(f"bridge {arguments.bridge!r} does not exist here; see 'ip link show type bridge'")
 
 

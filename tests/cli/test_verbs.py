@@ -195,6 +195,25 @@ def test_an_unreadable_file_is_a_finding_and_the_rest_goes_on(host: Host) -> Non
     assert "hunter2" not in said.stdout
 
 
+@on("unreadable-files")
+@pytest.mark.parametrize("domain", ["truncated", "wrong-metadata"])
+def test_a_domain_whose_file_is_unreadable_runs_and_is_told_so(host: Host, domain: str) -> None:
+    """The domain is named by its file; it is no domain that does not run here."""
+    said = host.macmgr("audit", "--domain", domain, "--json")
+    assert (said.code, said.stderr) == (1, "")
+    (finding,) = json.loads(said.stdout)["findings"]
+    assert (finding["code"], finding["domain"]) == ("unreadable-xml", domain)
+    assert f"/qemu/{domain}.xml:" in finding["message"]
+    assert host.macmgr("apply", "--domain", domain).code == 0
+    assert host.kernel.sent == []
+
+
+@on("unreadable-files")
+def test_a_domain_that_no_unreadable_file_names_does_not_run(host: Host) -> None:
+    """Neither a network's unreadable file nor another domain's stands for it."""
+    assert host.macmgr("audit", "--domain", "wrong").code == 69
+
+
 @pytest.mark.parametrize(
     "words",
     [(), ("unknown",), ("audit", "--unknown"), ("explain",), ("audit", "--format", "xml"), ("hook", "xen", "a", "b")],

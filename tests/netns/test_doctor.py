@@ -271,6 +271,32 @@ def test_one_auto_port_is_the_whole_cause(ns: Namespace, kernel: Kernel) -> None
     assert reasons(kernel) == []
 
 
+def test_an_auto_port_that_is_down_counts_and_flood_of_broadcast_and_multicast_does_not(
+    ns: Namespace, kernel: Kernel
+) -> None:
+    filtering(ns)
+    ns.add_tap("tap2")
+    ns.ip("link set tap2 down")
+    assert ns.links()["up0"]["promiscuity"] == 1
+    assert reasons(kernel) == [(Reason.AUTO_PORT, "tap2")]
+    close(ns, "tap2")
+    (flags,) = [link for link in ns.bridge_json("-d link") if link["ifname"] == "tap2"]
+    assert (flags["mcast_flood"], flags["bcast_flood"]) == (True, True)
+    assert ns.links()["up0"]["promiscuity"] == 0
+
+
+@pytest.mark.parametrize("words", ["static", "static sticky", "dynamic", "dynamic extern_learn"])
+def test_only_static_entries_are_in_the_uplinks_own_list(ns: Namespace, kernel: Kernel, words: str) -> None:
+    """What is not there, an uplink that is at rest and filters does not receive."""
+    filtering(ns)
+    ns.add_cable("cable2")
+    close(ns, "cable2")
+    assert ns.links()["up0"]["promiscuity"] == 0
+    ns.bridge(f"fdb replace {GUEST} dev cable2 master {words}")
+    assert ns.port_of(GUEST) == "cable2"
+    assert (GUEST in (kernel.read_devices().devices["up0"].addresses or ())) is words.startswith("static")
+
+
 def test_an_uplink_that_cannot_filter_is_the_whole_cause(ns: Namespace, kernel: Kernel) -> None:
     filtering(ns)
     ns.ip("link delete up0")

@@ -147,7 +147,7 @@ class Kernel:
     def __init__(self, world: Filtering, obeys: bool = True) -> None:
         self.world, self.obeys, self.asked = world, obeys, 0
 
-    def read_snapshot(self, bridges: object = None) -> Snapshot:
+    def read_snapshot(self) -> Snapshot:
         return self.world.snapshot
 
     def read_devices(self) -> DeviceFacts:
