@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from macmgr.execution import Kernel, give_back
 from macmgr.model.changes import ports_of
 from macmgr.model.intent import Intent
 from macmgr.planning.release import plan_release
 from macmgr.planning.remembered import Memory, after_release, what_is_left
-from macmgr.reconcile import Kernel, Notes, Outcome, Scope, give_back, look, until_empty
+from macmgr.reconcile import Notes, Outcome, Scope, look, until_empty
 from macmgr.state.lock import WriterLock
 
 

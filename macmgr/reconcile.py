@@ -6,12 +6,12 @@ whose entry it could not read back (the interlock).
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from macmgr.model.changes import Change, Request, SetEntries, SetFlags, one_flag_each, ports_of, requests
+from macmgr.execution import Failure, Kernel, Key, execute, give_back
+from macmgr.model.changes import Change, SetEntries, ports_of
 from macmgr.model.findings import Code
 from macmgr.model.intent import Intent
 from macmgr.model.snapshot import Entry, Feature, Snapshot
@@ -29,28 +29,7 @@ ROUNDS = 3
 # entry that is early is looked at once more after that time, in seconds.
 MOMENT = 0.3
 
-Key = tuple[str, str, int]  # (bridge, MAC, VID)
 Planner = Callable[[Intent, Snapshot], Plan]
-
-
-class Refusal(Protocol):
-    """Why the kernel did not take a request, in its own words."""
-
-    @property
-    def errno(self) -> int: ...
-
-    @property
-    def text(self) -> str: ...
-
-
-class Kernel(Protocol):
-    """What reconciling needs of a kernel; `macmgr.kernel.Kernel` is the real one."""
-
-    def read_snapshot(self) -> Snapshot: ...
-
-    def look_up(self, keys: Iterable[Key], snapshot: Snapshot) -> dict[Key, Entry | None]: ...
-
-    def send(self, requests: Sequence[Request], snapshot: Snapshot) -> Sequence[Refusal | None]: ...
 
 
 class Notes(Protocol):
@@ -107,14 +86,6 @@ class View:
     snapshot: Snapshot
     plan: Plan
     spared: tuple[Change, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A change that was not made, and why."""
-
-    change: Change
-    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,109 +232,6 @@ def until_empty(
         if not made:
             break
     return Outcome(tuple(done), failures if view.plan.changes else (), view)
-
-
-def execute(
-    _lock: WriterLock, changes: Sequence[Change], kernel: Kernel, snapshot: Snapshot
-) -> tuple[list[Change], tuple[Failure, ...]]:
-    """Carry out ``changes`` phase by phase, in their order; a port whose put failed is not closed."""
-    failures: list[Failure] = []
-    made: list[Change] = []
-    open_ports: set[str] = set()
-    for phase in _phases(changes):
-        held_back = [
-            change for change in phase if isinstance(change, SetFlags) and change.closes and change.port in open_ports
-        ]
-        failures += [Failure(change, "its entry could not be put, so the port stays open") for change in held_back]
-        to_make = [change for change in phase if change not in held_back]
-        to_make, refused = _send_or_split(to_make, kernel, snapshot)
-        refused |= _not_there(to_make, refused, kernel, snapshot)
-        for change in to_make:
-            if change in refused:
-                failures.append(Failure(change, refused[change]))
-                if isinstance(change, SetEntries):
-                    open_ports.update(entry.port for entry in change.after)
-            else:
-                made.append(change)
-    return made, tuple(failures)
-
-
-def give_back(
-    lock: WriterLock, changes: Sequence[Change], kernel: Kernel, snapshot: Snapshot
-) -> tuple[list[Change], tuple[Failure, ...]]:
-    """Open, read back, and only then let go of the entries: on a port that is still closed that is an outage."""
-    opens = [change for change in changes if isinstance(change, SetFlags) and not change.closes]
-    made, failures = execute(lock, opens, kernel, snapshot)
-    now = kernel.read_snapshot(None).ports if opens else {}
-    shut = {change.port for change in opens if change.port not in now or now[change.port].flags != change.after}
-    rest = [change for change in changes if change not in opens]
-    held_back = [change for change in rest if not shut.isdisjoint(ports_of(change))]
-    more, refused = execute(lock, [change for change in rest if change not in held_back], kernel, snapshot)
-    failures += tuple(Failure(change, "its port could not be opened, so its entry stays") for change in held_back)
-    return [change for change in made if shut.isdisjoint(ports_of(change))] + more, failures + refused
-
-
-def _phases(changes: Sequence[Change]) -> Iterable[list[Change]]:
-    """Runs of changes of one kind, in order: what a phase holds may be sent in one batch."""
-    run: list[Change] = []
-    for change in changes:
-        if run and _phase(run[-1]) != _phase(change):
-            yield run
-            run = []
-        run.append(change)
-    if run:
-        yield run
-
-
-def _phase(change: Change) -> str:
-    if isinstance(change, SetFlags):
-        return "close" if change.closes else "open"
-    return "put" if change.after else "drop"
-
-
-def _send_or_split(
-    changes: Sequence[Change], kernel: Kernel, snapshot: Snapshot
-) -> tuple[list[Change], dict[Change, str]]:
-    """What was sent in the end, and why some of it was refused.
-
-    The driver of a switch refuses all flags of a request for the sake of one that it does not know (br_switchdev.c,
-    br_switchdev_set_port_flag: EOPNOTSUPP), so there each flag is asked for by itself.
-    """
-    refusals = _send(changes, kernel, snapshot)
-    parts = {
-        change: one_flag_each(change)
-        for change, refusal in refusals.items()
-        if isinstance(change, SetFlags) and refusal.errno == errno.EOPNOTSUPP
-    }
-    single = [part for split in parts.values() if len(split) > 1 for part in split]
-    if single:
-        whole = [change for change in changes if change not in parts or len(parts[change]) == 1]
-        refusals = {change: refusals[change] for change in whole if change in refusals}
-        refusals |= _send(single, kernel, snapshot)
-        changes = [*whole, *single]
-    return list(changes), {change: refusal.text for change, refusal in refusals.items()}
-
-
-def _send(changes: Sequence[Change], kernel: Kernel, snapshot: Snapshot) -> dict[Change, Refusal]:
-    batch = [(change, request) for change in changes for request in requests(change)]
-    answers = kernel.send([request for _, request in batch], snapshot)
-    return {change: refusal for (change, _), refusal in zip(batch, answers, strict=True) if refusal is not None}
-
-
-def _not_there(
-    changes: Sequence[Change], refused: dict[Change, str], kernel: Kernel, snapshot: Snapshot
-) -> dict[Change, str]:
-    """The puts that the kernel acknowledged and that are not in its table: an ACK alone proves nothing."""
-    puts = [change for change in changes if isinstance(change, SetEntries) and change.after and change not in refused]
-    if not puts:
-        return {}
-    wanted = {(change.bridge, entry.mac, entry.vid): (change, entry) for change in puts for entry in change.after}
-    there = kernel.look_up(wanted, snapshot)
-    return {
-        change: f"the kernel acknowledged the entry in VID {entry.vid}, but does not show it"
-        for key, (change, entry) in wanted.items()
-        if (found := there.get(key)) is None or found.port != entry.port or found.state is not entry.state
-    }
 
 
 def _suspects(changes: Iterable[Change], intent: Intent, snapshot: Snapshot) -> list[Key]:

@@ -48,7 +48,7 @@ def _vlans(vids: Sequence[int], pvid: int | None) -> PortVlans:
 
 
 class FakeKernel:
-    """One network namespace; the methods of `macmgr.reconcile.Kernel`, and what the world does to it.
+    """One network namespace; the methods of `macmgr.execution.Kernel`, and what the world does to it.
 
     Failure switches by port name: ``refuses_puts``, ``forgets_puts`` and ``forgets_flags`` (both acknowledged, neither
     carried out), ``refuses_flags`` (with the flag's name: all flags of such a request come to nothing, as where a

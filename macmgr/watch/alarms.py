@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+from macmgr.execution import Key
 from macmgr.model.changes import Change, SetEntries
 from macmgr.model.intent import GuestPort
 from macmgr.model.kernelevents import EntryEvent, Event
 from macmgr.model.snapshot import EntryState, Snapshot
-from macmgr.reconcile import Key, View
+from macmgr.reconcile import View
 from macmgr.watch.addresses import MacChange, Seen
 
 # A guest that has just come to its port (start, resume, migration, a new tap) may still be seen where it was.

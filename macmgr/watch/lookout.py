@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from macmgr.execution import Key
 from macmgr.model.kernelevents import EntryEvent, Event
 from macmgr.model.snapshot import Snapshot
-from macmgr.reconcile import Key, View
+from macmgr.reconcile import View
 from macmgr.watch import words
 from macmgr.watch.addresses import Records
 from macmgr.watch.alarms import Alarm, Alarms

@@ -14,13 +14,14 @@ from pathlib import Path
 
 from macmgr.config import Config
 from macmgr.errors import MacmgrError
+from macmgr.execution import Key
 from macmgr.hook.work import Heard, concerns, in_words, intent_with, left_as_it_is, remembers
 from macmgr.kernel import Kernel
 from macmgr.model.changes import Change
 from macmgr.model.intent import Intent, Observed
 from macmgr.model.snapshot import Snapshot
 from macmgr.policy import Decisions
-from macmgr.reconcile import Key, Outcome, Scope, apply, look
+from macmgr.reconcile import Outcome, Scope, apply, look
 from macmgr.sources.host import Sources
 from macmgr.sources.statusfiles import StatusCache
 from macmgr.state import lock

@@ -10,12 +10,13 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from macmgr.execution import Failure
 from macmgr.hook.call import HookCall
 from macmgr.model.changes import Change, SetEntries, SetFlags
 from macmgr.model.findings import Code, Finding, Severity
 from macmgr.model.intent import GuestPort
 from macmgr.model.snapshot import Entry, EntryState
-from macmgr.reconcile import Failure, View
+from macmgr.reconcile import View
 from macmgr.report.words import fold_vids
 from macmgr.watch import messages
 from macmgr.watch.alarms import Alarm, Kind

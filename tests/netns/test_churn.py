@@ -16,12 +16,13 @@ from pathlib import Path
 import pytest
 
 from macmgr import reconcile
+from macmgr.execution import Key
 from macmgr.kernel import Kernel
 from macmgr.model.findings import Severity
 from macmgr.model.intent import Intent, Manager, Settings
 from macmgr.model.snapshot import Entry, Snapshot
 from macmgr.policy import PolicySources, build_intent
-from macmgr.reconcile import Key, look
+from macmgr.reconcile import look
 from macmgr.sources.statusfiles import read_status_files
 from tests import crowd
 from tests.crowd import CrowdGuest

@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from hypothesis import given
 from hypothesis import strategies as st
 
+from macmgr.execution import execute
 from macmgr.model.changes import SetEntries, SetFlags, inverse, requests
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.snapshot import Entry, EntryState, PortFlags, Snapshot
 from macmgr.planning.planner import Plan, plan
-from macmgr.reconcile import Outcome, Scope, apply, execute
+from macmgr.reconcile import Outcome, Scope, apply
 from macmgr.state.lock import WriterLock
 from tests.fake_kernel import FakeKernel, Key
 from tests.property.strategies import DOMAINS, VIRTUAL, World, worlds

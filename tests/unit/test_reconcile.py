@@ -8,11 +8,12 @@ from functools import partial
 
 import pytest
 
+from macmgr.execution import execute
 from macmgr.model.changes import DeleteEntry, PutEntry, SetPort
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
-from macmgr.reconcile import ROUNDS, Outcome, Scope, View, apply, execute, look, on_bridges
+from macmgr.reconcile import ROUNDS, Outcome, Scope, View, apply, look, on_bridges
 from macmgr.state.lock import WriterLock
 from tests.fake_kernel import FakeKernel, make_snapshot
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from macmgr.execution import Failure
 from macmgr.model.changes import SetFlags
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import Intent
 from macmgr.model.kernelevents import LOST
 from macmgr.model.snapshot import PortFlags, Snapshot
 from macmgr.planning.planner import Plan
-from macmgr.reconcile import Failure, Outcome, View
+from macmgr.reconcile import Outcome, View
 from macmgr.watch.journal import Journal
 from macmgr.watch.round import Round
 from macmgr.watch.speaker import Speaker

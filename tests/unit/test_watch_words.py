@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import pytest
 
+from macmgr.execution import Failure
 from macmgr.hook.call import HookCall
 from macmgr.model.changes import Change, SetEntries, SetFlags
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 from macmgr.planning.planner import Plan
-from macmgr.reconcile import Failure, View, apply
+from macmgr.reconcile import View, apply
 from macmgr.state.lock import WriterLock
 from macmgr.watch import messages, words
 from macmgr.watch.messages import Line, Priority
