@@ -40,6 +40,7 @@ class Code(StrEnum):
     VLAN_FILTERING_OFF = "vlan-filtering-off"
     UPLINK_PROMISCUOUS = "uplink-promiscuous"
     UPLINK_NO_UNICAST_FILTER = "uplink-no-unicast-filter"
+    FOREIGN_ENTRY = "foreign-entry"
     CONFLICTING_SETTINGS = "conflicting-settings"
     UNSUPPORTED = "unsupported"
     UNREADABLE_XML = "unreadable-xml"
@@ -57,6 +58,7 @@ _INFOS = {
     Code.VLAN_FILTERING_OFF,
     Code.UPLINK_PROMISCUOUS,
     Code.UPLINK_NO_UNICAST_FILTER,
+    Code.FOREIGN_ENTRY,
 }
 
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from macmgr.model.changes import SetEntries, requests, typed
-from macmgr.model.findings import Code
+from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestPort, Intent, Pin
 from macmgr.model.mac import matches
 from macmgr.model.snapshot import Entry, EntryState, Feature
@@ -92,7 +92,8 @@ def plan_waiting_entries(guest: GuestPort, share: Share, rights: Rights, table: 
         # no put clears extern_learn, so a static entry on the guest's own port is ours even with that flag
         on_port = [entry for entry in table.of_mac(guest.bridge, mac).values() if entry.port == guest.port]
         ours = [each for each in on_port if each.state is EntryState.STATIC or _droppable(each)]
-        here = _deletable([each for each in ours if not table.stranded(each)], on_port)
+        reached = [each for each in on_port if not table.stranded(each)]  # no deletion takes the others along
+        here = _deletable([each for each in ours if each in reached], reached)
         early = [entry for entry in here if entry.state is EntryState.STATIC]
         text = f"{mac} has an entry on {guest.port}, but the CPUs of {guest.domain} do not run here ({guest.state})"
         draft.stranded += _stranded(ours, guest.bridge, guest.domain, Code.EARLY_ENTRY, text, table)
@@ -101,8 +102,9 @@ def plan_waiting_entries(guest: GuestPort, share: Share, rights: Rights, table: 
             draft.drops.append(change)
             for entry in early:
                 draft.find(Code.EARLY_ENTRY, guest, text, mac=mac, vid=entry.vid, fix=_commands(change))
-        elsewhere = (entry for entry in table.of_mac(guest.bridge, mac).values() if entry.port != guest.port)
+        elsewhere = [entry for entry in table.of_mac(guest.bridge, mac).values() if entry.port != guest.port]
         _plan_stale(elsewhere, guest.bridge, guest.domain, rights, table, draft)
+        _tell_control_planes(elsewhere, guest, draft)
 
 
 def plan_lost_entries(guest: GuestPort, share: Share, rights: Rights, table: Table, draft: Draft) -> None:
@@ -127,6 +129,7 @@ def plan_foreign_entries(guest: GuestPort, share: Share, claimed: Claims, table:
         if not own and (guest.bridge, entry.mac, entry.vid) not in claimed:
             foreign.setdefault(entry.mac, []).append(entry)
     for mac, entries in foreign.items():
+        _tell_control_planes(entries, guest, draft)
         text = f"{guest.port} of {guest.domain} has a static entry for {mac} that nothing asks for"
         lost = [entry for entry in entries if _droppable(entry)]
         draft.stranded += _stranded(lost, guest.bridge, guest.domain, Code.EXTRA_ENTRY, text, table)
@@ -208,6 +211,18 @@ def _stranded(
     for entry in entries:
         if entry.state is EntryState.STATIC and not entry.extern_learn and table.stranded(entry):
             yield Stranded(entry, bridge, domain, code, text)
+
+
+def _tell_control_planes(entries: Iterable[Entry], guest: GuestPort, draft: Draft) -> None:
+    """Entries that an external control plane has put (extern_learn): left as they are, and told once for each port."""
+    for entry in {each.port: each for each in entries if each.extern_learn}.values():
+        whose = f", the address of {guest.domain}," if entry.mac in guest.macs else ""
+        text = f"{entry.port} has an entry for {entry.mac}{whose} from an external control plane (extern_learn)"
+        draft.findings.append(
+            Finding(
+                Code.FOREIGN_ENTRY, f"{text}: it is left as it is", guest.bridge, entry.port, guest.domain, entry.mac
+            )
+        )
 
 
 def _droppable(entry: Entry) -> bool:

@@ -210,6 +210,21 @@ def test_libvirts_own_entry_comes_to_nothing_where_another_port_has_the_mac(vid:
     assert kernel.ports["vnet1"].flags == flags
 
 
+def test_a_control_planes_entry_elsewhere_stays_while_the_guest_waits() -> None:
+    """It says where the guest runs, or ran."""
+    kernel = host(Entry(G1, 1, "eth0", EntryState.DYNAMIC, extern_learn=True))
+    assert Code.FOREIGN_ENTRY in carried_out(kernel, waiting())
+    assert {port for _, port, _ in entries_of(kernel, G1)} == {"eth0"}
+
+
+def test_an_early_entry_goes_whatever_is_in_a_vid_that_its_port_has_lost() -> None:
+    """A deletion in VID 0 takes along what is in the port's VIDs, and in no others."""
+    stranded = Entry(G1, 99, "vnet1", EntryState.DYNAMIC, extern_learn=True)
+    kernel = host(*pinned(), stranded)
+    assert Code.EARLY_ENTRY in carried_out(kernel, waiting())
+    assert {vid for vid, _, _ in entries_of(kernel, G1)} == {99}
+
+
 def test_an_early_entry_goes_even_if_it_once_was_a_control_planes() -> None:
     kernel = host(*(Entry(G1, vid, "vnet1", sticky=True, extern_learn=True) for vid in (0, 1)))
     assert Code.EARLY_ENTRY in carried_out(kernel, waiting())
@@ -254,13 +269,13 @@ def test_an_allowed_pattern_covers_what_is_there() -> None:
     assert len(entries_of(kernel, STRANGER)) == 2
 
 
-def test_the_hosts_and_the_control_planes_entries_stay() -> None:
+def test_the_hosts_and_the_control_planes_entries_stay_and_the_latter_are_told() -> None:
     theirs = [
         Entry(STRANGER, 0, "vnet1", EntryState.LOCAL),
         Entry(STRANGER, 1, "vnet1", EntryState.DYNAMIC, extern_learn=True),
     ]
     kernel = host(*pinned(), *theirs)
-    assert carried_out(kernel, guest()) == set()
+    assert carried_out(kernel, guest()) == {Code.FOREIGN_ENTRY}
     assert len(entries_of(kernel, STRANGER)) == 2
 
 
