@@ -170,6 +170,8 @@ def _link_event(message: bytes, gone: bool) -> LinkEvent | None:
     up = bool(device_flags & IFF_UP)
     if family == AF_BRIDGE:
         return _port_event(message, found, LinkEvent(ifindex, name, gone, master, "", up, None, None, None, True))
+    if master == ifindex:
+        master = None
     kind, flags, vlan_filtering = "", None, None
     if IFLA_LINKINFO in found:
         info = _attributes(message, *found[IFLA_LINKINFO])

@@ -114,8 +114,11 @@ def test_a_bridges_message_reads_as_pyroute2_wrote_it(
     assert (event.ifindex, event.name, event.gone) == (link["index"], link["IFLA_IFNAME"], gone)
     assert (event.kind, event.vlan_filtering, event.bridge_message) == ("", None, True)
     assert event.up == bool(link["flags"] & 1)
-    port = event.master is not None and not gone
-    assert (event.flags, event.vids) == ((port_of(link)[0], ordered) if port else (None, None))
+    own = link["IFLA_MASTER"] == link["index"]  # the bridge speaks of itself
+    assert event.master == (None if own else link["IFLA_MASTER"])
+    speaks = not gone and link["IFLA_MASTER"] is not None
+    assert event.flags == (port_of(link)[0] if speaks and not own else None)
+    assert event.vids == (ordered if speaks else None)
 
 
 def test_what_a_network_card_says_of_its_own_switch_is_left_out() -> None:
