@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,7 @@ class Config:
     """The configuration: what ``[bridge."NAME"]`` says of the guest ports on each bridge, and the other tables.
 
     ``observed`` are the bridges on which hooks and the daemon only tell what they would do. ``strict`` lets warnings
-    count as drift, as `audit --strict` does.
+    count as drift, as `audit --strict` does. ``written`` is false where the file is not there, or has nothing in it.
     """
 
     bridges: Mapping[str, Settings] = field(default_factory=dict)
@@ -80,6 +80,7 @@ class Config:
     strict: bool = False
     daemon: DaemonSettings = DaemonSettings()
     observed: frozenset[str] = frozenset()
+    written: bool = True
 
 
 def load_config(path: Path | None) -> Config:
@@ -90,9 +91,9 @@ def load_config(path: Path | None) -> Config:
         data = path.read_bytes()
     except OSError as error:
         if not named and isinstance(error, FileNotFoundError):
-            return Config()
+            return Config(written=False)
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    return parse_config(data, str(path))
+    return replace(parse_config(data, str(path)), written=bool(data.strip()))
 
 
 def parse_config(data: bytes, where: str) -> Config:

@@ -58,17 +58,23 @@ _VIRTUALPORTS = ("802.1Qbg", "802.1Qbh", "midonet")
 
 
 class PolicySources:
-    """What policy is decided from: the networks, their ports by uuid, and the configuration's bridges."""
+    """What policy is decided from: the networks, their ports by uuid, and the configuration's bridges.
+
+    ``configured``: whether there is a configuration at all; one that is just being replaced may be missing.
+    """
 
     def __init__(
         self,
         networks: Iterable[Network],
         bridges: Mapping[str, Settings],
         ports: Mapping[str, NetworkPort] | None = None,
+        *,
+        configured: bool = True,
     ) -> None:
         self.networks = {network.name: network for network in networks}
         self.bridges = bridges
         self.ports = ports or {}
+        self.configured = configured
 
     def bridge(self, nic: Nic) -> str:
         """The bridge that the NIC's tap is to be on, empty where no source names one."""
@@ -221,9 +227,15 @@ def decide(domain: Domain, nic: Nic, sources: PolicySources) -> Policy:
         guest_mac=first("guest_mac", GuestMac.FOLLOW if _trust(nic, sources) else GuestMac.ALERT),
         allow=tuple(dict.fromkeys(pattern for step in steps for pattern in step.says.allow)),
         steps=steps,
-        # what comes before the network's places decides without them
-        incomplete=network is None and nic.network != "" and not any(step.says.manager for step in steps[:2]),
+        incomplete=_incomplete(nic, network, sources, steps),
     )
+
+
+def _incomplete(nic: Nic, network: Network | None, sources: PolicySources, steps: Iterable[Step]) -> bool:
+    """Whether a place that may have something to say is not there now: the NIC's network, or a NIC's only one."""
+    if nic.network:
+        return network is None
+    return not sources.configured and not any(step.says.manager for step in steps)
 
 
 def managed_bridges(sources: PolicySources) -> dict[str, str]:

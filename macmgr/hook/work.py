@@ -116,7 +116,7 @@ def intent_with(heard: Iterable[Heard], sources: Sources, config: Config, decisi
             networks[each.given.network.name] = each.given.network
     return build_intent(
         domains.values(),
-        PolicySources(networks.values(), config.bridges, sources.ports),
+        PolicySources(networks.values(), config.bridges, sources.ports, configured=config.written),
         departed=departed.values(),
         findings=sources.findings,
         decisions=decisions,

@@ -118,8 +118,10 @@ def plan_foreign_entries(guest: GuestPort, share: Share, claimed: Claims, table:
     """What else leads to a managed port: static entries that nothing asks for, and addresses learned behind it.
 
     A copy of the guest's own MAC in a VID that its port carries leads where it must, asked for or not; but not where
-    the address is another's.
+    the address is another's. While the NIC's network is not active, nobody knows what it allows: nothing is dropped.
     """
+    if guest.policy.incomplete:
+        return
     foreign: dict[str, list[Entry]] = {}
     for entry in table.of_port(guest.port):
         stranded = table.stranded(entry)

@@ -49,7 +49,7 @@ def _by_default(port: BridgePort, guest: GuestPort) -> Return:
         PortFlags(learning=not libvirts, unicast_flood=not libvirts, locked=locked),
         LIBVIRTS_OWN if libvirts else KERNEL_DEFAULT,
         macs=guest.macs,
-        own=guest.macs[:1],
+        own=guest.macs,
         absent=() if guest.running else guest.macs,
         present=guest.macs if guest.running else (),
     )

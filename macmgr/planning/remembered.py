@@ -165,8 +165,12 @@ def with_departed(intent: Intent, memory: Memory, snapshot: Snapshot) -> Intent:
         for each in ports
         if not each.domain and each.flags.learning and not snapshot.ports[each.port].flags.learning
     )
+    unsure = {guest.port for guest in intent.ports if guest.policy.incomplete}
     locked = tuple(
-        each.port for each in ports if each.domain and not each.flags.locked and snapshot.ports[each.port].flags.locked
+        each.port
+        for each in ports
+        if each.domain and each.port not in unsure
+        if not each.flags.locked and snapshot.ports[each.port].flags.locked
     )
     kernels = _left_to_the_kernel(intent)
     returning = tuple(
@@ -198,13 +202,15 @@ def after_release(memory: Memory, released: Collection[tuple[str, int]]) -> Memo
 def _left_to_the_kernel(intent: Intent) -> set[tuple[str, str, str]]:
     """The guests' ports, by name, bridge and uuid, that policy leaves to the kernel, and nothing may say otherwise.
 
-    Where metadata is not understood, or the NIC's network is not active, what macmgr made of the port stays.
+    Where metadata is not understood, or a place that may say otherwise is not there now, what macmgr made of the port
+    stays; but the domain's own word comes first, and needs no other.
     """
     managed = {guest.port for guest in intent.ports if guest.managed}
     return {
         (guest.port, guest.bridge, guest.uuid)
         for guest in intent.ports
-        if guest.port not in managed and not guest.policy.problem and not guest.policy.incomplete
+        if guest.port not in managed and not guest.policy.problem
+        if not guest.policy.incomplete or any(step.says.manager for step in guest.policy.steps[:2])
     }
 
 

@@ -91,8 +91,10 @@ def as_remembered(
     """As the port was. What is another guest's by now, (bridge, MAC), is not given back: that one would be cut off."""
     mine = guest.macs if guest else ()
     macs = [*mine, *(entry.mac for entry in before.entries), *before.macs]
-    # without its XML nobody knows which of the MACs is the NIC's own: all that are reachable stay so
-    own = guest.macs[:1] if guest else tuple(mac for mac in before.macs if static_on(port, mac, table))
+    # a port that was closed is again, and learns nothing: what is reachable there stays so, allowed and followed
+    # addresses too; and without its XML nobody knows which of the MACs is the NIC's own
+    reachable = tuple(mac for mac in (*macs, *before.macs) if static_on(port, mac, table))
+    own = (*(guest.macs[:1] if guest else ()), *reachable)
     locked = None if port.flags.locked is None else bool(before.flags.locked)
     back = Return(
         port,

@@ -207,7 +207,7 @@ def _host(arguments: argparse.Namespace) -> _Host:
 
     def read_intent() -> Intent:
         sources = _read_sources(arguments)
-        policy_sources = PolicySources(sources.networks, config.bridges, sources.ports)
+        policy_sources = PolicySources(sources.networks, config.bridges, sources.ports, configured=config.written)
         pending = definition_findings(sources.networks, sources.definitions)
         intent = build_intent(sources.domains, policy_sources, findings=[*sources.findings, *pending])
         return replace(intent, observed=observed)

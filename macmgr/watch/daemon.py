@@ -22,6 +22,7 @@ from macmgr.errors import MacmgrError, XmlError
 from macmgr.hook.call import HookCall
 from macmgr.hook.work import Heard, read_call
 from macmgr.kernel.events import EventSocket
+from macmgr.model.findings import Code
 from macmgr.reconcile import on_bridges
 from macmgr.watch.files import StatusDirectories
 from macmgr.watch.hooksocket import HookSocket
@@ -68,6 +69,7 @@ class Daemon:
 
     def __init__(self, places: Places, speaker: Speaker, systemd: Systemd) -> None:
         self._places, self._speaker, self._systemd = places, speaker, systemd
+        self._stamp = _stamp(places.config)
         self._config: Config = load_config(places.config)
         self._configured()
         self._pending: Pending[Ticket] = Pending()
@@ -205,7 +207,8 @@ class Daemon:
     def _reload(self) -> None:
         self._systemd.reloading()
         try:
-            self._config = load_config(self._places.config)
+            stamp = _stamp(self._places.config)
+            self._config, self._stamp = load_config(self._places.config), stamp
             self._hysteresis.limit = self._config.daemon.repairs_per_minute
             self._configured()
             self._hooks.configure(self._config.hook)
@@ -219,6 +222,10 @@ class Daemon:
         self._files.try_again()
         self._read_files()
         self._mark("the timer")
+
+    def _is_outdated(self) -> bool:
+        """Whether the file says something else by now: then a port that it does not name may be named there."""
+        return _stamp(self._places.config) != self._stamp
 
     def _configured(self) -> None:
         self._speaker.configured(None if self._places.observe else self._config.observed)
@@ -244,7 +251,12 @@ class Daemon:
         self._dirty.clear()
         self._hurry.clear()
         now, config = time.monotonic(), self._config  # SIGHUP may change it while the round runs
-        spares = on_bridges(config.observed), self._hysteresis.spares(now), self._patience.spares(now)
+        spares = (
+            on_bridges(config.observed),
+            self._hysteresis.spares(now),
+            self._patience.spares(now),
+            lambda change: change.because == Code.NOT_GIVEN_BACK and self._is_outdated(),
+        )
         self._loop.remove_reader(self._events.fileno())  # what comes meanwhile is held against the view of this round
         self._round_started = now
         heard, seen = [each for each, _ in batch.calls], self._lookout.records
@@ -264,12 +276,12 @@ class Daemon:
         if not all(each.waits() for each in heard):
             self._mark(_GONE)
         try:
-            self._digest(batch, done)
+            self._digest(batch, done, now)
         except Exception as error:  # noqa: BLE001 - what cannot be told must not end what keeps all guests reachable
             self._speaker.bug(error)
         self._loop.add_reader(self._events.fileno(), self._read_events)
 
-    def _digest(self, batch: Batch[Ticket], done: Round) -> None:
+    def _digest(self, batch: Batch[Ticket], done: Round, started: float) -> None:
         """What a round means for the next ones."""
         now = time.monotonic()
         if done.last is not None:
@@ -277,7 +289,12 @@ class Daemon:
         made = done.outcome.done if done.outcome else ()
         self._window = FIRST_WINDOW if made or batch.calls else min(LONGEST_WINDOW, 2 * self._window)
         fights = self._hysteresis.note(made, now)
-        ends = self._hysteresis.next_end(now), self._patience.next_end(now)
+        if done.outcome:
+            spared = done.outcome.view.spared
+            back = any(change.because == Code.NOT_GIVEN_BACK for change in spared)
+            self._speaker.outdated(back and self._is_outdated())
+            self._patience.note(spared, now)
+        ends = self._hysteresis.next_end(now), self._patience.next_end(started)
         if (end := min((each for each in ends if each is not None), default=None)) is not None:
             self._after(end - now, "pause", lambda: self._mark("the end of a pause"))
         if done.outcome or done.failure:
@@ -295,6 +312,15 @@ class Daemon:
         self._speaker.fights(fights, self._hysteresis.held(now))
         if self._lookout.after(done, now, sightings=self._config.daemon.sightings):
             self._mark("an address has moved on")
+
+
+def _stamp(config: Path | None) -> tuple[int, int, int] | None:
+    """What tells a file from the one that was read; None where there is none."""
+    try:
+        status = (config or paths.CONFIG).stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _answer(ticket: Ticket, answer: tuple[bool, str] | MacmgrError) -> None:

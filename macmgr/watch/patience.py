@@ -7,35 +7,34 @@ the time is an argument, in seconds of a clock that never goes back.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from macmgr.model.changes import Change
 from macmgr.model.findings import Code
 
 MOMENT = 1.0
-# Seen again after that time, it is another one.
-_FORGET = 5.0
 
 
 class Patience:
-    """Remembers since when each early entry is there."""
+    """Remembers since when each early entry is there, by bridge and domain."""
 
     def __init__(self) -> None:
         self._since: dict[tuple[str, str], float] = {}
 
     def spares(self, now: float) -> Callable[[Change], bool]:
         """What says of a change whether it is left out now."""
-        self._since = {what: since for what, since in self._since.items() if now - since < _FORGET}
+        since = self._since
+        return lambda change: change.because is Code.EARLY_ENTRY and now - since.get(_what(change), now) < MOMENT
 
-        def is_spared(change: Change) -> bool:
-            if change.because is not Code.EARLY_ENTRY:
-                return False
-            what = change.bridge, change.domain or ""
-            return now - self._since.setdefault(what, now) < MOMENT
+    def note(self, spared: Iterable[Change], now: float) -> None:
+        """Which changes the last look left out: of an early entry that is not among them the next one is another."""
+        early = {_what(change) for change in spared if change.because is Code.EARLY_ENTRY}
+        self._since = {what: self._since.get(what, now) for what in early}
 
-        return is_spared
+    def next_end(self, looked: float) -> float | None:
+        """When the next moment is over that was not at the last look, whoever else spares the entry; None for none."""
+        return min((end for since in self._since.values() if (end := since + MOMENT) > looked), default=None)
 
-    def next_end(self, now: float) -> float | None:
-        """When the next moment is over, None where there is none."""
-        ends = (since + MOMENT for since in self._since.values())
-        return min((end for end in ends if end > now), default=None)
+
+def _what(change: Change) -> tuple[str, str]:
+    return change.bridge, change.domain or ""

@@ -42,6 +42,7 @@ class Speaker:
         self._failure = ""
         self._problem = ""
         self._quiet_until = 0.0
+        self._outdated = False
 
     def started(self) -> None:
         """The first round is over."""
@@ -58,6 +59,15 @@ class Speaker:
     def trouble(self, what: str, why: str) -> None:
         """Something that a person has to mend, and the daemon can live with."""
         self._journal.tell([words.unreadable(what, why)])
+
+    def outdated(self, is_so: bool) -> None:
+        """Ports are left as they are because the configuration has changed since it was read; told once."""
+        if is_so and not self._outdated:
+            self.trouble(
+                "the configuration has changed since it was read",
+                "ports that it left to the kernel stay as they are until 'systemctl reload macmgr'",
+            )
+        self._outdated = is_so
 
     def bug(self, error: BaseException | None) -> None:
         """Something went wrong in the loop that nobody thought of; it goes on."""

@@ -325,7 +325,10 @@ def test_metadata_that_is_not_understood_gives_nothing_back(ns: Namespace, host:
 def test_a_hook_gives_back_what_policy_leaves_to_the_kernel(ns: Namespace, host: Path) -> None:
     before = port_state(ns)
     macmgr(ns, host, "apply")
-    (host / "macmgr.toml").write_text("")
+    (host / "macmgr.toml").write_text("")  # an editor is about to write it: that is no policy
+    macmgr(ns, host, "hook", "qemu", "web1", "reconnect", "begin", "-", stdin=DOMAIN)
+    assert port_state(ns) != before
+    (host / "macmgr.toml").write_text("# nothing\n")
     macmgr(ns, host, "hook", "qemu", "web2", "reconnect", "begin", "-", stdin=DOMAIN.replace("web1", "web2"))
     assert port_state(ns) != before
     macmgr(ns, host, "hook", "qemu", "web1", "reconnect", "begin", "-", stdin=DOMAIN)

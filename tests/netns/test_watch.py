@@ -57,7 +57,7 @@ def test_guests_that_policy_leaves_to_the_kernel_are_given_back(host: House) -> 
         eventually(lambda: host.flags("vnet1") == (True, True), "the port is the kernel's")
         assert host.managed(2)
         assert host.audit() == set()
-        host.config.write_text("")
+        host.config.write_text("# nothing\n")
         daemon.send_signal(signal.SIGHUP)
         eventually(lambda: host.flags("vnet2") == (True, True), "so is the other")
         assert host.audit() == set()
@@ -203,6 +203,23 @@ def test_a_configuration_that_is_wrong_stops_no_daemon(watched: House) -> None:
     watched.ns.bridge("link set dev vnet1 learning on")
     watched.config.write_text(MANAGED)  # for the audit, which is another process
     eventually(lambda: watched.managed(1), "it goes on with what it knew")
+
+
+def test_a_daemon_with_an_older_configuration_does_not_undo_what_apply_made_by_the_new_one(host: House) -> None:
+    host.config.write_text("# nothing yet\n")
+    host.guest(1)
+    with host.daemon():
+        host.config.write_text(MANAGED)
+        assert host.macmgr("apply").returncode == 0
+        assert host.managed(1)
+        host.guest(2)  # a reason to look
+        told = "the configuration has changed since it was read"
+        eventually(lambda: told in host.log, "it says why it leaves the port alone")
+        assert host.managed(1)
+        subprocess.run(["kill", "-HUP", str(host.status()["pid"])], check=True)
+        eventually(lambda: host.managed(2), "it goes by the new one")
+        assert host.managed(1)
+        assert host.log.count(told) == 1
 
 
 def test_libvirt_that_comes_later(host: House) -> None:

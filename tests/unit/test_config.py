@@ -168,7 +168,11 @@ def test_a_file_that_is_named_has_to_be_there(tmp_path: Path) -> None:
 
 def test_without_a_file_the_defaults_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("macmgr.paths.CONFIG", tmp_path / "gone.toml")
-    assert load_config(None) == Config()
+    assert load_config(None) == Config(written=False)
+    (tmp_path / "gone.toml").write_text("\n")  # an editor that is about to write it
+    assert not load_config(None).written
+    (tmp_path / "gone.toml").write_text("# nothing\n")
+    assert load_config(None).written
 
 
 PIECES = st.sampled_from(

@@ -12,23 +12,44 @@ EARLY = SetEntries(MAC, (Entry(MAC, 0, "vnet0"),), (), "br0", "g1", Code.EARLY_E
 STALE = SetEntries(MAC, (Entry(MAC, 0, "up0"),), (), "br0", "g1", Code.STALE_ENTRY)
 
 
-def test_an_early_entry_is_spared_for_a_moment_and_nothing_else_is() -> None:
+def looked(patience: Patience, now: float) -> bool:
+    """A round at which an early entry is there: whether it is left alone. It is looked at several times."""
+    spares = patience.spares(now)
+    assert not spares(STALE)
+    spared = spares(EARLY)
+    assert spares(EARLY) is spared
+    patience.note([EARLY, STALE] if spared else [STALE], now)
+    return spared
+
+
+def test_an_early_entry_is_left_alone_for_a_moment() -> None:
     patience = Patience()
     assert patience.next_end(0) is None
-    assert patience.spares(0)(EARLY)
-    assert not patience.spares(0)(STALE)
-    assert patience.spares(0.9)(EARLY)
+    assert looked(patience, 0)
+    assert looked(patience, 0.9)
     assert patience.next_end(0.9) == 1.0
-    assert not patience.spares(1.0)(EARLY)
+    assert not looked(patience, 1.0)
     assert patience.next_end(1.0) is None
 
 
-def test_each_round_sees_one_entry_several_times() -> None:
-    spares = Patience().spares(0)
-    assert [spares(EARLY) for _ in range(3)] == [True] * 3
-
-
-def test_the_next_time_the_guest_goes_on_it_has_its_moment_again() -> None:
+def test_a_round_that_takes_longer_than_the_moment_is_followed_by_one_that_acts() -> None:
     patience = Patience()
-    assert patience.spares(0)(EARLY)
-    assert patience.spares(100)(EARLY)
+    spares = patience.spares(0)
+    assert spares(EARLY)
+    patience.note([EARLY], 4.0)
+    assert patience.next_end(0) == 5.0
+    assert not looked(patience, 5.0)
+
+
+def test_an_entry_on_a_bridge_that_is_only_observed_wakes_nobody_again_and_again() -> None:
+    patience = Patience()
+    patience.note([EARLY], 0)
+    patience.note([EARLY], 1.0)
+    assert patience.next_end(1.0) is None
+
+
+def test_a_guest_that_goes_on_again_a_second_later_has_its_moment_again() -> None:
+    patience = Patience()
+    assert looked(patience, 0)
+    assert not looked(patience, 1.0)  # that one is dropped
+    assert looked(patience, 1.5)

@@ -295,10 +295,16 @@ def test_a_domain_that_is_the_same_is_not_decided_again(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize(
     ("nic", "whole", "incomplete"),
-    [(NIC, SILENT, True), (NIC, KERNEL, False), (PLAIN, SILENT, False), (replace(NIC, manager="kernel"), SILENT, True)],
-    ids=["silent", "its metadata says it", "on a bridge without a network", "a portgroup might have said otherwise"],
+    [(NIC, SILENT, True), (NIC, KERNEL, True), (PLAIN, SILENT, False), (replace(NIC, manager="libvirt"), SILENT, True)],
+    ids=["silent", "its lock may be the portgroup's", "on a bridge without a network", "managed, by libvirt's word"],
 )
 def test_a_network_that_is_not_active_might_have_said_otherwise(nic: Nic, whole: Settings, incomplete: bool) -> None:
-    policy = decide(domain(nic, whole=whole), nic, PolicySources([], {}))
-    assert (policy.manager, policy.incomplete) == (Manager.KERNEL, incomplete)
+    assert decide(domain(nic, whole=whole), nic, PolicySources([], {})).incomplete is incomplete
     assert not decide(domain(nic, whole=whole), nic, sources()).incomplete
+
+
+@pytest.mark.parametrize(("whole", "incomplete"), [(SILENT, True), (KERNEL, False)])
+def test_a_configuration_that_is_not_there_might_have_said_otherwise(whole: Settings, incomplete: bool) -> None:
+    """An editor moves the file away and writes it anew; a NIC on a bridge has its policy from nowhere else."""
+    nothing = PolicySources([], {}, configured=False)
+    assert decide(domain(PLAIN, whole=whole), PLAIN, nothing).incomplete is incomplete

@@ -9,7 +9,7 @@ import pytest
 
 from macmgr.model.changes import SetEntries, SetFlags, bridge_command, requests
 from macmgr.model.findings import Code
-from macmgr.model.intent import GuestPort, Intent, Manager, Policy
+from macmgr.model.intent import GuestPort, Intent, Manager, Policy, Settings, Step
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 from macmgr.reconcile import Outcome, Scope, apply, look, on_bridges
 from macmgr.state.lock import WriterLock
@@ -123,12 +123,41 @@ def test_a_port_that_libvirt_had_closed_is_libvirts_again() -> None:
     assert applied(kernel, notes, KERNELS).done == ()
 
 
+def test_on_a_port_that_stays_closed_no_address_of_the_guest_is_left_to_age() -> None:
+    """Learning is off there, so the kernel would not refresh it, and forget it after five minutes."""
+    kernel, notes = FakeKernel(host(CLOSED, LIBVIRTS)), Notebook()
+    assert applied(kernel, notes, replace(MANAGED, macs=(MAC, MAC2))).complete
+    assert applied(kernel, notes, KERNELS).complete
+    assert kernel.ports["vnet0"].flags == CLOSED
+    assert entries(kernel) == LIBVIRTS
+    assert {(entry.port, entry.state, entry.sticky) for entry in entries(kernel, MAC2)} == {
+        ("vnet0", EntryState.STATIC, False)
+    }
+
+
+def test_while_a_network_is_not_active_the_lock_and_the_allowed_addresses_stay() -> None:
+    """virsh net-destroy and net-start under a running guest whose portgroup asks for the lock."""
+    locked = replace(MANAGED, macs=(MAC, MAC2), policy=Policy(Manager.LIBVIRT, lock=True, allow=(MAC2,)))
+    kernel, notes = FakeKernel(host(replace(OPEN, locked=False))), Notebook()
+    assert applied(kernel, notes, locked).complete
+    before = dict(kernel.ports), dict(kernel.fdb)
+    assert kernel.ports["vnet0"].flags == LOCKED
+    assert applied(kernel, notes, replace(MANAGED, policy=Policy(Manager.LIBVIRT, incomplete=True))).done == ()
+    assert (kernel.ports, kernel.fdb) == before
+
+
 LEFT_AS_THEY_ARE = {
     "metadata that is not understood": replace(KERNELS, policy=Policy(problem="no such option")),
     "a network that is not active": replace(KERNELS, policy=Policy(incomplete=True)),
     "another guest on the tap": replace(KERNELS, uuid="u9"),
     "another bridge by its XML": replace(KERNELS, bridge="br1"),
 }
+
+
+def test_a_domains_own_word_needs_no_network() -> None:
+    kernel, notes = managed()
+    says = Policy(incomplete=True, steps=(Step("domain", Settings(Manager.KERNEL)), Step("domain", Settings())))
+    assert codes(kernel, notes, replace(KERNELS, policy=says)) == {Code.NOT_GIVEN_BACK}
 
 
 @pytest.mark.parametrize("guest", LEFT_AS_THEY_ARE.values(), ids=LEFT_AS_THEY_ARE)
