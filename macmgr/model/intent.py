@@ -214,8 +214,8 @@ class Intent:
     have just left this host to their domain: a static entry for one of them is stale. ``findings`` are what
     reading the sources found. ``observed`` is what was seen behind guest ports; what it means is decided once the
     kernel was read (`macmgr.planning.observed`). ``quieted`` are the uplinks whose learning macmgr turned off,
-    ``locked`` the guests' ports that had no lock before macmgr and have one now. ``returning`` are the ports of guests here that it managed, and that
-    policy leaves to the kernel now.
+    ``locked`` the guests' ports that had no lock before macmgr and have one now. ``returning`` are the ports of guests
+    here that it managed, and that policy leaves to the kernel now.
     """
 
     ports: tuple[GuestPort, ...] = ()

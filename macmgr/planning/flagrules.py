@@ -19,8 +19,8 @@ from macmgr.planning.draft import Draft
 def plan_closed(guest: GuestPort, port: BridgePort, draft: Draft, ours: Collection[str] = ()) -> None:
     """Learning and unicast flood off, and ``locked`` on where policy asks for it and an entry is there to allow it.
 
-    A lock that policy does not ask for goes where it is ``ours``: not there before macmgr managed the port. One that was
-    stays.
+    A lock that policy does not ask for goes where it is ``ours``: not there before macmgr managed the port. One that
+    was stays.
     """
     flags = port.flags
     lock = guest.policy.lock and guest.running
