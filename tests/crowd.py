@@ -74,11 +74,18 @@ def bridge_json(namespace: str, words: str) -> list[dict[str, Any]]:
 
 
 def write_status_files(run_dir: Path, guests: Iterable[CrowdGuest], bridge: str = "br0") -> None:
-    """A running domain for each guest, with one NIC that libvirt manages."""
+    """A running domain for each guest, with one NIC that libvirt manages, and the network of all these NICs."""
     directory = run_dir / "qemu"
     directory.mkdir(parents=True)
+    (run_dir / "network").mkdir(exist_ok=True)
     template = etree.parse(_TEMPLATE).getroot()
     domain = _child(template, "domain")
+    network = _child(domain, "devices/interface/source").get("network")
+    assert network is not None
+    (run_dir / "network" / f"{network}.xml").write_text(
+        f"<networkstatus><network><name>{network}</name><uuid>00000000-0000-4000-8000-0000000000ff</uuid>"
+        f"<forward mode='bridge'/><bridge name='{bridge}' macTableManager='libvirt'/></network></networkstatus>"
+    )
     domain.remove(_child(domain, "metadata"))
     for nic in domain.findall("devices/interface")[1:]:
         _child(domain, "devices").remove(nic)
