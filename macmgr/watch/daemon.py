@@ -254,7 +254,7 @@ class Daemon:
         spares = (
             on_bridges(config.observed),
             self._hysteresis.spares(now),
-            self._patience.spares(now),
+            self._patience.spares(now, self._last.had if self._last else lambda _: False),
             lambda change: change.because == Code.NOT_GIVEN_BACK and self._is_outdated(),
         )
         self._loop.remove_reader(self._events.fileno())  # what comes meanwhile is held against the view of this round

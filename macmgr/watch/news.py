@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from macmgr.model.changes import Change, SetEntries
 from macmgr.model.kernelevents import LOST, EntryEvent, Event, LinkEvent
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
 from macmgr.reconcile import View
@@ -86,6 +87,16 @@ class LastView:
                 reasons.append(self.news_in(event))
         latest: list[Event] = [*links.values(), *entries.values()]
         return reasons + [news for event in latest if (news := self.news_in(event))]
+
+    def had(self, change: Change) -> bool:
+        """Whether entries that a change takes away were read where it takes them from."""
+        bridge = self._bridges_by_name.get(change.bridge)
+        if bridge is None or not isinstance(change, SetEntries):
+            return False
+        read = (self._entries.get((bridge.ifindex, entry.mac, entry.vid)) for entry in change.before)
+        return any(
+            each is not None and each.entry.port == entry.port for each, entry in zip(read, change.before, strict=True)
+        )
 
     def news_in(self, event: Event) -> str:
         """What the event shows that was not read, in words; empty when that is nothing."""

@@ -1,8 +1,9 @@
 """An entry that seems early is given a moment: libvirt's own comes before the word that the guest runs.
 
 It puts the entry, tells QEMU to go on, and writes the status file once QEMU has said so (qemuProcessStartCPUs). Its
-entry wakes the daemon within milliseconds; dropped then, the guest would run behind a closed port without one. Pure;
-the time is an argument, in seconds of a clock that never goes back.
+entry wakes the daemon within milliseconds; dropped then, the guest would run behind a closed port without one. An entry
+that was there already, of a guest that has stopped or moved away, has no such excuse: it goes at once. Pure; the time
+is an argument, in seconds of a clock that never goes back.
 """
 
 from __future__ import annotations
@@ -21,10 +22,16 @@ class Patience:
     def __init__(self) -> None:
         self._since: dict[tuple[str, str], float] = {}
 
-    def spares(self, now: float) -> Callable[[Change], bool]:
-        """What says of a change whether it is left out now."""
-        since = self._since
-        return lambda change: change.because is Code.EARLY_ENTRY and now - since.get(_what(change), now) < MOMENT
+    def spares(self, now: float, had: Callable[[Change], bool]) -> Callable[[Change], bool]:
+        """Whether a change is left out now; ``had``: whether its entries were there at the last look."""
+
+        def is_spared(change: Change) -> bool:
+            if change.because is not Code.EARLY_ENTRY:
+                return False
+            since = self._since.get(_what(change))
+            return not had(change) if since is None else now - since < MOMENT
+
+        return is_spared
 
     def note(self, spared: Iterable[Change], now: float) -> None:
         """Which changes the last look left out: of an early entry that is not among them the next one is another."""

@@ -12,9 +12,9 @@ EARLY = SetEntries(MAC, (Entry(MAC, 0, "vnet0"),), (), "br0", "g1", Code.EARLY_E
 STALE = SetEntries(MAC, (Entry(MAC, 0, "up0"),), (), "br0", "g1", Code.STALE_ENTRY)
 
 
-def looked(patience: Patience, now: float) -> bool:
+def looked(patience: Patience, now: float, *, had: bool = False) -> bool:
     """A round at which an early entry is there: whether it is left alone. It is looked at several times."""
-    spares = patience.spares(now)
+    spares = patience.spares(now, lambda _: had)
     assert not spares(STALE)
     spared = spares(EARLY)
     assert spares(EARLY) is spared
@@ -26,15 +26,22 @@ def test_an_early_entry_is_left_alone_for_a_moment() -> None:
     patience = Patience()
     assert patience.next_end(0) is None
     assert looked(patience, 0)
-    assert looked(patience, 0.9)
+    assert looked(patience, 0.9, had=True)
     assert patience.next_end(0.9) == 1.0
-    assert not looked(patience, 1.0)
+    assert not looked(patience, 1.0, had=True)
     assert patience.next_end(1.0) is None
+
+
+def test_the_entry_of_a_guest_that_moved_away_goes_at_once() -> None:
+    """It was there while the guest ran here; now it would keep the neighbours' frames from where the guest is."""
+    patience = Patience()
+    assert not looked(patience, 0, had=True)
+    assert patience.next_end(0) is None
 
 
 def test_a_round_that_takes_longer_than_the_moment_is_followed_by_one_that_acts() -> None:
     patience = Patience()
-    spares = patience.spares(0)
+    spares = patience.spares(0, lambda _: False)
     assert spares(EARLY)
     patience.note([EARLY], 4.0)
     assert patience.next_end(0) == 5.0
