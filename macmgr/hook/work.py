@@ -45,12 +45,15 @@ def act(call: HookCall, data: bytes, config: Config, run_dir: Path, netns: str |
     def read_intent() -> Intent:
         return replace(intent_with(heard, read_status_files(run_dir), config), observed=observed)
 
+    def moment() -> None:
+        time.sleep(max(0.0, min(MOMENT, deadline - time.monotonic() - _RESERVE)))
+
     intent = read_intent()
     words = [left_as_it_is(intent, scope)]
     if concerns(intent, scope) or remembers(read_memory(netns)[0], scope):
         with Kernel(netns) as kernel, lock.hold(wait=deadline - time.monotonic() - _RESERVE) as held:
             notes = StateFile(held, netns)
-            outcome = apply(held, read_intent, kernel, scope, notes, lambda: time.sleep(MOMENT))
+            outcome = apply(held, read_intent, kernel, scope, notes, moment)
         words += [in_words(call, outcome, scope), notes.problem, problem]
     line = "; ".join(filter(None, words))
     if words[0]:  # a failure, which the configuration may let refuse the start

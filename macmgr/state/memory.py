@@ -60,13 +60,8 @@ class StateFile:
 
     def read(self) -> Memory:
         """What is remembered; nothing where the file is broken, which is then moved aside."""
-        stamp = _stamp(self._path)
-        if stamp is not None and self._known.stamp == stamp:
-            self._namespaces = self._known.namespaces
-            return self._namespaces.get(self._netns, NOTHING)
         try:
-            self._namespaces = _read(self._path)
-            self._known.stamp, self._known.namespaces = stamp, self._namespaces
+            self._namespaces = _read_again(self._path, self._known)
         except Broken as error:
             self._tell(f"{error}; it is moved to {self._path.name}.broken, and {_ALL_THE_SAME}")
             self._move_aside()
@@ -103,11 +98,13 @@ def _stamp(path: Path) -> tuple[int, ...] | None:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def read_memory(netns: str | None = None, path: Path | None = None) -> tuple[Memory, str]:
+def read_memory(
+    netns: str | None = None, path: Path | None = None, known: LastRead | None = None
+) -> tuple[Memory, str]:
     """What is remembered, for those who only look, and one line where it cannot be read."""
-    path = path or paths.STATE
+    path, known = path or paths.STATE, known or LastRead()
     try:
-        return _read(path).get(netns or "", NOTHING), ""
+        return _read_again(path, known).get(netns or "", NOTHING), ""
     except Broken as error:
         return NOTHING, f"{error}; nothing is remembered"
     except OSError as error:
@@ -145,6 +142,14 @@ def remove(path: Path) -> Iterator[Path]:
     if path.parent.is_dir() and not path.parent.is_symlink() and not any(path.parent.iterdir()):
         path.parent.rmdir()
         yield path.parent
+
+
+def _read_again(path: Path, known: LastRead) -> dict[str, Memory]:
+    stamp = _stamp(path)
+    if stamp is None or known.stamp != stamp:
+        known.namespaces = _read(path)
+        known.stamp = stamp
+    return known.namespaces
 
 
 def _read(path: Path) -> dict[str, Memory]:

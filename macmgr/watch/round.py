@@ -125,12 +125,12 @@ class Rounds:
     def _concerned(self, intent: Intent, scopes: list[Scope]) -> bool:
         if any(concerns(intent, scope) for scope in scopes):
             return True
-        memory, _ = read_memory(self._netns)
+        memory, _ = read_memory(self._netns, known=self._memory)
         return any(remembers(memory, scope) for scope in scopes)
 
     def _seen(self, read_intent: Callable[[], Intent], kernel: Kernel) -> tuple[Outcome, str]:
         """Only look: all changes are spared."""
-        memory, problem = read_memory(self._netns)
+        memory, problem = read_memory(self._netns, known=self._memory)
         return Outcome((), (), look(read_intent, kernel, Scope(spares=lambda _: True), memory)), problem
 
     def _intent(self, calls: list[Heard], config: Config) -> Intent:
