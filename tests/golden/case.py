@@ -54,7 +54,7 @@ def read_case(folder: Path, workshop: Path) -> Case:
     """Read a case as macmgr reads a host; ``workshop`` is a directory to lay libvirt's run directory out in."""
     run_dir = lay_out(folder, workshop)
     path = folder / "config.toml"
-    config = load_config(path) if path.exists() else Config()
+    config = load_config(path) if path.exists() else Config(written=False)
     sources = read_status_files(run_dir)
     given, heard = HookInput(), []
     for hook in folder.glob("hook/*.xml"):

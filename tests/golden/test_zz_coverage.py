@@ -68,15 +68,12 @@ def records(cases: list[Case]) -> dict[type, Records]:
     }
 
 
-_NOT_IN_A_FILE = {"written"}  # whether there is a file at all
-
-
 def unexercised(record: type, found: Records) -> Iterable[str]:
     """The fields of a record that have their default in every case."""
     for field in fields(record):
         default = field.default_factory() if field.default_factory is not MISSING else field.default
         silent = (None, "", (), {}) if default is MISSING else (default,)
-        if all(getattr(each, field.name) in silent for each in found) and field.name not in _NOT_IN_A_FILE:
+        if all(getattr(each, field.name) in silent for each in found):
             yield f"{record.__name__}.{field.name}"
 
 

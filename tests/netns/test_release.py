@@ -155,27 +155,30 @@ def test_no_frame_is_lost_and_none_leaks(ns: Namespace, kernel: Kernel, state: P
     """Before, during and after: each frame for the guest arrives once; while managed, at nobody else's port."""
     ns.send_frame("guest-far", GUEST)
     eventually(lambda: ns.port_of(GUEST) == "guest", "the guest was heard")
-    sent = 0
     with ns.packet_socket("guest-far") as guest, ns.packet_socket("third-far") as third:
-        kernel_send = kernel.send
-
-        def send_between(requests, snapshot):  # type: ignore[no-untyped-def]
-            """A frame after every single request."""
-            nonlocal sent
-            answers = []
-            for request in requests:
-                answers += kernel_send([request], snapshot)
-                ns.send_frame("lan-far", LAN, GUEST)
-                sent += 1
-            return answers
-
-        kernel.send = send_between  # type: ignore[method-assign]
+        sent = _a_frame_after_each_request(ns, kernel)
         applied(kernel, state)
         released(kernel, state)
-        assert sent >= 4
-        assert len(_frames(guest, sent)) == sent
+        assert len(sent) >= 4
+        assert len(_frames(guest, len(sent))) == len(sent)
         ns.send_frame("lan-far", LAN)  # a broadcast behind them: what comes before it is all there is
         assert [frame for frame in _until_broadcast(third) if frame[:6].hex(":") == GUEST] == []
+
+
+def _a_frame_after_each_request(ns: Namespace, kernel: Kernel) -> list[object]:
+    """From now on the LAN sends the guest a frame after every single request; the requests, one for each frame."""
+    kernel_send, sent = kernel.send, []
+
+    def send_between(requests, snapshot):  # type: ignore[no-untyped-def]
+        answers = []
+        for request in requests:
+            answers += kernel_send([request], snapshot)
+            ns.send_frame("lan-far", LAN, GUEST)
+            sent.append(request)
+        return answers
+
+    kernel.send = send_between  # type: ignore[method-assign]
+    return sent
 
 
 def _until_broadcast(opened: socket.socket) -> Iterator[bytes]:
@@ -198,24 +201,11 @@ def test_no_frame_is_lost_when_policy_leaves_the_port_to_the_kernel(ns: Namespac
     ns.send_frame("guest-far", GUEST)
     eventually(lambda: ns.port_of(GUEST) == "guest", "the guest was heard")
     applied(kernel, state)
-    sent = 0
     with ns.packet_socket("guest-far") as guest, ns.packet_socket("third-far") as third:
-        kernel_send = kernel.send
-
-        def send_between(requests, snapshot):  # type: ignore[no-untyped-def]
-            """A frame after every single request."""
-            nonlocal sent
-            answers = []
-            for request in requests:
-                answers += kernel_send([request], snapshot)
-                ns.send_frame("lan-far", LAN, GUEST)
-                sent += 1
-            return answers
-
-        kernel.send = send_between  # type: ignore[method-assign]
+        sent = _a_frame_after_each_request(ns, kernel)
         applied(kernel, state, intent(Manager.KERNEL))
-        assert sent >= 2
-        assert len(_frames(guest, sent)) == sent
+        assert len(sent) >= 2
+        assert len(_frames(guest, len(sent))) == len(sent)
         ns.send_frame("lan-far", LAN)
         assert [frame for frame in _until_broadcast(third) if frame[:6].hex(":") == GUEST] == []
 
