@@ -64,7 +64,7 @@ class Policy:
     The first step that names a manager decides it (``reason`` is its place); each other option is decided by the
     first step that names it, and ``allow`` holds what all of them allow.
     ``problem`` says what is not understood of a place that was to be asked: then the port is left as it is.
-    ``incomplete``: the NIC's network is not active, and might have said otherwise.
+    ``incomplete``: a place that might have said otherwise is not there now, the NIC's network or the configuration.
     """
 
     manager: Manager = Manager.KERNEL
