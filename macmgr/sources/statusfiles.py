@@ -16,6 +16,7 @@ from typing import TypeVar
 from lxml import etree
 
 from macmgr.errors import NoPermission, NotThere, XmlError
+from macmgr.filestamp import Stamp, stamp_of
 from macmgr.model.findings import Code, Finding
 from macmgr.readers.document import MAX_BYTES, parse_document
 from macmgr.readers.domain import read_domain_status
@@ -28,7 +29,6 @@ T = TypeVar("T")
 _DEFINITIONS = Path("etc/libvirt/qemu/networks")
 
 
-_Stamp = tuple[int, int, int, int]
 _Reader = Callable[[etree._Element, str], T]
 
 
@@ -90,8 +90,8 @@ class StatusCache:
     """
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[_Stamp, object]] = {}
-        self._seen: dict[str, tuple[_Stamp, object]] = {}
+        self._known: dict[str, tuple[Stamp, object]] = {}
+        self._seen: dict[str, tuple[Stamp, object]] = {}
         self._last = Sources()
 
     def read_status_files(self, run_dir: Path) -> Sources:
@@ -106,15 +106,11 @@ class StatusCache:
     def get(self, path: str, reader: _Reader[T]) -> T | Finding:
         """What the file holds, read now or before; FileNotFoundError as open() has it."""
         known = self._known.get(path)
-        if known is not None and known[0] == _stamp(os.stat(path)):  # noqa: PTH116 - a thousand times in 5 ms
+        if known is not None and known[0] == stamp_of(os.stat(path)):  # noqa: PTH116 - a thousand times in 5 ms
             self._seen[path] = known
         else:
             self._seen[path] = _read_file(path, reader)
         return self._seen[path][1]  # type: ignore[return-value] # each path is read by one reader
-
-
-def _stamp(status: os.stat_result) -> _Stamp:
-    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _read(
@@ -159,11 +155,11 @@ def _domain(path: str, reader: _Reader[T]) -> str | None:
     return os.path.basename(path).removesuffix(".xml") if reader is read_domain_status else None  # noqa: PTH119
 
 
-def _read_file(path: str, reader: _Reader[T]) -> tuple[_Stamp, T | Finding]:
+def _read_file(path: str, reader: _Reader[T]) -> tuple[Stamp, T | Finding]:
     """What is in a file, or what is wrong with it, and by what it is known again."""
     with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a thousand times in the hook's time
         status = os.fstat(file.fileno())
-        stamp = _stamp(status)
+        stamp = stamp_of(status)
         data = file.read(min(status.st_size, MAX_BYTES) + 1)  # a buffer of the largest size is cleared each time
     try:
         return stamp, reader(parse_document(data, path), path)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from macmgr import paths
+from macmgr.filestamp import Stamp, stamp_at
 from macmgr.planning.remembered import NOTHING, Memory
 from macmgr.state.lock import WriterLock
 from macmgr.state.owndirectory import own_directory
@@ -34,7 +35,7 @@ class LastRead:
     It is written by renaming a new file into place, so another content is another inode.
     """
 
-    stamp: tuple[int, ...] | None = None
+    stamp: Stamp | None = None
     namespaces: dict[str, Memory] = field(default_factory=dict)
 
 
@@ -90,14 +91,6 @@ class StateFile:
             os.rename(name, f"{name}.broken", src_dir_fd=directory, dst_dir_fd=directory)
 
 
-def _stamp(path: Path) -> tuple[int, ...] | None:
-    try:
-        status = path.stat(follow_symlinks=False)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
 def read_memory(
     netns: str | None = None, path: Path | None = None, known: LastRead | None = None
 ) -> tuple[Memory, str]:
@@ -145,7 +138,7 @@ def remove(path: Path) -> Iterator[Path]:
 
 
 def _read_again(path: Path, known: LastRead) -> dict[str, Memory]:
-    stamp = _stamp(path)
+    stamp = stamp_at(path, follow_symlinks=False)
     if stamp is None or known.stamp != stamp:
         known.namespaces = _read(path)
         known.stamp = stamp

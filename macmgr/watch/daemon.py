@@ -19,6 +19,7 @@ from pathlib import Path
 from macmgr import paths
 from macmgr.config import Config, load_config
 from macmgr.errors import MacmgrError, XmlError
+from macmgr.filestamp import Stamp, stamp_at
 from macmgr.hook.call import HookCall
 from macmgr.hook.work import Heard, read_call
 from macmgr.kernel.events import EventSocket
@@ -69,7 +70,7 @@ class Daemon:
 
     def __init__(self, places: Places, speaker: Speaker, systemd: Systemd) -> None:
         self._places, self._speaker, self._systemd = places, speaker, systemd
-        self._stamp = _stamp(places.config)
+        self._stamp = self._config_stamp()
         self._config: Config = load_config(places.config)
         self._configured()
         self._pending: Pending[Ticket] = Pending()
@@ -207,7 +208,7 @@ class Daemon:
     def _reload(self) -> None:
         self._systemd.reloading()
         try:
-            stamp = _stamp(self._places.config)
+            stamp = self._config_stamp()
             self._config, self._stamp = load_config(self._places.config), stamp
             self._hysteresis.limit = self._config.daemon.repairs_per_minute
             self._configured()
@@ -225,7 +226,10 @@ class Daemon:
 
     def _is_outdated(self) -> bool:
         """Whether the file says something else by now: then a port that it does not name may be named there."""
-        return _stamp(self._places.config) != self._stamp
+        return self._config_stamp() != self._stamp
+
+    def _config_stamp(self) -> Stamp | None:
+        return stamp_at(self._places.config or paths.CONFIG)
 
     def _configured(self) -> None:
         self._speaker.configured(None if self._places.observe else self._config.observed)
@@ -312,15 +316,6 @@ class Daemon:
         self._speaker.fights(fights, self._hysteresis.held(now))
         if self._lookout.after(done, now, sightings=self._config.daemon.sightings):
             self._mark("an address has moved on")
-
-
-def _stamp(config: Path | None) -> tuple[int, int, int] | None:
-    """What tells a file from the one that was read; None where there is none."""
-    try:
-        status = (config or paths.CONFIG).stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _answer(ticket: Ticket, answer: tuple[bool, str] | MacmgrError) -> None:
