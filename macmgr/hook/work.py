@@ -20,7 +20,8 @@ from macmgr.model.changes import Change
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent
 from macmgr.planning.remembered import Memory
-from macmgr.policy import Decisions, PolicySources, build_intent
+from macmgr.policy.guests import Decisions, build_intent
+from macmgr.policy.places import PolicySources
 from macmgr.readers.domain import Domain, DomainStatus
 from macmgr.readers.hookdata import HookInput, read_hook_input
 from macmgr.readers.network import Network

@@ -29,7 +29,8 @@ from macmgr.model.findings import Code, Severity
 from macmgr.model.intent import Intent
 from macmgr.oneline import harmless, harmless_json
 from macmgr.planning.conflicts import definition_findings
-from macmgr.policy import PolicySources, build_intent
+from macmgr.policy.guests import build_intent
+from macmgr.policy.places import PolicySources
 from macmgr.reconcile import MOMENT, Outcome, Scope, View, apply, look, on_bridges
 from macmgr.report.diagnosisdocument import diagnosis_document
 from macmgr.report.document import audit_document

@@ -20,7 +20,7 @@ from macmgr.kernel import Kernel
 from macmgr.model.changes import Change
 from macmgr.model.intent import Intent, Observed
 from macmgr.model.snapshot import Snapshot
-from macmgr.policy import Decisions
+from macmgr.policy.guests import Decisions
 from macmgr.reconcile import Outcome, Scope, apply, look
 from macmgr.sources.host import Sources
 from macmgr.sources.statusfiles import StatusCache

@@ -21,7 +21,8 @@ from macmgr.kernel import Kernel
 from macmgr.model.findings import Severity
 from macmgr.model.intent import Intent, Manager, Settings
 from macmgr.model.snapshot import Entry, Snapshot
-from macmgr.policy import PolicySources, build_intent
+from macmgr.policy.guests import build_intent
+from macmgr.policy.places import PolicySources
 from macmgr.reconcile import look
 from macmgr.sources.statusfiles import read_status_files
 from tests import crowd

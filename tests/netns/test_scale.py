@@ -12,7 +12,8 @@ from macmgr.kernel import Kernel
 from macmgr.model.findings import Code, Severity
 from macmgr.model.intent import Intent, Manager, Settings
 from macmgr.model.snapshot import Entry
-from macmgr.policy import PolicySources, build_intent
+from macmgr.policy.guests import build_intent
+from macmgr.policy.places import PolicySources
 from macmgr.reconcile import apply, look
 from macmgr.sources.statusfiles import read_status_files
 from macmgr.state.lock import hold

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from macmgr.model.intent import GuestPort
-from macmgr.policy import PolicySources, build_intent
+from macmgr.policy.guests import build_intent
+from macmgr.policy.places import PolicySources
 from macmgr.readers.domain import Domain, DomainStatus
 from macmgr.readers.hookdata import read_hook_input
 from macmgr.sources.host import Sources

@@ -9,7 +9,8 @@ from macmgr.errors import NotThere
 from macmgr.model.intent import GuestMac, Manager, Pin, Settings
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 from macmgr.planning.planner import plan
-from macmgr.policy import PolicySources, build_intent
+from macmgr.policy.guests import build_intent
+from macmgr.policy.places import PolicySources
 from macmgr.readers.domain import DomainStatus, read_domain, read_domain_status
 from macmgr.readers.network import read_network
 from macmgr.reconcile import View

@@ -9,7 +9,9 @@ import pytest
 
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestMac, GuestPort, Manager, Pin, Policy, PortlessNic, Settings, Vlan
-from macmgr.policy import Decisions, PolicySources, build_intent, decide, guest_port, managed_bridges
+from macmgr.policy.decide import decide, managed_bridges
+from macmgr.policy.guests import Decisions, build_intent, guest_port
+from macmgr.policy.places import PolicySources
 from macmgr.readers.domain import Domain, DomainStatus, Nic
 from macmgr.readers.metadata import DomainMetadata
 from macmgr.readers.network import Inherited, Network, NetworkPort
@@ -289,7 +291,7 @@ def test_decisions_that_are_kept_are_those_that_would_be_made() -> None:
 def test_a_domain_that_is_the_same_is_not_decided_again(monkeypatch: pytest.MonkeyPatch) -> None:
     decisions, known = Decisions(), status(NIC)
     first = build_intent([known], sources(), decisions=decisions)
-    monkeypatch.setattr("macmgr.policy.guest_port", None)
+    monkeypatch.setattr("macmgr.policy.guests.guest_port", None)
     assert build_intent([known], sources(), decisions=decisions).ports[0] is first.ports[0]
 
 

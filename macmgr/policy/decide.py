@@ -1,0 +1,88 @@
+"""Who manages a port's MAC table, and how: six places are asked in order, and each answer keeps its reason.
+
+1. ``<macmgr:interface mac='..'>`` in the domain's metadata;
+2. ``<macmgr:macTable>`` itself, there;
+3. ``<macmgr:portgroup name='..'>`` in the network's metadata;
+4. the ``macTableManager`` attribute: the NIC's own source, else the network's ``<bridge>``;
+5. ``[bridge."NAME"]`` in the configuration (this is how ``<interface type='bridge'>`` gets a policy);
+6. the kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from macmgr.errors import XmlError
+from macmgr.model.intent import GuestMac, Manager, Pin, Policy, Settings, Step
+from macmgr.options import MAC_TABLE_MANAGER, wrong_word
+from macmgr.policy.places import PolicySources
+from macmgr.readers.domain import Domain, Nic
+from macmgr.readers.network import Network
+
+_SILENT = Settings()
+
+
+def decide(domain: Domain, nic: Nic, sources: PolicySources) -> Policy:
+    """The policy of one NIC, with every step that was asked; XmlError for a macTableManager that is none.
+
+    Where one of the places is not understood, none of them decides: without its lock, or its ``manager='kernel'``, the
+    others would be wrong.
+    """
+    network = sources.networks.get(nic.network)
+    problem = domain.metadata.problem or (network.problem if network else "")
+    if problem:
+        return Policy(reason="left as it is: what decides about it is not understood", problem=problem)
+    steps = tuple(_steps(domain, nic, sources))
+
+    def first(option: str, default: Any) -> Any:
+        return next((value for step in steps if (value := getattr(step.says, option)) is not None), default)
+
+    return Policy(
+        manager=first("manager", Manager.KERNEL),
+        reason=next((step.place for step in steps if step.says.manager is not None), Policy().reason),
+        pin=first("pin", Pin.STICKY),
+        lock=first("lock", False),
+        guest_mac=first("guest_mac", GuestMac.FOLLOW if sources.trusts(nic) else GuestMac.ALERT),
+        allow=tuple(dict.fromkeys(pattern for step in steps for pattern in step.says.allow)),
+        steps=steps,
+        incomplete=_incomplete(nic, network, sources, steps),
+    )
+
+
+def _incomplete(nic: Nic, network: Network | None, sources: PolicySources, steps: Iterable[Step]) -> bool:
+    """Whether a place that may have something to say is not there now: the NIC's network, or a NIC's only one."""
+    if nic.network:
+        return network is None
+    return not sources.configured and not any(step.says.manager for step in steps)
+
+
+def managed_bridges(sources: PolicySources) -> dict[str, str]:
+    """The bridges that a network or the configuration hands to macmgr, each with the reason."""
+    managed = {
+        network.bridge: f"network {network.name}: macTableManager"
+        for network in sources.networks.values()
+        if network.bridge and network.manager == Manager.LIBVIRT
+    }
+    for name, settings in sources.bridges.items():
+        if settings.manager is Manager.LIBVIRT:
+            managed.setdefault(name, f'[bridge."{name}"] in the configuration')
+    return managed
+
+
+def _steps(domain: Domain, nic: Nic, sources: PolicySources) -> Iterable[Step]:
+    network = sources.networks.get(nic.network)
+    group, bridge = sources.portgroup(nic), sources.bridge(nic)
+    yield Step(f"domain {domain.name}: <macmgr:interface mac='{nic.mac}'>", domain.settings(nic.mac) or _SILENT)
+    yield Step(f"domain {domain.name}: <macmgr:macTable>", domain.metadata.domain)
+    if network is not None and group:
+        says = network.metadata.get(group, _SILENT)
+        yield Step(f"network {network.name}: <macmgr:portgroup name='{group}'>", says)
+    else:
+        yield Step("<macmgr:portgroup> (the NIC has none)", _SILENT)
+    manager = nic.manager or (network.manager if network else "")
+    if manager and manager not in tuple(Manager):
+        raise XmlError(wrong_word(MAC_TABLE_MANAGER, manager, Manager, xml=True))
+    named = f"network {nic.network}: " if nic.network else ""
+    yield Step(f"{named}macTableManager", Settings(Manager(manager)) if manager else _SILENT)
+    yield Step(f'[bridge."{bridge}"] in the configuration', sources.bridges.get(bridge, _SILENT))

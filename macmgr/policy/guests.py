@@ -1,0 +1,162 @@
+"""From libvirt's domains to the intent: the port of each NIC, what policy says of it, and what is not understood."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from macmgr.errors import XmlError
+from macmgr.model.findings import Code, Finding
+from macmgr.model.intent import GuestMac, GuestPort, Intent, Manager, NicFacts, Policy, PortlessNic
+from macmgr.policy.decide import decide, managed_bridges
+from macmgr.policy.places import PolicySources
+from macmgr.policy.portless import kind_of, why_portless
+from macmgr.readers.domain import Domain, DomainStatus, Nic
+from macmgr.readers.metadata import NAMESPACE
+
+
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    """What became of one domain's NICs."""
+
+    ports: tuple[GuestPort, ...]
+    portless: tuple[PortlessNic, ...]
+    findings: tuple[Finding, ...]
+
+
+class Decisions:
+    """What was decided for each domain, for those who ask again and again: only what is new is decided anew.
+
+    A decision holds as long as the record of the domain is the very same, and all that policy is decided from equal.
+    """
+
+    def __init__(self) -> None:
+        self._basis: tuple[object, ...] = ()
+        self._known: dict[int, tuple[DomainStatus, _Decided]] = {}
+
+    def of(self, domains: Iterable[DomainStatus], sources: PolicySources) -> list[_Decided]:
+        """The decisions for ``domains``, in their order; those for all others are forgotten."""
+        basis = sources.networks, sources.bridges, sources.ports
+        if basis != self._basis:
+            self._basis, self._known = basis, {}
+        before, self._known = self._known, {}
+        for status in domains:
+            known = before.get(id(status))  # kept with the record: no other one can have its id
+            self._known[id(status)] = known or (status, _decided(status, sources))
+        return [decided for _, decided in self._known.values()]
+
+
+def build_intent(
+    domains: Iterable[DomainStatus],
+    sources: PolicySources,
+    *,
+    departed: Iterable[Domain] = (),
+    findings: Iterable[Finding] = (),
+    decisions: Decisions | None = None,
+) -> Intent:
+    """The intent of this host. ``departed`` are domains that do not run here any more."""
+    decided = (decisions or Decisions()).of(domains, sources)
+    ports = [port for each in decided for port in each.ports]
+    managed = managed_bridges(sources)
+    for port in ports:  # a network that was destroyed under its guests is known only from their NICs
+        if port.managed:
+            managed.setdefault(port.bridge, port.policy.reason)
+    gone = {nic.mac: domain.name for domain in departed for nic in domain.nics}
+    problems = (*findings, *(finding for each in decided for finding in each.findings))
+    portless = tuple(nic for each in decided for nic in each.portless)
+    return Intent(tuple(ports), managed, gone, problems, portless)
+
+
+def _decided(status: DomainStatus, sources: PolicySources) -> _Decided:
+    ports: list[GuestPort] = []
+    portless: list[PortlessNic] = []
+    problems = list(_metadata_problem(status.domain))
+    for nic in status.domain.nics:
+        try:
+            found = guest_port(status, nic, sources)
+        except XmlError as error:
+            text = f"domain {status.domain.name}: {error}"
+            problems.append(Finding(Code.UNREADABLE_XML, text, domain=status.domain.name, mac=nic.mac))
+            continue
+        if isinstance(found, GuestPort):
+            ports.append(found)
+            problems += _network_problem(found, sources)
+        else:
+            portless.append(found)
+    return _Decided(tuple(ports), tuple(portless), tuple(problems))
+
+
+def guest_port(status: DomainStatus, nic: Nic, sources: PolicySources) -> GuestPort | PortlessNic:
+    """The bridge port that a NIC has on this host, or why it has none."""
+    domain = status.domain
+    why = why_portless(nic, sources)
+    if why:
+        return PortlessNic(domain.name, nic.mac, kind_of(nic), why, nic.alias)
+    policy = decide(domain, nic, sources)
+    follows = policy.guest_mac is GuestMac.FOLLOW and nic.current_mac
+    own = nic.current_mac if follows else nic.mac
+    exact = [pattern for pattern in policy.allow if not pattern.endswith("*")]
+    return GuestPort(
+        port=nic.tap,
+        bridge=sources.bridge(nic),
+        domain=domain.name,
+        uuid=domain.uuid,
+        macs=tuple(dict.fromkeys([own, *exact])),
+        alias=nic.alias,
+        network=nic.network,
+        portgroup=sources.portgroup(nic),
+        state=status.state,
+        running=status.running,
+        entry_comes=_libvirt_puts_the_entry(status, nic, policy),
+        policy=policy,
+        facts=NicFacts(
+            vlan=sources.inherit(nic, "vlan"),
+            isolated=bool(sources.inherit(nic, "isolated")),
+            trust=sources.trusts(nic),
+            filter=nic.filter,
+            teaming=nic.teaming,
+            configured_mac=nic.mac,
+            current_mac=nic.current_mac,
+        ),
+    )
+
+
+def _metadata_problem(domain: Domain) -> Iterable[Finding]:
+    if domain.metadata.problem:
+        name = shlex.quote(domain.name)
+        yield Finding(
+            Code.UNREADABLE_XML,
+            f"{domain.metadata.problem}; until that is mended, the ports of {domain.name} are left as they are",
+            domain=domain.name,
+            fix=f"virsh metadata {name} {NAMESPACE} --key macmgr --edit --live  # and again with --config, for its "
+            "next start",
+        )
+
+
+def _network_problem(guest: GuestPort, sources: PolicySources) -> Iterable[Finding]:
+    """That a guest's port is left as it is because of its network, told of the guest, for those who ask about it."""
+    network = sources.networks.get(guest.network)
+    if network is not None and network.problem and guest.policy.problem == network.problem:
+        yield Finding(
+            Code.UNREADABLE_XML,
+            f"{guest.port} of {guest.domain} is left as it is, because its network {network.name} is not understood: "
+            f"{network.problem}",
+            guest.bridge,
+            guest.port,
+            guest.domain,
+            guest.macs[0],
+        )
+
+
+def _libvirt_puts_the_entry(status: DomainStatus, nic: Nic, policy: Policy) -> bool:
+    """Whether libvirt will have put the NIC's entry when the CPUs start here.
+
+    Its QEMU driver does for the NICs whose own source says so, its LXC driver never. It adds with NLM_F_EXCL and takes
+    EEXIST for success (virNetDevBridgeFDBAddDel), so for an incoming migration the add comes to nothing: the uplink
+    has learned the MAC of a guest that still runs elsewhere. A guest that has suspended itself wakes up without a word
+    from libvirt, which then only notes that it runs (qemuProcessHandlePMWakeup).
+    """
+    asked = nic.manager == Manager.LIBVIRT and policy.manager is Manager.LIBVIRT
+    starts_by_libvirt = status.reason != "migration" and status.state != "pmsuspended"
+    return status.domain.driver == "qemu" and asked and starts_by_libvirt
