@@ -168,20 +168,26 @@ def apply(
 
     How a port was is written down before it is changed for the first time. What shows that the kernel lacks a feature
     is believed, and planned with; that it drops sticky, when it did so twice, for once it may be somebody's replace.
+    An entry that could not be put is yielded: a port that is closed without it is opened.
     """
     memory = notes.read()
     sent: tuple[Change, ...] = ()
     doubted: frozenset[Feature] = frozenset()
+    refused: set[tuple[str, str]] = set()
+
+    def read_with_refused() -> Intent:
+        said = read_intent()
+        return replace(said, yielded=said.yielded | refused) if refused else said
 
     def look_again() -> View:
         nonlocal memory, doubted
-        view = look(read_intent, kernel, scope, memory, moment=moment)
+        view = look(read_with_refused, kernel, scope, memory, moment=moment)
         found = found_lacking(sent, view.snapshot)
         lacks = memory.lacks | (found - {Feature.STICKY}) | (found & doubted)
         doubted = found
         if lacks != memory.lacks:
             memory = replace(memory, lacks=lacks)
-            view = look(read_intent, kernel, scope, memory, moment=moment)
+            view = look(read_with_refused, kernel, scope, memory, moment=moment)
         return view
 
     def step(view: View) -> tuple[list[Change], tuple[Failure, ...]]:
@@ -193,8 +199,9 @@ def apply(
         rest = [change for change in view.plan.changes if not _gives_back(change)]
         made, failures = execute(lock, rest, kernel, view.snapshot)
         if back:
-            more, refused = give_back(lock, back, kernel, view.snapshot)
-            made, failures = made + more, failures + refused
+            more, unmade = give_back(lock, back, kernel, view.snapshot)
+            made, failures = made + more, failures + unmade
+        refused.update(_unput(failures))
         return made, failures
 
     outcome = until_empty(look_again, step)
@@ -202,6 +209,12 @@ def apply(
     returned = _returned(outcome.view, scope)
     notes.keep(after_release(left, returned) if returned else left)
     return outcome
+
+
+def _unput(failures: Iterable[Failure]) -> set[tuple[str, str]]:
+    """(port, MAC) of the entries that the kernel did not take."""
+    changes = [failure.change for failure in failures]
+    return {(entry.port, put.mac) for put in changes if isinstance(put, SetEntries) for entry in put.after}
 
 
 def _returned(view: View, scope: Scope) -> set[tuple[str, int]]:
@@ -219,7 +232,7 @@ def _returned(view: View, scope: Scope) -> set[tuple[str, int]]:
 def until_empty(
     look_again: Callable[[], View], step: Callable[[View], tuple[list[Change], tuple[Failure, ...]]]
 ) -> Outcome:
-    """Make one step after the other until a look finds nothing left, ROUNDS of them at most."""
+    """Make one step after the other until a look finds nothing left, or nothing new to try; ROUNDS of them at most."""
     view = look_again()
     done: list[Change] = []
     failures: tuple[Failure, ...] = ()
@@ -228,8 +241,8 @@ def until_empty(
             break
         made, failures = step(view)
         done += made
-        view = look_again()
-        if not made:
+        tried, view = view.plan.changes, look_again()
+        if not made and view.plan.changes == tried:
             break
     return Outcome(tuple(done), failures if view.plan.changes else (), view)
 

@@ -53,8 +53,8 @@ def plan_closed(guest: GuestPort, port: BridgePort, draft: Draft, ours: Collecti
         draft.closes.append(SetFlags(port.name, flags, closed, guest.bridge, guest.domain, problems[0][0]))
 
 
-def plan_open(guest: GuestPort, port: BridgePort, draft: Draft) -> None:
-    """A port whose entry nobody will put when the CPUs start: open is slow, closed without an entry is an outage."""
+def plan_open(guest: GuestPort, port: BridgePort, draft: Draft, why: str) -> None:
+    """A port whose entry is not there when it is needed: open is slow, closed without an entry is an outage."""
     flags = port.flags
     opened = replace(flags, learning=True, unicast_flood=True, locked=None if flags.locked is None else False)
     if opened == flags:
@@ -63,8 +63,7 @@ def plan_open(guest: GuestPort, port: BridgePort, draft: Draft) -> None:
     draft.find(
         Code.CLOSED_WITHOUT_ENTRY,
         guest,
-        f"{port.name} of {guest.domain} ({guest.state}) is closed, and nobody would put its entry when the guest's "
-        "CPUs start: it would be cut off",
+        f"{port.name} of {guest.domain} ({guest.state}) is closed, and {why}: it would be cut off",
         fix=_link_set(port, words),
     )
     draft.opens.append(SetFlags(port.name, flags, opened, guest.bridge, guest.domain, Code.CLOSED_WITHOUT_ENTRY))

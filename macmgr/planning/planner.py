@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from macmgr.model.changes import Change
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestPort, Intent
-from macmgr.model.snapshot import Snapshot
+from macmgr.model.snapshot import EntryState, Snapshot
 from macmgr.planning.conflicts import conflict_findings, guest_mac_findings
 from macmgr.planning.draft import Draft, Table
 from macmgr.planning.entryrules import (
@@ -74,14 +74,17 @@ def plan(intent: Intent, snapshot: Snapshot) -> Plan:
         port = snapshot.ports[guest.port]
         if guest.running:
             plan_entries(guest, share, table, draft)
-            plan_closed(guest, port, draft, intent.locked)
+            if _is_cut_off(guest, share, intent, snapshot, table):
+                plan_open(guest, port, draft, "its entry cannot be kept there")
+            else:
+                plan_closed(guest, port, draft, intent.locked)
             plan_lost_entries(guest, share, rights, table, draft)
         else:
             plan_waiting_entries(guest, share, rights, table, draft)
             if guest.may_wait_closed and not _known_elsewhere(guest, share, claimed, table):
                 plan_closed(guest, port, draft, intent.locked)
             else:
-                plan_open(guest, port, draft)
+                plan_open(guest, port, draft, "nobody would put its entry when the guest's CPUs start")
         plan_foreign_entries(guest, share, claimed, table, draft)
         plan_left_addresses(guest, rights, table, draft)
     plan_departed(intent, rights, table, draft)
@@ -105,6 +108,26 @@ def _known_elsewhere(guest: GuestPort, share: Share, claimed: Claims, table: Tab
     entries = (entry for mac in share.vids for entry in table.of_mac(guest.bridge, mac).values())
     found = any(entry.port != guest.port and (guest.bridge, *entry.key) in places for entry in entries)
     return found or any(place in claimed for place in places)
+
+
+def _is_cut_off(guest: GuestPort, share: Share, intent: Intent, snapshot: Snapshot, table: Table) -> bool:
+    """Whether a running guest's port is closed, and lacks an entry that is not to be had for now.
+
+    A port with ``lock`` stays closed all the same: open, it would take frames from any address.
+    """
+    flags = snapshot.ports[guest.port].flags
+    if not intent.yielded or guest.policy.lock or (flags.learning and flags.unicast_flood and not flags.locked):
+        return False
+    deciding = snapshot.deciding_vids(guest.port)
+    return any(
+        (entry := table.of_mac(guest.bridge, mac).get(vid)) is None
+        or entry.port != guest.port
+        or entry.state is not EntryState.STATIC
+        for mac, vids in share.vids.items()
+        if (guest.port, mac) in intent.yielded
+        for vid in vids
+        if vid in deciding
+    )
 
 
 def _is_there(guest: GuestPort, snapshot: Snapshot, draft: Draft) -> bool:

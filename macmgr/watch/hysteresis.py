@@ -1,10 +1,10 @@
 """Two programs that want different things of one port: how often we insist, and how long we stand back.
 
 Pure; the time is an argument, in seconds of a clock that never goes back. A change that was made more often than the
-limit within a minute is a fight. Then the changes of that port are spared, for a second at first, twice as long each
-time the fight goes on, and a minute at most. Its entries are put all the same: open and with its entry, a port is
-only slow. Where the fight is over an entry, its port is not closed either, and a few seconds are the most: without its
-entry, the guest behind a port that is closed already is cut off.
+limit within a minute is a fight. Then it is spared, for a second at first, twice as long each time the fight goes on,
+and a minute at most. A fight over a port's flags leaves it open, and its entries are put all the same: that is only
+slow. Where the fight is over an entry, its port is not closed either, and the planner is told what is `yielded`, for it
+to open a port that is closed and has lost its entry. There a few seconds are the most.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from macmgr.model.changes import Change, SetFlags
 WINDOW = 60.0
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 LONGEST_WITHOUT_ENTRY = 5.0
-_FLAGS, _PUT, _DROP = "flags", "put", "drop"
+_CLOSE, _OPEN, _PUT, _DROP = "close", "open", "put", "drop"
 
 
 class Subject(NamedTuple):
-    """What is fought over: the flags of a port, or an entry there that is put, or dropped, again and again."""
+    """What is fought over: a port that is closed, or opened, or an entry there that is put, or dropped."""
 
     kind: str
     bridge: str
@@ -73,9 +73,13 @@ class Hysteresis:
 
     def spares(self, now: float) -> Callable[[Change], bool]:
         """What says of a change whether it is left out now."""
-        held = {subject for (subject, _), record in self._records.items() if record.until > now}
-        held |= {Subject(_FLAGS, put.bridge, put.port) for put in held if put.kind == _PUT}
+        held = self._held(now)
+        held |= {Subject(_CLOSE, put.bridge, put.port) for put in held if put.kind == _PUT}
         return lambda change: bool(held) and _subject(change) in held
+
+    def yielded(self, now: float) -> frozenset[tuple[str, str]]:
+        """(port, MAC) of the entries that are not put now, whatever is missing."""
+        return frozenset((subject.port, subject.mac) for subject in self._held(now) if subject.kind == _PUT)
 
     def next_end(self, now: float) -> float | None:
         """When the next pause ends, None where there is none."""
@@ -83,7 +87,10 @@ class Hysteresis:
 
     def held(self, now: float) -> list[str]:
         """The ports that are left alone now."""
-        return sorted({subject.port for (subject, _), record in self._records.items() if record.until > now})
+        return sorted({subject.port for subject in self._held(now)})
+
+    def _held(self, now: float) -> set[Subject]:
+        return {subject for (subject, _), record in self._records.items() if record.until > now}
 
     def _tidy(self, now: float) -> None:
         for key, record in list(self._records.items()):
@@ -99,7 +106,7 @@ def _forget(record: _Record, now: float) -> None:
 
 def _subject(change: Change) -> Subject:
     if isinstance(change, SetFlags):
-        return Subject(_FLAGS, change.bridge, change.port)
+        return Subject(_CLOSE if change.closes else _OPEN, change.bridge, change.port)
     if change.after:
         return Subject(_PUT, change.bridge, change.after[0].port, change.mac)
     return Subject(_DROP, change.bridge, change.before[0].port, change.mac)

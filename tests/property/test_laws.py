@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from macmgr.execution import execute
-from macmgr.model.changes import SetEntries, SetFlags, inverse, requests
+from macmgr.model.changes import Change, SetEntries, SetFlags, inverse, requests
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.snapshot import Entry, EntryState, PortFlags, Snapshot
@@ -413,6 +414,30 @@ def test_no_port_is_closed_without_its_entries(world: World, data: st.DataObject
             assert all(
                 kernel.fdb.get((change.bridge, each.mac, each.vid), each)[:4] == each[:4] for each in change.after
             )
+
+
+@given(worlds(), st.data())
+def test_no_port_stays_closed_without_an_entry_that_cannot_be_had(world: World, data: st.DataObject) -> None:
+    """The kernel does not take some, and some are spared because somebody takes them away each time."""
+    kernel = world.kernel()
+    taps = sorted(name for name in world.start.ports if name.startswith("vnet"))
+    some = st.sets(st.sampled_from(taps)) if taps else st.just(set[str]())
+    kernel.refuses_puts, kernel.forgets_puts, left = data.draw(some), data.draw(some), data.draw(some)
+    yielded = frozenset((guest.port, mac) for guest in world.intent.ports for mac in guest.macs if guest.port in left)
+
+    def spares(change: Change) -> bool:
+        if isinstance(change, SetFlags):
+            return change.closes and change.port in left
+        return any((entry.port, change.mac) in yielded for entry in change.after)
+
+    apply(LOCK, lambda: replace(world.intent, yielded=yielded), kernel, Scope(spares=spares))
+    fine = rightful(world)
+    for guest, mac in unshared(world):
+        if guest not in fine or guest.policy.lock:
+            continue
+        there = all(is_static(kernel, guest, mac, vid) for vid in world.start.deciding_vids(guest.port))
+        flags = kernel.ports[guest.port].flags
+        assert there or (flags.learning and flags.unicast_flood and not flags.locked)
 
 
 @given(worlds(), st.data())

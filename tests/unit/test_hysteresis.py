@@ -11,6 +11,7 @@ OPEN, CLOSED = PortFlags(), PortFlags(learning=False, unicast_flood=False)
 MAC = "52:54:00:00:00:01"
 CLOSE = SetFlags("vnet0", OPEN, CLOSED, "br0", "g1", Code.LEARNING_ON)
 PUT = SetEntries(MAC, (), (Entry(MAC, 0, "vnet0"),), "br0", "g1", Code.MISSING_ENTRY)
+REOPEN = SetFlags("vnet0", CLOSED, OPEN, "br0", "g1", Code.CLOSED_WITHOUT_ENTRY)
 DROP = SetEntries(MAC, (Entry(MAC, 0, "up0"),), (), "br0", "g1", Code.STALE_ENTRY)
 OTHER = SetEntries(MAC[:-1] + "2", (Entry(MAC[:-1] + "2", 0, "up0"),), (), "br0", "g2", Code.STALE_ENTRY)
 
@@ -23,7 +24,7 @@ def test_up_to_the_limit_nothing_is_spared() -> None:
     assert hysteresis.next_end(2) is None
 
 
-def test_one_more_is_a_fight_and_the_whole_port_is_left_alone() -> None:
+def test_one_more_is_a_fight_and_the_port_is_left_open() -> None:
     hysteresis = Hysteresis(3)
     for second in range(3):
         hysteresis.note([CLOSE], second)
@@ -32,7 +33,9 @@ def test_one_more_is_a_fight_and_the_whole_port_is_left_alone() -> None:
     spares = hysteresis.spares(3.9)
     assert spares(CLOSE)
     assert not spares(PUT)  # a port with its entry and open is slow; closed and without it, it is cut off
+    assert not spares(REOPEN)
     assert not spares(DROP)
+    assert hysteresis.yielded(3.9) == frozenset()
     assert hysteresis.held(3.9) == ["vnet0"]
     assert hysteresis.next_end(3.9) == 4
     assert not hysteresis.spares(4)(CLOSE)
@@ -49,7 +52,7 @@ def test_the_pause_doubles_up_to_a_minute_while_the_fight_goes_on() -> None:
     assert len(pauses) >= 6
 
 
-def test_a_fight_over_an_entry_spares_the_close_too_and_is_never_long() -> None:
+def test_a_fight_over_an_entry_spares_the_close_too_and_lets_the_port_be_opened() -> None:
     """Behind a closed port, a guest without its entry is cut off for as long as the pause lasts."""
     hysteresis, now, pauses = Hysteresis(1), 0.0, []
     hysteresis.note([PUT], now)
@@ -58,9 +61,19 @@ def test_a_fight_over_an_entry_spares_the_close_too_and_is_never_long() -> None:
             spares = hysteresis.spares(now)
             assert spares(PUT)
             assert spares(CLOSE)  # a port whose entry is spared must not be closed
+            assert not spares(REOPEN)
+            assert hysteresis.yielded(now) == {("vnet0", MAC)}
+            assert hysteresis.yielded(now + fight.pause) == frozenset()
             pauses.append(fight.pause)
             now += fight.pause
     assert pauses == [1, 2, 4, 5, 5, 5, 5, 5]
+
+
+def test_who_closes_again_and_again_what_must_be_open_is_a_fight_too() -> None:
+    hysteresis = Hysteresis(1)
+    hysteresis.note([REOPEN, REOPEN], 0)
+    assert hysteresis.spares(0)(REOPEN)
+    assert not hysteresis.spares(0)(CLOSE)
 
 
 def test_a_fight_that_is_over_is_forgotten() -> None:

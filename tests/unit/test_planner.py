@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from macmgr.model.changes import inverse, requests
+from macmgr.model.changes import SetFlags, inverse, requests
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent, Manager, NicFacts, Pin, Policy
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
@@ -407,3 +407,44 @@ def test_a_fix_can_be_typed_whatever_things_are_called() -> None:
     assert "bridge link set dev 'vnet;x' learning off" in fixes
     (missing,) = plan(Intent((odd,), {"br0": "x"}), make_snapshot([bridge], [])).findings
     assert shlex.split(missing.fix)[:3] == ["virsh", "domiflist", "web 1; 'x'"]
+
+
+# Entries that cannot be had for now
+
+
+def yielding(kernel: FakeKernel, who: GuestPort, *macs: str) -> Plan:
+    gone = frozenset((who.port, mac) for mac in macs)
+    return plan(Intent((who,), {"br0": "a test says so"}, yielded=gone), kernel.read_snapshot())
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [[], pinned(port="eth0"), pinned(vids=(0,)), [Entry(G1, 1, "vnet1", EntryState.DYNAMIC)]],
+    ids=["none", "stolen", "not in the VID that decides", "learned: it ages out"],
+)
+def test_a_port_that_lost_an_entry_that_cannot_be_had_is_opened(entries: list[Entry]) -> None:
+    kernel = host(*entries)
+    steps = yielding(kernel, guest(), G1)
+    (opens,) = [change for change in steps.changes if isinstance(change, SetFlags)]
+    assert (opens.port, opens.before, opens.after) == ("vnet1", CLOSED, OPEN)
+    assert steps.changes[0] == opens
+    assert {Code.CLOSED_WITHOUT_ENTRY, Code.MISSING_ENTRY, Code.STOLEN_ENTRY} & {f.code for f in steps.findings}
+    (told,) = [finding for finding in steps.findings if finding.code is Code.CLOSED_WITHOUT_ENTRY]
+    assert told.message == "vnet1 of g1 (running) is closed, and its entry cannot be kept there: it would be cut off"
+    assert told.fix == "bridge link set dev vnet1 learning on flood on"
+
+
+def test_where_it_was_put_after_all_the_port_is_closed() -> None:
+    """Nor does a copy in a VID that decides nothing now, or another guest's trouble, open a port."""
+    (closes,) = yielding(host(*pinned(), flags=OPEN), guest(), G1).changes
+    assert isinstance(closes, SetFlags)
+    assert closes.after == CLOSED
+    assert yielding(host(*pinned(vids=(1,))), guest(), G1).changes[0].after  # a put, of the copy in VID 0
+    assert not any(isinstance(each, SetFlags) for each in yielding(host(*pinned(vids=(1,))), guest(), G1).changes)
+    assert not any(isinstance(each, SetFlags) for each in yielding(host(), guest(), G2).changes)
+
+
+def test_a_locked_port_stays_closed() -> None:
+    """Open, it would take frames from any source address, which its policy rules out."""
+    steps = yielding(host(flags=LOCKED), guest(lock=True), G1)
+    assert not any(isinstance(change, SetFlags) for change in steps.changes)

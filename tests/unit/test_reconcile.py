@@ -148,6 +148,27 @@ def test_a_refused_put_keeps_its_port_open_and_says_why() -> None:
     ]
 
 
+@pytest.mark.parametrize("failure", ["refuses_puts", "forgets_puts"])
+def test_a_port_that_is_closed_and_whose_entry_cannot_be_put_is_opened(failure: str) -> None:
+    """Not closed in this run is not enough: it was closed before, and its guest is cut off."""
+    kernel = settled()
+    for vid in (0, 1):
+        kernel.lose_entry("br0", G1, vid)
+    setattr(kernel, failure, {"vnet1"})
+    outcome = applied(kernel)
+    assert kernel.ports["vnet1"].flags == OPEN
+    assert "vnet1" in kernel.deliver("br0", "eth0", G1)
+    assert kernel.ports["vnet2"].flags == CLOSED
+    assert not outcome.complete
+    assert "its entry could not be put, so the port stays open" in {each.why for each in outcome.failures}
+    assert {Code.MISSING_ENTRY, Code.LEARNING_ON, Code.FLOOD_ON} <= codes(outcome)
+    applied(kernel)
+    assert kernel.ports["vnet1"].flags == OPEN, "nothing flaps"
+    setattr(kernel, failure, set())
+    assert applied(kernel).complete
+    assert kernel.ports["vnet1"].flags == CLOSED
+
+
 def test_a_put_that_is_acknowledged_and_not_there_keeps_its_port_open() -> None:
     kernel = host()
     kernel.forgets_puts = {"vnet2"}
@@ -208,7 +229,8 @@ def test_a_fight_ends_and_says_that_changes_remain() -> None:
     outcome = applied(kernel)
     assert not outcome.complete
     assert {Code.LEARNING_ON, Code.STOLEN_ENTRY} <= codes(outcome)
-    assert len(sends) <= 1 + 2 * ROUNDS
+    assert len(sends) <= 1 + 3 * ROUNDS
+    assert kernel.ports["vnet2"].flags == OPEN, "its entry is taken away each time: closed, it would be cut off"
 
 
 def test_a_drift_meanwhile_is_mended_in_the_next_round() -> None:
