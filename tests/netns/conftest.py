@@ -128,6 +128,16 @@ class Namespace:
         eventually(lambda: self.port_state(name) == "forwarding", f"{name} forwards")
         return name
 
+    def settle(self) -> None:
+        """Wait until every bridge has heard of its ports' carriers: before two readings are held against each other."""
+
+        def settled(link: dict[str, Any]) -> bool:
+            return "UP" not in link["flags"] or ("LOWER_UP" in link["flags"]) == (
+                link["operstate"] in ("UP", "UNKNOWN")
+            )
+
+        eventually(lambda: all(map(settled, self.links().values())), "the carriers are known")
+
     def port_state(self, port: str) -> str:
         return next((link["state"] for link in self.bridge_json("-d link") if link["ifname"] == port), "")
 

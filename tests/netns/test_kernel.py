@@ -134,6 +134,7 @@ def test_snapshot_is_what_iproute2_says(ns: Namespace) -> None:
     ns.bridge("fdb add 52:54:00:00:02:02 dev tap2 self")
     ns.send_frame("eth1-far", OTHER)
     eventually(lambda: ns.port_of(OTHER) == "eth1", "the cable's far end is learned")
+    ns.settle()
     with Kernel(ns.name) as kernel:
         read = kernel.read_snapshot()
     assert_same(read, by_hand(ns))
@@ -178,6 +179,7 @@ def test_vids_are_what_iproute2_says(ns: Namespace) -> None:
     ns.bridge("vlan del dev tap2 vid 1")
     ns.bridge("vlan add dev br0 vid 40 self")
     ns.bridge(f"fdb add {GUEST} dev tap1 master static sticky")
+    ns.settle()
     with Kernel(ns.name) as kernel:
         read = kernel.read_snapshot()
     assert_same(read, by_hand(ns))
