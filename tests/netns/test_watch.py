@@ -141,14 +141,17 @@ def test_a_guest_whose_entry_is_taken_away_again_and_again_is_reached_through_it
     host.config.write_text(MANAGED + "[daemon]\nrepairs_per_minute = 3\n")
     host.ns.add_cable("vnet1")
     host.status_file("g1", "vnet1", mac_of(1))
+
+    def open_and_without() -> bool:
+        return host.flags("vnet1") == (True, True) and host.ns.port_of(mac_of(1)) is None
+
     with host.daemon() as daemon, host.ns.packet_socket("vnet1-far") as guest:
         guest.setblocking(False)
         assert host.managed(1)
         fight = f"while :; do bridge fdb del {mac_of(1)} dev vnet1 master; done 2>/dev/null"
         other = subprocess.Popen(host.command("timeout", "20", "sh", "-c", fight), process_group=0)
         try:
-            without = lambda: host.flags("vnet1") == (True, True) and host.ns.port_of(mac_of(1)) is None
-            eventually(without, "its port is open, and has no entry")
+            eventually(open_and_without, "its port is open, and has no entry")
             host.ns.send_frame("up0-far", "52:54:00:bb:00:01", mac_of(1))
             eventually(lambda: _comes(guest, mac_of(1)), "the frame arrives")
         finally:
