@@ -168,26 +168,30 @@ def apply(
 
     How a port was is written down before it is changed for the first time. What shows that the kernel lacks a feature
     is believed, and planned with; that it drops sticky, when it did so twice, for once it may be somebody's replace.
-    An entry that could not be put is yielded: a port that is closed without it is opened.
+    Where an entry is put in vain, its port is not closed, and opened if it was.
     """
     memory = notes.read()
     sent: tuple[Change, ...] = ()
     doubted: frozenset[Feature] = frozenset()
-    refused: set[tuple[str, str]] = set()
+    put: set[tuple[str, str]] = set()
+    in_vain: set[tuple[str, str]] = set()
 
-    def read_with_refused() -> Intent:
+    def read() -> Intent:
         said = read_intent()
-        return replace(said, yielded=said.yielded | refused) if refused else said
+        return replace(said, unputtable=said.unputtable | in_vain) if in_vain else said
 
     def look_again() -> View:
         nonlocal memory, doubted
-        view = look(read_with_refused, kernel, scope, memory, moment=moment)
+        view = look(read, kernel, scope, memory, moment=moment)
         found = found_lacking(sent, view.snapshot)
         lacks = memory.lacks | (found - {Feature.STICKY}) | (found & doubted)
         doubted = found
         if lacks != memory.lacks:
             memory = replace(memory, lacks=lacks)
-            view = look(read_with_refused, kernel, scope, memory, moment=moment)
+            view = look(read, kernel, scope, memory, moment=moment)
+        if not put.isdisjoint(lost := _puts(view.plan.changes) - in_vain):
+            in_vain.update(put & lost)
+            view = look(read, kernel, scope, memory, moment=moment)
         return view
 
     def step(view: View) -> tuple[list[Change], tuple[Failure, ...]]:
@@ -201,7 +205,8 @@ def apply(
         if back:
             more, unmade = give_back(lock, back, kernel, view.snapshot)
             made, failures = made + more, failures + unmade
-        refused.update(_unput(failures))
+        put.update(_puts(made))
+        in_vain.update(_puts(failure.change for failure in failures))
         return made, failures
 
     outcome = until_empty(look_again, step)
@@ -211,9 +216,8 @@ def apply(
     return outcome
 
 
-def _unput(failures: Iterable[Failure]) -> set[tuple[str, str]]:
-    """(port, MAC) of the entries that the kernel did not take."""
-    changes = [failure.change for failure in failures]
+def _puts(changes: Iterable[Change]) -> set[tuple[str, str]]:
+    """(port, MAC) of the entries that are put."""
     return {(entry.port, put.mac) for put in changes if isinstance(put, SetEntries) for entry in put.after}
 
 
@@ -242,7 +246,7 @@ def until_empty(
         made, failures = step(view)
         done += made
         tried, view = view.plan.changes, look_again()
-        if not made and view.plan.changes == tried:
+        if not made and set(view.plan.changes) <= set(tried):
             break
     return Outcome(tuple(done), failures if view.plan.changes else (), view)
 

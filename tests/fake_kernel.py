@@ -54,8 +54,8 @@ class FakeKernel:
     carried out), ``refuses_flags`` (with the flag's name: all flags of such a request come to nothing, as where a
     driver must be asked). Of the whole kernel: ``knows_sticky`` (without it, the flag is acknowledged and dropped) and
     ``flushes``. ``skipped_by_dumps`` holds keys of live entries that dumps leave out; ``before_each_send``,
-    ``after_each_send`` and ``after_each_dump`` are somebody else who acts at the worst moment. ``sent`` keeps every
-    request, in order.
+    ``after_each_send``, ``before_each_dump`` and ``after_each_dump`` are somebody else who acts at the worst moment.
+    ``sent`` keeps every request, in order.
     """
 
     def __init__(self, start: Snapshot) -> None:
@@ -76,12 +76,14 @@ class FakeKernel:
         self.refuses_flags: set[tuple[str, str]] = set()
         self.before_each_send: Callable[[], None] = lambda: None
         self.after_each_send: Callable[[], None] = lambda: None
+        self.before_each_dump: Callable[[], None] = lambda: None
         self.after_each_dump: Callable[[], None] = lambda: None
         self.sent: list[Request] = []
 
     # What macmgr asks of a kernel
 
     def read_snapshot(self) -> Snapshot:
+        self.before_each_dump()
         read = Snapshot(
             dict(self.bridges),
             dict(self.ports),

@@ -215,8 +215,8 @@ class Intent:
     reading the sources found. ``observed`` is what was seen behind guest ports; what it means is decided once the
     kernel was read (`macmgr.planning.observed`). ``quieted`` are the uplinks whose learning macmgr turned off,
     ``locked`` the guests' ports that had no lock before macmgr and have one now. ``returning`` are the ports of guests
-    here that it managed, and that policy leaves to the kernel now. ``yielded`` are (port, MAC) whose entries cannot be
-    had for now: somebody takes them away each time, or the kernel has just refused them.
+    here that it managed, and that policy leaves to the kernel now. ``unputtable`` are the (port, MAC) whose entries
+    were just put in vain: the kernel refused them, or somebody takes them away each time.
     """
 
     ports: tuple[GuestPort, ...] = ()
@@ -228,4 +228,4 @@ class Intent:
     quieted: tuple[str, ...] = ()
     locked: tuple[str, ...] = ()
     returning: tuple[Returning, ...] = ()
-    yielded: frozenset[tuple[str, str]] = frozenset()
+    unputtable: frozenset[tuple[str, str]] = frozenset()

@@ -82,6 +82,11 @@ class BridgePort:
     forwarding: bool = True
 
     @property
+    def open(self) -> bool:
+        """Frames reach it, and are taken from it, whatever the FDB holds."""
+        return self.flags.learning and self.flags.unicast_flood and not self.flags.locked
+
+    @property
     def auto(self) -> bool:
         """An auto port, in the kernel's words: it learns or floods (br_if.c, br_auto_mask)."""
         return self.flags.learning or self.flags.unicast_flood

@@ -16,11 +16,13 @@ from macmgr.model.snapshot import BridgePort, Feature, Snapshot
 from macmgr.planning.draft import Draft
 
 
-def plan_closed(guest: GuestPort, port: BridgePort, draft: Draft, ours: Collection[str] = ()) -> None:
+def plan_closed(
+    guest: GuestPort, port: BridgePort, draft: Draft, ours: Collection[str] = (), *, only_tell: bool = False
+) -> None:
     """Learning and unicast flood off, and ``locked`` on where policy asks for it and an entry is there to allow it.
 
     A lock that policy does not ask for goes where it is ``ours``: not there before macmgr managed the port. One that
-    was stays.
+    was stays. ``only_tell``: the port may not be closed now.
     """
     flags = port.flags
     lock = guest.policy.lock and guest.running
@@ -47,7 +49,7 @@ def plan_closed(guest: GuestPort, port: BridgePort, draft: Draft, ours: Collecti
         draft.find(Code.UNSUPPORTED, guest, text)
     for code, text, words in problems:
         draft.find(code, guest, f"{port.name} of {guest.domain} {text}", fix=_link_set(port, words))
-    if problems:
+    if problems and not only_tell:
         locked = flags.locked if flags.locked is None else flags.locked or lock
         closed = replace(flags, learning=False, unicast_flood=False, locked=locked)
         draft.closes.append(SetFlags(port.name, flags, closed, guest.bridge, guest.domain, problems[0][0]))

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from macmgr.model.changes import Change
 from macmgr.model.findings import Code, Finding
-from macmgr.model.intent import GuestPort, Intent
-from macmgr.model.snapshot import EntryState, Snapshot
+from macmgr.model.intent import GuestMac, GuestPort, Intent, Pin
+from macmgr.model.snapshot import EntryState, Feature, Snapshot
 from macmgr.planning.conflicts import conflict_findings, guest_mac_findings
 from macmgr.planning.draft import Draft, Table
 from macmgr.planning.entryrules import (
@@ -74,10 +74,11 @@ def plan(intent: Intent, snapshot: Snapshot) -> Plan:
         port = snapshot.ports[guest.port]
         if guest.running:
             plan_entries(guest, share, table, draft)
-            if _is_cut_off(guest, share, intent, snapshot, table):
-                plan_open(guest, port, draft, "its entry cannot be kept there")
+            in_vain = _put_in_vain(guest, share, intent, snapshot, table)
+            if in_vain and not port.open:
+                plan_open(guest, port, draft, "its entry cannot be put")
             else:
-                plan_closed(guest, port, draft, intent.locked)
+                plan_closed(guest, port, draft, intent.locked, only_tell=in_vain)
             plan_lost_entries(guest, share, rights, table, draft)
         else:
             plan_waiting_entries(guest, share, rights, table, draft)
@@ -110,23 +111,25 @@ def _known_elsewhere(guest: GuestPort, share: Share, claimed: Claims, table: Tab
     return found or any(place in claimed for place in places)
 
 
-def _is_cut_off(guest: GuestPort, share: Share, intent: Intent, snapshot: Snapshot, table: Table) -> bool:
-    """Whether a running guest's port is closed, and lacks an entry that is not to be had for now.
+def _put_in_vain(guest: GuestPort, share: Share, intent: Intent, snapshot: Snapshot, table: Table) -> bool:
+    """Whether a running guest lacks an entry that was just put in vain: only an open port brings it frames.
 
-    A port with ``lock`` stays closed all the same: open, it would take frames from any address.
+    No guest may open a port by what it sends. So only an entry counts that no frame can move and that is in writing.
+    And a lock stays, be it asked for or an administrator's: an open port takes frames from any address.
     """
-    flags = snapshot.ports[guest.port].flags
-    if not intent.yielded or guest.policy.lock or (flags.learning and flags.unicast_flood and not flags.locked):
+    if not intent.unputtable or guest.policy.pin is not Pin.STICKY or table.lacks(Feature.STICKY):
         return False
-    deciding = snapshot.deciding_vids(guest.port)
+    locked = guest.policy.lock or (snapshot.ports[guest.port].flags.locked and guest.port not in intent.locked)
+    if locked or guest.policy.guest_mac is GuestMac.FOLLOW:
+        return False
+    in_vain = {mac for port, mac in intent.unputtable if port == guest.port and mac not in guest.roaming}
+    deciding = set(snapshot.deciding_vids(guest.port))
     return any(
         (entry := table.of_mac(guest.bridge, mac).get(vid)) is None
         or entry.port != guest.port
         or entry.state is not EntryState.STATIC
-        for mac, vids in share.vids.items()
-        if (guest.port, mac) in intent.yielded
-        for vid in vids
-        if vid in deciding
+        for mac in in_vain & share.vids.keys()
+        for vid in deciding.intersection(share.vids[mac])
     )
 
 

@@ -264,7 +264,7 @@ class Daemon:
         self._loop.remove_reader(self._events.fileno())  # what comes meanwhile is held against the view of this round
         self._round_started = now
         heard, seen = [each for each, _ in batch.calls], self._lookout.records
-        yielded = self._hysteresis.yielded(now)
+        in_vain = self._hysteresis.in_vain(now)
         done = await self._loop.run_in_executor(
             self._worker,
             lambda: self._rounds.run(
@@ -273,7 +273,7 @@ class Daemon:
                 lambda change: any(spared(change) for spared in spares),
                 whole=bool(batch.reasons),
                 observed=seen,
-                yielded=yielded,
+                in_vain=in_vain,
             ),
         )
         self._round_started, self._round_ended = 0.0, time.monotonic()

@@ -2,9 +2,10 @@
 
 Pure; the time is an argument, in seconds of a clock that never goes back. A change that was made more often than the
 limit within a minute is a fight. Then it is spared, for a second at first, twice as long each time the fight goes on,
-and a minute at most. A fight over a port's flags leaves it open, and its entries are put all the same: that is only
-slow. Where the fight is over an entry, its port is not closed either, and the planner is told what is `yielded`, for it
-to open a port that is closed and has lost its entry. There a few seconds are the most.
+and a minute at most. A port that somebody opens again and again stays open, and its entries are put all the same: that
+is only slow. Without its entry, or closed when it must be open, a guest may be cut off: what mends that is spared for
+no longer than our time needs to be saved. Where the fight is over an entry, its port is not closed for a while, and the
+planner is told that putting it is in vain.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from macmgr.model.changes import Change, SetFlags
 
 WINDOW = 60.0
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
-LONGEST_WITHOUT_ENTRY = 5.0
+LONGEST_CUT_OFF = 0.25
+NOT_CLOSED = 2.0
 _CLOSE, _OPEN, _PUT, _DROP = "close", "open", "put", "drop"
 
 
@@ -46,6 +48,7 @@ class _Record:
     times: deque[float] = field(default_factory=deque)
     pause: float = 0.0
     until: float = 0.0
+    not_closed_until: float = 0.0
 
 
 class Hysteresis:
@@ -64,38 +67,40 @@ class Hysteresis:
             record.times.append(now)
             _forget(record, now)
             if len(record.times) > self.limit:
-                longest = LONGEST_WITHOUT_ENTRY if subject.kind == _PUT else LONGEST_PAUSE
+                longest = LONGEST_CUT_OFF if subject.kind in (_PUT, _OPEN) else LONGEST_PAUSE
                 record.pause = min(longest, 2 * record.pause or FIRST_PAUSE)
                 record.until = now + record.pause
+                record.not_closed_until = now + NOT_CLOSED if subject.kind == _PUT else 0.0
                 fights.append(Fight(change, subject.port, len(record.times), record.pause))
         self._tidy(now)
         return fights
 
     def spares(self, now: float) -> Callable[[Change], bool]:
         """What says of a change whether it is left out now."""
-        held = self._held(now)
-        held |= {Subject(_CLOSE, put.bridge, put.port) for put in held if put.kind == _PUT}
+        held = {subject for (subject, _), record in self._records.items() if record.until > now}
+        held |= {Subject(_CLOSE, put.bridge, put.port) for put in self._in_vain(now)}
         return lambda change: bool(held) and _subject(change) in held
 
-    def yielded(self, now: float) -> frozenset[tuple[str, str]]:
-        """(port, MAC) of the entries that are not put now, whatever is missing."""
-        return frozenset((subject.port, subject.mac) for subject in self._held(now) if subject.kind == _PUT)
+    def in_vain(self, now: float) -> frozenset[tuple[str, str]]:
+        """(port, MAC) of the entries that somebody takes away each time."""
+        return frozenset((put.port, put.mac) for put in self._in_vain(now))
+
+    def _in_vain(self, now: float) -> set[Subject]:
+        return {subject for (subject, _), record in self._records.items() if record.not_closed_until > now}
 
     def next_end(self, now: float) -> float | None:
         """When the next pause ends, None where there is none."""
-        return min((record.until for record in self._records.values() if record.until > now), default=None)
+        ends = (end for record in self._records.values() for end in (record.until, record.not_closed_until))
+        return min((end for end in ends if end > now), default=None)
 
     def held(self, now: float) -> list[str]:
         """The ports that are left alone now."""
-        return sorted({subject.port for subject in self._held(now)})
-
-    def _held(self, now: float) -> set[Subject]:
-        return {subject for (subject, _), record in self._records.items() if record.until > now}
+        return sorted({subject.port for (subject, _), record in self._records.items() if record.until > now})
 
     def _tidy(self, now: float) -> None:
         for key, record in list(self._records.items()):
             _forget(record, now)
-            if not record.times and record.until <= now:
+            if not record.times and max(record.until, record.not_closed_until) <= now:
                 del self._records[key]
 
 

@@ -66,16 +66,16 @@ class Rounds:
         *,
         whole: bool = True,
         observed: tuple[Observed, ...] = (),
-        yielded: frozenset[tuple[str, str]] = frozenset(),
+        in_vain: frozenset[tuple[str, str]] = frozenset(),
     ) -> Round:
         """Look at the whole host and repair it; where not ``whole``, only if one of the hook calls concerns it.
 
-        ``observed`` is what was seen behind guest ports, ``yielded`` which of their entries are spared.
+        ``observed`` is what was seen behind guest ports, ``in_vain`` what the intent has as ``unputtable``.
         """
         started = time.monotonic()
         calls = list(heard)
         try:
-            result = self._run(calls, config, spares, whole, observed, yielded)
+            result = self._run(calls, config, spares, whole, observed, in_vain)
         except Exception as error:  # noqa: BLE001 - one round that fails must not end what keeps all guests reachable
             self.close()  # a connection that failed half way may hold what is no answer to the next question
             failure = error if isinstance(error, MacmgrError) else unexpected(error)
@@ -104,10 +104,10 @@ class Rounds:
         spares: Callable[[Change], bool],
         whole: bool,
         observed: tuple[Observed, ...],
-        yielded: frozenset[tuple[str, str]],
+        in_vain: frozenset[tuple[str, str]],
     ) -> Round:
         def read_intent() -> Intent:
-            return replace(self._intent(calls, config), observed=observed, yielded=yielded)
+            return replace(self._intent(calls, config), observed=observed, unputtable=in_vain)
 
         intent = read_intent()
         scopes = [each.scope(spares) for each in calls]

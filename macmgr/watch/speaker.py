@@ -28,6 +28,8 @@ _PASSING = {Code.EARLY_ENTRY, Code.MISSING_PORT, Code.WRONG_BRIDGE}
 _LASTING = 2.0
 # A storm of events loses some in each round; how many is counted, and once a minute is enough to say that they are.
 _LOST_EACH = 60.0
+# A fight goes on several times a second; who fights is told once a minute.
+_FIGHT_EACH = 60.0
 
 
 class Speaker:
@@ -42,6 +44,7 @@ class Speaker:
         self._failure = ""
         self._problem = ""
         self._quiet_until = 0.0
+        self._fought: dict[tuple[str, str], float] = {}
         self._outdated = False
 
     def started(self) -> None:
@@ -115,7 +118,7 @@ class Speaker:
         lasting, wait = self._lasting(left)
         self._journal.tell(
             [
-                *repaired,
+                *(line for line in repaired if (line.port, line.code) not in self._fought),
                 *(line for line in failures if line not in self._failed),
                 *(line for line in lasting if line not in self._said),
             ]
@@ -147,7 +150,10 @@ class Speaker:
         """Somebody takes changes back each time; ``held`` are all ports that are left alone now."""
         now = time.time()
         lines = [words.standing_back(fight.change, fight.times, fight.pause) for fight in fights]
-        self._journal.tell(lines)
+        self._fought = {which: at for which, at in self._fought.items() if now < at + _FIGHT_EACH}
+        told = [(fight.port, fight.change.because) for fight in fights]
+        self._journal.tell([line for line, which in zip(lines, told, strict=True) if which not in self._fought])
+        self._fought = dict.fromkeys(told, now) | self._fought
         going_on = [each for each in self._tally.standing_back if each.until > now]
         begun = [StandingBack(line, now, now + fight.pause) for line, fight in zip(lines, fights, strict=True)]
         if begun or len(going_on) != len(self._tally.standing_back):

@@ -236,7 +236,7 @@ def _flag_parts(change: SetFlags) -> tuple[str, str, str]:
     if change.closes:
         return "close", what, _OPEN.get(change.because, str(change.because))
     if change.because == Code.CLOSED_WITHOUT_ENTRY:
-        return "open", what, "nobody would put its entry when the guest's CPUs start"
+        return "open", what, "without an entry, a closed port would cut the guest off"
     if change.because == Code.STILL_LOCKED:
         return "unlock", what, "the policy does not ask for the lock any more"
     return "set", what, str(change.because)

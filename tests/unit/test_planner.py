@@ -9,7 +9,7 @@ import pytest
 
 from macmgr.model.changes import SetFlags, inverse, requests
 from macmgr.model.findings import Code
-from macmgr.model.intent import GuestPort, Intent, Manager, NicFacts, Pin, Policy
+from macmgr.model.intent import GuestMac, GuestPort, Intent, Manager, NicFacts, Pin, Policy
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
 from macmgr.planning.planner import Plan, plan
 from tests.fake_kernel import FakeKernel, make_snapshot
@@ -409,12 +409,17 @@ def test_a_fix_can_be_typed_whatever_things_are_called() -> None:
     assert shlex.split(missing.fix)[:3] == ["virsh", "domiflist", "web 1; 'x'"]
 
 
-# Entries that cannot be had for now
+# Entries that were put in vain
 
 
-def yielding(kernel: FakeKernel, who: GuestPort, *macs: str) -> Plan:
-    gone = frozenset((who.port, mac) for mac in macs)
-    return plan(Intent((who,), {"br0": "a test says so"}, yielded=gone), kernel.read_snapshot())
+def in_vain(kernel: FakeKernel, who: GuestPort, *macs: str, ours: tuple[str, ...] = ()) -> Plan:
+    lost = frozenset((who.port, mac) for mac in macs or who.macs)
+    intent = Intent((who,), {"br0": "a test says so"}, unputtable=lost, locked=ours)
+    return plan(intent, kernel.read_snapshot())
+
+
+def flag_changes(steps: Plan) -> list[SetFlags]:
+    return [change for change in steps.changes if isinstance(change, SetFlags)]
 
 
 @pytest.mark.parametrize(
@@ -422,29 +427,43 @@ def yielding(kernel: FakeKernel, who: GuestPort, *macs: str) -> Plan:
     [[], pinned(port="eth0"), pinned(vids=(0,)), [Entry(G1, 1, "vnet1", EntryState.DYNAMIC)]],
     ids=["none", "stolen", "not in the VID that decides", "learned: it ages out"],
 )
-def test_a_port_that_lost_an_entry_that_cannot_be_had_is_opened(entries: list[Entry]) -> None:
-    kernel = host(*entries)
-    steps = yielding(kernel, guest(), G1)
-    (opens,) = [change for change in steps.changes if isinstance(change, SetFlags)]
+def test_a_closed_port_whose_entry_was_put_in_vain_is_opened(entries: list[Entry]) -> None:
+    steps = in_vain(host(*entries), guest())
+    (opens,) = flag_changes(steps)
     assert (opens.port, opens.before, opens.after) == ("vnet1", CLOSED, OPEN)
     assert steps.changes[0] == opens
-    assert {Code.CLOSED_WITHOUT_ENTRY, Code.MISSING_ENTRY, Code.STOLEN_ENTRY} & {f.code for f in steps.findings}
     (told,) = [finding for finding in steps.findings if finding.code is Code.CLOSED_WITHOUT_ENTRY]
-    assert told.message == "vnet1 of g1 (running) is closed, and its entry cannot be kept there: it would be cut off"
+    assert told.message == "vnet1 of g1 (running) is closed, and its entry cannot be put: it would be cut off"
     assert told.fix == "bridge link set dev vnet1 learning on flood on"
+
+
+def test_an_open_port_whose_entry_was_put_in_vain_is_not_closed() -> None:
+    steps = in_vain(host(flags=OPEN), guest())
+    assert flag_changes(steps) == []
+    assert {Code.MISSING_ENTRY, Code.LEARNING_ON, Code.FLOOD_ON} <= {finding.code for finding in steps.findings}
 
 
 def test_where_it_was_put_after_all_the_port_is_closed() -> None:
     """Nor does a copy in a VID that decides nothing now, or another guest's trouble, open a port."""
-    (closes,) = yielding(host(*pinned(), flags=OPEN), guest(), G1).changes
-    assert isinstance(closes, SetFlags)
-    assert closes.after == CLOSED
-    assert yielding(host(*pinned(vids=(1,))), guest(), G1).changes[0].after  # a put, of the copy in VID 0
-    assert not any(isinstance(each, SetFlags) for each in yielding(host(*pinned(vids=(1,))), guest(), G1).changes)
-    assert not any(isinstance(each, SetFlags) for each in yielding(host(), guest(), G2).changes)
+    assert [change.after for change in flag_changes(in_vain(host(*pinned(), flags=OPEN), guest()))] == [CLOSED]
+    assert in_vain(host(*pinned(vids=(1,))), guest()).changes  # the copy in VID 0 is put
+    assert flag_changes(in_vain(host(*pinned(vids=(1,))), guest())) == []
+    assert flag_changes(in_vain(host(), guest(), G2)) == []
 
 
-def test_a_locked_port_stays_closed() -> None:
-    """Open, it would take frames from any source address, which its policy rules out."""
-    steps = yielding(host(flags=LOCKED), guest(lock=True), G1)
-    assert not any(isinstance(change, SetFlags) for change in steps.changes)
+def test_no_guest_opens_its_port_by_what_it_sends() -> None:
+    """Where its address is followed, roams, or is moved by a frame, the one who takes the entry can be its friend."""
+    follows = replace(guest(), policy=replace(guest().policy, guest_mac=GuestMac.FOLLOW))
+    roams = replace(guest(G1, STRANGER), roaming=(STRANGER,))
+    assert flag_changes(in_vain(host(), follows)) == []
+    assert flag_changes(in_vain(host(), guest(pin=Pin.STATIC))) == []
+    assert flag_changes(in_vain(host(*pinned()), roams)) == []
+    assert flag_changes(in_vain(host(), roams))[0].after == OPEN
+
+
+def test_a_lock_stays() -> None:
+    """Be it asked for, or put by an administrator: open, the port would take frames from any source address."""
+    assert all(change.closes for change in flag_changes(in_vain(host(), guest(lock=True))))
+    assert flag_changes(in_vain(host(flags=LOCKED), guest(lock=True))) == []
+    assert flag_changes(in_vain(host(flags=LOCKED), guest())) == []
+    assert flag_changes(in_vain(host(flags=LOCKED), guest(), ours=("vnet1",)))[0].after == OPEN

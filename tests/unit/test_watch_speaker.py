@@ -15,6 +15,7 @@ from macmgr.model.kernelevents import LOST
 from macmgr.model.snapshot import PortFlags, Snapshot
 from macmgr.planning.planner import Plan
 from macmgr.reconcile import Outcome, View
+from macmgr.watch.hysteresis import Fight
 from macmgr.watch.journal import Journal
 from macmgr.watch.round import Round
 from macmgr.watch.speaker import Speaker
@@ -68,3 +69,15 @@ def test_lost_events_are_all_counted_and_said_once_a_minute(tmp_path: Path, monk
         monkeypatch.undo()
     assert log.read_text().count("the kernel dropped netlink events") == 2
     assert json.loads(speaker.status())["events"] == {"read": 5, "lost": 5}
+
+
+def test_a_fight_is_told_once_a_minute_and_not_each_of_its_repairs(tmp_path: Path) -> None:
+    log, fight = tmp_path / "log", Fight(CLOSE, "vnet0", 11, 0.25)
+    done = Round((), Outcome((CLOSE,), (), View(Intent(), Snapshot(), Plan())))
+    with log.open("w") as stderr:
+        speaker = Speaker(Journal(stderr=stderr.fileno(), stream=""))
+        for _ in range(3):
+            speaker.round(["learning is on"], done)
+            speaker.fights([fight], ["vnet0"])
+    assert log.read_text().count("standing back") == 1
+    assert log.read_text().count("closed vnet0") == 2  # once by itself, and once in the line of the fight

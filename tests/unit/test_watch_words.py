@@ -94,8 +94,8 @@ SAID: list[tuple[Change, str]] = [
     ),
     (
         flags(replace(CLOSED, locked=True), OPEN, Code.CLOSED_WITHOUT_ENTRY),
-        "opened vnet0 of web1 (learning on, unicast flood on, locked off): nobody would put its entry when the guest's "
-        "CPUs start",
+        "opened vnet0 of web1 (learning on, unicast flood on, locked off): without an entry, a closed port would cut "
+        "the guest off",
     ),
     (
         flags(replace(CLOSED, locked=True), CLOSED, Code.STILL_LOCKED),
