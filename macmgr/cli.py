@@ -124,7 +124,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     watch.set_defaults(function="watch", module="macmgr.verbs.watch")
     watch.add_argument(
-        "--observe", action="store_true", help="tell what it would do, on every bridge, and change nothing"
+        "--observe",
+        action="store_true",
+        help="tell what it would do, on every bridge, and change nothing; hooks do their work themselves",
     )
 
     hook = _verb(
