@@ -27,7 +27,7 @@ from macmgr.kernel.edge import collector_paused
 from macmgr.model.changes import bridge_command, requests
 from macmgr.model.findings import Code, Severity
 from macmgr.model.intent import Intent
-from macmgr.oneline import harmless, harmless_json
+from macmgr.oneline import harmless, harmless_json, one_line
 from macmgr.planning.conflicts import definition_findings
 from macmgr.policy.guests import build_intent
 from macmgr.policy.places import PolicySources
@@ -199,7 +199,7 @@ def _a_moment() -> None:
 def _tell(problem: str) -> None:
     """One line beside what the verb prints, such as the memory's trouble, which is never the verb's."""
     if problem:
-        print(f"macmgr: {problem}", file=sys.stderr)
+        print(one_line(f"macmgr: {problem}"), file=sys.stderr)
 
 
 def _host(arguments: argparse.Namespace) -> _Host:
