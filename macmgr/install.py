@@ -162,6 +162,14 @@ def find_program() -> Path:
     return Path(found).resolve()
 
 
+def named_program(named: Path) -> Path:
+    """The program that a person named, by its absolute path; links are kept, as they may lead to the next version."""
+    program = named.absolute()
+    if not program.is_file() or not os.access(program, os.X_OK):
+        raise NotThere(f"{program}: is no executable file; name the macmgr to start with --program")
+    return program
+
+
 def find_python() -> Path:
     """The interpreter for the hooks: the host's own, or else ours; NotThere where neither runs what they start.
 
