@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
+from typing import NoReturn
 
 from macmgr import __version__, errors, paths
 from macmgr.errors import KernelError, MacmgrError
 from macmgr.hook.call import HookCall
 from macmgr.hook.run import run_hook
+from macmgr.oneline import one_line
 
 _EXIT_CODES = """\
 exit codes:
@@ -38,14 +40,14 @@ def run(argv: Sequence[str]) -> int:
             code = int(end.code or 0)
         sys.stdout.flush()
     except MacmgrError as error:
-        print(f"macmgr: {error}", file=sys.stderr)
+        print(one_line(f"macmgr: {error}"), file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:  # `macmgr show | head`: what was wanted has been read
         _drop_output()
         return errors.IN_SYNC
     except OSError as error:  # each place that reads or writes files tells its own; what is left is the output
         _drop_output()
-        print(f"macmgr: {error.filename or 'standard output'}: {error.strerror}", file=sys.stderr)
+        print(one_line(f"macmgr: {error.filename or 'standard output'}: {error.strerror}"), file=sys.stderr)
         return KernelError.exit_code
     except KeyboardInterrupt:
         return 130
@@ -70,8 +72,15 @@ def _drop_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
+class _Parser(argparse.ArgumentParser):
+    """argparse, which quotes words as they are given: a script may give the name of a domain."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(one_line(message))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = _Parser(
         prog="macmgr",
         description="Manage the MAC table of Linux bridges for libvirt guests.",
         epilog=_EXIT_CODES,
@@ -124,7 +133,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     watch.set_defaults(function="watch", module="macmgr.verbs.watch")
     watch.add_argument(
-        "--observe", action="store_true", help="tell what it would do, on every bridge, and change nothing"
+        "--observe",
+        action="store_true",
+        help="tell what it would do, on every bridge, and change nothing; hooks do their work themselves",
     )
 
     hook = _verb(

@@ -5,7 +5,12 @@ nothing but what is built in, which keeps it at the time of a bare interpreter. 
 anything, so that `macmgr hook` finds its input untouched where no daemon is; where one is and does not answer within
 half of the time, what was read goes along in a memory file. What is spoken: docs/adr/0006; who guards it: 0002.
 
+The host's own Python may be older than macmgr's: it is written for 3.6 and newer, and the annotations of its
+functions are quoted where one of those cannot evaluate them.
+
     python3 -ISE handover.py RUN MACMGR DRIVER OBJECT OPERATION SUB-OPERATION EXTRA
+
+Without a word it does nothing: `macmgr install` asks in this way whether an interpreter runs it.
 """
 
 import _socket
@@ -24,6 +29,8 @@ MAX_ANSWER = 65536
 
 def main() -> int:
     """Hand the call of the command line over; the exit code of the hook."""
+    if len(sys.argv) == 1:
+        return 0
     since = time.monotonic() - time.process_time()  # what the interpreter took to start is part of the time
     run, macmgr, *words = sys.argv[1:]
     taken: list[bytes] = []
@@ -32,10 +39,10 @@ def main() -> int:
             return hand_over(run, words, since, taken)
         except OSError:  # no daemon, or none that answers; a timeout is one too
             pass
-    return start(macmgr, words, since, taken)
+    return start(run, macmgr, words, since, taken)
 
 
-def hand_over(run: str, words: list[str], since: float, taken: list[bytes]) -> int:
+def hand_over(run: str, words: "list[str]", since: float, taken: "list[bytes]") -> int:
     """Let the daemon do it; OSError where it does not. ``taken`` then holds what was read of the input."""
     deadline = since + allowed(run) / 2
     daemon = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
@@ -77,7 +84,7 @@ def left(deadline: float) -> float:
     return max(0.0, deadline - time.monotonic())
 
 
-def read_input(deadline: float, taken: list[bytes]) -> None:
+def read_input(deadline: float, taken: "list[bytes]") -> None:
     """Read standard input to its end, or one byte more than a document may have; TimeoutError where neither comes."""
     poll = select.poll()
     poll.register(0, select.POLLIN)
@@ -92,21 +99,29 @@ def read_input(deadline: float, taken: list[bytes]) -> None:
         wanted -= len(chunk)
 
 
-def start(macmgr: str, words: list[str], since: float, taken: list[bytes]) -> int:
+def start(run: str, macmgr: str, words: "list[str]", since: float, taken: "list[bytes]") -> int:
     """Become `macmgr hook`, which is told since when libvirt waits, and where the first part of its input is."""
     if len(words) == 5:
-        begun = 0
-        if taken:
-            begun = posix.memfd_create("hook's input", 0)  # 0: it is passed on
-            for chunk in taken:
-                posix.write(begun, chunk)
-            posix.lseek(begun, 0, 0)
+        begun = kept(run, taken) if taken else 0
         words = ["--handed", repr(since), str(begun), *words]
     try:
         posix.execv(macmgr, [macmgr, "hook", *words])
     except OSError as error:
         say(f"macmgr: {macmgr} cannot be started: {error.strerror}")
         return 1
+
+
+def kept(run: str, taken: "list[bytes]") -> int:
+    """What was read of the input, in a file that has no name and is passed on."""
+    if hasattr(posix, "memfd_create"):
+        file = posix.memfd_create("hook's input", 0)
+    else:  # before Python 3.8; the directory is a tmpfs too, and is there: the daemon's socket was in it
+        file = posix.open(run, posix.O_RDWR | posix.O_TMPFILE, 0o600)
+        posix.set_inheritable(file, True)
+    for chunk in taken:
+        posix.write(file, chunk)
+    posix.lseek(file, 0, 0)
+    return file
 
 
 def say(line: str) -> None:

@@ -18,6 +18,7 @@ import re
 import shlex
 import shutil
 import stat
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -37,6 +38,7 @@ _CHECKSUM = ".macmgr.toml.sha256"
 # Debian's profile for libvirtd lets a hook start what is in /usr/bin, free of the profile, and nothing else (adr/0008).
 # What else is installed does not matter: the script needs no library of its interpreter.
 PYTHON = Path("/usr/bin/python3")
+_PATIENCE = 10.0  # seconds until an interpreter counts as one that does not start
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +51,13 @@ class Step:
 
 def install_hooks(hooks_dir: Path = paths.LIBVIRT_HOOKS, program: Path | None = None) -> Iterator[Step]:
     """Put the four shims in place; a second call changes nothing."""
-    program = program or find_program()
+    program, python = program or find_program(), find_python()
     source = _packaged("_hooks", "hooks")
     targets = {driver: hooks_dir / f"{driver}.d" / NAME for driver in DRIVERS}
     for target in targets.values():  # all or none: a host with half of its hooks is worse than one without
         refuse_others(target)
     for driver, target in targets.items():
-        shim = _shim((source / driver).read_text(encoding="utf-8"), program)
+        shim = _shim((source / driver).read_text(encoding="utf-8"), program, python)
         yield _put(target, shim, 0o755)
 
 
@@ -160,6 +162,36 @@ def find_program() -> Path:
     return Path(found).resolve()
 
 
+def named_program(named: Path) -> Path:
+    """The program that a person named, by its absolute path; links are kept, as they may lead to the next version."""
+    program = named.absolute()
+    if not program.is_file() or not os.access(program, os.X_OK):
+        raise NotThere(f"{program}: is no executable file; name the macmgr to start with --program")
+    return program
+
+
+def find_python() -> Path:
+    """The interpreter for the hooks: the host's own, or else ours; NotThere where neither runs what they start.
+
+    Ours is named as what it is a link to: a virtual environment's leads to one that may well be in /usr/bin.
+    """
+    ours = Path(sys.executable).resolve()
+    for python in (PYTHON, ours):
+        if _runs(python):
+            return python
+    raise NotThere(f"neither {PYTHON} nor {ours} runs {_handover()}: hooks could do nothing; Python 3.6 or newer does")
+
+
+def _runs(python: Path) -> bool:
+    """Whether an interpreter starts as a shim starts it, and understands the script."""
+    words: list[str | Path] = [python, "-ISE", _handover()]
+    try:
+        tried = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=_PATIENCE)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return tried.returncode == 0
+
+
 def _packaged(name: str, place: str) -> Path:
     """What is installed with the package under ``name``, and in a checkout lies at ``place``."""
     packaged = Path(__file__).parent / name
@@ -179,9 +211,8 @@ def _word(program: Path) -> str:
     return f'"{text}"' if " " in text else text
 
 
-def _shim(text: str, program: Path) -> str:
+def _shim(text: str, program: Path, python: Path) -> str:
     """The shim with this host's paths in it."""
-    python = PYTHON if PYTHON.exists() else Path(sys.executable)
     for name, path in (("macmgr", program), ("handover", _handover()), ("python", python)):
         line = f"{name}={shlex.quote(str(path))}".replace("\\", r"\\")
         text, found = re.subn(rf"(?m)^{name}=.*$", line, text)

@@ -1,13 +1,17 @@
-"""The audit as a JSON document, version 1: fields may be added, none is renamed. Schema: docs/audit-v1.schema.json."""
+"""The audit, and what an apply did, as JSON documents, version 1: fields may be added, none is renamed.
+
+Schema of the audit: docs/audit-v1.schema.json.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+from macmgr.model.changes import Change, bridge_command, requests
 from macmgr.model.findings import Finding, Severity
 from macmgr.model.intent import GuestPort
 from macmgr.model.snapshot import Bridge, BridgePort
-from macmgr.reconcile import View
+from macmgr.reconcile import Outcome, View
 
 
 def audit_document(view: View, host: str, taken_at: str, bridges: frozenset[str] | None = None) -> dict[str, Any]:
@@ -35,6 +39,26 @@ def audit_document(view: View, host: str, taken_at: str, bridges: frozenset[str]
             **counts,
         },
     }
+
+
+def outcome_document(outcome: Outcome) -> dict[str, Any]:
+    """What an apply did and left; ``spared`` counts the changes left out, on bridges that are only observed."""
+    view = outcome.view
+    return {
+        "version": 1,
+        "complete": outcome.complete and not view.spared,
+        "done": [{"because": change.because, "commands": _commands(change)} for change in outcome.done],
+        "failed": [
+            {"because": failure.change.because, "commands": _commands(failure.change), "why": failure.why}
+            for failure in outcome.failures
+        ],
+        "remaining": len(view.plan.changes),
+        "spared": len(view.spared),
+    }
+
+
+def _commands(change: Change) -> list[list[str]]:
+    return [bridge_command(request) for request in requests(change)]
 
 
 def _bridge(bridge: Bridge, view: View) -> dict[str, Any]:

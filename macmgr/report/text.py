@@ -14,12 +14,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from macmgr.model.changes import Change, SetEntries, requests, typed
+from macmgr.model.changes import Change, requests, typed
 from macmgr.model.findings import Finding, Severity
 from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, Snapshot
 from macmgr.oneline import harmless
-from macmgr.reconcile import Outcome, View
+from macmgr.reconcile import View
 from macmgr.report.words import fold_vids
 
 _COLUMNS = (
@@ -95,33 +95,6 @@ def print_plan(out: Console, changes: Sequence[Change]) -> None:
         out.print(Text(f"{command:<{width}}  {why}".rstrip()))
     if not changes:
         out.print("# nothing to change")
-
-
-def print_outcome(out: Console, outcome: Outcome) -> None:
-    """What an apply made, what it could not make, and how things stand now."""
-    print_changes = [("done", change, "") for change in outcome.done]
-    print_changes += [("failed", failure.change, failure.why) for failure in outcome.failures]
-    for word, change, why in print_changes:
-        line = Text()
-        line.append(f"{word:<7}", "green" if word == "done" else "red")
-        line.append(f"{_change_in_words(change)}  ({change.because})")
-        out.print(line)
-        if why:
-            out.print(Text(f"       {why}", "red"))
-    if print_changes:
-        out.print()
-    if outcome.complete:
-        made = len(outcome.done)
-        what = "Nothing had to be changed" if not made else f"{made} change{'s' if made > 1 else ''} made and read back"
-        errors = sum(finding.severity is Severity.ERROR for finding in outcome.view.plan.findings)
-        rest = (
-            f"; {errors} finding{'s' if errors > 1 else ''} cannot be repaired by changing the MAC table"
-            if errors
-            else ""
-        )
-        out.print(f"{what}{rest}.")
-    else:
-        out.print(f"{len(outcome.view.plan.changes)} changes remain to be made: 'macmgr audit' says which and why.")
 
 
 def _print_tree(out: Console, view: View, bridges: frozenset[str] | None, *, only_managed: bool) -> None:
@@ -296,12 +269,6 @@ def _verdict(view: View, findings: Iterable[Finding]) -> Text:
         how = "run 'macmgr apply' to repair" if view.plan.changes else "no change of the MAC table repairs it"
         return Text(f"Drift: {numbers}; {how}.", "red")
     return Text(f"In sync: {managed} managed port{'s' if managed != 1 else ''}, {numbers}.", "green")
-
-
-def _change_in_words(change: Change) -> str:
-    if isinstance(change, SetEntries):
-        return "; ".join(typed(request) for request in requests(change))
-    return typed(next(iter(requests(change))))
 
 
 def _on(value: bool) -> str:

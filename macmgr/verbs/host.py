@@ -27,13 +27,13 @@ from macmgr.kernel.edge import collector_paused
 from macmgr.model.changes import bridge_command, requests
 from macmgr.model.findings import Code, Severity
 from macmgr.model.intent import Intent
-from macmgr.oneline import harmless, harmless_json
+from macmgr.oneline import harmless, harmless_json, one_line
 from macmgr.planning.conflicts import definition_findings
 from macmgr.policy.guests import build_intent
 from macmgr.policy.places import PolicySources
-from macmgr.reconcile import MOMENT, Outcome, Scope, View, apply, look, on_bridges
+from macmgr.reconcile import MOMENT, Scope, View, apply, look, on_bridges
 from macmgr.report.diagnosisdocument import diagnosis_document
-from macmgr.report.document import audit_document
+from macmgr.report.document import audit_document, outcome_document
 from macmgr.report.explain import explain
 from macmgr.sources.host import Sources
 from macmgr.sources.statusfiles import read_definitions, read_status_files
@@ -125,9 +125,10 @@ def apply_changes(arguments: argparse.Namespace) -> int:
             f'{bridge} is only observed (mode = "observe"): see macmgr plan; --bridge {bridge} changes it all the same'
         )
     if _wants_json(arguments):
-        _print_json(_outcome(outcome))
+        _print_json(outcome_document(outcome))
     else:
-        from macmgr.report.text import console, print_outcome
+        from macmgr.report.outcome import print_outcome
+        from macmgr.report.text import console
 
         print_outcome(console(_color(arguments)), outcome)
     return errors.IN_SYNC if outcome.complete and not outcome.view.spared else errors.DRIFT
@@ -144,7 +145,7 @@ def release_ports(arguments: argparse.Namespace) -> int:
     if _wants_json(arguments):
         from macmgr.report.release import release_document
 
-        _print_json(release_document(released) | _outcome(released.outcome))
+        _print_json(release_document(released) | outcome_document(released.outcome))
     else:
         from macmgr.report.release import print_release
         from macmgr.report.text import console
@@ -198,7 +199,7 @@ def _a_moment() -> None:
 def _tell(problem: str) -> None:
     """One line beside what the verb prints, such as the memory's trouble, which is never the verb's."""
     if problem:
-        print(f"macmgr: {problem}", file=sys.stderr)
+        print(one_line(f"macmgr: {problem}"), file=sys.stderr)
 
 
 def _host(arguments: argparse.Namespace) -> _Host:
@@ -273,22 +274,6 @@ def _print_vlan_filtering(arguments: argparse.Namespace, answer: Answer) -> None
     elif answer.cut:
         refused = {"bridge": arguments.vlan_filtering, "would_be_cut": list(answer.cut)}
         _print_json({"version": 1, "complete": False, "vlan_filtering_refused": refused})
-
-
-def _outcome(outcome: Outcome) -> dict[str, Any]:
-    def commands(change: Any) -> list[list[str]]:
-        return [bridge_command(request) for request in requests(change)]
-
-    return {
-        "version": 1,
-        "complete": outcome.complete,
-        "done": [{"because": change.because, "commands": commands(change)} for change in outcome.done],
-        "failed": [
-            {"because": failure.change.because, "commands": commands(failure.change), "why": failure.why}
-            for failure in outcome.failures
-        ],
-        "remaining": len(outcome.view.plan.changes),
-    }
 
 
 def _print_json(document: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from macmgr.install import (
     install_config,
     install_hooks,
     install_unit,
+    named_program,
     refuse_others,
     uninstall_config,
     uninstall_hooks,
@@ -30,7 +31,8 @@ _STOP = "A daemon that runs goes on: 'systemctl stop macmgr' ends it, and 'syste
 
 def install(arguments: argparse.Namespace) -> int:
     """Put hooks, unit and configuration in place, as far as they are this host's."""
-    program, config, units = arguments.program or find_program(), _config(arguments), _units(arguments)
+    program = find_program() if arguments.program is None else named_program(arguments.program)
+    config, units = _config(arguments), _units(arguments)
     under_systemd = units is not None and (arguments.units_dir is not None or paths.SYSTEMD.is_dir())
     if units is not None and under_systemd:
         refuse_others(units / UNIT)

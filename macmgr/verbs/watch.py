@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import resource
 
-from macmgr import errors
+from macmgr import errors, paths
 from macmgr.watch.daemon import Daemon, Places
 from macmgr.watch.journal import Journal
 from macmgr.watch.messages import Priority
@@ -18,7 +18,15 @@ def watch(arguments: argparse.Namespace) -> int:
     """Keep the MAC tables right until SIGTERM."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a socket for each guest's port
-    places = Places(arguments.run_dir, arguments.config, arguments.netns, arguments.observe)
+    places = Places(
+        arguments.run_dir, arguments.config, arguments.netns, arguments.observe, hooks=_repairs_this_host(arguments)
+    )
     speaker = Speaker(Journal(least=Priority.DEBUG if arguments.verbose else Priority.INFO))
     asyncio.run(Daemon(places, speaker, Systemd()).run())
     return errors.IN_SYNC
+
+
+def _repairs_this_host(arguments: argparse.Namespace) -> bool:
+    """Whether it does what a hook asks for: one that only observes, or looks elsewhere, must not answer "ok"."""
+    here = arguments.run_dir.resolve() == paths.LIBVIRT_RUN.resolve() and arguments.netns is None
+    return here and not arguments.observe

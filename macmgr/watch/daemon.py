@@ -56,12 +56,13 @@ _GONE = "a hook that did not wait"
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where this host's files are, and whether anything may be changed."""
+    """Where this host's files are, whether anything may be changed, and whether hooks may leave their work to us."""
 
     run_dir: Path
     config: Path | None = None
     netns: str | None = None
     observe: bool = False
+    hooks: bool = True
     socket: Path = paths.HOOK_SOCKET
 
 
@@ -181,6 +182,8 @@ class Daemon:
 
     async def _called(self, call: HookCall, data: bytes, waits: Callable[[], bool]) -> tuple[bool, str] | None:
         """A hook has handed its work over, and libvirt waits for the answer; None where the hook does it itself."""
+        if not self._places.hooks:
+            return None
         if not waits():  # we were suspended, or too busy: what it tells may be long past
             self._mark(_GONE)
             return None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from macmgr import cli
+from macmgr import cli, paths
 from macmgr.oneline import harmless, harmless_json
 from tests.unit.test_secrets import STATUS, VERBS, formats, run_dir, verbs, write
 
@@ -37,6 +39,50 @@ def test_no_verb_lets_a_terminal_obey_a_name(run_dir: Path, capfd: pytest.Captur
     assert "evil" in captured.out
     obeyed = [line for line in (captured.out + captured.err).split("\n") if CONTROLS & set(map(ord, line))]
     assert obeyed == []
+
+
+def said(capfd: pytest.CaptureFixture[str]) -> str:
+    """The one line on standard error, in which nothing is obeyed."""
+    errors = capfd.readouterr().err
+    assert errors.startswith("macmgr: ")
+    assert errors.count("\n") == 1
+    assert CONTROLS.isdisjoint(map(ord, errors))
+    return errors
+
+
+def test_no_error_lets_a_terminal_obey_a_name(
+    run_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = ["--config", str(run_dir.with_name("macmgr.toml"))]
+    assert cli.run(["audit", "--run-dir", str(tmp_path / f"{NAME}\n")]) == 69
+    assert "web1?31m?evil" in said(capfd)
+
+    def fail(_: object) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), NAME)
+
+    monkeypatch.setattr("macmgr.verbs.host.audit", fail)
+    assert cli.run(["audit", "--run-dir", str(run_dir), *config]) == 71
+    assert "web1?31m?evil" in said(capfd)
+
+
+def test_no_mistake_in_the_words_does(capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["audit", NAME]) == 2
+    errors = capfd.readouterr().err
+    assert errors.splitlines()[-1].startswith("macmgr: error: unrecognized arguments: web1?31m?evil")
+    assert CONTROLS.isdisjoint(map(ord, errors))
+
+
+def test_what_is_told_beside_a_verb_does_not_either(
+    run_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(run_dir, {"network/lan.xml": b"<networkstatus/>"})
+    damaged = tmp_path / NAME / "state.json"
+    damaged.parent.mkdir(0o700)
+    damaged.write_text("{")
+    damaged.chmod(0o600)
+    monkeypatch.setattr(paths, "STATE", damaged)
+    assert cli.run(["audit", "--run-dir", str(run_dir), "--config", str(run_dir.with_name("macmgr.toml"))]) in (0, 1)
+    assert "web1?31m?evil" in said(capfd)
 
 
 def test_json_says_the_same() -> None:

@@ -12,6 +12,7 @@ from macmgr.state import lock
 from tests.cli.conftest import CASES, Host
 
 on = pytest.mark.case
+OBSERVED = '[bridge.br0]\nmode = "observe"\n'
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "audit-v1.schema.json").read_text())
 
 
@@ -105,6 +106,30 @@ def test_what_could_not_be_made_is_told(host: Host) -> None:
     document = json.loads(host.macmgr("apply", "--json").stdout)
     assert not document["complete"]
     assert document["failed"]
+
+
+@on("drift")
+def test_what_is_only_observed_is_left_out_and_told(host: Host) -> None:
+    """Nobody is told that it cannot be repaired, nor that all is done; and naming the bridge does it."""
+    host.config.write_text(OBSERVED)
+    said = host.macmgr("apply")
+    assert said.code == 1
+    assert said.stdout == "Nothing was changed.\n7 changes are left out: br0 is only observed.\n"
+    document = json.loads(host.macmgr("apply", "--json").stdout)
+    assert (document["complete"], document["remaining"], document["spared"]) == (False, 0, 7)
+    assert host.kernel.sent == []
+    document = json.loads(host.macmgr("apply", "--json", "--bridge", "br0").stdout)
+    assert (document["complete"], document["remaining"], document["spared"]) == (True, 0, 0)
+
+
+@on("drift")
+def test_what_cannot_be_repaired_is_told_beside_what_is_left_out(host: Host) -> None:
+    host.config.write_text(OBSERVED)
+    host.kernel.remove_port("vnet0")
+    assert host.macmgr("apply").stdout == (
+        "Nothing was changed; 1 finding cannot be repaired by changing the MAC table.\n"
+        "5 changes are left out: br0 is only observed.\n"
+    )
 
 
 @on("mac-collision")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from macmgr.install import install_hooks
 from tests.netns.conftest import Namespace, eventually
-from tests.netns.house import House, house, mac_of
+from tests.netns.house import MANAGED, House, house, mac_of
 
 # What the shims start where they do the work themselves: the real thing, with this host's configuration, and a trace.
 _PROGRAM = """\
@@ -44,12 +45,16 @@ def host(ns: Namespace, tmp_path: Path) -> Iterator[House]:
         yield made
 
 
+def shim(host: House) -> list[str]:
+    """The hook as libvirt calls it."""
+    path = str(host.root / "hooks" / "qemu.d" / "50-macmgr")
+    return host.command("env", "-i", "LC_ALL=C", "PATH=/usr/bin:/bin", path, "g1", "started", "begin", "-")
+
+
 def started(host: House) -> None:
     """What libvirt does when a guest runs: the status file, then the hook, which says nothing."""
     xml = host.status_file("g1", "vnet1", mac_of(1))
-    shim = str(host.root / "hooks" / "qemu.d" / "50-macmgr")
-    words = host.command("env", "-i", "LC_ALL=C", "PATH=/usr/bin:/bin", shim, "g1", "started", "begin", "-")
-    said = subprocess.run(words, input=xml.encode(), capture_output=True, check=True, cwd="/", timeout=30)
+    said = subprocess.run(shim(host), input=xml.encode(), capture_output=True, check=True, cwd="/", timeout=30)
     assert (said.stdout, said.stderr) == (b"", b"")
 
 
@@ -93,6 +98,44 @@ def test_with_a_daemon_that_was_killed_and_one_after_it(host: House) -> None:
     with host.daemon():
         started(host)
         assert host.status()["hooks"]["calls"] == ONE_CALL
+    assert not did_it_itself(host)
+
+
+@pytest.mark.parametrize(
+    "words", [("--observe",), ("--netns", "another"), ("--run-dir", "/run/another")], ids=lambda words: words[0]
+)
+def test_with_a_daemon_that_only_watches_or_looks_elsewhere(host: House, words: tuple[str, ...]) -> None:
+    """It is asked first, answers nothing, and takes none of the ten seconds that it would be given."""
+    host.config.write_text(MANAGED + "[hook]\ntimeout = 20.0\n")
+    subprocess.run(host.command("ip", "netns", "add", "another"), check=True)
+    with host.daemon(*words):
+        before = time.monotonic()
+        started(host)
+        assert time.monotonic() - before < 5
+        assert host.managed(1)
+        assert did_it_itself(host)
+        assert host.status()["hooks"]["calls"] == []
+
+
+@pytest.mark.parametrize("words", [("--run-dir", "/run/libvirt"), ("--run-dir", "/run/another/../libvirt")])
+def test_with_a_daemon_to_which_this_host_is_named(host: House, words: tuple[str, ...]) -> None:
+    subprocess.run(host.command("mkdir", "/run/another"), check=True)
+    with host.daemon(*words):
+        started(host)
+        assert host.managed(1)
+        assert host.status()["hooks"]["calls"] == ONE_CALL
+    assert not did_it_itself(host)
+
+
+def test_on_a_bridge_that_is_only_observed_the_daemon_answers_all_the_same(host: House) -> None:
+    """The hook itself would only tell there, too."""
+    host.config.write_text(MANAGED + "mode = 'observe'\n")
+    with host.daemon():
+        xml = host.status_file("g1", "vnet1", mac_of(1))
+        said = subprocess.run(shim(host), input=xml.encode(), capture_output=True, check=True, cwd="/", timeout=30)
+        assert said.stdout == b""
+        assert host.status()["hooks"]["calls"] == ONE_CALL
+    assert not host.managed(1)
     assert not did_it_itself(host)
 
 

@@ -16,6 +16,7 @@ from macmgr.install import UNIT, Step, install_unit, uninstall_unit
 from tests.unit.test_install import tree
 
 PROGRAM = Path("/usr/bin/macmgr")
+THERE, ANOTHER = "/bin/sh", "/bin/cat"  # the verb asks whether there is such a program
 PACKAGED = Path(__file__).parents[2] / "packaging" / UNIT
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 
@@ -75,7 +76,7 @@ def test_a_unit_that_is_not_ours_is_refused_and_kept(tmp_path: Path, kind: str) 
 
 
 def words(tmp_path: Path, verb: str) -> list[str]:
-    program = ["--program", str(PROGRAM)] if verb == "install" else []
+    program = ["--program", THERE] if verb == "install" else []
     return [verb, "--hooks-dir", str(tmp_path / "hooks"), "--units-dir", str(tmp_path / "units"), *program]
 
 
@@ -86,7 +87,7 @@ def test_the_verb_says_which_command_starts_it(tmp_path: Path, capsys: pytest.Ca
     assert "systemctl enable --now macmgr" in said
     assert run(words(tmp_path, "install")) == 0
     assert f"already there {tmp_path}/units/{UNIT}\n" in capsys.readouterr().out
-    assert run([*words(tmp_path, "install")[:-1], "/opt/macmgr"]) == 0
+    assert run([*words(tmp_path, "install")[:-1], ANOTHER]) == 0
     assert "'systemctl daemon-reload' and 'systemctl restart macmgr'" in capsys.readouterr().out
     assert run(words(tmp_path, "uninstall")) == 0
     said = capsys.readouterr().out
@@ -109,14 +110,14 @@ def test_this_host_gets_it_where_systemd_runs_it(tmp_path: Path, monkeypatch: py
         monkeypatch.setattr(paths, name, tmp_path / "root" / name)
     if booted:
         paths.SYSTEMD.mkdir(parents=True)
-    assert run(["install", "--hooks-dir", str(paths.LIBVIRT_HOOKS), "--program", str(PROGRAM)]) == 0
+    assert run(["install", "--hooks-dir", str(paths.LIBVIRT_HOOKS), "--program", THERE]) == 0
     assert (paths.UNITS / UNIT).exists() == booted
 
 
 def test_hooks_for_elsewhere_bring_no_unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paths, "UNITS", tmp_path / "units")
     monkeypatch.setattr(paths, "SYSTEMD", tmp_path)
-    assert run(["install", "--hooks-dir", str(tmp_path / "hooks"), "--program", str(PROGRAM)]) == 0
+    assert run(["install", "--hooks-dir", str(tmp_path / "hooks"), "--program", THERE]) == 0
     assert not paths.UNITS.exists()
 
 

@@ -1,0 +1,58 @@
+"""What an apply says: each change that it made or could not make, and how things stand now."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.text import Text
+
+from macmgr.model.changes import Change, SetEntries, requests, typed
+from macmgr.model.findings import Severity
+from macmgr.reconcile import Outcome
+
+
+def print_outcome(out: Console, outcome: Outcome) -> None:
+    """What an apply made, what it could not make, and how things stand now."""
+    print_changes = [("done", change, "") for change in outcome.done]
+    print_changes += [("failed", failure.change, failure.why) for failure in outcome.failures]
+    for word, change, why in print_changes:
+        line = Text()
+        line.append(f"{word:<7}", "green" if word == "done" else "red")
+        line.append(f"{_change_in_words(change)}  ({change.because})")
+        out.print(line)
+        if why:
+            out.print(Text(f"       {why}", "red"))
+    if print_changes:
+        out.print()
+    out.print(_how_it_ended(outcome))
+    if spared := outcome.view.spared:
+        bridges = sorted({change.bridge for change in spared})
+        are = "is" if len(bridges) == 1 else "are"
+        left_out = "1 change is" if len(spared) == 1 else f"{len(spared)} changes are"
+        out.print(Text(f"{left_out} left out: {', '.join(bridges)} {are} only observed."))
+
+
+def _how_it_ended(outcome: Outcome) -> str:
+    if not outcome.complete:
+        return f"{len(outcome.view.plan.changes)} changes remain to be made: 'macmgr audit' says which and why."
+    if made := len(outcome.done):
+        what = f"{made} change{'s' if made > 1 else ''} made and read back"
+    else:
+        what = "Nothing was changed" if outcome.view.spared else "Nothing had to be changed"
+    if errors := _beyond_us(outcome):
+        return f"{what}; {errors} finding{'s' if errors > 1 else ''} cannot be repaired by changing the MAC table."
+    return f"{what}."
+
+
+def _beyond_us(outcome: Outcome) -> int:
+    """How many errors no change of ours mends; one that a change mends is left out with it."""
+    observed = {change.bridge for change in outcome.view.spared}
+    return sum(
+        finding.severity is Severity.ERROR and not (finding.bridge in observed and finding.fix.startswith("bridge "))
+        for finding in outcome.view.plan.findings
+    )
+
+
+def _change_in_words(change: Change) -> str:
+    if isinstance(change, SetEntries):
+        return "; ".join(typed(request) for request in requests(change))
+    return typed(next(iter(requests(change))))
