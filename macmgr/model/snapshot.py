@@ -60,6 +60,11 @@ class PortFlags:
     unicast_flood: bool = True
     locked: bool | None = False
 
+    @property
+    def open(self) -> bool:
+        """Whether nothing keeps a frame from the port, or one of its own from the bridge: it needs no entry."""
+        return self.learning and self.unicast_flood and not self.locked
+
 
 @dataclass(frozen=True, slots=True)
 class BridgePort:
