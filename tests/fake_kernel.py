@@ -62,6 +62,7 @@ class FakeKernel:
         self.bridges = dict(start.bridges)
         self.ports = dict(start.ports)
         self.masters = dict(start.masters)
+        self.left: dict[str, BridgePort] = {}
         self.fdb: dict[Key, Entry] = {}
         for entry in start.entries:
             bridge = start.bridge_of(entry.port)
@@ -190,6 +191,17 @@ class FakeKernel:
         """The interface goes away, and its entries with it."""
         del self.ports[name], self.masters[name]
         self.fdb = {key: entry for key, entry in self.fdb.items() if entry.port != name}
+
+    def leave_bridge(self, name: str) -> None:
+        """The interface is taken off its bridge: its entries go."""
+        self.left[name] = self.ports[name]
+        self.remove_port(name)
+        self.masters[name] = None
+
+    def come_back(self, name: str) -> None:
+        """The interface is put on its bridge again, with the flags of a new port."""
+        port = self.left.pop(name)
+        self.ports[name], self.masters[name] = replace(port, flags=PortFlags()), port.bridge
 
     def make_port_again(self, name: str) -> None:
         """Another interface of the same name comes to the same bridge, with the flags of a new port."""

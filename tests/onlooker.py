@@ -18,6 +18,7 @@ OWN, NEIGHBOUR, NEW, OTHER = (f"52:54:00:00:00:0{number}" for number in range(1,
 BRIDGE_MAC, UPLINK_MAC, LAN = "02:00:00:00:00:01", "02:00:00:00:00:03", "02:00:00:00:00:99"
 VIRTUAL = "00:00:5e:00:01:0a"
 FOLLOW, ALERTS, IGNORE = (Policy(Manager.LIBVIRT, guest_mac=each) for each in GuestMac)
+NO_WORD = Policy(reason="left as it is", problem="web1.xml:4: no such option")
 VRRP = replace(ALERTS, allow=("00:00:5e:00:01:*",))
 
 

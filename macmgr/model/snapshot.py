@@ -60,6 +60,11 @@ class PortFlags:
     unicast_flood: bool = True
     locked: bool | None = False
 
+    @property
+    def open(self) -> bool:
+        """Whether nothing keeps a frame from the port, or one of its own from the bridge: it needs no entry."""
+        return self.learning and self.unicast_flood and not self.locked
+
 
 @dataclass(frozen=True, slots=True)
 class BridgePort:
@@ -80,11 +85,6 @@ class BridgePort:
     kind: str = ""
     isolated: bool = False
     forwarding: bool = True
-
-    @property
-    def open(self) -> bool:
-        """Frames reach it, and are taken from it, whatever the FDB holds."""
-        return self.flags.learning and self.flags.unicast_flood and not self.flags.locked
 
     @property
     def auto(self) -> bool:

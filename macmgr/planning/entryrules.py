@@ -40,12 +40,18 @@ class Rights:
 
 
 def plan_entries(guest: GuestPort, share: Share, table: Table, draft: Draft) -> None:
-    """One exact static entry for each MAC in each VID that is the guest's, on its port."""
-    can_be_sticky = guest.policy.pin is Pin.STICKY and not table.lacks(Feature.STICKY)
+    """One exact static entry for each MAC in each VID that is the guest's, on its port.
+
+    While its network is not active, nobody knows how they are to be pinned: what is there stays as it is, and what is
+    missing is put plain, which takes nothing from whoever says otherwise.
+    """
+    frozen = guest.policy.incomplete
+    can_be_sticky = guest.policy.pin is Pin.STICKY and not table.lacks(Feature.STICKY) and not frozen
     for mac, vids in share.vids.items():
         sticky = can_be_sticky and mac not in guest.roaming
         have = table.of_mac(guest.bridge, mac)
-        wanted = {vid: Entry(mac, vid, guest.port, EntryState.STATIC, sticky) for vid in vids}
+        pinned = {vid for vid in vids if frozen and vid in have and have[vid].port == guest.port and have[vid].sticky}
+        wanted = {vid: Entry(mac, vid, guest.port, EntryState.STATIC, sticky or vid in pinned) for vid in vids}
         wrong = {
             vid: problem
             for vid in vids
@@ -118,10 +124,8 @@ def plan_foreign_entries(guest: GuestPort, share: Share, claimed: Claims, table:
     """What else leads to a managed port: static entries that nothing asks for, and addresses learned behind it.
 
     A copy of the guest's own MAC in a VID that its port carries leads where it must, asked for or not; but not where
-    the address is another's. While the NIC's network is not active, nobody knows what it allows: nothing is dropped.
+    the address is another's.
     """
-    if guest.policy.incomplete:
-        return
     foreign: dict[str, list[Entry]] = {}
     for entry in table.of_port(guest.port):
         stranded = table.stranded(entry)

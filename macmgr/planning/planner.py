@@ -28,6 +28,7 @@ from macmgr.planning.entryrules import (
     plan_waiting_entries,
 )
 from macmgr.planning.flagrules import plan_closed, plan_open, plan_uplinks
+from macmgr.planning.frozen import plan_frozen
 from macmgr.planning.shares import Share, shares, tell_duplicates
 from macmgr.planning.stranded import plan_stranded
 from macmgr.planning.uplinks import promiscuity_findings
@@ -72,10 +73,15 @@ def plan(intent: Intent, snapshot: Snapshot) -> Plan:
     _tell_unmanaged_duplicates(intent, given, snapshot, draft)
     for guest, share in given.items():
         port = snapshot.ports[guest.port]
+        if guest.policy.incomplete:
+            waits_closed = guest.may_wait_closed and not _known_elsewhere(guest, share, claimed, table)
+            comes = not _put_in_vain(guest, share, intent, snapshot, table) if guest.running else waits_closed
+            plan_frozen(guest, share, port, table, draft, comes=comes)
+            continue
         if guest.running:
             plan_entries(guest, share, table, draft)
             in_vain = _put_in_vain(guest, share, intent, snapshot, table)
-            if in_vain and not port.open:
+            if in_vain and not port.flags.open:
                 plan_open(guest, port, draft, "its entry cannot be put")
             else:
                 plan_closed(guest, port, draft, intent.locked, only_tell=in_vain)

@@ -36,7 +36,8 @@ def promiscuity_findings(intent: Intent, snapshot: Snapshot) -> Iterator[Finding
             )
         for port in ports:
             guest = guests.get(port.name)
-            if guest is not None and port.auto and not guest.managed:
+            frozen = guest is not None and guest.managed and guest.policy.incomplete
+            if guest is not None and port.auto and (frozen or not guest.managed):
                 yield Finding(
                     Code.UNMANAGED_AUTO_PORT,
                     f"{port.name} of {guest.domain} is {_manager(guest)} and learns or floods: the uplink must stay "
@@ -44,7 +45,9 @@ def promiscuity_findings(intent: Intent, snapshot: Snapshot) -> Iterator[Finding
                     name,
                     port.name,
                     guest.domain,
-                    fix=f'mac_table_manager = "libvirt" under [bridge."{name}"], or the attribute on its network',
+                    fix=f"virsh net-start {shlex.quote(guest.network)}"
+                    if frozen
+                    else f'mac_table_manager = "libvirt" under [bridge."{name}"], or the attribute on its network',
                 )
         for uplink in uplinks:
             if uplink.promiscuity:
@@ -57,6 +60,8 @@ def promiscuity_findings(intent: Intent, snapshot: Snapshot) -> Iterator[Finding
 
 
 def _manager(guest: GuestPort) -> str:
+    if guest.managed:
+        return f"left as it is (its network {guest.network} is not active)"
     return "left as it is" if guest.policy.problem else "managed by the kernel"
 
 

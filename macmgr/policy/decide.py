@@ -78,6 +78,8 @@ def _steps(domain: Domain, nic: Nic, sources: PolicySources) -> Iterable[Step]:
     if network is not None and group:
         says = network.metadata.get(group, _SILENT)
         yield Step(f"network {network.name}: <macmgr:portgroup name='{group}'>", says)
+    elif nic.network and network is None:
+        yield Step(f"network {nic.network}: <macmgr:portgroup> (it is not active)", _SILENT)
     else:
         yield Step("<macmgr:portgroup> (the NIC has none)", _SILENT)
     manager = nic.manager or (network.manager if network else "")

@@ -156,6 +156,11 @@ def _wanted(view: View, guest: GuestPort, port: BridgePort | None) -> list[str]:
         return ["nothing, until that is mended: the port is left as it is"]
     if not guest.managed:
         return ["nothing: the port is left to the kernel"]
+    if guest.policy.incomplete:
+        return [
+            f"the port as it is, until its network {guest.network} is active: that may say otherwise",
+            f"where it is closed, the entries without which {guest.domain} would be cut off",
+        ]
     if not guest.running:
         closed = "closed, because libvirt puts the entry when the CPUs start"
         return [f"no entry, and the port {closed if guest.may_wait_closed else 'open: nobody would put one at resume'}"]

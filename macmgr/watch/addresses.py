@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from macmgr.model.changes import SetEntries
 from macmgr.model.intent import GuestMac, GuestPort, Observed
+from macmgr.model.snapshot import BridgePort, Snapshot
 from macmgr.planning.observed import MOST, allowed, is_about, moved_on, table_of
 from macmgr.reconcile import View
 
@@ -55,9 +56,8 @@ def watched(view: View) -> dict[str, tuple[int, frozenset[str]]]:
         for guest in view.intent.ports
         if guest.managed
         and guest.running
-        and (guest.policy.guest_mac is not GuestMac.IGNORE or any(map(_is_pattern, guest.policy.allow)))
         and (port := view.snapshot.ports.get(guest.port)) is not None
-        and port.bridge == guest.bridge
+        and _can_act(guest, port)
     }
 
 
@@ -68,7 +68,7 @@ def remember(records: Records, seen: Iterable[Seen], view: View, now: float) -> 
     changes: list[MacChange] = []
     for sighting in seen:
         guest, port = guests.get(sighting.port), view.snapshot.ports.get(sighting.port)
-        if guest is None or port is None or port.ifindex != sighting.ifindex:
+        if guest is None or port is None or port.ifindex != sighting.ifindex or not _can_act(guest, port):
             continue
         before = by_port.get(guest.port)
         if before is None or not is_about(before, guest, view.snapshot):
@@ -93,13 +93,16 @@ def settle(records: Records, view: View, now: float) -> Records:
     for record in records:
         guest = guests.get(record.port)
         if guest is None or not is_about(record, guest, view.snapshot):
+            if _may_be_again(record, guest, view.snapshot):
+                settled.append(record)
             continue
         used = acted_on.get(record.port, _nothing_about(record))
         follows = guest.policy.guest_mac is GuestMac.FOLLOW
+        unsure = guest.policy.incomplete  # its network may say that it follows, and nothing is swept meanwhile
         held = [mac for mac in (record.current if follows else "", *record.macs) if mac and mac not in record.fresh]
         moved = [mac for mac in held if any(moved_on(mac, guest, table, view.snapshot))]
-        forgotten = record.current in moved if follows else now - record.at > ALERT
-        gone = [mac for mac in record.gone if mac not in used.gone or mac in left_to_do]
+        forgotten = record.current in moved if follows else not unsure and now - record.at > ALERT
+        gone = [mac for mac in record.gone if unsure or mac not in used.gone or mac in left_to_do]
         after = replace(
             record,
             current="" if forgotten else record.current,
@@ -110,6 +113,34 @@ def settle(records: Records, view: View, now: float) -> Records:
         if _says_something(after, now):
             settled.append(after)
     return tuple(settled)
+
+
+def _may_be_again(record: Observed, guest: GuestPort | None, snapshot: Snapshot) -> bool:
+    """Whether a record that is about nothing now may be about its NIC again: nothing shows that this is another.
+
+    One odd look (XML that cannot be read, metadata with a mistake, a network that is not active, a tap that is off its
+    bridge) must not cost an address its entry when the next one is as before.
+    """
+    port = snapshot.ports.get(record.port)
+    if record.port not in snapshot.masters or (port is not None and port.ifindex != record.ifindex):
+        return False
+    if guest is None:
+        return True
+    same = (guest.uuid, guest.facts.configured_mac) == (record.uuid, record.nic_mac)
+    return same and (guest.managed or bool(guest.policy.problem) or guest.policy.incomplete)
+
+
+def _can_act(guest: GuestPort, port: BridgePort) -> bool:
+    """Whether anything can become of an address that is seen behind a managed port: not while it is on another bridge.
+
+    While the guest's network is not active, a port that is open stays open and needs no entry, and only what is said
+    elsewhere lets an address in.
+    """
+    policy = guest.policy
+    if port.bridge != guest.bridge or (policy.incomplete and port.flags.open):
+        return False
+    alerts = policy.guest_mac is GuestMac.ALERT and not policy.incomplete
+    return alerts or policy.guest_mac is GuestMac.FOLLOW or any(map(_is_pattern, policy.allow))
 
 
 def _seen(record: Observed, guest: GuestPort, mac: str, now: float) -> Observed:
@@ -126,6 +157,8 @@ def _seen(record: Observed, guest: GuestPort, mac: str, now: float) -> Observed:
         case GuestMac.FOLLOW:
             returned = mac == record.previous and now - record.at < BOTH
             return _beside(record, mac) if returned and record.returned else _changed(record, mac, returned, now)
+        case GuestMac.ALERT if guest.policy.incomplete:
+            return record  # its network may say that it follows
         case GuestMac.ALERT if mac == record.current:
             return replace(record, at=now)
         case GuestMac.ALERT if not record.current or now - record.at > ALERT:

@@ -147,7 +147,7 @@ def as_json(value: Any) -> Any:
     """A record with the fields that say something: what is at its default is left out."""
     if is_dataclass(value) and not isinstance(value, type):
         said = {field.name: getattr(value, field.name) for field in fields(value)}
-        silent = (None, "", (), {}, frozenset(), False)
+        silent: tuple[Any, ...] = (None, "", (), {}, frozenset(), False)
         return {name: as_json(each) for name, each in said.items() if each not in silent}
     if isinstance(value, dict):
         return {str(key): as_json(each) for key, each in value.items()}

@@ -318,7 +318,7 @@ def test_a_hook_gives_back_what_policy_leaves_to_the_kernel(ns: Namespace, host:
     (host / "macmgr.toml").write_text("")  # an editor is about to write it: that is no policy
     macmgr(ns, host, "hook", "qemu", "web1", "reconnect", "begin", "-", stdin=DOMAIN)
     assert port_state(ns) != before
-    (host / "macmgr.toml").write_text("# nothing\n")
+    (host / "macmgr.toml").write_text("[hook]\ntimeout = 20\n")  # of bridges nothing
     macmgr(ns, host, "hook", "qemu", "web2", "reconnect", "begin", "-", stdin=DOMAIN.replace("web1", "web2"))
     assert port_state(ns) != before
     macmgr(ns, host, "hook", "qemu", "web1", "reconnect", "begin", "-", stdin=DOMAIN)

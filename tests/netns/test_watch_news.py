@@ -141,12 +141,14 @@ def test_drift_is_news(host: Host, command: str, words: str) -> None:
 )
 def test_what_does_not_concern_a_managed_bridge_is_none(host: Host, command: str) -> None:
     view = host.applied()
+    eventually(lambda: host.news(view) == [], "what was made before the look has all been heard")
     carry_out(host.ns, command)
     assert host.news(view) == []
 
 
 def test_an_address_learned_on_the_uplink_is_none(host: Host) -> None:
     view = host.applied()
+    eventually(lambda: host.news(view) == [], "what was made before the look has all been heard")
     host.ns.send_frame("up0-far", STRANGER)
     eventually(lambda: host.ns.port_of(STRANGER) == "up0", "the address is learned")
     assert host.news(view) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from hypothesis import given
@@ -9,7 +10,22 @@ from hypothesis import strategies as st
 
 from macmgr.model.intent import GuestMac, Policy
 from macmgr.model.snapshot import EntryState
-from tests.onlooker import BRIDGE_MAC, LAN, NEIGHBOUR, NEW, OTHER, OWN, UPLINK_MAC, VIRTUAL, VRRP, Host, guest
+from tests.onlooker import (
+    ALERTS,
+    BRIDGE_MAC,
+    FOLLOW,
+    LAN,
+    NEIGHBOUR,
+    NEW,
+    NO_WORD,
+    OTHER,
+    OWN,
+    UPLINK_MAC,
+    VIRTUAL,
+    VRRP,
+    Host,
+    guest,
+)
 
 ADDRESSES = (OWN, NEIGHBOUR, NEW, OTHER, VIRTUAL, BRIDGE_MAC, UPLINK_MAC)
 policies = st.builds(
@@ -70,3 +86,67 @@ def test_what_is_allowed_and_was_seen_last_is_reached(policy: Policy, steps: lis
         assert host.kernel.deliver("br0", "eth0", VIRTUAL) == {port}
         play(host, [("eth0", VIRTUAL)])
         assert host.kernel.deliver("br0", "vnet1", VIRTUAL) == {"eth0"}
+
+
+def gone(host: Host) -> None:
+    host.guests = []
+
+
+def off_its_bridge(host: Host) -> None:
+    if "vnet0" in host.kernel.ports:
+        host.kernel.leave_bridge("vnet0")
+
+
+def says(policy: Policy) -> Callable[[Host], None]:
+    def said(host: Host) -> None:
+        host.guests = [guest(policy)]
+
+    return said
+
+
+TROUBLES = {
+    "its file cannot be read": gone,
+    "a mistake in its metadata": says(NO_WORD),
+    "its network, which trusts it, is not active": says(replace(ALERTS, incomplete=True)),
+    "its network, which has the only word, is not active": says(Policy(incomplete=True)),
+    "its network is not active, and its domain says follow": says(replace(FOLLOW, incomplete=True)),
+    "its tap is off its bridge": off_its_bridge,
+}
+ROAMS = replace(FOLLOW, allow=VRRP.allow)
+
+
+@given(
+    st.lists(st.tuples(st.sets(st.sampled_from(sorted(TROUBLES)), min_size=1), st.integers(1, 900)), max_size=4),
+    st.booleans(),
+)
+def test_whatever_it_was_that_was_odd_for_a_while_what_was_seen_has_its_entry_after_it(
+    troubles: list[tuple[set[str], int]], locked: bool
+) -> None:
+    """And had it all the while, but for a tap that was taken off."""
+    host = Host([guest(replace(ROAMS, lock=locked))])
+    whole = host.guests
+    host.sees(NEW)
+    host.sees(VIRTUAL)
+    records = host.records
+    for names, seconds in troubles:
+        for name in sorted(names):
+            TROUBLES[name](host)
+        for _ in range(2):
+            host.now += seconds
+            host.round()
+            assert host.records == records
+            if not host.kernel.left:
+                reached(host)
+        host.guests = whole
+        if host.kernel.left:
+            host.kernel.come_back("vnet0")
+        host.kernel.after_each_send = lambda: reached(host)
+        host.round()
+        assert (host.port_of(NEW), host.port_of(VIRTUAL), host.port_of(OWN)) == ("vnet0", "vnet0", None)
+        host.kernel.after_each_send = lambda: None
+
+
+def reached(host: Host) -> None:
+    for mac in (NEW, VIRTUAL):
+        assert "vnet0" in host.kernel.deliver("br0", "eth0", mac)
+        assert host.kernel.takes("vnet0", mac)

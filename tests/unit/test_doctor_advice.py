@@ -137,6 +137,14 @@ def test_a_waiting_guest_is_not_closed_before_its_cpus_run(world: World) -> None
     assert "until the CPUs run here" in step.text
 
 
+def test_a_port_whose_network_is_not_active_is_left_to_the_start_of_that(world: World) -> None:
+    frozen = replace(guest().policy, incomplete=True)
+    world.ports[1] = tap(flags=OPEN)
+    world.guests = [guest(network="lan", policy=frozen)]
+    assert "virsh net-start lan" in commands(world)
+    assert not any("macmgr apply" in command for command in commands(world))
+
+
 def test_a_suspect_is_looked_at_and_not_killed(world: World) -> None:
     world.ports[0] = uplink(promiscuity=1)
     world.sockets = [replace(CAPTURE, promiscuous=None)]

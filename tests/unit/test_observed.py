@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from macmgr.kernel.sightings import Sighting
 from macmgr.model.findings import Code
-from macmgr.model.intent import Manager, Pin, Policy
+from macmgr.model.intent import GuestPort, Manager, Pin, Policy
 from macmgr.model.snapshot import Entry, EntryState
 from macmgr.planning.observed import MOST
 from macmgr.report.explain import explain
@@ -18,8 +19,10 @@ from tests.onlooker import (
     BRIDGE_MAC,
     FOLLOW,
     IGNORE,
+    LAN,
     NEIGHBOUR,
     NEW,
+    NO_WORD,
     OTHER,
     OWN,
     UPLINK_MAC,
@@ -256,6 +259,128 @@ def test_a_policy_that_allows_no_more_drops_the_entry() -> None:
     host.guests = [replace(host.guests[0], policy=ALERTS)]
     host.round()
     assert host.entry(VIRTUAL) is None
+
+
+UNSURE = {
+    "metadata with a mistake": NO_WORD,
+    "a network that is not active, and was to trust it": replace(ALERTS, incomplete=True),
+    "a network that is not active, and alone had a word": Policy(incomplete=True),
+}
+
+
+@pytest.mark.parametrize("policy", UNSURE.values(), ids=UNSURE)
+def test_while_nobody_knows_what_policy_says_a_followed_address_is_kept(policy: Policy) -> None:
+    host = Host([guest()])
+    host.sees(NEW)
+    host.now += ALERT + 1
+    host.guests = [guest(policy)]
+    before = host.records
+    host.round()
+    host.round()
+    assert host.records == before
+    assert host.port_of(NEW) == "vnet0"
+    assert not host.codes & {Code.GUEST_MAC_CHANGED, Code.EXTRA_ENTRY}
+    host.guests = [guest()]
+    assert NEW not in {each.mac for each in host.audit().plan.findings}
+    host.round()
+    assert (host.port_of(NEW), host.entry(OWN)) == ("vnet0", None)
+
+
+def test_a_guest_whose_file_cannot_be_read_keeps_its_address_while_its_tap_is_there() -> None:
+    host = Host([guest()])
+    host.sees(NEW)
+    before, host.guests = host.guests, []
+    host.round()
+    host.guests = before
+    host.round()
+    assert (host.port_of(NEW), host.entry(OWN)) == ("vnet0", None)
+    host.guests = []
+    host.kernel.remove_port("vnet0")
+    host.round()
+    assert host.records == ()
+
+
+def test_a_tap_that_was_off_its_bridge_gets_the_followed_address_again() -> None:
+    host = Host([guest()])
+    host.sees(NEW)
+    host.kernel.leave_bridge("vnet0")
+    host.round()
+    assert watched(host.view) == {}
+    host.kernel.come_back("vnet0")
+    host.round()
+    assert (host.port_of(NEW), host.entry(OWN)) == ("vnet0", None)
+
+
+FORGOTTEN = {
+    "another guest": lambda kept: replace(kept, uuid="another"),
+    "another configured address": lambda kept: replace(kept, facts=replace(kept.facts, configured_mac=OTHER)),
+    "the kernel's, by what policy says": lambda kept: replace(kept, policy=Policy()),
+}
+
+
+@pytest.mark.parametrize("becomes", FORGOTTEN.values(), ids=FORGOTTEN)
+def test_what_is_another_nics_or_the_kernels_by_now_is_forgotten(becomes: Callable[[GuestPort], GuestPort]) -> None:
+    """Also where the tap is off its bridge, or the metadata has a mistake."""
+    host = Host([guest()])
+    host.sees(NEW)
+    host.kernel.leave_bridge("vnet0")
+    host.guests = [becomes(host.guests[0])]
+    host.round()
+    assert host.records == ()
+
+
+def test_a_mistake_in_the_metadata_keeps_no_record_of_another_guest() -> None:
+    host = Host([guest()])
+    host.sees(NEW)
+    host.guests = [replace(guest(NO_WORD), uuid="another")]
+    host.round()
+    assert host.records == ()
+
+
+def test_while_its_network_is_not_active_what_others_say_of_a_guest_still_lets_its_addresses_roam() -> None:
+    """On a port that is closed; the entry that the kernel has moved to the uplink is swept when the network is back."""
+    host = Host([guest(VRRP)])
+    host.sees(VIRTUAL)
+    host.guests = [guest(replace(VRRP, incomplete=True))]
+    host.kernel.frame("eth0", VIRTUAL, LAN)
+    host.round()
+    assert (host.port_of(VIRTUAL), host.records[0].gone) == ("eth0", (VIRTUAL,))
+    host.round()
+    host.guests = [guest(VRRP)]
+    host.round()
+    assert host.entry(VIRTUAL) is None
+    host.guests = [guest(replace(VRRP, incomplete=True))]
+    host.round()
+    host.sees(VIRTUAL)
+    assert host.port_of(VIRTUAL) == "vnet0"
+
+
+def test_behind_an_open_port_whose_network_is_not_active_nobody_is_looked_for() -> None:
+    """It stays open and gets no entry: an alarm for each nested guest would say nothing."""
+    host = Host([guest(Policy())])
+    for policy in (replace(FOLLOW, incomplete=True), replace(ALERTS, incomplete=True)):
+        host.guests = [guest(policy)]
+        host.round()
+        assert watched(host.view) == {}
+        assert remember((), [Sighting("vnet0", 10, NEW, None)], host.view, host.now) == ((), [])
+
+
+def test_behind_a_closed_port_only_what_may_be_let_in_while_the_network_is_not_active_is_looked_for() -> None:
+    host = Host([guest()])
+    listened = {}
+    for policy in (ALERTS, VRRP, FOLLOW):
+        host.guests = [guest(replace(policy, incomplete=True))]
+        host.round()
+        listened[policy] = "vnet0" in watched(host.view)
+    assert listened == {ALERTS: False, VRRP: True, FOLLOW: True}
+
+
+def test_nobody_is_told_of_a_change_that_a_network_which_is_not_active_may_allow() -> None:
+    host = Host([guest(VRRP)])
+    host.guests = [guest(replace(VRRP, incomplete=True))]
+    host.round()
+    assert host.sees(NEW) == []
+    assert host.records == ()
 
 
 def test_what_is_seen_while_a_round_runs_is_not_forgotten_by_it() -> None:
