@@ -42,16 +42,17 @@ class Rights:
 def plan_entries(guest: GuestPort, share: Share, table: Table, draft: Draft) -> None:
     """One exact static entry for each MAC in each VID that is the guest's, on its port.
 
-    While its network is not active, nobody knows how they are to be pinned: what is there stays as it is, and what is
-    missing is put plain, which takes nothing from whoever says otherwise.
+    While its network is not active, nobody knows how they are to be pinned: those that are there stay as they are. One
+    that is put is pinned as far as it is known, for no frame seen elsewhere is to take it away again.
     """
     frozen = guest.policy.incomplete
-    can_be_sticky = guest.policy.pin is Pin.STICKY and not table.lacks(Feature.STICKY) and not frozen
+    can_be_sticky = guest.policy.pin is Pin.STICKY and not table.lacks(Feature.STICKY)
     for mac, vids in share.vids.items():
         sticky = can_be_sticky and mac not in guest.roaming
         have = table.of_mac(guest.bridge, mac)
-        pinned = {vid for vid in vids if frozen and vid in have and have[vid].port == guest.port and have[vid].sticky}
-        wanted = {vid: Entry(mac, vid, guest.port, EntryState.STATIC, sticky or vid in pinned) for vid in vids}
+        here = {vid for vid in have if have[vid].port == guest.port and have[vid].state is EntryState.STATIC}
+        pinned = {vid: have[vid].sticky for vid in here} if frozen else {}
+        wanted = {vid: Entry(mac, vid, guest.port, EntryState.STATIC, pinned.get(vid, sticky)) for vid in vids}
         wrong = {
             vid: problem
             for vid in vids

@@ -86,16 +86,22 @@ def test_a_closed_port_keeps_its_entries_as_they_are_pinned_and_its_lock(
     ids=["missing", "stolen", "ageing"],
 )
 def test_a_closed_port_gets_the_entry_that_its_guest_would_be_cut_off_without(there: list[Entry]) -> None:
-    kernel = host(CLOSED, there)
-    assert applied(kernel).complete
-    assert entries(kernel) == set(PLAIN)
-    assert kernel.ports["vnet0"].flags == CLOSED
+    for pin, wanted in ((Pin.STICKY, PINNED), (Pin.STATIC, PLAIN)):
+        kernel = host(CLOSED, there)
+        assert applied(kernel, replace(FROZEN, policy=replace(FROZEN.policy, pin=pin))).complete
+        assert entries(kernel) == set(wanted)
+        assert kernel.ports["vnet0"].flags == CLOSED
 
 
-def test_an_entry_that_is_missing_leaves_those_that_are_there_pinned() -> None:
-    kernel = host(CLOSED, PINNED[1:])
-    assert applied(kernel).complete
-    assert entries(kernel) == {PLAIN[0], PINNED[1]}
+@pytest.mark.parametrize(
+    ("pin", "there", "put"),
+    [(Pin.STICKY, PLAIN[1], PINNED[0]), (Pin.STATIC, PINNED[1], PLAIN[0])],
+    ids=["plain", "sticky"],
+)
+def test_an_entry_that_is_put_leaves_those_that_are_there_as_they_are(pin: Pin, there: Entry, put: Entry) -> None:
+    kernel = host(CLOSED, [there])
+    assert applied(kernel, replace(FROZEN, policy=replace(FROZEN.policy, pin=pin))).complete
+    assert entries(kernel) == {put, there}
 
 
 @pytest.mark.parametrize(("flags", "now"), [(CLOSED, OPEN), (LOCKED, LOCKED)], ids=["closed", "locked"])
