@@ -19,7 +19,7 @@ from macmgr.planning import draft
 from macmgr.planning.planner import Plan, plan
 from macmgr.planning.release import plan_release
 from macmgr.planning.remembered import Memory
-from macmgr.reconcile import apply, look
+from macmgr.reconcile import Scope, apply, look, on_bridges
 from macmgr.report.document import audit_document
 from macmgr.state.lock import WriterLock
 from tests.fake_kernel import FakeKernel, make_snapshot
@@ -165,6 +165,23 @@ def test_a_change_that_fails_in_every_vid_fails_once(trouble: str, monkeypatch: 
 
     monkeypatch.setattr(SetEntries, "__hash__", counted)
     assert failing(200) == failing(100)
+
+
+def test_changes_that_are_left_out_are_compared_with_the_plan_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a bridge that is only observed; an entry in a VID that its port has lost is a change of its own."""
+    hashes = 0
+    of_all = SetEntries.__hash__
+
+    def counted(change: SetEntries) -> int:
+        nonlocal hashes
+        hashes += 1
+        return of_all(change)
+
+    case = CASES["lost its VIDs"]
+    monkeypatch.setattr(SetEntries, "__hash__", counted)
+    view = look(lambda: case.intent(200), case.kernel(200), Scope(spares=on_bridges({"br0"})))
+    assert len(view.spared) > 100
+    assert hashes <= 5 * len(view.spared)
 
 
 def test_what_a_flush_would_take_is_looked_up_once_for_a_port(monkeypatch: pytest.MonkeyPatch) -> None:
