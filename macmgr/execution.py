@@ -127,9 +127,11 @@ def _send_or_split(
 
 
 def _send(changes: Sequence[Change], kernel: Kernel, snapshot: Snapshot) -> dict[Change, Refusal]:
-    batch = [(change, request) for change in changes for request in requests(change)]
+    # by its place: the hash of a change is that of thousands of entries on a trunk, and so many requests may be refused
+    batch = [(place, request) for place, change in enumerate(changes) for request in requests(change)]
     answers = kernel.send([request for _, request in batch], snapshot)
-    return {change: refusal for (change, _), refusal in zip(batch, answers, strict=True) if refusal is not None}
+    refused = {place: answer for (place, _), answer in zip(batch, answers, strict=True) if answer is not None}
+    return {changes[place]: refusal for place, refusal in refused.items()}
 
 
 def _not_there(
@@ -139,10 +141,15 @@ def _not_there(
     puts = [change for change in changes if isinstance(change, SetEntries) and change.after and change not in refused]
     if not puts:
         return {}
-    wanted = {(change.bridge, entry.mac, entry.vid): (change, entry) for change in puts for entry in change.after}
+    wanted = {
+        (change.bridge, entry.mac, entry.vid): (place, entry)
+        for place, change in enumerate(puts)
+        for entry in change.after
+    }
     there = kernel.look_up(wanted, snapshot)
-    return {
-        change: f"the kernel acknowledged the entry in VID {entry.vid}, but does not show it"
-        for key, (change, entry) in wanted.items()
+    lost = {
+        place: f"the kernel acknowledged the entry in VID {entry.vid}, but does not show it"
+        for key, (place, entry) in wanted.items()
         if (found := there.get(key)) is None or found.port != entry.port or found.state is not entry.state
     }
+    return {puts[place]: why for place, why in lost.items()}

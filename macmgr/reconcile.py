@@ -137,7 +137,8 @@ def _look(read_intent: Callable[[], Intent], kernel: Kernel, scope: Scope, memor
             draft = planner(intent, snapshot).only(domain=scope.domain, bridges=scope.bridges)
     spared = _spared(draft.changes, scope)
     if spared:
-        draft = replace(draft, changes=tuple(change for change in draft.changes if change not in set(spared)))
+        left_out = frozenset(spared)
+        draft = replace(draft, changes=tuple(change for change in draft.changes if change not in left_out))
     return View(intent, snapshot, draft, spared)
 
 

@@ -101,7 +101,7 @@ class Kernel:
         if answers is None:
             there = self.read_snapshot()
             dumped = {(there.bridge_of(entry.port), *entry.key): entry for entry in there.entries}
-            known = names.values()
+            known = frozenset(names.values())
             return {key: entry if (entry := dumped.get(key)) and entry.port in known else None for key in found}
         by_bridge: dict[str, list[bytes]] = {}
         for (bridge, _, _), reply in answers.items():

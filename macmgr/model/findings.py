@@ -89,3 +89,8 @@ class Finding:
     @property
     def severity(self) -> Severity:
         return severity(self.code)
+
+    @property
+    def apply_mends_it(self) -> bool:
+        """Whether the fix is what an apply sends, or the apply itself where that is too much to be typed."""
+        return self.fix.startswith(("bridge ", "macmgr apply "))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from macmgr.model.changes import Change
+from macmgr.model.changes import Change, requests, typed
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestPort
-from macmgr.model.snapshot import Entry, Feature, Snapshot
+from macmgr.model.snapshot import BridgePort, Entry, Feature, Snapshot
+
+MANY_COMMANDS = 8  # more than these nobody types: the fix is the `macmgr apply` that sends them
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ class Table:
         self._snapshot = snapshot
         self._by_mac: dict[tuple[str, str], dict[int, Entry]] = {}
         self._by_port: dict[str, list[Entry]] = {}
+        self._reachable: dict[str, frozenset[int]] = {}
         for entry in snapshot.entries:
             bridge = snapshot.bridge_of(entry.port)
             if bridge is not None:
@@ -71,8 +75,28 @@ class Table:
     def stranded(self, entry: Entry) -> bool:
         """Whether the entry is in a VID that its port has lost: no request can name it."""
         port = self._snapshot.ports.get(entry.port)
-        return port is not None and entry.vid not in (0, *port.vids)
+        return port is not None and entry.vid not in self._vids_of(port)
 
     def lacks(self, feature: Feature) -> bool:
         """Whether this kernel was found to be without a feature."""
         return feature in self._snapshot.lacks
+
+    def _vids_of(self, port: BridgePort) -> frozenset[int]:
+        """VID 0 and those that the port carries; asked for each entry of it, and a trunk has thousands of both."""
+        vids = self._reachable.get(port.name)
+        if vids is None:
+            vids = self._reachable[port.name] = frozenset((0, *port.vids))
+        return vids
+
+
+def fix_of(changes: Iterable[Change], bridge: str, domain: str | None = None) -> str:
+    """What a person types to have ``changes`` made: their commands, or the apply that sends them where they are many.
+
+    One text for all findings of a change: on a trunk there is a finding, and often a command, for each of thousands of
+    VIDs. Without a ``domain``, as where its guest has left and `--domain` would not know it, it is for all its bridge.
+    """
+    sent = [request for change in changes for request in requests(change)]
+    if len(sent) <= MANY_COMMANDS:
+        return "; ".join(map(typed, sent))
+    scope = ["--bridge", bridge, *(["--domain", domain] if domain is not None else [])]
+    return f"{shlex.join(['macmgr', 'apply', *scope])}  # {len(sent)} commands: 'macmgr plan' shows them"

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from macmgr.model.changes import SetEntries, requests, typed
+from macmgr.model.changes import SetEntries
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestPort, Intent, Pin
 from macmgr.model.mac import matches
 from macmgr.model.snapshot import Entry, EntryState, Feature
-from macmgr.planning.draft import Draft, Stranded, Table
+from macmgr.planning.draft import Draft, Stranded, Table, fix_of
 from macmgr.planning.shares import Share
 
 Claims = Collection[tuple[str, str, int]]  # (bridge, MAC, VID) that a running guest has a right to
@@ -71,8 +71,9 @@ def plan_entries(guest: GuestPort, share: Share, table: Table, draft: Draft) -> 
             next(iter(wrong.values()))[0],
         )
         draft.puts.append(change)
+        fix = fix_of([change], guest.bridge, guest.domain)
         for vid, (code, text) in wrong.items():
-            draft.find(code, guest, text, mac=mac, vid=vid, fix=_commands(change))
+            draft.find(code, guest, text, mac=mac, vid=vid, fix=fix)
 
 
 def _problem(what: str, wanted: Entry, have: Entry | None, roaming: bool) -> tuple[Code, str] | None:
@@ -100,15 +101,16 @@ def plan_waiting_entries(guest: GuestPort, share: Share, rights: Rights, table: 
         on_port = [entry for entry in table.of_mac(guest.bridge, mac).values() if entry.port == guest.port]
         ours = [each for each in on_port if each.state is EntryState.STATIC or _droppable(each)]
         reached = [each for each in on_port if not table.stranded(each)]  # no deletion takes the others along
-        here = _deletable([each for each in ours if each in reached], reached)
+        here = _deletable([each for each in ours if not table.stranded(each)], reached)
         early = [entry for entry in here if entry.state is EntryState.STATIC]
         text = f"{mac} has an entry on {guest.port}, but the CPUs of {guest.domain} do not run here ({guest.state})"
         draft.stranded += _stranded(ours, guest.bridge, guest.domain, Code.EARLY_ENTRY, text, table)
         if early:
             change = _drop(here, guest.bridge, guest.domain, Code.EARLY_ENTRY)
             draft.drops.append(change)
+            fix = fix_of([change], guest.bridge, guest.domain)
             for entry in early:
-                draft.find(Code.EARLY_ENTRY, guest, text, mac=mac, vid=entry.vid, fix=_commands(change))
+                draft.find(Code.EARLY_ENTRY, guest, text, mac=mac, vid=entry.vid, fix=fix)
         elsewhere = [entry for entry in table.of_mac(guest.bridge, mac).values() if entry.port != guest.port]
         _plan_stale(elsewhere, guest.bridge, guest.domain, rights, table, draft)
         _tell_control_planes(elsewhere, guest, draft)
@@ -149,24 +151,12 @@ def plan_foreign_entries(guest: GuestPort, share: Share, claimed: Claims, table:
         because = Code.EXTRA_ENTRY if static else Code.LEARNED_ON_MANAGED_PORT
         change = _drop([*static, *learned], guest.bridge, guest.domain, because)
         draft.drops.append(change)
+        fix = fix_of([change], guest.bridge, guest.domain)
         for entry in static:
-            draft.find(
-                Code.EXTRA_ENTRY,
-                guest,
-                text,
-                mac=mac,
-                vid=entry.vid,
-                fix=_commands(change),
-            )
+            draft.find(Code.EXTRA_ENTRY, guest, text, mac=mac, vid=entry.vid, fix=fix)
+        text = f"{mac}, an address that {guest.domain} is not given, was learned behind {guest.port}"
         for entry in learned:
-            draft.find(
-                Code.LEARNED_ON_MANAGED_PORT,
-                guest,
-                f"{mac}, an address that {guest.domain} is not given, was learned behind {guest.port}",
-                mac=mac,
-                vid=entry.vid,
-                fix=_commands(change),
-            )
+            draft.find(Code.LEARNED_ON_MANAGED_PORT, guest, text, mac=mac, vid=entry.vid, fix=fix)
 
 
 def plan_departed(intent: Intent, rights: Rights, table: Table, draft: Draft) -> None:
@@ -200,15 +190,10 @@ def _plan_stale(
             continue
         change = _drop(found, bridge, domain, Code.STALE_ENTRY)
         draft.drops.append(change)
+        text = f"{port} has a static entry for {found[0].mac}, but {why or f'{domain} does not run here'}"
+        fix = fix_of([change], bridge)  # not for the domain alone: its guest may have left
         for entry in found:
-            draft.find_at(
-                Code.STALE_ENTRY,
-                f"{port} has a static entry for {entry.mac}, but {why or f'{domain} does not run here'}",
-                bridge=bridge,
-                domain=domain,
-                entry=entry,
-                fix=_commands(change),
-            )
+            draft.find_at(Code.STALE_ENTRY, text, bridge=bridge, domain=domain, entry=entry, fix=fix)
 
 
 def _stranded(
@@ -242,13 +227,10 @@ def _deletable(entries: list[Entry], on_port: list[Entry]) -> list[Entry]:
 
     VID 0 goes only together with every VID of the port (br_fdb_delete): it stays for a copy that is not ours.
     """
-    others = any(not _droppable(entry) and entry not in entries for entry in on_port)
+    going = frozenset(entries)
+    others = any(not _droppable(entry) and entry not in going for entry in on_port)
     return [entry for entry in entries if entry.vid or not others]
 
 
 def _drop(entries: list[Entry], bridge: str, domain: str, because: Code) -> SetEntries:
     return SetEntries(entries[0].mac, tuple(entries), (), bridge, domain, because)
-
-
-def _commands(change: SetEntries) -> str:
-    return "; ".join(typed(request) for request in requests(change))

@@ -74,9 +74,8 @@ def _plan_left_behind(
             by_port: dict[str, list[Entry]] = {}
             for entry in table.of_mac(bridge, mac).values():
                 fixed = entry.state is EntryState.STATIC and not entry.extern_learn
-                port = snapshot.ports.get(entry.port)
                 # a stranded copy, in a VID that the port has lost, cannot be deleted (br_fdb_delete: EINVAL)
-                if fixed and port is not None and entry.port not in own and entry.vid in (0, *port.vids):
+                if fixed and entry.port in snapshot.ports and entry.port not in own and not table.stranded(entry):
                     by_port.setdefault(entry.port, []).append(entry)
             for found in by_port.values():
                 draft.drops.append(SetEntries(mac, tuple(found), (), bridge, domain, LEFT_BEHIND))

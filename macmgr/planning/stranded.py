@@ -7,6 +7,8 @@ which finds one goes nowhere. What clears them is a flush by port, VID and state
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from macmgr.model.changes import FlushEntries, SetEntries, typed
 from macmgr.model.findings import Code, Finding
 from macmgr.model.snapshot import Entry, EntryState, Feature
@@ -18,11 +20,12 @@ def plan_stranded(claimed: frozenset[tuple[str, str, int]], table: Table, draft:
     places: dict[tuple[str, int], dict[str, Stranded]] = {}
     for each in draft.stranded:
         places.setdefault((each.entry.port, each.entry.vid), {}).setdefault(each.entry.mac, each)
+    flushed = _flushed_with({port for port, _ in places}, table)
     for (port, vid), found in places.items():
-        there = [entry for entry in table.of_port(port) if entry.vid == vid and _flushed(entry)]
+        there = flushed.get((port, vid), [])
         bridge = next(iter(found.values())).bridge
         waiting = [entry for entry in there if (bridge, entry.mac, vid) in claimed]  # its guest's put moves it before
-        bystanders = [entry for entry in there if entry.mac not in found and entry not in waiting]
+        bystanders = [entry for entry in there if entry.mac not in found and (bridge, entry.mac, vid) not in claimed]
         can = not bystanders and not table.lacks(Feature.FLUSH)
         # a flush that takes more than one domain's entries is not done for one of them alone
         domains: set[str | None] = {each.domain for each in found.values()} | {None for _ in waiting}
@@ -44,8 +47,14 @@ def plan_stranded(claimed: frozenset[tuple[str, str, int]], table: Table, draft:
             draft.findings.append(Finding(Code.UNSUPPORTED, text, bridge, port, domain, vid=vid))
 
 
-def _flushed(entry: Entry) -> bool:
-    return entry.state is EntryState.STATIC and not entry.extern_learn
+def _flushed_with(ports: Iterable[str], table: Table) -> dict[tuple[str, int], list[Entry]]:
+    """What a flush of each port and VID would take; a port that was a trunk has entries in thousands of them."""
+    found: dict[tuple[str, int], list[Entry]] = {}
+    for port in ports:
+        for entry in table.of_port(port):
+            if entry.state is EntryState.STATIC and not entry.extern_learn:
+                found.setdefault((port, entry.vid), []).append(entry)
+    return found
 
 
 def _by_hand(entry: Entry) -> str:

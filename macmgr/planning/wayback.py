@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
-from macmgr.model.changes import SetEntries, SetFlags, requests, typed
+from macmgr.model.changes import SetEntries, SetFlags
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent, Returning
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, PortFlags, Snapshot
-from macmgr.planning.draft import Draft, Table
+from macmgr.planning.draft import Draft, Table, fix_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def plan_returning(
             guest,
             f"{port.name} of {guest.domain} is left to the kernel ({guest.policy.reason}), and still is as macmgr "
             "made it",
-            fix="; ".join(typed(request) for change in changes for request in requests(change)),
+            fix=fix_of(changes, guest.bridge, guest.domain),
         )
         draft.opens += part.opens
         draft.puts += part.puts
@@ -90,10 +90,11 @@ def as_remembered(
 ) -> Return:
     """As the port was. What is another guest's by now, (bridge, MAC), is not given back: that one would be cut off."""
     mine = guest.macs if guest else ()
-    macs = [*mine, *(entry.mac for entry in before.entries), *before.macs]
+    # each once: a trunk had one of its MACs in thousands of VIDs
+    macs = tuple(dict.fromkeys([*mine, *(entry.mac for entry in before.entries), *before.macs]))
     # a port that was closed is again, and learns nothing: what is reachable there stays so, allowed and followed
     # addresses too; and without its XML nobody knows which of the MACs is the NIC's own
-    reachable = tuple(mac for mac in (*macs, *before.macs) if static_on(port, mac, table))
+    reachable = tuple(mac for mac in macs if static_on(port, mac, table))
     own = (*(guest.macs[:1] if guest else ()), *reachable)
     locked = None if port.flags.locked is None else bool(before.flags.locked)
     back = Return(
@@ -101,7 +102,7 @@ def as_remembered(
         guest.domain if guest else before.domain,
         replace(before.flags, locked=locked),
         because,
-        macs=tuple(dict.fromkeys(macs)),
+        macs=macs,
         own=own,
         absent=guest.macs if guest and not guest.running else (),
         present=guest.macs if guest and guest.running else (),
@@ -130,7 +131,7 @@ def _plan_flags(back: Return, draft: Draft) -> None:
 def _plan_entries(back: Return, mac: str, guest_ports: Collection[str], table: Table, draft: Draft) -> None:
     """One MAC's entries on the port: static where they were, or must be on a closed port, else the kernel's own."""
     port = back.port
-    vids = (0, *port.vids)
+    vids = dict.fromkeys((0, *port.vids))  # in their order, and on a trunk each of thousands is looked for
     now = table.of_mac(port.bridge, mac)
     here = {vid: entry for vid, entry in static_on(port, mac, table).items() if vid in vids}
     taken = {

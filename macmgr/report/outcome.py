@@ -47,7 +47,7 @@ def _beyond_us(outcome: Outcome) -> int:
     """How many errors no change of ours mends; one that a change mends is left out with it."""
     observed = {change.bridge for change in outcome.view.spared}
     return sum(
-        finding.severity is Severity.ERROR and not (finding.bridge in observed and finding.fix.startswith("bridge "))
+        finding.severity is Severity.ERROR and not (finding.bridge in observed and finding.apply_mends_it)
         for finding in outcome.view.plan.findings
     )
 

@@ -180,7 +180,7 @@ def _finding(finding: Finding, observing: frozenset[str] | None) -> Line:
         message_id = messages.GUEST_MAC_CHANGED
     elif finding.code is Code.UNREADABLE_XML:
         message_id = messages.UNREADABLE
-    elif finding.fix.startswith("bridge ") and (observing is None or finding.bridge in observing):
+    elif finding.apply_mends_it and (observing is None or finding.bridge in observing):
         message_id, message = messages.DRIFT, f"observed only: {message}"
         does = "would run"
     if finding.fix and len(finding.fix) <= _LONG:
