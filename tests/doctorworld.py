@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
 
 from macmgr.doctor.diagnose import BridgeDiagnosis, PortDiagnosis, diagnose
 from macmgr.doctor.promiscuity import Reason
@@ -76,3 +78,18 @@ class World:
 
     def text(self, name: str = "up0") -> str:
         return " | ".join(cause.text for cause in self.port(name).causes)
+
+
+def renamed(value: Any, names: Mapping[str, str]) -> Any:
+    """The same records, where what has a name in ``names`` is called otherwise."""
+    if isinstance(value, str):
+        return names.get(value, value) if type(value) is str else value
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{field.name: renamed(getattr(value, field.name), names) for field in fields(value)})
+    if isinstance(value, Mapping):
+        return {renamed(key, names): renamed(each, names) for key, each in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(renamed(each, names) for each in value))
+    if isinstance(value, tuple | list | frozenset):
+        return type(value)(renamed(each, names) for each in value)
+    return value

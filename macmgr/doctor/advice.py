@@ -77,7 +77,7 @@ def _lost_addresses(bridge: Bridge, wards: Sequence[Ward]) -> Iterator[Step]:
             yield Step(
                 f"The filter of {ward.name} lacks {whose}{more}: unicast from the LAN does not reach "
                 f"{'it' if len(ward.lost) == 1 else 'them'}. Let the kernel write the whole list again.",
-                (f"ip link set dev {bridge.name} promisc on", f"ip link set dev {bridge.name} promisc off"),
+                (_ip_link(bridge.name, "promisc on"), _ip_link(bridge.name, "promisc off")),
                 f"{'it is' if len(ward.lost) == 1 else 'they are'} reachable again",
             )
 
@@ -85,7 +85,7 @@ def _lost_addresses(bridge: Bridge, wards: Sequence[Ward]) -> Iterator[Step]:
 def _close_ports(bridge: Bridge, everyone: Sequence[Member], snapshot: Snapshot) -> Iterator[Step]:
     auto = [member for member in everyone if member.port.auto and member.role is not Role.UPLINK]
     guests = [(member, member.guest) for member in auto if member.guest is not None]
-    apply = f"macmgr apply --bridge {bridge.name}"
+    apply = f"macmgr apply --bridge {shlex.quote(bridge.name)}"
     managed = [(member, guest) for member, guest in guests if guest.managed]
     drifted = [member for member, guest in managed if guest.running and not guest.policy.incomplete]
     if drifted:
@@ -126,14 +126,14 @@ def _close_ports(bridge: Bridge, everyone: Sequence[Member], snapshot: Snapshot)
 
 def _stranger(bridge: Bridge, member: Member, snapshot: Snapshot) -> Step:
     """A port nobody asks for: closing it needs an entry for each address behind it, and macmgr saw at most some."""
-    name = member.name
+    name, typed = member.name, shlex.quote(member.name)
     macs = sorted({e.mac for e in snapshot.entries if e.port == name and e.state is EntryState.DYNAMIC})[:8]
-    entries = tuple(f"bridge fdb replace {mac} dev {name} master static sticky" for mac in macs or ["MAC"])
+    entries = tuple(f"bridge fdb replace {mac} dev {typed} master static sticky" for mac in macs or ["MAC"])
     behind = "every address behind it (those below were seen)" if macs else "every MAC behind it (none was seen lately)"
     return Step(
         f"Find out whose {name} ({member.what}) is: no domain here asks for it. If {bridge.name} does not need it, "
-        f"'ip link set dev {name} nomaster' takes it off; if it does, put an entry for {behind}, then close it.",
-        (*entries, f"bridge link set dev {name} learning off flood off"),
+        f"'{_ip_link(name, 'nomaster')}' takes it off; if it does, put an entry for {behind}, then close it.",
+        (*entries, f"bridge link set dev {typed} learning off flood off"),
     )
 
 
@@ -152,7 +152,7 @@ def _one_uplink(bridge: Bridge, everyone: Sequence[Member]) -> Iterator[Step]:
             f"{' and '.join(auto)} are uplinks of {bridge.name}, and only one port of a bridge may learn or flood. If "
             f"they lead to one network, make a bond of them; if not, give {' and '.join(auto[1:])} another bridge. "
             "Either interrupts traffic: plan it.",
-            tuple(f"ip link set dev {name} nomaster" for name in auto[1:]),
+            tuple(_ip_link(name, "nomaster") for name in auto[1:]),
             removes=frozenset((Reason.SECOND_UPLINK, name) for name in auto),
         )
 
@@ -176,7 +176,7 @@ def _vlan_filtering(bridge: Bridge, causes: Sequence[Cause], obstacles: Sequence
         yield Step(
             f"Turn VLAN filtering on for {bridge.name}. macmgr first checks who would be cut off, and refuses if "
             f"anybody would be. It lasts as long as the bridge: say it where {bridge.name} is configured too.",
-            (f"macmgr apply --vlan-filtering {bridge.name}",),
+            (f"macmgr apply --vlan-filtering {shlex.quote(bridge.name)}",),
             removes=frozenset({(Reason.VLAN_FILTERING_OFF, bridge.name)}),
         )
 
@@ -194,7 +194,7 @@ def _from_outside(cause: Cause) -> Step:
     text = _capitalised(cause.text) + "."
     match cause.reason:
         case Reason.ADMINISTRATOR:
-            return Step(f"{text} Take it back.", (f"ip link set dev {cause.subject} promisc off",), removes=_one(cause))
+            return Step(f"{text} Take it back.", (_ip_link(cause.subject, "promisc off"),), removes=_one(cause))
         case Reason.PACKET_SOCKET if not cause.certain:
             command = () if cause.pid is None else (f"ps -fp {cause.pid}",)
             return Step(f"{text} Look what it is before anything is done about it.", command)
@@ -219,9 +219,14 @@ def _isolated(everyone: Sequence[Member]) -> Iterator[Step]:
             yield Step(
                 f"{uplink.name} is isolated and so {'is' if len(others) == 1 else 'are'} {', '.join(others)}: they "
                 "cannot reach the LAN.",
-                (f"bridge link set dev {uplink.name} isolated off",),
+                (f"bridge link set dev {shlex.quote(uplink.name)} isolated off",),
                 "they reach the LAN",
             )
+
+
+def _ip_link(device: str, words: str) -> str:
+    """A command to be copied: a device may be called by what a shell takes for its own."""
+    return f"ip link set dev {shlex.quote(device)} {words}"
 
 
 def _leaves(freed: Sequence[str], wards: Sequence[Ward]) -> str:

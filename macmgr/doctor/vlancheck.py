@@ -8,6 +8,7 @@ XML, is seen nowhere: that must be asked of people.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 
 from macmgr.doctor.promiscuity import Member, Role, members
@@ -51,7 +52,7 @@ def _own_vids(member: Member, facts: DeviceFacts) -> Iterator[str]:
         if vlans.pvid is None:
             yield (
                 f"{who} has no PVID, so its untagged frames would be dropped; "
-                f"'bridge vlan add dev {member.name} vid 1 pvid untagged' gives it one."
+                f"'bridge vlan add dev {shlex.quote(member.name)} vid 1 pvid untagged' gives it one."
             )
         elif vlans.pvid != native:
             yield f"{who} has PVID {vlans.pvid}, but its XML says native VLAN {native}: its untagged frames go astray."
@@ -63,7 +64,8 @@ def _own_vids(member: Member, facts: DeviceFacts) -> Iterator[str]:
     if missing:
         yield (
             f"{who} has <vlan> {_list(vlan.vids)} in its XML, but the port does not carry {_list(missing)}: its frames "
-            f"would be dropped; 'bridge vlan add dev {member.name} vid {min(missing)}{_suffix(vlan.trunk)}' adds it."
+            "would be dropped; "
+            f"'bridge vlan add dev {shlex.quote(member.name)} vid {min(missing)}{_suffix(vlan.trunk)}' adds it."
         )
     elif not vlan.trunk and vlans.pvid not in vlan.vids:
         yield f"{who} belongs to {_list(vlan.vids)} by its XML, but the port's PVID is {vlans.pvid}."
@@ -98,7 +100,7 @@ def _stacked(bridge: str, uplinks: Sequence[Member], facts: DeviceFacts) -> Iter
         if upper.vid not in own.vids:
             yield (
                 f"{who} would be cut off, because {bridge} itself does not carry VID {upper.vid}; "
-                f"'bridge vlan add dev {bridge} vid {upper.vid} self' adds it."
+                f"'bridge vlan add dev {shlex.quote(bridge)} vid {upper.vid} self' adds it."
             )
         elif upper.vid in own.untagged:
             yield f"{who} would be cut off, because {bridge} itself takes VID {upper.vid} untagged."
@@ -111,7 +113,7 @@ def _on_uplinks(who: str, wanted: set[int], uplinks: Sequence[Member], facts: De
         if missing:
             yield (
                 f"{who} would not reach the uplink {uplink.name}, which does not carry {_list(missing)}; "
-                f"'bridge vlan add dev {uplink.name} vid {min(missing)}' adds it."
+                f"'bridge vlan add dev {shlex.quote(uplink.name)} vid {min(missing)}' adds it."
             )
 
 
@@ -129,7 +131,8 @@ def _entries(ports: Sequence[Member], snapshot: Snapshot, facts: DeviceFacts) ->
         for mac in sorted({entry.mac for entry in own if entry.vid == 0} - there):
             yield (
                 f"{_who(member)} is closed, and the entry for {mac} is not in VID {vlans.pvid}: it would be cut off; "
-                f"'bridge fdb replace {mac} dev {member.name} vlan {vlans.pvid} master static sticky' puts it there."
+                f"'bridge fdb replace {mac} dev {shlex.quote(member.name)} vlan {vlans.pvid} master static sticky' "
+                "puts it there."
             )
 
 

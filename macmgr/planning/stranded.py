@@ -7,6 +7,7 @@ which finds one goes nowhere. What clears them is a flush by port, VID and state
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 
 from macmgr.model.changes import FlushEntries, SetEntries, typed
@@ -59,7 +60,7 @@ def _flushed_with(ports: Iterable[str], table: Table) -> dict[tuple[str, int], l
 
 def _by_hand(entry: Entry) -> str:
     """What every kernel can do: with the VID back on its port, the entry can be named."""
-    port, vid = entry.port, entry.vid
+    port, vid = shlex.quote(entry.port), entry.vid
     return (
         f"bridge vlan add dev {port} vid {vid}; bridge fdb del {entry.mac} dev {port} vlan {vid} master; "
         f"bridge vlan del dev {port} vid {vid}"

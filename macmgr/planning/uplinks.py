@@ -75,5 +75,5 @@ def _cause(uplink: BridgePort, bridge: Bridge, ports: list[BridgePort]) -> str:
         return f"{bridge.name} itself is promiscuous"
     return (
         "it filters no unicast addresses itself, as veth and tap cannot, or a packet capture or an administrator asks "
-        f"for it; 'macmgr doctor {bridge.name}' says which"
+        f"for it; 'macmgr doctor {shlex.quote(bridge.name)}' says which"
     )

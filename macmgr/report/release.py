@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from rich.console import Console
@@ -38,7 +39,7 @@ def print_release(out: Console, released: Released) -> None:
     if again:
         out.print(
             f"The policy still manages {', '.join(again)}: the next hook or 'macmgr apply' takes them again. 'macmgr "
-            f"explain {again[0]}' says what asks for it; 'macmgr uninstall' removes the hooks."
+            f"explain {shlex.quote(again[0])}' says what asks for it; 'macmgr uninstall' removes the hooks."
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import socket
 import sys
 import time
@@ -122,7 +123,8 @@ def apply_changes(arguments: argparse.Namespace) -> int:
     _tell(notes.problem)
     for bridge in sorted({change.bridge for change in outcome.view.spared}):
         _tell(
-            f'{bridge} is only observed (mode = "observe"): see macmgr plan; --bridge {bridge} changes it all the same'
+            f'{bridge} is only observed (mode = "observe"): see macmgr plan; '
+            f"--bridge {shlex.quote(bridge)} changes it all the same"
         )
     if _wants_json(arguments):
         _print_json(outcome_document(outcome))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ import pytest
 from macmgr.model.changes import SetFlags, inverse, requests
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestMac, GuestPort, Intent, Manager, NicFacts, Pin, Policy
-from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
+from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, Feature, PortFlags
 from macmgr.planning.planner import Plan, plan
 from tests.fake_kernel import FakeKernel, make_snapshot
 
@@ -407,6 +408,27 @@ def test_a_fix_can_be_typed_whatever_things_are_called() -> None:
     assert "bridge link set dev 'vnet;x' learning off" in fixes
     (missing,) = plan(Intent((odd,), {"br0": "x"}), make_snapshot([bridge], [])).findings
     assert shlex.split(missing.fix)[:3] == ["virsh", "domiflist", "web 1; 'x'"]
+
+
+@pytest.mark.parametrize("flushes", [True, False])
+def test_so_can_the_fix_of_an_entry_in_a_vid_that_its_port_has_lost(flushes: bool) -> None:
+    odd = GuestPort("x;id>p", "br0", "web 1", "u", (G1,), policy=Policy(manager=Manager.LIBVIRT))
+    port = BridgePort("x;id>p", 30, "br0", "fe:00:00:00:00:30", CLOSED, vids=(1,), pvid=1)
+    bridge = Bridge("br0", 1, "fe:00:00:00:01:00", True)
+    start = make_snapshot([bridge], [port], [*pinned(port="x;id>p"), Entry(STRANGER, 7, "x;id>p")])
+    lacks = frozenset() if flushes else frozenset({Feature.FLUSH})
+    findings = plan(Intent((odd,), {"br0": "x"}), replace(start, lacks=lacks)).findings
+    (fix,) = [finding.fix for finding in findings if finding.code is Code.EXTRA_ENTRY]
+    commands = re.split("; (?=bridge )", fix)
+    assert commands == [shlex.join(shlex.split(command)) for command in commands]
+    assert fix.count(" dev 'x;id>p' ") == len(commands) == (1 if flushes else 3)
+
+
+def test_so_can_the_command_that_tells_more_of_an_uplink() -> None:
+    uplink = BridgePort("eth0", 5, "b;r", "fe:00:00:00:00:05", CLOSED, (1,), 1, promiscuity=1)
+    start = make_snapshot([Bridge("b;r", 1, "fe:00:00:00:01:00", True)], [uplink])
+    (finding,) = plan(Intent((), {"b;r": "x"}), start).findings
+    assert "'macmgr doctor 'b;r'' says which" in finding.message
 
 
 # Entries that were put in vain
