@@ -37,7 +37,10 @@ _STYLE = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "cya
 
 
 def console(color: bool) -> Console:
-    """Standard output: as wide as the terminal, or as wide as it takes where it is a file or a pipe."""
+    """Standard output: as wide as the terminal, or as wide as it takes where it is a file or a pipe.
+
+    Brackets and colons in a string are its own, also in a cell of a table: colours come as Text, names from anybody.
+    """
     terminal = sys.stdout.isatty()
     return Console(
         file=cast("IO[str]", _Harmless(sys.stdout)),
@@ -45,6 +48,8 @@ def console(color: bool) -> Console:
         force_terminal=terminal and color,
         width=None if terminal else 400,
         highlight=False,
+        markup=False,
+        emoji=False,
         soft_wrap=True,
     )
 
