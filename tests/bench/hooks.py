@@ -7,6 +7,7 @@ sides of a line in turns. As a program it measures, inside of the host that `hoo
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -58,7 +59,9 @@ def _on_a_host(guests: Mapping[str, int], what: str) -> Iterator[Result]:
         with host.daemon():
             eventually(lambda: bool(host.status()["in_sync"]), "all ports are managed")
             words = [sys.executable, "-m", "tests.bench.hooks", what, str(host.root / "hooks"), str(host.config)]
-            said = subprocess.run(host.command(*words), check=True, stdout=subprocess.PIPE, text=True).stdout
+            # The host's mount namespace has another working directory, where Python would look for the tests.
+            here = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+            said = subprocess.run(host.command(*words), check=True, stdout=subprocess.PIPE, text=True, env=here).stdout
     for line in said.splitlines():
         yield Result(**json.loads(line))
 
