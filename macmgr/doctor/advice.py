@@ -87,7 +87,7 @@ def _close_ports(bridge: Bridge, everyone: Sequence[Member], snapshot: Snapshot)
     guests = [(member, member.guest) for member in auto if member.guest is not None]
     apply = f"macmgr apply --bridge {shlex.quote(bridge.name)}"
     managed = [(member, guest) for member, guest in guests if guest.managed]
-    drifted = [member for member, guest in managed if guest.running and not guest.policy.incomplete]
+    drifted = [member for member, guest in managed if guest.running and not guest.frozen]
     if drifted:
         text = f"{_names(drifted)} should be closed and {_is(drifted)} not. Repair that."
         yield _closing(Step(text, (apply,)), drifted)
@@ -111,11 +111,11 @@ def _close_ports(bridge: Bridge, everyone: Sequence[Member], snapshot: Snapshot)
         yield _closing(_stranger(bridge, member, snapshot), [member])
     if rest := strangers[_MANY:]:
         yield _closing(Step(f"Do the same with {_names(rest)}."), rest)
-    for network in sorted({guest.network for _, guest in managed if guest.policy.incomplete}):
-        frozen = [member for member, guest in managed if guest.policy.incomplete and guest.network == network]
+    for network in sorted({guest.network for _, guest in managed if guest.frozen}):
+        frozen = [member for member, guest in managed if guest.frozen and guest.network == network]
         text = f"{_names(frozen)} {_is(frozen)} left as before while the network {network} is not active. Start it."
         yield _closing(Step(text, (f"virsh net-start {shlex.quote(network)}",)), frozen)
-    waiting = [member for member, guest in managed if not guest.running and not guest.policy.incomplete]
+    waiting = [member for member, guest in managed if not guest.running and not guest.frozen]
     if waiting:
         text = (
             f"{_names(waiting)} {'stays' if len(waiting) == 1 else 'stay'} open until the CPUs run here: nobody would "

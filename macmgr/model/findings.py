@@ -92,5 +92,8 @@ class Finding:
 
     @property
     def apply_mends_it(self) -> bool:
-        """Whether the fix is what an apply sends, or the apply itself where that is too much to be typed."""
-        return self.fix.startswith(("bridge ", "macmgr apply "))
+        """Whether the fix is what an apply sends, or the apply itself where that is too much to be typed.
+
+        It is not where a person has to give a port a VID first: an apply leaves VIDs as they are.
+        """
+        return self.fix.startswith(("bridge fdb ", "bridge link ", "macmgr apply "))

@@ -154,6 +154,11 @@ class GuestPort:
     def managed(self) -> bool:
         return self.policy.manager is Manager.LIBVIRT
 
+    @property
+    def frozen(self) -> bool:
+        """Whether the port is managed and stays as it is, because the NIC's network is not active."""
+        return self.managed and self.policy.incomplete
+
 
 @dataclass(frozen=True, slots=True)
 class PortlessNic:

@@ -30,7 +30,7 @@ def guest_mac_findings(intent: Intent) -> Iterator[Finding]:
     """Guests that use another address than their XML gives them, where policy says to tell (libvirt 11.2.0)."""
     for guest in intent.ports:
         changed = guest.facts.current_mac not in ("", *guest.macs)
-        sure = guest.managed and not guest.policy.incomplete  # else its network may say that it follows
+        sure = guest.managed and not guest.frozen  # else its network may say that it follows
         if changed and sure and guest.policy.guest_mac is GuestMac.ALERT:
             place = guest.policy.place_of("guest_mac")
             why = f"guestMac='alert' ({place})" if place else "the NIC is not trusted to change it"

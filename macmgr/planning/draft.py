@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from macmgr.model.changes import Change, requests, typed
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestPort
-from macmgr.model.snapshot import BridgePort, Entry, Feature, Snapshot
+from macmgr.model.snapshot import BridgePort, Entry, EntryState, Feature, Snapshot
 
 MANY_COMMANDS = 8  # more than these nobody types: the fix is the `macmgr apply` that sends them
 
@@ -71,6 +71,11 @@ class Table:
     def of_port(self, port: str) -> list[Entry]:
         """All entries that lead to one port."""
         return self._by_port.get(port, [])
+
+    def has_static(self, guest: GuestPort, mac: str, vid: int) -> bool:
+        """Whether a static entry leads a MAC in one VID to the guest's port."""
+        entry = self.of_mac(guest.bridge, mac).get(vid)
+        return entry is not None and entry.port == guest.port and entry.state is EntryState.STATIC
 
     def stranded(self, entry: Entry) -> bool:
         """Whether the entry is in a VID that its port has lost: no request can name it."""

@@ -45,13 +45,11 @@ def plan_entries(guest: GuestPort, share: Share, table: Table, draft: Draft) -> 
     While its network is not active, nobody knows how they are to be pinned: those that are there stay as they are. One
     that is put is pinned as far as it is known, for no frame seen elsewhere is to take it away again.
     """
-    frozen = guest.policy.incomplete
     can_be_sticky = guest.policy.pin is Pin.STICKY and not table.lacks(Feature.STICKY)
     for mac, vids in share.vids.items():
         sticky = can_be_sticky and mac not in guest.roaming
         have = table.of_mac(guest.bridge, mac)
-        here = {vid for vid in have if have[vid].port == guest.port and have[vid].state is EntryState.STATIC}
-        pinned = {vid: have[vid].sticky for vid in here} if frozen else {}
+        pinned = {vid: have[vid].sticky for vid in have if guest.frozen and table.has_static(guest, mac, vid)}
         wanted = {vid: Entry(mac, vid, guest.port, EntryState.STATIC, pinned.get(vid, sticky)) for vid in vids}
         wrong = {
             vid: problem

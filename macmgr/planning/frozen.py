@@ -8,7 +8,7 @@ guest would be cut off by is mended (docs/adr/0004).
 from __future__ import annotations
 
 from macmgr.model.intent import GuestPort
-from macmgr.model.snapshot import BridgePort, EntryState
+from macmgr.model.snapshot import BridgePort
 from macmgr.planning.draft import Draft, Table
 from macmgr.planning.entryrules import plan_entries
 from macmgr.planning.flagrules import plan_open
@@ -24,15 +24,6 @@ def plan_frozen(guest: GuestPort, share: Share, port: BridgePort, table: Table, 
         return
     if guest.running:
         plan_entries(guest, share, table, draft)
-    if not comes and not port.flags.locked and not _has_entries(guest, share, table):
+    there = all(table.has_static(guest, mac, vid) for mac, vids in share.vids.items() for vid in vids)
+    if not there and not comes and not port.flags.locked:
         plan_open(guest, port, draft, "nobody puts its entry")
-
-
-def _has_entries(guest: GuestPort, share: Share, table: Table) -> bool:
-    return all(
-        (entry := table.of_mac(guest.bridge, mac).get(vid)) is not None
-        and entry.port == guest.port
-        and entry.state is EntryState.STATIC
-        for mac, vids in share.vids.items()
-        for vid in vids
-    )

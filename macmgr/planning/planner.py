@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from macmgr.model.changes import Change
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestMac, GuestPort, Intent, Pin
-from macmgr.model.snapshot import EntryState, Feature, Snapshot
+from macmgr.model.snapshot import Feature, Snapshot
 from macmgr.planning.conflicts import conflict_findings, guest_mac_findings
 from macmgr.planning.draft import Draft, Table
 from macmgr.planning.entryrules import (
@@ -73,7 +73,7 @@ def plan(intent: Intent, snapshot: Snapshot) -> Plan:
     _tell_unmanaged_duplicates(intent, given, snapshot, draft)
     for guest, share in given.items():
         port = snapshot.ports[guest.port]
-        if guest.policy.incomplete:
+        if guest.frozen:
             waits_closed = guest.may_wait_closed and not _known_elsewhere(guest, share, claimed, table)
             comes = not _put_in_vain(guest, share, intent, snapshot, table) if guest.running else waits_closed
             plan_frozen(guest, share, port, table, draft, comes=comes)
@@ -131,9 +131,7 @@ def _put_in_vain(guest: GuestPort, share: Share, intent: Intent, snapshot: Snaps
     in_vain = {mac for port, mac in intent.unputtable if port == guest.port and mac not in guest.roaming}
     deciding = set(snapshot.deciding_vids(guest.port))
     return any(
-        (entry := table.of_mac(guest.bridge, mac).get(vid)) is None
-        or entry.port != guest.port
-        or entry.state is not EntryState.STATIC
+        not table.has_static(guest, mac, vid)
         for mac in in_vain & share.vids.keys()
         for vid in deciding.intersection(share.vids[mac])
     )

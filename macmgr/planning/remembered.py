@@ -104,7 +104,7 @@ def remember(memory: Memory, intent: Intent, snapshot: Snapshot, changes: Collec
     macs = {
         KeptMac(mac, guest.bridge, guest.domain, guest.port, snapshot.ports[guest.port].ifindex)
         for guest in guests
-        if guest.running and (not guest.policy.incomplete or guest.port in touched)
+        if guest.running and (not guest.frozen or guest.port in touched)
         for mac in guest.macs
     }
     again = {(each.port, each.ifindex) for each in ports}

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent
-from macmgr.model.snapshot import EntryState, Snapshot
+from macmgr.model.snapshot import Snapshot
 from macmgr.planning.draft import Draft, Table
 from macmgr.planning.trunks import Carriers
 
@@ -106,8 +106,8 @@ class _Contest:
         def order(guest: GuestPort) -> tuple[bool, bool, bool, str, str]:
             mac = guest.macs[0]
             contested = [vid for vid in self._deciding(guest) if uses[guest.bridge, mac, vid] > 1]
-            holds = any(self._holds(guest, mac, vid) for vid in contested)
-            holds_vid_0 = 0 in self._reach[guest] and self._holds(guest, mac, 0)
+            holds = any(self._table.has_static(guest, mac, vid) for vid in contested)
+            holds_vid_0 = 0 in self._reach[guest] and self._table.has_static(guest, mac, 0)
             return _has_changed(guest), not holds, not holds_vid_0, guest.domain, guest.port
 
         for guest in sorted(running, key=order):
@@ -148,7 +148,7 @@ class _Contest:
     def _give(self, bridge: str, mac: str, claimants: Collection[GuestPort]) -> None:
         def first(vid: int, among: Iterable[GuestPort]) -> GuestPort | None:
             key = (bridge, mac, vid)
-            order = sorted(among, key=lambda each: (not self._holds(each, mac, vid), each.domain, each.port))
+            order = sorted(among, key=lambda each: (not self._table.has_static(each, mac, vid), each.domain, each.port))
             return self._owners.get(key) or next(iter(order), None)
 
         by_vid: dict[int, list[GuestPort]] = {}
@@ -198,10 +198,6 @@ class _Contest:
 
     def _deciding(self, guest: GuestPort) -> tuple[int, ...]:
         return self._snapshot.deciding_vids(guest.port)
-
-    def _holds(self, guest: GuestPort, mac: str, vid: int) -> bool:
-        entry = self._table.of_mac(guest.bridge, mac).get(vid)
-        return entry is not None and entry.port == guest.port and entry.state is EntryState.STATIC
 
     def _everywhere(self, guest: GuestPort, mac: str) -> set[tuple[str, int]]:
         return {(mac, vid) for vid in (0, *self._snapshot.ports[guest.port].vids)}

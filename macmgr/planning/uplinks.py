@@ -36,8 +36,7 @@ def promiscuity_findings(intent: Intent, snapshot: Snapshot) -> Iterator[Finding
             )
         for port in ports:
             guest = guests.get(port.name)
-            frozen = guest is not None and guest.managed and guest.policy.incomplete
-            if guest is not None and port.auto and (frozen or not guest.managed):
+            if guest is not None and port.auto and (guest.frozen or not guest.managed):
                 yield Finding(
                     Code.UNMANAGED_AUTO_PORT,
                     f"{port.name} of {guest.domain} is {_manager(guest)} and learns or floods: the uplink must stay "
@@ -46,7 +45,7 @@ def promiscuity_findings(intent: Intent, snapshot: Snapshot) -> Iterator[Finding
                     port.name,
                     guest.domain,
                     fix=f"virsh net-start {shlex.quote(guest.network)}"
-                    if frozen
+                    if guest.frozen
                     else f'mac_table_manager = "libvirt" under [bridge."{name}"], or the attribute on its network',
                 )
         for uplink in uplinks:

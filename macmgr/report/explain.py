@@ -156,7 +156,7 @@ def _wanted(view: View, guest: GuestPort, port: BridgePort | None) -> list[str]:
         return ["nothing, until that is mended: the port is left as it is"]
     if not guest.managed:
         return ["nothing: the port is left to the kernel"]
-    if guest.policy.incomplete:
+    if guest.frozen:
         return [
             f"the port as it is, until its network {guest.network} is active: that may say otherwise",
             f"where it is closed, the entries without which {guest.domain} would be cut off",

@@ -204,7 +204,7 @@ def _port_cells(
         return [port.name, role, "", "", "", "", fold_vids(port.vids), *flags, "", promiscuous, ""]
     verdict: Text = Text("")
     if guest.managed:
-        fine = Text("left", "yellow") if guest.policy.incomplete else Text("ok", "green")
+        fine = Text("left", "yellow") if guest.frozen else Text("ok", "green")
         verdict = Text("drift", "red") if fault else fine
     elif guest.policy.problem:
         verdict = Text("left", "red")

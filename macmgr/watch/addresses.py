@@ -98,7 +98,7 @@ def settle(records: Records, view: View, now: float) -> Records:
             continue
         used = acted_on.get(record.port, _nothing_about(record))
         follows = guest.policy.guest_mac is GuestMac.FOLLOW
-        unsure = guest.policy.incomplete  # its network may say that it follows, and nothing is swept meanwhile
+        unsure = guest.frozen  # its network may say that it follows, and nothing is swept meanwhile
         held = [mac for mac in (record.current if follows else "", *record.macs) if mac and mac not in record.fresh]
         moved = [mac for mac in held if any(moved_on(mac, guest, table, view.snapshot))]
         forgotten = record.current in moved if follows else not unsure and now - record.at > ALERT
@@ -137,9 +137,9 @@ def _can_act(guest: GuestPort, port: BridgePort) -> bool:
     elsewhere lets an address in.
     """
     policy = guest.policy
-    if port.bridge != guest.bridge or (policy.incomplete and port.flags.open):
+    if port.bridge != guest.bridge or (guest.frozen and port.flags.open):
         return False
-    alerts = policy.guest_mac is GuestMac.ALERT and not policy.incomplete
+    alerts = policy.guest_mac is GuestMac.ALERT and not guest.frozen
     return alerts or policy.guest_mac is GuestMac.FOLLOW or any(map(_is_pattern, policy.allow))
 
 
@@ -157,7 +157,7 @@ def _seen(record: Observed, guest: GuestPort, mac: str, now: float) -> Observed:
         case GuestMac.FOLLOW:
             returned = mac == record.previous and now - record.at < BOTH
             return _beside(record, mac) if returned and record.returned else _changed(record, mac, returned, now)
-        case GuestMac.ALERT if guest.policy.incomplete:
+        case GuestMac.ALERT if guest.frozen:
             return record  # its network may say that it follows
         case GuestMac.ALERT if mac == record.current:
             return replace(record, at=now)

@@ -8,6 +8,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from macmgr.model.snapshot import Entry, EntryState
 from macmgr.state import lock
 from tests.cli.conftest import CASES, Host
 
@@ -129,6 +130,18 @@ def test_what_cannot_be_repaired_is_told_beside_what_is_left_out(host: Host) -> 
     assert host.macmgr("apply").stdout == (
         "Nothing was changed; 1 finding cannot be repaired by changing the MAC table.\n"
         "5 changes are left out: br0 is only observed.\n"
+    )
+
+
+@on("drift")
+def test_so_is_an_entry_that_only_a_person_can_clear(host: Host) -> None:
+    """In a VID that the uplink has lost, a flush would take along what somebody else put there."""
+    host.config.write_text(OBSERVED)
+    for mac in ("52:54:00:aa:00:01", "52:54:00:99:99:99"):
+        host.kernel.fdb["br0", mac, 7] = Entry(mac, 7, "eth0", EntryState.STATIC)
+    assert host.macmgr("apply").stdout == (
+        "Nothing was changed; 1 finding cannot be repaired by changing the MAC table.\n"
+        "7 changes are left out: br0 is only observed.\n"
     )
 
 

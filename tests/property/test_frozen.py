@@ -15,10 +15,9 @@ from tests.property.strategies import STRANGERS, World, worlds
 from tests.property.test_laws import (
     LOCK,
     applied,
-    heard,
+    assert_nobody_is_cut_off,
     is_static,
     prefixes,
-    reachable,
     rightful,
     state_of,
     unshared,
@@ -57,15 +56,8 @@ def test_no_port_is_closed_or_locked_and_none_loses_its_lock(world: World) -> No
 @given(frozen_worlds())
 def test_who_was_reachable_stays_reachable_after_every_request(world: World) -> None:
     """Whoever has the port, and whatever its network allows beside what is known."""
-    start = world.kernel()
     macs = [*unshared(world), *((guest, mac) for guest in frozen(world) for mac in STRANGERS)]
-    macs = [each for each in macs if each[1] not in world.intent.departed]
-    before = {each: (reachable(start, *each), heard(start, *each)) for each in macs}
-    for kernel in prefixes(world, plan(world.intent, world.start)):
-        for guest, mac in macs:
-            arrives, leaves = before[guest, mac]
-            assert reachable(kernel, guest, mac) >= arrives
-            assert heard(kernel, guest, mac) >= leaves
+    assert_nobody_is_cut_off(world, [each for each in macs if each[1] not in world.intent.departed])
 
 
 @given(frozen_worlds())

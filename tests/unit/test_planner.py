@@ -418,7 +418,9 @@ def test_so_can_the_fix_of_an_entry_in_a_vid_that_its_port_has_lost(flushes: boo
     start = make_snapshot([bridge], [port], [*pinned(port="x;id>p"), Entry(STRANGER, 7, "x;id>p")])
     lacks = frozenset() if flushes else frozenset({Feature.FLUSH})
     findings = plan(Intent((odd,), {"br0": "x"}), replace(start, lacks=lacks)).findings
-    (fix,) = [finding.fix for finding in findings if finding.code is Code.EXTRA_ENTRY]
+    (finding,) = [finding for finding in findings if finding.code is Code.EXTRA_ENTRY]
+    fix = finding.fix
+    assert finding.apply_mends_it == flushes
     commands = re.split("; (?=bridge )", fix)
     assert commands == [shlex.join(shlex.split(command)) for command in commands]
     assert fix.count(" dev 'x;id>p' ") == len(commands) == (1 if flushes else 3)

@@ -199,6 +199,16 @@ DUPLICATE = Finding(Code.DUPLICATE_MAC, "two of them", "br0", "vnet0", "web1", M
 CHANGED = Finding(Code.GUEST_MAC_CHANGED, "web1 uses another", "br0", "vnet0", "web1", "52:54:00:aa:00:09")
 FLOODS = Finding(Code.FLOOD_ON, "it floods", "br0", "vnet0", "web1", fix="bridge link set dev vnet0 flood off")
 BROKEN = Finding(Code.UNREADABLE_XML, "web2.xml: not well-formed XML")
+STRANDED = Finding(
+    Code.EXTRA_ENTRY,
+    "it is stranded",
+    "br0",
+    "vnet0",
+    "web1",
+    MAC,
+    7,
+    "bridge vlan add dev vnet0 vid 7; bridge fdb del it",
+)
 PROMISCUOUS = Finding(Code.UPLINK_PROMISCUOUS, "that is how it is", "br0", "up0")
 
 
@@ -224,6 +234,13 @@ def test_what_no_repair_mends_is_left_to_a_person() -> None:
         (messages.LEFT_TO_A_PERSON, "two of them; to mend it: virsh edit web1 (VID 1)"),
         (messages.GUEST_MAC_CHANGED, "web1 uses another"),
         (messages.UNREADABLE, "web2.xml: not well-formed XML"),
+    ]
+
+
+def test_what_is_done_by_hand_is_not_what_an_apply_would_run() -> None:
+    """Also on a bridge that is only observed, and though it begins with bridge(8)."""
+    assert told(words.left([STRANDED], frozenset({"br0"}))) == [
+        (messages.LEFT_TO_A_PERSON, f"it is stranded; to mend it: {STRANDED.fix} (VID 7)")
     ]
 
 
