@@ -1,5 +1,7 @@
 """The lab's outer half, tested from outside: exit status, isolation, and the end of a lab that hangs."""
 
+import contextlib
+import fcntl
 import os
 import subprocess
 import sys
@@ -7,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.boot import CHECKOUT, KERNEL
+from tests.lab.boot import CHECKOUT, KERNEL, a_cpu
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the lab's root file system is the machine's own: root only")
 
@@ -51,6 +53,57 @@ def test_output_status_and_isolation(tmp_path: Path) -> None:
     assert not new.exists()
     assert victim.read_text() == "untouched"
     console_log(done.stderr).unlink()
+
+
+def claiming(known: Path) -> subprocess.Popen[str]:
+    """Another process that takes a CPU, says which, and keeps it."""
+    program = (
+        "import pathlib, sys; from tests.lab.boot import a_cpu\n"
+        "with a_cpu(pathlib.Path(sys.argv[1])) as cpu: print(cpu, flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", program, str(known)]
+    return subprocess.Popen(command, cwd=CHECKOUT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def claimed(process: subprocess.Popen[str]) -> int:
+    assert process.stdout is not None
+    return int(process.stdout.readline())
+
+
+def test_labs_that_start_at_once_have_a_cpu_each_while_there_are_enough(tmp_path: Path) -> None:
+    """Each finds the same one the quietest, and would take twice as long on it."""
+    cpus = os.sched_getaffinity(0)
+    for cpu in cpus:
+        (tmp_path / f"cpu{cpu}").mkdir()
+    with contextlib.ExitStack() as ending:
+        processes = [ending.enter_context(claiming(tmp_path)) for _ in cpus]
+        for process in processes:
+            ending.callback(process.kill)
+        assert {claimed(process) for process in processes} == cpus
+        last = ending.enter_context(claiming(tmp_path))
+        ending.callback(last.kill)
+        assert claimed(last) in cpus
+
+
+def test_a_lab_that_is_gone_leaves_its_cpu_to_others(tmp_path: Path) -> None:
+    for cpu in os.sched_getaffinity(0):
+        (tmp_path / f"cpu{cpu}").mkdir()
+    with claiming(tmp_path) as first:
+        place = os.open(tmp_path / f"cpu{claimed(first)}", os.O_RDONLY)
+        try:
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            first.kill()
+            first.wait()
+            fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            first.kill()
+            os.close(place)
+
+
+def test_the_cpus_are_where_they_are_looked_for() -> None:
+    with a_cpu() as cpu:
+        assert cpu in os.sched_getaffinity(0)
 
 
 def test_a_lab_that_hangs_is_killed_and_its_log_kept() -> None:
