@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.boot import CHECKOUT, KERNEL, a_cpu
+from tests.lab.boot import CHECKOUT, CPUS, KERNEL, a_cpu
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the lab's root file system is the machine's own: root only")
 
@@ -101,8 +101,9 @@ def test_a_lab_that_is_gone_leaves_its_cpu_to_others(tmp_path: Path) -> None:
             os.close(place)
 
 
-def test_the_cpus_are_where_they_are_looked_for() -> None:
-    with a_cpu() as cpu:
+def test_where_there_is_nothing_to_claim_the_lab_has_a_cpu_all_the_same(tmp_path: Path) -> None:
+    assert all((CPUS / f"cpu{cpu}").is_dir() for cpu in os.sched_getaffinity(0))
+    with a_cpu(tmp_path) as cpu:
         assert cpu in os.sched_getaffinity(0)
 
 
