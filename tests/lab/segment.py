@@ -7,6 +7,7 @@ import os
 import select
 import socket
 import struct
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -15,11 +16,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.lab.wait import run
+from tests.lab.wait import run, until
 
 CLONE_NEWNET = 0x40000000
 ETH_P_ALL = 0x0003
 ICMP_ECHO_REQUEST = 8
+MARK = "02:00:00:00:00:0f"  # nobody's address
 STREAM_TYPE, STREAM_MARK = b"\x88\xb5", b"MACMGRST"  # guest/frames.c knows them too
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -46,7 +48,9 @@ class HostBridge:
 
     def build(self) -> None:
         """Make the bridge itself and put the uplink on it."""
-        run("ip", "link", "add", self.name, "type", "bridge", "vlan_filtering", "1")
+        # Without STP too, the kernel sends an event for each port when the forward delay is over, 15 s after it came up
+        # (br_forward_delay_timer_expired in net/bridge/br_stp_timer.c): where nothing may happen, that would.
+        run("ip", "link", "add", self.name, "type", "bridge", "vlan_filtering", "1", "forward_delay", "0")
         run("ip", "link", "set", self.uplink, "master", self.name)
         for device in (self.uplink, self.name):
             run("ip", "link", "set", device, "up")
@@ -84,6 +88,28 @@ class HostBridge:
         for entry in self.fdb(mac):
             vid = ["vlan", str(entry["vlan"])] if "vlan" in entry else []
             run("bridge", "fdb", "del", mac, "dev", entry["ifname"], "master", *vid, check=False)
+
+    @contextlib.contextmanager
+    def untouched(self) -> Iterator[None]:
+        """What is done inside makes no netlink event about a bridge: the first one is ours, made at the end.
+
+        No entry ages meanwhile: the kernel would tell of it.
+        """
+        run("ip", "link", "set", self.name, "type", "bridge", "ageing_time", "360000")
+        with subprocess.Popen(
+            ["bridge", "monitor", "link", "fdb", "vlan"], stdout=subprocess.PIPE, text=True
+        ) as monitor:
+            try:
+                seen = Path(f"/proc/{monitor.pid}/fd")
+                until(lambda: any("socket" in str(fd.readlink()) for fd in seen.iterdir()), "the monitor listens")
+                yield
+                run("bridge", "fdb", "add", MARK, "dev", self.uplink, "master", "static")
+                assert monitor.stdout is not None
+                assert MARK in (first := monitor.stdout.readline()), first
+            finally:
+                monitor.kill()
+                self.forget(MARK)
+                run("ip", "link", "set", self.name, "type", "bridge", "ageing_time", "30000")
 
 
 class Lan:

@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -194,21 +193,11 @@ def test_looking_changes_nothing(
     network: Network, bridge: HostBridge, lan: Lan, make_guest: MakeGuest, macmgr: Macmgr
 ) -> None:
     """A netlink monitor beside audit, plan and show sees no event, though there is much to repair."""
-    guest = make_guest(1, [PLAIN]).start().wait_ready()
-    monitor = subprocess.Popen(["bridge", "monitor", "link", "fdb", "vlan"], stdout=subprocess.PIPE)
-    seen = Path(f"/proc/{monitor.pid}/fd")
-    until(lambda: any("socket" in str(fd.readlink()) for fd in seen.iterdir()), "the monitor listens")
-    for verb in ("audit", "plan", "show"):
-        macmgr(verb, expect=None)
-        macmgr(verb, "--json", expect=None)
-    # an event of our own ends the silence: the monitor works, and what it saw before is nothing
-    bridge.set_flags(guest.tap(), learning="on")
-    assert monitor.stdout is not None
-    first = monitor.stdout.readline().decode()
-    monitor.kill()
-    monitor.communicate()
-    assert guest.tap() in first
-    assert "learning on" in first or "state" in first
+    make_guest(1, [PLAIN]).start().wait_ready()
+    with bridge.untouched():
+        for verb in ("audit", "plan", "show"):
+            macmgr(verb, expect=None)
+            macmgr(verb, "--json", expect=None)
 
 
 def _state(bridge: HostBridge, guest: Guest) -> tuple[bool, bool, bool, set[tuple[str, int, bool]]]:
