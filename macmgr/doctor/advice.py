@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 
 from macmgr import paths
 from macmgr.doctor.gain import Key, Ward, gain, key_of
-from macmgr.doctor.promiscuity import Cause, Member, Reason, Role
+from macmgr.doctor.promiscuity import Cause, Member, Reason
+from macmgr.model.roles import Role
 from macmgr.model.snapshot import Bridge, EntryState, Snapshot
 
 _RULE = (
@@ -106,11 +107,7 @@ def _close_ports(bridge: Bridge, everyone: Sequence[Member], snapshot: Snapshot)
     for reason, ports in decided.items():
         text = f"{_names(ports)} {_is(ports)} managed by the kernel by decision ({reason}). If that may change, "
         yield _closing(Step(text + "say manager libvirt there, and apply.", (apply,)), ports)
-    strangers = [member for member in auto if member.role is Role.UNKNOWN]
-    for member in strangers[:_MANY]:
-        yield _closing(_stranger(bridge, member, snapshot), [member])
-    if rest := strangers[_MANY:]:
-        yield _closing(Step(f"Do the same with {_names(rest)}."), rest)
+    yield from _strangers(bridge, auto, snapshot)
     for network in sorted({guest.network for _, guest in managed if guest.frozen}):
         frozen = [member for member, guest in managed if guest.frozen and guest.network == network]
         text = f"{_names(frozen)} {_is(frozen)} left as before while the network {network} is not active. Start it."
@@ -124,17 +121,38 @@ def _close_ports(bridge: Bridge, everyone: Sequence[Member], snapshot: Snapshot)
         yield _closing(Step(text, (apply,)), waiting)
 
 
-def _stranger(bridge: Bridge, member: Member, snapshot: Snapshot) -> Step:
-    """A port nobody asks for: closing it needs an entry for each address behind it, and macmgr saw at most some."""
-    name, typed = member.name, shlex.quote(member.name)
-    macs = sorted({e.mac for e in snapshot.entries if e.port == name and e.state is EntryState.DYNAMIC})[:8]
-    entries = tuple(f"bridge fdb replace {mac} dev {typed} master static sticky" for mac in macs or ["MAC"])
-    behind = "every address behind it (those below were seen)" if macs else "every MAC behind it (none was seen lately)"
-    return Step(
-        f"Find out whose {name} ({member.what}) is: no domain here asks for it. If {bridge.name} does not need it, "
-        f"'{_ip_link(name, 'nomaster')}' takes it off; if it does, put an entry for {behind}, then close it.",
-        (*entries, f"bridge link set dev {typed} learning off flood off"),
-    )
+def _strangers(bridge: Bridge, auto: Sequence[Member], snapshot: Snapshot) -> Iterator[Step]:
+    """Ports that no domain asks for. No command closes one behind which somebody is reached: macmgr saw at most some of
+    the addresses there."""
+    taps = [member for member in auto if member.role is Role.TAP]
+    for member in taps[:_MANY]:
+        macs = sorted({e.mac for e in snapshot.entries if e.port == member.name and e.state is EntryState.DYNAMIC})[:8]
+        seen = f"seen lately: {', '.join(macs)}" if macs else "none was seen lately"
+        yield _closing(
+            Step(
+                f"Find out whose {member.name} ({member.what}) is: no domain here asks for it. Who is behind it is "
+                "reached because it is open. It can be closed once each address behind it has a static entry; "
+                f"{seen}. Ask who runs it."
+            ),
+            [member],
+        )
+    if rest := taps[_MANY:]:
+        yield _closing(Step(f"Do the same with {_names(rest)}."), rest)
+    if containers := [member for member in auto if member.role is Role.CONTAINER]:
+        one = len(containers) == 1
+        whose = "is a container's" if one else "are containers'"
+        yield _closing(
+            Step(
+                f"{_names(containers)} {whose} way to {bridge.name}: leave "
+                f"{'it' if one else 'them'} open, for containers are reached by that. Only where they have a bridge of "
+                "their own, or a macvlan, does the uplink come to rest."
+            ),
+            containers,
+        )
+    if dummies := [member for member in auto if member.role is Role.DUMMY]:
+        text = f"{_names(dummies)} {'leads' if len(dummies) == 1 else 'lead'} nowhere. Close that."
+        close = tuple(f"bridge link set dev {shlex.quote(each.name)} learning off flood off" for each in dummies)
+        yield _closing(Step(text, close), dummies)
 
 
 def _closing(step: Step, ports: Sequence[Member]) -> Step:
@@ -151,8 +169,7 @@ def _one_uplink(bridge: Bridge, everyone: Sequence[Member]) -> Iterator[Step]:
         yield Step(
             f"{' and '.join(auto)} are uplinks of {bridge.name}, and only one port of a bridge may learn or flood. If "
             f"they lead to one network, make a bond of them; if not, give {' and '.join(auto[1:])} another bridge. "
-            "Either interrupts traffic: plan it.",
-            tuple(_ip_link(name, "nomaster") for name in auto[1:]),
+            "Either cuts off who is reached through them until it is done: plan it.",
             removes=frozenset((Reason.SECOND_UPLINK, name) for name in auto),
         )
 

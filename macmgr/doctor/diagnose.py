@@ -16,7 +16,6 @@ from macmgr.doctor.promiscuity import (
     Cause,
     Member,
     Reason,
-    Role,
     bridge_causes,
     bridge_rule,
     cannot_filter,
@@ -29,6 +28,7 @@ from macmgr.doctor.vlancheck import UNSEEN, who_would_be_cut
 from macmgr.model.devices import Device, DeviceFacts, Features, Xdp
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import Intent
+from macmgr.model.roles import Role
 from macmgr.model.snapshot import Bridge, EntryState, Snapshot
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from macmgr.doctor.promiscuity import Cause, Member, Reason, Role
+from macmgr.doctor.promiscuity import Cause, Member, Reason
+from macmgr.model.roles import Role
 
 # CPU time for a frame with an unknown destination that every tap gets a copy of, as a multiple of what it takes when
 # the taps are closed, by number of taps: measured with raw frames. docs/doctor.rst says how far to trust it.

@@ -15,6 +15,7 @@ from enum import StrEnum
 from macmgr.doctor.nicfilters import Filter, filter_of
 from macmgr.model.devices import Device, DeviceFacts, PacketSocket
 from macmgr.model.intent import GuestPort
+from macmgr.model.roles import Role, roles_of
 from macmgr.model.snapshot import Bridge, BridgePort
 
 
@@ -49,14 +50,6 @@ class Cause:
     pid: int | None = None
 
 
-class Role(StrEnum):
-    """What a bridge port is: a guest's, the way to the physical network, or neither that macmgr can tell."""
-
-    GUEST = "guest"
-    UPLINK = "uplink"
-    UNKNOWN = "unknown"
-
-
 @dataclass(frozen=True, slots=True)
 class Member:
     """A bridge port with all that is known of it."""
@@ -83,6 +76,8 @@ class Member:
             return f"{self.name} of {self.guest.domain} (manager {policy.manager}; {policy.reason})"
         if self.role is Role.UPLINK:
             return f"{self.name}, an uplink ({self.what}),"
+        if self.role is Role.CONTAINER:
+            return f"{self.name}, a container's ({self.what}),"
         return f"{self.name} ({self.what}), which no domain here asks for,"
 
     @property
@@ -95,23 +90,15 @@ class Member:
 
 
 def members(bridge: str, ports: Sequence[BridgePort], guests: dict[str, GuestPort], facts: DeviceFacts) -> list[Member]:
-    """The ports of a bridge, uplinks first, each with its role.
-
-    A port that no domain asks for is an uplink unless it is a tap, which is always some guest's, or a veth, which is
-    mostly a container's. A veth that is the only candidate is taken for the uplink.
-    """
+    """The ports of a bridge, uplinks first, each with its role."""
     own = sorted((port for port in ports if port.bridge == bridge), key=lambda port: port.ifindex)
-    strangers = [port for port in own if port.name not in guests and port.kind != "tun"]
-    candidates = [port for port in strangers if port.kind != "veth"]
-    uplinks = {port.name for port in (candidates or strangers if candidates or len(strangers) == 1 else ())}
+    roles = roles_of(own, guests)
     found = []
     for port in own:
         device = facts.devices.get(port.name) or Device(port.name, port.ifindex, port.mac, port.kind)
-        guest = guests.get(port.name)
-        role = Role.GUEST if guest else Role.UPLINK if port.name in uplinks else Role.UNKNOWN
-        found.append(Member(port, role, device, guest))
-    order = {Role.UPLINK: 0, Role.UNKNOWN: 1, Role.GUEST: 2}
-    return sorted(found, key=lambda member: order[member.role])
+        found.append(Member(port, roles[port.name], device, guests.get(port.name)))
+    order = {Role.UPLINK: 0, Role.GUEST: 2}
+    return sorted(found, key=lambda member: order.get(member.role, 1))
 
 
 def bridge_rule(member: Member, bridge: Bridge, all_members: Sequence[Member], facts: DeviceFacts) -> list[Cause]:

@@ -11,9 +11,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 
-from macmgr.doctor.promiscuity import Member, Role, members
+from macmgr.doctor.promiscuity import Member, members
 from macmgr.model.devices import DeviceFacts, PortVlans
 from macmgr.model.intent import GuestPort, Intent
+from macmgr.model.roles import Role
 from macmgr.model.snapshot import Entry, EntryState, Snapshot
 
 UNSEEN = (

@@ -252,6 +252,7 @@ def _port(link: Link, flags: PortFlags, bridge: str, port_vids: PortVids) -> Bri
         kind=link.kind,
         isolated=link.isolated,
         forwarding=link.forwarding,
+        elsewhere=link.elsewhere,
     )
 
 

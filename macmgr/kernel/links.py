@@ -30,7 +30,7 @@ from macmgr.kernel.wire import (
 from macmgr.model.snapshot import PortFlags
 
 IFF_UP = 1
-IFLA_ADDRESS, IFLA_IFNAME, IFLA_LINKINFO, IFLA_AF_SPEC, IFLA_PROMISCUITY = 1, 3, 18, 26, 30
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_LINKINFO, IFLA_AF_SPEC, IFLA_PROMISCUITY, IFLA_LINK_NETNSID = 1, 3, 18, 26, 30, 37
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 IFLA_BR_VLAN_FILTERING, IFLA_BRPORT_STATE, IFLA_BRPORT_ISOLATED = 7, 1, 33
 IFLA_BRIDGE_FLAGS, IFLA_BRIDGE_VLAN_INFO, BRIDGE_FLAGS_SELF = 0, 2, 2
@@ -47,6 +47,7 @@ _WANTED = (
     (IFLA_ADDRESS,),
     (IFLA_MASTER,),
     (IFLA_PROMISCUITY,),
+    (IFLA_LINK_NETNSID,),
     (IFLA_LINKINFO, IFLA_INFO_KIND),
     (IFLA_LINKINFO, IFLA_INFO_SLAVE_KIND),
     (IFLA_LINKINFO, IFLA_INFO_DATA, IFLA_BR_VLAN_FILTERING),
@@ -64,7 +65,10 @@ _TAKES_DYNAMIC = (b"\2", b"\3")  # BR_STATE_LEARNING, BR_STATE_FORWARDING (inclu
 
 
 class Link(NamedTuple):
-    """One interface. ``flags`` is None when it is not a bridge port; ``master`` is an ifindex."""
+    """One interface. ``flags`` is None when it is not a bridge port; ``master`` is an ifindex.
+
+    ``elsewhere`` says that what it is linked to is in another network namespace.
+    """
 
     ifindex: int
     name: str
@@ -77,6 +81,7 @@ class Link(NamedTuple):
     flags: PortFlags | None
     isolated: bool
     forwarding: bool
+    elsewhere: bool
 
 
 class _Layout(NamedTuple):
@@ -216,7 +221,7 @@ def _split(messages: list[bytes], fixed: Mapping[int, int]) -> tuple[bytes, list
 def _links(data: bytes, layout: _Layout) -> list[Link]:
     columns = list(zip(*layout.fields.iter_unpack(data), strict=True))
     wanted = [repeat(b"") if place is None else columns[place] for place in layout.columns]
-    name, mac, master, promiscuity, kind, port_kind, vlan_filtering, *port = wanted
+    name, mac, master, promiscuity, elsewhere, kind, port_kind, vlan_filtering, *port = wanted
     learning, unicast_flood, locked, isolated, state = port
     rows = zip(
         columns[0],
@@ -230,6 +235,7 @@ def _links(data: bytes, layout: _Layout) -> list[Link]:
         map(read_port_flags, port_kind, learning, unicast_flood, locked),
         map(_ON.__eq__, isolated),
         map(_TAKES_DYNAMIC.__contains__, state),
+        map(bool, elsewhere),
         strict=False,  # the column of what is not there is endless
     )
     return list(map(Link._make, rows))

@@ -71,6 +71,7 @@ class BridgePort:
     """An interface enslaved to a bridge. ``promiscuity`` is the kernel's counter, 0 means not promiscuous.
 
     ``forwarding`` is about its STP state: a port that neither learns nor forwards takes no dynamic entry.
+    ``elsewhere`` says that what it is linked to, as a veth to its other end, is in another network namespace.
     """
 
     name: str
@@ -85,6 +86,7 @@ class BridgePort:
     kind: str = ""
     isolated: bool = False
     forwarding: bool = True
+    elsewhere: bool = False
 
     @property
     def auto(self) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestMac, GuestPort, Intent, Manager, Pin
+from macmgr.model.roles import uplinks_of
 from macmgr.model.snapshot import BridgePort, Snapshot
 from macmgr.options import MAC_TABLE_MANAGER
 from macmgr.readers.network import Network
@@ -135,8 +136,8 @@ def _with_the_bridge(guest: GuestPort, snapshot: Snapshot, intent: Intent) -> It
 
 
 def _isolated_uplinks(ports: Iterable[BridgePort], bridge: str, guests: set[str]) -> Iterator[str]:
-    for port in ports:
-        if port.bridge == bridge and port.isolated and port.name not in guests:
+    for port in uplinks_of((port for port in ports if port.bridge == bridge), guests):
+        if port.isolated:
             yield port.name
 
 

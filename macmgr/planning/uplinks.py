@@ -1,7 +1,7 @@
 """Why the uplinks of a managed bridge are promiscuous: told, never touched.
 
 The kernel takes a port out of promiscuous mode only when VLAN filtering is on and no other port learns or floods
-(net/bridge/br_if.c, br_manage_promisc). An uplink here is a bridge port that no domain's NIC asks for.
+(net/bridge/br_if.c, br_manage_promisc).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestPort, Intent
+from macmgr.model.roles import uplinks_of
 from macmgr.model.snapshot import Bridge, BridgePort, Snapshot
 
 
@@ -25,7 +26,6 @@ def promiscuity_findings(intent: Intent, snapshot: Snapshot) -> Iterator[Finding
         if bridge is None:
             continue
         ports = by_bridge.get(name, [])
-        uplinks = [port for port in ports if port.name not in guests]
         if not bridge.vlan_filtering:
             yield Finding(
                 Code.VLAN_FILTERING_OFF,
@@ -48,7 +48,7 @@ def promiscuity_findings(intent: Intent, snapshot: Snapshot) -> Iterator[Finding
                     if guest.frozen
                     else f'mac_table_manager = "libvirt" under [bridge."{name}"], or the attribute on its network',
                 )
-        for uplink in uplinks:
+        for uplink in uplinks_of(ports, guests):
             if uplink.promiscuity:
                 yield Finding(
                     Code.UPLINK_PROMISCUOUS,

@@ -13,8 +13,9 @@ from rich.text import Text
 
 from macmgr.doctor.advice import Step
 from macmgr.doctor.diagnose import Ability, BridgeDiagnosis, Diagnosis, PortDiagnosis
-from macmgr.doctor.promiscuity import Cause, Reason, Role
+from macmgr.doctor.promiscuity import Cause, Reason
 from macmgr.doctor.vlancheck import UNSEEN
+from macmgr.model.roles import Role
 from macmgr.vlanfiltering import Answer
 
 _WORDS = {
@@ -190,7 +191,8 @@ def _whose(port: PortDiagnosis) -> str:
     guest = port.member.guest
     if guest is not None:
         return f"{guest.domain} {guest.alias} ({guest.policy.manager})"
-    return f"{'uplink' if port.member.role is Role.UPLINK else 'unknown'} ({port.member.what})"
+    words = {Role.TAP: "nobody's here"}
+    return f"{words.get(port.member.role, str(port.member.role))} ({port.member.what})"
 
 
 def _in_short(port: PortDiagnosis) -> str:

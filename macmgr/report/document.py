@@ -10,6 +10,7 @@ from typing import Any
 from macmgr.model.changes import Change, bridge_command, requests
 from macmgr.model.findings import Finding, Severity
 from macmgr.model.intent import GuestPort
+from macmgr.model.roles import Role, roles_of
 from macmgr.model.snapshot import Bridge, BridgePort
 from macmgr.reconcile import Outcome, View
 
@@ -63,6 +64,7 @@ def _commands(change: Change) -> list[list[str]]:
 
 def _bridge(bridge: Bridge, view: View) -> dict[str, Any]:
     guests = {guest.port: guest for guest in view.intent.ports}
+    roles = roles_of(view.snapshot.ports.values(), guests)
     ports = sorted(
         (port for port in view.snapshot.ports.values() if port.bridge == bridge.name), key=lambda port: port.ifindex
     )
@@ -72,14 +74,15 @@ def _bridge(bridge: Bridge, view: View) -> dict[str, Any]:
         "promiscuous": bridge.promiscuity > 0,
         "managed": bridge.name in view.intent.managed_bridges,
         "reason": view.intent.managed_bridges.get(bridge.name),
-        "ports": [_port(port, guests.get(port.name)) for port in ports],
+        "ports": [_port(port, guests.get(port.name), roles[port.name]) for port in ports],
     }
 
 
-def _port(port: BridgePort, guest: GuestPort | None) -> dict[str, Any]:
+def _port(port: BridgePort, guest: GuestPort | None, role: Role) -> dict[str, Any]:
     return {
         "port": port.name,
         "kind": port.kind,
+        "role": str(role),
         "domain": guest.domain if guest else None,
         "uuid": guest.uuid if guest else None,
         "alias": guest.alias if guest else None,

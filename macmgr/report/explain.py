@@ -14,6 +14,7 @@ from macmgr.errors import NotThere
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestPort, Manager, Observed, Pin, PortlessNic, Settings
 from macmgr.model.mac import matches, parse_mac
+from macmgr.model.roles import Role, roles_of
 from macmgr.model.snapshot import BridgePort, Entry, Snapshot
 from macmgr.options import OPTIONS
 from macmgr.planning.observed import is_about
@@ -23,6 +24,13 @@ from macmgr.report.words import fold_vids
 _WIDTH = 14
 # What is told of an address, beside the NIC's own, that a port has to do without.
 _OTHERS = (Code.CONFLICTING_SETTINGS, Code.MAC_COLLISION)
+
+_ROLES = {
+    Role.UPLINK: "an uplink",
+    Role.CONTAINER: "a container's",
+    Role.TAP: "somebody else's tap",
+    Role.DUMMY: "a dummy, which leads nowhere",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,9 +249,10 @@ def _portless(nic: PortlessNic) -> Explanation:
 def _other_port(view: View, port: BridgePort) -> Explanation:
     own = [entry for entry in view.snapshot.entries if entry.port == port.name]
     managed = view.intent.managed_bridges.get(port.bridge)
+    role = roles_of(view.snapshot.ports.values(), {guest.port for guest in view.intent.ports})[port.name]
     findings = [finding for finding in view.plan.findings if finding.port == port.name]
     return Explanation(
-        f"{port.name} is a port of {port.bridge} that no domain's NIC asks for: an uplink, or somebody else's.",
+        f"{port.name} is a port of {port.bridge} that no domain's NIC asks for: {_ROLES[role]}.",
         (
             ("Policy says", [f"{port.bridge} is {f'managed ({managed})' if managed else 'not managed'}"]),
             ("Kernel says", [f"{_port_words(port)}, entries that lead to it: {len(own)}"]),

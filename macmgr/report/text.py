@@ -17,6 +17,7 @@ from rich.text import Text
 from macmgr.model.changes import Change, requests, typed
 from macmgr.model.findings import Finding, Severity
 from macmgr.model.intent import GuestPort, Intent
+from macmgr.model.roles import Role, roles_of
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, Snapshot
 from macmgr.oneline import harmless
 from macmgr.reconcile import View
@@ -33,6 +34,7 @@ _SHORTEST = 8  # letters of a domain's name that are left in any case
 _GAP = 2
 _INDENT = 32
 _MANY = 3  # commands that still are a fix to be typed
+_ROLES = {Role.TAP: "no domain"}  # somebody else's, or that of a guest whose XML is not understood
 _STYLE = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
 
 
@@ -105,6 +107,7 @@ def print_plan(out: Console, changes: Sequence[Change]) -> None:
 def _print_tree(out: Console, view: View, bridges: frozenset[str] | None, *, only_managed: bool) -> None:
     guests = {guest.port: guest for guest in view.intent.ports}
     entries = _static_by_port(view.snapshot)
+    roles = roles_of(view.snapshot.ports.values(), guests)
     faults = {finding.port for finding in view.plan.findings if finding.severity is Severity.ERROR}
     for name, bridge in sorted(view.snapshot.bridges.items()):
         managed = name in view.intent.managed_bridges
@@ -116,8 +119,11 @@ def _print_tree(out: Console, view: View, bridges: frozenset[str] | None, *, onl
             key=lambda port: (port.name in guests, port.ifindex),
         )
         rows = [
-            _port_cells(port, guests.get(port.name), entries, managed=managed, fault=port.name in faults)
+            _port_cells(
+                port, guests.get(port.name), roles[port.name], entries, managed=managed, fault=port.name in faults
+            )
             for port in ports
+            for role in (roles[port.name],)
         ]
         branches = [" ├─"] * (len(ports) - 1) + [" └─"]
         if ports:
@@ -194,14 +200,19 @@ def _print_wrapped(out: Console, head: Text, text: Text, indent: int) -> None:
 
 
 def _port_cells(
-    port: BridgePort, guest: GuestPort | None, entries: dict[str, list[Entry]], *, managed: bool, fault: bool
+    port: BridgePort,
+    guest: GuestPort | None,
+    role: Role,
+    entries: dict[str, list[Entry]],
+    *,
+    managed: bool,
+    fault: bool,
 ) -> list[str | Text]:
     flags = [_on(port.flags.learning), _on(port.flags.unicast_flood)]
     promiscuous = "yes" if port.promiscuity else "no"
     if guest is None:
-        # a tap that no domain asks for is somebody else's, or that of a guest whose XML is not understood
-        role = Text(("no domain" if port.kind == "tun" else "uplink") if managed else "", "dim")
-        return [port.name, role, "", "", "", "", fold_vids(port.vids), *flags, "", promiscuous, ""]
+        word = Text((_ROLES.get(role, str(role))) if managed else "", "dim")
+        return [port.name, word, "", "", "", "", fold_vids(port.vids), *flags, "", promiscuous, ""]
     verdict: Text = Text("")
     if guest.managed:
         fine = Text("left", "yellow") if guest.frozen else Text("ok", "green")

@@ -88,7 +88,8 @@ def test_an_unmanaged_tap_is_named_and_its_advice_gives_the_promised(
         (step,) = examined(macmgr)["steps"]
         assert step["gain"].endswith("up0 leaves promiscuous mode")
         assert bridge.promiscuity() == 1
-        run(*step["commands"][-1].split())
+        assert step["commands"] == []  # who is behind it would be cut off
+        run("bridge", "link", "set", "dev", "stray0", "learning", "off", "flood", "off")
         assert bridge.promiscuity() == 0
         assert causes(macmgr) == []
         assert lan.ping("10.0.0.11") == 3

@@ -17,6 +17,7 @@ from macmgr.errors import NoPermission, NotThere
 from macmgr.kernel import Kernel, Refusal, wire
 from macmgr.kernel.netlink import Connection
 from macmgr.model.changes import DeleteEntry, PutEntry, Request, SetPort, bridge_command
+from macmgr.model.roles import Role, roles_of
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 from tests.netns.conftest import BROADCAST, Namespace, eventually, require
 
@@ -162,6 +163,35 @@ def test_the_kernel_itself_answers_for_the_one_port_that_is_asked_for(ns: Namesp
     connection.close()
     assert set(of_tap2) == {tap2}
     assert len(of_tap2) == everything.count(tap2) < len(everything) - 20
+
+
+def test_what_each_port_is_for(ns: Namespace, twin: Namespace) -> None:
+    """By its device and where its other end is: cables to a bridge here and to another namespace, taps, a dummy."""
+    ns.add_bridge("br0")
+    ns.add_bridge("br1")
+    ns.add_tap("tap1")
+    ns.add_tap("vnet0")
+    for line in (
+        "link add to-br1 type veth peer name to-br0",
+        "link set to-br0 master br1",
+        f"link add vethc1 type veth peer name eth0 netns {twin.name}",
+        f"link add vethc2 type veth peer name eth1 netns {twin.name}",
+    ):
+        ns.ip(line)
+    dummy = ["br0-mtu"] if ns.accepts("link add br0-mtu type dummy") else []  # not every kernel has them
+    for port in ("to-br1", "vethc1", "vethc2", *dummy):
+        ns.ip(f"link set {port} master br0")
+    with Kernel(ns.name) as kernel:
+        ports = kernel.read_snapshot().ports.values()
+    assert roles_of(ports, {"vnet0"}) == {
+        "vnet0": Role.GUEST,
+        "tap1": Role.TAP,
+        "to-br1": Role.UPLINK,
+        "to-br0": Role.UPLINK,
+        "vethc1": Role.CONTAINER,
+        "vethc2": Role.CONTAINER,
+        **dict.fromkeys(dummy, Role.DUMMY),
+    }
 
 
 def test_snapshot_of_a_namespace_without_bridges(ns: Namespace) -> None:

@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 
 from macmgr.doctor.diagnose import diagnose
-from macmgr.doctor.promiscuity import Reason, Role
+from macmgr.doctor.promiscuity import Reason
 from macmgr.model.devices import Device, Features, PacketSocket
 from macmgr.model.findings import Code, Severity
 from macmgr.model.intent import Intent, Manager
+from macmgr.model.roles import Role
 from macmgr.model.snapshot import Bridge, Entry, EntryState, PortFlags
 from tests.doctorworld import CAPTURE, CLOSED, OPEN, WEB, World, device, guest, tap, uplink
 
@@ -72,7 +73,7 @@ def test_a_port_that_is_down_counts(world: World) -> None:
 def test_a_port_that_nobody_asks_for_is_named_with_its_kind(world: World) -> None:
     world.ports = [uplink(promiscuity=1), tap("vnet7", PortFlags())]
     world.guests = []
-    assert world.port("vnet7").member.role is Role.UNKNOWN
+    assert world.port("vnet7").member.role is Role.TAP
     assert world.text() == "vnet7 (tun), which no domain here asks for, learns and floods"
 
 
@@ -90,13 +91,13 @@ def test_a_second_uplink(world: World) -> None:
     assert world.causes("up1") == [(Reason.SECOND_UPLINK, "up0")]
 
 
-def test_a_lone_veth_is_the_uplink_and_one_beside_a_nic_is_not(world: World) -> None:
+def test_a_veth_is_an_uplink_unless_a_container_has_its_other_end(world: World) -> None:
     veth = uplink("veth0", 1, kind="veth", ifindex=4)
-    world.ports = [veth, tap()]
-    assert world.port("veth0").member.role is Role.UPLINK
     world.ports = [uplink(promiscuity=1), veth, tap()]
-    assert world.port("veth0").member.role is Role.UNKNOWN
+    assert world.causes() == [(Reason.SECOND_UPLINK, "veth0")]
+    world.ports = [uplink(promiscuity=1), replace(veth, elsewhere=True), tap()]
     assert world.causes() == [(Reason.AUTO_PORT, "veth0")]
+    assert world.text() == "veth0, a container's (veth), learns and floods"
 
 
 def test_the_bridge_itself_promiscuous_and_by_whom(world: World) -> None:

@@ -49,8 +49,6 @@ def test_everything_at_once_in_order(world: World) -> None:
         "macmgr apply --bridge br0",
         "macmgr apply --bridge br0",
         "macmgr apply --bridge br0",
-        "bridge fdb replace 52:54:00:00:00:09 dev vnet3 master static sticky",
-        "bridge link set dev vnet3 learning off flood off",
         "macmgr apply --vlan-filtering br0",
         "ip link set dev br0 promisc off",
         "ip link set dev up0 promisc off",
@@ -126,8 +124,26 @@ def test_what_vlan_filtering_would_cut_comes_before_it(world: World) -> None:
 def test_a_second_uplink_is_bonded_or_moved(world: World) -> None:
     world.ports = [uplink(promiscuity=1), uplink("up1", 1, ifindex=4), tap()]
     (step,) = world.diagnose().steps
-    assert step.commands == ("ip link set dev up1 nomaster",)
+    assert step.commands == ()  # who is reached through up1 would be cut off
     assert step.gain == "up0 and up1 leave promiscuous mode"
+
+
+def test_nobody_is_told_to_close_or_take_off_what_others_are_reached_through(world: World) -> None:
+    """A container, somebody's tap and a cable to another bridge: prose; a dummy leads nowhere, and can be closed."""
+    world.ports = [
+        uplink(promiscuity=1),
+        uplink("cable", 1, kind="veth", ifindex=4),
+        uplink("vethc1", 1, kind="veth", ifindex=5, elsewhere=True),
+        uplink("virbr0-nic", 1, kind="dummy", ifindex=6),
+        tap("vnet7", OPEN, promiscuity=1),
+        tap(),
+    ]
+    world.entries += [Entry("52:54:00:00:00:09", 0, "vnet7", EntryState.DYNAMIC)]
+    assert commands(world) == ["bridge link set dev virbr0-nic learning off flood off"]
+    texts = " ".join(step.text for step in world.diagnose().steps)
+    assert "seen lately: 52:54:00:00:00:09" in texts
+    assert "vethc1 is a container's way to br0: leave it open" in texts
+    assert "cable are uplinks" in texts
 
 
 def test_a_waiting_guest_is_not_closed_before_its_cpus_run(world: World) -> None:

@@ -198,7 +198,7 @@ def test_a_mac_of_a_guest_that_has_left() -> None:
 
 def test_an_uplink_is_left_alone() -> None:
     assert answer(IN_SYNC, "eth0") == (
-        "eth0 is a port of br0 that no domain's NIC asks for: an uplink, or somebody else's.\n\n"
+        "eth0 is a port of br0 that no domain's NIC asks for: an uplink.\n\n"
         "  Policy says   br0 is managed (network lan: <macmgr:portgroup name='staff'>)\n"
         "  Kernel says   learning on, unicast flood on, not promiscuous, entries that lead to it: 0\n"
         "  Verdict       macmgr does not touch it"
