@@ -181,6 +181,11 @@ def _parser() -> argparse.ArgumentParser:
             "--units-dir", type=Path, metavar="DIR", help=f"the daemon's unit; default {paths.UNITS}, under systemd"
         )
         if name == "install":
+            verb.add_argument(
+                "--manage",
+                action="store_true",
+                help='let the new configuration say mode = "manage"; without it, macmgr only observes',
+            )
             verb.add_argument("--program", type=Path, metavar="FILE", help="the macmgr that hooks and unit start")
         else:
             verb.add_argument(

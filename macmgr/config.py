@@ -17,13 +17,15 @@ from macmgr import paths
 from macmgr.errors import ConfigError, Problem
 from macmgr.model.intent import Settings
 from macmgr.model.mac import parse_mac_pattern
+from macmgr.model.modes import MANAGE_ALL, Modes
 from macmgr.options import OPTIONS, YES_NO, in_words, read_options, unknown_name, wrong_word
 from macmgr.tomllines import TomlLines
 
 TIMEOUT, MIN_TIMEOUT, MAX_TIMEOUT = 2.0, 0.1, 30.0
 RESYNC, MIN_RESYNC, MAX_RESYNC = 300.0, 10.0, 86400.0
 REPAIRS, MIN_REPAIRS, MAX_REPAIRS = 10.0, 1.0, 10000.0
-TABLES = ("bridge", "hook", "daemon", "audit")
+TABLES = ("defaults", "bridge", "hook", "daemon", "audit")
+DEFAULTS_NAMES = ("mode",)
 HOOK_NAMES = ("on_error", "timeout")
 DAEMON_NAMES = (
     "resync",
@@ -71,16 +73,20 @@ class DaemonSettings:
 class Config:
     """The configuration: what ``[bridge."NAME"]`` says of the guest ports on each bridge, and the other tables.
 
-    ``observed`` are the bridges on which hooks and the daemon only tell what they would do. ``strict`` lets warnings
-    count as drift, as `audit --strict` does. ``written`` is false where the file is not there, or has nothing in it.
+    ``modes`` says on which bridges nothing is changed. ``strict`` lets warnings count as drift, as `audit --strict`
+    does. ``written`` is false where the file is not there, or has nothing in it.
     """
 
     bridges: Mapping[str, Settings] = field(default_factory=dict)
     hook: HookSettings = HookSettings()
     strict: bool = False
     daemon: DaemonSettings = DaemonSettings()
-    observed: frozenset[str] = frozenset()
+    modes: Modes = MANAGE_ALL
     written: bool = True
+
+    def observes(self, bridge: str) -> bool:
+        """Whether a bridge is only observed: looked at and told about, and changed by nobody."""
+        return self.modes.observes(bridge)
 
 
 def load_config(path: Path | None) -> Config:
@@ -126,7 +132,7 @@ def read_config(data: bytes) -> tuple[Config, list[Problem]]:
         reader.hook(reader.table(document, "hook", ())),
         reader.audit(reader.table(document, "audit", ())),
         reader.daemon(reader.table(document, "daemon", ())),
-        frozenset(name for name in bridges if reader.observes(bridges, name)),
+        reader.modes(reader.table(document, "defaults", ()), bridges),
     )
     return config, sorted(reader.problems, key=lambda problem: problem.line or 0)
 
@@ -186,9 +192,14 @@ class _Reader:
             self._add((*path, key), text)
         return Settings(**found, allow=tuple(self._allow(table.get("allow", []), (*path, "allow"))))
 
-    def observes(self, bridges: Mapping[str, Any], name: str) -> bool:
-        table = bridges[name] if isinstance(bridges[name], dict) else {}
-        return self._word(table, ("bridge", name), "mode", "manage", MODES) == "observe"
+    def modes(self, defaults: Mapping[str, Any], bridges: Mapping[str, Any]) -> Modes:
+        self.check_names(defaults, DEFAULTS_NAMES, ("defaults",))
+        tables = {name: table for name, table in bridges.items() if isinstance(table, dict) and "mode" in table}
+        named = tuple((name, self._observes(table, ("bridge", name))) for name, table in tables.items())
+        return Modes(self._observes(defaults, ("defaults",)), named)
+
+    def _observes(self, table: Mapping[str, Any], path: Keys) -> bool:
+        return self._word(table, path, "mode", "manage", MODES) == "observe"
 
     def _allow(self, patterns: object, path: Keys) -> Iterable[str]:
         if not isinstance(patterns, list):

@@ -100,11 +100,13 @@ def uninstall_unit(units_dir: Path = paths.UNITS) -> Iterator[Step]:
         raise NoPermission(f"{target}: may not be removed; uninstalling the daemon's unit needs root") from None
 
 
-def install_config(target: Path = paths.CONFIG) -> Step:
-    """Put the commented default configuration in place, where none is."""
+def install_config(target: Path = paths.CONFIG, *, manage: bool = False) -> Step:
+    """Put the commented default configuration in place, where none is: it observes unless it is to ``manage``."""
     if os.path.lexists(target):
         return Step(target, "already there")
     text = _packaged("_macmgr.toml", "packaging/macmgr.toml").read_bytes()
+    if manage:
+        text = text.replace(b'\nmode = "observe"\n', b'\nmode = "manage"\n')
     try:
         _make(target.parent)
         checksum = target.with_name(_CHECKSUM)

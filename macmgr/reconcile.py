@@ -6,7 +6,7 @@ whose entry it could not read back (the interlock).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -14,6 +14,8 @@ from macmgr.execution import Failure, Kernel, Key, execute, give_back
 from macmgr.model.changes import Change, SetEntries, ports_of
 from macmgr.model.findings import Code
 from macmgr.model.intent import Intent
+from macmgr.model.scope import EVERYTHING
+from macmgr.model.scope import Scope as Scope
 from macmgr.model.snapshot import Entry, Feature, Snapshot
 from macmgr.planning.features import found_lacking
 from macmgr.planning.observed import with_observed
@@ -53,39 +55,24 @@ class NoNotes:
 NO_NOTES = NoNotes()
 
 
-def spare_nothing(_change: Change) -> bool:
-    return False
-
-
-def on_bridges(bridges: Collection[str]) -> Callable[[Change], bool]:
-    """What spares the changes on some bridges: those that are only observed."""
-    return lambda change: change.bridge in bridges
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """The part of the host that a person or a hook named; None is all of it.
-
-    ``spares`` names changes that are seen and not made, such as those on a bridge that is only observed. Where
-    it spares a port's entry it must spare its closing too: a guest without its entry behind a closed port is cut off.
-    """
-
-    domain: str | None = None
-    bridges: frozenset[str] | None = None
-    spares: Callable[[Change], bool] = spare_nothing
-
-
 @dataclass(frozen=True, slots=True)
 class View:
     """One look at the host: what is wanted, what is there, and the plan between them.
 
-    ``spared`` are the changes that the plan would hold if they were not spared; their findings are in it.
+    ``spared`` are the changes that the plan would hold if they were not spared; their findings are in it. ``scope`` is
+    the part of the host that was asked about: a report shows, counts and judges what it holds, and nothing else.
     """
 
     intent: Intent
     snapshot: Snapshot
     plan: Plan
     spared: tuple[Change, ...] = ()
+    scope: Scope = EVERYTHING
+
+    @property
+    def observed(self) -> tuple[Change, ...]:
+        """The changes that are not made because their bridge is only observed."""
+        return tuple(change for change in self.spared if self.scope.observes(change.bridge))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +91,7 @@ class Outcome:
 def look(
     read_intent: Callable[[], Intent],
     kernel: Kernel,
-    scope: Scope = Scope(),
+    scope: Scope = EVERYTHING,
     memory: Memory = NOTHING,
     planner: Planner = plan,
     moment: Callable[[], None] | None = None,
@@ -126,7 +113,7 @@ def _look(read_intent: Callable[[], Intent], kernel: Kernel, scope: Scope, memor
     said = read_intent()
     snapshot = replace(kernel.read_snapshot(), lacks=memory.lacks)
     intent = with_departed(with_observed(said, snapshot), memory, snapshot)
-    draft = planner(intent, snapshot).only(domain=scope.domain, bridges=scope.bridges)
+    draft = planner(intent, snapshot).only(scope)
     suspects = _suspects(draft.changes, intent, snapshot)
     if suspects:
         dumped = _entries_at(suspects, snapshot)
@@ -134,17 +121,17 @@ def _look(read_intent: Callable[[], Intent], kernel: Kernel, scope: Scope, memor
         if found != dumped:
             snapshot = _with_entries(snapshot, found)
             intent = with_departed(with_observed(said, snapshot), memory, snapshot)
-            draft = planner(intent, snapshot).only(domain=scope.domain, bridges=scope.bridges)
+            draft = planner(intent, snapshot).only(scope)
     spared = _spared(draft.changes, scope)
     if spared:
         left_out = frozenset(spared)
         draft = replace(draft, changes=tuple(change for change in draft.changes if change not in left_out))
-    return View(intent, snapshot, draft, spared)
+    return View(intent, snapshot, draft, spared, scope)
 
 
 def _spared(changes: Sequence[Change], scope: Scope) -> tuple[Change, ...]:
     """What is seen and not made; of a port that is given back all or nothing: its entries go after it is open."""
-    spared = set(filter(scope.spares, changes))
+    spared = set(filter(scope.leaves_out, changes))
     whole = {port for change in spared if _gives_back(change) for port in ports_of(change)}
     return tuple(
         change
@@ -161,7 +148,7 @@ def apply(
     lock: WriterLock,
     read_intent: Callable[[], Intent],
     kernel: Kernel,
-    scope: Scope = Scope(),
+    scope: Scope = EVERYTHING,
     notes: Notes = NO_NOTES,
     moment: Callable[[], None] | None = None,
 ) -> Outcome:
@@ -228,9 +215,7 @@ def _returned(view: View, scope: Scope) -> set[tuple[str, int]]:
     return {
         (each.port, view.snapshot.ports[each.port].ifindex)
         for each in view.intent.returning
-        if each.port not in unfinished
-        and scope.domain in (None, each.domain)
-        and (scope.bridges is None or each.bridge in scope.bridges)
+        if each.port not in unfinished and scope.holds(each.domain, each.bridge)
     }
 
 

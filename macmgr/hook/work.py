@@ -16,16 +16,17 @@ from macmgr.config import Config
 from macmgr.errors import XmlError
 from macmgr.hook.call import HookCall
 from macmgr.kernel import Kernel
-from macmgr.model.changes import Change
+from macmgr.model.changes import Change, SetEntries
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent
+from macmgr.model.scope import Scope, spare_nothing
 from macmgr.planning.remembered import Memory
 from macmgr.policy.guests import Decisions, build_intent
 from macmgr.policy.places import PolicySources
 from macmgr.readers.domain import Domain, DomainStatus
 from macmgr.readers.hookdata import HookInput, read_hook_input
 from macmgr.readers.network import Network
-from macmgr.reconcile import MOMENT, Outcome, Scope, apply, on_bridges
+from macmgr.reconcile import MOMENT, Outcome, View, apply
 from macmgr.sources.host import Sources
 from macmgr.sources.statusfiles import read_status_files
 from macmgr.state import lock
@@ -34,13 +35,14 @@ from macmgr.state.observedfile import read_observed
 
 # Left for reading back and saying so, when the lock is waited for.
 _RESERVE = 0.5
+_FEW = 3  # ports that a line names
 
 
 def act(call: HookCall, data: bytes, config: Config, run_dir: Path, netns: str | None, deadline: float) -> str:
     """Reconcile what the call concerns; the line to say, empty when there is nothing to say."""
     given = read_call(call, data)
     heard = [Heard(call, given)]
-    scope = heard[0].scope(on_bridges(config.observed))
+    scope = heard[0].scope(config.observes)
     observed, problem = read_observed(netns)
 
     def read_intent() -> Intent:
@@ -92,12 +94,13 @@ class Heard:
     given: HookInput
     waits: Callable[[], bool] = field(default=lambda: True, compare=False)
 
-    def scope(self, spares: Callable[[Change], bool]) -> Scope:
+    def scope(self, observes: Callable[[str], bool], spares: Callable[[Change], bool] = spare_nothing) -> Scope:
         """The part of the host that the call is about."""
         if self.given.domain is not None:
-            return Scope(self.given.domain.name, spares=spares)
+            return Scope(self.given.domain.name, spares=spares, observes=observes)
         network: Network | None = self.given.network
-        return Scope(bridges=frozenset({network.bridge}) if network is not None else None, spares=spares)
+        bridges = frozenset({network.bridge}) if network is not None else None
+        return Scope(bridges=bridges, spares=spares, observes=observes)
 
 
 def intent_with(heard: Iterable[Heard], sources: Sources, config: Config, decisions: Decisions | None = None) -> Intent:
@@ -140,10 +143,7 @@ def concerns(intent: Intent, scope: Scope) -> bool:
 
 def remembers(memory: Memory, scope: Scope) -> bool:
     """Whether macmgr has made something of a port in the scope of a call, whatever policy says of it now."""
-    return any(
-        scope.domain in (None, each.domain) and (scope.bridges is None or each.bridge in scope.bridges)
-        for each in memory.ports
-    )
+    return any(scope.holds(each.domain, each.bridge) for each in memory.ports)
 
 
 def left_as_it_is(intent: Intent, scope: Scope) -> str:
@@ -162,6 +162,7 @@ def in_words(call: HookCall, outcome: Outcome, scope: Scope, *, watched: bool = 
     ``watched``: a daemon sees when a waiting guest's CPUs start, and nobody has to be told to.
     """
     parts = [f"{failure.change.because}: {failure.why}" for failure in outcome.failures]
+    parts += would_do(outcome.view)
     waiting = [port for port in outcome.view.intent.ports if _stays_open(port, outcome, scope)]
     if waiting and not watched and call.operation != "start":  # at `start` no guest runs yet, and `started` follows
         ports = ", ".join(f"{port.port} on {port.bridge}" for port in waiting)
@@ -175,6 +176,42 @@ def in_words(call: HookCall, outcome: Outcome, scope: Scope, *, watched: bool = 
 
 
 def _stays_open(port: GuestPort, outcome: Outcome, scope: Scope) -> bool:
-    in_scope = scope.domain is None or port.domain == scope.domain
+    in_scope = (scope.domain is None or port.domain == scope.domain) and not scope.observes(port.bridge)
     there = outcome.view.snapshot.ports.get(port.port)
     return in_scope and port.managed and not port.running and there is not None and there.auto
+
+
+def would_do(view: View) -> list[str]:
+    """What was left undone on bridges that are only observed, a line for each of them."""
+    changes: dict[str, list[Change]] = {}
+    for change in view.observed:
+        changes.setdefault(change.bridge, []).append(change)
+    return [f"on {bridge} (observed): would {_acts(found)}" for bridge, found in sorted(changes.items())]
+
+
+def _acts(changes: Iterable[Change]) -> str:
+    """put 1 entry, drop 2 and close vnet0."""
+    puts = drops = 0
+    closed: dict[str, None] = {}
+    opened: dict[str, None] = {}
+    for change in changes:
+        if isinstance(change, SetEntries):
+            puts, drops = puts + bool(change.after), drops + (not change.after)
+        else:
+            (closed if change.closes else opened)[change.port] = None
+    acts = [
+        _how_many("put", puts, "entry", "entries"),
+        _how_many("drop", drops, "entry", "entries"),
+        _which("open", list(opened)),
+        _which("close", list(closed)),
+    ]
+    *most, last = [act for act in acts if act]
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _how_many(verb: str, number: int, one: str, many: str) -> str:
+    return f"{verb} {number} {one if number == 1 else many}" if number else ""
+
+
+def _which(verb: str, ports: list[str]) -> str:
+    return f"{verb} {', '.join(ports) if len(ports) <= _FEW else f'{len(ports)} ports'}" if ports else ""

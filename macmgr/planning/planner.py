@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from macmgr.model.changes import Change
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestMac, GuestPort, Intent, Pin
+from macmgr.model.scope import Scope
 from macmgr.model.snapshot import Feature, Snapshot
 from macmgr.planning.conflicts import conflict_findings, guest_mac_findings
 from macmgr.planning.draft import Draft, Table
@@ -44,15 +45,13 @@ class Plan:
     changes: tuple[Change, ...] = ()
     findings: tuple[Finding, ...] = ()
 
-    def only(self, *, domain: str | None = None, bridges: frozenset[str] | None = None) -> Plan:
-        """The part of the plan that concerns one domain, or some bridges, or both."""
+    def only(self, scope: Scope) -> Plan:
+        """The part of the plan that is in scope."""
 
-        def concerns(item: Change | Finding) -> bool:
-            return (domain is None or item.domain == domain) and (
-                bridges is None or not item.bridge or item.bridge in bridges
-            )
+        def in_scope(item: Change | Finding) -> bool:
+            return scope.holds(item.domain, item.bridge)
 
-        return Plan(tuple(filter(concerns, self.changes)), tuple(filter(concerns, self.findings)))
+        return Plan(tuple(filter(in_scope, self.changes)), tuple(filter(in_scope, self.findings)))
 
 
 def plan(intent: Intent, snapshot: Snapshot) -> Plan:

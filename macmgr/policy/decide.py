@@ -4,7 +4,8 @@
 2. ``<macmgr:macTable>`` itself, there;
 3. ``<macmgr:portgroup name='..'>`` in the network's metadata;
 4. the ``macTableManager`` attribute: the NIC's own source, else the network's ``<bridge>``;
-5. ``[bridge."NAME"]`` in the configuration (this is how ``<interface type='bridge'>`` gets a policy);
+5. ``[bridge."NAME"]`` in the configuration (this is how ``<interface type='bridge'>`` gets a policy), the bridge's own
+   section first, then those whose NAME is a pattern that fits it;
 6. the kernel.
 """
 
@@ -15,6 +16,7 @@ from typing import Any
 
 from macmgr.errors import XmlError
 from macmgr.model.intent import GuestMac, Manager, Pin, Policy, Settings, Step
+from macmgr.model.modes import is_pattern, sections_of
 from macmgr.options import MAC_TABLE_MANAGER, wrong_word
 from macmgr.policy.places import PolicySources
 from macmgr.readers.domain import Domain, Nic
@@ -57,17 +59,27 @@ def _incomplete(nic: Nic, network: Network | None, sources: PolicySources, steps
     return not sources.configured and not any(step.says.manager for step in steps)
 
 
-def managed_bridges(sources: PolicySources) -> dict[str, str]:
-    """The bridges that a network or the configuration hands to macmgr, each with the reason."""
+def managed_bridges(sources: PolicySources, known: Iterable[str] = ()) -> dict[str, str]:
+    """The bridges that a network or the configuration hands to macmgr, each with the reason.
+
+    A pattern stands for those bridges that it fits among the ``known`` ones, and for those of networks.
+    """
     managed = {
         network.bridge: f"network {network.name}: macTableManager"
         for network in sources.networks.values()
         if network.bridge and network.manager == Manager.LIBVIRT
     }
-    for name, settings in sources.bridges.items():
-        if settings.manager is Manager.LIBVIRT:
-            managed.setdefault(name, f'[bridge."{name}"] in the configuration')
+    named = [name for name in sources.bridges if not is_pattern(name)]
+    for name in dict.fromkeys([*named, *known, *(network.bridge for network in sources.networks.values())]):
+        found = ((section, says.manager) for section, says in sections_of(name, sources.bridges) if says.manager)
+        section, manager = next(found, ("", None))
+        if name and manager is Manager.LIBVIRT:
+            managed.setdefault(name, _section(section))
     return managed
+
+
+def _section(name: str) -> str:
+    return f'[bridge."{name}"] in the configuration'
 
 
 def _steps(domain: Domain, nic: Nic, sources: PolicySources) -> Iterable[Step]:
@@ -87,4 +99,5 @@ def _steps(domain: Domain, nic: Nic, sources: PolicySources) -> Iterable[Step]:
         raise XmlError(wrong_word(MAC_TABLE_MANAGER, manager, Manager, xml=True))
     named = f"network {nic.network}: " if nic.network else ""
     yield Step(f"{named}macTableManager", Settings(Manager(manager)) if manager else _SILENT)
-    yield Step(f'[bridge."{bridge}"] in the configuration', sources.bridges.get(bridge, _SILENT))
+    sections = list(sections_of(bridge, sources.bridges)) or [(bridge, _SILENT)]
+    yield from (Step(_section(name), says) for name, says in sections)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from macmgr.errors import XmlError
@@ -51,14 +51,15 @@ def build_intent(
     domains: Iterable[DomainStatus],
     sources: PolicySources,
     *,
-    departed: Iterable[Domain] = (),
+    departed: Collection[Domain] = (),
     findings: Iterable[Finding] = (),
     decisions: Decisions | None = None,
 ) -> Intent:
     """The intent of this host. ``departed`` are domains that do not run here any more."""
     decided = (decisions or Decisions()).of(domains, sources)
     ports = [port for each in decided for port in each.ports]
-    managed = managed_bridges(sources)
+    left = [sources.bridge(nic) for domain in departed for nic in domain.nics]
+    managed = managed_bridges(sources, [*(port.bridge for port in ports), *left])
     for port in ports:  # a network that was destroyed under its guests is known only from their NICs
         if port.managed:
             managed.setdefault(port.bridge, port.policy.reason)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.text import Text
 
 from macmgr.giveback import GivenBack, Released
 from macmgr.model.changes import SetEntries
+from macmgr.model.scope import observe_nothing
 from macmgr.model.snapshot import Entry, EntryState
 from macmgr.report.words import fold_vids
 
@@ -19,8 +21,8 @@ def release_document(released: Released) -> dict[str, Any]:
     return {"version": 1, "ports": [_port_document(released, back) for back in released.ports]}
 
 
-def print_release(out: Console, released: Released) -> None:
-    """The ports given back, and what is left to do."""
+def print_release(out: Console, released: Released, observes: Callable[[str], bool] = observe_nothing) -> None:
+    """The ports given back, and what is left to do. Where macmgr only ``observes``, nobody takes them again."""
     outcome = released.outcome
     for back in released.ports:
         bridge = outcome.view.snapshot.ports[back.port].bridge
@@ -35,7 +37,8 @@ def print_release(out: Console, released: Released) -> None:
     elif not released.ports and not outcome.done:
         out.print("There is nothing to give back: macmgr manages no port here.")
     given = {back.port for back in released.ports}
-    again = [guest.port for guest in outcome.view.intent.ports if guest.managed and guest.port in given]
+    wanted = [guest for guest in outcome.view.intent.ports if guest.managed and not observes(guest.bridge)]
+    again = [guest.port for guest in wanted if guest.port in given]
     if again:
         out.print(
             f"The policy still manages {', '.join(again)}: the next hook or 'macmgr apply' takes them again. 'macmgr "

@@ -5,8 +5,9 @@ Everything here prints a `View`; nothing is decided here.
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import IO, cast
 
 from rich.cells import cell_len
@@ -89,19 +90,32 @@ def print_show(out: Console, view: View, bridges: frozenset[str] | None = None) 
     _print_portless(out, view)
 
 
-def print_plan(out: Console, changes: Sequence[Change]) -> None:
-    """The changes as bridge(8) commands, in the order in which they are safe."""
+def print_plan(out: Console, view: View) -> None:
+    """The changes as bridge(8) commands, in the order in which they are safe.
+
+    Those on a bridge that is only observed stand behind a #: a shell that is given the plan makes none of them.
+    """
+    _print_commands(out, view.plan.changes, "")
+    if not view.plan.changes and not view.observed:
+        out.print("# nothing to change")
+    for bridge in sorted({change.bridge for change in view.observed}):
+        out.print(
+            f"# {bridge} is only observed: nobody makes these until it is managed, or 'macmgr apply --bridge "
+            f"{shlex.quote(bridge)}' is said"
+        )
+        _print_commands(out, [change for change in view.observed if change.bridge == bridge], "# ")
+
+
+def _print_commands(out: Console, changes: Iterable[Change], before: str) -> None:
     lines: list[tuple[str, str]] = []
     for change in changes:
         why = f"# {change.because}{f' ({change.domain})' if change.domain else ''}"
         for request in requests(change):
-            lines.append((typed(request), why))
+            lines.append((before + typed(request), why))
             why = ""
     width = max((len(command) for command, _ in lines), default=0)
     for command, why in lines:
         out.print(Text(f"{command:<{width}}  {why}".rstrip()))
-    if not changes:
-        out.print("# nothing to change")
 
 
 def _print_tree(out: Console, view: View, bridges: frozenset[str] | None, *, only_managed: bool) -> None:

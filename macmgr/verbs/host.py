@@ -13,7 +13,7 @@ import shlex
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -25,14 +25,15 @@ from macmgr.errors import NotThere
 from macmgr.giveback import release
 from macmgr.kernel import Kernel
 from macmgr.kernel.edge import collector_paused
-from macmgr.model.changes import bridge_command, requests
+from macmgr.model.changes import Change, bridge_command, requests
 from macmgr.model.findings import Code, Severity
 from macmgr.model.intent import Intent
+from macmgr.model.scope import Scope, observe_nothing
 from macmgr.oneline import harmless, harmless_json, one_line
 from macmgr.planning.conflicts import definition_findings
 from macmgr.policy.guests import build_intent
 from macmgr.policy.places import PolicySources
-from macmgr.reconcile import MOMENT, Scope, View, apply, look, on_bridges
+from macmgr.reconcile import MOMENT, View, apply, look
 from macmgr.report.diagnosisdocument import diagnosis_document
 from macmgr.report.document import audit_document, outcome_document
 from macmgr.report.explain import explain
@@ -72,15 +73,15 @@ def audit(arguments: argparse.Namespace) -> int:
 @collector_paused()
 def plan(arguments: argparse.Namespace) -> int:
     """Print the changes that apply would make."""
-    changes = _look(arguments).plan.changes
+    view = _look(arguments)
     if _wants_json(arguments):
-        commands = [bridge_command(request) for change in changes for request in requests(change)]
-        _print_json({"version": 1, "commands": commands})
+        commands, observed = map(_commands, (view.plan.changes, view.observed))
+        _print_json({"version": 1, "commands": commands, "observed": observed})
     else:
         from macmgr.report.text import console, print_plan
 
-        print_plan(console(_color(arguments)), changes)
-    return errors.DRIFT if changes else errors.IN_SYNC
+        print_plan(console(_color(arguments)), view)
+    return errors.DRIFT if view.plan.changes or view.observed else errors.IN_SYNC
 
 
 @collector_paused()
@@ -109,6 +110,8 @@ def explain_one(arguments: argparse.Namespace) -> int:
 def apply_changes(arguments: argparse.Namespace) -> int:
     """Make the changes and read them back."""
     host = _host(arguments)
+    if arguments.vlan_filtering and host.scope.observes(arguments.vlan_filtering):
+        return _refuse_observed(arguments)
     with Kernel(host.netns) as kernel, lock.hold() as held:
         _check_bridge(arguments, kernel)
         if arguments.vlan_filtering:
@@ -117,11 +120,9 @@ def apply_changes(arguments: argparse.Namespace) -> int:
             if answer.cut:
                 return errors.DRIFT
         notes = StateFile(held, host.netns)
-        observed = load_config(arguments.config).observed - {arguments.bridge}
-        scope = replace(host.scope, spares=on_bridges(observed))
-        outcome = apply(held, host.read_intent, kernel, scope, notes, _a_moment)
+        outcome = apply(held, host.read_intent, kernel, host.scope, notes, _a_moment)
     _tell(notes.problem)
-    for bridge in sorted({change.bridge for change in outcome.view.spared}):
+    for bridge in sorted({change.bridge for change in outcome.view.observed}):
         _tell(
             f'{bridge} is only observed (mode = "observe"): see macmgr plan; '
             f"--bridge {shlex.quote(bridge)} changes it all the same"
@@ -142,7 +143,8 @@ def release_ports(arguments: argparse.Namespace) -> int:
     with Kernel(host.netns) as kernel, lock.hold() as held:
         _check_bridge(arguments, kernel)
         notes = StateFile(held, host.netns)
-        released = release(held, _or_nothing(host.read_intent), kernel, host.scope, notes)
+        scope = replace(host.scope, observes=observe_nothing)  # it gives back what macmgr made, wherever that is
+        released = release(held, _or_nothing(host.read_intent), kernel, scope, notes)
     _tell(notes.problem)
     if _wants_json(arguments):
         from macmgr.report.release import release_document
@@ -152,7 +154,7 @@ def release_ports(arguments: argparse.Namespace) -> int:
         from macmgr.report.release import print_release
         from macmgr.report.text import console
 
-        print_release(console(_color(arguments)), released)
+        print_release(console(_color(arguments)), released, host.scope.observes)
     return errors.IN_SYNC if released.outcome.complete else errors.DRIFT
 
 
@@ -216,9 +218,15 @@ def _host(arguments: argparse.Namespace) -> _Host:
         intent = build_intent(sources.domains, policy_sources, findings=[*sources.findings, *pending])
         return replace(intent, observed=observed)
 
+    named = arguments.bridge if arguments.verb in ("apply", "plan") else None
+
+    def observes(bridge: str) -> bool:
+        return bridge != named and config.observes(bridge)
+
     if arguments.domain or arguments.network:
         _check_names(arguments, _read_sources(arguments))
-    return _Host(read_intent, Scope(arguments.domain, _bridges(arguments)), arguments.netns)
+    scope = Scope(arguments.domain, _bridges(arguments), observes=observes)
+    return _Host(read_intent, scope, arguments.netns)
 
 
 def _read_sources(arguments: argparse.Namespace) -> Sources:
@@ -256,6 +264,23 @@ def _check_bridge(arguments: argparse.Namespace, kernel: Kernel) -> None:
 
 def _bridges(arguments: argparse.Namespace) -> frozenset[str] | None:
     return frozenset({arguments.bridge}) if arguments.bridge else None
+
+
+def _refuse_observed(arguments: argparse.Namespace) -> int:
+    """VLAN filtering decides which frames pass a bridge: that is a change, and this one is only observed."""
+    bridge = arguments.vlan_filtering
+    _tell(
+        f'{bridge} is only observed (mode = "observe"): VLAN filtering is left as it is; '
+        f"--bridge {shlex.quote(bridge)} turns it on all the same"
+    )
+    if _wants_json(arguments):
+        refused = {"bridge": bridge, "would_be_cut": [], "observed": True}
+        _print_json({"version": 1, "complete": False, "vlan_filtering_refused": refused})
+    return errors.DRIFT
+
+
+def _commands(changes: Iterable[Change]) -> list[list[str]]:
+    return [bridge_command(request) for change in changes for request in requests(change)]
 
 
 def _document(view: View, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from macmgr import errors, paths
+from macmgr.config import load_config
+from macmgr.errors import ConfigError, MacmgrError
 from macmgr.install import (
     UNIT,
     Step,
@@ -21,7 +24,9 @@ from macmgr.install import (
     uninstall_memory,
     uninstall_unit,
 )
+from macmgr.sources.host import Sources
 from macmgr.state.memory import managed_ports
+from macmgr.tomllines import TomlLines
 
 _HOOKS = "libvirt looks for hooks when it starts: restart or reload libvirtd, or virtqemud and virtnetworkd."
 _START = "The daemon is yours to start: 'systemctl enable --now macmgr'."
@@ -36,13 +41,20 @@ def install(arguments: argparse.Namespace) -> int:
     under_systemd = units is not None and (arguments.units_dir is not None or paths.SYSTEMD.is_dir())
     if units is not None and under_systemd:
         refuse_others(units / UNIT)
-    steps = list(install_hooks(arguments.hooks_dir, program))
-    if config is not None:
-        steps.append(install_config(config))
+    # the configuration first: a hook that found none would manage what nobody has looked at yet
+    steps = [install_config(config, manage=arguments.manage)] if config is not None else []
+    try:
+        steps += install_hooks(arguments.hooks_dir, program)
+    except MacmgrError:
+        if config is not None and steps[0].what == "installed":
+            list(uninstall_config(config))
+        raise
     if units is not None and under_systemd:
         steps.append(install_unit(units, program))
     unit = [step.what for step in steps if step.path.name == UNIT]
     _print(steps, _HOOKS, *(_RESTART if what == "replaced" else _START for what in unit))
+    if config is not None:
+        _print([], *_what_is_managed(config, arguments.run_dir))
     return errors.IN_SYNC
 
 
@@ -61,6 +73,42 @@ def uninstall(arguments: argparse.Namespace) -> int:
         last.append(_STOP)
     _print(steps, *last)
     return errors.IN_SYNC
+
+
+def _what_is_managed(path: Path, run_dir: Path) -> Iterator[str]:
+    """What hooks and daemon will do on this host, by the configuration that is there now."""
+    from macmgr.policy.guests import build_intent  # `uninstall` needs neither XML nor policy
+    from macmgr.policy.places import PolicySources
+    from macmgr.sources.statusfiles import read_status_files
+
+    try:
+        config = load_config(path)
+        sources = read_status_files(run_dir)
+    except ConfigError as error:
+        yield f"Nothing is done until the configuration is understood: {error}"
+        return
+    except MacmgrError:  # no libvirt yet
+        sources = Sources()
+    policy = PolicySources(sources.networks, config.bridges, sources.ports, configured=config.written)
+    intent = build_intent(sources.domains, policy)
+    ports = Counter(guest.bridge for guest in intent.ports if guest.managed)
+    line = TomlLines(path.read_text(encoding="utf-8")).of(("defaults", "mode")) if path.exists() else None
+    place = f"{path}:{line}" if line else str(path)
+    for observed, what, then in (
+        (True, "Observed only", f'nothing is changed until {place} says mode = "manage"'),
+        (False, "Managed from now on", "the next hook, or 'macmgr apply', makes what 'macmgr plan' shows"),
+    ):
+        names = [name for name in sorted(intent.managed_bridges) if config.observes(name) is observed]
+        if names:
+            each = [f"{name} ({intent.managed_bridges[name]}, {_ports(ports[name])})" for name in names]
+            yield f"{what}: {', '.join(each)}; {then}."
+    if not intent.managed_bridges:
+        mode = "would be observed" if config.modes.default else "would be managed at once"
+        yield f"Nothing is managed here yet; a bridge that a network or {place} names {mode}."
+
+
+def _ports(number: int) -> str:
+    return f"{number} port{'' if number == 1 else 's'}"
 
 
 def _config(arguments: argparse.Namespace) -> Path | None:

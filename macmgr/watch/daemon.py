@@ -24,7 +24,7 @@ from macmgr.hook.call import HookCall
 from macmgr.hook.work import Heard, read_call
 from macmgr.kernel.events import EventSocket
 from macmgr.model.findings import Code
-from macmgr.reconcile import on_bridges
+from macmgr.model.modes import OBSERVE_ALL
 from macmgr.watch.files import StatusDirectories
 from macmgr.watch.hooksocket import HookSocket
 from macmgr.watch.hysteresis import Hysteresis
@@ -235,7 +235,7 @@ class Daemon:
         return stamp_at(self._places.config or paths.CONFIG)
 
     def _configured(self) -> None:
-        self._speaker.configured(None if self._places.observe else self._config.observed)
+        self._speaker.configured(OBSERVE_ALL if self._places.observe else self._config.modes)
 
     def _after(self, seconds: float, name: str, act: Callable[[], None]) -> None:
         """Do something later; one timer of each name."""
@@ -259,7 +259,6 @@ class Daemon:
         self._hurry.clear()
         now, config = time.monotonic(), self._config  # SIGHUP may change it while the round runs
         spares = (
-            on_bridges(config.observed),
             self._hysteresis.spares(now),
             self._patience.spares(now, self._last.had if self._last else lambda _: False),
             lambda change: change.because == Code.NOT_GIVEN_BACK and self._is_outdated(),

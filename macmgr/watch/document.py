@@ -80,7 +80,7 @@ def _bridges(tally: Tally) -> list[dict[str, Any]]:
         {
             "name": name,
             "reason": reason,
-            "mode": "observe" if tally.observing is None or name in tally.observing else "manage",
+            "mode": "observe" if tally.modes.observes(name) else "manage",
             "there": name in tally.view.snapshot.bridges,
             "ports": ports[name],
         }

@@ -19,6 +19,7 @@ from macmgr.hook.work import Heard, concerns, in_words, intent_with, left_as_it_
 from macmgr.kernel import Kernel
 from macmgr.model.changes import Change
 from macmgr.model.intent import Intent, Observed
+from macmgr.model.modes import OBSERVE_ALL
 from macmgr.model.snapshot import Snapshot
 from macmgr.policy.guests import Decisions
 from macmgr.reconcile import Outcome, Scope, apply, look
@@ -110,7 +111,8 @@ class Rounds:
             return replace(self._intent(calls, config), observed=observed, unputtable=in_vain)
 
         intent = read_intent()
-        scopes = [each.scope(spares) for each in calls]
+        observes = OBSERVE_ALL.observes if self._observe else config.observes
+        scopes = [each.scope(observes, spares) for each in calls]
         if not whole and not self._concerned(intent, scopes):
             return Round(tuple(_left(intent, scope) for scope in scopes))
         self._kernel = self._kernel or Kernel(self._netns)
@@ -119,7 +121,7 @@ class Rounds:
         else:
             with lock.hold(wait=_LOCK_WAIT) as held:
                 notes = StateFile(held, self._netns, known=self._memory)
-                outcome = apply(held, read_intent, self._kernel, Scope(spares=spares), notes)
+                outcome = apply(held, read_intent, self._kernel, Scope(spares=spares, observes=observes), notes)
                 problem = notes.problem
         answers = tuple(_answer(each, outcome, scope) for each, scope in zip(calls, scopes, strict=True))
         return Round(answers, outcome, LastView(outcome.view), problem=problem)
@@ -133,7 +135,7 @@ class Rounds:
     def _seen(self, read_intent: Callable[[], Intent], kernel: Kernel) -> tuple[Outcome, str]:
         """Only look: all changes are spared."""
         memory, problem = read_memory(self._netns, known=self._memory)
-        return Outcome((), (), look(read_intent, kernel, Scope(spares=lambda _: True), memory)), problem
+        return Outcome((), (), look(read_intent, kernel, Scope(observes=OBSERVE_ALL.observes), memory)), problem
 
     def _intent(self, calls: list[Heard], config: Config) -> Intent:
         """What is wanted; made anew only where a file, the configuration or the calls are others than at the last look.
@@ -169,10 +171,15 @@ def _answer(each: Heard, outcome: Outcome, scope: Scope) -> tuple[bool, str]:
     mine = replace(
         outcome,
         failures=tuple(failure for failure in outcome.failures if _in_scope(failure.change, scope)),
-        view=replace(outcome.view, plan=outcome.view.plan.only(domain=scope.domain, bridges=scope.bridges)),
+        view=replace(
+            outcome.view,
+            plan=outcome.view.plan.only(scope),
+            spared=tuple(change for change in outcome.view.spared if _in_scope(change, scope)),
+            scope=scope,
+        ),
     )
     return well, "; ".join(filter(None, (problem, in_words(each.call, mine, scope, watched=True))))
 
 
 def _in_scope(change: Change, scope: Scope) -> bool:
-    return scope.domain in (None, change.domain) and (scope.bridges is None or change.bridge in scope.bridges)
+    return scope.holds(change.domain, change.bridge)

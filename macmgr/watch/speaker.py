@@ -14,6 +14,7 @@ from macmgr import __version__
 from macmgr.hook.call import HookCall
 from macmgr.model.findings import Code
 from macmgr.model.kernelevents import LOST, Event
+from macmgr.model.modes import MANAGE_ALL, Modes
 from macmgr.watch import tally, words
 from macmgr.watch.document import document
 from macmgr.watch.hysteresis import Fight
@@ -33,11 +34,11 @@ _FIGHT_EACH = 60.0
 
 
 class Speaker:
-    """The voice of one daemon. ``observing`` are the bridges on which nothing is changed, None when that is all."""
+    """The voice of one daemon. ``modes`` says on which bridges nothing is changed."""
 
-    def __init__(self, journal: Journal, observing: frozenset[str] | None = frozenset()) -> None:
+    def __init__(self, journal: Journal, modes: Modes = MANAGE_ALL) -> None:
         self._journal = journal
-        self._tally = Tally(time.time(), observing)
+        self._tally = Tally(time.time(), modes)
         self._said: frozenset[Line] = frozenset()
         self._failed: frozenset[Line] = frozenset()
         self._since: dict[Line, float] = {}
@@ -49,15 +50,15 @@ class Speaker:
 
     def started(self) -> None:
         """The first round is over."""
-        self._journal.tell([words.started(__version__, self._tally.observing)])
+        self._journal.tell([words.started(__version__, self._tally.modes, self._tally.managed_bridges)])
 
     def stopped(self) -> None:
         """The daemon ends."""
         self._journal.tell([words.stopped("it was told to")])
 
-    def configured(self, observing: frozenset[str] | None) -> None:
+    def configured(self, modes: Modes) -> None:
         """The configuration was read, at the start or after SIGHUP."""
-        self._tally = tally.observing(self._tally, observing)
+        self._tally = tally.with_modes(self._tally, modes)
 
     def trouble(self, what: str, why: str) -> None:
         """Something that a person has to mend, and the daemon can live with."""
@@ -94,7 +95,8 @@ class Speaker:
         """A hook call was answered. What it said to libvirt's log stands in the journal too."""
         self._tally = tally.after_hook(self._tally, call.driver, call.operation, failed=not done, timed_out=timed_out)
         if text:
-            self._journal.tell([words.hook_failed(call, text)])
+            failed = timed_out or not done
+            self._journal.tell([words.hook_failed(call, text) if failed else words.hook_said(call, text)])
 
     def round(self, reasons: Sequence[str], done: Round, expected: frozenset[str] = frozenset()) -> float | None:
         """A round is over. ``expected`` are domains that just came or went: what was changed for them is routine.
@@ -114,7 +116,8 @@ class Speaker:
             return None
         outcome = done.outcome
         repaired, failures = words.repairs(outcome.done, expected), words.failures(outcome.failures)
-        left = words.left(outcome.view.plan.findings, self._tally.observing, [each.change for each in outcome.failures])
+        told = [each.change for each in outcome.failures]
+        left = words.left(outcome.view.plan.findings, outcome.view.scope.observes, told)
         lasting, wait = self._lasting(left)
         self._journal.tell(
             [

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from macmgr.model.changes import Change
 from macmgr.model.findings import Finding, Severity
 from macmgr.model.intent import GuestPort
+from macmgr.model.modes import MANAGE_ALL, Modes
 from macmgr.reconcile import View
 from macmgr.watch.messages import Line
 
@@ -41,11 +42,11 @@ class StandingBack:
 class Tally:
     """All that was counted since the daemon started.
 
-    ``observing`` are the bridges on which nothing is changed, None when that is all of them.
+    ``modes`` says on which bridges nothing is changed.
     """
 
     started_at: float
-    observing: frozenset[str] | None = frozenset()
+    modes: Modes = MANAGE_ALL
     rounds: int = 0
     last_round_at: float | None = None
     last_round_seconds: float = 0.0
@@ -74,6 +75,11 @@ class Tally:
     def in_sync(self) -> bool | None:
         """Whether the last look found no error; None before the first one."""
         return all(finding.severity is not Severity.ERROR for finding in self.findings) if self.view else None
+
+    @property
+    def managed_bridges(self) -> Mapping[str, str]:
+        """The bridges that policy manages, here or not, each with the reason."""
+        return self.view.intent.managed_bridges if self.view else {}
 
     @property
     def managed_ports(self) -> list[GuestPort]:
@@ -155,6 +161,6 @@ def _last(events: tuple[Event, ...], lines: Sequence[Line], at: float) -> tuple[
     return (*events, *(Event(at, line) for line in lines[-KEPT:]))[-KEPT:]
 
 
-def observing(tally: Tally, bridges: frozenset[str] | None) -> Tally:
-    """The configuration was read: on these bridges nothing is changed, None for all."""
-    return replace(tally, observing=bridges)
+def with_modes(tally: Tally, modes: Modes) -> Tally:
+    """The configuration was read, and says where nothing is changed."""
+    return replace(tally, modes=modes)

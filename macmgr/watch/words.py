@@ -7,7 +7,7 @@ is looked at for the first time gets one line that counts them, and the details 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from macmgr.execution import Failure
@@ -15,6 +15,7 @@ from macmgr.hook.call import HookCall
 from macmgr.model.changes import Change, SetEntries, SetFlags
 from macmgr.model.findings import Code, Finding, Severity
 from macmgr.model.intent import GuestPort
+from macmgr.model.modes import Modes
 from macmgr.model.snapshot import Entry, EntryState
 from macmgr.reconcile import View
 from macmgr.report.words import fold_vids
@@ -36,12 +37,12 @@ _OPEN: Mapping[str, str] = {
 _TO_THE_KERNEL = "the policy leaves the port to the kernel by now"
 
 
-def started(version: str, observing: frozenset[str] | None) -> Line:
-    """The daemon is there. ``observing``: on which bridges it changes nothing, None for all."""
-    if observing is None:
+def started(version: str, modes: Modes, managed: Iterable[str]) -> Line:
+    """The daemon is there. ``modes`` says where it changes nothing, ``managed`` are the bridges that policy manages."""
+    observed = sorted(filter(modes.observes, managed))
+    mode = f", observing {', '.join(observed)} only" if observed else ""
+    if modes.default and all(observe for _, observe in modes.named):
         mode = ", observing only: it changes nothing"
-    else:
-        mode = f", observing {', '.join(sorted(observing))} only" if observing else ""
     return Line(Priority.NOTICE, f"macmgr {version} watches{mode}", messages.STARTED)
 
 
@@ -130,7 +131,7 @@ def alarm(alarm: Alarm) -> Line:
     )
 
 
-def left(found: Iterable[Finding], observing: frozenset[str] | None, told: Sequence[Change] = ()) -> list[Line]:
+def left(found: Iterable[Finding], observes: Callable[[str], bool], told: Sequence[Change] = ()) -> list[Line]:
     """What a round left as it is: drift on a bridge that is only observed, and what no change of the MAC table mends.
 
     ``told`` are changes of which a line already says that they were not made. The same findings come back in each
@@ -141,7 +142,7 @@ def left(found: Iterable[Finding], observing: frozenset[str] | None, told: Seque
     for finding in found:
         if finding.severity is Severity.INFO or _subject_of(finding) in covered:
             continue
-        vids = lines.setdefault(_finding(finding, observing), [])
+        vids = lines.setdefault(_finding(finding, observes), [])
         if finding.vid is not None:
             vids.append(finding.vid)
     worded = [
@@ -158,9 +159,17 @@ def left(found: Iterable[Finding], observing: frozenset[str] | None, told: Seque
 
 def hook_failed(call: HookCall, why: str) -> Line:
     """A hook call whose work could not be done; the guest lives on."""
+    return _of_hook(call, why, Priority.WARNING, messages.HOOK_FAILED)
+
+
+def hook_said(call: HookCall, text: str) -> Line:
+    """A hook call that was answered, and what libvirt's log got to know: what would be done where nothing may be."""
+    return _of_hook(call, text, Priority.NOTICE, messages.HOOK_SAID)
+
+
+def _of_hook(call: HookCall, text: str, priority: Priority, message_id: str) -> Line:
     domain = call.object if call.driver in ("qemu", "lxc") else ""
-    text = f"{call.driver} hook, {call.object} {call.operation}: {why}"
-    return Line(Priority.WARNING, text, messages.HOOK_FAILED, domain=domain)
+    return Line(priority, f"{call.driver} hook, {call.object} {call.operation}: {text}", message_id, domain=domain)
 
 
 def unreadable(what: str, why: str) -> Line:
@@ -173,14 +182,14 @@ def events_lost(source: str) -> Line:
     return Line(Priority.NOTICE, f"the kernel dropped {source} events: everything is looked at", messages.EVENTS_LOST)
 
 
-def _finding(finding: Finding, observing: frozenset[str] | None) -> Line:
+def _finding(finding: Finding, observes: Callable[[str], bool]) -> Line:
     """A finding as a line, without its VID."""
     message_id, message, does = messages.LEFT_TO_A_PERSON, finding.message, "to mend it"
     if finding.code is Code.GUEST_MAC_CHANGED:
         message_id = messages.GUEST_MAC_CHANGED
     elif finding.code is Code.UNREADABLE_XML:
         message_id = messages.UNREADABLE
-    elif finding.apply_mends_it and (observing is None or finding.bridge in observing):
+    elif finding.apply_mends_it and observes(finding.bridge):
         message_id, message = messages.DRIFT, f"observed only: {message}"
         does = "would run"
     if finding.fix and len(finding.fix) <= _LONG:

@@ -16,6 +16,7 @@ import pytest
 from macmgr import cli, paths
 from macmgr.errors import NotThere
 from macmgr.model.findings import Code, Finding
+from macmgr.model.modes import Modes
 from macmgr.verbs import status as statusverb
 from macmgr.watch import words
 from macmgr.watch.document import document
@@ -105,7 +106,7 @@ def busy() -> Tally:
     (guest,) = intent("web1").ports
     fight = words.standing_back(flags(OPEN, CLOSED, Code.LEARNING_ON), 10, 8.0)
     tally = after_round(
-        Tally(NOON - 119, observing=frozenset({"br9"})),
+        Tally(NOON - 119, modes=Modes(named=(("br9", True),))),
         view(missing, promiscuous),
         at=NOON - 3,
         seconds=0.0713,

@@ -162,7 +162,7 @@ def intent_text(case: Case) -> str:
 
 def plan_text(case: Case) -> str:
     with _paper() as out:
-        print_plan(out.console, case.view.plan.changes)
+        print_plan(out.console, case.view)
     return out.text
 
 

@@ -87,7 +87,7 @@ def macmgr() -> Iterator[Macmgr]:
 @pytest.fixture
 def hooks(macmgr: Macmgr, libvirt: Libvirt) -> Iterator[None]:
     """macmgr's hooks are installed, and libvirtd has found them; afterwards they are gone without a trace."""
-    macmgr("install")
+    macmgr("install", "--manage")
     libvirt.restart()
     yield
     macmgr("uninstall")
@@ -103,7 +103,7 @@ def watch(request: pytest.FixtureRequest, libvirt: Libvirt, network: Network) ->
     macmgr = Macmgr()
     managed = "".join(f'[bridge."{name}"]\nmac_table_manager = "libvirt"\n' for name in ("br0", "br1"))
     macmgr.configure(f"{managed}{PATIENCE}")
-    macmgr("install")
+    macmgr("install", "--manage")
     libvirt.restart()
     with Watch() as daemon:
         yield daemon

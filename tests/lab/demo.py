@@ -92,7 +92,7 @@ def _macmgr_on_running_guests(stage: Stage, bridge: HostBridge, lan: Lan) -> Non
 
 def _hooks(stage: Stage, lan: Lan, libvirt: Libvirt, guests: dict[str, Guest]) -> None:
     stage.chapter("3. Hooks: from virsh start to a proven MAC table, with no command of ours")
-    stage.command("macmgr install")
+    stage.command("macmgr install --manage")
     stage.say("libvirtd is restarted, to find the hooks. Then two guests are started anew.")
     libvirt.restart()
     for name in ("web2", "db1"):

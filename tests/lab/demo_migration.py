@@ -73,7 +73,7 @@ def _prepare(stack: contextlib.ExitStack, stage: Stage, host: Host, with_macmgr:
     program.write_text(TO_HOST.format(uri=host.uri, programs=PROGRAM.parent, prefix=" ".join(host.prefix)))
     program.chmod(0o755)
     if with_macmgr:
-        stage.command(f"{host.name} macmgr install")
+        stage.command(f"{host.name} macmgr install --manage")
         host.write("/etc/macmgr/macmgr.toml", PATIENCE)
         stage.say(f"({host.name}: macmgr watch runs)")
         stack.enter_context(Watch(host.prefix))

@@ -58,7 +58,7 @@ def daemons(hosts: tuple[Host, Host]) -> Iterator[None]:
 
 
 def _install(host: Host) -> None:
-    host.run(str(PROGRAM), "install")
+    host.run(str(PROGRAM), "install", "--manage")
     host.write("/etc/macmgr/macmgr.toml", PATIENCE)
 
 

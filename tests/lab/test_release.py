@@ -165,7 +165,7 @@ def test_uninstalling_tells_what_is_still_managed(
     network: Network, libvirt: Libvirt, bridge: HostBridge, lan: Lan, make_guest: MakeGuest, macmgr: Macmgr
 ) -> None:
     """uninstall gives nothing back by itself, and leaves no trace once release has."""
-    macmgr("install")
+    macmgr("install", "--manage")
     libvirt.restart()
     guest = make_guest(1, [LIBVIRTS]).start().wait_ready()
     assert port(bridge, guest, LIBVIRTS)[1] == pinned(guest, LIBVIRTS)

@@ -13,12 +13,16 @@ from macmgr.config import Config, DaemonSettings, HookSettings, load_config, par
 from macmgr.errors import ConfigError
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestMac, Intent, Manager, Pin, Settings
+from macmgr.model.modes import Modes
 from macmgr.model.snapshot import Snapshot
 from macmgr.planning.planner import Plan
 from macmgr.reconcile import View
 
 WHOLE = """
+[defaults]
+mode = "observe"
 [bridge."br0"]
+mode = "manage"
 mac_table_manager = "libvirt"
 pin = "static"
 lock = "yes"
@@ -55,7 +59,7 @@ def test_everything_that_can_be_said() -> None:
         HookSettings(refuse=True, timeout=5.0),
         strict=True,
         daemon=DaemonSettings(60.0, 3, False, True, "/var/lib/node/macmgr.prom", 9177, True),
-        observed=frozenset({"br1"}),
+        modes=Modes(True, (("br0", False), ("br1", True))),
     )
 
 
@@ -118,7 +122,7 @@ def test_every_way_to_write_a_table(text: str) -> None:
         ("[hook]\non_error = []", f"f:2: on_error is a list, {WORD}; allowed: ignore, refuse"),
         ("[audit]\nstrict = true", f"f:2: strict is true without quotes, {WORD}; allowed: yes, no; did you mean "
          "'yes'?"),
-        ("[deputy]", "f:1: unknown name 'deputy'; allowed: bridge, hook, daemon, audit"),
+        ("[deputy]", "f:1: unknown name 'deputy'; allowed: defaults, bridge, hook, daemon, audit"),
         ("[daemon]\nresync = 1", "f:2: resync is the number 1; allowed: seconds from 10 to 86400, without quotes"),
         ("[daemon]\nrepairs_per_minute = 1.5", "f:2: repairs_per_minute is the number 1.5; allowed: a whole number "
          "from 1 to 10000, without quotes"),
@@ -127,6 +131,8 @@ def test_every_way_to_write_a_table(text: str) -> None:
         ("[daemon]\nmetrics_file = 'a'", "f:2: metrics_file is 'a'; allowed: a path that begins with /, in quotes"),
         ("[bridge]\nmode = 'observe'", "f:2: the option mode is in [bridge]; it stands in the table of one bridge: "
          "[bridge.\"NAME\"]"),
+        ("[defaults]\nmode = 'look'", "f:2: mode is 'look'; allowed: manage, observe"),
+        ("[defaults]\npin = 'static'", "f:2: unknown name 'pin'; allowed: mode"),
         ("[bridge.b]\nmode = true", f"f:2: mode is true without quotes, {WORD}; allowed: manage, observe"),
         ("[hook]\n\n[hook]", "f:3: the table [hook] is there twice; put its options together"),
         ("[bridge.b]\nlock = 'no'\n[bridge.\"b\"]\n", "f:3: the table [bridge.b] is there twice; put its options "

@@ -11,6 +11,7 @@ import pytest
 from macmgr.config import AUDIT_NAMES, DAEMON_NAMES, HOOK_NAMES, TABLES, Config, read_config
 from macmgr.errors import NotThere
 from macmgr.install import Step, install_config, uninstall_config
+from macmgr.model.modes import OBSERVE_ALL
 from macmgr.options import OPTIONS
 
 DEFAULT = Path(__file__).parents[2] / "packaging" / "macmgr.toml"
@@ -21,8 +22,18 @@ def uncommented(text: str) -> str:
     return re.sub(r"(?m)^#(?=\S)", "", text)
 
 
-def test_the_default_file_changes_nothing() -> None:
-    assert read_config(DEFAULT.read_bytes()) == (Config(), [])
+def test_the_default_file_observes_and_changes_nothing_else() -> None:
+    assert read_config(DEFAULT.read_bytes()) == (Config(modes=OBSERVE_ALL), [])
+
+
+def test_it_manages_where_that_is_asked_for(tmp_path: Path) -> None:
+    """One that is there is left as it is, whatever is asked for."""
+    target = tmp_path / "macmgr.toml"
+    install_config(target, manage=True)
+    assert read_config(target.read_bytes()) == (Config(), [])
+    install_config(target)
+    assert read_config(target.read_bytes()) == (Config(), [])
+    assert list(uninstall_config(target)) == [Step(target, "removed")]
 
 
 def test_the_default_file_shows_every_setting_and_its_default() -> None:

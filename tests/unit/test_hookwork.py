@@ -9,12 +9,14 @@ import pytest
 from macmgr.config import Config
 from macmgr.errors import XmlError
 from macmgr.hook.call import HookCall
-from macmgr.hook.work import Heard, act, intent_with, left_as_it_is, read_call, remembers
+from macmgr.hook.work import Heard, act, intent_with, left_as_it_is, read_call, remembers, would_do
+from macmgr.model.changes import Change, SetEntries, SetFlags
 from macmgr.model.intent import Intent, Manager, Settings
-from macmgr.model.snapshot import PortFlags
+from macmgr.model.snapshot import Entry, PortFlags, Snapshot
+from macmgr.planning.planner import Plan
 from macmgr.planning.remembered import Memory, PortBefore
 from macmgr.readers.hookdata import read_hook_input
-from macmgr.reconcile import Scope
+from macmgr.reconcile import Scope, View
 from macmgr.sources.statusfiles import read_status_files
 
 MAC, OTHER = "52:54:00:aa:00:01", "52:54:00:aa:00:02"
@@ -160,3 +162,41 @@ def test_a_network_that_is_not_understood_is_told_by_the_hooks_of_its_guests(run
     assert [(port.port, port.managed) for port in found.ports] == [("vnet0", False), ("vnet1", True)]
     assert left_as_it_is(found, Scope("g2")) == ""
     assert left_as_it_is(found, Scope(bridges=frozenset({"br1"}))) == ""
+
+
+def entries_of(mac: str, port: str, *, put: bool) -> SetEntries:
+    there = (Entry(mac, 0, port, sticky=True), Entry(mac, 1, port, sticky=True))
+    return SetEntries(mac, () if put else there, there if put else (), "br0", "g1", "missing-entry")
+
+
+def flags_of(port: str, *, closes: bool, bridge: str = "br0") -> SetFlags:
+    shut = PortFlags(learning=False, unicast_flood=False)
+    return SetFlags(port, PortFlags() if closes else shut, shut if closes else PortFlags(), bridge, "g1", "flood-on")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ([], []),
+        (
+            [entries_of(MAC, "vnet0", put=True), flags_of("vnet0", closes=True)],
+            ["on br0 (observed): would put 1 entry and close vnet0"],
+        ),
+        (
+            [flags_of("vnet2", closes=False), entries_of(MAC, "a", put=True), entries_of(OTHER, "b", put=True)],
+            ["on br0 (observed): would put 2 entries and open vnet2"],
+        ),
+        (
+            [entries_of(MAC, "vnet0", put=False), *(flags_of(f"vnet{each}", closes=True) for each in range(4))],
+            ["on br0 (observed): would drop 1 entry and close 4 ports"],
+        ),
+        (
+            [flags_of("vnet1", closes=True), flags_of("vnet8", closes=True, bridge="br1")],
+            ["on br0 (observed): would close vnet1", "on br1 (observed): would close vnet8"],
+        ),
+        ([flags_of("vnet1", closes=True, bridge="br2")], []),  # spared for another reason, and told in another way
+    ],
+)
+def test_what_would_be_done_on_an_observed_bridge_is_one_line(changes: list[Change], said: list[str]) -> None:
+    scope = Scope(observes={"br0", "br1"}.__contains__)
+    assert would_do(View(Intent(), Snapshot(), Plan(), tuple(changes), scope)) == said

@@ -80,7 +80,7 @@ PAGES: dict[str, tuple[Callable[[Odd, Console], None], set[str]]] = {
         {BRIDGE, NETWORK, UPLINK, TAP, DOMAIN, "user[/u]", "net[1]"},
     ),
     "show": (lambda odd, out: print_show(out, odd.view), {BRIDGE, UPLINK, TAP, DOMAIN, "it is [red]"}),
-    "plan": (lambda odd, out: print_plan(out, odd.view.plan.changes), {f"'{TAP}'", DOMAIN}),
+    "plan": (lambda odd, out: print_plan(out, odd.view), {f"'{TAP}'", DOMAIN}),
     "outcome": (lambda odd, out: odd.applied(out), {f"'{TAP}'", f"on {TAP}: no space"}),
     "release": (
         lambda odd, out: odd.released(out),

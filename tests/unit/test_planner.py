@@ -11,6 +11,7 @@ import pytest
 from macmgr.model.changes import SetFlags, inverse, requests
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestMac, GuestPort, Intent, Manager, NicFacts, Pin, Policy
+from macmgr.model.scope import Scope
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, Feature, PortFlags
 from macmgr.planning.planner import Plan, plan
 from tests.fake_kernel import FakeKernel, make_snapshot
@@ -385,12 +386,12 @@ def test_a_tap_that_is_missing_or_elsewhere_is_told_and_left() -> None:
 
 def test_the_plan_of_one_domain_holds_nothing_of_another() -> None:
     steps = planned(host(flags=OPEN), guest(), guest(G2))
-    part = steps.only(domain="g1")
+    part = steps.only(Scope("g1"))
     assert part.changes
     assert {item.domain for item in (*part.changes, *part.findings)} == {"g1"}
     assert {item.domain for item in steps.changes} == {"g1", "g2"}
-    assert steps.only(bridges=frozenset({"br7"})).changes == ()
-    assert steps.only(domain="g1", bridges=frozenset({"br0"})).changes == part.changes
+    assert steps.only(Scope(bridges=frozenset({"br7"}))).changes == ()
+    assert steps.only(Scope("g1", frozenset({"br0"}))).changes == part.changes
 
 
 def test_each_finding_comes_with_the_command_that_mends_it() -> None:

@@ -51,6 +51,33 @@ PLACES = (
 )
 
 
+def test_the_bridges_own_section_goes_before_patterns_and_each_option_is_decided_by_the_first_that_names_it() -> None:
+    sections = {
+        "br*": Settings(Manager.LIBVIRT, lock=True, allow=("00:00:5e:00:01:0a",)),
+        "b?0": Settings(Manager.KERNEL, Pin.STATIC),
+        "br0": Settings(lock=False),
+        "brx": Settings(Manager.KERNEL),
+    }
+    asked = domain(PLAIN)
+    policy = decide(asked, PLAIN, PolicySources([], sections))
+    assert (policy.manager, policy.pin, policy.lock) == (Manager.LIBVIRT, Pin.STATIC, False)
+    assert policy.allow == ("00:00:5e:00:01:0a",)
+    assert policy.reason == '[bridge."br*"] in the configuration'
+    assert [step.place for step in policy.steps[-3:]] == [
+        f'[bridge."{name}"] in the configuration' for name in ("br0", "br*", "b?0")
+    ]
+    found = build_intent([DomainStatus(asked, "running")], PolicySources([], sections)).managed_bridges
+    assert found == {"br0": '[bridge."br*"] in the configuration'}
+
+
+def test_a_pattern_stands_for_the_bridges_of_networks_and_of_guests_that_left() -> None:
+    """Else nobody would drop what the last guest of a bridge left there."""
+    networks = [Network("lan", "u", "br-lan", "bridge", "")]
+    where = PolicySources(networks, {"br*": LIBVIRT, "br-x": KERNEL, "br*-named": LIBVIRT})
+    found = build_intent([], where, departed=[domain(PLAIN)])
+    assert dict(found.managed_bridges).keys() == {"br0", "br-lan"}
+
+
 @pytest.mark.parametrize("said", list(product((None, Manager.KERNEL, Manager.LIBVIRT), repeat=5)))
 def test_the_first_place_that_names_a_manager_decides(said: tuple[Manager | None, ...]) -> None:
     """All 243 combinations of what five places can say, against the sentence of the contract."""

@@ -13,7 +13,7 @@ from macmgr.model.changes import DeleteEntry, PutEntry, SetPort
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
-from macmgr.reconcile import ROUNDS, Outcome, Scope, View, apply, look, on_bridges
+from macmgr.reconcile import ROUNDS, Outcome, Scope, View, apply, look
 from macmgr.state.lock import WriterLock
 from tests.fake_kernel import FakeKernel, make_snapshot
 
@@ -348,9 +348,9 @@ def test_another_bridge_than_the_one_named_is_not_touched() -> None:
 
 def test_a_bridge_that_is_only_observed_is_told_of_and_not_touched() -> None:
     kernel = host()
-    outcome = applied(kernel, scope=Scope(spares=on_bridges({"br0"})))
+    outcome = applied(kernel, scope=Scope(observes={"br0"}.__contains__))
     assert not kernel.sent
     assert {change.because for change in outcome.view.spared} == {Code.MISSING_ENTRY, Code.LEARNING_ON}
     assert {Code.MISSING_ENTRY, Code.LEARNING_ON, Code.FLOOD_ON} <= codes(outcome)
     assert outcome.complete  # of what was to be made
-    assert applied(kernel, scope=Scope(spares=on_bridges({"br7"}))).done
+    assert applied(kernel, scope=Scope(observes={"br7"}.__contains__)).done

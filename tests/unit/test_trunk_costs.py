@@ -19,7 +19,7 @@ from macmgr.planning import draft
 from macmgr.planning.planner import Plan, plan
 from macmgr.planning.release import plan_release
 from macmgr.planning.remembered import Memory
-from macmgr.reconcile import Scope, apply, look, on_bridges
+from macmgr.reconcile import Scope, apply, look
 from macmgr.report.document import audit_document
 from macmgr.state.lock import WriterLock
 from tests.fake_kernel import FakeKernel, make_snapshot
@@ -176,7 +176,7 @@ def test_a_change_that_fails_in_every_vid_fails_once(trouble: str, hashes: list[
 def test_changes_that_are_left_out_are_compared_with_the_plan_once(hashes: list[SetEntries]) -> None:
     """On a bridge that is only observed; an entry in a VID that its port has lost is a change of its own."""
     case = CASES["lost its VIDs"]
-    view = look(lambda: case.intent(200), case.kernel(200), Scope(spares=on_bridges({"br0"})))
+    view = look(lambda: case.intent(200), case.kernel(200), Scope(observes={"br0"}.__contains__))
     assert len(view.spared) > 100
     assert 0 < len(hashes) <= 5 * len(view.spared)
 

@@ -11,10 +11,10 @@ from macmgr.config import Config
 from macmgr.errors import NotThere
 from macmgr.hook.call import HookCall
 from macmgr.hook.work import Heard
+from macmgr.model.scope import spare_nothing
 from macmgr.readers.domain import Domain, Nic
 from macmgr.readers.hookdata import HookInput
 from macmgr.readers.metadata import DomainMetadata
-from macmgr.reconcile import spare_nothing
 from macmgr.watch import round as round_module
 from macmgr.watch.round import Rounds
 

@@ -12,6 +12,7 @@ import jsonschema
 from macmgr.model.changes import SetEntries
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy
+from macmgr.model.modes import OBSERVE_ALL, Modes
 from macmgr.model.snapshot import Bridge, BridgePort, Entry
 from macmgr.planning.planner import Plan
 from macmgr.reconcile import View
@@ -174,9 +175,9 @@ def test_only_errors_are_drift() -> None:
 
 
 def test_a_bridge_that_is_only_observed_says_so() -> None:
-    tally = after_round(Tally(NOON, observing=frozenset({"br9"})), view(), at=NOON, seconds=0.1)
+    tally = after_round(Tally(NOON, modes=Modes(named=(("br9", True),))), view(), at=NOON, seconds=0.1)
     assert [bridge["mode"] for bridge in told(tally)["managed"]["bridges"]] == ["manage", "observe"]
-    everywhere = replace(tally, observing=None)
+    everywhere = replace(tally, modes=OBSERVE_ALL)
     assert [bridge["mode"] for bridge in told(everywhere)["managed"]["bridges"]] == ["observe", "observe"]
 
 

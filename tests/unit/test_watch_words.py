@@ -11,6 +11,7 @@ from macmgr.hook.call import HookCall
 from macmgr.model.changes import Change, SetEntries, SetFlags
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy
+from macmgr.model.modes import MANAGE_ALL, OBSERVE_ALL, Modes
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 from macmgr.planning.planner import Plan
 from macmgr.reconcile import View, apply
@@ -20,6 +21,7 @@ from macmgr.watch.messages import Line, Priority
 from tests.fake_kernel import FakeKernel, make_snapshot
 
 MAC = "52:54:00:aa:00:01"
+BR0, BR1, NONE, ALL = (set(names).__contains__ for names in (["br0"], ["br1"], [], ["br0", "br1"]))
 OPEN, CLOSED = PortFlags(), PortFlags(learning=False, unicast_flood=False)
 
 
@@ -217,20 +219,20 @@ def told(lines: list[Line]) -> list[tuple[str, str]]:
 
 
 def test_drift_on_a_bridge_that_is_only_observed_says_what_would_be_done() -> None:
-    lines = words.left([*MISSING, FLOODS, PROMISCUOUS], frozenset({"br0"}))
+    lines = words.left([*MISSING, FLOODS, PROMISCUOUS], BR0)
     assert told(lines) == [
         (messages.DRIFT, "observed only: no entry for it; would run: bridge fdb replace it (VID 0,1-3)"),
         (messages.DRIFT, "observed only: it floods; would run: bridge link set dev vnet0 flood off"),
     ]
-    assert lines == words.left([*MISSING, FLOODS, PROMISCUOUS], None)
+    assert lines == words.left([*MISSING, FLOODS, PROMISCUOUS], ALL)
     assert lines[0].priority is Priority.ERROR
-    assert told(words.left([FLOODS], frozenset({"br1"}))) == [
+    assert told(words.left([FLOODS], BR1)) == [
         (messages.LEFT_TO_A_PERSON, "it floods; to mend it: bridge link set dev vnet0 flood off")
     ]
 
 
 def test_what_no_repair_mends_is_left_to_a_person() -> None:
-    assert told(words.left([DUPLICATE, CHANGED, BROKEN], None)) == [
+    assert told(words.left([DUPLICATE, CHANGED, BROKEN], ALL)) == [
         (messages.LEFT_TO_A_PERSON, "two of them; to mend it: virsh edit web1 (VID 1)"),
         (messages.GUEST_MAC_CHANGED, "web1 uses another"),
         (messages.UNREADABLE, "web2.xml: not well-formed XML"),
@@ -239,34 +241,40 @@ def test_what_no_repair_mends_is_left_to_a_person() -> None:
 
 def test_what_is_done_by_hand_is_not_what_an_apply_would_run() -> None:
     """Also on a bridge that is only observed, and though it begins with bridge(8)."""
-    assert told(words.left([STRANDED], frozenset({"br0"}))) == [
+    assert told(words.left([STRANDED], BR0)) == [
         (messages.LEFT_TO_A_PERSON, f"it is stranded; to mend it: {STRANDED.fix} (VID 7)")
     ]
 
 
 def test_what_failed_or_was_left_out_is_not_told_twice() -> None:
-    assert words.left(MISSING, frozenset(), [PUT]) == []
-    assert words.left([FLOODS], frozenset(), [flags(OPEN, CLOSED, Code.LEARNING_ON)]) == []
-    assert len(words.left([FLOODS, *MISSING], frozenset(), [PUT])) == 1
+    assert words.left(MISSING, NONE, [PUT]) == []
+    assert words.left([FLOODS], NONE, [flags(OPEN, CLOSED, Code.LEARNING_ON)]) == []
+    assert len(words.left([FLOODS, *MISSING], NONE, [PUT])) == 1
 
 
 def test_a_fix_of_a_hundred_commands_is_no_line() -> None:
-    (line,) = words.left([replace(FLOODS, fix="bridge link set; " * 100)], None)
+    (line,) = words.left([replace(FLOODS, fix="bridge link set; " * 100)], ALL)
     assert line.message == "observed only: it floods"
 
 
 def test_a_thousand_findings_are_one_line_and_details() -> None:
     found = [replace(FLOODS, port=f"vnet{number}") for number in range(1000)]
-    summary, *details = words.left([*found, DUPLICATE], None)
+    summary, *details = words.left([*found, DUPLICATE], ALL)
     assert summary.message_id == messages.LEFT_TO_A_PERSON
     assert details[0].message == "1000 differences seen, and nothing is changed, on br0: flood-on 1000"
     assert {line.priority for line in details[1:]} == {Priority.DEBUG}
 
 
 def test_the_beginning_and_the_end() -> None:
-    assert words.started("1.0", frozenset()).message == "macmgr 1.0 watches"
-    assert words.started("1.0", None).message == "macmgr 1.0 watches, observing only: it changes nothing"
-    assert words.started("1.0", frozenset({"br1", "br0"})).message == "macmgr 1.0 watches, observing br0, br1 only"
+    assert words.started("1.0", MANAGE_ALL, ["br0"]).message == "macmgr 1.0 watches"
+    some = Modes(named=(("br1", True), ("br0", True)))
+    assert words.started("1.0", some, ["br1", "br0", "br2"]).message == "macmgr 1.0 watches, observing br0, br1 only"
+    assert words.started("1.0", some, ["br2"]).message == "macmgr 1.0 watches"
+    for modes in (OBSERVE_ALL, Modes(True, (("br0", True),))):
+        said = words.started("1.0", modes, ["br0"]).message
+        assert said == "macmgr 1.0 watches, observing only: it changes nothing"
+    but_one = Modes(True, (("br0", False),))
+    assert words.started("1.0", but_one, ["br0", "br1"]).message == "macmgr 1.0 watches, observing br1 only"
     assert words.stopped("SIGTERM").message == "stopped (SIGTERM): ports and entries stay as they are"
 
 

@@ -1,0 +1,50 @@
+"""The part of the host that somebody asked about, and what is seen there and not changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from macmgr.model.changes import Change
+
+
+def spare_nothing(_change: Change) -> bool:
+    return False
+
+
+def observe_nothing(_bridge: str) -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The part of the host that a person or a hook named; None is all of it.
+
+    ``spares`` names changes that are seen and not made. Where it spares a port's entry it must spare its closing too: a
+    guest without its entry behind a closed port is cut off. ``observes`` names the bridges on which none is made.
+    """
+
+    domain: str | None = None
+    bridges: frozenset[str] | None = None
+    spares: Callable[[Change], bool] = spare_nothing
+    observes: Callable[[str], bool] = observe_nothing
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is all of the host."""
+        return self.domain is None and self.bridges is None
+
+    def holds(self, domain: str | None, bridge: str) -> bool:
+        """Whether what is about a domain (None: about none) and a bridge is in scope.
+
+        An empty ``bridge`` is one that is not known, as where a file is not understood: it may be any.
+        """
+        on_it = self.bridges is None or not bridge or bridge in self.bridges
+        return on_it and self.domain in (None, domain)
+
+    def leaves_out(self, change: Change) -> bool:
+        """Whether a change in scope is seen and not made."""
+        return self.observes(change.bridge) or self.spares(change)
+
+
+EVERYTHING = Scope()
