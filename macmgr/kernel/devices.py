@@ -6,7 +6,6 @@ Only the doctor reads them, rarely, so each message is walked attribute by attri
 
 from __future__ import annotations
 
-import struct
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -17,7 +16,6 @@ from macmgr.kernel.links import (
     IFLA_ADDRESS,
     IFLA_AF_SPEC,
     IFLA_BR_VLAN_FILTERING,
-    IFLA_BRIDGE_VLAN_INFO,
     IFLA_IFNAME,
     IFLA_INFO_DATA,
     IFLA_INFO_KIND,
@@ -26,9 +24,7 @@ from macmgr.kernel.links import (
     IFLA_LINK_NETNSID,
     IFLA_LINKINFO,
     IFLA_PROMISCUITY,
-    VLAN_PVID,
-    VLAN_RANGE_BEGIN,
-    VLAN_RANGE_END,
+    read_port_vids,
 )
 from macmgr.kernel.netlink import Connection, Groups
 from macmgr.kernel.sockets import read_drivers, read_packet_sockets
@@ -43,11 +39,9 @@ IFLA_XDP_PROG_ID = 4
 XDP_MODES = {5: "xdpdrv", 6: "xdpgeneric", 7: "xdpoffload"}  # IFLA_XDP_DRV_PROG_ID and so on
 IFLA_BR_VLAN_DEFAULT_PVID, IFLA_BR_FDB_MAX_LEARNED = 39, 49
 IFLA_BRPORT_MRP_RING_OPEN = 35
-VLAN_UNTAGGED = 0x04
 
 _LINK_BODY = HEADER.size + LINK.size
 _NEIGHBOUR_BODY = HEADER.size + NEIGHBOUR.size
-_VLAN_INFO = struct.Struct("=HH")
 _Attributes = dict[int, bytes]
 
 
@@ -157,22 +151,8 @@ def _vlans(groups: Groups, names: Mapping[int, str]) -> dict[str, PortVlans]:
 
 
 def _port_vlans(data: bytes) -> PortVlans:
-    vids: set[int] = set()
-    untagged: set[int] = set()
-    pvid, first = None, 0
-    for kind, start, stop in wire.attributes(data, 0, len(data)):
-        if kind != IFLA_BRIDGE_VLAN_INFO or stop - start != _VLAN_INFO.size:
-            continue
-        flags, vid = _VLAN_INFO.unpack_from(data, start)
-        first = first if flags & VLAN_RANGE_END else vid
-        if flags & VLAN_RANGE_BEGIN:
-            continue
-        vids.update(range(first, vid + 1))
-        if flags & VLAN_UNTAGGED:
-            untagged.update(range(first, vid + 1))
-        if flags & VLAN_PVID:
-            pvid = vid
-    return PortVlans(frozenset(vids), pvid, frozenset(untagged))
+    found = read_port_vids(data, 0, len(data))
+    return PortVlans(frozenset(found.vids), found.pvid, frozenset(found.untagged))
 
 
 def _messages(groups: Mapping[bytes, Sequence[bytes]], wanted: int) -> Iterator[bytes]:

@@ -223,6 +223,7 @@ def _snapshot(
             link.promiscuity,
             link.up,
             vids.get(link.ifindex, PortVids()).vids,
+            link.default_pvid,
         )
         for link in found.values()
     }
@@ -247,6 +248,7 @@ def _port(link: Link, flags: PortFlags, bridge: str, port_vids: PortVids) -> Bri
         flags=flags,
         vids=port_vids.vids,
         pvid=port_vids.pvid,
+        untagged=port_vids.untagged,
         promiscuity=link.promiscuity,
         up=link.up,
         kind=link.kind,

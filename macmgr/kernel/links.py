@@ -33,8 +33,9 @@ IFF_UP = 1
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_LINKINFO, IFLA_AF_SPEC, IFLA_PROMISCUITY, IFLA_LINK_NETNSID = 1, 3, 18, 26, 30, 37
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 IFLA_BR_VLAN_FILTERING, IFLA_BRPORT_STATE, IFLA_BRPORT_ISOLATED = 7, 1, 33
+IFLA_BR_VLAN_DEFAULT_PVID = 39
 IFLA_BRIDGE_FLAGS, IFLA_BRIDGE_VLAN_INFO, BRIDGE_FLAGS_SELF = 0, 2, 2
-VLAN_PVID, VLAN_RANGE_BEGIN, VLAN_RANGE_END = 0x02, 0x08, 0x10
+VLAN_PVID, VLAN_UNTAGGED, VLAN_RANGE_BEGIN, VLAN_RANGE_END = 0x02, 0x04, 0x08, 0x10
 
 _BODY = HEADER.size + LINK.size
 _U16 = struct.Struct("=H")
@@ -51,6 +52,7 @@ _WANTED = (
     (IFLA_LINKINFO, IFLA_INFO_KIND),
     (IFLA_LINKINFO, IFLA_INFO_SLAVE_KIND),
     (IFLA_LINKINFO, IFLA_INFO_DATA, IFLA_BR_VLAN_FILTERING),
+    (IFLA_LINKINFO, IFLA_INFO_DATA, IFLA_BR_VLAN_DEFAULT_PVID),
     (IFLA_LINKINFO, IFLA_INFO_SLAVE_DATA, IFLA_BRPORT_LEARNING),
     (IFLA_LINKINFO, IFLA_INFO_SLAVE_DATA, IFLA_BRPORT_UNICAST_FLOOD),
     (IFLA_LINKINFO, IFLA_INFO_SLAVE_DATA, IFLA_BRPORT_LOCKED),
@@ -78,6 +80,7 @@ class Link(NamedTuple):
     promiscuity: int
     kind: str
     vlan_filtering: bool
+    default_pvid: int | None
     flags: PortFlags | None
     isolated: bool
     forwarding: bool
@@ -99,10 +102,11 @@ class _Layout(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PortVids:
-    """The VIDs that a bridge port carries, ascending, and the one its untagged frames get."""
+    """The VIDs that a bridge port carries, ascending, the one its untagged frames get, and those it sends untagged."""
 
     vids: tuple[int, ...] = ()
     pvid: int | None = None
+    untagged: tuple[int, ...] = ()
 
 
 def decode_links(groups: Mapping[bytes, Sequence[bytes]]) -> list[Link]:
@@ -221,7 +225,7 @@ def _split(messages: list[bytes], fixed: Mapping[int, int]) -> tuple[bytes, list
 def _links(data: bytes, layout: _Layout) -> list[Link]:
     columns = list(zip(*layout.fields.iter_unpack(data), strict=True))
     wanted = [repeat(b"") if place is None else columns[place] for place in layout.columns]
-    name, mac, master, promiscuity, elsewhere, kind, port_kind, vlan_filtering, *port = wanted
+    name, mac, master, promiscuity, elsewhere, kind, port_kind, vlan_filtering, default_pvid, *port = wanted
     learning, unicast_flood, locked, isolated, state = port
     rows = zip(
         columns[0],
@@ -232,6 +236,7 @@ def _links(data: bytes, layout: _Layout) -> list[Link]:
         map(_number, promiscuity),
         map(_kind, kind),
         map(_ON.__eq__, vlan_filtering),
+        (_number(value) if value else None for value in default_pvid),
         map(read_port_flags, port_kind, learning, unicast_flood, locked),
         map(_ON.__eq__, isolated),
         map(_TAKES_DYNAMIC.__contains__, state),
@@ -261,6 +266,7 @@ def read_port_flags(kind: bytes, learning: bytes, unicast_flood: bytes, locked: 
 
 def read_port_vids(message: bytes, start: int, stop: int) -> PortVids:
     vids: list[int] = []
+    untagged: list[int] = []
     pvid = begin = None
     for kind, first, last in attributes(message, start, stop):
         if kind == IFLA_BRIDGE_FLAGS and last - first == 2 and _U16.unpack_from(message, first)[0] & BRIDGE_FLAGS_SELF:
@@ -272,12 +278,13 @@ def read_port_vids(message: bytes, start: int, stop: int) -> PortVids:
             pvid = vid
         if flags & VLAN_RANGE_BEGIN:
             begin = vid
-        elif flags & VLAN_RANGE_END and begin is not None:
-            vids.extend(range(begin, vid + 1))
-            begin = None
-        else:
-            vids.append(vid)
-    return PortVids(tuple(sorted(set(vids))), pvid)
+            continue
+        run = range(begin if flags & VLAN_RANGE_END and begin is not None else vid, vid + 1)
+        begin = None
+        vids.extend(run)
+        if flags & VLAN_UNTAGGED:
+            untagged.extend(run)
+    return PortVids(tuple(sorted(set(vids))), pvid, tuple(sorted(set(untagged))))
 
 
 def read_text(value: bytes) -> str:

@@ -33,6 +33,9 @@ class Code(StrEnum):
     LEARNED_ON_MANAGED_PORT = "learned-on-managed-port"
     MISSING_PORT = "missing-port"
     WRONG_BRIDGE = "wrong-bridge"
+    WRONG_VLAN = "wrong-vlan"
+    NO_VLAN = "no-vlan"
+    NOT_ISOLATED = "not-isolated"
     DUPLICATE_MAC = "duplicate-mac"
     MAC_COLLISION = "mac-collision"
     GUEST_MAC_CHANGED = "guest-mac-changed"
@@ -46,6 +49,7 @@ class Code(StrEnum):
     UNREADABLE_XML = "unreadable-xml"
 
 
+_BY_HAND = {Code.WRONG_VLAN, Code.NO_VLAN, Code.NOT_ISOLATED}
 _WARNINGS = {
     Code.NOT_STICKY,
     Code.LEARNED_ON_MANAGED_PORT,
@@ -94,6 +98,6 @@ class Finding:
     def apply_mends_it(self) -> bool:
         """Whether the fix is what an apply sends, or the apply itself where that is too much to be typed.
 
-        It is not where a person has to give a port a VID first: an apply leaves VIDs as they are.
+        It is not where a person has to give a port a VID first, or isolate it: an apply leaves both as they are.
         """
-        return self.fix.startswith(("bridge fdb ", "bridge link ", "macmgr apply "))
+        return self.code not in _BY_HAND and self.fix.startswith(("bridge fdb ", "bridge link ", "macmgr apply "))

@@ -85,22 +85,30 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Vlan:
-    """A NIC's ``<vlan>``: its tags, and the native one, whose frames the guest sends and gets untagged."""
+    """A NIC's ``<vlan>``: its tags, and the native one, whose frames the guest sends untagged.
+
+    It gets them untagged too, unless they are ``native_tagged``.
+    """
 
     vids: tuple[int, ...]
     native: int | None = None
     trunk: bool = False
+    native_tagged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class NicFacts:
     """What the XML says of a NIC, as far as it can conflict with the policy.
 
+    ``vlan_live`` and ``isolated_live``: the live XML of the NIC, or its network port, says so itself, and so libvirt
+    has set it on the port; what only the network says may have come later.
     ``configured_mac`` is the address its ``<mac>`` gives it, ``current_mac`` the one that the guest uses now.
     """
 
     vlan: Vlan | None = None
+    vlan_live: bool = False
     isolated: bool = False
+    isolated_live: bool = False
     trust: bool = False
     filter: str = ""
     teaming: str = ""

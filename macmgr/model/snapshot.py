@@ -71,6 +71,7 @@ class BridgePort:
     """An interface enslaved to a bridge. ``promiscuity`` is the kernel's counter, 0 means not promiscuous.
 
     ``forwarding`` is about its STP state: a port that neither learns nor forwards takes no dynamic entry.
+    ``pvid`` is the VID that its untagged frames get; ``untagged`` are those whose frames leave it without a tag.
     ``elsewhere`` says that what it is linked to, as a veth to its other end, is in another network namespace.
     """
 
@@ -87,6 +88,7 @@ class BridgePort:
     isolated: bool = False
     forwarding: bool = True
     elsewhere: bool = False
+    untagged: tuple[int, ...] = ()
 
     @property
     def auto(self) -> bool:
@@ -98,7 +100,8 @@ class BridgePort:
 class Bridge:
     """A bridge device. ``vlan_filtering`` decides whether any port can leave promiscuous mode.
 
-    ``vids`` are those that the host itself takes part in, through the bridge's own interface.
+    ``vids`` are those that the host itself takes part in, through the bridge's own interface. ``default_pvid`` is the
+    one that a new port gets, 0 for none; None on a kernel without VLANs.
     """
 
     name: str
@@ -108,6 +111,7 @@ class Bridge:
     promiscuity: int = 0
     up: bool = True
     vids: tuple[int, ...] = ()
+    default_pvid: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

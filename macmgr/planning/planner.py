@@ -30,6 +30,7 @@ from macmgr.planning.entryrules import (
 )
 from macmgr.planning.flagrules import plan_closed, plan_open, plan_uplinks
 from macmgr.planning.frozen import plan_frozen
+from macmgr.planning.plugged import plug_findings, put_back
 from macmgr.planning.shares import Share, shares, tell_duplicates
 from macmgr.planning.stranded import plan_stranded
 from macmgr.planning.uplinks import promiscuity_findings
@@ -97,6 +98,7 @@ def plan(intent: Intent, snapshot: Snapshot) -> Plan:
     plan_returning(intent, snapshot, claimed, table, draft)
     plan_stranded(frozenset(claimed), table, draft)
     plan_uplinks(intent, snapshot, draft)
+    draft.findings += plug_findings(intent, snapshot)
     draft.findings += guest_mac_findings(intent)
     draft.findings += conflict_findings(intent, snapshot)
     draft.findings += promiscuity_findings(intent, snapshot)
@@ -161,7 +163,7 @@ def _is_there(guest: GuestPort, snapshot: Snapshot, draft: Draft) -> bool:
             Code.WRONG_BRIDGE,
             guest,
             f"{guest.port} of {who} {on}, the XML says {guest.bridge}{why}",
-            fix=f"ip link set dev {shlex.quote(guest.port)} master {shlex.quote(guest.bridge)}",
+            fix=f"give a port of {guest.bridge} another bridge first" if full else put_back(guest, snapshot),
         )
     else:
         return True

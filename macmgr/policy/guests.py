@@ -113,7 +113,9 @@ def guest_port(status: DomainStatus, nic: Nic, sources: PolicySources) -> GuestP
         policy=policy,
         facts=NicFacts(
             vlan=sources.inherit(nic, "vlan"),
+            vlan_live=sources.live(nic, "vlan") is not None,
             isolated=bool(sources.inherit(nic, "isolated")),
+            isolated_live=bool(sources.live(nic, "isolated")),
             trust=sources.trusts(nic),
             filter=nic.filter,
             teaming=nic.teaming,

@@ -43,6 +43,11 @@ class PolicySources:
         """Whether the guest may change the address of this NIC (``trustGuestRxFilters``)."""
         return bool(self.inherit(nic, "trust"))
 
+    def live(self, nic: Nic, name: str) -> Any:
+        """What the live XML of the NIC, or its port, says itself; None where it is silent."""
+        found = (getattr(place, name, None) for place in (nic, self.ports.get(nic.port_id)))
+        return next((value for value in found if value is not None), None)
+
     def inherit(self, nic: Nic, name: str) -> Any:
         """A setting that the NIC, its port, its portgroup or its network names, in this order; None where none does."""
         network = self.networks.get(nic.network)

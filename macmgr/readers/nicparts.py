@@ -18,7 +18,7 @@ def read_vlan(element: etree._Element, where: str) -> Vlan | None:
     if vlan is None:
         return None
     vids: list[int] = []
-    native = None
+    native, tagged = None, False
     for tag in vlan.iterfind("tag"):
         text = tag.get("id") or ""
         # VID 0 is libvirt's way to write a priority tag; libvirt allows it and 4095, a bridge port has neither
@@ -28,10 +28,11 @@ def read_vlan(element: etree._Element, where: str) -> Vlan | None:
             raise XmlError(f"{place(tag, where)}: {shown} is not a VLAN tag; allowed: 0 to {MAX_VID + 1}")
         vids.append(int(text))
         if tag.get("nativeMode"):
-            native = int(text)
+            native, tagged = int(text), tag.get("nativeMode") == "tagged"
     if not vids:
         return None
-    return Vlan(tuple(vids), native, vlan.get("trunk") == "yes" or len(vids) > 1 or native is not None)
+    trunk = vlan.get("trunk") == "yes" or len(vids) > 1 or native is not None
+    return Vlan(tuple(vids), native, trunk, tagged)
 
 
 def read_isolated(element: etree._Element) -> bool | None:

@@ -16,10 +16,10 @@ from macmgr.model.intent import GuestPort, Manager, Observed, Pin, PortlessNic, 
 from macmgr.model.mac import matches, parse_mac
 from macmgr.model.roles import Role, roles_of
 from macmgr.model.snapshot import BridgePort, Entry, Snapshot
+from macmgr.model.vids import fold_vids
 from macmgr.options import OPTIONS
 from macmgr.planning.observed import is_about
 from macmgr.reconcile import View
-from macmgr.report.words import fold_vids
 
 _WIDTH = 14
 # What is told of an address, beside the NIC's own, that a port has to do without.
@@ -191,7 +191,11 @@ def _kernel_says(guest: GuestPort, port: BridgePort | None, snapshot: Snapshot) 
         if guest.port not in snapshot.masters:
             return [f"{guest.port} does not exist"]
         return [f"{guest.port} is on {master}, which is no bridge" if master else f"{guest.port} is on no bridge"]
-    return [_port_words(port), *_entry_lines(snapshot, port.bridge, guest.macs)]
+    vlans = ""
+    if guest.facts.vlan is not None:
+        pvid = f", PVID {port.pvid}" if port.pvid else ""
+        vlans = f", VID {fold_vids(port.vids)}{pvid}" if port.vids else ", no VID"
+    return [_port_words(port, guest.facts.isolated) + vlans, *_entry_lines(snapshot, port.bridge, guest.macs)]
 
 
 def _entry_lines(snapshot: Snapshot, bridge: str, macs: Iterable[str]) -> list[str]:
@@ -208,12 +212,12 @@ def _entry_lines(snapshot: Snapshot, bridge: str, macs: Iterable[str]) -> list[s
     return lines
 
 
-def _port_words(port: BridgePort) -> str:
+def _port_words(port: BridgePort, isolated: bool = False) -> str:
     words = [
         f"learning {'on' if port.flags.learning else 'off'}",
         f"unicast flood {'on' if port.flags.unicast_flood else 'off'}",
         "locked" if port.flags.locked else "",
-        "isolated" if port.isolated else "",
+        "isolated" if port.isolated else "not isolated" if isolated else "",
         "promiscuous" if port.promiscuity else "not promiscuous",
         "" if port.up else "down",
     ]

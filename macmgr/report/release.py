@@ -13,7 +13,7 @@ from macmgr.giveback import GivenBack, Released
 from macmgr.model.changes import SetEntries
 from macmgr.model.scope import observe_nothing
 from macmgr.model.snapshot import Entry, EntryState
-from macmgr.report.words import fold_vids
+from macmgr.model.vids import fold_vids
 
 
 def release_document(released: Released) -> dict[str, Any]:

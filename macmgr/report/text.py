@@ -20,9 +20,9 @@ from macmgr.model.findings import Finding, Severity
 from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.roles import Role, roles_of
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, Snapshot
+from macmgr.model.vids import fold_vids
 from macmgr.oneline import harmless
 from macmgr.reconcile import View
-from macmgr.report.words import fold_vids
 
 _COLUMNS = (
     *("", "PORT", "DOMAIN", "NIC", "STATE", "MANAGER"),

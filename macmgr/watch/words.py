@@ -17,8 +17,8 @@ from macmgr.model.findings import Code, Finding, Severity
 from macmgr.model.intent import GuestPort
 from macmgr.model.modes import Modes
 from macmgr.model.snapshot import Entry, EntryState
+from macmgr.model.vids import fold_vids
 from macmgr.reconcile import View
-from macmgr.report.words import fold_vids
 from macmgr.watch import messages
 from macmgr.watch.alarms import Alarm, Kind
 from macmgr.watch.messages import Line, Priority

@@ -114,7 +114,7 @@ def lay_out(folder: Path, workshop: Path) -> Path:
 def read_snapshot(said: dict[str, Any]) -> Snapshot:
     """The snapshot that a case's JSON stands for."""
     bridges = {
-        name: Bridge(name, ifindex, **({"vlan_filtering": True} | values))
+        name: Bridge(name, ifindex, **({"vlan_filtering": True, "default_pvid": 1} | values))
         for ifindex, (name, values) in enumerate(said["bridges"].items(), 1)
     }
     ports = {name: _port(name, ifindex, **values) for ifindex, (name, values) in enumerate(said["ports"].items(), 100)}
@@ -127,7 +127,10 @@ def read_snapshot(said: dict[str, Any]) -> Snapshot:
 def _port(
     name: str, ifindex: int, *, flags: str = "learning flood", vids: Iterable[int] = (1,), **values: Any
 ) -> BridgePort:
-    return BridgePort(name, ifindex, flags=_flags(flags), vids=tuple(vids), pvid=1, **values)
+    carried = tuple(vids)
+    pvid = values.pop("pvid", 1 if 1 in carried else carried[0] if len(carried) == 1 else None)
+    untagged = tuple(values.pop("untagged", (pvid,) if pvid else ()))
+    return BridgePort(name, ifindex, flags=_flags(flags), vids=carried, pvid=pvid, untagged=untagged, **values)
 
 
 def _flags(said: str) -> PortFlags:

@@ -87,7 +87,7 @@ def test_what_no_case_exercises_is_named() -> None:
     assert [*unexercised(DaemonSettings, [DaemonSettings()])] == [
         f"DaemonSettings.{field.name}" for field in fields(DaemonSettings)
     ]
-    assert [*unexercised(Vlan, [Vlan((1, 2), trunk=True), Vlan((3,))])] == ["Vlan.native"]
+    assert [*unexercised(Vlan, [Vlan((1, 2), trunk=True), Vlan((3,))])] == ["Vlan.native", "Vlan.native_tagged"]
     assert [*unexercised(Domain, [Domain("d", "", "qemu", ())])] == ["Domain.uuid", "Domain.nics", "Domain.metadata"]
 
 

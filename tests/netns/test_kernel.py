@@ -55,9 +55,13 @@ def by_hand(ns: Namespace) -> Snapshot:
     links = ns.links()
     vids: dict[str, list[int]] = {}
     pvids: dict[str, int] = {}
+    untagged: dict[str, list[int]] = {}
     for port in ns.bridge_json("vlan show"):
         for vlan in port["vlans"]:
-            vids.setdefault(port["ifname"], []).extend(range(vlan["vlan"], vlan.get("vlanEnd", vlan["vlan"]) + 1))
+            run = range(vlan["vlan"], vlan.get("vlanEnd", vlan["vlan"]) + 1)
+            vids.setdefault(port["ifname"], []).extend(run)
+            if "Egress Untagged" in vlan.get("flags", []):
+                untagged.setdefault(port["ifname"], []).extend(run)
             if "PVID" in vlan.get("flags", []):
                 pvids[port["ifname"]] = vlan["vlan"]
     bridges = {
@@ -69,6 +73,7 @@ def by_hand(ns: Namespace) -> Snapshot:
             link["promiscuity"],
             "UP" in link["flags"],
             tuple(vids.get(name, ())),
+            link["linkinfo"]["info_data"].get("vlan_default_pvid"),
         )
         for name, link in links.items()
         if link.get("linkinfo", {}).get("info_kind") == "bridge"
@@ -90,6 +95,7 @@ def by_hand(ns: Namespace) -> Snapshot:
                 links[name]["linkinfo"]["info_kind"],
                 port["isolated"],
                 port["state"] in ("learning", "forwarding"),
+                untagged=tuple(untagged.get(name, ())),
             )
     entries = tuple(
         Entry(

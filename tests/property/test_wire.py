@@ -323,7 +323,7 @@ def test_vids_read_as_pyroute2_wrote_them(ports: dict[int, tuple[set[int], int]]
         ]
         datagram += encoded(message, 16, 2)
         if ordered:
-            wanted[ifindex] = PortVids(ordered, pvid)
+            wanted[ifindex] = PortVids(ordered, pvid, ordered)
     assert decode_vids(grouped(datagram)) == wanted
 
 

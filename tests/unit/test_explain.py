@@ -80,7 +80,9 @@ def look(flags: PortFlags = CLOSED, *entries: Entry, departed: str = "") -> View
         {"br0": Bridge("br0", 1, "02:00:00:00:00:b0", vlan_filtering=True)},
         {
             "eth0": BridgePort("eth0", 2, "br0", "02:00:00:00:00:e0", vids=(1, 10)),
-            "vnet0": BridgePort("vnet0", 3, "br0", "fe:54:00:aa:00:01", flags, vids=(10,)),
+            "vnet0": BridgePort(
+                "vnet0", 3, "br0", "fe:54:00:aa:00:01", flags, (10,), 10, isolated=True, untagged=(10,)
+            ),
         },
         {"br0": None, "eth0": "br0", "vnet0": "br0"},
         entries,
@@ -115,7 +117,7 @@ vnet0 is net0 of web1, on br0.
   So wanted     learning off, unicast flood off, locked
                 52:54:00:aa:00:01 -> vnet0 in VID 0,10, static sticky
                 00:00:5e:00:01:0a -> vnet0 in VID 0,10, static sticky
-  Kernel says   learning off, unicast flood off, locked, not promiscuous
+  Kernel says   learning off, unicast flood off, locked, isolated, not promiscuous, VID 10, PVID 10
                 52:54:00:aa:00:01 -> vnet0 in VID 0,10, static sticky
                 00:00:5e:00:01:0a -> vnet0 in VID 0,10, static sticky
   Verdict       warning guest-mac-changed: web1 uses 52:54:00:aa:00:81 on vnet0 instead of 52:54:00:aa:00:01: no entry is put for it, because guestMac='alert' (domain web1: <macmgr:macTable>)
@@ -157,7 +159,7 @@ def test_what_drift_is_told() -> None:
     before, after = text.split("  Kernel says")
     assert before == ANSWER.split("  Kernel says")[0]
     assert after.splitlines() == [
-        "   learning on, unicast flood on, not promiscuous",
+        "   learning on, unicast flood on, isolated, not promiscuous, VID 10, PVID 10",
         "                52:54:00:aa:00:01 -> vnet0 in VID 0, static sticky",
         "                52:54:00:aa:00:01 -> eth0 in VID 10, static sticky",
         "                no entry for 00:00:5e:00:01:0a on br0",

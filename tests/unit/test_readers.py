@@ -114,7 +114,8 @@ def test_what_was_asked_holds_where_actual_is_silent() -> None:
         ("<tag id='10'/>", Vlan((10,))),
         ("<tag id='0'/>", Vlan((0,))),
         ("<tag id='10'/><tag id='20'/>", Vlan((10, 20), None, True)),
-        ("<tag id='10' nativeMode='tagged'/>", Vlan((10,), 10, True)),
+        ("<tag id='10' nativeMode='tagged'/>", Vlan((10,), 10, True, native_tagged=True)),
+        ("<tag id='10' nativeMode='untagged'/>", Vlan((10,), 10, True)),
         ("", None),
     ],
 )

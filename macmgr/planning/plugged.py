@@ -1,0 +1,167 @@
+"""Whether a guest's port is as libvirt plugged it: in the VLAN, and isolated, as its live XML says. Pure; told only.
+
+libvirt sets both when it puts a tap on its bridge (``<port isolated='yes'/>`` since 6.1, ``<vlan>`` on a Linux bridge
+since 11.0), and never again. A tap that leaves its bridge and comes back has neither: it is in the bridge's default
+VLAN, and hears other isolated ports. Who puts it back must know them, and what is set while the port is down lets no
+frame through before all of it is.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator
+
+from macmgr.model.devices import PortVlans
+from macmgr.model.findings import Code, Finding
+from macmgr.model.intent import GuestPort, Intent
+from macmgr.model.roles import uplinks_of
+from macmgr.model.snapshot import Bridge, BridgePort, Snapshot
+from macmgr.model.vids import fold_vids
+
+EVERY_VID = "1-4094"  # a range is taken off without a word about those that are not there (br_vlan_info)
+
+
+def plug_findings(intent: Intent, snapshot: Snapshot) -> Iterator[Finding]:
+    """What differs on the ports of guests that are on their bridge, where that is managed, whoever manages the port."""
+    guests = {guest.port for guest in intent.ports}
+    for guest in intent.ports:
+        port = snapshot.ports.get(guest.port)
+        if port is None or port.bridge != guest.bridge or guest.bridge not in intent.managed_bridges:
+            continue
+        yield from _vlan_findings(guest, port, snapshot.bridges[guest.bridge], snapshot, guests)
+        if guest.facts.isolated_live and not port.isolated:
+            yield _finding(
+                Code.NOT_ISOLATED,
+                guest,
+                f"{port.name} of {guest.domain} is not isolated, and its XML says <port isolated='yes'/>: other "
+                "isolated guests hear it",
+                _isolate(guest, snapshot, guests),
+            )
+
+
+def put_back(guest: GuestPort, snapshot: Snapshot) -> str:
+    """How the guest's tap gets onto its bridge, and never into a VLAN that is not its own, or beside whom it must not
+    hear. What cannot be said as commands is said in words."""
+    port, bridge = shlex.quote(guest.port), snapshot.bridges[guest.bridge]
+    master = f"ip link set dev {port} master {shlex.quote(bridge.name)}"
+    wanted = vlans_of(guest)
+    steps = []
+    if wanted is not None and _has_vlans(bridge, snapshot):
+        steps = [f"bridge vlan del dev {port} vid {EVERY_VID}", *_add(guest.port, PortVlans(), wanted)]
+    elif bridge.vlan_filtering and not _has_one_vlan(bridge, snapshot):
+        return (
+            f"put {guest.port} back on {bridge.name} as it was put there first: its XML has no <vlan>, and the default "
+            f"VLAN of {bridge.name} may be another one than its own"
+        )
+    if guest.facts.isolated_live:
+        steps.append(f"bridge link set dev {port} isolated on")
+    if not steps:
+        return master
+    return " && ".join([f"ip link set dev {port} down", master, *steps, f"ip link set dev {port} up"])
+
+
+def vlans_of(guest: GuestPort) -> PortVlans | None:
+    """What libvirt gives the port of a NIC with a live ``<vlan>`` (virNetDevBridgeSetupVlans); None without one.
+
+    VID 0 is a priority tag, and 4095 reserved: a bridge port has neither.
+    """
+    vlan = guest.facts.vlan
+    if vlan is None or not guest.facts.vlan_live:
+        return None
+    vids = frozenset(vid for vid in vlan.vids if 0 < vid < 4095)
+    native = vlan.native if vlan.trunk else vlan.vids[0]
+    pvid = native if native in vids else None
+    untagged = frozenset() if pvid is None or vlan.native_tagged else frozenset({pvid})
+    return PortVlans(vids, pvid, untagged) if vids else None
+
+
+def _vlan_findings(
+    guest: GuestPort, port: BridgePort, bridge: Bridge, snapshot: Snapshot, guests: set[str]
+) -> Iterator[Finding]:
+    """While VLAN filtering is off there is one network, whatever VIDs a port carries: that is told of the bridge."""
+    if not bridge.vlan_filtering:
+        return
+    wanted = vlans_of(guest)
+    has = PortVlans(frozenset(port.vids), port.pvid, frozenset(port.untagged))
+    if wanted is None and not port.vids:
+        yield _finding(
+            Code.NO_VLAN,
+            guest,
+            f"{port.name} of {guest.domain} is in no VLAN, and VLAN filtering is on: no frame reaches it, or leaves it",
+            f"bridge vlan add dev {shlex.quote(port.name)} vid VID pvid untagged  # with the VID of its network",
+        )
+    elif wanted is not None and has != wanted:
+        fix = " && ".join([*_add(port.name, has, wanted), *_take(port.name, has, wanted)])
+        if guest.managed:  # its entries belong in other VIDs then
+            fix += f" && macmgr apply --domain {shlex.quote(guest.domain)}"
+        ways_out = uplinks_of((each for each in snapshot.ports.values() if each.bridge == bridge.name), guests)
+        if ways_out and wanted.vids.isdisjoint(vid for each in ways_out for vid in each.vids):
+            fix += f"  # no uplink of {bridge.name} carries VID {fold_vids(sorted(wanted.vids))}"
+        yield _finding(
+            Code.WRONG_VLAN,
+            guest,
+            f"{port.name} of {guest.domain} carries {_words(has)}, and its XML says {_words(wanted)}",
+            fix,
+        )
+
+
+def _isolate(guest: GuestPort, snapshot: Snapshot, guests: set[str]) -> str:
+    """Nobody but isolated ports loses the guest by it: so first an uplink that is isolated has to be seen to."""
+    ports = [each for each in snapshot.ports.values() if each.bridge == guest.bridge]
+    for uplink in uplinks_of(ports, guests):
+        if uplink.isolated:
+            return (
+                f"see to the uplink {uplink.name} first, which is isolated too: then 'bridge link set dev "
+                f"{shlex.quote(guest.port)} isolated on', without cutting {guest.domain} off from it"
+            )
+    return f"bridge link set dev {shlex.quote(guest.port)} isolated on"
+
+
+def _has_one_vlan(bridge: Bridge, snapshot: Snapshot) -> bool:
+    """Whether a tap that comes to the bridge can get no other VLAN than it was in, for there is one only."""
+    ports = [port for port in snapshot.ports.values() if port.bridge == bridge.name]
+    return bool(bridge.default_pvid) and all({*port.vids} <= {bridge.default_pvid} for port in ports)
+
+
+def _has_vlans(bridge: Bridge, snapshot: Snapshot) -> bool:
+    """Whether this kernel's bridges have VLANs at all; without filtering, the ports show it."""
+    return bridge.vlan_filtering or bool(bridge.default_pvid) or any(port.vids for port in snapshot.ports.values())
+
+
+def _add(port: str, has: PortVlans, wanted: PortVlans) -> Iterator[str]:
+    """What is not there, or tagged otherwise; runs of plain VIDs in one command each."""
+    native = wanted.pvid
+    if native is not None and (native != has.pvid or (native in wanted.untagged) != (native in has.untagged)):
+        words = " untagged" if native in wanted.untagged else ""
+        yield f"bridge vlan add dev {shlex.quote(port)} vid {native} pvid{words}"
+    plain = (vid for vid in wanted.vids if vid != native)
+    for run in _runs(vid for vid in plain if vid not in has.vids or vid == has.pvid or vid in has.untagged):
+        yield f"bridge vlan add dev {shlex.quote(port)} vid {run}"
+
+
+def _take(port: str, has: PortVlans, wanted: PortVlans) -> Iterator[str]:
+    for run in _runs(has.vids - wanted.vids):
+        yield f"bridge vlan del dev {shlex.quote(port)} vid {run}"
+
+
+def _runs(vids: Iterable[int]) -> list[str]:
+    """VIDs as bridge(8) takes them."""
+    folded = fold_vids(sorted(vids))
+    return folded.split(",") if folded else []
+
+
+def _words(vlans: PortVlans) -> str:
+    if not vlans.vids:
+        return "no VID"
+    native = frozenset(vid for vid in vlans.vids if vid == vlans.pvid)
+    said = [
+        (native & vlans.untagged, ""),
+        (native - vlans.untagged, " (tagged towards it)"),
+        (vlans.untagged - native, " (untagged towards it)"),
+        (vlans.vids - vlans.untagged - native, " (tagged)"),
+    ]
+    return "VID " + " and ".join(f"{fold_vids(sorted(vids))}{how}" for vids, how in said if vids)
+
+
+def _finding(code: Code, guest: GuestPort, message: str, fix: str) -> Finding:
+    return Finding(code, message, guest.bridge, guest.port, guest.domain, guest.macs[0], fix=fix)
