@@ -40,6 +40,9 @@ XDP_MODES = {5: "xdpdrv", 6: "xdpgeneric", 7: "xdpoffload"}  # IFLA_XDP_DRV_PROG
 IFLA_BR_VLAN_DEFAULT_PVID, IFLA_BR_FDB_MAX_LEARNED = 39, 49
 IFLA_BRPORT_MRP_RING_OPEN = 35
 
+# What an address in a `self` list carries that is none of the device's own
+_NOT_ITS_OWN = frozenset({wire.NDA_MASTER, wire.NDA_DST, wire.NDA_NH_ID})
+
 _LINK_BODY = HEADER.size + LINK.size
 _NEIGHBOUR_BODY = HEADER.size + NEIGHBOUR.size
 _Attributes = dict[int, bytes]
@@ -128,13 +131,17 @@ def _features(links: Iterable[bytes]) -> Features:
 
 
 def _self_list(connection: Connection, device: Device) -> frozenset[str]:
-    """The device's own unicast addresses (dev->uc), without those of its bridge's FDB: those carry NDA_MASTER."""
+    """The device's own unicast addresses (dev->uc).
+
+    Those of its bridge's FDB carry NDA_MASTER. A vxlan's list is of other hosts' addresses, with the host that each is
+    behind (NDA_DST), or the nexthop (NDA_NH_ID): none that it receives for.
+    """
     operation = f"reading the addresses of {device.name}"
     found = set()
     for message in _messages(connection.dump(wire.fdb_dump(port=device.ifindex), operation), wire.RTM_NEWNEIGH):
         attributes = _attributes(message, _NEIGHBOUR_BODY)
         mac = attributes.get(wire.NDA_LLADDR, b"")
-        if wire.NDA_MASTER not in attributes and len(mac) == 6 and not mac[0] & 1:
+        if attributes.keys().isdisjoint(_NOT_ITS_OWN) and len(mac) == 6 and not mac[0] & 1:
             found.add(mac.hex(":"))
     return frozenset(found)
 

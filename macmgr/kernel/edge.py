@@ -253,6 +253,7 @@ def _port(link: Link, flags: PortFlags, bridge: str, port_vids: PortVids) -> Bri
         up=link.up,
         kind=link.kind,
         isolated=link.isolated,
+        tunnel_learning=link.tunnel_learning,
         forwarding=link.forwarding,
         elsewhere=link.elsewhere,
     )

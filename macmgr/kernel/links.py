@@ -27,12 +27,12 @@ from macmgr.kernel.wire import (
     WireError,
     attributes,
 )
-from macmgr.model.snapshot import PortFlags
+from macmgr.model.snapshot import VXLAN, PortFlags
 
 IFF_UP = 1
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_LINKINFO, IFLA_AF_SPEC, IFLA_PROMISCUITY, IFLA_LINK_NETNSID = 1, 3, 18, 26, 30, 37
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
-IFLA_BR_VLAN_FILTERING, IFLA_BRPORT_STATE, IFLA_BRPORT_ISOLATED = 7, 1, 33
+IFLA_BR_VLAN_FILTERING, IFLA_VXLAN_LEARNING, IFLA_BRPORT_STATE, IFLA_BRPORT_ISOLATED = 7, 7, 1, 33
 IFLA_BR_VLAN_DEFAULT_PVID = 39
 IFLA_BRIDGE_FLAGS, IFLA_BRIDGE_VLAN_INFO, BRIDGE_FLAGS_SELF = 0, 2, 2
 VLAN_PVID, VLAN_UNTAGGED, VLAN_RANGE_BEGIN, VLAN_RANGE_END = 0x02, 0x04, 0x08, 0x10
@@ -42,7 +42,9 @@ _U16 = struct.Struct("=H")
 _VLAN_INFO = struct.Struct("=HH")  # struct bridge_vlan_info: flags, VID
 
 
-# Where the fields of `Link` are: types of attributes, from the outside in.
+_BRIDGE = "bridge"
+# Where the fields of `Link` are: types of attributes, from the outside in. What is inside the data of a kind comes
+# after the kind's name, for numbers mean something else in each.
 _WANTED = (
     (IFLA_IFNAME,),
     (IFLA_ADDRESS,),
@@ -51,25 +53,27 @@ _WANTED = (
     (IFLA_LINK_NETNSID,),
     (IFLA_LINKINFO, IFLA_INFO_KIND),
     (IFLA_LINKINFO, IFLA_INFO_SLAVE_KIND),
-    (IFLA_LINKINFO, IFLA_INFO_DATA, IFLA_BR_VLAN_FILTERING),
-    (IFLA_LINKINFO, IFLA_INFO_DATA, IFLA_BR_VLAN_DEFAULT_PVID),
-    (IFLA_LINKINFO, IFLA_INFO_SLAVE_DATA, IFLA_BRPORT_LEARNING),
-    (IFLA_LINKINFO, IFLA_INFO_SLAVE_DATA, IFLA_BRPORT_UNICAST_FLOOD),
-    (IFLA_LINKINFO, IFLA_INFO_SLAVE_DATA, IFLA_BRPORT_LOCKED),
-    (IFLA_LINKINFO, IFLA_INFO_SLAVE_DATA, IFLA_BRPORT_ISOLATED),
-    (IFLA_LINKINFO, IFLA_INFO_SLAVE_DATA, IFLA_BRPORT_STATE),
+    (IFLA_LINKINFO, IFLA_INFO_DATA, _BRIDGE, IFLA_BR_VLAN_FILTERING),
+    (IFLA_LINKINFO, IFLA_INFO_DATA, _BRIDGE, IFLA_BR_VLAN_DEFAULT_PVID),
+    (IFLA_LINKINFO, IFLA_INFO_DATA, VXLAN, IFLA_VXLAN_LEARNING),
+    (IFLA_LINKINFO, IFLA_INFO_SLAVE_DATA, _BRIDGE, IFLA_BRPORT_LEARNING),
+    (IFLA_LINKINFO, IFLA_INFO_SLAVE_DATA, _BRIDGE, IFLA_BRPORT_UNICAST_FLOOD),
+    (IFLA_LINKINFO, IFLA_INFO_SLAVE_DATA, _BRIDGE, IFLA_BRPORT_LOCKED),
+    (IFLA_LINKINFO, IFLA_INFO_SLAVE_DATA, _BRIDGE, IFLA_BRPORT_ISOLATED),
+    (IFLA_LINKINFO, IFLA_INFO_SLAVE_DATA, _BRIDGE, IFLA_BRPORT_STATE),
 )
 _NOWHERE = slice(0, 0)
 _ON, _OFF = b"\1", b"\0"
+_SWITCH = {_ON: True, _OFF: False}
 _MOST_LAYOUTS = 256  # a host has a handful
 _layouts: dict[tuple[int, bytes], _Layout] = {}
 _TAKES_DYNAMIC = (b"\2", b"\3")  # BR_STATE_LEARNING, BR_STATE_FORWARDING (include/uapi/linux/if_bridge.h)
 
 
 class Link(NamedTuple):
-    """One interface. ``flags`` is None when it is not a bridge port; ``master`` is an ifindex.
+    """One interface. ``flags`` is None when it is not a bridge port, and ``tunnel_learning`` when it is no vxlan.
 
-    ``elsewhere`` says that what it is linked to is in another network namespace.
+    ``master`` is an ifindex. ``elsewhere`` says that what it is linked to is in another network namespace.
     """
 
     ifindex: int
@@ -81,6 +85,7 @@ class Link(NamedTuple):
     kind: str
     vlan_filtering: bool
     default_pvid: int | None
+    tunnel_learning: bool | None
     flags: PortFlags | None
     isolated: bool
     forwarding: bool
@@ -174,26 +179,24 @@ def _known_layout(message: bytes, length: int) -> _Layout:
 
 
 def _layout(message: bytes, length: int) -> _Layout:
-    places: dict[tuple[int, ...], slice] = {}
+    places: dict[tuple[int | str, ...], slice] = {}
     fixed: list[slice] = []
 
-    def walk(path: tuple[int, ...], start: int, stop: int) -> None:
+    def walk(path: tuple[int | str, ...], start: int, stop: int) -> None:
         for kind, first, last in attributes(message, start, stop):
             places[*path, kind] = slice(first, last)
             fixed.append(slice(first - 4, first))
 
-    def walk_into(*path: int) -> None:
-        if path in places:
-            walk(path, places[path].start, places[path].stop)
-
     walk((), _BODY, length)
-    walk_into(IFLA_LINKINFO)
+    if info := places.get((IFLA_LINKINFO,)):
+        walk((IFLA_LINKINFO,), info.start, info.stop)
     # What is inside the data depends on the kind, so the kind belongs to the layout.
     for kind, data in ((IFLA_INFO_KIND, IFLA_INFO_DATA), (IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA)):
         place = places.get((IFLA_LINKINFO, kind), _NOWHERE)
         fixed.append(place)
-        if read_text(message[place]) == "bridge":
-            walk_into(IFLA_LINKINFO, data)
+        name = read_text(message[place])
+        if name in (_BRIDGE, VXLAN) and (inside := places.get((IFLA_LINKINFO, data))):
+            walk((IFLA_LINKINFO, data, name), inside.start, inside.stop)
     there = sorted((place.start, place.stop, path) for path, place in places.items() if path in _WANTED)
     reader, position = "=20xiI", 28
     for start, stop, _ in there:
@@ -225,7 +228,8 @@ def _split(messages: list[bytes], fixed: Mapping[int, int]) -> tuple[bytes, list
 def _links(data: bytes, layout: _Layout) -> list[Link]:
     columns = list(zip(*layout.fields.iter_unpack(data), strict=True))
     wanted = [repeat(b"") if place is None else columns[place] for place in layout.columns]
-    name, mac, master, promiscuity, elsewhere, kind, port_kind, vlan_filtering, default_pvid, *port = wanted
+    name, mac, master, promiscuity, elsewhere, kind, port_kind, vlan_filtering, *rest = wanted
+    default_pvid, tunnel_learning, *port = rest
     learning, unicast_flood, locked, isolated, state = port
     rows = zip(
         columns[0],
@@ -237,6 +241,7 @@ def _links(data: bytes, layout: _Layout) -> list[Link]:
         map(_kind, kind),
         map(_ON.__eq__, vlan_filtering),
         (_number(value) if value else None for value in default_pvid),
+        map(_SWITCH.get, tunnel_learning),
         map(read_port_flags, port_kind, learning, unicast_flood, locked),
         map(_ON.__eq__, isolated),
         map(_TAKES_DYNAMIC.__contains__, state),

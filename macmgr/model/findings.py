@@ -45,6 +45,7 @@ class Code(StrEnum):
     UPLINK_NO_UNICAST_FILTER = "uplink-no-unicast-filter"
     FOREIGN_ENTRY = "foreign-entry"
     CONFLICTING_SETTINGS = "conflicting-settings"
+    PIN_AGAINST_CONTROL_PLANE = "pin-against-control-plane"
     UNSUPPORTED = "unsupported"
     UNREADABLE_XML = "unreadable-xml"
 
@@ -55,6 +56,7 @@ _WARNINGS = {
     Code.LEARNED_ON_MANAGED_PORT,
     Code.GUEST_MAC_CHANGED,
     Code.CONFLICTING_SETTINGS,
+    Code.PIN_AGAINST_CONTROL_PLANE,
     Code.UNSUPPORTED,
 }
 _INFOS = {

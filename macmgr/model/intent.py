@@ -21,8 +21,12 @@ class Manager(StrEnum):
 
 
 class Pin(StrEnum):
-    """sticky: no frame seen elsewhere moves the entry. static: one can (for hosts that run EVPN)."""
+    """sticky: no frame seen elsewhere moves the entry. static: one can.
 
+    auto is one of the two, by what else is on the bridge: `macmgr.planning.pins`.
+    """
+
+    AUTO = "auto"
     STICKY = "sticky"
     STATIC = "static"
 
@@ -70,7 +74,7 @@ class Policy:
 
     manager: Manager = Manager.KERNEL
     reason: str = "nothing asks for it: the kernel manages by default"
-    pin: Pin = Pin.STICKY
+    pin: Pin = Pin.AUTO
     lock: bool = False
     guest_mac: GuestMac = GuestMac.ALERT
     allow: tuple[str, ...] = ()

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
+VXLAN = "vxlan"  # the kind of a tunnel that carries a bridge's frames to other hosts
+
 
 class Feature(StrEnum):
     """What a kernel may lack without saying so, by the name a state file has for it."""
@@ -73,6 +75,8 @@ class BridgePort:
     ``forwarding`` is about its STP state: a port that neither learns nor forwards takes no dynamic entry.
     ``pvid`` is the VID that its untagged frames get; ``untagged`` are those whose frames leave it without a tag.
     ``elsewhere`` says that what it is linked to, as a veth to its other end, is in another network namespace.
+    ``tunnel_learning`` is that of a vxlan: whether it learns by itself behind which host an address is. None for all
+    other kinds.
     """
 
     name: str
@@ -89,11 +93,17 @@ class BridgePort:
     forwarding: bool = True
     elsewhere: bool = False
     untagged: tuple[int, ...] = ()
+    tunnel_learning: bool | None = None
 
     @property
     def auto(self) -> bool:
         """An auto port, in the kernel's words: it learns or floods (br_if.c, br_auto_mask)."""
         return self.flags.learning or self.flags.unicast_flood
+
+    @property
+    def has_control_plane(self) -> bool:
+        """Whether a control plane (EVPN) says which addresses are behind it: a vxlan that learns none by itself."""
+        return self.tunnel_learning is False
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +145,17 @@ class Snapshot:
             return interface
         port = self.ports.get(interface)
         return port.bridge if port else None
+
+    def by_control_plane(self, entry: Entry) -> bool:
+        """Whether an external control plane has put the entry: it says so (extern_learn), or nobody else would.
+
+        That is a static sticky one on a vxlan. FRR puts another host's sticky address there without extern_learn; no
+        frame moves a sticky entry, so none was moved there; and macmgr puts none there.
+        """
+        if entry.extern_learn or not (entry.sticky and entry.state is EntryState.STATIC):
+            return entry.extern_learn
+        port = self.ports.get(entry.port)
+        return port is not None and port.kind == VXLAN
 
     def deciding_vids(self, port: str) -> tuple[int, ...]:
         """The VIDs in which its bridge looks up what goes to a port."""

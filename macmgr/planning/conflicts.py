@@ -14,17 +14,20 @@ from macmgr.model.intent import GuestMac, GuestPort, Intent, Manager, Pin
 from macmgr.model.roles import uplinks_of
 from macmgr.model.snapshot import BridgePort, Snapshot
 from macmgr.options import MAC_TABLE_MANAGER
+from macmgr.planning.pins import Pins
 from macmgr.readers.network import Network
 
 # libvirt's own filters that drop every frame whose source is not the NIC's configured MAC (nwfilter, 0.8.0)
 _ONE_SOURCE = ("no-mac-spoofing", "clean-traffic", "clean-traffic-gateway")
 
 
-def conflict_findings(intent: Intent, snapshot: Snapshot) -> Iterator[Finding]:
+def conflict_findings(intent: Intent, snapshot: Snapshot, pins: Pins) -> Iterator[Finding]:
     """The conflicts of every guest port, managed or not."""
     for guest in intent.ports:
         for message in (*_in_the_settings(guest), *_with_the_bridge(guest, snapshot, intent)):
             yield Finding(Code.CONFLICTING_SETTINGS, message, guest.bridge, guest.port, guest.domain, guest.macs[0])
+        if (plane := pins.control_plane(guest.bridge)) and guest.managed and guest.policy.pin is Pin.STICKY:
+            yield _pinned_against(plane, guest)
 
 
 def guest_mac_findings(intent: Intent) -> Iterator[Finding]:
@@ -45,6 +48,21 @@ def guest_mac_findings(intent: Intent) -> Iterator[Finding]:
                 guest.facts.current_mac,
                 fix=f"allow {guest.facts.current_mac} or set guestMac='follow' in the metadata of {guest.domain}",
             )
+
+
+def _pinned_against(plane: str, guest: GuestPort) -> Finding:
+    """A sticky entry where a control plane says who is where: it takes that for an address that never moves."""
+    return Finding(
+        Code.PIN_AGAINST_CONTROL_PLANE,
+        f"pin='sticky' ({guest.policy.place_of('pin')}) on {guest.port} of {guest.domain}, and a control plane puts "
+        f"addresses into the MAC table of {guest.bridge} (the vxlan {plane} does not learn by itself): to EVPN a "
+        f"sticky address is one that never moves, so after a migration {guest.domain} may be cut off from other hosts",
+        guest.bridge,
+        guest.port,
+        guest.domain,
+        guest.macs[0],
+        fix=f"set pin='auto', or leave it out ({guest.policy.place_of('pin')})",
+    )
 
 
 def definition_findings(networks: Iterable[Network], definitions: Iterable[Network]) -> Iterator[Finding]:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 from macmgr.model.changes import Change, requests, typed
 from macmgr.model.findings import Code, Finding
-from macmgr.model.intent import GuestPort
+from macmgr.model.intent import GuestPort, Pin
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, Feature, Snapshot
+from macmgr.planning.pins import Pins
 
 MANY_COMMANDS = 8  # more than these nobody types: the fix is the `macmgr apply` that sends them
 
@@ -55,6 +56,7 @@ class Table:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
+        self.pins = Pins(snapshot)
         self._by_mac: dict[tuple[str, str], dict[int, Entry]] = {}
         self._by_port: dict[str, list[Entry]] = {}
         self._reachable: dict[str, frozenset[int]] = {}
@@ -81,6 +83,14 @@ class Table:
         """Whether the entry is in a VID that its port has lost: no request can name it."""
         port = self._snapshot.ports.get(entry.port)
         return port is not None and entry.vid not in self._vids_of(port)
+
+    def is_sticky(self, guest: GuestPort) -> bool:
+        """Whether the entries of the guest's own addresses are to be sticky ones."""
+        return self.pins.of(guest.policy.pin, guest.bridge) is Pin.STICKY
+
+    def by_control_plane(self, entry: Entry) -> bool:
+        """Whether an external control plane has put the entry."""
+        return self._snapshot.by_control_plane(entry)
 
     def lacks(self, feature: Feature) -> bool:
         """Whether this kernel was found to be without a feature."""

@@ -45,16 +45,18 @@ def plan_entries(guest: GuestPort, share: Share, table: Table, draft: Draft) -> 
     While its network is not active, nobody knows how they are to be pinned: those that are there stay as they are. One
     that is put is pinned as far as it is known, for no frame seen elsewhere is to take it away again.
     """
-    can_be_sticky = guest.policy.pin is Pin.STICKY and not table.lacks(Feature.STICKY)
+    why = f"and {table.pins.why(guest.bridge)}" if guest.policy.pin is Pin.AUTO else "policy says pin='static'"
+    can_be_sticky = table.is_sticky(guest) and not table.lacks(Feature.STICKY)
     for mac, vids in share.vids.items():
         sticky = can_be_sticky and mac not in guest.roaming
+        plain = "and the address may roam" if mac in guest.roaming else why
         have = table.of_mac(guest.bridge, mac)
         pinned = {vid: have[vid].sticky for vid in have if guest.frozen and table.has_static(guest, mac, vid)}
         wanted = {vid: Entry(mac, vid, guest.port, EntryState.STATIC, pinned.get(vid, sticky)) for vid in vids}
         wrong = {
             vid: problem
             for vid in vids
-            if (problem := _problem(f"{mac} of {guest.domain}", wanted[vid], have.get(vid), mac in guest.roaming))
+            if (problem := _problem(f"{mac} of {guest.domain}", wanted[vid], have.get(vid), plain))
         }
         if not wrong:
             continue
@@ -74,8 +76,8 @@ def plan_entries(guest: GuestPort, share: Share, table: Table, draft: Draft) -> 
             draft.find(code, guest, text, mac=mac, vid=vid, fix=fix)
 
 
-def _problem(what: str, wanted: Entry, have: Entry | None, roaming: bool) -> tuple[Code, str] | None:
-    """What is wrong with the entry of a running guest's MAC in one VID, or None."""
+def _problem(what: str, wanted: Entry, have: Entry | None, plain: str) -> tuple[Code, str] | None:
+    """What is wrong with the entry of a running guest's MAC in one VID, or None. ``plain`` is why none is sticky."""
     if have is None:
         return Code.MISSING_ENTRY, f"no entry for {what}"
     if have.state is EntryState.LOCAL:
@@ -85,8 +87,7 @@ def _problem(what: str, wanted: Entry, have: Entry | None, roaming: bool) -> tup
     if have.state is EntryState.DYNAMIC:
         return Code.MISSING_ENTRY, f"no static entry for {what}: the one on {have.port} is {have.in_words}"
     if have.sticky and not wanted.sticky:
-        why = "and the address may roam" if roaming else "policy says pin='static'"
-        return Code.NOT_STICKY, f"the entry for {what} on {have.port} is sticky, {why}"
+        return Code.NOT_STICKY, f"the entry for {what} on {have.port} is sticky, {plain}"
     if wanted.sticky and not have.sticky:
         return Code.NOT_STICKY, f"the entry for {what} on {have.port} is not sticky: one frame seen elsewhere moves it"
     return None
@@ -97,9 +98,9 @@ def plan_waiting_entries(guest: GuestPort, share: Share, rights: Rights, table: 
     for mac in share.vids:
         # no put clears extern_learn, so a static entry on the guest's own port is ours even with that flag
         on_port = [entry for entry in table.of_mac(guest.bridge, mac).values() if entry.port == guest.port]
-        ours = [each for each in on_port if each.state is EntryState.STATIC or _droppable(each)]
+        ours = [each for each in on_port if each.state is EntryState.STATIC or _droppable(each, table)]
         reached = [each for each in on_port if not table.stranded(each)]  # no deletion takes the others along
-        here = _deletable([each for each in ours if not table.stranded(each)], reached)
+        here = _deletable([each for each in ours if not table.stranded(each)], reached, table)
         early = [entry for entry in here if entry.state is EntryState.STATIC]
         text = f"{mac} has an entry on {guest.port}, but the CPUs of {guest.domain} do not run here ({guest.state})"
         draft.stranded += _stranded(ours, guest.bridge, guest.domain, Code.EARLY_ENTRY, text, table)
@@ -111,7 +112,7 @@ def plan_waiting_entries(guest: GuestPort, share: Share, rights: Rights, table: 
                 draft.find(Code.EARLY_ENTRY, guest, text, mac=mac, vid=entry.vid, fix=fix)
         elsewhere = [entry for entry in table.of_mac(guest.bridge, mac).values() if entry.port != guest.port]
         _plan_stale(elsewhere, guest.bridge, guest.domain, rights, table, draft)
-        _tell_control_planes(elsewhere, guest, draft)
+        _tell_control_planes(elsewhere, guest, table, draft)
 
 
 def plan_lost_entries(guest: GuestPort, share: Share, rights: Rights, table: Table, draft: Draft) -> None:
@@ -136,12 +137,12 @@ def plan_foreign_entries(guest: GuestPort, share: Share, claimed: Claims, table:
         if not own and (guest.bridge, entry.mac, entry.vid) not in claimed:
             foreign.setdefault(entry.mac, []).append(entry)
     for mac, entries in foreign.items():
-        _tell_control_planes(entries, guest, draft)
+        _tell_control_planes(entries, guest, table, draft)
         text = f"{guest.port} of {guest.domain} has a static entry for {mac} that nothing asks for"
-        lost = [entry for entry in entries if _droppable(entry)]
+        lost = [entry for entry in entries if _droppable(entry, table)]
         draft.stranded += _stranded(lost, guest.bridge, guest.domain, Code.EXTRA_ENTRY, text, table)
         entries = [entry for entry in entries if not table.stranded(entry)]
-        droppable = _deletable([entry for entry in entries if _droppable(entry)], entries)
+        droppable = _deletable([entry for entry in entries if _droppable(entry, table)], entries, table)
         static = [entry for entry in droppable if entry.state is EntryState.STATIC]
         learned = [entry for entry in droppable if entry.state is EntryState.DYNAMIC]
         if not static and not (learned and guest.running):
@@ -180,10 +181,10 @@ def _plan_stale(
         if not rights.protect(bridge, entry):
             by_port.setdefault(entry.port, []).append(entry)
     for port, on_port in by_port.items():
-        stale = [entry for entry in on_port if entry.state is EntryState.STATIC and _droppable(entry)]
+        stale = [entry for entry in on_port if entry.state is EntryState.STATIC and _droppable(entry, table)]
         text = f"{port} has a static entry for {on_port[0].mac}, but {why or f'{domain} does not run there'}"
         draft.stranded += _stranded(stale, bridge, domain, Code.STALE_ENTRY, text, table)
-        found = _deletable([entry for entry in stale if not table.stranded(entry)], on_port)
+        found = _deletable([entry for entry in stale if not table.stranded(entry)], on_port, table)
         if not found:
             continue
         change = _drop(found, bridge, domain, Code.STALE_ENTRY)
@@ -203,11 +204,11 @@ def _stranded(
             yield Stranded(entry, bridge, domain, code, text)
 
 
-def _tell_control_planes(entries: Iterable[Entry], guest: GuestPort, draft: Draft) -> None:
-    """Entries that an external control plane has put (extern_learn): left as they are, and told once for each port."""
-    for entry in {each.port: each for each in entries if each.extern_learn}.values():
+def _tell_control_planes(entries: Iterable[Entry], guest: GuestPort, table: Table, draft: Draft) -> None:
+    """Entries that an external control plane has put: left as they are, and told once for each port."""
+    for entry in {each.port: each for each in entries if table.by_control_plane(each)}.values():
         whose = f", the address of {guest.domain}," if entry.mac in guest.macs else ""
-        text = f"{entry.port} has an entry for {entry.mac}{whose} from an external control plane (extern_learn)"
+        text = f"{entry.port} has an entry for {entry.mac}{whose} from an external control plane ({entry.in_words})"
         draft.findings.append(
             Finding(
                 Code.FOREIGN_ENTRY, f"{text}: it is left as it is", guest.bridge, entry.port, guest.domain, entry.mac
@@ -215,18 +216,18 @@ def _tell_control_planes(entries: Iterable[Entry], guest: GuestPort, draft: Draf
         )
 
 
-def _droppable(entry: Entry) -> bool:
+def _droppable(entry: Entry, table: Table) -> bool:
     """Not the host's own address, and not an external control plane's entry."""
-    return entry.state is not EntryState.LOCAL and not entry.extern_learn
+    return entry.state is not EntryState.LOCAL and not table.by_control_plane(entry)
 
 
-def _deletable(entries: list[Entry], on_port: list[Entry]) -> list[Entry]:
+def _deletable(entries: list[Entry], on_port: list[Entry], table: Table) -> list[Entry]:
     """What of ``entries`` can be deleted and no other entry with it; ``on_port`` is all that the port has of the MAC.
 
     VID 0 goes only together with every VID of the port (br_fdb_delete): it stays for a copy that is not ours.
     """
     going = frozenset(entries)
-    others = any(not _droppable(entry) and entry not in going for entry in on_port)
+    others = any(not _droppable(entry, table) and entry not in going for entry in on_port)
     return [entry for entry in entries if entry.vid or not others]
 
 

@@ -11,9 +11,9 @@ from dataclasses import replace
 
 from macmgr.model.changes import SetFlags
 from macmgr.model.findings import Code, Finding
-from macmgr.model.intent import GuestPort, Intent, Pin
+from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.snapshot import BridgePort, Feature, Snapshot
-from macmgr.planning.draft import Draft
+from macmgr.planning.draft import Draft, Table
 
 
 def plan_closed(
@@ -71,7 +71,7 @@ def plan_open(guest: GuestPort, port: BridgePort, draft: Draft, why: str) -> Non
     draft.opens.append(SetFlags(port.name, flags, opened, guest.bridge, guest.domain, Code.CLOSED_WITHOUT_ENTRY))
 
 
-def plan_uplinks(intent: Intent, snapshot: Snapshot, draft: Draft) -> None:
+def plan_uplinks(intent: Intent, snapshot: Snapshot, table: Table, draft: Draft) -> None:
     """Where the kernel has no sticky entries (before 4.20), an uplink that does not learn moves none away either.
 
     It is safe where the uplink is the only port with unicast flood on (what was not learned still goes there, and
@@ -79,10 +79,8 @@ def plan_uplinks(intent: Intent, snapshot: Snapshot, draft: Draft) -> None:
     after the taps were closed; and it is taken back.
     """
     guests = {guest.port: guest for guest in intent.ports}
-    pinned = {guest.bridge for guest in intent.ports if guest.managed and guest.policy.pin is Pin.STICKY}
-    moving = {
-        guest.bridge for guest in intent.ports if guest.managed and (guest.policy.pin is Pin.STATIC or guest.roaming)
-    }
+    pinned = {guest.bridge for guest in intent.ports if guest.managed and table.is_sticky(guest)}
+    moving = {guest.bridge for guest in intent.ports if guest.managed and (guest.roaming or not table.is_sticky(guest))}
     closing = {change.port for change in draft.closes if isinstance(change, SetFlags)}
     quieted = (snapshot.ports[name].bridge for name in intent.quieted)  # their bridge may be the kernel's by now
     for bridge in dict.fromkeys([*intent.managed_bridges, *quieted]):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from macmgr.model.changes import Change
 from macmgr.model.findings import Code, Finding
-from macmgr.model.intent import GuestMac, GuestPort, Intent, Pin
+from macmgr.model.intent import GuestMac, GuestPort, Intent
 from macmgr.model.scope import Scope
 from macmgr.model.snapshot import Feature, Snapshot
 from macmgr.planning.conflicts import conflict_findings, guest_mac_findings
@@ -97,10 +97,10 @@ def plan(intent: Intent, snapshot: Snapshot) -> Plan:
     plan_departed(intent, rights, table, draft)
     plan_returning(intent, snapshot, claimed, table, draft)
     plan_stranded(frozenset(claimed), table, draft)
-    plan_uplinks(intent, snapshot, draft)
+    plan_uplinks(intent, snapshot, table, draft)
     draft.findings += plug_findings(intent, snapshot)
     draft.findings += guest_mac_findings(intent)
-    draft.findings += conflict_findings(intent, snapshot)
+    draft.findings += conflict_findings(intent, snapshot, table.pins)
     draft.findings += promiscuity_findings(intent, snapshot)
     return Plan((*draft.opens, *draft.puts, *draft.closes, *draft.drops), tuple(draft.findings))
 
@@ -124,7 +124,7 @@ def _put_in_vain(guest: GuestPort, share: Share, intent: Intent, snapshot: Snaps
     No guest may open a port by what it sends. So only an entry counts that no frame can move and that is in writing.
     And a lock stays, be it asked for or an administrator's: an open port takes frames from any address.
     """
-    if not intent.unputtable or guest.policy.pin is not Pin.STICKY or table.lacks(Feature.STICKY):
+    if not intent.unputtable or not table.is_sticky(guest) or table.lacks(Feature.STICKY):
         return False
     locked = guest.policy.lock or (snapshot.ports[guest.port].flags.locked and guest.port not in intent.locked)
     if locked or guest.policy.guest_mac is GuestMac.FOLLOW:

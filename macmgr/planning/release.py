@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from macmgr.model.changes import SetEntries
-from macmgr.model.intent import GuestPort, Intent, Pin
+from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, PortFlags, Snapshot
 from macmgr.planning.draft import Draft, Table
 from macmgr.planning.planner import Plan
@@ -59,7 +59,7 @@ def _bears_the_mark(guest: GuestPort, port: BridgePort, memory: Memory, table: T
     """Whether a port of which nothing is remembered looks like ours: an entry as the policy pins it, or a lock."""
     if (port.name, port.ifindex) in memory.given_back:
         return False
-    sticky = guest.policy.pin is Pin.STICKY
+    sticky = table.is_sticky(guest)
     pinned = any(entry.sticky is sticky for mac in guest.macs for entry in static_on(port, mac, table).values())
     return pinned or (guest.policy.lock and bool(port.flags.locked))
 
@@ -73,7 +73,7 @@ def _plan_left_behind(
         for bridge in bridges:
             by_port: dict[str, list[Entry]] = {}
             for entry in table.of_mac(bridge, mac).values():
-                fixed = entry.state is EntryState.STATIC and not entry.extern_learn
+                fixed = entry.state is EntryState.STATIC and not table.by_control_plane(entry)
                 # a stranded copy, in a VID that the port has lost, cannot be deleted (br_fdb_delete: EINVAL)
                 if fixed and entry.port in snapshot.ports and entry.port not in own and not table.stranded(entry):
                     by_port.setdefault(entry.port, []).append(entry)

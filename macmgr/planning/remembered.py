@@ -248,4 +248,6 @@ def _static_macs(snapshot: Snapshot, macs: set[str]) -> set[tuple[str, str]]:
         (snapshot.bridge_of(entry.port) or "", entry.mac)
         for entry in snapshot.entries
         if entry.mac in macs and entry.state is EntryState.STATIC
+        # another host's, which no frame moves: nothing of ours, and nothing that could become it
+        if entry.extern_learn or not snapshot.by_control_plane(entry)
     }

@@ -139,7 +139,7 @@ def _plan_entries(back: Return, mac: str, guest_ports: Collection[str], table: T
         for vid, entry in now.items()
         if (entry.extern_learn and vid not in here)
         or entry.state is EntryState.LOCAL
-        or (entry.port != port.name and entry.state is EntryState.STATIC and not _stolen(entry, back, guest_ports))
+        or (entry.port != port.name and _is_static_elsewhere(entry, back, guest_ports, table))
     }
     wanted = {vid: entry for vid, entry in _static_back(back, mac) if vid in vids and vid not in taken}
     if port.up and port.forwarding and mac not in back.absent:
@@ -163,9 +163,10 @@ def _plan_entries(back: Return, mac: str, guest_ports: Collection[str], table: T
         (draft.puts if change.after else draft.drops).append(change)
 
 
-def _stolen(entry: Entry, back: Return, guest_ports: Collection[str]) -> bool:
-    """A static entry that led to the guest until a frame moved it to a port that is no guest's."""
-    return entry.mac in back.present and entry.port not in guest_ports
+def _is_static_elsewhere(entry: Entry, back: Return, guest_ports: Collection[str], table: Table) -> bool:
+    """A static entry on another port, but for one that led to the guest until a frame moved it to no guest's port."""
+    stolen = entry.mac in back.present and entry.port not in guest_ports and not table.by_control_plane(entry)
+    return entry.state is EntryState.STATIC and not stolen
 
 
 def _static_back(back: Return, mac: str) -> Iterator[tuple[int, Entry]]:

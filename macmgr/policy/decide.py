@@ -43,7 +43,7 @@ def decide(domain: Domain, nic: Nic, sources: PolicySources) -> Policy:
     return Policy(
         manager=first("manager", Manager.KERNEL),
         reason=next((step.place for step in steps if step.says.manager is not None), Policy().reason),
-        pin=first("pin", Pin.STICKY),
+        pin=first("pin", Pin.AUTO),
         lock=first("lock", False),
         guest_mac=first("guest_mac", GuestMac.FOLLOW if sources.trusts(nic) else GuestMac.ALERT),
         allow=tuple(dict.fromkeys(pattern for step in steps for pattern in step.says.allow)),

@@ -19,6 +19,7 @@ from macmgr.model.snapshot import BridgePort, Entry, Snapshot
 from macmgr.model.vids import fold_vids
 from macmgr.options import OPTIONS
 from macmgr.planning.observed import is_about
+from macmgr.planning.pins import Pins
 from macmgr.reconcile import View
 
 _WIDTH = 14
@@ -85,15 +86,15 @@ def _has(guest: GuestPort, mac: str) -> bool:
 
 
 def _guest(view: View, guest: GuestPort) -> Explanation:
-    port = view.snapshot.ports.get(guest.port)
+    port, pins = view.snapshot.ports.get(guest.port), Pins(view.snapshot)
     seen = next((each for each in view.intent.observed if is_about(each, guest, view.snapshot)), None)
     return Explanation(
         f"{guest.port} is {guest.alias or 'a NIC'} of {guest.domain}, on {guest.bridge}.",
         (
             ("XML says", _xml_says(guest, seen)),
             *((("macmgr watch has seen", _seen(seen)),) if seen else ()),
-            ("Policy says", _policy_says(guest)),
-            ("So wanted", _wanted(view, guest, port)),
+            ("Policy says", _policy_says(guest, pins)),
+            ("So wanted", _wanted(view, guest, port, pins)),
             ("Kernel says", _kernel_says(guest, port, view.snapshot)),
             ("Verdict", _verdict(view, guest)),
         ),
@@ -129,7 +130,7 @@ def _xml_says(guest: GuestPort, seen: Observed | None) -> list[str]:
     return [*lines, f"the domain is {guest.state}: {cpus}"]
 
 
-def _policy_says(guest: GuestPort) -> list[str]:
+def _policy_says(guest: GuestPort, pins: Pins) -> list[str]:
     policy = guest.policy
     if policy.problem:
         return [f"not understood: {policy.problem}"]
@@ -147,10 +148,13 @@ def _policy_says(guest: GuestPort) -> list[str]:
         place = policy.place_of(option)
         return f"step {numbers[place]}" if place else default
 
+    why = pins.why(guest.bridge)
+    auto = "auto, " if policy.pin is Pin.AUTO and (why or policy.place_of("pin")) else ""
+    because = f": {why}" if auto and why else ""
     trust = "the NIC is trusted" if guest.facts.trust else "the NIC is not trusted"
     results = [
         f"manager {policy.manager} ({by('manager', f'step {len(steps)}')})",
-        f"pin {policy.pin} ({by('pin', 'default')})",
+        f"pin {pins.of(policy.pin, guest.bridge)} ({auto}{by('pin', 'default')}{because})",
         f"lock {'yes' if policy.lock else 'no'} ({by('lock', 'default')})",
         f"guestMac {policy.guest_mac} ({by('guest_mac', trust)})",
     ]
@@ -159,7 +163,7 @@ def _policy_says(guest: GuestPort) -> list[str]:
     return [*lines, f"Together: {', '.join(results)}."]
 
 
-def _wanted(view: View, guest: GuestPort, port: BridgePort | None) -> list[str]:
+def _wanted(view: View, guest: GuestPort, port: BridgePort | None, pins: Pins) -> list[str]:
     if guest.policy.problem:
         return ["nothing, until that is mended: the port is left as it is"]
     if not guest.managed:
@@ -173,7 +177,7 @@ def _wanted(view: View, guest: GuestPort, port: BridgePort | None) -> list[str]:
         closed = "closed, because libvirt puts the entry when the CPUs start"
         return [f"no entry, and the port {closed if guest.may_wait_closed else 'open: nobody would put one at resume'}"]
     vids = fold_vids(sorted({0, *(port.vids if port else ())}))
-    pin = "static sticky" if guest.policy.pin is Pin.STICKY else "static"
+    pin = "static sticky" if pins.of(guest.policy.pin, guest.bridge) is Pin.STICKY else "static"
     locked = ", locked" if guest.policy.lock else ""
     others = {finding.mac for finding in view.plan.findings if finding.port == guest.port and finding.code in _OTHERS}
     entries = [

@@ -278,8 +278,10 @@ def _grouped(findings: Iterable[Finding]) -> list[tuple[Finding, list[int]]]:
 def _print_finding(out: Console, finding: Finding, vids: list[int]) -> None:
     line = Text()
     line.append(f"{finding.severity!s:<8}", _STYLE[finding.severity])
-    line.append(f"{finding.code!s:<24}", "bold")
-    _print_wrapped(out, line, Text(finding.message + (f" (VID {fold_vids(vids)})" if vids else "")), _INDENT)
+    line.append(f"{finding.code!s:<23} ", "bold")
+    _print_wrapped(
+        out, line, Text(finding.message + (f" (VID {fold_vids(vids)})" if vids else "")), max(_INDENT, line.cell_len)
+    )
     if finding.fix and finding.severity is not Severity.INFO:
         commands = finding.fix.count("; bridge ") + 1
         fix = finding.fix if commands <= _MANY else f"macmgr apply  # {commands} commands: 'macmgr plan' shows them"

@@ -265,7 +265,7 @@ def _put_parts(change: SetEntries) -> tuple[str, str, str]:
         case Code.NOT_STICKY if entry.sticky:
             return "pin", what, "it was not sticky, and one frame seen elsewhere would have moved it"
         case Code.NOT_STICKY:
-            return "unpin", what, "it was sticky, and the policy says pin='static'"
+            return "unpin", what, "it was sticky, and is to be a plain static one"
         case Code.NOT_GIVEN_BACK:
             return "give back", what, _TO_THE_KERNEL
     return "put", what, str(change.because)

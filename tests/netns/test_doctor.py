@@ -221,6 +221,18 @@ def test_the_own_list_is_what_bridge_says(ns: Namespace, kernel: Kernel) -> None
     assert (Reason.OWN_ADDRESSES, "up0") in reasons(kernel)
 
 
+def test_other_hosts_addresses_are_none_that_a_tunnel_receives_for(ns: Namespace, kernel: Kernel) -> None:
+    """Its `self` list says behind which host each is: NDA_DST."""
+    ns.add_bridge()
+    require("vxlan", ns.accepts("link add vx10 type vxlan id 10 dstport 4789 nolearning"))
+    ns.ip("link set vx10 master br0")
+    ns.ip("link set vx10 up")
+    ns.bridge("fdb add 52:54:00:00:00:07 dev vx10 dst 192.0.2.7 self static")
+    ns.bridge("fdb add 00:00:00:00:00:00 dev vx10 dst 192.0.2.7 self permanent")
+    assert kernel.read_devices().devices["vx10"].addresses == frozenset()
+    assert not any(reason is Reason.OWN_ADDRESSES for reason, _ in reasons(kernel, "vx10"))
+
+
 def test_a_device_in_another_namespace_is_said_to_be_out_of_sight(
     ns: Namespace, twin: Namespace, kernel: Kernel
 ) -> None:

@@ -205,6 +205,28 @@ def test_snapshot_of_a_namespace_without_bridges(ns: Namespace) -> None:
         assert kernel.read_snapshot() == Snapshot(masters={"lo": None})
 
 
+@pytest.mark.parametrize(
+    ("options", "learns"),
+    [
+        ("id 10 dstport 4789 nolearning", False),
+        ("id 10 dstport 4789", True),
+        ("dstport 4789 external", False),
+        ("dstport 4789 external learning", True),
+    ],
+)
+def test_whether_a_tunnel_learns_by_itself(ns: Namespace, options: str, learns: bool) -> None:
+    """IFLA_VXLAN_LEARNING has the number of a bridge's VLAN filtering."""
+    ns.add_bridge()
+    require("vxlan", ns.accepts(f"link add vx10 type vxlan {options}"))
+    ns.ip("link set vx10 master br0")
+    ns.add_tap("tap1")
+    with Kernel(ns.name) as kernel:
+        read = kernel.read_snapshot()
+    ports = {name: (port.kind, port.tunnel_learning, port.has_control_plane) for name, port in read.ports.items()}
+    assert ports == {"vx10": ("vxlan", learns, not learns), "tap1": ("tun", None, False)}
+    assert not read.bridges["br0"].vlan_filtering
+
+
 def test_vids_are_what_iproute2_says(ns: Namespace) -> None:
     require("bridge VLAN filtering", ns.accepts("link add br0 type bridge vlan_filtering 1"))
     ns.ip("link set br0 up")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from hypothesis import strategies as st
 
 from macmgr.model.intent import GuestPort, Intent, Manager, NicFacts, Pin, Policy
-from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
+from macmgr.model.snapshot import VXLAN, Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 from tests.fake_kernel import FakeKernel, make_snapshot
 
 BRIDGES = ("br0", "br1")
@@ -53,7 +53,7 @@ flags = st.builds(PortFlags, st.booleans(), st.booleans(), st.booleans())
 policies = st.builds(
     Policy,
     manager=st.sampled_from([Manager.LIBVIRT, Manager.LIBVIRT, Manager.LIBVIRT, Manager.KERNEL]),
-    pin=st.sampled_from([Pin.STICKY, Pin.STICKY, Pin.STATIC]),
+    pin=st.sampled_from([Pin.AUTO, Pin.AUTO, Pin.STICKY, Pin.STATIC]),
     lock=st.booleans(),
     allow=st.sampled_from([(), (), ("52:54:00:0f:00:*",)]),
 )
@@ -89,7 +89,7 @@ def entries_for(draw: st.DrawFn, guest: GuestPort, mac: str, ports: dict[str, Br
     """The entries of one MAC of a guest, as wanted or drifted, in all its VIDs alike or in each VID on its own."""
     tap = ports[guest.port]
     others = [name for name, port in ports.items() if port.bridge == tap.bridge and name != tap.name]
-    wanted = Entry(mac, 0, tap.name, EntryState.STATIC, guest.policy.pin is Pin.STICKY)
+    wanted = Entry(mac, 0, tap.name, EntryState.STATIC, guest.policy.pin is not Pin.STATIC)
     fates = [None, wanted, wanted, *(wanted._replace(sticky=sticky) for sticky in (True, False))]
     for port in (tap.name, *others):
         fates += [
@@ -144,6 +144,9 @@ def worlds(draw: st.DrawFn) -> World:
     states = {domain: draw(st.sampled_from(["running", "running", *STATES])) for domain in DOMAINS}
     wanted = [draw(guests(number, states)) for number in range(draw(st.integers(0, len(TAPS))))]
     ports = {name: port(name, "br0", True, draw(port_flags)) for name in ("eth0", "eth1")[: draw(st.integers(1, 2))]}
+    if "eth1" in ports:  # an uplink, or a tunnel to other hosts that learns, or whose addresses a control plane puts
+        kind, learns = draw(st.sampled_from([("", None), ("", None), (VXLAN, True), (VXLAN, False), (VXLAN, False)]))
+        ports["eth1"] = replace(ports["eth1"], kind=kind, tunnel_learning=learns)
     ports["eth8"] = port("eth8", "br1", True, draw(port_flags))
     masters: dict[str, str | None] = {}
     for guest in wanted:

@@ -17,6 +17,7 @@ from macmgr.model.changes import Change, SetEntries, SetFlags, inverse, requests
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestMac, GuestPort, Intent, Pin
 from macmgr.model.snapshot import Entry, EntryState, PortFlags, Snapshot
+from macmgr.planning.pins import Pins
 from macmgr.planning.planner import Plan, plan
 from macmgr.reconcile import Outcome, Scope, apply
 from macmgr.state.lock import WriterLock
@@ -175,6 +176,19 @@ def test_a_frame_for_a_managed_guest_reaches_it_and_nobody_else(world: World) ->
 
 
 @given(worlds())
+def test_only_where_no_control_plane_puts_addresses_is_an_entry_sticky_by_itself(world: World) -> None:
+    kernel = world.kernel()
+    if applied(world, kernel).failures:
+        return
+    for guest in rightful(world):
+        fed = any(port.bridge == guest.bridge and port.tunnel_learning is False for port in kernel.ports.values())
+        sticky = {Pin.AUTO: not fed, Pin.STICKY: True, Pin.STATIC: False}[guest.policy.pin]
+        for mac in guest.macs:
+            for vid in world.start.deciding_vids(guest.port):
+                assert kernel.fdb[guest.bridge, mac, vid].sticky == sticky
+
+
+@given(worlds())
 def test_no_allowance_takes_from_a_guest_its_own_address(world: World) -> None:
     """Nor does one that comes to nothing leave a guest without the rest: its port is closed, its address its own."""
     kernel = world.kernel()
@@ -254,7 +268,10 @@ def test_what_is_not_managed_is_not_touched(world: World) -> None:
         untouchable = (
             bridge not in world.intent.managed_bridges
             or (entry.state is EntryState.LOCAL and (bridge, mac) in host)
-            or (((entry.extern_learn and not pinned) or entry.state is EntryState.LOCAL) and (bridge, mac) not in here)
+            or (
+                ((world.start.by_control_plane(entry) and not pinned) or entry.state is EntryState.LOCAL)
+                and (bridge, mac) not in here
+            )
             or ((entry.port, mac) in theirs and (bridge, mac) not in here)
         )
         assert kernel.fdb.get(key) == entry or not untouchable
@@ -438,7 +455,8 @@ def test_no_port_stays_closed_without_an_entry_that_was_put_in_vain(world: World
     fine = rightful(world)
     for guest, mac in unshared(world):
         locked = guest.policy.lock or world.start.ports[guest.port].flags.locked
-        if guest not in fine or locked or guest.policy.pin is Pin.STATIC or guest.policy.guest_mac is GuestMac.FOLLOW:
+        sticky = Pins(world.start).of(guest.policy.pin, guest.bridge) is Pin.STICKY
+        if guest not in fine or locked or not sticky or guest.policy.guest_mac is GuestMac.FOLLOW:
             continue
         there = all(is_static(kernel, guest, mac, vid) for vid in world.start.deciding_vids(guest.port))
         flags = kernel.ports[guest.port].flags

@@ -241,8 +241,8 @@ def test_the_quick_constructor_fills_every_field_of_an_entry() -> None:
                 "IFLA_ADDRESS": macs,
                 "IFLA_MASTER": st.none() | ifindexes,
                 "IFLA_PROMISCUITY": st.none() | st.integers(0, 2**32 - 1),
-                "kind": st.sampled_from(["", "bridge", "veth", "tun"]),
-                "vlan_filtering": st.none() | st.integers(0, 1),
+                "kind": st.sampled_from(["", "bridge", "veth", "tun", "vxlan"]),
+                "switch": st.none() | st.integers(0, 1),  # number 7 of both kinds
                 "port_kind": st.sampled_from(["", "bridge", "bond"]),
                 "port": st.lists(st.none() | st.integers(0, 1), min_size=4, max_size=4),
                 "unknown": st.lists(unknown_attributes, max_size=2),
@@ -264,7 +264,9 @@ def test_interfaces_read_as_pyroute2_wrote_them(links: list[dict[str, Any]]) -> 
             assert found.promiscuity == (link["IFLA_PROMISCUITY"] or 0)
             assert found.kind == link["kind"]
             assert found.up == bool(link["flags"] & 1)
-            assert found.vlan_filtering == (link["kind"] == "bridge" and link["vlan_filtering"] == 1)
+            assert found.vlan_filtering == (link["kind"] == "bridge" and link["switch"] == 1)
+            learns = None if link["switch"] is None else link["switch"] == 1
+            assert found.tunnel_learning == (learns if link["kind"] == "vxlan" else None)
             assert (found.flags, found.isolated) == port_of(link)
 
 
@@ -286,8 +288,9 @@ def pyroute2_link(link: dict[str, Any]) -> Any:
     info: list[tuple[str, Any]] = []
     if link["kind"]:
         info.append(("IFLA_INFO_KIND", link["kind"]))
-    if link["kind"] == "bridge" and link["vlan_filtering"] is not None:
-        info.append(("IFLA_INFO_DATA", {"attrs": [("IFLA_BR_VLAN_FILTERING", link["vlan_filtering"])]}))
+    name = {"bridge": "IFLA_BR_VLAN_FILTERING", "vxlan": "IFLA_VXLAN_LEARNING"}.get(link["kind"])
+    if name and link["switch"] is not None:
+        info.append(("IFLA_INFO_DATA", {"attrs": [(name, link["switch"])]}))
     if link["port_kind"]:
         info.append(("IFLA_INFO_SLAVE_KIND", link["port_kind"]))
     if link["port_kind"] == "bridge":

@@ -93,9 +93,9 @@ def test_every_way_to_write_a_table(text: str) -> None:
          "'no'?"),
         ("[bridge.b]\nlock = 1", f"f:2: lock is the number 1, {WORD}; allowed: yes, no; did you mean 'yes'?"),
         ("[bridge.b]\nlock = ''", "f:2: lock is ''; allowed: yes, no"),
-        ("[bridge.b]\npin = ['sticky']", f"f:2: pin is a list, {WORD}; allowed: sticky, static"),
-        ("[bridge.b]\npin.x = 1", f"f:2: pin is a table, {WORD}; allowed: sticky, static"),
-        ("[bridge.b]\npin = 1979-05-27", f"f:2: pin is a date or time, {WORD}; allowed: sticky, static"),
+        ("[bridge.b]\npin = ['sticky']", f"f:2: pin is a list, {WORD}; allowed: auto, sticky, static"),
+        ("[bridge.b]\npin.x = 1", f"f:2: pin is a table, {WORD}; allowed: auto, sticky, static"),
+        ("[bridge.b]\npin = 1979-05-27", f"f:2: pin is a date or time, {WORD}; allowed: auto, sticky, static"),
         ("[bridge.b]\nallow = '0:0:5e:*'", "f:2: allow is '0:0:5e:*', a list is expected: allow = "
          '["00:00:5e:00:01:0a"]'),
         ("[bridge.b]\nallow = [\n  '0:0:5e:*',\n  '0:0:5e:zz:*',\n]", "f:4: allow: '0:0:5e:zz:*' is not a MAC prefix: "

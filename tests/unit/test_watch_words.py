@@ -60,7 +60,7 @@ SAID: list[tuple[Change, str]] = [
     ),
     (
         entries(Code.NOT_STICKY, at("vnet0"), sticky=False),
-        "unpinned the entry of web1 (52:54:00:aa:00:01) on vnet0: it was sticky, and the policy says pin='static'",
+        "unpinned the entry of web1 (52:54:00:aa:00:01) on vnet0: it was sticky, and is to be a plain static one",
     ),
     (
         entries(Code.STALE_ENTRY, at("up0"), to=""),
