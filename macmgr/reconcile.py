@@ -161,8 +161,8 @@ def apply(
     memory = notes.read()
     sent: tuple[Change, ...] = ()
     doubted: frozenset[Feature] = frozenset()
-    put: set[tuple[str, str]] = set()
-    in_vain: set[tuple[str, str]] = set()
+    put: set[tuple[str, str, int]] = set()
+    in_vain: set[tuple[str, str, int]] = set()
 
     def read() -> Intent:
         said = read_intent()
@@ -204,9 +204,9 @@ def apply(
     return outcome
 
 
-def _puts(changes: Iterable[Change]) -> set[tuple[str, str]]:
-    """(port, MAC) of the entries that are put."""
-    return {(entry.port, put.mac) for put in changes if isinstance(put, SetEntries) for entry in put.after}
+def _puts(changes: Iterable[Change]) -> set[tuple[str, str, int]]:
+    """(port, MAC, VID) of the entries that are put: in another VID it is another entry, and may be wanted since then."""
+    return {(entry.port, put.mac, entry.vid) for put in changes if isinstance(put, SetEntries) for entry in put.after}
 
 
 def _returned(view: View, scope: Scope) -> set[tuple[str, int]]:

@@ -233,8 +233,8 @@ class Intent:
     reading the sources found. ``observed`` is what was seen behind guest ports; what it means is decided once the
     kernel was read (`macmgr.planning.observed`). ``quieted`` are the uplinks whose learning macmgr turned off,
     ``locked`` the guests' ports that had no lock before macmgr and have one now. ``returning`` are the ports of guests
-    here that it managed, and that policy leaves to the kernel now. ``unputtable`` are the (port, MAC) whose entries
-    were just put in vain: the kernel refused them, or somebody takes them away each time.
+    here that it managed, and that policy leaves to the kernel now. ``unputtable`` are the (port, MAC, VID) whose
+    entries were just put in vain: the kernel refused them, or somebody takes them away each time.
     """
 
     ports: tuple[GuestPort, ...] = ()
@@ -246,4 +246,4 @@ class Intent:
     quieted: tuple[str, ...] = ()
     locked: tuple[str, ...] = ()
     returning: tuple[Returning, ...] = ()
-    unputtable: frozenset[tuple[str, str]] = frozenset()
+    unputtable: frozenset[tuple[str, str, int]] = frozenset()

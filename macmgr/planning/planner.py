@@ -8,7 +8,7 @@ a port floods until its entry is there, and an entry is moved by one replace, ne
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from macmgr.model.changes import Change
@@ -71,16 +71,19 @@ def plan(intent: Intent, snapshot: Snapshot) -> Plan:
     left_alone = {(guest.port, mac) for guest in intent.ports if guest not in given for mac in guest.macs}
     rights = Rights(claimed, {guest.port for guest in given}, left_alone)
     _tell_unmanaged_duplicates(intent, given, snapshot, draft)
+    unputtable: dict[str, set[tuple[str, int]]] = {}
+    for name, mac, vid in intent.unputtable:
+        unputtable.setdefault(name, set()).add((mac, vid))
     for guest, share in given.items():
         port = snapshot.ports[guest.port]
         if guest.frozen:
             waits_closed = guest.may_wait_closed and not _known_elsewhere(guest, share, claimed, table)
-            comes = not _put_in_vain(guest, share, intent, snapshot, table) if guest.running else waits_closed
+            comes = not _put_in_vain(guest, share, unputtable, intent, snapshot, table) if guest.running else waits_closed
             plan_frozen(guest, share, port, table, draft, comes=comes)
             continue
         if guest.running:
             plan_entries(guest, share, table, draft)
-            in_vain = _put_in_vain(guest, share, intent, snapshot, table)
+            in_vain = _put_in_vain(guest, share, unputtable, intent, snapshot, table)
             if in_vain and not port.flags.open:
                 plan_open(guest, port, draft, "its entry cannot be put")
             else:
@@ -118,23 +121,32 @@ def _known_elsewhere(guest: GuestPort, share: Share, claimed: Claims, table: Tab
     return found or any(place in claimed for place in places)
 
 
-def _put_in_vain(guest: GuestPort, share: Share, intent: Intent, snapshot: Snapshot, table: Table) -> bool:
+def _put_in_vain(
+    guest: GuestPort,
+    share: Share,
+    unputtable: Mapping[str, Collection[tuple[str, int]]],
+    intent: Intent,
+    snapshot: Snapshot,
+    table: Table,
+) -> bool:
     """Whether a running guest lacks an entry that was just put in vain: only an open port brings it frames.
 
     No guest may open a port by what it sends. So only an entry counts that no frame can move and that is in writing.
     And a lock stays, be it asked for or an administrator's: an open port takes frames from any address.
     """
-    if not intent.unputtable or not table.is_sticky(guest) or table.lacks(Feature.STICKY):
+    in_vain = unputtable.get(guest.port)
+    if not in_vain or not table.is_sticky(guest) or table.lacks(Feature.STICKY):
         return False
     locked = guest.policy.lock or (snapshot.ports[guest.port].flags.locked and guest.port not in intent.locked)
     if locked or guest.policy.guest_mac is GuestMac.FOLLOW:
         return False
-    in_vain = {mac for port, mac in intent.unputtable if port == guest.port and mac not in guest.roaming}
     deciding = set(snapshot.deciding_vids(guest.port))
     return any(
         not table.has_static(guest, mac, vid)
-        for mac in in_vain & share.vids.keys()
-        for vid in deciding.intersection(share.vids[mac])
+        for mac, vids in share.vids.items()
+        if mac not in guest.roaming
+        for vid in deciding.intersection(vids)
+        if (mac, vid) in in_vain
     )
 
 

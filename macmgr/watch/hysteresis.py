@@ -6,6 +6,9 @@ and a minute at most. A port that somebody opens again and again stays open, and
 is only slow. Without its entry, or closed when it must be open, a guest may be cut off: what mends that is spared for
 no longer than our time needs to be saved. Where the fight is over an entry, its port is not closed for a while, and the
 planner is told that putting it is in vain.
+
+Only what is made again counts as again: an entry of a MAC in another VID is another entry. So an administrator who adds
+or removes a thousand VIDs, at once or one by one, fights with nobody.
 """
 
 from __future__ import annotations
@@ -15,17 +18,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from macmgr.model.changes import Change, SetFlags
+from macmgr.model.changes import Change, SetEntries, SetFlags
 
 WINDOW = 60.0
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 LONGEST_CUT_OFF = 0.25
 NOT_CLOSED = 2.0
 _CLOSE, _OPEN, _PUT, _DROP = "close", "open", "put", "drop"
+_ALL = 1  # flags are in no VID: of them there is one thing to do
 
 
 class Subject(NamedTuple):
-    """What is fought over: a port that is closed, or opened, or an entry there that is put, or dropped."""
+    """What is fought over: a port that is closed, or opened, or entries of a MAC there that are put, or dropped."""
 
     kind: str
     bridge: str
@@ -45,10 +49,23 @@ class Fight:
 
 @dataclass(slots=True)
 class _Record:
-    times: deque[float] = field(default_factory=deque)
+    """What was made of one subject, and when: each time with its VIDs, one bit for each; ``held`` are those paused."""
+
+    made: deque[tuple[float, int]] = field(default_factory=deque)
     pause: float = 0.0
     until: float = 0.0
     not_closed_until: float = 0.0
+    held: int = 0
+
+    def too_often(self, limit: int) -> int:
+        """The VIDs in which it was made more often than ``limit``."""
+        counted = [0] * (limit + 1)  # by how often: those in which it was made once, twice, and so on
+        for _, vids in self.made:
+            for place, seen in enumerate(counted):
+                counted[place], vids = seen | vids, seen & vids
+                if not vids:
+                    break
+        return counted[limit]
 
 
 class Hysteresis:
@@ -61,32 +78,43 @@ class Hysteresis:
     def note(self, made: Iterable[Change], now: float) -> list[Fight]:
         """Count changes that were just made; the fights that have now become, or go on."""
         fights = []
-        for change in made:
-            subject = _subject(change)
-            record = self._records.setdefault((subject, change.because), _Record())
-            record.times.append(now)
-            _forget(record, now)
-            if len(record.times) > self.limit:
+        for (subject, because), changes in _together(made).items():
+            record = self._records.setdefault((subject, because), _Record())
+            for change, vids in changes:
+                record.made.append((now, vids))
+                _forget(record, now)
+                again = record.too_often(self.limit) & vids
+                if not again:
+                    continue
                 longest = LONGEST_CUT_OFF if subject.kind in (_PUT, _OPEN) else LONGEST_PAUSE
+                record.held = again | (record.held if record.until > now or record.not_closed_until > now else 0)
                 record.pause = min(longest, 2 * record.pause or FIRST_PAUSE)
                 record.until = now + record.pause
                 record.not_closed_until = now + NOT_CLOSED if subject.kind == _PUT else 0.0
-                fights.append(Fight(change, subject.port, len(record.times), record.pause))
+                times = sum(bool(each & again) for _, each in record.made)
+                fights.append(Fight(change, subject.port, times, record.pause))
         self._tidy(now)
         return fights
 
     def spares(self, now: float) -> Callable[[Change], bool]:
-        """What says of a change whether it is left out now."""
-        held = {subject for (subject, _), record in self._records.items() if record.until > now}
-        held |= {Subject(_CLOSE, put.bridge, put.port) for put in self._in_vain(now)}
-        return lambda change: bool(held) and _subject(change) in held
+        """What says of a change whether it is left out now: not where it has something to do beside the fight."""
+        held: dict[Subject, int] = {}
+        for (subject, _), record in self._records.items():
+            if record.until > now:
+                held[subject] = held.get(subject, 0) | record.held
+            if record.not_closed_until > now:
+                held[Subject(_CLOSE, subject.bridge, subject.port)] = _ALL
+        return lambda change: bool(held) and not _vids(change) & ~held.get(_subject(change), 0)
 
-    def in_vain(self, now: float) -> frozenset[tuple[str, str]]:
-        """(port, MAC) of the entries that somebody takes away each time."""
-        return frozenset((put.port, put.mac) for put in self._in_vain(now))
-
-    def _in_vain(self, now: float) -> set[Subject]:
-        return {subject for (subject, _), record in self._records.items() if record.not_closed_until > now}
+    def in_vain(self, now: float) -> frozenset[tuple[str, str, int]]:
+        """(port, MAC, VID) of the entries that somebody takes away each time."""
+        return frozenset(
+            (subject.port, subject.mac, vid)
+            for (subject, _), record in self._records.items()
+            if record.not_closed_until > now
+            for vid in range(record.held.bit_length())
+            if record.held >> vid & 1
+        )
 
     def next_end(self, now: float) -> float | None:
         """When the next pause ends, None where there is none."""
@@ -100,13 +128,36 @@ class Hysteresis:
     def _tidy(self, now: float) -> None:
         for key, record in list(self._records.items()):
             _forget(record, now)
-            if not record.times and max(record.until, record.not_closed_until) <= now:
+            if not record.made and max(record.until, record.not_closed_until) <= now:
                 del self._records[key]
 
 
 def _forget(record: _Record, now: float) -> None:
-    while record.times and record.times[0] <= now - WINDOW:
-        record.times.popleft()
+    while record.made and record.made[0][0] <= now - WINDOW:
+        record.made.popleft()
+
+
+def _together(made: Iterable[Change]) -> dict[tuple[Subject, str], list[tuple[Change, int]]]:
+    """The changes by what they are about; those of different VIDs, made at once, are one."""
+    found: dict[tuple[Subject, str], list[tuple[Change, int]]] = {}
+    for change in made:
+        changes, vids = found.setdefault((_subject(change), change.because), []), _vids(change)
+        if changes and not changes[-1][1] & vids:
+            changes[-1] = changes[-1][0], changes[-1][1] | vids
+        else:
+            changes.append((change, vids))
+    return found
+
+
+def _vids(change: Change) -> int:
+    """The VIDs in which a change does something: a put may name others, that are as they are to be."""
+    if not isinstance(change, SetEntries):
+        return _ALL
+    there = frozenset(change.before) if change.after else frozenset()
+    vids = 0
+    for entry in [entry for entry in change.after if entry not in there] or change.after or change.before:
+        vids |= 1 << entry.vid
+    return vids
 
 
 def _subject(change: Change) -> Subject:

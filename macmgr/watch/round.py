@@ -67,7 +67,7 @@ class Rounds:
         *,
         whole: bool = True,
         observed: tuple[Observed, ...] = (),
-        in_vain: frozenset[tuple[str, str]] = frozenset(),
+        in_vain: frozenset[tuple[str, str, int]] = frozenset(),
     ) -> Round:
         """Look at the whole host and repair it; where not ``whole``, only if one of the hook calls concerns it.
 
@@ -105,7 +105,7 @@ class Rounds:
         spares: Callable[[Change], bool],
         whole: bool,
         observed: tuple[Observed, ...],
-        in_vain: frozenset[tuple[str, str]],
+        in_vain: frozenset[tuple[str, str, int]],
     ) -> Round:
         def read_intent() -> Intent:
             return replace(self._intent(calls, config), observed=observed, unputtable=in_vain)

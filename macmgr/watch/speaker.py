@@ -154,9 +154,10 @@ class Speaker:
         now = time.time()
         lines = [words.standing_back(fight.change, fight.times, fight.pause) for fight in fights]
         self._fought = {which: at for which, at in self._fought.items() if now < at + _FIGHT_EACH}
-        told = [(fight.port, fight.change.because) for fight in fights]
-        self._journal.tell([line for line, which in zip(lines, told, strict=True) if which not in self._fought])
-        self._fought = dict.fromkeys(told, now) | self._fought
+        for line in lines:
+            if (line.port, line.code) not in self._fought:
+                self._fought[line.port, line.code] = now
+                self._journal.tell([line])
         going_on = [each for each in self._tally.standing_back if each.until > now]
         begun = [StandingBack(line, now, now + fight.pause) for line, fight in zip(lines, fights, strict=True)]
         if begun or len(going_on) != len(self._tally.standing_back):

@@ -65,16 +65,18 @@ def resync(why: str, view: View, seconds: float) -> Line:
 
 
 def repairs(done: Sequence[Change], expected: Collection[str] = ()) -> list[Line]:
-    """One line for each change that was made; for the guests in ``expected``, which come or go, it is routine."""
-    lines = [repair(change, expected=change.domain in expected) for change in done]
-    return _summed_up(lines, "changes made", messages.REPAIRED)
+    """One line for what was made of each entry or port; for the guests in ``expected``, which come or go, it is routine.
+
+    What differs in its VIDs alone is one line: an administrator may add or remove thousands of them at once.
+    """
+    return _summed_up(_with_vids([_repair(change, expected) for change in done]), "changes made", messages.REPAIRED)
 
 
-def repair(change: Change, *, expected: bool = False) -> Line:
-    """A change that was made and read back."""
+def _repair(change: Change, expected: Collection[str]) -> tuple[Line, Collection[int]]:
+    """A change that was made and read back, and in which VIDs."""
     verb, what, why = _parts(change)
-    priority = Priority.INFO if expected else Priority.NOTICE
-    return _line(priority, f"{_PAST[verb]} {what}: {why}", messages.REPAIRED, change)
+    priority = Priority.INFO if change.domain in expected else Priority.NOTICE
+    return _line(priority, f"{_PAST[verb]} {what}: {why}", messages.REPAIRED, change), _vids(change)
 
 
 def failures(failed: Sequence[Failure]) -> list[Line]:
@@ -83,8 +85,8 @@ def failures(failed: Sequence[Failure]) -> list[Line]:
     for failure in failed:
         verb, what, _ = _parts(failure.change)
         text = f"could not {verb} {what}: {failure.why}"
-        lines.append(_line(Priority.ERROR, text, messages.REPAIR_FAILED, failure.change))
-    return _summed_up(lines, "changes could not be made", messages.REPAIR_FAILED)
+        lines.append((_line(Priority.ERROR, text, messages.REPAIR_FAILED, failure.change), _vids(failure.change)))
+    return _summed_up(_with_vids(lines), "changes could not be made", messages.REPAIR_FAILED)
 
 
 def standing_back(change: Change, times: int, seconds: float) -> Line:
@@ -138,17 +140,11 @@ def left(found: Iterable[Finding], observes: Callable[[str], bool], told: Sequen
     round: the caller says only what it did not say the last time.
     """
     covered = {_subject(change) for change in told}
-    lines: dict[Line, list[int]] = {}
-    for finding in found:
-        if finding.severity is Severity.INFO or _subject_of(finding) in covered:
-            continue
-        vids = lines.setdefault(_finding(finding, observes), [])
-        if finding.vid is not None:
-            vids.append(finding.vid)
-    worded = [
-        replace(line, message=f"{line.message} (VID {fold_vids(sorted(vids))})") if vids else line
-        for line, vids in lines.items()
-    ]
+    worded = _with_vids(
+        (_finding(finding, observes), () if finding.vid is None else (finding.vid,))
+        for finding in found
+        if finding.severity is not Severity.INFO and _subject_of(finding) not in covered
+    )
     observed = [line for line in worded if line.message_id == messages.DRIFT]
     others = [line for line in worded if line.message_id != messages.DRIFT]
     return [
@@ -294,6 +290,23 @@ def _drop_parts(change: SetEntries) -> tuple[str, str, str]:
 
 def _owner(change: SetEntries) -> str:
     return f"{change.domain} ({change.mac})" if change.domain else change.mac
+
+
+def _with_vids(lines: Iterable[tuple[Line, Collection[int]]]) -> list[Line]:
+    """The lines, each once, with all the VIDs in which it is so."""
+    found: dict[Line, set[int]] = {}
+    for line, vids in lines:
+        found.setdefault(line, set()).update(vids)
+    return [
+        replace(line, message=f"{line.message} (VID {fold_vids(sorted(vids))})") if vids else line
+        for line, vids in found.items()
+    ]
+
+
+def _vids(change: Change) -> Collection[int]:
+    """The VIDs that are worth a word: none where an entry is put or dropped in every one of its port's."""
+    named = {entry.vid for entry in change.after or change.before} if isinstance(change, SetEntries) else set()
+    return named if 0 not in named else ()
 
 
 def _summed_up(lines: list[Line], what: str, message_id: str) -> list[Line]:

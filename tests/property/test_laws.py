@@ -444,12 +444,18 @@ def test_no_port_stays_closed_without_an_entry_that_was_put_in_vain(world: World
     taps = sorted(name for name in world.start.ports if name.startswith("vnet"))
     some = st.sets(st.sampled_from(taps)) if taps else st.just(set[str]())
     kernel.refuses_puts, kernel.forgets_puts, fought = data.draw(some), data.draw(some), data.draw(some)
-    lost = frozenset((guest.port, mac) for guest in world.intent.ports for mac in guest.macs if guest.port in fought)
+    ports = [guest for guest in world.intent.ports if guest.port in fought and guest.port in world.start.ports]
+    lost = frozenset(
+        (guest.port, mac, vid)
+        for guest in ports
+        for mac in guest.macs
+        for vid in (0, *world.start.ports[guest.port].vids)
+    )
 
     def spares(change: Change) -> bool:
         if isinstance(change, SetFlags):
             return change.closes and change.port in fought
-        return any((entry.port, change.mac) in lost for entry in change.after)
+        return any((entry.port, change.mac, entry.vid) in lost for entry in change.after)
 
     apply(LOCK, lambda: replace(world.intent, unputtable=lost), kernel, Scope(spares=spares))
     fine = rightful(world)

@@ -64,7 +64,7 @@ def test_a_fight_over_what_a_guest_is_reached_by_is_never_long(change: Change) -
             assert spares(change)
             assert spares(CLOSE) == (change is PUT)  # a port whose entry is spared must not be closed
             assert not spares(REOPEN if change is PUT else PUT)
-            assert hysteresis.in_vain(now) == ({("vnet0", MAC)} if change is PUT else frozenset())
+            assert hysteresis.in_vain(now) == ({("vnet0", MAC, 0)} if change is PUT else frozenset())
             pauses.append(fight.pause)
             now += fight.pause
     assert pauses == [0.25] * 8
@@ -77,7 +77,7 @@ def test_for_a_while_after_a_fight_over_an_entry_its_port_is_not_closed() -> Non
     assert hysteresis.next_end(0) == 0.25
     assert not hysteresis.spares(0.25)(PUT)
     assert hysteresis.spares(1.9)(CLOSE)
-    assert hysteresis.in_vain(1.9) == {("vnet0", MAC)}
+    assert hysteresis.in_vain(1.9) == {("vnet0", MAC, 0)}
     assert hysteresis.next_end(0.25) == 2
     assert not hysteresis.spares(2)(CLOSE)
     assert hysteresis.in_vain(2) == frozenset()
@@ -115,3 +115,74 @@ def test_an_entry_that_comes_back_on_the_uplink_spares_no_other_entry_there() ->
     assert len(hysteresis.note([DROP, DROP], 0)) == 1
     assert hysteresis.spares(0)(DROP)
     assert not hysteresis.spares(0)(OTHER)
+
+
+# VIDs: in another one it is another entry
+
+
+def put(*vids: int, there: tuple[int, ...] = ()) -> SetEntries:
+    """A put that names ``vids``, of which those that are ``there`` are as they are to be."""
+    entries = tuple(Entry(MAC, vid, "vnet0", sticky=True) for vid in vids)
+    before = tuple(entry for entry in entries if entry.vid in there)
+    return SetEntries(MAC, before, entries, "br0", "g1", Code.MISSING_ENTRY)
+
+
+def drop(*vids: int) -> SetEntries:
+    before = tuple(Entry(MAC, vid, "vnet0", sticky=True) for vid in vids)
+    return SetEntries(MAC, before, (), "br0", "g1", Code.EXTRA_ENTRY, stranded=True)
+
+
+def test_vids_that_are_added_one_by_one_are_no_fight() -> None:
+    hysteresis = Hysteresis(3)
+    for vid in range(100, 140):
+        assert hysteresis.note([put(vid)], vid * 0.15) == []
+        assert hysteresis.in_vain(vid * 0.15) == frozenset()
+        assert not hysteresis.spares(vid * 0.15)(CLOSE)
+
+
+def test_what_a_put_names_and_leaves_as_it_is_does_not_count() -> None:
+    """A put without a VID names every one of the port's."""
+    hysteresis = Hysteresis(3)
+    for vid in range(2, 40):
+        have = tuple(range(1, vid))
+        assert hysteresis.note([put(*have, vid, there=have)], vid) == []
+
+
+def test_a_range_that_is_removed_at_once_is_no_fight() -> None:
+    hysteresis = Hysteresis(10)
+    assert hysteresis.note([drop(vid) for vid in range(2000, 4095)], 0) == []
+    assert not hysteresis.spares(0)(drop(30))
+
+
+def test_a_fight_amid_a_burst_is_seen_and_is_about_its_own_vid() -> None:
+    hysteresis, fights = Hysteresis(3), []
+    for step in range(8):
+        fights += hysteresis.note([put(30), put(100 + step)], step / 10)
+    assert [fight.times for fight in fights] == [4, 5, 6, 7, 8]
+    assert hysteresis.in_vain(0.8) == {("vnet0", MAC, 30)}
+    spares = hysteresis.spares(0.8)
+    assert spares(put(30))
+    assert not spares(put(108))
+    assert not spares(put(30, 108))  # what is new is put, and the other one with it
+    assert spares(CLOSE)
+
+
+def test_a_fight_in_one_vid_leaves_what_is_dropped_in_another() -> None:
+    hysteresis = Hysteresis(2)
+    for second in range(3):
+        hysteresis.note([drop(30)], second)
+    assert hysteresis.spares(2)(drop(30))
+    assert not hysteresis.spares(2)(drop(31))
+    assert not hysteresis.spares(2)(drop(30, 31))
+
+
+def test_a_fight_over_every_vid_is_one() -> None:
+    hysteresis = Hysteresis(3)
+    whole = [put(0, *range(1, 200))]
+    fights = [hysteresis.note(whole, second) for second in range(4)]
+    assert [len(each) for each in fights] == [0, 0, 0, 1]
+    assert len(hysteresis.in_vain(3)) == 200
+
+
+def test_the_same_entry_put_twice_in_one_round_counts_twice() -> None:
+    assert len(Hysteresis(1).note([put(30), put(31), put(30)], 0)) == 1

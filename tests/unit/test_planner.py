@@ -437,8 +437,8 @@ def test_so_can_the_command_that_tells_more_of_an_uplink() -> None:
 # Entries that were put in vain
 
 
-def in_vain(kernel: FakeKernel, who: GuestPort, *macs: str, ours: tuple[str, ...] = ()) -> Plan:
-    lost = frozenset((who.port, mac) for mac in macs or who.macs)
+def in_vain(kernel: FakeKernel, who: GuestPort, *macs: str, ours: tuple[str, ...] = (), vids: tuple[int, ...] = (0, 1)) -> Plan:
+    lost = frozenset((who.port, mac, vid) for mac in macs or who.macs for vid in vids)
     intent = Intent((who,), {"br0": "a test says so"}, unputtable=lost, locked=ours)
     return plan(intent, kernel.read_snapshot())
 

@@ -181,6 +181,24 @@ def test_a_port_that_is_closed_and_whose_entry_cannot_be_put_is_opened(failure: 
     assert kernel.ports["vnet1"].flags == CLOSED
 
 
+def test_a_vid_that_is_added_while_another_is_put_is_not_put_in_vain() -> None:
+    """An administrator's loop adds one after the other: what is wanted since the last look was not put yet."""
+    kernel, more = settled(), iter((100, 101, 102))
+
+    def add_one() -> None:
+        if vid := next(more, None):
+            port = kernel.ports["vnet1"]
+            kernel.ports["vnet1"] = replace(port, vids=(*port.vids, vid))
+
+    add_one()
+    kernel.after_each_send = add_one
+    outcome = applied(kernel)
+    assert [request for request in kernel.sent if isinstance(request, SetPort)] == []
+    assert kernel.ports["vnet1"].flags == CLOSED
+    assert outcome.complete
+    assert {vid for _, mac, vid in kernel.fdb if mac == G1} == {0, 1, 100, 101, 102}
+
+
 def test_a_put_that_is_acknowledged_and_not_there_keeps_its_port_open() -> None:
     kernel = host()
     kernel.forgets_puts = {"vnet2"}

@@ -81,3 +81,11 @@ def test_a_fight_is_told_once_a_minute_and_not_each_of_its_repairs(tmp_path: Pat
             speaker.fights([fight], ["vnet0"])
     assert log.read_text().count("standing back") == 1
     assert log.read_text().count("closed vnet0") == 2  # once by itself, and once in the line of the fight
+
+
+def test_many_fights_at_one_port_that_begin_together_are_one_line(tmp_path: Path) -> None:
+    log, fights = tmp_path / "log", [Fight(CLOSE, "vnet0", 11, 0.25)] * 4000
+    with log.open("w") as stderr:
+        speaker = Speaker(Journal(stderr=stderr.fileno(), stream=""))
+        speaker.fights(fights, ["vnet0"])
+    assert log.read_text().count("another program undoes it") == 1

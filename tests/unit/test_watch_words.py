@@ -64,23 +64,23 @@ SAID: list[tuple[Change, str]] = [
     ),
     (
         entries(Code.STALE_ENTRY, at("up0"), to=""),
-        "dropped the entry of web1 (52:54:00:aa:00:01) on up0: web1 does not run here",
+        "dropped the entry of web1 (52:54:00:aa:00:01) on up0: web1 does not run here (VID 1)",
     ),
     (
         entries(Code.EARLY_ENTRY, at("vnet0"), to=""),
-        "dropped the entry of web1 (52:54:00:aa:00:01) on vnet0: the CPUs of web1 do not run here",
+        "dropped the entry of web1 (52:54:00:aa:00:01) on vnet0: the CPUs of web1 do not run here (VID 1)",
     ),
     (
         entries(Code.EXTRA_ENTRY, at("vnet0"), to=""),
-        "dropped the static entry of 52:54:00:aa:00:01 on vnet0: web1 is not given this address",
+        "dropped the static entry of 52:54:00:aa:00:01 on vnet0: web1 is not given this address (VID 1)",
     ),
     (
         entries(Code.LEARNED_ON_MANAGED_PORT, at("vnet0", EntryState.DYNAMIC), to=""),
-        "dropped the learned entry of 52:54:00:aa:00:01 on vnet0: web1 is not given this address",
+        "dropped the learned entry of 52:54:00:aa:00:01 on vnet0: web1 is not given this address (VID 1)",
     ),
     (
         entries("left behind", at("up0"), to="", domain=None),
-        "dropped the entry of 52:54:00:aa:00:01 on up0: left behind",
+        "dropped the entry of 52:54:00:aa:00:01 on up0: left behind (VID 1)",
     ),
     (
         flags(OPEN, CLOSED, Code.LEARNING_ON),
@@ -117,7 +117,8 @@ SAID: list[tuple[Change, str]] = [
     ),
     (
         entries(Code.NOT_GIVEN_BACK, at("vnet0"), to=""),
-        "dropped the entry of web1 (52:54:00:aa:00:01) on vnet0: the policy leaves the port to the kernel by now",
+        "dropped the entry of web1 (52:54:00:aa:00:01) on vnet0: the policy leaves the port to the kernel by now "
+        "(VID 1)",
     ),
     (flags(CLOSED, OPEN, "as it was before"), "set vnet0 of web1 (learning on, unicast flood on): as it was before"),
 ]
@@ -155,13 +156,26 @@ def test_what_a_hook_waits_for_is_routine() -> None:
 
 
 def test_a_thousand_changes_are_one_line_and_details() -> None:
-    closed = flags(OPEN, CLOSED, Code.LEARNING_ON)
-    lines = words.repairs([PUT] * 600 + [closed] * 400)
+    puts = [replace(PUT, mac=f"52:54:00:aa:{number >> 8:02x}:{number & 255:02x}") for number in range(600)]
+    closed = [replace(flags(OPEN, CLOSED, Code.LEARNING_ON), port=f"vnet{number}") for number in range(400)]
+    lines = words.repairs([*puts, *closed])
     assert lines[0].message == "1000 changes made on br0: missing-entry 600, learning-on 400"
     assert lines[0].priority is Priority.NOTICE
     assert {line.priority for line in lines[1:]} == {Priority.DEBUG}
     assert len(lines) == 1001
-    assert len(words.repairs([PUT] * words.MANY)) == words.MANY
+    assert len(words.repairs(puts[: words.MANY])) == words.MANY
+
+
+def test_thousands_of_vids_are_one_line_for_each_entry() -> None:
+    ports = ("vnet0", "vnet1")
+    drops = [entries(Code.EXTRA_ENTRY, at(port, vid=vid), to="") for vid in range(2000, 4095) for port in ports]
+    assert [line.message for line in words.repairs(drops)] == [
+        f"dropped the static entry of {MAC} on {port}: web1 is not given this address (VID 2000-4094)" for port in ports
+    ]
+    failed = [Failure(change, "no such VID") for change in drops if change.before[0].port == "vnet0"]
+    assert [line.message for line in words.failures(failed)] == [
+        f"could not drop the static entry of {MAC} on vnet0: no such VID (VID 2000-4094)"
+    ]
 
 
 def test_a_failure_has_the_kernels_words() -> None:
