@@ -36,6 +36,11 @@ class Released:
     outcome: Outcome
     ports: tuple[GivenBack, ...]
 
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left: no change to be made, and nothing that only a person can clear."""
+        return self.outcome.complete and not self.outcome.view.plan.findings
+
 
 def release(
     lock: WriterLock,
@@ -62,6 +67,7 @@ def _given_back(outcome: Outcome, memory: Memory, scope: Scope) -> Iterator[Give
     domains = {guest.port: guest.domain for guest in outcome.view.intent.ports if guest.port in because}
     domains |= {each.port: each.domain for each in memory.ports}
     unfinished = {port for change in outcome.view.plan.changes for port in ports_of(change)}
+    unfinished |= {finding.port for finding in outcome.view.plan.findings}
     for name, port in outcome.view.snapshot.ports.items():
         if name in domains.keys() - unfinished and (scope.bridges is None or port.bridge in scope.bridges):
             yield GivenBack(name, port.ifindex, domains[name], because.get(name, ""))

@@ -205,13 +205,14 @@ def apply(
 
 
 def _puts(changes: Iterable[Change]) -> set[tuple[str, str, int]]:
-    """(port, MAC, VID) of the entries that are put: in another VID it is another entry, and may be wanted since then."""
+    """(port, MAC, VID) of the entries that are put: in another VID it is another entry."""
     return {(entry.port, put.mac, entry.vid) for put in changes if isinstance(put, SetEntries) for entry in put.after}
 
 
 def _returned(view: View, scope: Scope) -> set[tuple[str, int]]:
     """The ports, by name and ifindex, that policy leaves to the kernel and of which nothing is left to give back."""
     unfinished = {port for change in (*view.plan.changes, *view.spared) for port in ports_of(change)}
+    unfinished |= {finding.port for finding in view.plan.findings if finding.code is Code.NOT_GIVEN_BACK}
     return {
         (each.port, view.snapshot.ports[each.port].ifindex)
         for each in view.intent.returning

@@ -15,6 +15,7 @@ from macmgr.kernel.links import (
     IFF_UP,
     IFLA_ADDRESS,
     IFLA_AF_SPEC,
+    IFLA_BR_VLAN_DEFAULT_PVID,
     IFLA_BR_VLAN_FILTERING,
     IFLA_IFNAME,
     IFLA_INFO_DATA,
@@ -37,7 +38,7 @@ IFLA_VLAN_ID, IFLA_MACVLAN_MODE, IFLA_MACVLAN_FLAGS = 1, 1, 2
 MACVLAN_MODE_PASSTHRU, MACVLAN_FLAG_NOPROMISC = 8, 1
 IFLA_XDP_PROG_ID = 4
 XDP_MODES = {5: "xdpdrv", 6: "xdpgeneric", 7: "xdpoffload"}  # IFLA_XDP_DRV_PROG_ID and so on
-IFLA_BR_VLAN_DEFAULT_PVID, IFLA_BR_FDB_MAX_LEARNED = 39, 49
+IFLA_BR_FDB_MAX_LEARNED = 49
 IFLA_BRPORT_MRP_RING_OPEN = 35
 
 # What an address in a `self` list carries that is none of the device's own

@@ -1,20 +1,24 @@
-"""The kernel's own news, from the netlink multicast groups of interfaces and neighbours.
+"""The kernel's own news, from the netlink multicast groups of interfaces, neighbours and the VIDs of bridge ports.
 
 A bridge reports a port's flags and VIDs in a message of its own (AF_BRIDGE, br_netlink.c, br_info_notify); masters,
 kinds and VLAN filtering come with the message about the interface (AF_UNSPEC, rtnetlink.c, rtmsg_ifinfo). A write that
-changes nothing is reported like one that does.
+changes nothing is reported like one that does. What its default PVID does to its ports, a bridge reports in the group
+of VIDs alone (br_vlan.c, br_vlan_notify; Linux 5.6); on an older kernel the bridge's own interface has to do.
 """
 
 from __future__ import annotations
 
 import errno
 import struct
+from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
 
 from macmgr.kernel.fdb import entry_state
 from macmgr.kernel.links import (
     IFF_UP,
     IFLA_AF_SPEC,
+    IFLA_BR_VLAN_DEFAULT_PVID,
     IFLA_BR_VLAN_FILTERING,
     IFLA_BRIDGE_FLAGS,
     IFLA_IFNAME,
@@ -23,6 +27,7 @@ from macmgr.kernel.links import (
     IFLA_INFO_SLAVE_DATA,
     IFLA_INFO_SLAVE_KIND,
     IFLA_LINKINFO,
+    VLAN_PVID,
     read_port_flags,
     read_port_vids,
     read_text,
@@ -51,16 +56,23 @@ from macmgr.kernel.wire import (
     attributes,
     messages,
 )
-from macmgr.model.kernelevents import LOST, EntryEvent, Event, LinkEvent
+from macmgr.model.kernelevents import LOST, EntryEvent, Event, LinkEvent, VlanEvent
 from macmgr.model.snapshot import PortFlags
 
 RTM_DELLINK = 17
+RTM_NEWVLAN, RTM_DELVLAN = 112, 113  # include/uapi/linux/rtnetlink.h
 _GROUPS = 1 << 0 | 1 << 2  # RTNLGRP_LINK is group 1, RTNLGRP_NEIGH group 3
+_VLAN_GROUP = 33  # RTNLGRP_BRVLAN: a mask has no place for it
+_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP = 270, 1
 _AT_ONCE = 500  # datagrams a call: some milliseconds, so that who calls can do other things between two
 _RECEIVE_SIZE = 64 * 1024
 _MOST_THAT_WAIT = 65536  # datagrams: more than 8 MiB can hold, for each is charged with some 700 bytes
 _ENTRY_BODY = HEADER.size + NEIGHBOUR.size
 _LINK_BODY = HEADER.size + LINK.size
+_VLAN = struct.Struct("=BBHI")  # struct br_vlan_msg: family, reserved, reserved, ifindex
+_VLAN_INFO = struct.Struct("=HH")  # struct bridge_vlan_info: flags, VID
+_BRIDGE_VLANDB_ENTRY, _BRIDGE_VLANDB_ENTRY_INFO, _BRIDGE_VLANDB_ENTRY_RANGE = 1, 1, 2  # if_bridge.h
+_VLAN_BODY = HEADER.size + _VLAN.size
 _U16 = struct.Struct("=H")
 _U32 = struct.Struct("=I")
 
@@ -73,6 +85,8 @@ class EventSocket:
 
     def __init__(self, netns: str | None = None) -> None:
         self._socket = open_socket(netns, _GROUPS)
+        with suppress(OSError):  # EINVAL: a kernel before 5.6
+            self._socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _VLAN_GROUP)
         self._socket.setblocking(False)
         self._view = memoryview(bytearray(_RECEIVE_SIZE))  # kept: to make one takes longer than to read a datagram
 
@@ -123,6 +137,9 @@ def decode_events(data: bytes) -> list[Event]:
         raise WireError(f"a netlink datagram of {len(data)} bytes or more: its end is lost")
     events: list[Event] = []
     for kind, _, _, message in messages(data):
+        if kind in (RTM_NEWVLAN, RTM_DELVLAN):
+            events += _vlan_events(message, kind == RTM_DELVLAN)
+            continue
         event: Event | None = None
         if kind in (RTM_NEWNEIGH, RTM_DELNEIGH):
             event = _entry_event(message, kind == RTM_DELNEIGH)
@@ -172,7 +189,7 @@ def _link_event(message: bytes, gone: bool) -> LinkEvent | None:
         return _port_event(message, found, LinkEvent(ifindex, name, gone, master, "", up, None, None, None, True))
     if master == ifindex:
         master = None
-    kind, flags, vlan_filtering = "", None, None
+    kind, flags, vlan_filtering, default_pvid = "", None, None, None
     if IFLA_LINKINFO in found:
         info = _attributes(message, *found[IFLA_LINKINFO])
         kind = read_text(_bytes(message, info, IFLA_INFO_KIND))
@@ -180,9 +197,30 @@ def _link_event(message: bytes, gone: bool) -> LinkEvent | None:
             data = _attributes(message, *info[IFLA_INFO_DATA])
             if IFLA_BR_VLAN_FILTERING in data:
                 vlan_filtering = any(_bytes(message, data, IFLA_BR_VLAN_FILTERING))
+            if IFLA_BR_VLAN_DEFAULT_PVID in data:
+                default_pvid = _number(_bytes(message, data, IFLA_BR_VLAN_DEFAULT_PVID), _U16)
         if read_text(_bytes(message, info, IFLA_INFO_SLAVE_KIND)) == "bridge" and IFLA_INFO_SLAVE_DATA in info:
             flags = _flags(message, *info[IFLA_INFO_SLAVE_DATA])
-    return LinkEvent(ifindex, name, gone, master, kind, up, flags, vlan_filtering, None, False)
+    return LinkEvent(ifindex, name, gone, master, kind, up, flags, vlan_filtering, None, False, default_pvid)
+
+
+def _vlan_events(message: bytes, gone: bool) -> Iterator[VlanEvent]:
+    """A range of VIDs comes in one entry; a message may hold several, and entries of other kinds."""
+    if len(message) < _VLAN_BODY:
+        raise WireError(f"VLAN message of {len(message)} bytes")
+    *_, ifindex = _VLAN.unpack_from(message, HEADER.size)
+    for kind, start, stop in attributes(message, _VLAN_BODY, len(message)):
+        if kind != _BRIDGE_VLANDB_ENTRY:
+            continue
+        entry = _attributes(message, start, stop)
+        info = _bytes(message, entry, _BRIDGE_VLANDB_ENTRY_INFO)
+        if len(info) != _VLAN_INFO.size:
+            raise WireError(f"VLAN of {len(info)} bytes")
+        flags, first = _VLAN_INFO.unpack(info)
+        last = first
+        if _BRIDGE_VLANDB_ENTRY_RANGE in entry:
+            last = _number(_bytes(message, entry, _BRIDGE_VLANDB_ENTRY_RANGE), _U16)
+        yield VlanEvent(ifindex, first, last, gone, bool(flags & VLAN_PVID))
 
 
 def _port_event(message: bytes, found: _Places, event: LinkEvent) -> LinkEvent | None:

@@ -46,7 +46,8 @@ class SetEntries:
     a request without a VID as one for VID 0 and every VID of the port (br_fdb_add, br_fdb_delete).
 
     ``stranded``: the port does not carry the VIDs of ``before`` any more. Then no request can name an entry there
-    (EINVAL), and what clears it is a flush of all static entries that the port has in the VID.
+    (EINVAL). What clears it is a put on the port ``by``, which does carry them, and a deletion there; where there is
+    none, a flush of all static entries that the port has in the VID.
     """
 
     mac: str
@@ -56,6 +57,7 @@ class SetEntries:
     domain: str | None = None
     because: str = ""
     stranded: bool = False
+    by: str = ""
 
 
 Change = SetFlags | SetEntries
@@ -138,7 +140,13 @@ def requests(change: Change) -> Iterator[Request]:
     if isinstance(change, SetFlags):
         yield _set_port(change)
     elif change.stranded:
-        yield from (FlushEntries(entry.port, entry.vid) for entry in change.before)
+        for entry in change.before:
+            if change.by:
+                # a dynamic one: should anything keep us from the deletion, it ages, and a frame moves it
+                yield PutEntry(change.by, entry.mac, entry.vid, EntryState.DYNAMIC)
+                yield DeleteEntry(change.by, entry.mac, entry.vid)
+            else:
+                yield FlushEntries(entry.port, entry.vid)
     else:
         yield from _entry_requests(change)
 

@@ -1,9 +1,9 @@
-"""What the kernel tells whoever listens: an interface, a bridge port or an FDB entry is new, different or gone.
+"""What the kernel tells whoever listens: an interface, a bridge port, its VIDs or an FDB entry are new or gone.
 
 Plain records between the netlink edge, which fills them, and whoever compares them with the last reading. They
 are in ifindexes, for a name may belong to another interface by the time an event is read. Tuples, as `snapshot.Entry`
 and for its reason. Sources: net/core/rtnetlink.c (rtmsg_ifinfo), net/bridge/br_netlink.c (br_info_notify), br_fdb.c
-(fdb_notify).
+(fdb_notify), br_vlan.c (br_vlan_notify).
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ class LinkEvent(NamedTuple):
     """An interface as it is now, or as it was when it went.
 
     ``bridge_message`` tells the bridge's own message about its port (AF_BRIDGE) from that about the interface
-    (AF_UNSPEC). A change of port flags or VIDs comes as the former, and only that one holds ``vids``; kind and
-    ``vlan_filtering`` are only in the latter. None is what a message does not say; ``flags`` are in both.
+    (AF_UNSPEC). A change of port flags or VIDs comes as the former, and only that one holds ``vids``; kind,
+    ``vlan_filtering`` and ``default_pvid`` are only in the latter. None is what a message does not say; ``flags`` are
+    in both.
     ``gone`` in a bridge's message says that the port has left its ``master``; the interface may live on.
     """
 
@@ -33,6 +34,20 @@ class LinkEvent(NamedTuple):
     vlan_filtering: bool | None
     vids: tuple[int, ...] | None
     bridge_message: bool
+    default_pvid: int | None = None
+
+
+class VlanEvent(NamedTuple):
+    """A port, or a bridge itself, carries the VIDs from ``first`` to ``last`` now, or (``gone``) no more.
+
+    A change of the bridge's default PVID is told in no other event of its ports. ``pvid``: its untagged frames get it.
+    """
+
+    ifindex: int
+    first: int
+    last: int
+    gone: bool
+    pvid: bool
 
 
 class EntryEvent(NamedTuple):
@@ -59,4 +74,4 @@ class Lost(Enum):
 
 LOST = Lost.LOST
 
-Event = LinkEvent | EntryEvent | Lost
+Event = LinkEvent | EntryEvent | VlanEvent | Lost

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from macmgr.model.changes import Change, requests, typed
 from macmgr.model.findings import Code, Finding
@@ -17,13 +17,22 @@ MANY_COMMANDS = 8  # more than these nobody types: the fix is the `macmgr apply`
 
 @dataclass(frozen=True, slots=True)
 class Stranded:
-    """An entry that may not stay, in a VID that its port has lost, and why; see `macmgr.planning.stranded`."""
+    """An entry that may not stay, in a VID that its port has lost, and why; see `macmgr.planning.stranded`.
+
+    ``because`` is what the change that clears it is for, empty where that is the finding's code.
+    """
 
     entry: Entry
     bridge: str
     domain: str
     code: Code
     text: str
+    because: str = ""
+
+    @property
+    def in_any_vid(self) -> Stranded:
+        """What is the same of it in each VID."""
+        return replace(self, entry=self.entry._replace(vid=0))
 
 
 @dataclass(slots=True)

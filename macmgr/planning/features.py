@@ -19,7 +19,8 @@ def found_lacking(sent: Iterable[Change], snapshot: Snapshot) -> frozenset[Featu
     lacks = set()
     if _drops_sticky(entries, snapshot):
         lacks.add(Feature.STICKY)
-    if {entry for change in entries if change.stranded for entry in change.before}.intersection(snapshot.entries):
+    flushed = (change for change in entries if change.stranded and not change.by)
+    if {entry for change in flushed for entry in change.before}.intersection(snapshot.entries):
         lacks.add(Feature.FLUSH)
     return frozenset(lacks)
 

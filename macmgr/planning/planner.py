@@ -78,7 +78,9 @@ def plan(intent: Intent, snapshot: Snapshot) -> Plan:
         port = snapshot.ports[guest.port]
         if guest.frozen:
             waits_closed = guest.may_wait_closed and not _known_elsewhere(guest, share, claimed, table)
-            comes = not _put_in_vain(guest, share, unputtable, intent, snapshot, table) if guest.running else waits_closed
+            comes = (
+                not _put_in_vain(guest, share, unputtable, intent, snapshot, table) if guest.running else waits_closed
+            )
             plan_frozen(guest, share, port, table, draft, comes=comes)
             continue
         if guest.running:
@@ -99,7 +101,7 @@ def plan(intent: Intent, snapshot: Snapshot) -> Plan:
         plan_left_addresses(guest, rights, table, draft)
     plan_departed(intent, rights, table, draft)
     plan_returning(intent, snapshot, claimed, table, draft)
-    plan_stranded(frozenset(claimed), table, draft)
+    plan_stranded(claimed, {guest.port for guest in intent.ports}, snapshot, table, draft)
     plan_uplinks(intent, snapshot, table, draft)
     draft.findings += plug_findings(intent, snapshot)
     draft.findings += guest_mac_findings(intent)

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from macmgr.model.changes import SetEntries
+from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, PortFlags, Snapshot
-from macmgr.planning.draft import Draft, Table
+from macmgr.planning.draft import Draft, Stranded, Table
 from macmgr.planning.planner import Plan
 from macmgr.planning.remembered import Memory, valid_ports, way_back
+from macmgr.planning.stranded import plan_stranded
 from macmgr.planning.wayback import Return, as_remembered, plan_way_back, static_on
 
 AS_BEFORE = "as it was before macmgr"
@@ -22,7 +24,10 @@ LEFT_BEHIND = "left by a guest that is gone"
 
 
 def plan_release(intent: Intent, snapshot: Snapshot, memory: Memory) -> Plan:
-    """The changes that give back every port that is remembered, or bears macmgr's mark; empty when all are."""
+    """The changes that give back every port that is remembered, or bears macmgr's mark; empty when all are.
+
+    Its findings are about entries in VIDs that their port has lost: those that no change clears are left to a person.
+    """
     draft, table = Draft(), Table(snapshot)
     guests = {guest.port: guest for guest in intent.ports if snapshot.masters.get(guest.port) == guest.bridge}
     owned = {(guest.bridge, mac) for guest in guests.values() for mac in guest.macs}
@@ -37,7 +42,8 @@ def plan_release(intent: Intent, snapshot: Snapshot, memory: Memory) -> Plan:
             continue
         plan_way_back(back, guests.keys(), table, draft)
     _plan_left_behind(intent, snapshot, memory, {*guests, *before}, table, draft)
-    return Plan((*draft.opens, *draft.puts, *draft.closes, *draft.drops))
+    plan_stranded((), {guest.port for guest in intent.ports}, snapshot, table, draft)
+    return Plan((*draft.opens, *draft.puts, *draft.closes, *draft.drops), tuple(draft.findings))
 
 
 def _by_default(port: BridgePort, guest: GuestPort) -> Return:
@@ -74,8 +80,12 @@ def _plan_left_behind(
             by_port: dict[str, list[Entry]] = {}
             for entry in table.of_mac(bridge, mac).values():
                 fixed = entry.state is EntryState.STATIC and not table.by_control_plane(entry)
-                # a stranded copy, in a VID that the port has lost, cannot be deleted (br_fdb_delete: EINVAL)
-                if fixed and entry.port in snapshot.ports and entry.port not in own and not table.stranded(entry):
+                if not fixed or entry.port not in snapshot.ports or entry.port in own:
+                    continue
+                if table.stranded(entry):
+                    text = f"{entry.port} still has the static entry of {mac}"
+                    draft.stranded.append(Stranded(entry, bridge, domain, Code.NOT_GIVEN_BACK, text, LEFT_BEHIND))
+                else:
                     by_port.setdefault(entry.port, []).append(entry)
             for found in by_port.values():
                 draft.drops.append(SetEntries(mac, tuple(found), (), bridge, domain, LEFT_BEHIND))

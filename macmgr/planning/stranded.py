@@ -2,50 +2,91 @@
 
 A VID that is taken off a port takes the learned entries along and leaves the static ones (br_fdb_delete_by_port).
 Nobody can delete them by name after that (br_fdb_delete asks for the port's VLAN: EINVAL), and a frame in that VID
-which finds one goes nowhere. What clears them is a flush by port, VID and state, for all MACs at once.
+which finds one goes nowhere. What clears one, and nothing else, is a put of the same MAC on another port that carries
+the VID, which moves the entry there, and its deletion there. For that a port is taken that is no guest's: frames to the
+MAC go there for a moment, as they do when they are flooded. Where there is none, what clears the entry is a flush by
+port, VID and state, for all MACs at once. A kernel that leaves no such entry behind has none to be cleared.
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
-from macmgr.model.changes import FlushEntries, SetEntries, typed
+from macmgr.model.changes import SetEntries
 from macmgr.model.findings import Code, Finding
-from macmgr.model.snapshot import Entry, EntryState, Feature
-from macmgr.planning.draft import Draft, Stranded, Table
+from macmgr.model.snapshot import BridgePort, Entry, EntryState, Feature, Snapshot
+from macmgr.planning.draft import Draft, Stranded, Table, fix_of
+
+_NOT_FOR_THAT = ("tun", "vxlan")  # who knows whose tap it is; and what is put on a tunnel, a control plane hears of
 
 
-def plan_stranded(claimed: frozenset[tuple[str, str, int]], table: Table, draft: Draft) -> None:
-    """Flush where all that would go is known to be wrong there; else tell how it is done by hand."""
+def plan_stranded(
+    claimed: Collection[tuple[str, str, int]],
+    taps: Collection[str],
+    snapshot: Snapshot,
+    table: Table,
+    draft: Draft,
+) -> None:
+    """Clear them where nothing else goes along; else tell how it is done by hand. ``taps`` are all guests' ports."""
     places: dict[tuple[str, int], dict[str, Stranded]] = {}
     for each in draft.stranded:
         places.setdefault((each.entry.port, each.entry.vid), {}).setdefault(each.entry.mac, each)
+    others = _Others(snapshot, taps)
     flushed = _flushed_with({port for port, _ in places}, table)
-    for (port, vid), found in places.items():
-        there = flushed.get((port, vid), [])
-        bridge = next(iter(found.values())).bridge
-        waiting = [entry for entry in there if (bridge, entry.mac, vid) in claimed]  # its guest's put moves it before
-        bystanders = [entry for entry in there if entry.mac not in found and (bridge, entry.mac, vid) not in claimed]
-        can = not bystanders and not table.lacks(Feature.FLUSH)
-        # a flush that takes more than one domain's entries is not done for one of them alone
-        domains: set[str | None] = {each.domain for each in found.values()} | {None for _ in waiting}
-        domain = domains.pop() if len(domains) == 1 else None
-        command = typed(FlushEntries(port, vid))
-        for each in found.values():
-            if can:
-                draft.drops.append(
-                    SetEntries(each.entry.mac, (each.entry,), (), bridge, domain, each.code, stranded=True)
+    found: dict[tuple[Stranded, str | None, str, bool], list[Entry]] = {}
+    for (port, vid), at_place in places.items():
+        bridge, domain, can = next(iter(at_place.values())).bridge, None, True
+        by = others.that_carries(bridge, vid)
+        if not by:
+            there = flushed.get((port, vid), [])
+            waiting = [
+                entry for entry in there if (bridge, entry.mac, vid) in claimed
+            ]  # its guest's put moves it before
+            bystanders = [e for e in there if e.mac not in at_place and (bridge, e.mac, vid) not in claimed]
+            can = not bystanders and not table.lacks(Feature.FLUSH)
+            # a flush that takes more than one domain's entries is not done for one of them alone
+            domains: set[str | None] = {each.domain for each in at_place.values()} | {None for _ in waiting}
+            domain = domains.pop() if len(domains) == 1 else None
+            if table.lacks(Feature.FLUSH):
+                text = (
+                    f"the entries of {port} in VID {vid}, which it does not carry any more, cannot be cleared; this "
+                    "kernel cannot flush a port's entries in one VID, Linux 5.19 can"
                 )
-            text = f"{each.text}, in VID {vid}, which {port} does not carry any more"
-            fix = command if can else _by_hand(each.entry)
-            draft.find_at(each.code, text, bridge=bridge, domain=each.domain, entry=each.entry, fix=fix)
-        if table.lacks(Feature.FLUSH):
-            text = (
-                f"the entries of {port} in VID {vid}, which it does not carry any more, cannot be cleared; this kernel "
-                "cannot flush a port's entries in one VID, Linux 5.19 can"
-            )
-            draft.findings.append(Finding(Code.UNSUPPORTED, text, bridge, port, domain, vid=vid))
+                draft.findings.append(Finding(Code.UNSUPPORTED, text, bridge, port, domain, vid=vid))
+        for each in at_place.values():
+            kind = each.in_any_vid, each.domain if by else domain, by, can
+            found.setdefault(kind, []).append(each.entry)
+    for (each, domain, by, can), entries in found.items():
+        change = SetEntries(
+            each.entry.mac, tuple(entries), (), each.bridge, domain, each.because or each.code, stranded=True, by=by
+        )
+        if can:
+            draft.drops.append(change)
+        fix = fix_of([change], each.bridge, domain) if can else ""
+        for entry in entries:
+            text = f"{each.text}, in VID {entry.vid}, which {entry.port} does not carry any more"
+            by_hand = fix or _by_hand(entry, each.bridge)
+            draft.find_at(each.code, text, bridge=each.bridge, domain=each.domain, entry=entry, fix=by_hand)
+
+
+class _Others:
+    """The ports by which an entry can be cleared."""
+
+    def __init__(self, snapshot: Snapshot, taps: Collection[str]) -> None:
+        self._snapshot, self._taps = snapshot, taps
+        self._of_bridge: dict[str, list[tuple[BridgePort, frozenset[int]]]] = {}
+
+    def that_carries(self, bridge: str, vid: int) -> str:
+        """A port of the bridge that carries the VID and forwards, and is no guest's; empty where there is none."""
+        if bridge not in self._of_bridge:
+            ports = (port for port in self._snapshot.ports.values() if port.bridge == bridge)
+            self._of_bridge[bridge] = [
+                (port, frozenset(port.vids))
+                for port in sorted(ports, key=lambda port: (port.kind == "veth", port.ifindex))
+                if port.up and port.forwarding and port.name not in self._taps and port.kind not in _NOT_FOR_THAT
+            ]
+        return next((port.name for port, vids in self._of_bridge[bridge] if vid in vids), "")
 
 
 def _flushed_with(ports: Iterable[str], table: Table) -> dict[tuple[str, int], list[Entry]]:
@@ -58,10 +99,14 @@ def _flushed_with(ports: Iterable[str], table: Table) -> dict[tuple[str, int], l
     return found
 
 
-def _by_hand(entry: Entry) -> str:
-    """What every kernel can do: with the VID back on its port, the entry can be named."""
-    port, vid = shlex.quote(entry.port), entry.vid
+def _by_hand(entry: Entry, bridge: str) -> str:
+    """What every kernel can do, and puts no guest into another VLAN: a port for the moment, that takes the entry along.
+
+    With the highest address it does not become the bridge's, and with that MTU it does not lower the bridge's.
+    """
+    name, vid = "macmgr-tmp", entry.vid
     return (
-        f"bridge vlan add dev {port} vid {vid}; bridge fdb del {entry.mac} dev {port} vlan {vid} master; "
-        f"bridge vlan del dev {port} vid {vid}"
+        f"ip link add {name} address fe:ff:ff:ff:ff:fe mtu 65535 type dummy; "
+        f"ip link set dev {name} master {shlex.quote(bridge)}; bridge vlan add dev {name} vid {vid}; "
+        f"bridge fdb replace {entry.mac} dev {name} vlan {vid} master static; ip link del {name}"
     )

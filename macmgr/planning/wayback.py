@@ -15,7 +15,7 @@ from macmgr.model.changes import SetEntries, SetFlags
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent, Returning
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, PortFlags, Snapshot
-from macmgr.planning.draft import Draft, Table, fix_of
+from macmgr.planning.draft import Draft, Stranded, Table, fix_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,7 @@ def plan_returning(
         macs = (mac for mac in back.macs if (port.bridge, mac) not in taken and mac not in intent.departed)
         part = Draft()
         plan_way_back(replace(back, macs=tuple(macs)), guests.keys(), table, part)
+        draft.stranded += part.stranded
         changes = (*part.opens, *part.puts, *part.closes, *part.drops)
         if not changes:
             continue
@@ -78,6 +79,7 @@ def plan_way_back(back: Return, guest_ports: Collection[str], table: Table, draf
     _plan_flags(back, draft)
     for mac in back.macs:
         _plan_entries(back, mac, guest_ports, table, draft)
+        draft.stranded += _stranded(back, mac, table)
 
 
 def as_remembered(
@@ -167,6 +169,15 @@ def _is_static_elsewhere(entry: Entry, back: Return, guest_ports: Collection[str
     """A static entry on another port, but for one that led to the guest until a frame moved it to no guest's port."""
     stolen = entry.mac in back.present and entry.port not in guest_ports and not table.by_control_plane(entry)
     return entry.state is EntryState.STATIC and not stolen
+
+
+def _stranded(back: Return, mac: str, table: Table) -> Iterator[Stranded]:
+    """What was put since in a VID that the port has lost meanwhile: there it leads nowhere, and nobody can name it."""
+    before = {(entry.vid, entry.sticky) for entry in back.entries if entry.mac == mac}
+    for vid, entry in static_on(back.port, mac, table).items():
+        if table.stranded(entry) and not table.by_control_plane(entry) and (vid, entry.sticky) not in before:
+            text = f"{back.port.name} still has the static entry of {mac}"
+            yield Stranded(entry, back.port.bridge, back.domain, Code.NOT_GIVEN_BACK, text, back.because)
 
 
 def _static_back(back: Return, mac: str) -> Iterator[tuple[int, Entry]]:

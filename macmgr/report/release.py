@@ -17,8 +17,16 @@ from macmgr.model.vids import fold_vids
 
 
 def release_document(released: Released) -> dict[str, Any]:
-    """The ports given back, as JSON."""
-    return {"version": 1, "ports": [_port_document(released, back) for back in released.ports]}
+    """The ports given back, and the entries that no change clears, as JSON."""
+    return {
+        "version": 1,
+        "complete": released.complete and not released.outcome.view.spared,
+        "ports": [_port_document(released, back) for back in released.ports],
+        "left": [
+            {"port": each.port, "mac": each.mac, "vid": each.vid, "message": each.message, "fix": each.fix}
+            for each in released.outcome.view.plan.findings
+        ],
+    }
 
 
 def print_release(out: Console, released: Released, observes: Callable[[str], bool] = observe_nothing) -> None:
@@ -32,9 +40,12 @@ def print_release(out: Console, released: Released, observes: Callable[[str], bo
         out.print(line)
     for failure in outcome.failures:
         out.print(Text(f"failed      {failure.change.domain or failure.change.bridge}: {failure.why}", "red"))
+    left = outcome.view.plan.findings
+    for finding in left:
+        out.print(Text(f"left        {finding.message}; to clear it: {finding.fix}", "red"))
     if not outcome.complete:
         out.print(f"{len(outcome.view.plan.changes)} changes remain to be made; run 'macmgr release' again.")
-    elif not released.ports and not outcome.done:
+    elif not released.ports and not outcome.done and not left:
         out.print("There is nothing to give back: macmgr manages no port here.")
     given = {back.port for back in released.ports}
     wanted = [guest for guest in outcome.view.intent.ports if guest.managed and not observes(guest.bridge)]

@@ -149,13 +149,13 @@ def release_ports(arguments: argparse.Namespace) -> int:
     if _wants_json(arguments):
         from macmgr.report.release import release_document
 
-        _print_json(release_document(released) | outcome_document(released.outcome))
+        _print_json(outcome_document(released.outcome) | release_document(released))
     else:
         from macmgr.report.release import print_release
         from macmgr.report.text import console
 
         print_release(console(_color(arguments)), released, host.scope.observes)
-    return errors.IN_SYNC if released.outcome.complete else errors.DRIFT
+    return errors.IN_SYNC if released.complete else errors.DRIFT
 
 
 def _or_nothing(read_intent: Callable[[], Intent]) -> Callable[[], Intent]:

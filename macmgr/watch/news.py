@@ -7,11 +7,11 @@ each of these costs two look-ups in tables made once per view.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from macmgr.model.changes import Change, SetEntries
-from macmgr.model.kernelevents import LOST, EntryEvent, Event, LinkEvent
+from macmgr.model.kernelevents import LOST, EntryEvent, Event, LinkEvent, VlanEvent
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
 from macmgr.reconcile import View
 
@@ -75,6 +75,7 @@ class LastView:
         """
         entries: dict[tuple[int, str, int], EntryEvent] = {}
         links: dict[int, LinkEvent] = {}
+        vlans: dict[int, list[VlanEvent]] = {}
         reasons: list[str] = []
         for event in events:
             if isinstance(event, EntryEvent):
@@ -83,10 +84,13 @@ class LastView:
             elif isinstance(event, LinkEvent):
                 before = links.get(event.ifindex)
                 links[event.ifindex] = _together(before, event) if before else event
+            elif isinstance(event, VlanEvent):
+                vlans.setdefault(event.ifindex, []).append(event)
             else:
                 reasons.append(self.news_in(event))
         latest: list[Event] = [*links.values(), *entries.values()]
-        return reasons + [news for event in latest if (news := self.news_in(event))]
+        reasons += [news for event in latest if (news := self.news_in(event))]
+        return reasons + [news for heard in vlans.values() if (news := self._vlan_news(heard))]
 
     def had(self, change: Change) -> bool:
         """Whether entries that a change takes away were read where it takes them from."""
@@ -102,6 +106,8 @@ class LastView:
         """What the event shows that was not read, in words; empty when that is nothing."""
         if isinstance(event, EntryEvent):
             return self._entry_news(event) if self._concerns(event) else ""
+        if isinstance(event, VlanEvent):
+            return self._vlan_news([event])
         if event is LOST:
             return "events of the kernel were lost"
         return self._gone(event) if event.gone else self._link_news(event)
@@ -138,6 +144,28 @@ class LastView:
     def _name(self, ifindex: int) -> str:
         interface = self._ports.get(ifindex) or self._bridges.get(ifindex)
         return interface.name if interface else f"interface {ifindex}"
+
+    # VIDs
+
+    def _vlan_news(self, heard: Sequence[VlanEvent]) -> str:
+        """Whether a port, or a bridge itself, has other VIDs after all that was ``heard`` of it."""
+        port, bridge = self._ports.get(heard[0].ifindex), self._bridges.get(heard[0].ifindex)
+        read = port or (bridge if bridge and bridge.name in self._named_bridges else None)
+        if read is None:
+            return ""
+        were = sum(1 << vid for vid in read.vids)
+        pvid_was = port.pvid or 0 if port else 0
+        are, pvid = were, pvid_was
+        for event in heard:
+            vids = (2 << event.last) - (1 << event.first)
+            are = are & ~vids if event.gone else are | vids
+            if port and event.pvid and not event.gone:
+                pvid = event.first
+            elif vids >> pvid & 1:
+                pvid = 0
+        if are != were:
+            return f"the VIDs of {read.name} changed" if port else f"the VIDs of {read.name} itself changed"
+        return f"untagged frames of {read.name} get another VID" if pvid != pvid_was else ""
 
     # Interfaces
 
@@ -198,6 +226,9 @@ def _bridge_news(event: LinkEvent, bridge: Bridge) -> str:
         return f"{bridge.name} is called {event.name} now"
     if event.vlan_filtering is not None and event.vlan_filtering != bridge.vlan_filtering:
         return f"VLAN filtering of {bridge.name} is {_on(event.vlan_filtering)}"
+    if event.default_pvid is not None and event.default_pvid != bridge.default_pvid:
+        # and with it its ports' VIDs, of which a kernel before 5.6 has no other word
+        return f"the default PVID of {bridge.name} changed"
     if event.vids is not None and event.vids != bridge.vids:
         return f"the VIDs of {bridge.name} itself changed"
     return ""
@@ -210,6 +241,7 @@ def _together(before: LinkEvent, after: LinkEvent) -> LinkEvent:
     after = after._replace(
         kind=after.kind or before.kind,
         vlan_filtering=before.vlan_filtering if after.vlan_filtering is None else after.vlan_filtering,
+        default_pvid=before.default_pvid if after.default_pvid is None else after.default_pvid,
     )
     if after.master != before.master:
         return after

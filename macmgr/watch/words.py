@@ -65,9 +65,9 @@ def resync(why: str, view: View, seconds: float) -> Line:
 
 
 def repairs(done: Sequence[Change], expected: Collection[str] = ()) -> list[Line]:
-    """One line for what was made of each entry or port; for the guests in ``expected``, which come or go, it is routine.
+    """One line for each change that was made; for the guests in ``expected``, which come or go, it is routine.
 
-    What differs in its VIDs alone is one line: an administrator may add or remove thousands of them at once.
+    Changes that differ in their VIDs alone share a line: an administrator may add or remove thousands of them at once.
     """
     return _summed_up(_with_vids([_repair(change, expected) for change in done]), "changes made", messages.REPAIRED)
 

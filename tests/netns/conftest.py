@@ -66,10 +66,11 @@ def require(feature: str, present: bool) -> None:
 
 
 def eventually(true: Callable[[], bool], what: str) -> None:
-    """Look until ``true``, at most five seconds."""
-    end = time.monotonic() + 5
+    """Look until ``true``; a machine may be busy, so half a minute at most."""
+    end = time.monotonic() + 30
     while not true():
         assert time.monotonic() < end, f"never happened: {what}"
+        time.sleep(0.01)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import pytest
 from macmgr.errors import NotThere
 from macmgr.kernel import events as module
 from macmgr.kernel.events import EventSocket
-from macmgr.model.kernelevents import LOST, EntryEvent, Event
+from macmgr.model.kernelevents import LOST, EntryEvent, Event, VlanEvent
 from macmgr.model.snapshot import EntryState
 from tests.netns.conftest import Namespace, eventually, require
 from tests.netns.hearing import heard, links
@@ -193,6 +193,32 @@ def test_vids_and_vlan_filtering(ns: Namespace, events: EventSocket, told: Calla
     assert [(event.master, event.flags, event.vids) for event in own] == [(None, None, (1, 20))]
     last = links(told("ip link set br0 type bridge vlan_filtering 0"), "br0", bridge_message=False)[-1]
     assert (last.kind, last.vlan_filtering) == ("bridge", False)
+
+
+def test_the_group_of_vids(ns: Namespace, events: EventSocket, told: Callable[[str], list[Event]]) -> None:
+    """What the default PVID does to ports is told there alone."""
+    ns.ip("link del br0")
+    require("bridge VLAN filtering", ns.accepts("link add br0 type bridge vlan_filtering 1"))
+    ns.ip("link set br0 up")
+    ns.ip("link set tap1 master br0")
+    br0, tap1 = index(ns, "br0"), index(ns, "tap1")
+    (event,) = vlans(told("bridge vlan add dev tap1 vid 10-12"))
+    assert event == VlanEvent(tap1, 10, 12, False, False)
+    (event,) = vlans(told("bridge vlan del dev tap1 vid 11"))
+    assert event == VlanEvent(tap1, 11, 11, True, False)
+    (event,) = vlans(told("bridge vlan add dev br0 vid 20 self"))
+    assert event == VlanEvent(br0, 20, 20, False, False)
+    read = told("ip link set br0 type bridge vlan_default_pvid 100")
+    assert {(each.ifindex, each.first, each.gone) for each in vlans(read)} == {
+        (port, vid, gone) for port in (br0, tap1) for vid, gone in ((1, True), (100, False))
+    }
+    assert all(each.pvid for each in vlans(read) if not each.gone)
+    assert links(read, "tap1", bridge_message=True) == []
+    assert links(read, "br0", bridge_message=False)[-1].default_pvid == 100
+
+
+def vlans(read: list[Event]) -> list[VlanEvent]:
+    return [event for event in read if isinstance(event, VlanEvent)]
 
 
 def test_an_overflow_is_told_once_and_everything_after_it_is_heard(ns: Namespace, events: EventSocket) -> None:

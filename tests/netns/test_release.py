@@ -280,6 +280,41 @@ def test_the_command_says_what_it_gave_back(ns: Namespace, host: Path) -> None:
     assert macmgr(ns, host, "release").stdout == "There is nothing to give back: macmgr manages no port here.\n"
 
 
+def test_the_command_leaves_nothing_in_a_vid_that_the_port_has_lost(ns: Namespace, host: Path) -> None:
+    """Or says so: where an administrator's entry would be flushed with it, and no other port carries the VID."""
+    require("VLAN filtering", ns.accepts("link set br0 type bridge vlan_filtering 1"))
+
+    def left() -> set[int]:
+        return {
+            int(each.get("vlan", 0))
+            for each in ns.fdb()
+            if (each["mac"], each["ifname"], each["state"]) == (GUEST, "guest", "static")
+        }
+
+    for port in ("guest", "lan"):
+        ns.bridge(f"vlan add dev {port} vid 30-31")
+    macmgr(ns, host, "apply")
+    ns.bridge(f"fdb replace {LAN} dev guest vlan 31 master static")
+    ns.bridge("vlan del dev guest vid 30-31")
+    ns.bridge("vlan del dev lan vid 31")
+    assert left() == {0, 1, 30, 31}
+    done = macmgr(ns, host, "release", "--json")
+    assert done.returncode == 1, done.stderr
+    said = json.loads(done.stdout)
+    assert (said["complete"], said["ports"]) == (False, [])
+    assert [(each["port"], each["mac"], each["vid"]) for each in said["left"]] == [("guest", GUEST, 31)]
+    assert left() == {31}
+    done = macmgr(ns, host, "release", "--no-color")
+    assert done.returncode == 1, done.stderr
+    assert "left        guest still has the static entry of" in done.stdout.replace("\n", " ")
+    for command in said["left"][0]["fix"].split("; "):
+        ns.run(*command.split())
+    assert left() == set()
+    assert macmgr(ns, host, "release").returncode == 0
+    assert {(each["mac"], each.get("vlan")) for each in ns.fdb() if each["mac"] == LAN} == {(LAN, 31)}
+    assert "macmgr-tmp" not in ns.links()
+
+
 def test_an_audit_tells_what_is_not_given_back_and_apply_gives_it_back(ns: Namespace, host: Path) -> None:
     before = port_state(ns)
     macmgr(ns, host, "apply")

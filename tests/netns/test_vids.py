@@ -16,7 +16,7 @@ from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.model.snapshot import Entry, EntryState
 from macmgr.reconcile import Outcome, View, apply, look
 from macmgr.state.lock import hold
-from tests.netns.conftest import Namespace, require
+from tests.netns.conftest import Namespace, eventually, require
 
 GUEST, OTHER, STRANGER = "52:54:00:00:00:01", "52:54:00:00:00:02", "52:54:00:00:00:99"
 POLICY = Policy(manager=Manager.LIBVIRT)
@@ -108,6 +108,58 @@ def test_stranded_copies_are_found_and_cleared(ns: Namespace, kernel: Kernel, ap
     assert not outcome.failures
     assert vids_of(kernel, GUEST) == {0, 1}
     assert vids_of(kernel, STRANGER) == set()
+
+
+def test_a_copy_is_cleared_by_way_of_the_uplink_and_nothing_else_goes(
+    ns: Namespace, kernel: Kernel, applied: Callable[[], Outcome]
+) -> None:
+    """An administrator's entry of another MAC on the uplink, which has lost the VID, is not flushed with it."""
+    applied()
+    ns.add_cable("eth2")
+    for name in ("eth1", "eth2"):
+        ns.bridge(f"vlan add dev {name} vid 30")
+    for mac in (GUEST, STRANGER):
+        ns.bridge(f"fdb replace {mac} dev eth1 vlan 30 master static")
+    ns.bridge("vlan del dev eth1 vid 30")
+    (change,) = seen(kernel).plan.changes
+    assert [bridge_command(request) for request in requests(change)] == [
+        ["bridge", "fdb", "replace", GUEST, "dev", "eth2", "vlan", "30", "master", "dynamic"],
+        ["bridge", "fdb", "del", GUEST, "dev", "eth2", "vlan", "30", "master"],
+    ]
+    assert applied().complete
+    assert vids_of(kernel, GUEST, "eth1") == vids_of(kernel, GUEST, "eth2") == set()
+    assert vids_of(kernel, STRANGER, "eth1") == {30}
+
+
+def test_a_sticky_copy_of_thousands_of_vids_is_cleared(
+    ns: Namespace, kernel: Kernel, applied: Callable[[], Outcome]
+) -> None:
+    for name in ("eth1", "tap1"):
+        ns.bridge(f"vlan add dev {name} vid 2-4094")
+    applied()
+    ns.bridge("vlan del dev tap1 vid 1000-4094")
+    assert len(vids_of(kernel, GUEST)) == 4095
+    outcome = applied()
+    assert outcome.complete
+    assert not outcome.failures
+    assert len(outcome.done) == 1
+    assert vids_of(kernel, GUEST) == {0, *range(1, 1000)}
+    assert vids_of(kernel, GUEST, "eth1") == set()
+
+
+def test_what_an_interrupted_clearing_leaves_moves_with_a_frame(ns: Namespace, kernel: Kernel) -> None:
+    """Were we killed between the two requests."""
+    ns.add_cable("eth2")
+    for name in ("eth1", "eth2", "tap1"):
+        ns.bridge(f"vlan add dev {name} vid 30")
+    ns.bridge(f"fdb replace {GUEST} dev tap1 vlan 30 master static sticky")
+    ns.bridge("vlan del dev tap1 vid 30")
+    assert kernel.send([PutEntry("eth1", GUEST, 30, EntryState.DYNAMIC)], kernel.read_snapshot()) == [None]
+    (entry,) = [each for each in kernel.read_snapshot().entries if each.mac == GUEST]
+    assert entry == Entry(GUEST, 30, "eth1", EntryState.DYNAMIC)
+    ns.bridge("vlan add dev eth2 vid 30 pvid untagged")
+    ns.send_frame("eth2-far", GUEST)
+    eventually(lambda: vids_of(kernel, GUEST, "eth2") == {30}, "it has moved")
 
 
 def test_the_plan_run_by_hand_clears_them_too(ns: Namespace, kernel: Kernel, applied: Callable[[], Outcome]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy
-from macmgr.model.kernelevents import LOST, EntryEvent, Event, LinkEvent
+from macmgr.model.kernelevents import LOST, EntryEvent, Event, LinkEvent, VlanEvent
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 from macmgr.planning.planner import Plan
 from macmgr.reconcile import View
@@ -81,6 +81,10 @@ def bridge(name: str = "br0", ifindex: int = BR0, filtering: bool = True) -> Lin
     return interface(name, ifindex, kind="bridge", vlan_filtering=filtering)
 
 
+def vlan(first: int, last: int = 0, ifindex: int = VNET1, gone: bool = False, pvid: bool = False) -> VlanEvent:
+    return VlanEvent(ifindex, first, last or first, gone, pvid)
+
+
 def test_lost_events_are_news() -> None:
     assert VIEW.news_in(LOST) == "events of the kernel were lost"
     assert VIEW.news_among([LOST]) == ["events of the kernel were lost"]
@@ -116,12 +120,17 @@ NO_NEWS = {
     "a bridge that is not managed": bridge("br1", BR1, filtering=True),
     "another new bridge": bridge("br7", NEW),
     "what a bridge says of itself": of_port("br0", BR0, master=None, flags=None, vids=None),
+    "a VID that was read": vlan(1, pvid=True),
+    "one that goes and was not read": vlan(30, gone=True),
+    "a VID of a port on another bridge": vlan(30, ifindex=OTHER),
+    "one of another bridge itself": vlan(30, ifindex=BR1),
+    "one of an interface that is not known": vlan(30, ifindex=99),
     "an interface with a managed bridge's name that is no bridge": interface("br0", NEW, kind="dummy"),
 }
 
 
 @pytest.mark.parametrize("event", NO_NEWS.values(), ids=NO_NEWS.keys())
-def test_no_news(event: EntryEvent | LinkEvent) -> None:
+def test_no_news(event: EntryEvent | LinkEvent | VlanEvent) -> None:
     assert VIEW.news_in(event) == ""
     assert VIEW.news_among([event, event]) == []
 
@@ -245,3 +254,34 @@ def test_interfaces_come_first() -> None:
         "vnet1: learning is on, unicast flood is on",
         f"the entry of {G2} in VID 1 moved to eth0",
     ]
+
+
+VLAN_NEWS = {
+    "one more": ([vlan(100)], "the VIDs of vnet1 changed"),
+    "a range that holds one that was read": ([vlan(1, 4094)], "the VIDs of vnet1 changed"),
+    "one less": ([vlan(1, gone=True)], "the VIDs of vnet1 changed"),
+    "another default PVID": ([vlan(100, pvid=True), vlan(1, gone=True)], "the VIDs of vnet1 changed"),
+    "an uplink's": ([vlan(100, ifindex=ETH0)], "the VIDs of eth0 changed"),
+    "the bridge's own": ([vlan(100, ifindex=BR0)], "the VIDs of br0 itself changed"),
+    "no untagged frames": ([vlan(1)], "untagged frames of vnet1 get another VID"),
+    "gone and back, but untagged frames": ([vlan(1, gone=True), vlan(1)], "untagged frames of vnet1 get another VID"),
+    "gone and back": ([vlan(1, gone=True), vlan(1, pvid=True)], ""),
+    "there for a moment": ([vlan(100, 200), vlan(100, 150, gone=True), vlan(151, 200, gone=True)], ""),
+}
+
+
+@pytest.mark.parametrize(("events", "news"), VLAN_NEWS.values(), ids=VLAN_NEWS.keys())
+def test_vids(events: list[VlanEvent], news: str) -> None:
+    """What counts is what is there after all events."""
+    assert VIEW.news_among(events) == ([news] if news else [])
+
+
+def test_the_default_pvid_of_a_managed_bridge() -> None:
+    """A kernel before 5.6 has no other word for what it does to the ports."""
+    read = replace(SNAPSHOT, bridges={**SNAPSHOT.bridges, "br0": replace(SNAPSHOT.bridges["br0"], default_pvid=1)})
+    view = LastView(View(INTENT, read, Plan((), ())))
+    assert view.news_in(bridge()._replace(default_pvid=1)) == ""
+    assert view.news_in(bridge()._replace(default_pvid=0)) == "the default PVID of br0 changed"
+    assert view.news_in(bridge("br1", BR1)._replace(default_pvid=100)) == ""
+    together = [bridge()._replace(default_pvid=100), interface("br0", BR0)]
+    assert view.news_among(together) == ["the default PVID of br0 changed"]
