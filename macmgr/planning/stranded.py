@@ -15,10 +15,11 @@ from collections.abc import Collection, Iterable
 
 from macmgr.model.changes import SetEntries
 from macmgr.model.findings import Code, Finding
+from macmgr.model.roles import Role, roles_of
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, Feature, Snapshot
 from macmgr.planning.draft import Draft, Stranded, Table, fix_of
 
-_NOT_FOR_THAT = ("tun", "vxlan")  # who knows whose tap it is; and what is put on a tunnel, a control plane hears of
+_FOR_THAT = (Role.DUMMY, Role.UPLINK)  # but no tunnel: what is put there, a control plane hears of
 
 
 def plan_stranded(
@@ -80,11 +81,12 @@ class _Others:
     def that_carries(self, bridge: str, vid: int) -> str:
         """A port of the bridge that carries the VID and forwards, and is no guest's; empty where there is none."""
         if bridge not in self._of_bridge:
-            ports = (port for port in self._snapshot.ports.values() if port.bridge == bridge)
+            ports = [port for port in self._snapshot.ports.values() if port.bridge == bridge]
+            roles = roles_of(ports, self._taps)
             self._of_bridge[bridge] = [
                 (port, frozenset(port.vids))
-                for port in sorted(ports, key=lambda port: (port.kind == "veth", port.ifindex))
-                if port.up and port.forwarding and port.name not in self._taps and port.kind not in _NOT_FOR_THAT
+                for port in sorted(ports, key=lambda port: (roles[port.name] is not Role.DUMMY, port.ifindex))
+                if port.up and port.forwarding and roles[port.name] in _FOR_THAT and port.kind != "vxlan"
             ]
         return next((port.name for port, vids in self._of_bridge[bridge] if vid in vids), "")
 
