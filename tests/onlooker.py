@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from macmgr.kernel.sightings import Sighting
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestMac, GuestPort, Intent, Manager, NicFacts, Observed, Policy
 from macmgr.model.snapshot import Bridge, BridgePort, Entry
 from macmgr.reconcile import View, apply, look
+from macmgr.sources.libvirtevents import NicAddress
 from macmgr.state.lock import WriterLock
-from macmgr.watch.addresses import MacChange, remember, settle, watched
+from macmgr.state.observedfile import read_observed, write_observed
+from macmgr.watch.addresses import MacChange, hear, remember, settle, watched
 from tests.fake_kernel import FakeKernel, make_snapshot
 
 OWN, NEIGHBOUR, NEW, OTHER = (f"52:54:00:00:00:0{number}" for number in range(1, 5))
@@ -23,19 +27,31 @@ VRRP = replace(ALERTS, allow=("00:00:5e:00:01:*",))
 
 
 def guest(policy: Policy = FOLLOW, port: str = "vnet0", mac: str = OWN, domain: str = "web1") -> GuestPort:
-    return GuestPort(
-        port, "br0", domain, f"uuid of {domain}", (mac,), policy=policy, facts=NicFacts(configured_mac=mac)
-    )
+    facts = NicFacts(configured_mac=mac)
+    return GuestPort(port, "br0", domain, f"uuid of {domain}", (mac,), "net0", policy=policy, facts=facts)
+
+
+def said_of(guest: GuestPort, mac: str) -> GuestPort:
+    """The guest with libvirt's word that its NIC has this address (``currentAddress``), as policy/guests makes it."""
+    said = mac if mac != guest.facts.configured_mac else ""
+    own = said if said and guest.policy.guest_mac is GuestMac.FOLLOW else guest.facts.configured_mac
+    facts = replace(guest.facts, current_mac=said, said_mac=said)
+    return replace(guest, macs=tuple(dict.fromkeys([own, *guest.macs[1:]])), facts=facts)
 
 
 @dataclass
 class Host:
-    """One host. `sees` is a reading of the sockets with the round that follows."""
+    """One host. `sees` is a reading of the sockets with the round that follows; so are `hears` and `saves`.
+
+    ``sightings`` and ``listens`` are what the daemon is configured to do: to look at frames, to listen to libvirt.
+    """
 
     guests: Sequence[GuestPort]
     vids: dict[str, tuple[int, ...]] = field(default_factory=dict)
     now: float = 1000.0
     records: tuple[Observed, ...] = ()
+    sightings: bool = True
+    listens: bool = True
 
     def __post_init__(self) -> None:
         taps = [
@@ -54,14 +70,38 @@ class Host:
 
     def round(self) -> View:
         self.view = apply(WriterLock(), self.intent, self.kernel).view
-        self.records = settle(self.records, self.view, self.now)
+        self.records = settle(self.records, self.view, self.now, sightings=self.sightings)
         return self.view
+
+    def saves(self, mac: str, port: str = "vnet0") -> None:
+        """libvirt saves its status file, and inotify tells the daemon."""
+        self.guests = [said_of(each, mac) if each.port == port else each for each in self.guests]
+        self.round()
+
+    def hears(self, mac: str, port: str = "vnet0", *, changed: bool = True) -> list[MacChange]:
+        """libvirt's connection says which address a NIC has: by an event, or asked after it was connected."""
+        if not self.listens:
+            return []
+        uuid = next(each.uuid for each in self.guests if each.port == port)
+        word = NicAddress(uuid, "net0", mac, changed)
+        self.records, changes, _ = hear(self.records, [word], self.view, self.now)
+        self.round()
+        return changes
+
+    def restarts(self) -> None:
+        """The daemon, which reads what it has written down."""
+        with tempfile.TemporaryDirectory() as directory:
+            path = Path(directory, "macmgr", "observed.json")
+            assert not write_observed(self.records, path=path)
+            self.records, problem = read_observed(path=path)
+        assert not problem
+        self.round()
 
     def sees(self, *macs: str, port: str = "vnet0", after: float = 1.0) -> list[MacChange]:
         self.now += after
         ifindex = self.kernel.ports[port].ifindex
         known = watched(self.view).get(port, (0, frozenset()))[1]
-        seen = [Sighting(port, ifindex, mac, None) for mac in macs if mac not in known]
+        seen = [Sighting(port, ifindex, mac, None) for mac in macs if mac not in known and self.sightings]
         self.records, changes = remember(self.records, seen, self.view, self.now)
         self.round()
         return changes
@@ -80,3 +120,8 @@ class Host:
     def audit(self) -> View:
         """What a verb finds that only reads the file."""
         return look(self.intent, self.kernel)
+
+    def audit_by_libvirt(self, mac: str, port: str = "vnet0") -> View:
+        """What it finds with ``--source libvirt``, whose XML has the address that libvirt knows now."""
+        said = [said_of(each, mac) if each.port == port else each for each in self.guests]
+        return look(lambda: replace(self.intent(), ports=tuple(said)), self.kernel)

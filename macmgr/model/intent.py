@@ -107,6 +107,8 @@ class NicFacts:
     ``vlan_live`` and ``isolated_live``: the live XML of the NIC, or its network port, says so itself, and so libvirt
     has set it on the port; what only the network says may have come later.
     ``configured_mac`` is the address its ``<mac>`` gives it, ``current_mac`` the one that the guest uses now.
+    ``said_mac`` is libvirt's ``currentAddress`` where that is another (11.2.0); a status file has it as it was when
+    libvirt last saved it.
     """
 
     vlan: Vlan | None = None
@@ -118,6 +120,7 @@ class NicFacts:
     teaming: str = ""
     configured_mac: str = ""
     current_mac: str = ""
+    said_mac: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +196,9 @@ class Observed:
     were seen since their entries were last put: they are here, wherever the FDB has them. ``gone`` have turned up
     elsewhere, or had to make room, and no entry of theirs may stay. ``full`` says that some had to make room.
 
+    ``file_said`` is the ``currentAddress`` that libvirt's file had after ``current`` was seen: as long as it stands
+    there it is older. None until a look has read the file. ``event_said`` is what libvirt's connection last said.
+
     ``previous`` is what the NIC used before, ``returned`` says that it had used the present one before that, and ``at``
     when it changed, or was last seen where nothing follows it (a monotonic clock's seconds): only for the daemon's own
     memory.
@@ -207,6 +213,8 @@ class Observed:
     fresh: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
     full: bool = False
+    file_said: str | None = ""
+    event_said: str = ""
     previous: str = field(default="", compare=False)
     returned: bool = field(default=False, compare=False)
     at: float = field(default=0.0, compare=False)

@@ -19,15 +19,48 @@ MOST = 64  # further addresses of one NIC
 _Place = tuple[str, str, int]  # bridge, MAC, VID
 
 
-def is_about(record: Observed, guest: GuestPort, snapshot: Snapshot) -> bool:
+def is_about(record: Observed, guest: GuestPort | None, snapshot: Snapshot) -> bool:
     """Whether something was seen behind the very port and NIC that is there now."""
-    port = snapshot.ports.get(guest.port)
+    port = snapshot.ports.get(record.port)
     return (
-        guest.managed
+        guest is not None
+        and guest.managed
         and (record.port, record.uuid, record.nic_mac) == (guest.port, guest.uuid, guest.facts.configured_mac)
         and port is not None
         and (port.ifindex, port.bridge) == (record.ifindex, guest.bridge)
         and port.bridge in snapshot.bridges
+    )
+
+
+def what_is_known(record: Observed | None, guest: GuestPort, snapshot: Snapshot) -> Observed | None:
+    """The record of a NIC with libvirt's latest word in it; None where nothing is known of the NIC beyond its XML."""
+    port = snapshot.ports.get(guest.port)
+    if record is None or not is_about(record, guest, snapshot):
+        if not guest.facts.said_mac or port is None:
+            return None
+        record = Observed(guest.port, port.ifindex, guest.uuid, guest.facts.configured_mac)
+        if not is_about(record, guest, snapshot):
+            return None
+    return as_of_now(record, guest)
+
+
+def as_of_now(record: Observed, guest: GuestPort) -> Observed:
+    """The record, with the ``currentAddress`` of libvirt's XML where that has changed since: what was told last holds.
+
+    One that stands there as it did when the guest was last seen is old. libvirt knows of a change at once, but saves
+    its status file only with the next suspend, hotplug, migration or restart.
+    """
+    said = guest.facts.said_mac
+    if record.file_said is None or record.file_said == said:
+        return record
+    follows = bool(said) and guest.policy.guest_mac is GuestMac.FOLLOW
+    fresh = tuple(mac for mac in record.fresh if mac in record.macs and mac != said)
+    return replace(
+        record,
+        current=said,
+        fresh=(*fresh, said) if follows else fresh,
+        gone=tuple(mac for mac in record.gone if mac != said),
+        file_said=said,
     )
 
 
@@ -78,18 +111,17 @@ def table_of(records: Iterable[Observed], guests: Iterable[GuestPort], snapshot:
 
 def with_observed(intent: Intent, snapshot: Snapshot) -> Intent:
     """The intent, with the addresses that guests were seen to use where policy lets them."""
-    if not intent.observed:
-        return intent
     records = {record.port: record for record in intent.observed}
     about = {
-        guest: records[guest.port]
+        guest: record
         for guest in intent.ports
-        if guest.port in records and is_about(records[guest.port], guest, snapshot)
+        if (record := what_is_known(records.get(guest.port), guest, snapshot)) is not None
     }
     if not about:
         return intent
     own = snapshot.own_addresses()
-    table = table_of(about.values(), intent.ports, snapshot)
+    in_xml = [_without_what_is_old(guest, about[guest]) if guest in about else guest for guest in intent.ports]
+    table = table_of(about.values(), in_xml, snapshot)
     taken: dict[_Place, GuestPort] = {}
     findings: list[Finding] = []
     after: dict[GuestPort, GuestPort] = {}
@@ -115,10 +147,14 @@ def with_observed(intent: Intent, snapshot: Snapshot) -> Intent:
         return True
 
     def is_here(guest: GuestPort, mac: str) -> bool:
-        return mac in about[guest].fresh or not any(moved_on(mac, guest, table, snapshot))
+        waits = mac == about[guest].current and not guest.running  # it has no entry to lose
+        return waits or mac in about[guest].fresh or not any(moved_on(mac, guest, table, snapshot))
 
-    # who holds the entry comes first, so that nothing flaps between two who claim one address
-    for guest in sorted(about, key=lambda each: (not holds(each), each.domain, each.port)):
+    def libvirt_says_so(guest: GuestPort) -> bool:
+        return bool(guest.facts.said_mac) and about[guest].current == guest.facts.said_mac
+
+    # libvirt's word comes first, and then who holds the entry: nothing flaps between two who claim one address
+    for guest in sorted(about, key=lambda each: (not libvirt_says_so(each), not holds(each), each.domain, each.port)):
         record = about[guest]
         wanted = [mac for mac in _wanted(record, guest) if is_here(guest, mac) and may_have(guest, mac)]
         after[guest] = _with_addresses(guest, record, wanted)
@@ -131,21 +167,16 @@ def with_observed(intent: Intent, snapshot: Snapshot) -> Intent:
 def _wanted(record: Observed, guest: GuestPort) -> list[str]:
     """What the policy would let in, the address that the NIC has changed to first."""
     follows = guest.policy.guest_mac is GuestMac.FOLLOW
-    # libvirt's own word goes first (currentAddress, since 11.2.0)
-    current = [record.current] if follows and record.current and not guest.facts.current_mac else []
+    current = [record.current] if follows and record.current else []
     return [*current, *(mac for mac in record.macs if mac not in current and (follows or allowed(guest, mac)))]
 
 
 def _with_addresses(guest: GuestPort, record: Observed, wanted: Collection[str]) -> GuestPort:
-    facts, macs = guest.facts, guest.macs
-    if record.current in wanted:
-        macs = record.current, *macs[1:]
-    if record.current and not facts.current_mac and guest.policy.guest_mac is not GuestMac.IGNORE:
-        follows = guest.policy.guest_mac is GuestMac.FOLLOW
-        if record.current in wanted or not follows:
-            facts = replace(facts, current_mac=record.current)
+    written = (*_without_current(guest), record.nic_mac)
+    macs = (record.current, *written[1:-1]) if record.current in wanted else written[:-1]
+    follows = guest.policy.guest_mac is GuestMac.FOLLOW
+    facts = replace(guest.facts, current_mac=record.current if record.current in wanted or not follows else "")
     macs = tuple(dict.fromkeys([*macs, *wanted]))
-    written = (*guest.macs, record.nic_mac)
     return replace(
         guest,
         macs=macs,
@@ -153,6 +184,22 @@ def _with_addresses(guest: GuestPort, record: Observed, wanted: Collection[str])
         roaming=tuple(mac for mac in macs if mac not in written),
         left=tuple(mac for mac in record.gone if mac not in macs),
     )
+
+
+def _without_what_is_old(guest: GuestPort, record: Observed) -> GuestPort:
+    """The guest without a ``currentAddress`` that it has left since: another guest may have it."""
+    if record.current == guest.facts.said_mac:
+        return guest
+    return replace(guest, macs=_without_current(guest))
+
+
+def _without_current(guest: GuestPort) -> tuple[str, ...]:
+    """The addresses that somebody wrote down: the NIC's own, and the exact ones under allow."""
+    said = guest.facts.said_mac
+    if not said or guest.macs[0] != said:
+        return guest.macs
+    rest = guest.macs if said in guest.policy.allow else guest.macs[1:]
+    return tuple(dict.fromkeys([guest.facts.configured_mac, *rest]))
 
 
 def _collision(guest: GuestPort, mac: str, whose: str) -> Finding:

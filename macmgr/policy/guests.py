@@ -95,8 +95,8 @@ def guest_port(status: DomainStatus, nic: Nic, sources: PolicySources) -> GuestP
     if why:
         return PortlessNic(domain.name, nic.mac, kind_of(nic), why, nic.alias)
     policy = decide(domain, nic, sources)
-    follows = policy.guest_mac is GuestMac.FOLLOW and nic.current_mac
-    own = nic.current_mac if follows else nic.mac
+    said = nic.current_mac if nic.current_mac != nic.mac else ""
+    own = said if said and policy.guest_mac is GuestMac.FOLLOW else nic.mac
     exact = [pattern for pattern in policy.allow if not pattern.endswith("*")]
     return GuestPort(
         port=nic.tap,
@@ -120,7 +120,8 @@ def guest_port(status: DomainStatus, nic: Nic, sources: PolicySources) -> GuestP
             filter=nic.filter,
             teaming=nic.teaming,
             configured_mac=nic.mac,
-            current_mac=nic.current_mac,
+            current_mac=said,
+            said_mac=said,
         ),
     )
 

@@ -106,9 +106,9 @@ def read_host(uri: str) -> Sources:
         return read_sources(hypervisor)
 
 
-def read_guests(hypervisor: Hypervisor) -> tuple[DomainStatus, ...]:
-    """The domains that run there, as far as they are understood."""
-    return tuple(_read_guests(hypervisor, []))
+def read_guests(hypervisor: Hypervisor, *, containers: bool = True) -> tuple[DomainStatus, ...]:
+    """The domains that run there, as far as they are understood; of the system's libvirt its ``containers`` too."""
+    return tuple(_read_guests(hypervisor, []) if containers else _read_domains(hypervisor, []))
 
 
 def read_sources(hypervisor: Hypervisor) -> Sources:

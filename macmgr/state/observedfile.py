@@ -77,23 +77,27 @@ def _document(record: Observed) -> dict[str, Any]:
         "fresh": record.fresh,
         "gone": record.gone,
         "full": record.full,
+        "file_said": record.file_said,
+        "event_said": record.event_said,
     }
 
 
 def _record(said: Any) -> Observed | None:
     """A record, None for what is none: each of its parts decides what a bridge does."""
     try:
-        current = said["current"]
         return Observed(
             _text(said["port"]),
             _number(said["ifindex"]),
             _text(said["uuid"]),
             _mac(said["nic_mac"]),
-            _mac(current) if current != "" else "",
+            _mac_or_none(said["current"]),
             _macs(said["macs"]),
             _macs(said["fresh"]),
             _macs(said["gone"]),
             said["full"] is True,
+            # an older macmgr did not write these two
+            None if (file_said := said.get("file_said", "")) is None else _mac_or_none(file_said),
+            _mac_or_none(said.get("event_said", "")),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -115,6 +119,10 @@ def _macs(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or len(value) > _MOST + 1:
         raise TypeError
     return tuple(dict.fromkeys(map(_mac, value)))
+
+
+def _mac_or_none(value: object) -> str:
+    return _mac(value) if value != "" else ""
 
 
 def _mac(value: object) -> str:

@@ -6,14 +6,14 @@ alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from macmgr.model.changes import SetEntries
 from macmgr.model.intent import GuestMac, GuestPort, Observed
 from macmgr.model.snapshot import BridgePort, Snapshot
-from macmgr.planning.observed import MOST, allowed, is_about, moved_on, table_of
+from macmgr.planning.observed import MOST, allowed, as_of_now, is_about, moved_on, table_of, what_is_known
 from macmgr.reconcile import View
 
 # A NIC that goes back to its former address and from there to the other one again within this time uses both.
@@ -38,6 +38,22 @@ class Seen(Protocol):
 
     @property
     def vid(self) -> int | None: ...
+
+
+class Word(Protocol):
+    """What libvirt's connection says of a NIC: `macmgr.sources.libvirtevents.NicAddress`."""
+
+    @property
+    def uuid(self) -> str: ...
+
+    @property
+    def alias(self) -> str: ...
+
+    @property
+    def mac(self) -> str: ...
+
+    @property
+    def changed(self) -> bool: ...
 
 
 class MacChange(NamedTuple):
@@ -70,49 +86,100 @@ def remember(records: Records, seen: Iterable[Seen], view: View, now: float) -> 
         guest, port = guests.get(sighting.port), view.snapshot.ports.get(sighting.port)
         if guest is None or port is None or port.ifindex != sighting.ifindex or not _can_act(guest, port):
             continue
-        before = by_port.get(guest.port)
-        if before is None or not is_about(before, guest, view.snapshot):
-            before = Observed(guest.port, port.ifindex, guest.uuid, guest.facts.configured_mac)
+        before = _known(by_port.get(guest.port), guest, port, view.snapshot)
         after = _seen(before, guest, sighting.mac, now)
         if after.current != before.current:
-            followed = guest.policy.guest_mac is GuestMac.FOLLOW
-            changes.append(MacChange(guest, sighting.mac, before.current or before.nic_mac, followed))
+            changes.append(_change(guest, before, after))
         by_port[guest.port] = after
         if sighting.mac in after.fresh and allowed(guest, sighting.mac):
             _take(sighting.mac, guest, guests, by_port, view)
     return tuple(by_port[port] for port in sorted(by_port) if _says_something(by_port[port], now)), changes
 
 
-def settle(records: Records, view: View, now: float) -> Records:
-    """The records after a round, which has acted on those that its intent held."""
+def hear(
+    records: Records, words: Iterable[Word], view: View, now: float
+) -> tuple[Records, list[MacChange], list[Word]]:
+    """The records with what libvirt says in them, who has changed, and the words about NICs that no look has found yet.
+
+    It is about the NIC's own address alone, and needs no frame; what else the guest uses, its frames tell.
+    """
+    guests = {(guest.uuid, guest.alias): guest for guest in view.intent.ports if guest.managed}
+    by_port = {record.port: record for record in records}
+    changes: list[MacChange] = []
+    unknown: list[Word] = []
+    for word in words:
+        guest = guests.get((word.uuid, word.alias))
+        port = view.snapshot.ports.get(guest.port) if guest else None
+        if guest is None or port is None or port.bridge != guest.bridge:
+            unknown.append(word)
+            continue
+        before = _known(by_port.get(guest.port), guest, port, view.snapshot)
+        after = _told(before, guest, word, now)
+        if after.current != before.current:
+            changes.append(_change(guest, before, after))
+        by_port[guest.port] = after
+    return tuple(by_port[port] for port in sorted(by_port) if _says_something(by_port[port], now)), changes, unknown
+
+
+def settle(records: Records, view: View, now: float, *, sightings: bool = True) -> Records:
+    """The records after a round, which has acted on those that its intent held.
+
+    ``sightings``: whether frames are heard. Where they are not, nobody would hear that a NIC's own address is back, so
+    it has not gone, whatever was seen elsewhere.
+    """
     guests = {guest.port: guest for guest in view.intent.ports}
     acted_on = {record.port: record for record in view.intent.observed}
+    records = (*records, *_said_alone(records, guests, view.snapshot))
     table = table_of(records, guests.values(), view.snapshot)
     left_to_do = {change.mac for change in view.plan.changes if isinstance(change, SetEntries)}
     settled = []
-    for record in records:
-        guest = guests.get(record.port)
-        if guest is None or not is_about(record, guest, view.snapshot):
-            if _may_be_again(record, guest, view.snapshot):
-                settled.append(record)
+    for kept in records:
+        guest = guests.get(kept.port)
+        if guest is None or not is_about(kept, guest, view.snapshot):
+            if _may_be_again(kept, guest, view.snapshot):
+                settled.append(kept)
             continue
-        used = acted_on.get(record.port, _nothing_about(record))
+        used = acted_on.get(kept.port, _nothing_about(kept))
+        record = kept
+        if guest.running:  # before its CPUs run, nothing has come of what libvirt's file says
+            record, used = as_of_now(_file_read(kept, used, guest), guest), as_of_now(used, guest)
         follows = guest.policy.guest_mac is GuestMac.FOLLOW
         unsure = guest.frozen  # its network may say that it follows, and nothing is swept meanwhile
         held = [mac for mac in (record.current if follows else "", *record.macs) if mac and mac not in record.fresh]
         moved = [mac for mac in held if any(moved_on(mac, guest, table, view.snapshot))]
+        back = [mac for mac in moved if mac == record.current and not (sightings and guest.running)]
+        moved = [mac for mac in moved if mac not in back]
         forgotten = record.current in moved if follows else not unsure and now - record.at > ALERT
         gone = [mac for mac in record.gone if unsure or mac not in used.gone or mac in left_to_do]
         after = replace(
             record,
             current="" if forgotten else record.current,
+            file_said="" if forgotten and not follows else record.file_said,
             macs=tuple(mac for mac in record.macs if mac not in moved),
-            fresh=tuple(mac for mac in record.fresh if mac not in used.fresh),
+            fresh=(*(mac for mac in record.fresh if mac not in used.fresh), *back),
             gone=tuple(dict.fromkeys([*gone, *moved]))[-MOST:],
         )
         if _says_something(after, now):
             settled.append(after)
     return tuple(settled)
+
+
+def _said_alone(records: Records, guests: Mapping[str, GuestPort], snapshot: Snapshot) -> list[Observed]:
+    """The records of NICs of which so far only libvirt's XML has said that they have changed their address."""
+    known = {record.port for record in records if is_about(record, guests.get(record.port), snapshot)}
+    return [
+        Observed(guest.port, snapshot.ports[guest.port].ifindex, guest.uuid, guest.facts.configured_mac)
+        for guest in guests.values()
+        if guest.facts.said_mac and guest.running and guest.port not in known
+        if guest.policy.guest_mac is GuestMac.FOLLOW and what_is_known(None, guest, snapshot) is not None
+    ]
+
+
+def _file_read(record: Observed, used: Observed, guest: GuestPort) -> Observed:
+    """The record once a look that knew of it has read libvirt's file: what stands there was saved before."""
+    if record.file_said is None and (used.file_said, used.current) == (None, record.current):
+        return replace(record, file_said=guest.facts.said_mac)
+    return record
 
 
 def _may_be_again(record: Observed, guest: GuestPort | None, snapshot: Snapshot) -> bool:
@@ -143,6 +210,35 @@ def _can_act(guest: GuestPort, port: BridgePort) -> bool:
     return alerts or policy.guest_mac is GuestMac.FOLLOW or any(map(_is_pattern, policy.allow))
 
 
+def _known(record: Observed | None, guest: GuestPort, port: BridgePort, snapshot: Snapshot) -> Observed:
+    """What is known of a NIC so far; nothing where that is about another."""
+    known = what_is_known(record, guest, snapshot)
+    return known or Observed(guest.port, port.ifindex, guest.uuid, guest.facts.configured_mac)
+
+
+def _change(guest: GuestPort, before: Observed, after: Observed) -> MacChange:
+    followed = guest.policy.guest_mac is GuestMac.FOLLOW
+    return MacChange(guest, after.current or after.nic_mac, before.current or before.nic_mac, followed)
+
+
+def _told(record: Observed, guest: GuestPort, word: Word, now: float) -> Observed:
+    """The record of a NIC of which libvirt says what its address is.
+
+    What it says when it is asked, as after a new connection, is news only where it has not said so before: the guest
+    may have been seen since.
+    """
+    said = word.mac if word.mac != record.nic_mac else ""
+    if guest.policy.guest_mac is GuestMac.IGNORE or not (word.changed or said != record.event_said):
+        return record
+    if said == record.current:
+        return replace(record, event_said=said, file_said=None)
+    used = record.current or record.nic_mac
+    macs = tuple(mac for mac in record.macs if mac not in (used, said))
+    record = replace(record, current=said, macs=macs, event_said=said, file_said=None)
+    record = replace(record, previous=used, returned=False, at=now)
+    return _fresh(record, said) if said else replace(record, fresh=tuple(mac for mac in record.fresh if mac in macs))
+
+
 def _seen(record: Observed, guest: GuestPort, mac: str, now: float) -> Observed:
     """The record of a NIC that has sent with an address."""
     if mac in guest.macs:
@@ -162,14 +258,14 @@ def _seen(record: Observed, guest: GuestPort, mac: str, now: float) -> Observed:
         case GuestMac.ALERT if mac == record.current:
             return replace(record, at=now)
         case GuestMac.ALERT if not record.current or now - record.at > ALERT:
-            return replace(record, current=mac, at=now)
+            return replace(record, current=mac, at=now, file_said=None)
     return record
 
 
 def _changed(record: Observed, mac: str, returned: bool, now: float) -> Observed:
     """The record of a NIC that is followed to another address, which may be its own again."""
     used, current = record.current or record.nic_mac, "" if mac == record.nic_mac else mac
-    record = replace(record, current=current, previous=used, returned=returned, at=now)
+    record = replace(record, current=current, previous=used, returned=returned, at=now, file_said=None)
     return _fresh(record, mac) if current else record
 
 

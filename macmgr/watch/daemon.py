@@ -25,6 +25,7 @@ from macmgr.hook.work import Heard, read_call
 from macmgr.kernel.events import EventSocket
 from macmgr.model.findings import Code
 from macmgr.model.modes import OBSERVE_ALL
+from macmgr.sources.libvirtevents import NicAddress
 from macmgr.watch.files import StatusDirectories
 from macmgr.watch.hooksocket import HookSocket
 from macmgr.watch.hysteresis import Hysteresis
@@ -98,7 +99,7 @@ class Daemon:
             opened.callback(self._files.close)
             self._hooks = HookSocket(self._places.socket, self._called, self._speaker.status, self._config.hook)
             await self._hooks.start()
-            self._options = Options(self._speaker, self._mark_from_anywhere)
+            self._options = Options(self._speaker, self._mark_from_anywhere, self._hear_from_anywhere)
             try:
                 await self._options.configure(self._config.daemon)
                 await self._serve()
@@ -172,6 +173,13 @@ class Daemon:
     def _look_out(self) -> None:
         if self._lookout.read(time.monotonic()):
             self._mark("a guest was seen to use another address")
+
+    def _hear_from_anywhere(self, word: NicAddress) -> None:
+        self._loop.call_soon_threadsafe(self._hear, word)
+
+    def _hear(self, word: NicAddress) -> None:
+        if self._lookout.hear(word, time.monotonic()):
+            self._mark("libvirt said that a guest uses another address")
 
     def _ask_ages(self) -> None:
         """See from time to time whether a guest's MAC was seen where its sticky entry does not let it go."""

@@ -14,7 +14,7 @@ from macmgr.model.kernelevents import EntryEvent, Event
 from macmgr.model.snapshot import Snapshot
 from macmgr.reconcile import View
 from macmgr.watch import words
-from macmgr.watch.addresses import Records
+from macmgr.watch.addresses import Records, Word
 from macmgr.watch.alarms import Alarm, Alarms
 from macmgr.watch.messages import Line
 from macmgr.watch.observed import Observer
@@ -23,6 +23,7 @@ from macmgr.watch.round import Round
 _MOST_EVENTS = (
     10_000  # about guests' addresses, kept for the next look to judge; in a storm of more, some alarms are lost
 )
+_MOST_WORDS = 10_000  # of libvirt's, about NICs that no look has found yet
 
 
 class Lookout:
@@ -40,6 +41,7 @@ class Lookout:
         self._view: View | None = None
         self._macs: frozenset[str] = frozenset()
         self._events: list[EntryEvent] = []
+        self._words: dict[tuple[str, str], Word] = {}
         self._said = ""
         self._told_blind()
 
@@ -59,6 +61,12 @@ class Lookout:
         self._told_blind()
         return dirty
 
+    def hear(self, word: Word, now: float) -> bool:
+        """libvirt has said which address a NIC has; whether there is something for a round to do."""
+        dirty = self.read(now)  # frames that were sent before are older
+        self._words[word.uuid, word.alias] = word
+        return self._hear(now) or dirty
+
     def events(self, events: Sequence[Event]) -> None:
         """Netlink events were read; the look that follows judges them."""
         entries = [
@@ -75,9 +83,11 @@ class Lookout:
         self._alarms.look(self._view, now, done.outcome.done)
         self._say(self._alarms.entries(self._events, now))
         self._events.clear()
+        heard = self._hear(now)
+        self._words.clear()  # what this look has not found either is nobody's here
         dirty = self._observer.after(self._view, now, sightings=sightings)
         self._told_blind()
-        return dirty
+        return dirty or heard
 
     def questions(self) -> tuple[list[Key], Snapshot] | None:
         """The entries whose ages `ages` wants, and the snapshot that names their ports; None where there are none."""
@@ -90,6 +100,16 @@ class Lookout:
 
     def close(self) -> None:
         self._observer.close()
+
+    def _hear(self, now: float) -> bool:
+        """Whether what libvirt has said is something for a round to do; what is about no NIC yet waits for a look."""
+        if self._view is None or not self._words:
+            return False
+        dirty, changes, unknown = self._observer.hear(list(self._words.values()), self._view, now)
+        self._words = {(word.uuid, word.alias): word for word in unknown[-_MOST_WORDS:]}
+        self._say(self._alarms.guest_macs(changes, now))
+        self._told_blind()
+        return dirty
 
     def _say(self, alarms: Sequence[Alarm]) -> None:
         if alarms:

@@ -6,12 +6,13 @@ and the round decides.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from macmgr.kernel.sightings import Sighting, Sightings
 from macmgr.reconcile import View
 from macmgr.state.observedfile import read_observed, write_observed
-from macmgr.watch.addresses import MacChange, Records, remember, settle, watched
+from macmgr.watch.addresses import MacChange, Records, Word, hear, remember, settle, watched
 
 
 class Observer:
@@ -43,15 +44,22 @@ class Observer:
         records, changes = remember(self.records, seen, view, now)
         return self._replace(records), seen, changes
 
+    def hear(self, words: Iterable[Word], view: View, now: float) -> tuple[bool, list[MacChange], list[Word]]:
+        """libvirt has said which addresses NICs have; as `read`, and the words about NICs that are not known yet."""
+        records, changes, unknown = hear(self.records, words, view, now)
+        return self._replace(records), changes, unknown
+
     def after(self, view: View, now: float, *, sightings: bool = True) -> bool:
         """A round is over: forget what it has acted on or what has moved on, and watch its ports, if that is wanted.
 
         Whether there is more for a round to do: the entry of an address that has moved on is swept.
         """
-        before = {record.port: record.gone for record in self.records}
-        changed = self._replace(settle(self.records, view, now))
+        before = {record.port: {*record.gone, *record.fresh} for record in self.records}
+        changed = self._replace(settle(self.records, view, now, sightings=sightings))
         self._sightings.watch(watched(view) if sightings else {})
-        return changed and any(set(record.gone) - set(before.get(record.port, ())) for record in self.records)
+        return changed and any(
+            {*record.gone, *record.fresh} - before.get(record.port, set()) for record in self.records
+        )
 
     def close(self) -> None:
         self._sightings.close()

@@ -12,7 +12,7 @@ from pathlib import Path
 from macmgr import paths
 from macmgr.config import DaemonSettings
 from macmgr.errors import MacmgrError
-from macmgr.sources.libvirtevents import LibvirtEvents
+from macmgr.sources.libvirtevents import LibvirtEvents, NicAddress
 from macmgr.watch.metrics import write_textfile
 from macmgr.watch.metricsport import MetricsPort
 from macmgr.watch.round import unexpected
@@ -23,10 +23,13 @@ _TEXTFILE_EACH = 15.0
 
 
 class Options:
-    """The optional parts of one daemon, as its settings want them. ``wake`` may be called from any thread."""
+    """The optional parts of one daemon, as its settings want them.
 
-    def __init__(self, speaker: Speaker, wake: Callable[[str], None]) -> None:
-        self._speaker, self._wake = speaker, wake
+    ``wake`` and ``hear``, which gets what libvirt says of NICs' addresses, may be called from any thread.
+    """
+
+    def __init__(self, speaker: Speaker, wake: Callable[[str], None], hear: Callable[[NicAddress], None]) -> None:
+        self._speaker, self._wake, self._hear = speaker, wake, hear
         self._settings = DaemonSettings()
         self._port: MetricsPort | None = None
         self._libvirt: LibvirtEvents | None = None
@@ -90,7 +93,7 @@ class Options:
     def _listen(self) -> None:
         if self._settings.libvirt_events:
             try:
-                self._libvirt = LibvirtEvents(paths.LIBVIRT_URI, self._wake)
+                self._libvirt = LibvirtEvents(paths.LIBVIRT_URI, self._wake, self._hear)
             except MacmgrError as error:
                 self._speaker.trouble("libvirt_events", str(error))
             except Exception as error:  # noqa: BLE001 - libvirt's own class of errors cannot be named without libvirt

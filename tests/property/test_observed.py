@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from macmgr.model.intent import GuestMac, Policy
 from macmgr.model.snapshot import EntryState
+from macmgr.watch.addresses import BOTH
 from tests.onlooker import (
     ALERTS,
     BRIDGE_MAC,
@@ -150,3 +151,68 @@ def reached(host: Host) -> None:
     for mac in (NEW, VIRTUAL):
         assert "vnet0" in host.kernel.deliver("br0", "eth0", mac)
         assert host.kernel.takes("vnet0", mac)
+
+
+class Nic:
+    """The NIC of a trusted guest on libvirt 11.2 or newer, and what the daemon can know of it."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.mac, self.known, self.saved, self.standing = OWN, True, OWN, OWN
+
+    def changes(self, mac: str) -> None:
+        if mac != self.mac:
+            self.mac, self.known = mac, False
+
+    def sends(self) -> None:
+        self.host.sees(self.mac, after=BOTH + 1)
+        self.told(self.host.sightings)
+
+    def is_told_of(self) -> None:
+        self.host.hears(self.mac)
+        self.told(self.host.listens)
+
+    def told(self, heard: bool) -> None:
+        if heard:
+            self.known, self.standing = True, self.saved
+
+    def is_saved(self) -> None:
+        """It is news where the file has another word than when the guest was last seen, or was last saved."""
+        self.host.saves(self.mac)
+        self.known = self.known or self.mac != self.standing
+        self.saved = self.standing = self.mac
+
+
+@given(
+    st.lists(st.sampled_from([NEW, OTHER, OWN, "sends", "event", "saved", "restart", "round"]), max_size=14),
+    st.booleans(),
+    st.booleans(),
+)
+def test_a_trusted_nic_is_where_it_was_told_last_whoever_told_it(
+    steps: list[str], sightings: bool, listens: bool
+) -> None:
+    host = Host([guest()], sightings=sightings, listens=listens)
+    nic = Nic(host)
+    for step in steps:
+        match step:
+            case "sends":
+                nic.sends()
+            case "event":
+                nic.is_told_of()
+            case "saved":
+                nic.is_saved()
+            case "restart":
+                host.restarts()
+            case "round":
+                host.round()
+            case mac:
+                nic.changes(mac)
+        for _ in range(2):
+            host.round()
+        assert not host.audit().plan.changes
+        on_port = {entry.mac for entry in host.kernel.fdb.values() if entry.port == "vnet0" and entry.vid == 1}
+        if nic.known:
+            assert on_port - {"fe:00:00:00:00:00"} == {nic.mac}
+            assert host.kernel.deliver("br0", "eth0", nic.mac) == {"vnet0"}
+            if nic.mac == OWN or sightings or listens:
+                assert not host.audit_by_libvirt(nic.mac).plan.changes

@@ -13,7 +13,8 @@ from macmgr.model.intent import GuestPort, Manager, Pin, Policy
 from macmgr.model.snapshot import Entry, EntryState
 from macmgr.planning.observed import MOST
 from macmgr.report.explain import explain
-from macmgr.watch.addresses import ALERT, BOTH, remember, settle, watched
+from macmgr.sources.libvirtevents import NicAddress
+from macmgr.watch.addresses import ALERT, BOTH, hear, remember, settle, watched
 from tests.onlooker import (
     ALERTS,
     BRIDGE_MAC,
@@ -30,6 +31,7 @@ from tests.onlooker import (
     VRRP,
     Host,
     guest,
+    said_of,
 )
 
 
@@ -84,12 +86,147 @@ def test_a_guest_that_uses_both_addresses_keeps_both() -> None:
     assert watched(host.view)["vnet0"][1] == {OWN, VIRTUAL}
 
 
-def test_libvirts_own_word_goes_first() -> None:
-    said = guest()
-    said = replace(said, macs=(OTHER,), facts=replace(said.facts, current_mac=OTHER))
-    host = Host([said])
+COMBINATIONS = [(frames, events) for frames in (True, False) for events in (True, False)]
+
+
+@pytest.mark.parametrize(("sightings", "listens"), COMBINATIONS)
+def test_a_guest_is_followed_through_what_libvirt_saves_and_what_it_does_not(sightings: bool, listens: bool) -> None:
+    """A to B, which libvirt saves, to C, which it does not, and back to A: at each step it is where it was seen last.
+
+    Without frames and events nobody can know C before libvirt saves it: the entry is what the file says.
+    """
+    host = Host([guest()], sightings=sightings, listens=listens)
+    knows = sightings or listens
+
+    def uses(mac: str) -> None:
+        host.hears(mac)
+        host.sees(mac)
+        right = mac if knows else (host.guests[0].facts.said_mac or OWN)
+        others = {OWN, NEW, OTHER} - {right}
+        for _ in range(2):
+            assert (host.port_of(right), [each for each in others if host.entry(each)]) == ("vnet0", [])
+            assert not host.audit().plan.changes
+            if knows:
+                assert not host.audit_by_libvirt(mac).plan.changes
+            host.round()
+
+    uses(NEW)
+    host.saves(NEW)
+    assert (host.port_of(NEW), host.entry(OWN)) == ("vnet0", None)
+    uses(OTHER)
+    host.restarts()
+    uses(OTHER)
+    uses(OWN)
+    host.restarts()
+    uses(OWN)
+    host.saves(OWN)
+    assert (host.port_of(OWN), host.entry(NEW), host.entry(OTHER)) == ("vnet0", None, None)
+
+
+def test_what_libvirt_saves_of_another_change_is_newer_than_what_was_seen() -> None:
+    """The daemon was not there when the guest changed again, and the file has another word since."""
+    host = Host([guest()])
     host.sees(NEW)
+    host.saves(OTHER)
     assert (host.port_of(OTHER), host.entry(NEW)) == ("vnet0", None)
+    host.saves(OWN)
+    assert (host.port_of(OWN), host.entry(OTHER)) == ("vnet0", None)
+
+
+def test_an_address_that_the_file_is_saved_with_before_the_next_look_is_older_than_the_frame() -> None:
+    """B was saved, and C seen, after the daemon has read the file: B is not news at its next look."""
+    host = Host([guest()])
+    view = host.view
+    host.guests = [said_of(guest(), NEW)]
+    host.records, _ = remember(host.records, [Sighting("vnet0", 10, OTHER, None)], view, host.now)
+    host.round()
+    assert (host.port_of(OTHER), host.entry(NEW)) == ("vnet0", None)
+    assert not host.audit().plan.changes
+
+
+@pytest.mark.parametrize("current", [NEW, OWN])
+def test_an_address_is_pinned_alike_whoever_tells_of_it(current: str) -> None:
+    """Plain static where the guest has changed to it, for nobody wrote it down; the NIC's own as policy says."""
+    tells: dict[str, Callable[[Host], object]] = {
+        "a frame": lambda host: host.sees(current, after=BOTH + 1),
+        "an event": lambda host: host.hears(current),
+        "the file": lambda host: host.saves(current),
+    }
+    for tell in tells.values():
+        host = Host([guest()])
+        host.sees(OTHER)
+        host.saves(OTHER)
+        tell(host)
+        assert host.entry(current) == Entry(current, 1, "vnet0", EntryState.STATIC, sticky=current == OWN)
+        assert host.entry(OTHER) is None
+
+
+def test_what_libvirt_says_when_it_is_asked_is_news_only_where_it_did_not_say_so_before() -> None:
+    host = Host([guest()])
+    host.hears(NEW)
+    host.sees(OTHER)
+    host.hears(NEW, changed=False)  # a new connection: libvirt has not noticed the last change
+    assert (host.port_of(OTHER), host.entry(NEW)) == ("vnet0", None)
+    host.hears(OWN, changed=False)
+    assert (host.port_of(OWN), host.entry(OTHER)) == ("vnet0", None)
+    host.sees(NEW, after=BOTH + 1)
+    host.hears(OWN, changed=False)  # an old libvirt, which never says anything else
+    assert (host.port_of(NEW), host.entry(OWN)) == ("vnet0", None)
+
+
+def test_what_libvirt_says_of_a_nic_that_only_alerts_is_told() -> None:
+    host = Host([guest(ALERTS)])
+    (change,) = host.hears(NEW)
+    assert (change.mac, change.followed) == (NEW, False)
+    assert (host.codes, host.entry(NEW)) == ({Code.GUEST_MAC_CHANGED}, None)
+    host.hears(OWN)
+    assert host.codes == set()
+    ignores = Host([guest(IGNORE)])
+    assert ignores.hears(NEW) == []
+    assert ignores.records == ()
+
+
+def test_a_word_about_nobody_here_waits_for_a_look() -> None:
+    host = Host([guest()])
+    word = NicAddress("another", "net0", NEW, True)
+    assert hear(host.records, [word], host.view, 0.0) == ((), [], [word])
+
+
+def test_the_address_of_an_arriving_guest_is_put_though_the_uplink_has_learned_it() -> None:
+    """Its file comes with the migration and has the changed address; nobody here has seen the guest yet."""
+    arriving = replace(said_of(guest(), NEW), running=False, state="paused")
+    host = Host([arriving])
+    host.kernel.frame("eth0", NEW, LAN)
+    host.round()
+    assert host.port_of(NEW) == "eth0"
+    host.guests = [replace(arriving, running=True, state="running")]
+    host.round()
+    assert (host.port_of(NEW), host.entry(OWN)) == ("vnet0", None)
+
+
+def test_where_no_frame_is_heard_an_address_does_not_leave_with_one_that_is_forged() -> None:
+    """Nobody would hear the guest when it goes on sending."""
+    for sightings, stays in ((True, False), (False, True)):
+        host = Host([guest()], sightings=sightings)
+        host.hears(NEW)
+        host.kernel.frame("eth0", NEW, LAN)
+        host.round()
+        host.round()
+        assert (host.port_of(NEW) == "vnet0") is stays
+        host.sees(NEW)
+        assert host.port_of(NEW) == "vnet0"
+
+
+def test_an_address_that_another_guest_has_left_is_free() -> None:
+    """Also while libvirt's file still says that it has it."""
+    host = Host([said_of(guest(), NEW), guest(FOLLOW, "vnet1", NEIGHBOUR, "web2")])
+    host.sees(NEW, port="vnet1")
+    assert host.port_of(NEW) == "vnet0"
+    assert Code.DUPLICATE_MAC in host.codes
+    host.sees(OTHER)
+    host.sees(NEW, port="vnet1")
+    assert host.port_of(NEW) == "vnet1"
+    assert host.codes == set()
 
 
 def test_alert_tells_and_lets_nothing_in() -> None:
