@@ -13,10 +13,10 @@ from typing import Protocol
 from macmgr.execution import Failure, Kernel, Key, execute, give_back
 from macmgr.model.changes import Change, SetEntries, ports_of
 from macmgr.model.findings import Code
-from macmgr.model.intent import Intent
+from macmgr.model.intent import GuestPort, Intent, PortlessNic
 from macmgr.model.scope import EVERYTHING
 from macmgr.model.scope import Scope as Scope
-from macmgr.model.snapshot import Entry, Feature, Snapshot
+from macmgr.model.snapshot import Bridge, BridgePort, Entry, Feature, Snapshot
 from macmgr.planning.features import found_lacking
 from macmgr.planning.observed import with_observed
 from macmgr.planning.planner import Plan, plan
@@ -68,6 +68,35 @@ class View:
     plan: Plan
     spared: tuple[Change, ...] = ()
     scope: Scope = EVERYTHING
+
+    @property
+    def guests(self) -> tuple[GuestPort, ...]:
+        """The guests' ports in scope."""
+        return tuple(guest for guest in self.intent.ports if self.scope.holds(guest.domain, guest.bridge))
+
+    @property
+    def portless(self) -> tuple[PortlessNic, ...]:
+        """The NICs in scope that are on no bridge: of a domain, and of no bridge that somebody asked about."""
+        nics = self.intent.portless if self.scope.bridges is None else ()
+        return tuple(nic for nic in nics if self.scope.holds(nic.domain, ""))
+
+    @property
+    def bridges(self) -> list[Bridge]:
+        """The bridges in scope, by name; of a domain those that its NICs are to be on."""
+        names = {guest.bridge for guest in self.guests} if self.scope.domain is not None else self.snapshot.bridges
+        return [
+            bridge
+            for name, bridge in sorted(self.snapshot.bridges.items())
+            if name in names and self.scope.holds(self.scope.domain, name)
+        ]
+
+    def ports_of(self, bridge: str) -> list[BridgePort]:
+        """The ports of a bridge that are in scope, by their age: of a domain only its own."""
+        ports = [port for port in self.snapshot.ports.values() if port.bridge == bridge]
+        if self.scope.domain is not None:
+            mine = {guest.port for guest in self.guests}
+            ports = [port for port in ports if port.name in mine]
+        return sorted(ports, key=lambda port: port.ifindex)
 
     @property
     def observed(self) -> tuple[Change, ...]:

@@ -48,6 +48,8 @@ class Code(StrEnum):
     PIN_AGAINST_CONTROL_PLANE = "pin-against-control-plane"
     UNSUPPORTED = "unsupported"
     UNREADABLE_XML = "unreadable-xml"
+    NO_SUCH_BRIDGE = "no-such-bridge"
+    NOTHING_MANAGED = "nothing-managed"
 
 
 _BY_HAND = {Code.WRONG_VLAN, Code.NO_VLAN, Code.NOT_ISOLATED}
@@ -58,6 +60,7 @@ _WARNINGS = {
     Code.CONFLICTING_SETTINGS,
     Code.PIN_AGAINST_CONTROL_PLANE,
     Code.UNSUPPORTED,
+    Code.NO_SUCH_BRIDGE,
 }
 _INFOS = {
     Code.UNMANAGED_AUTO_PORT,
@@ -65,6 +68,7 @@ _INFOS = {
     Code.UPLINK_PROMISCUOUS,
     Code.UPLINK_NO_UNICAST_FILTER,
     Code.FOREIGN_ENTRY,
+    Code.NOTHING_MANAGED,
 }
 
 

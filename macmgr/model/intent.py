@@ -236,7 +236,8 @@ class Returning:
 class Intent:
     """All that is wanted on this host.
 
-    ``managed_bridges`` maps a bridge to the reason why it is managed. ``departed`` maps the MACs of guests that
+    ``managed_bridges`` maps a bridge to the reason why it is managed. ``named`` are all bridges that the configuration
+    names, patterns aside. ``departed`` maps the MACs of guests that
     have just left this host to their domain: a static entry for one of them is stale. ``findings`` are what
     reading the sources found. ``observed`` is what was seen behind guest ports; what it means is decided once the
     kernel was read (`macmgr.planning.observed`). ``quieted`` are the uplinks whose learning macmgr turned off,
@@ -255,3 +256,4 @@ class Intent:
     locked: tuple[str, ...] = ()
     returning: tuple[Returning, ...] = ()
     unputtable: frozenset[tuple[str, str, int]] = frozenset()
+    named: tuple[str, ...] = ()

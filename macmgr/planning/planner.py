@@ -17,6 +17,7 @@ from macmgr.model.intent import GuestMac, GuestPort, Intent
 from macmgr.model.scope import Scope
 from macmgr.model.snapshot import Feature, Snapshot
 from macmgr.planning.conflicts import conflict_findings, guest_mac_findings
+from macmgr.planning.coverage import coverage_findings
 from macmgr.planning.draft import Draft, Table
 from macmgr.planning.entryrules import (
     Claims,
@@ -50,6 +51,8 @@ class Plan:
         """The part of the plan that is in scope."""
 
         def in_scope(item: Change | Finding) -> bool:
+            if isinstance(item, Finding) and item.code is Code.NOTHING_MANAGED:
+                return scope.whole  # it is about all of the host
             return scope.holds(item.domain, item.bridge)
 
         return Plan(tuple(filter(in_scope, self.changes)), tuple(filter(in_scope, self.findings)))
@@ -107,6 +110,7 @@ def plan(intent: Intent, snapshot: Snapshot) -> Plan:
     draft.findings += guest_mac_findings(intent)
     draft.findings += conflict_findings(intent, snapshot, table.pins)
     draft.findings += promiscuity_findings(intent, snapshot)
+    draft.findings += list(coverage_findings(intent, snapshot, draft.findings))
     return Plan((*draft.opens, *draft.puts, *draft.closes, *draft.drops), tuple(draft.findings))
 
 

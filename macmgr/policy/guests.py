@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from macmgr.errors import XmlError
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestMac, GuestPort, Intent, Manager, NicFacts, Policy, PortlessNic
+from macmgr.model.modes import is_pattern
 from macmgr.policy.decide import decide, managed_bridges
 from macmgr.policy.places import PolicySources
 from macmgr.policy.portless import kind_of, why_portless
@@ -66,7 +67,8 @@ def build_intent(
     gone = {nic.mac: domain.name for domain in departed for nic in domain.nics}
     problems = (*findings, *(finding for each in decided for finding in each.findings))
     portless = tuple(nic for each in decided for nic in each.portless)
-    return Intent(tuple(ports), managed, gone, problems, portless)
+    named = tuple(name for name in sources.bridges if not is_pattern(name))
+    return Intent(tuple(ports), managed, gone, problems, portless, named=named)
 
 
 def _decided(status: DomainStatus, sources: PolicySources) -> _Decided:

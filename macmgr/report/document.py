@@ -5,6 +5,7 @@ Schema of the audit: docs/audit-v1.schema.json.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from macmgr.model.changes import Change, bridge_command, requests
@@ -13,12 +14,14 @@ from macmgr.model.intent import GuestPort
 from macmgr.model.roles import Role, roles_of
 from macmgr.model.snapshot import Bridge, BridgePort
 from macmgr.reconcile import Outcome, View
+from macmgr.report.verdict import verdict_of
 
 
-def audit_document(view: View, host: str, taken_at: str, bridges: frozenset[str] | None = None) -> dict[str, Any]:
-    """The document for one look at ``host``; ``taken_at`` is a UTC time in ISO 8601."""
-    shown = [bridge for name, bridge in sorted(view.snapshot.bridges.items()) if bridges is None or name in bridges]
-    documents = [_bridge(bridge, view) for bridge in shown]
+def audit_document(view: View, host: str, taken_at: str) -> dict[str, Any]:
+    """The document for one look at ``host``, of what is in scope; ``taken_at`` is a UTC time in ISO 8601."""
+    guests = {guest.port: guest for guest in view.guests}
+    roles = roles_of(view.snapshot.ports.values(), {guest.port for guest in view.intent.ports})
+    documents = [_bridge(bridge, view, guests, roles) for bridge in view.bridges]
     findings = [finding_document(finding) for finding in view.plan.findings]
     counts = {str(severity): sum(f["severity"] == severity for f in findings) for severity in Severity}
     ports = [port for document in documents for port in document["ports"]]
@@ -27,10 +30,11 @@ def audit_document(view: View, host: str, taken_at: str, bridges: frozenset[str]
         "host": host,
         "taken_at": taken_at,
         "in_sync": counts["error"] == 0,
+        "verdict": str(verdict_of(view).word),
         "bridges": documents,
         "portless": [
             {"domain": nic.domain, "alias": nic.alias, "mac": nic.mac, "type": nic.kind, "why": nic.why}
-            for nic in view.intent.portless
+            for nic in view.portless
         ],
         "findings": findings,
         "summary": {
@@ -62,19 +66,16 @@ def _commands(change: Change) -> list[list[str]]:
     return [bridge_command(request) for request in requests(change)]
 
 
-def _bridge(bridge: Bridge, view: View) -> dict[str, Any]:
-    guests = {guest.port: guest for guest in view.intent.ports}
-    roles = roles_of(view.snapshot.ports.values(), guests)
-    ports = sorted(
-        (port for port in view.snapshot.ports.values() if port.bridge == bridge.name), key=lambda port: port.ifindex
-    )
+def _bridge(bridge: Bridge, view: View, guests: Mapping[str, GuestPort], roles: Mapping[str, Role]) -> dict[str, Any]:
+    managed = bridge.name in view.intent.managed_bridges
     return {
         "name": bridge.name,
         "vlan_filtering": bridge.vlan_filtering,
         "promiscuous": bridge.promiscuity > 0,
-        "managed": bridge.name in view.intent.managed_bridges,
+        "managed": managed,
+        "observed": managed and view.scope.observes(bridge.name),
         "reason": view.intent.managed_bridges.get(bridge.name),
-        "ports": [_port(port, guests.get(port.name), roles[port.name]) for port in ports],
+        "ports": [_port(port, guests.get(port.name), roles[port.name]) for port in view.ports_of(bridge.name)],
     }
 
 

@@ -93,12 +93,17 @@ def _guest(view: View, guest: GuestPort) -> Explanation:
         (
             ("XML says", _xml_says(guest, seen)),
             *((("macmgr watch has seen", _seen(seen)),) if seen else ()),
-            ("Policy says", _policy_says(guest, pins)),
+            ("Policy says", [*_policy_says(guest, pins), *_mode_says(view, guest.bridge)]),
             ("So wanted", _wanted(view, guest, port, pins)),
             ("Kernel says", _kernel_says(guest, port, view.snapshot)),
             ("Verdict", _verdict(view, guest)),
         ),
     )
+
+
+def _mode_says(view: View, bridge: str) -> list[str]:
+    observed = bridge in view.intent.managed_bridges and view.scope.observes(bridge)
+    return [f'{bridge} is only observed (mode = "observe"): nothing is changed there'] if observed else []
 
 
 def _seen(record: Observed) -> list[str]:
@@ -257,12 +262,13 @@ def _portless(nic: PortlessNic) -> Explanation:
 def _other_port(view: View, port: BridgePort) -> Explanation:
     own = [entry for entry in view.snapshot.entries if entry.port == port.name]
     managed = view.intent.managed_bridges.get(port.bridge)
+    how = f"managed ({managed})" if managed else "not managed"
     role = roles_of(view.snapshot.ports.values(), {guest.port for guest in view.intent.ports})[port.name]
     findings = [finding for finding in view.plan.findings if finding.port == port.name]
     return Explanation(
         f"{port.name} is a port of {port.bridge} that no domain's NIC asks for: {_ROLES[role]}.",
         (
-            ("Policy says", [f"{port.bridge} is {f'managed ({managed})' if managed else 'not managed'}"]),
+            ("Policy says", [f"{port.bridge} is {how}", *_mode_says(view, port.bridge)]),
             ("Kernel says", [f"{_port_words(port)}, entries that lead to it: {len(own)}"]),
             ("Verdict", list(_finding_lines(findings)) or ["macmgr does not touch it"]),
         ),

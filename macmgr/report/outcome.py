@@ -8,6 +8,7 @@ from rich.text import Text
 from macmgr.model.changes import Change, SetEntries, requests, typed
 from macmgr.model.findings import Severity
 from macmgr.reconcile import Outcome
+from macmgr.report.verdict import Word, verdict_of
 
 
 def print_outcome(out: Console, outcome: Outcome) -> None:
@@ -34,6 +35,9 @@ def print_outcome(out: Console, outcome: Outcome) -> None:
 def _how_it_ended(outcome: Outcome) -> str:
     if not outcome.complete:
         return f"{len(outcome.view.plan.changes)} changes remain to be made: 'macmgr audit' says which and why."
+    verdict = verdict_of(outcome.view)
+    if verdict.word is Word.NOTHING and not outcome.done:
+        return verdict.text
     if made := len(outcome.done):
         what = f"{made} change{'s' if made > 1 else ''} made and read back"
     else:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from macmgr.model.findings import Code, Severity, severity
 from macmgr.oneline import one_line
+from macmgr.report.verdict import Word
 
 _SHOWN = 5  # repairs and alarms, without --verbose
 _ERRORS = {str(code) for code in Code if severity(code) is Severity.ERROR}
@@ -40,6 +41,24 @@ def _verdict(document: Document) -> Text:
     managed, found = document["managed"], document["findings"]
     if document["in_sync"] is None:
         return Text("The daemon has not taken its first look yet.", "yellow")
+    verdict = document.get("verdict")
+    if verdict == Word.NOTHING:
+        return Text(
+            "Nothing is managed here: all is left to the kernel. 'macmgr show' lists bridges and guests.", "yellow"
+        )
+    bridges = [bridge for bridge in managed["bridges"] if bridge["there"]]
+    observed = [one_line(bridge["name"]) for bridge in bridges if bridge["mode"] == "observe"]
+    if observed and len(observed) == len(bridges):
+        errors = sum(count for code, count in found.items() if code in _ERRORS)
+        names = f"{', '.join(observed)} {'is' if len(observed) == 1 else 'are'} only observed"
+        return Text(
+            f"{names}: {_count(errors, 'error')}, and nothing is changed; 'macmgr plan' shows what would be.", "yellow"
+        )
+    if verdict == Word.AT_RISK:
+        ports = _count(managed["ports"], "managed port")
+        return Text(
+            f"At risk: one frame from the LAN can cut some of {ports} off; 'macmgr audit' says which.", "yellow"
+        )
     if document["in_sync"]:
         ports, guests = _count(managed["ports"], "managed port"), _count(managed["guests"], "guest")
         return Text(f"In sync: {ports} of {guests} on {_count(len(managed['bridges']), 'bridge')}.", "green")

@@ -16,13 +16,14 @@ from rich.table import Table
 from rich.text import Text
 
 from macmgr.model.changes import Change, requests, typed
-from macmgr.model.findings import Finding, Severity
-from macmgr.model.intent import GuestPort, Intent
+from macmgr.model.findings import Code, Finding, Severity
+from macmgr.model.intent import GuestPort
 from macmgr.model.roles import Role, roles_of
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, Snapshot
 from macmgr.model.vids import fold_vids
 from macmgr.oneline import harmless
 from macmgr.reconcile import View
+from macmgr.report.verdict import Word, verdict_of
 
 _COLUMNS = (
     *("", "PORT", "DOMAIN", "NIC", "STATE", "MANAGER"),
@@ -36,6 +37,13 @@ _GAP = 2
 _INDENT = 32
 _MANY = 3  # commands that still are a fix to be typed
 _ROLES = {Role.TAP: "no domain"}  # somebody else's, or that of a guest whose XML is not understood
+_VERDICT_STYLE = {
+    Word.DRIFT: "red",
+    Word.NOTHING: "yellow",
+    Word.OBSERVED: "yellow",
+    Word.AT_RISK: "yellow",
+    Word.IN_SYNC: "green",
+}
 _STYLE = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
 
 
@@ -70,21 +78,23 @@ class _Harmless:
         return getattr(self._file, name)
 
 
-def print_audit(out: Console, view: View, bridges: frozenset[str] | None = None) -> None:
+def print_audit(out: Console, view: View) -> None:
     """The ports with their verdicts, the findings with their fixes, and one line that says how it stands."""
-    _print_tree(out, view, bridges, only_managed=True)
-    _print_portless(out, view)
     groups = _grouped(view.plan.findings)
-    for finding, vids in groups:
+    verdict = verdict_of(view, [finding for finding, _ in groups])
+    _print_tree(out, view, verdict.at_risk, only_managed=True)
+    _print_portless(out, view)
+    printed = [group for group in groups if group[0].code is not Code.NOTHING_MANAGED]  # the verdict says it
+    for finding, vids in printed:
         _print_finding(out, finding, vids)
-    if groups:
+    if printed:
         out.print()
-    _print_wrapped(out, Text(), _verdict(view, [finding for finding, _ in groups]), 0)
+    _print_wrapped(out, Text(), Text(verdict.text, _VERDICT_STYLE[verdict.word]), 0)
 
 
-def print_show(out: Console, view: View, bridges: frozenset[str] | None = None) -> None:
-    """Every bridge with its ports, guests, MACs and promiscuity."""
-    _print_tree(out, view, bridges, only_managed=False)
+def print_show(out: Console, view: View) -> None:
+    """Every bridge in scope with its ports, guests, MACs and promiscuity."""
+    _print_tree(out, view, verdict_of(view).at_risk, only_managed=False)
     if not view.snapshot.bridges:
         out.print("There is no bridge here.")
     _print_portless(out, view)
@@ -97,7 +107,8 @@ def print_plan(out: Console, view: View) -> None:
     """
     _print_commands(out, view.plan.changes, "")
     if not view.plan.changes and not view.observed:
-        out.print("# nothing to change")
+        verdict = verdict_of(view)
+        out.print(f"# {verdict.text}" if verdict.word is Word.NOTHING else "# nothing to change")
     for bridge in sorted({change.bridge for change in view.observed}):
         out.print(
             f"# {bridge} is only observed: nobody makes these until it is managed, or 'macmgr apply --bridge "
@@ -118,26 +129,29 @@ def _print_commands(out: Console, changes: Iterable[Change], before: str) -> Non
         out.print(Text(f"{command:<{width}}  {why}".rstrip()))
 
 
-def _print_tree(out: Console, view: View, bridges: frozenset[str] | None, *, only_managed: bool) -> None:
-    guests = {guest.port: guest for guest in view.intent.ports}
+def _print_tree(out: Console, view: View, at_risk: frozenset[str], *, only_managed: bool) -> None:
+    guests = {guest.port: guest for guest in view.guests}
     entries = _static_by_port(view.snapshot)
-    roles = roles_of(view.snapshot.ports.values(), guests)
-    faults = {finding.port for finding in view.plan.findings if finding.severity is Severity.ERROR}
-    for name, bridge in sorted(view.snapshot.bridges.items()):
-        managed = name in view.intent.managed_bridges
-        if (bridges is not None and name not in bridges) or (only_managed and not managed):
+    roles = roles_of(view.snapshot.ports.values(), {guest.port for guest in view.intent.ports})
+    faults = dict.fromkeys(at_risk, Text("at risk", "yellow"))
+    errors = (finding for finding in view.plan.findings if finding.severity is Severity.ERROR)
+    faults |= {finding.port: Text("drift", "red") for finding in errors}
+    for bridge in view.bridges:
+        name, managed = bridge.name, bridge.name in view.intent.managed_bridges
+        if only_managed and not managed:
             continue
-        _print_wrapped(out, Text(bridge.name, "bold"), _bridge_facts(bridge, view.intent), cell_len(bridge.name) + 2)
-        ports = sorted(
-            (port for port in view.snapshot.ports.values() if port.bridge == name),
-            key=lambda port: (port.name in guests, port.ifindex),
-        )
+        _print_wrapped(out, Text(name, "bold"), _bridge_facts(bridge, view), cell_len(name) + 2)
+        ports = sorted(view.ports_of(name), key=lambda port: port.name in guests)
         rows = [
             _port_cells(
-                port, guests.get(port.name), roles[port.name], entries, managed=managed, fault=port.name in faults
+                port,
+                guests.get(port.name),
+                roles[port.name],
+                entries,
+                managed=managed,
+                fault=faults.get(port.name),
             )
             for port in ports
-            for role in (roles[port.name],)
         ]
         branches = [" ├─"] * (len(ports) - 1) + [" └─"]
         if ports:
@@ -188,19 +202,20 @@ def _first_of(macs: Text) -> Text:
 
 def _print_portless(out: Console, view: View) -> None:
     """The NICs that macmgr has nothing to do with, each with the reason."""
-    if not view.intent.portless:
+    if not view.portless:
         return
     out.print(Text("NICs without a port on a Linux bridge", "bold"))
     table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
-    for nic in view.intent.portless:
+    for nic in view.portless:
         table.add_row("  ", *(Text(each) for each in (nic.domain, nic.alias, nic.mac, nic.kind, nic.why)))
     out.print(table)
     out.print()
 
 
-def _bridge_facts(bridge: Bridge, intent: Intent) -> Text:
-    reason = intent.managed_bridges.get(bridge.name)
-    managed = f"managed ({reason})" if reason else "not managed"
+def _bridge_facts(bridge: Bridge, view: View) -> Text:
+    reason = view.intent.managed_bridges.get(bridge.name)
+    how = "only observed" if view.scope.observes(bridge.name) else "managed"
+    managed = f"{how} ({reason})" if reason else "not managed"
     return Text(f"VLAN filtering {'on' if bridge.vlan_filtering else 'off'}, {managed}")
 
 
@@ -220,7 +235,7 @@ def _port_cells(
     entries: dict[str, list[Entry]],
     *,
     managed: bool,
-    fault: bool,
+    fault: Text | None,
 ) -> list[str | Text]:
     flags = [_on(port.flags.learning), _on(port.flags.unicast_flood)]
     promiscuous = "yes" if port.promiscuity else "no"
@@ -230,7 +245,7 @@ def _port_cells(
     verdict: Text = Text("")
     if guest.managed:
         fine = Text("left", "yellow") if guest.frozen else Text("ok", "green")
-        verdict = Text("drift", "red") if fault else fine
+        verdict = fault.copy() if fault else fine
     elif guest.policy.problem:
         verdict = Text("left", "red")
     return [
@@ -286,22 +301,6 @@ def _print_finding(out: Console, finding: Finding, vids: list[int]) -> None:
         commands = finding.fix.count("; bridge ") + 1
         fix = finding.fix if commands <= _MANY else f"macmgr apply  # {commands} commands: 'macmgr plan' shows them"
         out.print(Text(f"{'':<8}fix: {fix}", "dim"))
-
-
-def _verdict(view: View, findings: Iterable[Finding]) -> Text:
-    """How it stands, in one line that counts the ``findings`` as they are printed."""
-    counts = dict.fromkeys(Severity, 0)
-    for finding in findings:
-        counts[finding.severity] += 1
-    numbers = ", ".join(
-        f"{count} {severity}{'s' if count != 1 and severity is not Severity.INFO else ''}"
-        for severity, count in counts.items()
-    )
-    managed = sum(guest.managed for guest in view.intent.ports)
-    if counts[Severity.ERROR]:
-        how = "run 'macmgr apply' to repair" if view.plan.changes else "no change of the MAC table repairs it"
-        return Text(f"Drift: {numbers}; {how}.", "red")
-    return Text(f"In sync: {managed} managed port{'s' if managed != 1 else ''}, {numbers}.", "green")
 
 
 def _on(value: bool) -> str:

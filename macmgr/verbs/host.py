@@ -59,11 +59,11 @@ def audit(arguments: argparse.Namespace) -> int:
     """Compare, print the verdict, and change nothing."""
     view = _look(arguments)
     if _wants_json(arguments):
-        _print_json(_document(view, arguments))
+        _print_json(_document(view))
     else:
         from macmgr.report.text import console, print_audit
 
-        print_audit(console(_color(arguments)), view, _bridges(arguments))
+        print_audit(console(_color(arguments)), view)
     severities = {finding.severity for finding in view.plan.findings}
     strict = arguments.strict or load_config(arguments.config).strict
     drift = Severity.ERROR in severities or (strict and Severity.WARNING in severities)
@@ -89,11 +89,11 @@ def show(arguments: argparse.Namespace) -> int:
     """Print bridges, ports, guests, MACs and promiscuity."""
     view = _look(arguments)
     if _wants_json(arguments):
-        _print_json({"version": 1, "bridges": _document(view, arguments)["bridges"]})
+        _print_json({"version": 1, "bridges": _document(view)["bridges"]})
     else:
         from macmgr.report.text import console, print_show
 
-        print_show(console(_color(arguments)), view, _bridges(arguments))
+        print_show(console(_color(arguments)), view)
     return errors.IN_SYNC
 
 
@@ -283,8 +283,8 @@ def _commands(changes: Iterable[Change]) -> list[list[str]]:
     return [bridge_command(request) for change in changes for request in requests(change)]
 
 
-def _document(view: View, arguments: argparse.Namespace) -> dict[str, Any]:
-    return audit_document(view, socket.gethostname(), _now(), _bridges(arguments))
+def _document(view: View) -> dict[str, Any]:
+    return audit_document(view, socket.gethostname(), _now())
 
 
 def _now() -> str:

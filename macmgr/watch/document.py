@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from macmgr import __version__
+from macmgr.report.verdict import verdict_of
 from macmgr.watch.messages import Line
 from macmgr.watch.tally import Event, Tally
 
@@ -26,6 +27,7 @@ def document(tally: Tally, now: float) -> dict[str, Any]:
         "taken_at": _time(now),
         "started_at": _time(tally.started_at),
         "in_sync": tally.in_sync,
+        "verdict": str(verdict_of(tally.view).word) if tally.view else None,
         "managed": {
             "bridges": _bridges(tally),
             "ports": len(managed),

@@ -93,6 +93,11 @@ def _state(tally: Tally) -> Iterator[_Family]:
         "Managed ports of a bridge.",
         [({"source_bridge": name}, ports[name]) for name in sorted(tally.view.intent.managed_bridges)],
     )
+    yield _gauge(
+        "bridge_observed",
+        "1 where a managed bridge is only observed and nothing is changed, 0 where it is managed.",
+        [({"source_bridge": name}, tally.modes.observes(name)) for name in sorted(tally.view.intent.managed_bridges)],
+    )
     yield _gauge("standing_back", "Changes left out because another program undoes them.", len(tally.standing_back))
 
 

@@ -25,7 +25,7 @@ from macmgr.watch.round import Round, unexpected
 from macmgr.watch.tally import StandingBack, Tally
 
 # What passes by itself while a guest starts, goes on or ends is told when it has lasted for so many seconds.
-_PASSING = {Code.EARLY_ENTRY, Code.MISSING_PORT, Code.WRONG_BRIDGE}
+_PASSING = {Code.EARLY_ENTRY, Code.MISSING_PORT, Code.WRONG_BRIDGE, Code.NO_SUCH_BRIDGE}
 _LASTING = 2.0
 # A storm of events loses some in each round; how many is counted, and once a minute is enough to say that they are.
 _LOST_EACH = 60.0

@@ -19,6 +19,7 @@ from macmgr.model.modes import Modes
 from macmgr.model.snapshot import Entry, EntryState
 from macmgr.model.vids import fold_vids
 from macmgr.reconcile import View
+from macmgr.report.verdict import Word, verdict_of
 from macmgr.watch import messages
 from macmgr.watch.alarms import Alarm, Kind
 from macmgr.watch.messages import Line, Priority
@@ -33,6 +34,13 @@ _OPEN: Mapping[str, str] = {
     Code.LEARNING_ON: "it learned source addresses",
     Code.FLOOD_ON: "it got every frame with an unknown destination",
     Code.UNLOCKED: "it took frames from any source address",
+}
+_STATES = {
+    Word.DRIFT: "drift",
+    Word.NOTHING: "nothing to compare",
+    Word.OBSERVED: "only observed",
+    Word.AT_RISK: "one frame can cut guests off",
+    Word.IN_SYNC: "in sync",
 }
 _TO_THE_KERNEL = "the policy leaves the port to the kernel by now"
 
@@ -55,7 +63,7 @@ def resync(why: str, view: View, seconds: float) -> Line:
     """All sources and the kernel were read anew, and this is how it stands after the repair."""
     ports = [guest for guest in view.intent.ports if guest.managed and guest.port in view.snapshot.ports]
     errors = sum(finding.severity is Severity.ERROR for finding in view.plan.findings)
-    how = f"{_count(errors, 'error')} left" if errors else "in sync"
+    how = f"{_count(errors, 'error')} left" if errors else _STATES[verdict_of(view).word]
     return Line(
         Priority.INFO,
         f"looked at everything in {seconds:.3f} s ({why}): "

@@ -27,7 +27,7 @@ from macmgr.planning.remembered import KeptMac, Memory, PortBefore
 from macmgr.readers.domain import Domain
 from macmgr.readers.hookdata import HookInput, read_hook_input
 from macmgr.readers.network import Network, NetworkPort
-from macmgr.reconcile import View, look
+from macmgr.reconcile import Scope, View, look
 from macmgr.report.document import audit_document
 from macmgr.report.explain import explain
 from macmgr.report.text import print_audit, print_plan
@@ -68,7 +68,12 @@ def read_case(folder: Path, workshop: Path) -> Case:
         (*sources.networks, *([given.network] if given.network else [])),
         (*sources.ports.values(), *([given.port] if given.port else [])),
         config,
-        look(lambda: intent, kernel, memory=_read_memory(folder / "before.json", intent, kernel.read_snapshot())),
+        look(
+            lambda: intent,
+            kernel,
+            Scope(observes=config.observes),
+            _read_memory(folder / "before.json", intent, kernel.read_snapshot()),
+        ),
     )
 
 

@@ -78,12 +78,16 @@ def assert_one_line(done: subprocess.CompletedProcess[bytes], code: int, words: 
     assert words in line
 
 
-def test_a_host_without_a_bridge_is_in_sync(box: Box) -> None:
+def test_a_host_without_a_bridge_is_not_called_in_sync(box: Box) -> None:
+    """The configuration names br0, and that is not here: this is told, and nothing was compared."""
+    nothing = "Nothing is managed here: no guest has a port on a bridge. 'macmgr show' lists bridges and guests."
+    missing = 'br0 is not here, and policy names it ([bridge."br0"] in the configuration)'
     audit = box.macmgr("audit")
-    assert (audit.returncode, audit.stdout) == (0, b"In sync: 0 managed ports, 0 errors, 0 warnings, 0 info.\n")
+    assert (audit.returncode, audit.stdout.decode()) == (0, f"warning no-such-bridge          {missing}\n\n{nothing}\n")
+    assert box.macmgr("audit", "--strict").returncode == 1
     assert box.macmgr("show").stdout == b"There is no bridge here.\n"
-    assert box.macmgr("plan").stdout == b"# nothing to change\n"
-    assert box.macmgr("apply").stdout == b"Nothing had to be changed.\n"
+    assert box.macmgr("plan").stdout.decode() == f"# {nothing}\n"
+    assert box.macmgr("apply").stdout.decode() == f"{nothing}\n"
 
 
 def test_drift_is_found_told_and_repaired(box: Box) -> None:

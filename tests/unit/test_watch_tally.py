@@ -109,6 +109,7 @@ def test_everything_that_is_counted_is_told() -> None:
         "taken_at": "2026-11-18T12:00:00Z",
         "started_at": "2026-11-18T11:59:00Z",
         "in_sync": False,
+        "verdict": "drift",
         "managed": {
             "bridges": [
                 {"name": "br0", "reason": "network lan: macTableManager", "mode": "manage", "there": True, "ports": 2},

@@ -1,0 +1,52 @@
+"""Whether anything is looked at: bridges that policy names and that are not here, a host that manages nothing.
+
+Pure. An audit that compares nothing must not look like one that found nothing wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from macmgr.model.findings import Code, Finding
+from macmgr.model.intent import GuestPort, Intent
+from macmgr.model.snapshot import Snapshot
+from macmgr.options import nearest
+
+_FEW = 5  # bridges that a line names
+
+
+def coverage_findings(intent: Intent, snapshot: Snapshot, told: Iterable[Finding]) -> Iterator[Finding]:
+    """What policy asks for and is not here; ``told`` are the findings so far, for a guest's own says it already."""
+    named = {name: f'[bridge."{name}"] in the configuration' for name in intent.named} | dict(intent.managed_bridges)
+    missing = sorted(named.keys() - snapshot.bridges.keys())
+    if missing:
+        known = {finding.bridge for finding in told if finding.code is Code.WRONG_BRIDGE}
+        others = sorted(snapshot.bridges.keys() - named.keys())
+        yield from (_missing(name, named[name], others, snapshot) for name in missing if name not in known)
+    if manages_nothing(intent, snapshot):
+        yield Finding(Code.NOTHING_MANAGED, f"nothing is managed here: {left_to_the_kernel(intent.ports)}")
+
+
+def manages_nothing(intent: Intent, snapshot: Snapshot) -> bool:
+    """Whether no bridge here and no guest's port is managed."""
+    here = not snapshot.bridges.keys().isdisjoint(intent.managed_bridges)
+    return not here and not any(guest.managed for guest in intent.ports)
+
+
+def left_to_the_kernel(guests: Iterable[GuestPort]) -> str:
+    """Which guests nobody but the kernel looks after, in words."""
+    guests = list(guests)
+    bridges = sorted({guest.bridge for guest in guests if guest.bridge})
+    if not bridges:
+        return "no guest has a port on a bridge"
+    domains = {guest.domain for guest in guests}
+    who = next(iter(domains)) if len(domains) == 1 else f"{len(domains)} guests"
+    on = ", ".join(bridges[:_FEW]) + (f" and {len(bridges) - _FEW} more" if len(bridges) > _FEW else "")
+    return f"{who} on {on} {'is' if len(domains) == 1 else 'are'} left to the kernel"
+
+
+def _missing(name: str, place: str, others: list[str], snapshot: Snapshot) -> Finding:
+    what = "is no Linux bridge" if name in snapshot.masters else "is not here"
+    meant = nearest(name, others)
+    hint = f"; did you mean {meant}?" if meant else ""
+    return Finding(Code.NO_SUCH_BRIDGE, f"{name} {what}, and policy names it ({place}){hint}", name)

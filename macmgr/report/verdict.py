@@ -1,0 +1,136 @@
+"""How it stands: one word for scripts, and one line for people that never calls in sync what nobody looked at."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from macmgr.model.findings import Code, Finding, Severity
+from macmgr.model.intent import GuestPort
+from macmgr.model.snapshot import EntryState
+from macmgr.planning.coverage import left_to_the_kernel
+from macmgr.reconcile import View
+
+_FEW = 5  # guests that a line names
+
+
+class Word(StrEnum):
+    """The verdict of an audit: the first of them that is true."""
+
+    DRIFT = "drift"  # an error was found
+    NOTHING = "nothing-managed"  # no bridge and no port that was looked at is managed
+    OBSERVED = "observed"  # all that is managed there is only observed
+    AT_RISK = "at-risk"  # one frame from the LAN can cut a guest off
+    IN_SYNC = "in-sync"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One look's verdict, in a word and in ``text``. ``at_risk`` are the ports whose entries one frame can move."""
+
+    word: Word
+    text: str
+    at_risk: frozenset[str]
+
+
+def verdict_of(view: View, told: Iterable[Finding] | None = None) -> Verdict:
+    """The verdict on what is in scope; ``told`` are the findings as they are printed, which the text counts."""
+    findings = view.plan.findings if told is None else list(told)
+    at_risk = _at_risk(view)
+    ports = [guest for guest in view.guests if guest.managed]
+    bridges = [bridge.name for bridge in view.bridges if bridge.name in view.intent.managed_bridges]
+    observes = view.scope.observes
+    observed = [name for name in bridges if observes(name)]
+    obeyed = [guest for guest in ports if not observes(guest.bridge)]
+    compared = bool(obeyed) or len(observed) < len(bridges)
+    word = Word.IN_SYNC
+    if any(finding.severity is Severity.ERROR for finding in findings):
+        word = Word.DRIFT
+    elif not ports and not bridges:
+        word = Word.NOTHING
+    elif not compared:
+        word = Word.OBSERVED
+    elif at_risk:
+        word = Word.AT_RISK
+    others = [finding for finding in findings if finding.bridge not in observed]
+    errors = any(finding.severity is Severity.ERROR for finding in others)
+    sentences = []
+    if errors:
+        repair = f"run '{_command(view, 'apply')}' to repair"
+        how = repair if view.plan.changes else "no change of the MAC table repairs it"
+        sentences.append(f"Drift: {_numbers(others)}; {how}.")
+    elif compared:
+        managed = [name for name in bridges if name not in observed]
+        risk = any(guest.port in at_risk for guest in obeyed)
+        sentences.append(
+            f"{_state(managed, risk=risk, of_all=not observed)}: {_what(obeyed, managed)}, {_numbers(others)}."
+        )
+    if not ports and not bridges:
+        sentences.append(_nothing(view))
+    if observed:
+        sentences.append(_observed(view, observed, [finding for finding in findings if finding.bridge in observed]))
+    return Verdict(word, " ".join([*sentences, *_risk(view, at_risk)]), at_risk)
+
+
+def _state(managed: list[str], *, risk: bool, of_all: bool) -> str:
+    """In sync, of all that was asked about; where a part of it is only observed, of the bridges that are managed."""
+    if of_all:
+        return "At risk" if risk else "In sync"
+    return f"{', '.join(managed)} {'is' if len(managed) == 1 else 'are'} {'at risk' if risk else 'in sync'}"
+
+
+def _what(guests: list[GuestPort], bridges: list[str]) -> str:
+    if guests:
+        return _count(len(guests), "managed port")
+    return f"no guest has a managed port on {', '.join(bridges)}"
+
+
+def _nothing(view: View) -> str:
+    where = "here" if view.scope.whole else "in what was asked about"
+    return f"Nothing is managed {where}: {left_to_the_kernel(view.guests)}. 'macmgr show' lists bridges and guests."
+
+
+def _observed(view: View, bridges: list[str], findings: list[Finding]) -> str:
+    names = f"{', '.join(bridges)} {'is' if len(bridges) == 1 else 'are'} only observed"
+    number = len(view.observed)
+    would = f"{_count(number, 'change')} would be made ('{_command(view, 'plan')}')"
+    return f"{names}: {would if number else 'nothing would be changed'}; {_numbers(findings)}."
+
+
+def _command(view: View, verb: str) -> str:
+    """The verb about what was asked about, and nothing else."""
+    words = [f"--bridge={bridge}" for bridge in sorted(view.scope.bridges or ())]
+    words += [f"--domain={view.scope.domain}"] if view.scope.domain is not None else []
+    return shlex.join(["macmgr", verb, *words])
+
+
+def _risk(view: View, at_risk: frozenset[str]) -> Iterator[str]:
+    domains = sorted({guest.domain for guest in view.guests if guest.port in at_risk})
+    if domains:
+        names = ", ".join(domains[:_FEW]) + (f" and {len(domains) - _FEW} more" if len(domains) > _FEW else "")
+        yield f"{_count(len(domains), 'guest')} can be cut off by one frame from the LAN: {names}."
+
+
+def _at_risk(view: View) -> frozenset[str]:
+    found = [finding for finding in view.plan.findings if finding.code is Code.NOT_STICKY]
+    if not found:
+        return frozenset()
+    static = (entry for entry in view.snapshot.entries if entry.state is EntryState.STATIC)
+    loose = {(entry.port, entry.mac) for entry in static if not entry.sticky}
+    return frozenset(finding.port for finding in found if (finding.port, finding.mac) in loose)
+
+
+def _numbers(findings: Iterable[Finding]) -> str:
+    counts = dict.fromkeys(Severity, 0)
+    for finding in findings:
+        counts[finding.severity] += 1
+    return ", ".join(
+        f"{count} {severity}" if severity is Severity.INFO else _count(count, str(severity))
+        for severity, count in counts.items()
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
