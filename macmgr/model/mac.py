@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 ZERO = "00:00:00:00:00:00"
+# Addresses that move between hosts by themselves: those of VRRP for IPv4, which CARP uses too, and for IPv6 (RFC 9568).
+_VIRTUAL_ROUTERS = ("00:00:5e:00:01:*", "00:00:5e:00:02:*")
 _FORM = re.compile(r"(?:[0-9a-f]{1,2}:){5}[0-9a-f]{1,2}", re.ASCII | re.IGNORECASE)
 _SPACE = " \t\r\n"  # what XML calls white space
 _ALMOST = re.compile(r"(?:\w{0,4}[:.-]){2,7}(?:\w{0,4}|\*)", re.ASCII)
@@ -44,6 +46,11 @@ def parse_mac_pattern(text: str) -> str:
 def matches(pattern: str, mac: str) -> bool:
     """Whether a MAC address is the pattern, or begins with its prefix."""
     return mac.startswith(pattern[:-1]) if pattern.endswith("*") else mac == pattern
+
+
+def virtual_router(mac: str) -> str:
+    """The prefix of the virtual routers' addresses that a MAC address is one of; empty where it is none."""
+    return next((prefix for prefix in _VIRTUAL_ROUTERS if matches(prefix, mac)), "")
 
 
 def _shown(text: str) -> str:

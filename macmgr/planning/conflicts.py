@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestMac, GuestPort, Intent, Manager, Pin
+from macmgr.model.mac import virtual_router
 from macmgr.model.roles import uplinks_of
 from macmgr.model.snapshot import BridgePort, Snapshot
 from macmgr.options import MAC_TABLE_MANAGER
@@ -28,6 +29,8 @@ def conflict_findings(intent: Intent, snapshot: Snapshot, pins: Pins) -> Iterato
             yield Finding(Code.CONFLICTING_SETTINGS, message, guest.bridge, guest.port, guest.domain, guest.macs[0])
         if (plane := pins.control_plane(guest.bridge)) and guest.managed and guest.policy.pin is Pin.STICKY:
             yield _pinned_against(plane, guest)
+        if guest.managed:
+            yield from _pinned_routers(guest)
 
 
 def guest_mac_findings(intent: Intent) -> Iterator[Finding]:
@@ -38,15 +41,47 @@ def guest_mac_findings(intent: Intent) -> Iterator[Finding]:
         if changed and sure and guest.policy.guest_mac is GuestMac.ALERT:
             place = guest.policy.place_of("guest_mac")
             why = f"guestMac='alert' ({place})" if place else "the NIC is not trusted to change it"
+            mac, own = guest.facts.current_mac, guest.macs[0]
+            beside = f"beside {own}" if virtual_router(mac) else f"beside {own} or instead of it"
             yield Finding(
                 Code.GUEST_MAC_CHANGED,
-                f"{guest.domain} uses {guest.facts.current_mac} on {guest.port} instead of {guest.macs[0]}: no entry "
-                f"is put for it, because {why}",
+                f"{guest.domain} uses {mac} on {guest.port} {beside}: no entry is put for it, because {why}",
                 guest.bridge,
                 guest.port,
                 guest.domain,
                 guest.facts.current_mac,
-                fix=f"allow {guest.facts.current_mac} or set guestMac='follow' in the metadata of {guest.domain}",
+                fix=_let_in(guest, mac),
+            )
+
+
+def _let_in(guest: GuestPort, mac: str) -> str:
+    """What lets a guest use an address. One that moves between hosts is not pinned here: that takes it from the LAN."""
+    where = f"in the metadata of {guest.domain}"
+    if prefix := virtual_router(mac):
+        return (
+            f"allow {prefix} {where}, with macmgr watch running: the address of a virtual router (VRRP, CARP) is put "
+            "here while it is seen here, and left to its master on another host"
+        )
+    return (
+        f"allow {mac} {where} where it is used beside its own, or set guestMac='follow' where it changes; set "
+        "manager='kernel' for the NIC of a bridge, a firewall or a hypervisor inside the guest, which has many"
+    )
+
+
+def _pinned_routers(guest: GuestPort) -> Iterator[Finding]:
+    """Addresses of virtual routers that are allowed in full, and so pinned to this guest while another is master."""
+    for mac in guest.policy.allow:
+        if not mac.endswith("*") and (prefix := virtual_router(mac)):
+            place = next((step.place for step in guest.policy.steps if mac in step.says.allow), "")
+            yield Finding(
+                Code.CONFLICTING_SETTINGS,
+                f"allow {mac} ({place}) pins an address that a virtual router (VRRP, CARP) moves between hosts: while "
+                f"its master is elsewhere, nobody on this host reaches it, for its entry is on {guest.port}",
+                guest.bridge,
+                guest.port,
+                guest.domain,
+                guest.macs[0],
+                fix=f"allow {prefix} in its place, with macmgr watch running",
             )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from macmgr.errors import NotThere
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestPort, Manager, Observed, Pin, PortlessNic, Settings
-from macmgr.model.mac import matches, parse_mac
+from macmgr.model.mac import matches, parse_mac, virtual_router
 from macmgr.model.roles import Role, roles_of
 from macmgr.model.snapshot import BridgePort, Entry, Snapshot
 from macmgr.model.vids import fold_vids
@@ -107,7 +107,8 @@ def _mode_says(view: View, bridge: str) -> list[str]:
 
 
 def _seen(record: Observed) -> list[str]:
-    current = [f"{record.current}, instead of {record.nic_mac}"] if record.current else []
+    beside = "beside" if virtual_router(record.current) else "beside, or instead of,"
+    current = [f"{record.current}, {beside} {record.nic_mac}"] if record.current else []
     return [*current, *record.macs, *(f"{mac} before: it is elsewhere now" for mac in record.gone)]
 
 
@@ -296,4 +297,4 @@ def _settings_words(says: Settings) -> str:
 
 def _labelled(label: str, lines: list[str]) -> Iterator[str]:
     for index, line in enumerate(lines):
-        yield f"  {label if index == 0 else '':<{_WIDTH}}{line}"
+        yield f"  {f'{label} ' if index == 0 else '':<{_WIDTH}}{line}"

@@ -120,8 +120,10 @@ vnet0 is net0 of web1, on br0.
   Kernel says   learning off, unicast flood off, locked, isolated, not promiscuous, VID 10, PVID 10
                 52:54:00:aa:00:01 -> vnet0 in VID 0,10, static sticky
                 00:00:5e:00:01:0a -> vnet0 in VID 0,10, static sticky
-  Verdict       warning guest-mac-changed: web1 uses 52:54:00:aa:00:81 on vnet0 instead of 52:54:00:aa:00:01: no entry is put for it, because guestMac='alert' (domain web1: <macmgr:macTable>)
-                  fix: allow 52:54:00:aa:00:81 or set guestMac='follow' in the metadata of web1"""  # noqa: E501
+  Verdict       warning guest-mac-changed: web1 uses 52:54:00:aa:00:81 on vnet0 beside 52:54:00:aa:00:01 or instead of it: no entry is put for it, because guestMac='alert' (domain web1: <macmgr:macTable>)
+                  fix: allow 52:54:00:aa:00:81 in the metadata of web1 where it is used beside its own, or set guestMac='follow' where it changes; set manager='kernel' for the NIC of a bridge, a firewall or a hypervisor inside the guest, which has many
+                warning conflicting-settings: allow 00:00:5e:00:01:0a (domain web1: <macmgr:interface mac='52:54:00:aa:00:01'>) pins an address that a virtual router (VRRP, CARP) moves between hosts: while its master is elsewhere, nobody on this host reaches it, for its entry is on vnet0
+                  fix: allow 00:00:5e:00:01:* in its place, with macmgr watch running"""  # noqa: E501
 
 PORTLESS = (
     "net1 of web1 (52:54:00:aa:00:02, type user) has no port on a Linux bridge here (user-mode networking: its frames "
@@ -180,10 +182,9 @@ def explain_findings() -> list[str]:
         "  fix: bridge link set dev vnet0 flood off",
         "error unlocked: vnet0 of web1 accepts frames from any source address, policy says lock='yes'",
         "  fix: bridge link set dev vnet0 locked on",
-        *ANSWER.splitlines()[-2:],
+        *(line.removeprefix("  Verdict").strip(" ") for line in ANSWER.splitlines()[-4:]),
     ]
-    lines[-2] = lines[-2].removeprefix("  Verdict       ")
-    lines[-1] = lines[-1].removeprefix(indent)
+    lines[-3], lines[-1] = f"  {lines[-3]}", f"  {lines[-1]}"  # the fixes
     return [f"  Verdict       {lines[0]}", *(indent + line for line in lines[1:])]
 
 

@@ -13,7 +13,7 @@ from macmgr.planning.planner import Plan, plan
 from tests.fake_kernel import FakeKernel, make_snapshot
 from tests.property.test_laws import carry_out
 
-M1, M2, V = "52:54:00:00:00:01", "52:54:00:00:00:02", "00:00:5e:00:01:0a"
+M1, M2, V = "52:54:00:00:00:01", "52:54:00:00:00:02", "52:54:00:00:aa:0a"
 BRIDGE_MAC = "02:b0:00:00:00:01"
 CLOSED = PortFlags(learning=False, unicast_flood=False)
 PLACE = '[bridge."br0"] in the configuration'
@@ -22,7 +22,7 @@ PLACE = '[bridge."br0"] in the configuration'
 def router(number: int, *allow: str) -> GuestPort:
     steps = (Step(PLACE, Settings(Manager.LIBVIRT, allow=allow)),)
     policy = Policy(Manager.LIBVIRT, lock=True, allow=allow, steps=steps)
-    macs = f"52:54:00:00:00:0{number}", *allow
+    macs = f"52:54:00:00:00:0{number}", *(each for each in allow if not each.endswith("*"))
     return GuestPort(f"vnet{number}", "br0", f"router{number}", f"u{number}", macs, policy=policy)
 
 
@@ -76,7 +76,7 @@ def test_each_keeps_its_own_address_a_closed_port_and_its_lock(filtering: bool) 
         f"router2 (vnet2) and router1 (vnet1) are both allowed {V} on br0: its entry leads to vnet1, also while "
         "router2 uses the address"
     )
-    assert "00:00:5e:00:01:*" in told.fix
+    assert "52:54:00:00:aa:*" in told.fix
 
 
 def test_who_has_it_keeps_it_though_the_other_has_an_entry_of_its_own() -> None:
@@ -147,3 +147,12 @@ def test_the_hosts_address_is_left_out_and_not_the_guest() -> None:
         "host's own address away"
     )
     assert told.fix == f"take {BRIDGE_MAC} out of what router1 is allowed ({PLACE})"
+
+
+def test_a_virtual_routers_address_is_advised_as_a_prefix() -> None:
+    """In full, it is pinned here while its master is on the LAN. A prefix lets it in while it is seen here."""
+    address = "00:00:5e:00:02:0a"
+    (told,) = settled(host(), router(1, address, "00:00:5e:00:01:*"))
+    assert (told.code, told.severity, told.port) == (Code.CONFLICTING_SETTINGS, Severity.WARNING, "vnet1")
+    assert told.fix == "allow 00:00:5e:00:02:* in its place, with macmgr watch running"
+    assert settled(host(), router(1, "00:00:5e:00:03:01")) == []
