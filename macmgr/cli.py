@@ -187,6 +187,9 @@ def _parser() -> argparse.ArgumentParser:
                 help='let the new configuration say mode = "manage"; without it, macmgr only observes',
             )
             verb.add_argument("--program", type=Path, metavar="FILE", help="the macmgr that hooks and unit start")
+            verb.add_argument(
+                "--no-hooks", action="store_true", help="unit and configuration alone; hooks that are there go"
+            )
         else:
             verb.add_argument(
                 "--purge", action="store_true", help="forget how ports were before macmgr, released or not"

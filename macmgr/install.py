@@ -17,23 +17,35 @@ import os
 import re
 import shlex
 import shutil
-import stat
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from macmgr import paths
 from macmgr.errors import NoPermission, NotThere
+from macmgr.hookcheck import DRIVERS, NAME, TRIAL, cannot_run, installed, refusal, shim_text, tried
+from macmgr.placing import (
+    LARGEST,
+    TEMPORARY,
+    Step,
+    is_already,
+    make,
+    put,
+    refuse_others,
+    remove_leftovers,
+    told,
+    unmake,
+    unmake_empty,
+    unmake_upwards,
+    write,
+)
+from macmgr.regularfile import read_regular
+from macmgr.selinux import SELinux
 from macmgr.state.memory import managed_ports, remove
 
-DRIVERS = ("qemu", "network", "lxc", "daemon")
-NAME = "50-macmgr"
 UNIT = "macmgr.service"
-MARK = b"# installed by macmgr"
-_MADE = ".made-by-macmgr"
 _CHECKSUM = ".macmgr.toml.sha256"
 # Debian's profile for libvirtd lets a hook start what is in /usr/bin, free of the profile, and nothing else (adr/0008).
 # What else is installed does not matter: the script needs no library of its interpreter.
@@ -41,24 +53,84 @@ PYTHON = Path("/usr/bin/python3")
 _PATIENCE = 10.0  # seconds until an interpreter counts as one that does not start
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One thing that install or uninstall did, or found done."""
-
-    path: Path
-    what: str
+_INSTEAD = (
+    "because of a hook that cannot be executed libvirt starts no guest and ends running ones, so none is left there; "
+    "mend that, or 'macmgr install --no-hooks': the daemon does nearly all without them"
+)
 
 
-def install_hooks(hooks_dir: Path = paths.LIBVIRT_HOOKS, program: Path | None = None) -> Iterator[Step]:
-    """Put the four shims in place; a second call changes nothing."""
+class _Unusable(Exception):
+    """Hooks would fail here."""
+
+
+def install_hooks(
+    hooks_dir: Path = paths.LIBVIRT_HOOKS, program: Path | None = None, selinux: SELinux | None = None
+) -> list[Step]:
+    """Put the four shims in place, each once it was seen to run; a second call changes nothing.
+
+    All or none: a host with half of its hooks is worse than one without. And none at all where libvirt could not
+    execute them: there it would end guests because of them, so what an earlier call left is taken away too.
+    """
     program, python = program or find_program(), find_python()
     source = _packaged("_hooks", "hooks")
-    targets = {driver: hooks_dir / f"{driver}.d" / NAME for driver in DRIVERS}
-    for target in targets.values():  # all or none: a host with half of its hooks is worse than one without
+    texts = {
+        hooks_dir / f"{driver}.d" / NAME: _shim((source / driver).read_text(encoding="utf-8"), program, python)
+        for driver in DRIVERS
+    }
+    for target in texts:
         refuse_others(target)
-    for driver, target in targets.items():
-        shim = _shim((source / driver).read_text(encoding="utf-8"), program, python)
-        yield _put(target, shim, 0o755)
+    try:
+        _ask(hooks_dir, python, selinux)
+        return _put_tried(texts)
+    except _Unusable as error:
+        gone = _take_away(hooks_dir, selinux)
+        raise NotThere(f"{error}; {_INSTEAD}{gone}") from None
+    finally:
+        for target in texts:
+            unmake_empty(target.parent)
+
+
+def _ask(hooks_dir: Path, python: Path, selinux: SELinux | None) -> None:
+    if why := refusal(hooks_dir, python, selinux=selinux):
+        raise _Unusable(why)
+
+
+def _put_tried(texts: dict[Path, str]) -> list[Step]:
+    """Write and try each shim where libvirt looks for none, a directory beside its place, and then rename them all."""
+    staged: dict[Path, Path] = {}
+    steps = []
+    try:
+        for target, text in texts.items():
+            with told(target):
+                if not is_already(target, text, 0o755):
+                    make(target.parent)
+                    remove_leftovers(target.parent)
+                    directory = Path(tempfile.mkdtemp(dir=target.parent, prefix=TEMPORARY))
+                    staged[target] = directory / NAME
+                    write(staged[target], text, 0o755)
+            if why := tried([staged.get(target, target), *TRIAL]):
+                raise _Unusable(f"{target}: {why}")
+        for target in texts:
+            what = "already there" if target not in staged else "replaced" if target.exists() else "installed"
+            with told(target):
+                if target in staged:
+                    staged[target].replace(target)
+            steps.append(Step(target, what))
+    finally:
+        for path in staged.values():
+            shutil.rmtree(path.parent, ignore_errors=True)
+    return steps
+
+
+def _take_away(hooks_dir: Path, selinux: SELinux | None) -> str:
+    """Remove the hooks of ours that libvirt cannot execute; what to say of it."""
+    shims = [shim for shim in installed(hooks_dir) if cannot_run(shim, selinux)]
+    try:
+        for shim in shims:
+            shim.path.unlink()
+    except OSError as error:
+        return f"; {shim.path} could not be taken away ({error.strerror}): do that before libvirt restarts"
+    return "; what was there of them is taken away" if shims else ""
 
 
 def uninstall_hooks(hooks_dir: Path = paths.LIBVIRT_HOOKS) -> Iterator[Step]:
@@ -66,13 +138,14 @@ def uninstall_hooks(hooks_dir: Path = paths.LIBVIRT_HOOKS) -> Iterator[Step]:
     for driver in DRIVERS:
         target = hooks_dir / f"{driver}.d" / NAME
         try:
-            if target.is_file() and not target.is_symlink() and MARK in target.read_bytes():
+            if shim_text(target) is not None:
                 target.unlink()
                 yield Step(target, "removed")
-            _unmake(target.parent)
+            remove_leftovers(target.parent)
+            unmake(target.parent)
         except PermissionError:
             raise NoPermission(f"{target}: may not be removed; uninstalling hooks needs root") from None
-    _unmake_upwards(hooks_dir)
+    unmake_upwards(hooks_dir)
 
 
 def install_unit(units_dir: Path = paths.UNITS, program: Path | None = None) -> Step:
@@ -81,21 +154,21 @@ def install_unit(units_dir: Path = paths.UNITS, program: Path | None = None) -> 
     text = _packaged("_macmgr.service", "packaging/macmgr.service").read_text(encoding="utf-8")
     line = f"ExecStart={_word(program or find_program())} watch"
     refuse_others(target)
-    return _put(target, re.sub(r"(?m)^ExecStart=.*$", lambda _: line, text), 0o644)
+    return put(target, re.sub(r"(?m)^ExecStart=.*$", lambda _: line, text), 0o644)
 
 
 def uninstall_unit(units_dir: Path = paths.UNITS) -> Iterator[Step]:
     """Remove what `install_unit` put, and the links by which systemctl enabled it."""
     target = units_dir / UNIT
     try:
-        if target.is_file() and not target.is_symlink() and MARK in target.read_bytes():
+        if shim_text(target) is not None:
             target.unlink()
             yield Step(target, "removed")
             for link in (wants / UNIT for wants in units_dir.glob("*.wants")):
                 if link.is_symlink() and link.readlink() == target:
                     link.unlink()
                     yield Step(link, "removed")
-        _unmake_upwards(units_dir)
+        unmake_upwards(units_dir)
     except PermissionError:
         raise NoPermission(f"{target}: may not be removed; uninstalling the daemon's unit needs root") from None
 
@@ -108,7 +181,7 @@ def install_config(target: Path = paths.CONFIG, *, manage: bool = False) -> Step
     if manage:
         text = text.replace(b'\nmode = "observe"\n', b'\nmode = "manage"\n')
     try:
-        _make(target.parent)
+        make(target.parent)
         checksum = target.with_name(_CHECKSUM)
         checksum.write_text(f"{hashlib.sha256(text).hexdigest()}  {target.name}\n", encoding="utf-8")
         with target.open("xb") as file:
@@ -126,15 +199,15 @@ def uninstall_config(target: Path = paths.CONFIG) -> Iterator[Step]:
     checksum = target.with_name(_CHECKSUM)
     try:
         if checksum.is_file():
-            written = checksum.read_text(encoding="utf-8").split()[:1]
+            written = read_regular(checksum, LARGEST).decode("utf-8", "replace").split()[:1]
             checksum.unlink()
             if target.is_file() and not target.is_symlink():
-                if [hashlib.sha256(target.read_bytes()).hexdigest()] == written:
+                if [hashlib.sha256(read_regular(target, LARGEST)).hexdigest()] == written:
                     target.unlink()
                     yield Step(target, "removed")
                 else:
                     yield Step(target, "kept: changed")
-        _unmake_upwards(target.parent)
+        unmake_upwards(target.parent)
     except PermissionError:
         raise NoPermission(f"{target}: may not be removed; uninstalling the configuration needs root") from None
 
@@ -221,69 +294,3 @@ def _shim(text: str, program: Path, python: Path) -> str:
         if found != 1:
             raise NotThere("the hook shim of this installation is damaged; install macmgr again")
     return text
-
-
-def refuse_others(target: Path) -> None:
-    """NotThere where something is that is not ours, which is then neither replaced nor removed."""
-    try:
-        ours = not os.path.lexists(target) or (not target.is_symlink() and MARK in target.read_bytes())
-    except PermissionError:
-        raise NoPermission(f"{target}: may not be read; installing needs root") from None
-    except OSError:  # a directory, for one
-        ours = False
-    if not ours:
-        raise NotThere(f"{target}: exists and is not macmgr's; move it away first")
-
-
-def _put(target: Path, text: str, mode: int) -> Step:
-    try:
-        _make(target.parent)
-        replaced = target.exists()
-        if replaced and target.read_bytes() == text.encode() and stat.S_IMODE(target.stat().st_mode) == mode:
-            return Step(target, "already there")
-        _write(target, text, mode)
-    except PermissionError:
-        raise NoPermission(f"{target}: may not be written; installing needs root") from None
-    except OSError as error:
-        raise NotThere(f"{target}: cannot be written: {error.strerror}") from None
-    return Step(target, "replaced" if replaced else "installed")
-
-
-def _write(target: Path, text: str, mode: int) -> None:
-    # libvirt may run any executable file in its directory at any time: the new one appears whole, by rename
-    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=".macmgr-")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-            os.fchmod(file.fileno(), mode)
-        Path(temporary).replace(target)
-    except BaseException:
-        Path(temporary).unlink()
-        raise
-
-
-def _make(directory: Path) -> None:
-    """Make a directory and those above it, each with a mark that tells `_unmake` who did."""
-    if not directory.is_dir():
-        _make(directory.parent)
-        directory.mkdir(mode=0o755)
-        (directory / _MADE).touch()
-
-
-def _unmake(directory: Path) -> bool:
-    """Remove the directory if `_make` made it and nobody uses it; whether it is gone."""
-    made = directory / _MADE
-    if not made.exists():
-        return False
-    made.unlink()
-    if any(directory.iterdir()):
-        return False
-    directory.rmdir()
-    return True
-
-
-def _unmake_upwards(directory: Path) -> None:
-    while _unmake(directory):
-        directory = directory.parent

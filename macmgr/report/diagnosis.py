@@ -16,6 +16,7 @@ from macmgr.doctor.diagnose import Ability, BridgeDiagnosis, Diagnosis, PortDiag
 from macmgr.doctor.promiscuity import Cause, Reason
 from macmgr.doctor.vlancheck import UNSEEN
 from macmgr.model.roles import Role
+from macmgr.oneline import one_line
 from macmgr.vlanfiltering import Answer
 
 _WORDS = {
@@ -42,6 +43,14 @@ def print_diagnosis(out: Console, diagnosis: Diagnosis) -> None:
     for ability in diagnosis.abilities:
         table.add_row("", ability.name, ability.since, _has(ability), ability.text)
     out.print(table, soft_wrap=False)
+
+
+def print_hooks(out: Console, problems: Sequence[str]) -> None:
+    """What is wrong with libvirt's hooks on this host."""
+    for problem in problems:
+        out.print(Text(one_line(problem), "red"), soft_wrap=True)
+    if problems:
+        out.print()
 
 
 def print_vlan_filtering(out: Console, bridge: str, answer: Answer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from macmgr.doctor.advice import Step
@@ -10,7 +11,7 @@ from macmgr.doctor.promiscuity import Cause
 from macmgr.report.document import finding_document
 
 
-def diagnosis_document(diagnosis: Diagnosis, host: str, taken_at: str) -> dict[str, Any]:
+def diagnosis_document(diagnosis: Diagnosis, host: str, taken_at: str, hooks: Sequence[str] = ()) -> dict[str, Any]:
     """The diagnosis for scripts."""
     return {
         "version": 1,
@@ -21,6 +22,7 @@ def diagnosis_document(diagnosis: Diagnosis, host: str, taken_at: str) -> dict[s
             {"name": each.name, "since": each.since, "here": each.has, "text": each.text}
             for each in diagnosis.abilities
         ],
+        "hooks": list(hooks),
     }
 
 

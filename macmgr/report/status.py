@@ -27,6 +27,8 @@ def print_status(out: Console, document: Document, *, verbose: bool = False) -> 
     started = f"macmgr {document['macmgr']}, process {document['pid']}, runs for {_span(document['started_at'], now)}."
     out.print(_wrapped(out, _verdict(document)))
     out.print(one_line(started))
+    for problem in document["hooks"].get("problems", ()):
+        out.print(_wrapped(out, Text(f"Hooks: {one_line(problem)}", "red")))
     out.print()
     if document["rounds"]["count"]:
         _print_bridges(out, document["managed"]["bridges"])

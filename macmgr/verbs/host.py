@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from macmgr import errors
+from macmgr import errors, hookcheck, paths
 from macmgr.config import load_config
 from macmgr.doctor.diagnose import diagnose
 from macmgr.errors import NotThere
@@ -177,12 +177,15 @@ def doctor(arguments: argparse.Namespace) -> int:
         _check_bridge(arguments, kernel)
         view = look(host.read_intent, kernel)
         diagnosis = diagnose(view.intent, view.snapshot, kernel.read_devices(), view.plan.findings, arguments.bridge)
+    here = arguments.run_dir == paths.LIBVIRT_RUN and host.netns is None
+    hooks = hookcheck.problems(paths.LIBVIRT_HOOKS) if here else ()
     if _wants_json(arguments):
-        _print_json(diagnosis_document(diagnosis, socket.gethostname(), _now()))
+        _print_json(diagnosis_document(diagnosis, socket.gethostname(), _now(), hooks))
     else:
-        from macmgr.report.diagnosis import print_diagnosis
+        from macmgr.report.diagnosis import print_diagnosis, print_hooks
         from macmgr.report.text import console
 
+        print_hooks(console(_color(arguments)), hooks)
         print_diagnosis(console(_color(arguments)), diagnosis)
     return errors.IN_SYNC
 

@@ -9,26 +9,27 @@ from pathlib import Path
 
 from macmgr import errors, paths
 from macmgr.config import load_config
-from macmgr.errors import ConfigError, MacmgrError
+from macmgr.errors import ConfigError, MacmgrError, NotThere
+from macmgr.hookcheck import program_fails
 from macmgr.install import (
     UNIT,
-    Step,
     find_program,
     install_config,
     install_hooks,
     install_unit,
     named_program,
-    refuse_others,
     uninstall_config,
     uninstall_hooks,
     uninstall_memory,
     uninstall_unit,
 )
+from macmgr.placing import Step, refuse_others
 from macmgr.sources.host import Sources
 from macmgr.state.memory import managed_ports
 from macmgr.tomllines import TomlLines
 
-_HOOKS = "libvirt looks for hooks when it starts: restart or reload libvirtd, or virtqemud and virtnetworkd."
+_LIBVIRT = ("libvirtd", "virtqemud", "virtnetworkd", "virtlxcd")
+_NO_HOOKS = "No hooks: the daemon does the work when it sees a guest start, a moment after libvirt has started it."
 _START = "The daemon is yours to start: 'systemctl enable --now macmgr'."
 _RESTART = "A daemon that runs goes on as it is until 'systemctl daemon-reload' and 'systemctl restart macmgr'."
 _STOP = "A daemon that runs goes on: 'systemctl stop macmgr' ends it, and 'systemctl daemon-reload' forgets its unit."
@@ -37,14 +38,16 @@ _STOP = "A daemon that runs goes on: 'systemctl stop macmgr' ends it, and 'syste
 def install(arguments: argparse.Namespace) -> int:
     """Put hooks, unit and configuration in place, as far as they are this host's."""
     program = find_program() if arguments.program is None else named_program(arguments.program)
-    config, units = _config(arguments), _units(arguments)
+    config, units, hooks = _config(arguments), _units(arguments), arguments.hooks_dir
     under_systemd = units is not None and (arguments.units_dir is not None or paths.SYSTEMD.is_dir())
     if units is not None and under_systemd:
         refuse_others(units / UNIT)
+    if not arguments.no_hooks and (why := program_fails(program)):
+        raise NotThere(f"{program}: the hooks could do nothing with it, because {why}; name another with --program")
     # the configuration first: a hook that found none would manage what nobody has looked at yet
     steps = [install_config(config, manage=arguments.manage)] if config is not None else []
     try:
-        steps += install_hooks(arguments.hooks_dir, program)
+        steps += uninstall_hooks(hooks) if arguments.no_hooks else install_hooks(hooks, program)
     except MacmgrError:
         if config is not None and steps[0].what == "installed":
             list(uninstall_config(config))
@@ -52,7 +55,8 @@ def install(arguments: argparse.Namespace) -> int:
     if units is not None and under_systemd:
         steps.append(install_unit(units, program))
     unit = [step.what for step in steps if step.path.name == UNIT]
-    _print(steps, _HOOKS, *(_RESTART if what == "replaced" else _START for what in unit))
+    how = _NO_HOOKS if arguments.no_hooks else _look_for_them()
+    _print(steps, how, *(_RESTART if what == "replaced" else _START for what in unit))
     if config is not None:
         _print([], *_what_is_managed(config, arguments.run_dir))
     return errors.IN_SYNC
@@ -73,6 +77,13 @@ def uninstall(arguments: argparse.Namespace) -> int:
         last.append(_STOP)
     _print(steps, *last)
     return errors.IN_SYNC
+
+
+def _look_for_them() -> str:
+    """How libvirt comes to know of its hooks. Split daemons end when they are idle: only those that run are told."""
+    running = [name for name in _LIBVIRT if Path(f"/run/{name}.pid").exists()]
+    how = f": 'systemctl reload {' '.join(running)}'" if running else ""
+    return f"libvirt looks for hooks when it starts or reloads{how}."
 
 
 def _what_is_managed(path: Path, run_dir: Path) -> Iterator[str]:

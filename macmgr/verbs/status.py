@@ -13,17 +13,29 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from macmgr import errors, paths
+from macmgr import errors, hookcheck, paths
 from macmgr.errors import NoPermission, NotThere
 from macmgr.oneline import harmless_json
 
 _PATIENCE = 5.0  # seconds; the daemon answers beside its rounds, which take a tenth of one
 _LARGEST = 16 << 20
+_NEVER_CAME = (
+    "they are installed, {} guests came since the daemon looked first, and no hook called for any of them: libvirt "
+    "looks for hooks when it starts or reloads, and SELinux or AppArmor may forbid it to run them (ausearch -m avc)"
+)
 
 
 def status(arguments: argparse.Namespace) -> int:
     """Ask the daemon and print its answer; NotThere where none runs."""
-    document = ask(paths.HOOK_SOCKET)
+    problems = hookcheck.problems(paths.LIBVIRT_HOOKS)
+    try:
+        document = ask(paths.HOOK_SOCKET)
+    except NotThere as error:
+        raise NotThere("; ".join((str(error), *problems))) from None
+    hooks = document["hooks"]  # of a daemon that may be older
+    if hooks.get("never_came") and not problems and any(hookcheck.installed(paths.LIBVIRT_HOOKS)):
+        problems = (_NEVER_CAME.format(hooks["guests_started"]),)
+    hooks["problems"] = list(problems)
     if arguments.json or arguments.format == "json":
         print(harmless_json(json.dumps(document, indent=2, ensure_ascii=False)))
     else:

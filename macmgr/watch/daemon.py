@@ -75,6 +75,8 @@ class Daemon:
         self._stamp = self._config_stamp()
         self._config: Config = load_config(places.config)
         self._configured()
+        if not places.hooks:
+            speaker.leaves_hooks()
         self._pending: Pending[Ticket] = Pending()
         self._hysteresis, self._patience = Hysteresis(self._config.daemon.repairs_per_minute), Patience()
         self._last: LastView | None = None

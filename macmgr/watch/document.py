@@ -69,9 +69,15 @@ def document(tally: Tally, now: float) -> dict[str, Any]:
             ],
             "failed": tally.hook_failures,
             "timeouts": tally.hook_timeouts,
+            "guests_started": tally.guests_started,
+            "never_came": tally.hooks_taken and tally.guests_started > 0 and not _guests_called(tally),
         },
         "events": {"read": tally.events_read, "lost": tally.events_lost},
     }
+
+
+def _guests_called(tally: Tally) -> bool:
+    return any(driver in ("qemu", "lxc") for driver, _ in tally.hook_calls)
 
 
 def _bridges(tally: Tally) -> list[dict[str, Any]]:

@@ -60,6 +60,10 @@ class Speaker:
         """The configuration was read, at the start or after SIGHUP."""
         self._tally = tally.with_modes(self._tally, modes)
 
+    def leaves_hooks(self) -> None:
+        """This daemon takes no hook calls."""
+        self._tally = tally.leaves_hooks(self._tally)
+
     def trouble(self, what: str, why: str) -> None:
         """Something that a person has to mend, and the daemon can live with."""
         self._journal.tell([words.unreadable(what, why)])

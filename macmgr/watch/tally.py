@@ -42,7 +42,8 @@ class StandingBack:
 class Tally:
     """All that was counted since the daemon started.
 
-    ``modes`` says on which bridges nothing is changed.
+    ``modes`` says on which bridges nothing is changed. ``guests_started`` counts those that came since the first look;
+    unless ``hooks_taken`` is false, libvirt's hooks have called for each of them.
     """
 
     started_at: float
@@ -63,6 +64,8 @@ class Tally:
     hook_calls: Mapping[tuple[str, str], int] = field(default_factory=dict)
     hook_timeouts: int = 0
     hook_failures: int = 0
+    hooks_taken: bool = True
+    guests_started: int = 0
     events_read: int = 0
     events_lost: int = 0
     view: View | None = None
@@ -110,7 +113,15 @@ def after_round(
         repairs=_with(tally.repairs, [change.because for change in done]),
         last_repairs=_last(tally.last_repairs, told, at),
         failures=tally.failures + failures,
+        guests_started=tally.guests_started + _started(tally.view, view),
     )
+
+
+def _started(before: View | None, after: View) -> int:
+    """How many guests are there that were not before."""
+    if before is None or before.intent.ports is after.intent.ports:
+        return 0
+    return len({guest.uuid for guest in after.intent.ports} - {guest.uuid for guest in before.intent.ports})
 
 
 def after_resync(tally: Tally, why: str, *, at: float) -> Tally:
@@ -164,3 +175,8 @@ def _last(events: tuple[Event, ...], lines: Sequence[Line], at: float) -> tuple[
 def with_modes(tally: Tally, modes: Modes) -> Tally:
     """The configuration was read, and says where nothing is changed."""
     return replace(tally, modes=modes)
+
+
+def leaves_hooks(tally: Tally) -> Tally:
+    """This daemon takes no hook calls: hooks do their work themselves."""
+    return replace(tally, hooks_taken=False)

@@ -15,6 +15,7 @@ import pytest
 
 from macmgr import cli, paths
 from macmgr.errors import NotThere
+from macmgr.install import install_hooks
 from macmgr.model.findings import Code, Finding
 from macmgr.model.modes import Modes
 from macmgr.verbs import status as statusverb
@@ -69,6 +70,7 @@ Status = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(paths, "LIBVIRT_HOOKS", tmp_path / "hooks")
     monkeypatch.setattr(paths, "HOOK_SOCKET", tmp_path / "hook.sock")
     monkeypatch.setenv("COLUMNS", "80")
     return paths.HOOK_SOCKET
@@ -144,8 +146,36 @@ def test_json_is_the_daemons_document(daemon: Daemon, status: Status) -> None:
     daemon.answers(json.dumps(told(busy())).encode())
     code, text, _ = status("--json")
     assert code == 1
-    assert json.loads(text) == told(busy())
+    assert json.loads(text) == told(busy()) | {"hooks": told(busy())["hooks"] | {"problems": []}}
     jsonschema.Draft202012Validator(SCHEMA).validate(json.loads(text))
+
+
+def test_hooks_that_never_came_are_told_where_some_are_installed(daemon: Daemon, status: Status) -> None:
+    document = told(quiet())
+    document["hooks"] |= {"guests_started": 3, "never_came": True}
+    daemon.answers(json.dumps(document).encode())
+    assert "Hooks:" not in status()[1]
+    install_hooks(paths.LIBVIRT_HOOKS, Path("/bin/true"))
+    daemon.answers(json.dumps(document).encode())
+    _, text, _ = status()
+    assert "Hooks: they are installed, 3 guests came" in text
+    assert "no hook called for any of them" in " ".join(text.split())
+
+
+def test_hooks_that_cannot_run_are_told_with_a_daemon_or_without(daemon: Daemon, status: Status) -> None:
+    install_hooks(paths.LIBVIRT_HOOKS, Path("/bin/true"))
+    shim = paths.LIBVIRT_HOOKS / "qemu.d" / "50-macmgr"
+    shim.write_text(shim.read_text().replace("#!/bin/sh", "#!/nonexistent/sh"))
+    daemon.answers(json.dumps(told(quiet())).encode())
+    _, text, _ = status("--json")
+    (problem,) = json.loads(text)["hooks"]["problems"]
+    assert problem.startswith(f"{shim}: libvirt cannot execute it (")
+    daemon.end()
+    paths.HOOK_SOCKET.unlink()
+    code, text, errors = status()
+    assert (code, text) == (NotThere.exit_code, "")
+    assert problem in errors
+    assert errors.count("\n") == 1
 
 
 def test_a_guests_name_moves_no_cursor(daemon: Daemon, status: Status) -> None:

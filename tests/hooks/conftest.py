@@ -75,6 +75,7 @@ class Host:
         return self.run / "hook.sock"
 
     def install(self, program: Path) -> None:
+        """Install with a program that works, and have the shims start ``program`` then, whatever it is."""
         words: list[str | Path] = [
             sys.executable,
             "-m",
@@ -83,12 +84,13 @@ class Host:
             "--hooks-dir",
             self.hooks,
             "--program",
-            program,
+            "/bin/true",
         ]
         subprocess.run(words, check=True, capture_output=True)
         for driver in DRIVERS:
             shim = self.hooks / f"{driver}.d" / "50-macmgr"
-            shim.write_text(shim.read_text().replace(" /run/macmgr ", f" {shlex.quote(str(self.run))} "))
+            text = shim.read_text().replace(" /run/macmgr ", f" {shlex.quote(str(self.run))} ")
+            shim.write_text(text.replace("macmgr=/bin/true\n", f"macmgr={shlex.quote(str(program))}\n"))
 
     def program(self, *, script: str = "", name: str = "macmgr") -> Path:
         """The program that the hooks start: macmgr itself, with this host's paths, or a ``script`` for the shell."""

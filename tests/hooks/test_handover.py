@@ -308,7 +308,16 @@ def test_the_time_that_is_told_holds(host: Host) -> None:
     assert handover.allowed(str(host.run)) == 0.5
 
 
-@pytest.mark.parametrize("kind", ["missing", "broken", "killed", "no Python", "no program"])
+SAID = {
+    "missing": "/nonexistent/handover.py is gone",
+    "broken": "ModuleNotFoundError: No module named 'nonexistent'",
+    "killed": "(exit 137)",
+    "no Python": "/nonexistent/python3",
+    "no program": "cannot be started: No such file or directory",
+}
+
+
+@pytest.mark.parametrize("kind", SAID)
 def test_what_cannot_be_started_refuses_nobody(host: Host, kind: str) -> None:
     program = host.program(name="gone")
     host.install(program)
@@ -329,8 +338,35 @@ def test_what_cannot_be_started_refuses_nobody(host: Host, kind: str) -> None:
             shim.write_text("\n".join(f"{name}={value}" if each.startswith(f"{name}=") else each for each in lines))
         said = host.hook(driver, "g1", operation, "begin", "-")
         assert (said.code, said.stdout) == (0, b"")
-        if kind == "no program":
-            assert said.lines == [f"macmgr: {program} cannot be started: No such file or directory"]
+        (line,) = said.lines
+        assert line.startswith(f"macmgr: the {driver} hook did nothing at {operation}: {program} does not work (exit ")
+        assert line.endswith("; mend that, or run 'macmgr install' again")
+        assert SAID[kind] in line
+
+
+NO_PROCESSES = [("sh", *each) for each in RELEVANT] + [("bash", "qemu", "started")]  # bash tries again for 15 s
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be somebody with a limit")
+@pytest.mark.parametrize(("shell", "driver", "operation"), NO_PROCESSES)
+def test_where_no_process_can_be_started_nobody_is_refused(host: Host, shell: str, driver: str, operation: str) -> None:
+    """A host that is out of processes, or of memory for one more: the shell itself gives up, with a code of its own."""
+    shim = host.hooks / f"{driver}.d" / "50-macmgr"
+    words = [
+        "prlimit",
+        "--nproc=1",
+        "setpriv",
+        "--reuid=54321",
+        "--clear-groups",
+        shell,
+        "-s",
+        "g1",
+        operation,
+        "begin",
+    ]
+    with shim.open("rb") as text:
+        said = subprocess.run(words, stdin=text, capture_output=True, check=False, env=SCRUBBED, timeout=60)
+    assert (said.returncode, said.stdout, said.stderr) == (0, b"", b"")
 
 
 def test_it_needs_no_module_that_is_not_built_in() -> None:

@@ -15,6 +15,7 @@ import pytest
 from macmgr import handover, install
 from macmgr.cli import run
 from macmgr.errors import NotThere
+from macmgr.hookcheck import DRIVERS, NAME
 from tests.hooks.conftest import SCRUBBED, Host, domain
 from tests.hooks.daemons import bad_daemon, read_all
 
@@ -80,8 +81,8 @@ def test_hooks_get_ours_where_the_hosts_own_does_not_run_it(
     monkeypatch.setattr(install, "PYTHON", theirs)
     monkeypatch.setattr(install, "_PATIENCE", 2.0)
     list(install.install_hooks(tmp_path / "hooks", Path("/usr/bin/macmgr")))
-    for driver in install.DRIVERS:
-        assert f"\npython={ours}\n" in (tmp_path / "hooks" / f"{driver}.d" / install.NAME).read_text()
+    for driver in DRIVERS:
+        assert f"\npython={ours}\n" in (tmp_path / "hooks" / f"{driver}.d" / NAME).read_text()
 
 
 def test_the_hosts_own_is_taken_where_it_runs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

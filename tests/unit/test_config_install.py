@@ -10,9 +10,10 @@ import pytest
 
 from macmgr.config import AUDIT_NAMES, DAEMON_NAMES, HOOK_NAMES, TABLES, Config, read_config
 from macmgr.errors import NotThere
-from macmgr.install import Step, install_config, uninstall_config
+from macmgr.install import install_config, uninstall_config
 from macmgr.model.modes import OBSERVE_ALL
 from macmgr.options import OPTIONS
+from macmgr.placing import Step
 
 DEFAULT = Path(__file__).parents[2] / "packaging" / "macmgr.toml"
 

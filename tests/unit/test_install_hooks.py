@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from macmgr.errors import NotThere
-from macmgr.install import DRIVERS, MARK, NAME, find_program, install_hooks, uninstall_hooks
+from macmgr.hookcheck import DRIVERS, MARK, NAME
+from macmgr.install import find_program, install_hooks, uninstall_hooks
 
 PROGRAM = Path("/usr/bin/macmgr")
 Tree = dict[str, tuple[int, bytes]]

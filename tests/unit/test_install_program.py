@@ -8,7 +8,8 @@ import pytest
 
 from macmgr.cli import run
 from macmgr.errors import NotThere
-from macmgr.install import DRIVERS, NAME, UNIT
+from macmgr.hookcheck import DRIVERS, NAME
+from macmgr.install import UNIT
 from tests.unit.test_install import tree, write
 
 

@@ -12,11 +12,12 @@ import pytest
 from macmgr import paths
 from macmgr.cli import run
 from macmgr.errors import NotThere
-from macmgr.install import UNIT, Step, install_unit, uninstall_unit
+from macmgr.install import UNIT, install_unit, uninstall_unit
+from macmgr.placing import Step
 from tests.unit.test_install import tree
 
 PROGRAM = Path("/usr/bin/macmgr")
-THERE, ANOTHER = "/bin/sh", "/bin/cat"  # the verb asks whether there is such a program
+THERE, ANOTHER = "/bin/true", "/usr/bin/true"  # the verb asks whether it does nothing, silently, when told to
 PACKAGED = Path(__file__).parents[2] / "packaging" / UNIT
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 

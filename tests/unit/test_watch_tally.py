@@ -27,6 +27,7 @@ from macmgr.watch.tally import (
     after_hook,
     after_resync,
     after_round,
+    leaves_hooks,
     standing_back,
 )
 from tests.fake_kernel import make_snapshot
@@ -155,6 +156,8 @@ def test_everything_that_is_counted_is_told() -> None:
             ],
             "failed": 1,
             "timeouts": 1,
+            "guests_started": 0,
+            "never_came": False,
         },
         "events": {"read": 7, "lost": 1},
     }
@@ -197,3 +200,19 @@ def test_a_record_is_never_changed() -> None:
     first = after_hook(Tally(NOON), "qemu", "started")
     second = after_hook(first, "qemu", "started")
     assert (first.hook_calls, second.hook_calls) == ({("qemu", "started"): 1}, {("qemu", "started"): 2})
+
+
+def test_guests_that_come_and_no_hook_that_calls() -> None:
+    """Hooks are installed and libvirt does not, or may not, run them: nothing else tells."""
+    before, after = view(), view()
+    more = replace(after, intent=replace(after.intent, ports=(*after.intent.ports, guest("vnet7", G1, "new1"))))
+    tally = after_round(Tally(NOON - 60), before, at=NOON, seconds=0)
+    assert (told(tally)["hooks"]["guests_started"], told(tally)["hooks"]["never_came"]) == (0, False)
+    tally = after_round(tally, more, at=NOON, seconds=0)
+    tally = after_round(
+        tally, replace(more, intent=replace(more.intent, ports=tuple(more.intent.ports))), at=NOON, seconds=0
+    )
+    assert (told(tally)["hooks"]["guests_started"], told(tally)["hooks"]["never_came"]) == (1, True)
+    assert told(after_hook(tally, "network", "started"))["hooks"]["never_came"]
+    assert not told(after_hook(tally, "qemu", "stopped"))["hooks"]["never_came"]
+    assert not told(leaves_hooks(tally))["hooks"]["never_came"]

@@ -1,0 +1,203 @@
+"""Whether libvirt can run a hook here, and whether what the hook starts works: asked by install, doctor and status.
+
+libvirt takes each regular file with an x among its mode bits for a hook (virFileIsExecutable), and one that execve()
+refuses for a hook that failed: it then starts no guest, and ends those that run when it restarts (`reconnect`). So what
+forbids to execute is asked for before a hook is put, and a hook is tried before libvirt can find it.
+
+Nothing here changes anything. What SELinux allows is read from the kernel, as a hook that an administrator's shell
+starts runs under other rules than one that libvirt starts.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shlex
+import signal
+import stat
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from macmgr.regularfile import read_regular
+from macmgr.selinux import SELinux
+
+DRIVERS = ("qemu", "network", "lxc", "daemon")
+NAME = "50-macmgr"
+MARK = b"# installed by macmgr"
+# An operation that libvirt does not have: shims, `macmgr hook` and the daemon do nothing with it, silently.
+TRIAL = ("-", "try", "begin", "-")
+# What libvirt leaves of its own environment to a hook (virCommandAddEnvPassCommon), and says itself.
+ENVIRONMENT = {"LC_ALL": "C", "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+_PATIENCE = 10.0  # seconds until a program counts as one that hangs
+_LONGEST = 1 << 20  # bytes of a shim, which has two thousand
+
+
+@dataclass(frozen=True, slots=True)
+class Shim:
+    """A hook of ours that is there, and the paths of what it starts."""
+
+    path: Path
+    named: dict[str, Path]
+
+
+def refusal(hooks_dir: Path, *started: Path, selinux: SELinux | None = None) -> str:
+    """Why no hook may be put below ``hooks_dir`` that is to start the programs ``started``; empty where one may."""
+    for driver in DRIVERS:
+        if place := _noexec(hooks_dir / f"{driver}.d"):
+            return f"{hooks_dir / f'{driver}.d'}: {place} is mounted noexec, so libvirt can execute no hook there"
+    if forbidden := (selinux or SELinux()).forbids(hooks_dir):
+        return f"{hooks_dir}: {forbidden}"
+    return next((f"{each}: {why}" for each in started if (why := unstartable(each))), "")
+
+
+def unstartable(program: Path) -> str:
+    """Why execve() would refuse a program, or the interpreter that its first line names; empty where it would not."""
+    for _ in range(4):  # as deep as the kernel goes (BINPRM_MAX_RECURSION, exec_binprm)
+        try:
+            mode = program.stat().st_mode
+        except OSError as error:
+            return "it is gone" if error.errno in (errno.ENOENT, errno.ENOTDIR) else _words(error)
+        if not stat.S_ISREG(mode):
+            return "it is no regular file"
+        if not mode & 0o111:
+            return "it is not executable"
+        if place := _noexec(program):
+            return f"it cannot be executed: {place} is mounted noexec"
+        interpreter = _interpreter(program)
+        if interpreter is None:
+            return ""
+        if not interpreter.exists():
+            return f"its interpreter {interpreter} is gone"
+        program = interpreter
+    return ""
+
+
+def tried(words: Sequence[str | Path], patience: float = _PATIENCE) -> str:
+    """What is wrong with a command that is to do nothing, when it is started as libvirt starts a hook.
+
+    It has to end with 0, in time, and to say nothing: then nothing is wrong, and this is empty.
+    """
+    try:
+        process = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd="/",
+            env=ENVIRONMENT,
+            start_new_session=True,
+        )
+    except OSError as error:
+        why = unstartable(Path(words[0])) or _words(error)
+        return why if why.startswith("it cannot") else f"it cannot be executed: {why.removeprefix('it is ')}"
+    with process:
+        try:
+            said, _ = process.communicate(timeout=patience)
+        except subprocess.TimeoutExpired:
+            with suppress(OSError):
+                os.killpg(process.pid, signal.SIGKILL)
+            return f"it does not end within {patience:g} s"
+    last = said.decode("utf-8", "replace").strip().rpartition("\n")[2][:300]
+    if process.returncode:
+        return f"it fails (exit {process.returncode}{': ' if last else ''}{last})"
+    return f"it is to be silent, and says: {last}" if said else ""
+
+
+def program_fails(program: Path) -> str:
+    """Why `macmgr hook` would do nothing with this program: gone, not executable, or its Python lacks macmgr by now."""
+    return unstartable(program) or tried([program, "hook", "daemon", *TRIAL])
+
+
+def installed(hooks_dir: Path) -> Iterator[Shim]:
+    """The hooks of ours that are there, as libvirt would find them."""
+    for driver in DRIVERS:
+        path = hooks_dir / f"{driver}.d" / NAME
+        text = shim_text(path)
+        if text is not None:
+            found = re.findall(rf"(?m)^({'|'.join(_CHECKS)})=(.*)$", text.decode("utf-8", "replace"))
+            yield Shim(path, {name: Path("".join(_unquoted(word)[:1])) for name, word in found})
+
+
+def shim_text(path: Path) -> bytes | None:
+    """What is in a hook of ours; None for what is another's, no regular file, or cannot be read."""
+    with suppress(OSError):
+        text = read_regular(path, _LONGEST, follow=False)
+        return text if MARK in text else None
+    return None
+
+
+def cannot_run(shim: Shim, selinux: SELinux | None = None) -> str:
+    """Why libvirt cannot execute a hook that is there; empty where it can, or does not take it for one."""
+    with suppress(OSError):
+        if not shim.path.stat().st_mode & 0o111:
+            return ""
+    if place := _noexec(shim.path):
+        return f"{place} is mounted noexec"
+    return (selinux or SELinux()).forbids(shim.path) or tried([shim.path, *TRIAL])
+
+
+def problems(hooks_dir: Path, selinux: SELinux | None = None) -> tuple[str, ...]:
+    """What is wrong with the hooks that are there, one line for each cause; where libvirt fails, that alone."""
+    shims = list(installed(hooks_dir))
+    for shim in shims:
+        if why := cannot_run(shim, selinux):
+            return (
+                f"{shim.path}: libvirt cannot execute it ({why}), counts it as failed, and will end running guests "
+                "when it restarts: run 'macmgr install', which takes away what cannot run, or 'macmgr uninstall', now",
+            )
+    lines = [
+        f"{shim.path}: it is not executable, and libvirt passes it by: run 'macmgr install'"
+        for shim in shims
+        if not shim.path.stat().st_mode & 0o111
+    ]
+    for name, path in dict.fromkeys(item for shim in shims for item in shim.named.items()):
+        if why := _CHECKS[name](path):
+            lines.append(f"{path}: the hooks start it and do nothing, because {why}: mend it, or run 'macmgr install'")
+    return tuple(lines)
+
+
+def _gone(script: Path) -> str:
+    return "" if script.is_file() else "it is gone"
+
+
+_CHECKS = {"python": unstartable, "handover": _gone, "macmgr": program_fails}
+
+
+def _unquoted(word: str) -> list[str]:
+    try:
+        return shlex.split(word)
+    except ValueError:
+        return []
+
+
+def _interpreter(program: Path) -> Path | None:
+    """What a script's first line names; None for another program, or one that may not be read."""
+    with suppress(OSError), program.open("rb", buffering=0) as file:
+        line = file.read(256).partition(b"\n")[0]
+        if line.startswith(b"#!") and (words := line[2:].split()):
+            return Path(os.fsdecode(words[0]))
+    return None
+
+
+def _noexec(path: Path) -> str:
+    """Where the filesystem is mounted that ``path`` is, or will be, in, if it is mounted noexec; empty otherwise."""
+    there = path
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    try:
+        if not os.statvfs(there).f_flag & os.ST_NOEXEC:
+            return ""
+    except OSError:
+        return ""
+    place = there.resolve()
+    while not place.is_mount() and place != place.parent:
+        place = place.parent
+    return str(place)
+
+
+def _words(error: OSError) -> str:
+    return error.strerror or type(error).__name__
