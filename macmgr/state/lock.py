@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from macmgr import paths
 from macmgr.errors import Busy, NoPermission
+from macmgr.state.owndirectory import own_directory
 
 _RETRY = 0.02
 
@@ -30,14 +32,15 @@ def hold(path: Path = paths.LOCK, *, wait: float = 5.0) -> Iterator[WriterLock]:
     """
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except PermissionError:
-        raise NoPermission(f"{path}: the writer lock cannot be taken; changing MAC tables needs root") from None
+        with own_directory(path.parent) as directory:
+            descriptor = open_lock(path.name, directory)
     except OSError as error:
+        if error.errno == errno.EACCES:
+            raise NoPermission(f"{path}: the writer lock cannot be taken; changing MAC tables needs root") from None
         raise Busy(f"{path}: the writer lock cannot be opened: {error.strerror}") from None
     try:
         deadline = time.monotonic() + wait
-        while not _try(descriptor):
+        while not try_lock(descriptor):
             if time.monotonic() >= deadline:
                 raise Busy(f"another macmgr is writing (it holds {path}); nothing was changed, try again")
             time.sleep(_RETRY)
@@ -46,7 +49,33 @@ def hold(path: Path = paths.LOCK, *, wait: float = 5.0) -> Iterator[WriterLock]:
         os.close(descriptor)
 
 
-def _try(descriptor: int) -> bool:
+def open_lock(name: str, directory: int) -> int:
+    """The lock file ``name`` in the opened directory, made where it is missing; OSError where it is not ours alone.
+
+    Who can open a file, for reading too, can lock it for as long as they like: so it is root's, and nobody else's.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    descriptor = os.open(name, flags, 0o600, dir_fd=directory)
+    try:
+        _make_ours_alone(descriptor)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _make_ours_alone(descriptor: int) -> None:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file; remove it")
+    if status.st_uid not in (0, os.geteuid()):
+        raise OSError(errno.EPERM, f"it belongs to user {status.st_uid}, who can hold it for ever; remove it")
+    if stat.S_IMODE(status.st_mode) != 0o600:
+        os.fchmod(descriptor, 0o600)
+
+
+def try_lock(descriptor: int) -> bool:
+    """Take the lock of an opened file; False where somebody else has it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

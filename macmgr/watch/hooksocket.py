@@ -1,15 +1,15 @@
 """The daemon's socket: hooks hand their work over, and `macmgr status` asks. docs/adr/0006 says what is spoken.
 
 libvirt waits for a hook, so whatever goes wrong here ends the connection, and the hook then does its work itself. The
-socket is root's alone, and never was anybody else's for an instant. The directory is locked as long as it is served,
-so a second daemon is told apart from a socket that a killed one left: the kernel drops a lock with its process.
+socket is root's alone, and never was anybody else's for an instant. A lock file beside it, root's alone too, is locked
+as long as it is served, so a second daemon is told apart from a socket that a killed one left: the kernel drops a lock
+with its process. The directory is everybody's to open, and so to lock: that decides nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import fcntl
 import os
 import select
 import socket
@@ -22,9 +22,10 @@ from pathlib import Path
 from macmgr.config import HookSettings
 from macmgr.errors import Busy, NoPermission, NotThere
 from macmgr.hook.call import MAX_INPUT, HookCall
+from macmgr.state.lock import open_lock, try_lock
 from macmgr.state.owndirectory import open_own_directory
 
-TIMEOUT_FILE = "hook.timeout"
+TIMEOUT_FILE, LOCK_FILE = "hook.timeout", "watch.lock"
 # Each may hold a document of the largest size. More wait in the kernel's queue, as long as their own time lasts.
 _CLIENTS = 32
 _QUEUE = 1024
@@ -50,7 +51,7 @@ class HookSocket:
         self._call = call
         self._status = status
         self._settings = settings
-        self._directory = -1
+        self._directory = self._lock = -1
         self._listener: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
         self._serving: set[asyncio.Task[None]] = set()
@@ -59,7 +60,8 @@ class HookSocket:
     async def start(self) -> None:
         """Serve; Busy where a living daemon does."""
         try:
-            self._directory = _locked(self._path.parent)
+            self._directory = _opened(self._path.parent)
+            self._lock = _locked(self._path, self._directory)
             self._listener = _listen(self._path.name, self._directory)
             with suppress(OSError):  # a full disk: hooks go by the default, or by what was said before
                 self._announce()
@@ -97,9 +99,10 @@ class HookSocket:
         if self._listener is not None:
             self._listener.close()
             self._listener = None
-        if self._directory != -1:
-            os.close(self._directory)  # and with it the lock goes
-            self._directory = -1
+        for descriptor in (self._directory, self._lock):
+            if descriptor != -1:
+                os.close(descriptor)  # and with it the lock goes
+        self._directory = self._lock = -1
 
     def _announce(self) -> None:
         """Say how long libvirt may wait: a hook that asks a daemon has no time to read the configuration."""
@@ -189,20 +192,34 @@ def _allowed(client: socket.socket) -> bool:
     return credentials.unpack(said)[1] in (0, os.geteuid())
 
 
-def _locked(path: Path) -> int:
-    """The directory, made where it is missing, opened and locked; Busy where somebody else has locked it."""
+def _opened(path: Path) -> int:
+    """The directory, made where it is missing, opened."""
     with suppress(FileExistsError):
         path.mkdir(0o755)
-    directory = open_own_directory(path, mode=0o755)
-    try:
-        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(directory)
-        raise Busy(f"another 'macmgr watch' runs (it serves {path}); there is nothing for a second one to do") from None
-    except OSError:
-        os.close(directory)
-        raise
-    return directory
+    return open_own_directory(path, mode=0o755)
+
+
+def _locked(path: Path, directory: int) -> int:
+    """The lock file, locked; Busy where another daemon runs."""
+    lock = open_lock(LOCK_FILE, directory)
+    if not try_lock(lock) or _is_served(path.name, directory):
+        os.close(lock)
+        raise Busy(f"another 'macmgr watch' runs (it serves {path}); there is nothing for a second one to do")
+    with suppress(OSError):  # no matter who holds it; it keeps out a daemon of before the lock file
+        try_lock(directory)
+    return lock
+
+
+def _is_served(name: str, directory: int) -> bool:
+    """Whether somebody listens on the socket: a daemon of before the lock file does, and had locked the directory."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC) as client:
+        try:
+            client.connect(f"/proc/self/fd/{directory}/{name}")
+        except BlockingIOError:  # its queue is full
+            return True
+        except OSError:
+            return False
+    return True
 
 
 def _listen(name: str, directory: int) -> socket.socket:

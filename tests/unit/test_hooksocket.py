@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import fcntl
 import os
 import socket
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ import pytest
 from macmgr.config import HookSettings
 from macmgr.errors import Busy, NoPermission, NotThere
 from macmgr.hook.call import MAX_INPUT, HookCall
+from macmgr.state.lock import hold
 from macmgr.watch import hooksocket
 from macmgr.watch.hooksocket import TIMEOUT_FILE, HookSocket, Waits
 
@@ -366,6 +368,115 @@ def test_a_second_daemon_is_told_in_one_line(tmp_path: Path) -> None:
     run(test)
 
 
+def test_a_daemon_of_before_the_lock_file_excludes_and_is_excluded(tmp_path: Path) -> None:
+    """An upgrade while it runs: it has locked the directory, and listens; the lock file it does not know."""
+    path = tmp_path / "run" / "hook.sock"
+    path.parent.mkdir(mode=0o755)
+    with socket.socket(socket.AF_UNIX) as listener, open_directory(path.parent) as directory:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        listener.bind(str(path))
+        listener.listen(0)
+        for _ in range(3):  # also with a full queue, where nobody accepts
+
+            async def test() -> None:
+                with pytest.raises(Busy, match="another 'macmgr watch' runs"):
+                    async with serving(tmp_path):
+                        pass
+
+            run(test)
+
+    async def alone() -> None:
+        async with serving(tmp_path):
+            with open_directory(path.parent) as directory, pytest.raises(BlockingIOError):
+                fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    run(alone)
+
+
+@needs_root
+@pytest.mark.parametrize("lock", [fcntl.LOCK_SH, fcntl.LOCK_EX])
+def test_nobody_else_can_lock_a_daemon_out(tmp_path: Path, lock: int) -> None:
+    """Everybody may open the directory, and lock what they have opened; the files in it only root can open."""
+    directory = tmp_path / "run"
+    locker = (
+        "import fcntl, os, sys\n"
+        "for name in (sys.argv[1], f'{sys.argv[1]}/lock', f'{sys.argv[1]}/watch.lock'):\n"
+        "    try: fcntl.flock(os.open(name, os.O_RDONLY), int(sys.argv[2]) | fcntl.LOCK_NB)\n"
+        "    except OSError as error: print(os.path.basename(name), error.strerror)\n"
+        "print('ready', flush=True); sys.stdin.read()"
+    )
+
+    async def test() -> None:
+        async with serving(tmp_path):
+            pass
+        with hold(directory / "lock"):
+            pass
+        opened = os.open(directory, os.O_PATH)
+        words = [str(Path(sys.executable).resolve()), "-c", locker, f"/proc/self/fd/{opened}", str(int(lock))]
+        nobody = subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, user=65534, pass_fds=[opened], cwd="/"
+        )
+        os.close(opened)
+        assert nobody.stdout is not None
+        said = [nobody.stdout.readline() for _ in range(3)]
+        assert said == ["lock Permission denied\n", "watch.lock Permission denied\n", "ready\n"]
+        async with serving(tmp_path) as (_, daemon):
+            assert await daemon.ask(STARTED) == b"ok\n"
+        with hold(directory / "lock", wait=0):
+            pass
+        nobody.communicate("")
+
+    run(test)
+
+
+@needs_root
+@pytest.mark.parametrize("name", ["lock", "watch.lock"])
+@pytest.mark.parametrize("kind", ["somebody's", "FIFO", "directory", "symlink", "socket", "for all to read"])
+def test_a_lock_file_is_ours_alone(tmp_path: Path, name: str, kind: str) -> None:
+    path = tmp_path / "run" / name
+    path.parent.mkdir()
+    if kind == "FIFO":
+        os.mkfifo(path)
+    elif kind == "directory":
+        path.mkdir()
+    elif kind == "symlink":
+        path.symlink_to(tmp_path / "victim")
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as left:
+            left.bind(str(path))
+    else:
+        path.touch(0o600)
+        if kind == "somebody's":
+            os.chown(path, 65534, 65534)
+        else:
+            path.chmod(0o644)
+
+    async def test() -> None:
+        if name == "lock":
+            with hold(path):
+                pass
+        else:
+            async with serving(tmp_path):
+                pass
+
+    if kind == "for all to read":
+        run(test)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    else:
+        with pytest.raises((Busy, NotThere, NoPermission), match=str(path.parent)):
+            run(test)
+        assert not (tmp_path / "victim").exists()
+
+
+@contextlib.contextmanager
+def open_directory(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
 def test_what_a_killed_daemon_left_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     dead = socket.socket(socket.AF_UNIX)
@@ -389,7 +500,8 @@ def test_nothing_is_left_after_it_and_who_waits_hears_the_end(tmp_path: Path) ->
                 await asyncio.sleep(0)
             await served.close()
             assert await asked == b""
-            assert list(daemon.path.parent.iterdir()) == []
+            # the lock's file stays: without it, two daemons could hold two files of one name
+            assert [each.name for each in daemon.path.parent.iterdir()] == ["watch.lock"]
             await served.start()
             daemon.answering.set()
             assert await daemon.ask(STARTED) == b"ok\n"
@@ -425,7 +537,7 @@ def test_what_is_no_socket_is_not_removed(tmp_path: Path, what: str) -> None:
         with pytest.raises(NotThere, match=r"something that is no socket is there; move hook\.sock away"):
             async with serving(tmp_path):
                 pass
-        assert [each.name for each in place.parent.iterdir()] == ["hook.sock"]
+        assert sorted(each.name for each in place.parent.iterdir()) == ["hook.sock", "watch.lock"]
 
     run(test)
 
