@@ -17,9 +17,11 @@ from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.snapshot import Snapshot
 from macmgr.planning.draft import Draft, Table
+from macmgr.planning.hostaddresses import HostAddresses
 from macmgr.planning.trunks import Carriers
 
 _Holders = Mapping[tuple[str, str, int], GuestPort]  # by bridge, MAC and VID
+_SOME = 8  # VIDs that a message names
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +40,13 @@ def shares(
     guests: Iterable[GuestPort], intent: Intent, snapshot: Snapshot, table: Table, draft: Draft
 ) -> dict[GuestPort, Share]:
     """What each of the managed ``guests`` gets; one that may not have its own address is left out and told."""
-    host = snapshot.own_addresses()
-    fit = [guest for guest in guests if not _collides(guest, host, draft)]
-    contest = _Contest(fit, intent, snapshot, table, draft)
+    guests = list(guests)
+    barred = _Barred(guests, intent, snapshot, table)
+    fit = [guest for guest in guests if not _collides(guest, barred, snapshot, draft)]
+    contest = _Contest(fit, barred, intent, snapshot, table, draft)
     left = contest.own()
-    contest.further([guest for guest in fit if guest.running and guest not in left], host)
-    return {guest: contest.share(guest, host) for guest in fit if guest not in left}
+    contest.further([guest for guest in fit if guest.running and guest not in left])
+    return {guest: contest.share(guest) for guest in fit if guest not in left}
 
 
 def tell_duplicates(guest: GuestPort, rivals: Mapping[GuestPort, tuple[str, int]], draft: Draft) -> None:
@@ -60,14 +63,36 @@ def tell_duplicates(guest: GuestPort, rivals: Mapping[GuestPort, tuple[str, int]
         )
 
 
+class _Barred:
+    """In which VIDs a guest may not have an address, because it is the host's, and whose it is in words."""
+
+    def __init__(self, guests: Iterable[GuestPort], intent: Intent, snapshot: Snapshot, table: Table) -> None:
+        host = HostAddresses(snapshot, table, {guest.port for guest in intent.ports})
+        self._vids = {
+            (guest, mac): barred
+            for guest in guests
+            for mac in guest.macs
+            if (barred := host.among(guest.bridge, mac, (0, *snapshot.ports[guest.port].vids)))
+        }
+
+    def of(self, guest: GuestPort, mac: str) -> Mapping[int, str]:
+        return self._vids.get((guest, mac), {})
+
+
 class _Contest:
     """All addresses of one look, as they are given out: first each guest's own, then the further ones."""
 
     def __init__(
-        self, guests: Collection[GuestPort], intent: Intent, snapshot: Snapshot, table: Table, draft: Draft
+        self,
+        guests: Collection[GuestPort],
+        barred: _Barred,
+        intent: Intent,
+        snapshot: Snapshot,
+        table: Table,
+        draft: Draft,
     ) -> None:
         carriers = Carriers(snapshot)
-        self._guests = guests
+        self._guests, self._barred = guests, barred
         self._snapshot, self._table, self._draft = snapshot, table, draft
         self._there = [guest for guest in intent.ports if _is_on_its_bridge(guest, snapshot)]
         self._reach = {guest: carriers.vids_of(snapshot.ports[guest.port]) for guest in guests}
@@ -75,14 +100,17 @@ class _Contest:
         self._others: dict[GuestPort, set[tuple[str, int]]] = {guest: set() for guest in guests}
         self._owners: dict[tuple[str, str, int], GuestPort] = {}
 
-    def share(self, guest: GuestPort, host: Mapping[tuple[str, str], str]) -> Share:
+    def share(self, guest: GuestPort) -> Share:
         """What became of one guest's addresses. One that does not run here contests none."""
         vids, others = {}, set(self._others[guest])
         for mac in guest.macs:
-            if (guest.bridge, mac) in host:
+            barred = self._barred.of(guest, mac)
+            if barred.keys() >= {*self._deciding(guest)}:
                 others.update(self._everywhere(guest, mac))
-            elif given := self._given.get((guest, mac), () if guest.running else self._reach[guest]):
-                vids[mac] = given
+            else:
+                others.update((mac, vid) for vid in barred if vid)  # a copy in VID 0 goes only with all the others
+                if given := self._given.get((guest, mac), () if guest.running else self._free(guest, mac)):
+                    vids[mac] = given
         return Share(vids, frozenset(others))
 
     def own(self) -> set[GuestPort]:
@@ -125,7 +153,7 @@ class _Contest:
                 tell_duplicates(guest, rivals, self._draft)
                 continue
             shared_vid_0 = (guest.bridge, mac, 0) in holders
-            self._given[guest, mac] = tuple(vid for vid in self._reach[guest] if vid or not shared_vid_0)
+            self._given[guest, mac] = tuple(vid for vid in self._free(guest, mac) if vid or not shared_vid_0)
             holders |= {(guest.bridge, mac, vid): guest for vid in self._given[guest, mac]}
         # what is a guest's own is nobody else's to have by an allowance, whether that guest runs or is managed
         for guest in self._there:
@@ -135,12 +163,12 @@ class _Contest:
         self._owners |= holders
         return left
 
-    def further(self, guests: Iterable[GuestPort], host: Mapping[tuple[str, str], str]) -> None:
+    def further(self, guests: Iterable[GuestPort]) -> None:
         """Give out the addresses that running guests are allowed beside their own."""
         claims: dict[tuple[str, str], list[GuestPort]] = {}
         for guest in guests:
             for mac in guest.macs[1:]:
-                if (guest.bridge, mac) not in host:
+                if self._open_to(guest, mac):
                     claims.setdefault((guest.bridge, mac), []).append(guest)
         for (bridge, mac), claimants in claims.items():
             self._give(bridge, mac, claimants)
@@ -153,22 +181,22 @@ class _Contest:
 
         by_vid: dict[int, list[GuestPort]] = {}
         for guest in claimants:
-            for vid in self._deciding(guest):
+            for vid in self._open_to(guest, mac):
                 by_vid.setdefault(vid, []).append(guest)
         has = {vid: first(vid, among) for vid, among in by_vid.items()}
         lost = {
-            guest: {vid: rival for vid in self._deciding(guest) if (rival := has[vid]) not in (None, guest)}
+            guest: {vid: rival for vid in self._open_to(guest, mac) if (rival := has[vid]) not in (None, guest)}
             for guest in claimants
         }
         # no request names VID 0 without all VIDs of its port, so it is for one that has the address in each of them
-        whole = [guest for guest in claimants if not lost[guest] and 0 in self._reach[guest]]
+        whole = [guest for guest in claimants if not lost[guest] and 0 in self._free(guest, mac)]
         vid_0 = has[0] if 0 in has else first(0, whole)
         for guest in claimants:
-            nothing = len(lost[guest]) == len(self._deciding(guest))
+            nothing = len(lost[guest]) == len(self._open_to(guest, mac))
             without = self._everywhere(guest, mac) if nothing else {(mac, vid) for vid in lost[guest]}
             self._others[guest] |= without
             self._given[guest, mac] = tuple(
-                vid for vid in self._reach[guest] if (mac, vid) not in without and (vid or vid_0 is guest)
+                vid for vid in self._free(guest, mac) if (mac, vid) not in without and (vid or vid_0 is guest)
             )
             self._tell(guest, mac, lost[guest])
 
@@ -199,27 +227,45 @@ class _Contest:
     def _deciding(self, guest: GuestPort) -> tuple[int, ...]:
         return self._snapshot.deciding_vids(guest.port)
 
+    def _open_to(self, guest: GuestPort, mac: str) -> tuple[int, ...]:
+        """The VIDs in which its bridge looks up the address, and in which the guest may have it."""
+        barred = self._barred.of(guest, mac)
+        return tuple(vid for vid in self._deciding(guest) if vid not in barred)
+
+    def _free(self, guest: GuestPort, mac: str) -> tuple[int, ...]:
+        """The VIDs in which the guest needs an entry for the address, and may have one."""
+        barred = self._barred.of(guest, mac)
+        return tuple(vid for vid in self._reach[guest] if vid not in barred) if barred else self._reach[guest]
+
     def _everywhere(self, guest: GuestPort, mac: str) -> set[tuple[str, int]]:
         return {(mac, vid) for vid in (0, *self._snapshot.ports[guest.port].vids)}
 
 
-def _collides(guest: GuestPort, host: Mapping[tuple[str, str], str], draft: Draft) -> bool:
-    """Whether the guest's own address is the host's. A further one that is, is only left out; both are told."""
+def _collides(guest: GuestPort, barred: _Barred, snapshot: Snapshot, draft: Draft) -> bool:
+    """Whether the guest's own address is the host's wherever it is looked up. Any other is only left out; all are told.
+
+    In the VIDs in which the host has not got it, the guest has it.
+    """
+    deciding = snapshot.deciding_vids(guest.port)
     for mac in guest.macs:
-        if (whose := host.get((guest.bridge, mac))) is None:
-            continue
-        own = mac == guest.macs[0]
-        draft.find(
-            Code.MAC_COLLISION,
-            guest,
-            f"{guest.domain} {'has' if own else 'is allowed'} the MAC address {mac} of {whose}: no entry is put, it "
-            "would take the host's own address away",
-            mac=mac,
-            fix=f"virsh edit {shlex.quote(guest.domain)}  # give it another MAC address"
-            if own
-            else f"take {mac} out of what {guest.domain} is allowed{_where(guest, mac)}",
-        )
-    return (guest.bridge, guest.macs[0]) in host
+        found = {vid: whose for vid, whose in barred.of(guest, mac).items() if vid in deciding}
+        own, everywhere = mac == guest.macs[0], len(found) == len(deciding)
+        for whose in dict.fromkeys(found.values()):
+            vids = sorted(vid for vid in found if found[vid] == whose)
+            where = f" in VID {', '.join(map(str, vids[:_SOME]))}{', …' * (len(vids) > _SOME)}" * (len(vids) > 1)
+            draft.find(
+                Code.MAC_COLLISION,
+                guest,
+                f"{guest.domain} {'has' if own else 'is allowed'} the MAC address {mac} of {whose}"
+                f"{'' if everywhere else where}: no entry is put{'' if everywhere else ' there'}, it would take the "
+                "host's own address away",
+                mac=mac,
+                vid=vids[0] if len(vids) == 1 and not everywhere else None,
+                fix=f"virsh edit {shlex.quote(guest.domain)}  # give it another MAC address"
+                if own
+                else f"take {mac} out of what {guest.domain} is allowed{_where(guest, mac)}",
+            )
+    return barred.of(guest, guest.macs[0]).keys() >= {*deciding}
 
 
 def _has_changed(guest: GuestPort) -> bool:

@@ -50,8 +50,21 @@ def prefixes(world: World, steps: Plan) -> Iterator[FakeKernel]:
 
 
 def own_addresses(world: World) -> set[tuple[str, str]]:
+    """The addresses of the bridges and their ports, and those that the host has in some VID beside them."""
     bridges = {(bridge.name, bridge.mac) for bridge in world.start.bridges.values()}
-    return bridges | {(port.bridge, port.mac) for port in world.start.ports.values()}
+    devices = bridges | {(port.bridge, port.mac) for port in world.start.ports.values()}
+    return devices | {key[:2] for key in the_hosts(world)}
+
+
+def the_hosts(world: World) -> dict[Key, Entry]:
+    """The local entries that are the host's: on a guest's tap they are a slip, unless the address is the tap's own."""
+    taps = {guest.port: guest.bridge for guest in world.intent.ports}
+    return {
+        key: entry
+        for key, entry in world.kernel().fdb.items()
+        if entry.state is EntryState.LOCAL
+        and (entry.port not in taps or entry.mac == world.start.ports[entry.port].mac)
+    }
 
 
 def unshared(world: World) -> list[tuple[GuestPort, str]]:
@@ -212,6 +225,7 @@ def test_what_several_are_allowed_is_with_one_of_them_who_had_it_before(world: W
         return
     running = [guest for guest in by_its_own(world) if guest.running and VIRTUAL in guest.macs]
     strangers = {guest.bridge for guest in world.there if VIRTUAL in guest.macs and guest not in by_its_own(world)}
+    strangers |= {bridge for bridge, mac in own_addresses(world) if mac == VIRTUAL}
     for bridge in {guest.bridge for guest in running} - strangers:
         allowed = {guest for guest in running if guest.bridge == bridge}
         for vid in {vid for guest in allowed for vid in world.start.deciding_vids(guest.port)}:
@@ -316,6 +330,29 @@ def test_applying_to_one_bridge_touches_only_that_bridge(world: World, bridge: s
     assert {n: p for n, p in kernel.ports.items() if p.bridge != bridge} == {
         n: p for n, p in untouched.ports.items() if p.bridge != bridge
     }
+
+
+@given(worlds())
+def test_no_local_entry_of_the_hosts_is_touched(world: World) -> None:
+    """Not in any step, whoever names its address."""
+    for kernel in prefixes(world, plan(world.intent, world.start)):
+        for key, entry in the_hosts(world).items():
+            assert kernel.fdb.get(key) == entry
+
+
+@given(worlds())
+def test_an_address_that_the_host_has_in_one_vid_is_its_guests_in_the_others(world: World) -> None:
+    kernel = world.kernel()
+    if applied(world, kernel).failures:
+        return
+    users = Counter((guest.bridge, mac) for guest in world.intent.ports for mac in guest.macs)
+    for guest in world.there:
+        mac, port = guest.macs[0], world.start.ports[guest.port]
+        devices = {world.start.bridges[guest.bridge].mac, *(each.mac for each in world.start.ports.values())}
+        fine = guest.managed and guest.running and users[guest.bridge, mac] == 1 and mac not in devices
+        if fine and world.start.bridges[guest.bridge].vlan_filtering:
+            hosts = {vid for bridge, each, vid in the_hosts(world) if (bridge, each) == (guest.bridge, mac)}
+            assert all(is_static(kernel, guest, mac, vid) for vid in set(port.vids) - hosts)
 
 
 # 3 undo

@@ -89,7 +89,6 @@ DRIFTS: dict[str, tuple[list[Entry], set[Code]]] = {
     "on another tap": (pinned(port="vnet2"), {Code.STOLEN_ENTRY}),
     "not sticky": (pinned(sticky=False), {Code.NOT_STICKY}),
     "local": ([Entry(G1, vid, "vnet1", EntryState.LOCAL) for vid in (0, 1)], {Code.LOCAL_ENTRY}),
-    "local on the bridge": ([Entry(G1, vid, "br0", EntryState.LOCAL) for vid in (0, 1)], {Code.LOCAL_ENTRY}),
 }
 
 
