@@ -20,7 +20,7 @@ from macmgr.model.snapshot import Bridge, BridgePort, Entry, Feature, Snapshot
 from macmgr.planning.features import found_lacking
 from macmgr.planning.observed import with_observed
 from macmgr.planning.planner import Plan, plan
-from macmgr.planning.remembered import NOTHING, Memory, after_release, remember, what_is_left, with_departed
+from macmgr.planning.remembered import NOTHING, Memory, after_release, remember, what_is_left, with_departed, with_kept
 from macmgr.state.lock import WriterLock
 
 # A change of the world while we look can leave a difference after one round; a difference that three rounds do not
@@ -228,6 +228,7 @@ def apply(
 
     outcome = until_empty(look_again, step)
     left = what_is_left(memory, outcome.view.intent, outcome.view.snapshot)
+    left = with_kept(left, outcome.view.intent, outcome.view.snapshot)
     returned = _returned(outcome.view, scope)
     notes.keep(after_release(left, returned) if returned else left)
     return outcome

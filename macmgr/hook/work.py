@@ -109,12 +109,14 @@ def intent_with(heard: Iterable[Heard], sources: Sources, config: Config, decisi
     networks = {network.name: network for network in sources.networks}
     unreadable = {finding.domain for finding in sources.findings if finding.code is Code.UNREADABLE_XML}
     departed: dict[tuple[str, str], Domain] = {}
+    ran: list[DomainStatus] = []
     for each in heard:
         operation, domain = each.call.operation, each.given.domain
         if domain is not None:
             key = each.call.driver, domain.name
             if operation in ("stopped", "release"):
-                domains.pop(key, None)
+                if (known := domains.pop(key, None)) is not None:
+                    ran.append(known)
                 departed[key] = domain
             elif operation == "start" or (key not in domains and domain.name not in unreadable):
                 domains[key] = DomainStatus(domain, "starting")
@@ -125,6 +127,7 @@ def intent_with(heard: Iterable[Heard], sources: Sources, config: Config, decisi
         domains.values(),
         PolicySources(networks.values(), config.bridges, sources.ports, configured=config.written),
         departed=departed.values(),
+        ran=ran,
         findings=sources.findings,
         decisions=decisions,
     )

@@ -237,8 +237,9 @@ class Intent:
     """All that is wanted on this host.
 
     ``managed_bridges`` maps a bridge to the reason why it is managed. ``named`` are all bridges that the configuration
-    names, patterns aside. ``departed`` maps the MACs of guests that
-    have just left this host to their domain: a static entry for one of them is stale. ``findings`` are what
+    names, patterns aside. ``departed`` maps the MACs of guests that have just left this host to their domain: a static
+    entry for one of them is stale, on the bridges that ``departed_from`` names (all, where it says nothing). ``ran`` are
+    ports of theirs that their status files still have, as managed ones of running guests. ``findings`` are what
     reading the sources found. ``observed`` is what was seen behind guest ports; what it means is decided once the
     kernel was read (`macmgr.planning.observed`). ``quieted`` are the uplinks whose learning macmgr turned off,
     ``locked`` the guests' ports that had no lock before macmgr and have one now. ``returning`` are the ports of guests
@@ -257,3 +258,5 @@ class Intent:
     returning: tuple[Returning, ...] = ()
     unputtable: frozenset[tuple[str, str, int]] = frozenset()
     named: tuple[str, ...] = ()
+    departed_from: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    ran: tuple[GuestPort, ...] = ()

@@ -159,10 +159,17 @@ def plan_foreign_entries(guest: GuestPort, share: Share, claimed: Claims, table:
 
 
 def plan_departed(intent: Intent, rights: Rights, table: Table, draft: Draft) -> None:
-    """No static entry stays for a guest that has left: on the uplink it would cut the guest off when it returns."""
+    """No static entry stays for a guest that has left: on the uplink it would cut the guest off when it returns.
+
+    A frame took it there, so it is not sticky: one that is was put there by somebody, and is not the guest's.
+    """
+    taps = {guest.port for guest in intent.ports}
     for mac, domain in intent.departed.items():
         for bridge in intent.managed_bridges:
-            _plan_stale(table.of_mac(bridge, mac).values(), bridge, domain, rights, table, draft)
+            if bridge in intent.departed_from.get(mac, (bridge,)):
+                entries = table.of_mac(bridge, mac).values()
+                left = [entry for entry in entries if not entry.sticky or entry.port in taps]
+                _plan_stale(left, bridge, domain, rights, table, draft)
 
 
 def plan_left_addresses(guest: GuestPort, rights: Rights, table: Table, draft: Draft) -> None:

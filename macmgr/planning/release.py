@@ -78,8 +78,10 @@ def _plan_left_behind(
     for mac, domain in intent.departed.items():
         for bridge in bridges:
             by_port: dict[str, list[Entry]] = {}
-            for entry in table.of_mac(bridge, mac).values():
-                fixed = entry.state is EntryState.STATIC and not table.by_control_plane(entry)
+            here = bridge in intent.departed_from.get(mac, (bridge,))
+            for entry in table.of_mac(bridge, mac).values() if here else ():
+                # no frame took a sticky one there: somebody has put it
+                fixed = entry.state is EntryState.STATIC and not table.by_control_plane(entry) and not entry.sticky
                 if not fixed or entry.port not in snapshot.ports or entry.port in own:
                     continue
                 if table.stranded(entry):

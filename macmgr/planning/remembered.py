@@ -6,10 +6,10 @@ remembered, and how a restarted macmgr recognises it: docs/adr/0004.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from macmgr.model.changes import Change, SetFlags, ports_of
+from macmgr.model.changes import Change, SetEntries, SetFlags, ports_of
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent, Returning
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, Feature, PortFlags, Snapshot
@@ -101,19 +101,28 @@ def remember(memory: Memory, intent: Intent, snapshot: Snapshot, changes: Collec
     ports = [_before(guest, snapshot.ports[guest.port], snapshot, tuple(held.get(guest.port, ()))) for guest in fresh]
     quiet = {change.port for change in changes if isinstance(change, SetFlags)} - {guest.port for guest in intent.ports}
     ports += [_before(None, snapshot.ports[name], snapshot, ()) for name in sorted(quiet - known)]
-    macs = {
-        KeptMac(mac, guest.bridge, guest.domain, guest.port, snapshot.ports[guest.port].ifindex)
-        for guest in guests
-        if guest.running and (not guest.frozen or guest.port in touched)
-        for mac in guest.macs
-    }
+    put = {(e.port, e.mac) for change in changes if isinstance(change, SetEntries) for e in change.after}
+    macs = {each for each in _may_be_kept(guests, snapshot) if (each.port, each.mac) in put}
     again = {(each.port, each.ifindex) for each in ports}
-    return Memory(
-        (*memory.ports, *ports),
-        tuple(sorted({*memory.macs, *macs})),
-        tuple(each for each in memory.given_back if each not in again),
-        memory.lacks,
+    given_back = tuple(each for each in memory.given_back if each not in again)
+    return Memory((*memory.ports, *ports), tuple(sorted({*memory.macs, *macs})), given_back, memory.lacks)
+
+
+def with_kept(memory: Memory, intent: Intent, snapshot: Snapshot) -> Memory:
+    """The memory with each MAC of a running guest that has its static entry, whoever put it.
+
+    Only what is remembered is called left behind once the guest is gone; libvirt's own entry may be all that was asked
+    for, and is found on the uplink as well.
+    """
+    guests = [guest for guest in intent.ports if guest.managed and _on_its_bridge(guest, snapshot)]
+    new = {each for each in _may_be_kept(guests, snapshot) if (each.port, each.ifindex) not in memory.given_back}
+    new -= {*memory.macs}
+    macs = {each.mac for each in new}
+    found = (
+        {(e.port, e.mac) for e in snapshot.entries if e.mac in macs and e.state is EntryState.STATIC} if macs else ()
     )
+    kept = {each for each in new if (each.port, each.mac) in found}
+    return replace(memory, macs=tuple(sorted({*memory.macs, *kept}))) if kept else memory
 
 
 def what_is_left(memory: Memory, intent: Intent, snapshot: Snapshot) -> Memory:
@@ -148,17 +157,24 @@ def with_departed(intent: Intent, memory: Memory, snapshot: Snapshot) -> Intent:
 
     That is uplinks that were quieted, ports that were locked, and ports that policy leaves to the kernel by now.
     A guest whose XML could not be read has not left, and neither has one whose tap is still there, whatever the status
-    files say: they may be another libvirt's.
+    files say: they may be another libvirt's. That a hook call says who has left is no proof that it ever ran here:
+    libvirt calls `stopped` for a start that failed, and the XML may name any address. So only what is remembered of it
+    counts, and what its status file said of it while it ran.
     """
     here = {each.domain for each in intent.ports} | {each.domain for each in intent.portless}
     here |= {finding.domain for finding in intent.findings if finding.code is Code.UNREADABLE_XML and finding.domain}
     wanted = {mac for guest in intent.ports for mac in guest.macs}
     present = {each.mac for each in memory.macs if _exists(each.port, each.ifindex, snapshot)}
-    gone = {
-        each.mac: each.domain
+    said = {*intent.departed.values()}
+    gone = [
+        (each.mac, each.bridge, each.domain)
         for each in memory.macs
-        if each.domain not in here and each.mac not in wanted and each.mac not in present
-    }
+        if each.domain not in here and each.mac not in wanted and (each.domain in said or each.mac not in present)
+    ]
+    gone += [(mac, guest.bridge, guest.domain) for guest in intent.ran for mac in guest.macs if mac not in wanted]
+    departed_from: dict[str, tuple[str, ...]] = {}
+    for mac, bridge, _ in gone:
+        departed_from[mac] = (*departed_from.get(mac, ()), bridge)
     ports = valid_ports(memory, intent, snapshot)
     quieted = tuple(
         each.port
@@ -176,10 +192,16 @@ def with_departed(intent: Intent, memory: Memory, snapshot: Snapshot) -> Intent:
     returning = tuple(
         way_back(each, memory) for each in ports if (each.port, each.bridge, each.uuid) in kernels and each.domain
     )
-    if not gone and not quieted and not locked and not returning:
+    if not gone and not intent.departed and not quieted and not locked and not returning:
         return intent
-    departed = {**gone, **intent.departed}
-    return replace(intent, departed=departed, quieted=quieted, locked=locked, returning=returning)
+    return replace(
+        intent,
+        departed={mac: domain for mac, _, domain in gone},
+        departed_from=departed_from,
+        quieted=quieted,
+        locked=locked,
+        returning=returning,
+    )
 
 
 def way_back(before: PortBefore, memory: Memory) -> Returning:
@@ -212,6 +234,12 @@ def _left_to_the_kernel(intent: Intent) -> set[tuple[str, str, str]]:
         if guest.port not in managed and not guest.policy.problem
         if not guest.policy.incomplete or any(step.says.manager for step in guest.policy.steps[:2])
     }
+
+
+def _may_be_kept(guests: Iterable[GuestPort], snapshot: Snapshot) -> Iterator[KeptMac]:
+    for guest in guests:
+        for mac in guest.macs if guest.running else ():
+            yield KeptMac(mac, guest.bridge, guest.domain, guest.port, snapshot.ports[guest.port].ifindex)
 
 
 def _exists(name: str, ifindex: int, snapshot: Snapshot) -> bool:

@@ -53,10 +53,13 @@ def build_intent(
     sources: PolicySources,
     *,
     departed: Collection[Domain] = (),
+    ran: Iterable[DomainStatus] = (),
     findings: Iterable[Finding] = (),
     decisions: Decisions | None = None,
 ) -> Intent:
-    """The intent of this host. ``departed`` are domains that do not run here any more."""
+    """The intent of this host. ``departed`` are domains that do not run here any more, ``ran`` those of
+    them that did by the status files that libvirt has not removed yet.
+    """
     decided = (decisions or Decisions()).of(domains, sources)
     ports = [port for each in decided for port in each.ports]
     left = [sources.bridge(nic) for domain in departed for nic in domain.nics]
@@ -68,7 +71,10 @@ def build_intent(
     problems = (*findings, *(finding for each in decided for finding in each.findings))
     portless = tuple(nic for each in decided for nic in each.portless)
     named = tuple(name for name in sources.bridges if not is_pattern(name))
-    return Intent(tuple(ports), managed, gone, problems, portless, named=named)
+    were = [port for status in ran if status.running for port in _decided(status, sources).ports if port.managed]
+    for port in were:
+        managed.setdefault(port.bridge, port.policy.reason)
+    return Intent(tuple(ports), managed, gone, problems, portless, named=named, ran=tuple(were))
 
 
 def _decided(status: DomainStatus, sources: PolicySources) -> _Decided:

@@ -3,7 +3,8 @@
 ``status/``, ``lxc/``, ``network/`` and ``ports/NET/`` hold what libvirt's run directory has under ``qemu/``, ``lxc/``,
 ``network/`` and ``network/NET/ports/``. ``hook/DRIVER OBJECT OP.xml``, where it is there, is a hook call on top.
 ``snapshot.json`` is short: ports in the order of their ifindex, an entry with all its VIDs on one line, and what it
-does not say is as the kernel makes it. ``before.json`` has the flags that macmgr found when it first managed a port.
+does not say is as the kernel makes it. ``before.json`` has the flags that macmgr found when it first managed a port,
+``kept.json`` the bridge, domain and port of each MAC that it remembers of guests that are gone.
 """
 
 from __future__ import annotations
@@ -72,14 +73,17 @@ def read_case(folder: Path, workshop: Path) -> Case:
             lambda: intent,
             kernel,
             Scope(observes=config.observes),
-            _read_memory(folder / "before.json", intent, kernel.read_snapshot()),
+            _read_memory(folder, intent, kernel.read_snapshot()),
         ),
     )
 
 
-def _read_memory(path: Path, intent: Intent, snapshot: Snapshot) -> Memory:
-    """What macmgr remembers of the guests' ports that the case names."""
-    flags = json.loads(path.read_text()) if path.exists() else {}
+def _read_memory(folder: Path, intent: Intent, snapshot: Snapshot) -> Memory:
+    """What macmgr remembers of the ports and MACs that the case names."""
+    flags, kept = (
+        json.loads(path.read_text()) if (path := folder / name).exists() else {}
+        for name in ("before.json", "kept.json")
+    )
     guests = [guest for guest in intent.ports if guest.port in flags]
     ports = {guest.port: snapshot.ports[guest.port] for guest in guests}
     return Memory(
@@ -96,10 +100,13 @@ def _read_memory(path: Path, intent: Intent, snapshot: Snapshot) -> Memory:
             )
             for guest in guests
         ),
-        tuple(
-            KeptMac(mac, guest.bridge, guest.domain, guest.port, ports[guest.port].ifindex)
-            for guest in guests
-            for mac in guest.macs
+        (
+            *(
+                KeptMac(mac, guest.bridge, guest.domain, guest.port, ports[guest.port].ifindex)
+                for guest in guests
+                for mac in guest.macs
+            ),
+            *(KeptMac(mac, bridge, domain, port, 0) for mac, (bridge, domain, port) in kept.items()),
         ),
     )
 

@@ -63,6 +63,17 @@ def test_a_guest_that_left_is_departed_though_its_status_file_is_still_there(run
     assert (states(found), found.departed) == ([], {MAC: "g1"})
 
 
+def test_only_a_status_file_says_that_a_guest_ran_here(run_dir: Path) -> None:
+    """libvirt calls `stopped` for a start that failed, too: its hook's XML proves nothing."""
+    assert intent(run_dir, "qemu", "g1", "stopped", domain()).ran == ()
+    status_file(run_dir, domain(mac=OTHER))
+    (port,) = intent(run_dir, "qemu", "g1", "stopped", domain()).ran
+    assert (port.bridge, port.macs) == ("br0", (OTHER,))
+    starting = f"<domstatus state='paused' reason='starting up' pid='1'>{domain()}</domstatus>"
+    (run_dir / "qemu" / "g1.xml").write_text(starting)
+    assert intent(run_dir, "qemu", "g1", "stopped", domain()).ran == ()
+
+
 def test_a_guest_that_starts_does_not_run_yet_whatever_an_old_status_file_says(run_dir: Path) -> None:
     status_file(run_dir, domain(tap="vnet7"))
     found = intent(run_dir, "qemu", "g1", "start", domain())

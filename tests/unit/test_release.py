@@ -13,7 +13,7 @@ from macmgr.model.intent import GuestPort, Intent, Manager, Pin, Policy
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 from macmgr.planning.planner import Plan
 from macmgr.planning.release import plan_release
-from macmgr.planning.remembered import NOTHING, Memory
+from macmgr.planning.remembered import NOTHING, KeptMac, Memory
 from macmgr.reconcile import Scope, apply
 from macmgr.state.lock import WriterLock
 from tests.fake_kernel import FakeKernel, make_snapshot
@@ -233,10 +233,11 @@ def test_only_the_named_bridge_is_given_back() -> None:
 
 
 def test_what_a_guest_left_behind_goes_too() -> None:
-    start = host(OPEN, [Entry("52:54:00:00:00:09", 1, "eth0")])
-    kernel = FakeKernel(start)
-    release(LOCK, lambda: intent(departed={"52:54:00:00:00:09": "gone"}), kernel, Scope(), Notebook())
-    assert entries(kernel, "52:54:00:00:00:09") == set()
+    mac = "52:54:00:00:00:09"
+    kernel = FakeKernel(host(OPEN, [Entry(mac, 1, "eth0")]))
+    notes = Notebook(Memory(macs=(KeptMac(mac, "br0", "gone", "vnet9", 99),)))
+    release(LOCK, intent, kernel, Scope(), notes)
+    assert entries(kernel, mac) == set()
 
 
 def test_entries_of_a_control_plane_stay_its_own() -> None:
