@@ -238,7 +238,7 @@ class Intent:
 
     ``managed_bridges`` maps a bridge to the reason why it is managed. ``named`` are all bridges that the configuration
     names, patterns aside. ``departed`` maps the MACs of guests that have just left this host to their domain: a static
-    entry for one of them is stale, on the bridges that ``departed_from`` names (all, where it says nothing). ``ran`` are
+    entry for one of them is stale, on the bridges that ``departed_from`` names (all, where it is silent). ``ran`` are
     ports of theirs that their status files still have, as managed ones of running guests. ``findings`` are what
     reading the sources found. ``observed`` is what was seen behind guest ports; what it means is decided once the
     kernel was read (`macmgr.planning.observed`). ``quieted`` are the uplinks whose learning macmgr turned off,
