@@ -6,6 +6,7 @@ from __future__ import annotations
 # as ESC [ does, and what turns the direction of writing or ends a line.
 _OBEYED = (*range(0x7F, 0xA0), 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
 _REPLACED = dict.fromkeys(_OBEYED, "\N{REPLACEMENT CHARACTER}")
+_BREAKS = dict.fromkeys((*range(0x0A, 0x0E), *range(0x1C, 0x1F), 0x85, 0x2028, 0x2029), "\N{REPLACEMENT CHARACTER}")
 _ESCAPED = {each: f"\\u{each:04x}" for each in _OBEYED}
 
 
@@ -13,6 +14,11 @@ def one_line(text: str) -> str:
     """``text`` without what would break the line, move a cursor, or fail to be encoded."""
     words = " ".join(text.split())
     return "".join(letter if letter.isprintable() else "?" for letter in words)
+
+
+def unbroken(text: str) -> str:
+    """``text`` in the line that it is printed in, its spaces as they are: a name may hold two, and a line feed."""
+    return text.translate(_BREAKS)
 
 
 def harmless(text: str) -> str:

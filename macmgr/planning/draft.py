@@ -12,7 +12,7 @@ from macmgr.model.intent import GuestPort, Pin
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, Feature, Snapshot
 from macmgr.planning.pins import Pins
 
-MANY_COMMANDS = 8  # more than these nobody types: the fix is the `macmgr apply` that sends them
+MANY_COMMANDS = 3  # more than these nobody types: the fix is the `macmgr apply` that sends them
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,19 @@ from macmgr.planning.draft import Draft, Table
 
 
 def plan_closed(
-    guest: GuestPort, port: BridgePort, draft: Draft, ours: Collection[str] = (), *, only_tell: bool = False
+    guest: GuestPort,
+    port: BridgePort,
+    draft: Draft,
+    ours: Collection[str] = (),
+    *,
+    only_tell: bool = False,
+    reached: bool = True,
 ) -> None:
     """Learning and unicast flood off, and ``locked`` on where policy asks for it and an entry is there to allow it.
 
     A lock that policy does not ask for goes where it is ``ours``: not there before macmgr managed the port. One that
-    was stays. ``only_tell``: the port may not be closed now.
+    was stays. ``only_tell``: the port may not be closed now, and nobody is told to close it. ``reached``: the entries
+    are there without which a port that is closed by itself is cut off; where they are not, an apply puts them first.
     """
     flags = port.flags
     lock = guest.policy.lock and guest.running
@@ -48,7 +55,9 @@ def plan_closed(
         text = f"lock='yes' is asked for {port.name} of {guest.domain}; this kernel has no locked ports, Linux 5.18 has"
         draft.find(Code.UNSUPPORTED, guest, text)
     for code, text, words in problems:
-        draft.find(code, guest, f"{port.name} of {guest.domain} {text}", fix=_link_set(port, words))
+        fix = _link_set(port, words) if reached else f"macmgr apply --domain {shlex.quote(guest.domain)}"
+        stays = "; it stays so, because its entry cannot be put and it would be cut off" if only_tell else ""
+        draft.find(code, guest, f"{port.name} of {guest.domain} {text}{stays}", fix="" if only_tell else fix)
     if problems and not only_tell:
         locked = flags.locked if flags.locked is None else flags.locked or lock
         closed = replace(flags, learning=False, unicast_flood=False, locked=locked)

@@ -92,7 +92,8 @@ def plan(intent: Intent, snapshot: Snapshot) -> Plan:
             if in_vain and not port.flags.open:
                 plan_open(guest, port, draft, "its entry cannot be put")
             else:
-                plan_closed(guest, port, draft, intent.locked, only_tell=in_vain)
+                reached = _is_reached_closed(guest, share, snapshot, table)
+                plan_closed(guest, port, draft, intent.locked, only_tell=in_vain, reached=reached)
             plan_lost_entries(guest, share, rights, table, draft)
         else:
             plan_waiting_entries(guest, share, rights, table, draft)
@@ -112,6 +113,14 @@ def plan(intent: Intent, snapshot: Snapshot) -> Plan:
     draft.findings += promiscuity_findings(intent, snapshot)
     draft.findings += list(coverage_findings(intent, snapshot, draft.findings))
     return Plan((*draft.opens, *draft.puts, *draft.closes, *draft.drops), tuple(draft.findings))
+
+
+def _is_reached_closed(guest: GuestPort, share: Share, snapshot: Snapshot, table: Table) -> bool:
+    """Whether the entries that a running guest needs are there, so that its port can be closed by itself."""
+    deciding = set(snapshot.deciding_vids(guest.port))
+    return all(
+        table.has_static(guest, mac, vid) for mac, vids in share.vids.items() for vid in deciding.intersection(vids)
+    )
 
 
 def _known_elsewhere(guest: GuestPort, share: Share, claimed: Claims, table: Table) -> bool:

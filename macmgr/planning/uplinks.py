@@ -31,8 +31,7 @@ def promiscuity_findings(intent: Intent, snapshot: Snapshot) -> Iterator[Finding
                 Code.VLAN_FILTERING_OFF,
                 f"VLAN filtering is off on {name}: the kernel keeps every port promiscuous",
                 name,
-                fix=f"ip link set dev {shlex.quote(name)} type bridge vlan_filtering 1"
-                "  # cuts guests that send tagged frames",
+                fix=f"macmgr apply --vlan-filtering {shlex.quote(name)}",  # it asks first who would be cut off
             )
         for port in ports:
             guest = guests.get(port.name)

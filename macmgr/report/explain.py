@@ -17,6 +17,7 @@ from macmgr.model.mac import matches, parse_mac, virtual_router
 from macmgr.model.roles import Role, roles_of
 from macmgr.model.snapshot import BridgePort, Entry, Snapshot
 from macmgr.model.vids import fold_vids
+from macmgr.oneline import unbroken
 from macmgr.options import OPTIONS
 from macmgr.planning.observed import is_about
 from macmgr.planning.pins import Pins
@@ -250,9 +251,9 @@ def _finding_lines(findings: Iterable[Finding]) -> Iterator[str]:
     for finding in findings:
         if finding.message not in seen:
             seen.add(finding.message)
-            yield f"{finding.severity} {finding.code}: {finding.message}"
+            yield f"{finding.severity} {finding.code}: {unbroken(finding.message)}"
             if finding.fix:
-                yield f"  fix: {finding.fix}"
+                yield f"  fix: {unbroken(finding.fix)}"
 
 
 def _portless(nic: PortlessNic) -> Explanation:

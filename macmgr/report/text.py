@@ -21,7 +21,7 @@ from macmgr.model.intent import GuestPort
 from macmgr.model.roles import Role, roles_of
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, Snapshot
 from macmgr.model.vids import fold_vids
-from macmgr.oneline import harmless
+from macmgr.oneline import harmless, unbroken
 from macmgr.reconcile import View
 from macmgr.report.verdict import Word, verdict_of
 
@@ -35,7 +35,6 @@ _DOMAIN, _MACS = _COLUMNS.index("DOMAIN"), _COLUMNS.index("MAC")
 _SHORTEST = 8  # letters of a domain's name that are left in any case
 _GAP = 2
 _INDENT = 32
-_MANY = 3  # commands that still are a fix to be typed
 _ROLES = {Role.TAP: "no domain"}  # somebody else's, or that of a guest whose XML is not understood
 _VERDICT_STYLE = {
     Word.DRIFT: "red",
@@ -120,7 +119,7 @@ def print_plan(out: Console, view: View) -> None:
 def _print_commands(out: Console, changes: Iterable[Change], before: str) -> None:
     lines: list[tuple[str, str]] = []
     for change in changes:
-        why = f"# {change.because}{f' ({change.domain})' if change.domain else ''}"
+        why = unbroken(f"# {change.because}{f' ({change.domain})' if change.domain else ''}")
         for request in requests(change):
             lines.append((before + typed(request), why))
             why = ""
@@ -250,7 +249,7 @@ def _port_cells(
         verdict = Text("left", "red")
     return [
         port.name,
-        Text(guest.domain),
+        Text(unbroken(guest.domain)),
         guest.alias,
         guest.state,
         "?" if guest.policy.problem else str(guest.policy.manager),
@@ -295,12 +294,13 @@ def _print_finding(out: Console, finding: Finding, vids: list[int]) -> None:
     line.append(f"{finding.severity!s:<8}", _STYLE[finding.severity])
     line.append(f"{finding.code!s:<23} ", "bold")
     _print_wrapped(
-        out, line, Text(finding.message + (f" (VID {fold_vids(vids)})" if vids else "")), max(_INDENT, line.cell_len)
+        out,
+        line,
+        Text(unbroken(finding.message) + (f" (VID {fold_vids(vids)})" if vids else "")),
+        max(_INDENT, line.cell_len),
     )
     if finding.fix and finding.severity is not Severity.INFO:
-        commands = finding.fix.count("; bridge ") + 1
-        fix = finding.fix if commands <= _MANY else f"macmgr apply  # {commands} commands: 'macmgr plan' shows them"
-        out.print(Text(f"{'':<8}fix: {fix}", "dim"))
+        out.print(Text(f"{'':<8}fix: {unbroken(finding.fix)}", "dim"))
 
 
 def _on(value: bool) -> str:

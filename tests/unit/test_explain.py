@@ -177,11 +177,11 @@ def explain_findings() -> list[str]:
         "error missing-entry: no entry for 00:00:5e:00:01:0a of web1",
         "  fix: bridge fdb replace 00:00:5e:00:01:0a dev vnet0 master static sticky",
         "error learning-on: vnet0 of web1 learns source addresses",
-        "  fix: bridge link set dev vnet0 learning off",
+        "  fix: macmgr apply --domain web1",
         "error flood-on: vnet0 of web1 gets every frame with an unknown destination",
-        "  fix: bridge link set dev vnet0 flood off",
+        "  fix: macmgr apply --domain web1",
         "error unlocked: vnet0 of web1 accepts frames from any source address, policy says lock='yes'",
-        "  fix: bridge link set dev vnet0 locked on",
+        "  fix: macmgr apply --domain web1",
         *(line.removeprefix("  Verdict").strip(" ") for line in ANSWER.splitlines()[-4:]),
     ]
     lines[-3], lines[-1] = f"  {lines[-3]}", f"  {lines[-1]}"  # the fixes

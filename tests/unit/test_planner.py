@@ -405,7 +405,11 @@ def test_a_fix_can_be_typed_whatever_things_are_called() -> None:
     bridge = Bridge("br0", 1, "fe:00:00:00:01:00", True)
     fixes = {finding.fix for finding in plan(Intent((odd,), {"br0": "x"}), make_snapshot([bridge], [port])).findings}
     assert f"bridge fdb replace {G1} dev 'vnet;x' master static sticky" in fixes
-    assert "bridge link set dev 'vnet;x' learning off" in fixes
+    closes = "macmgr apply --domain " + shlex.quote("web 1; 'x'")  # by itself it would cut off, without the entry
+    assert closes in fixes
+    entries = [Entry(G1, vid, "vnet;x", sticky=True) for vid in (0, 1)]
+    fixes = {f.fix for f in plan(Intent((odd,), {"br0": "x"}), make_snapshot([bridge], [port], entries)).findings}
+    assert {f"bridge link set dev 'vnet;x' {words} off" for words in ("learning", "flood")} <= fixes
     (missing,) = plan(Intent((odd,), {"br0": "x"}), make_snapshot([bridge], [])).findings
     assert shlex.split(missing.fix)[:3] == ["virsh", "domiflist", "web 1; 'x'"]
 
@@ -469,6 +473,9 @@ def test_an_open_port_whose_entry_was_put_in_vain_is_not_closed() -> None:
     steps = in_vain(host(flags=OPEN), guest())
     assert flag_changes(steps) == []
     assert {Code.MISSING_ENTRY, Code.LEARNING_ON, Code.FLOOD_ON} <= {finding.code for finding in steps.findings}
+    told = [finding for finding in steps.findings if finding.code in (Code.LEARNING_ON, Code.FLOOD_ON)]
+    assert [finding.fix for finding in told] == ["", ""]  # nobody is told to close what is kept open
+    assert all("it stays so, because its entry cannot be put" in finding.message for finding in told)
 
 
 def test_where_it_was_put_after_all_the_port_is_closed() -> None:

@@ -203,12 +203,12 @@ def fix(case: str, code: Code, size: int) -> str:
     return text
 
 
-def test_eight_commands_are_typed_and_nine_are_an_apply() -> None:
-    eight = fix("paused", Code.EARLY_ENTRY, 7)
-    assert eight.count("; ") == 7
-    assert eight.endswith(f"bridge fdb del {MAC} dev vnet1 master")
-    nine = fix("paused", Code.EARLY_ENTRY, 8)
-    assert nine == "macmgr apply --bridge br0 --domain 'web 1'  # 9 commands: 'macmgr plan' shows them"
+def test_three_commands_are_typed_and_four_are_an_apply_for_that_guest() -> None:
+    three = fix("paused", Code.EARLY_ENTRY, 2)
+    assert three.count("; ") == 2
+    assert three.endswith(f"bridge fdb del {MAC} dev vnet1 master")
+    four = fix("paused", Code.EARLY_ENTRY, 3)
+    assert four == "macmgr apply --bridge br0 --domain 'web 1'  # 4 commands: 'macmgr plan' shows them"
     back = fix("left to the kernel, paused", Code.NOT_GIVEN_BACK, 100)
     assert back.startswith("macmgr apply --bridge br0 --domain 'web 1'  # ")
 
