@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import errno
 import struct
-from collections.abc import Iterator
+import sys
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from functools import lru_cache
 
@@ -36,6 +37,7 @@ from macmgr.kernel.netlink import open_socket, raise_for
 from macmgr.kernel.wire import (
     AF_BRIDGE,
     AF_UNSPEC,
+    ATTRIBUTE,
     HEADER,
     IFLA_BRPORT_LEARNING,
     IFLA_BRPORT_LOCKED,
@@ -73,6 +75,10 @@ _VLAN = struct.Struct("=BBHI")  # struct br_vlan_msg: family, reserved, reserved
 _VLAN_INFO = struct.Struct("=HH")  # struct bridge_vlan_info: flags, VID
 _BRIDGE_VLANDB_ENTRY, _BRIDGE_VLANDB_ENTRY_INFO, _BRIDGE_VLANDB_ENTRY_RANGE = 1, 1, 2  # if_bridge.h
 _VLAN_BODY = HEADER.size + _VLAN.size
+_ENTRY = struct.Struct("=IH10xB11xI8xII")  # length, kind, family, NDA_LLADDR and NDA_MASTER as headers, its value
+_LLADDR, _MASTER = (
+    int.from_bytes(ATTRIBUTE.pack(*each), sys.byteorder) for each in ((10, NDA_LLADDR), (8, NDA_MASTER))
+)
 _U16 = struct.Struct("=H")
 _U32 = struct.Struct("=I")
 
@@ -89,12 +95,17 @@ class EventSocket:
             self._socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _VLAN_GROUP)
         self._socket.setblocking(False)
         self._view = memoryview(bytearray(_RECEIVE_SIZE))  # kept: to make one takes longer than to read a datagram
+        self._heeded: Collection[int] | None = None
 
     def fileno(self) -> int:
         return self._socket.fileno()
 
     def close(self) -> None:
         self._socket.close()
+
+    def heed(self, bridges: Collection[int]) -> None:
+        """From now on leave out the FDB entries of all bridges but these: frames on others must not cost us time."""
+        self._heeded = bridges
 
     def read(self) -> list[Event]:
         """The events that are there, from a bounded number of datagrams; empty when there are none.
@@ -107,6 +118,8 @@ class EventSocket:
         try:
             for _ in range(_AT_ONCE):
                 length = self._socket.recv_into(self._view)
+                if self._heeded is not None and is_strange(self._view[:length], self._heeded):
+                    continue
                 try:
                     events += decode_events(bytes(self._view[:length]))
                 except WireError:
@@ -129,6 +142,19 @@ class EventSocket:
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise_for(error.errno or 0, "", "hearing of changes")
+
+
+def is_strange(data: bytes | memoryview, heeded: Collection[int]) -> bool:
+    """Whether a datagram is about one FDB entry, and that of a bridge which is not heeded.
+
+    A glance to where the kernel puts NDA_LLADDR and NDA_MASTER (br_fdb.c, fdb_fill_info): what looks different is
+    decoded.
+    """
+    if len(data) < _ENTRY.size:
+        return False
+    length, kind, family, first, second, bridge = _ENTRY.unpack_from(data)
+    entry = kind in (RTM_NEWNEIGH, RTM_DELNEIGH) and family == AF_BRIDGE and length == len(data)
+    return entry and (first, second) == (_LLADDR, _MASTER) and bridge not in heeded
 
 
 def decode_events(data: bytes) -> list[Event]:

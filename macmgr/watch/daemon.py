@@ -304,6 +304,7 @@ class Daemon:
         now = time.monotonic()
         if done.last is not None:
             self._last = done.last
+            self._events.heed(done.last.heeded)
         made = done.outcome.done if done.outcome else ()
         self._window = FIRST_WINDOW if made or batch.calls else min(LONGEST_WINDOW, 2 * self._window)
         fights = self._hysteresis.note(made, now)

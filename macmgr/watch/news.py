@@ -43,6 +43,7 @@ class LastView:
         self._named_bridges = names
         self._bridges = {bridge.ifindex: bridge for bridge in snapshot.bridges.values()}
         self._bridges_by_name = snapshot.bridges
+        self.heeded = frozenset(bridge.ifindex for name, bridge in snapshot.bridges.items() if name in names)
         self._taps = {guest.port for guest in guests}
         self._ports_by_name = snapshot.ports
         self._ports = {

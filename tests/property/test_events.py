@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 
-from macmgr.kernel.events import decode_events
+from macmgr.kernel.events import decode_events, is_strange
 from macmgr.kernel.wire import WireError
 from macmgr.model.kernelevents import EntryEvent, Event, LinkEvent
 from macmgr.model.snapshot import EntryState
@@ -67,6 +67,30 @@ def said_of_an_entry(message: bytes) -> list[Event]:
 def test_entries_read_as_pyroute2_reads_them(rows: list[tuple[dict[str, Any], int, list[tuple[int, bytes]]]]) -> None:
     messages = [with_attributes(neighbour(row, kind, 0), attributes) for row, kind, attributes in rows]
     assert decode_events(b"".join(messages)) == [event for each in messages for event in said_of_an_entry(each)]
+
+
+@given(
+    st.lists(st.tuples(shuffled_rows, st.sampled_from([28, 29]), extra), max_size=2),
+    st.frozensets(st.integers(0, 3), max_size=3),
+    st.binary(max_size=60),
+)
+def test_no_event_of_a_bridge_that_is_heeded_is_left_out(
+    rows: list[tuple[dict[str, Any], int, list[tuple[int, bytes]]]], heeded: frozenset[int], rest: bytes
+) -> None:
+    datagram = b"".join(with_attributes(neighbour(row, kind, 0), attributes) for row, kind, attributes in rows)
+    if is_strange(datagram, heeded):
+        assert not [
+            event for event in decode_events(datagram) if isinstance(event, EntryEvent) and event.bridge in heeded
+        ]
+    assert not is_strange(rest[:47], heeded)
+
+
+def test_an_entry_of_another_bridge_is_left_out_and_one_of_ours_is_not() -> None:
+    row = {"ifindex": 5, "state": 2, "flags": 0, "NDA_LLADDR": "02:00:00:00:00:01", "NDA_MASTER": 9}
+    datagram = neighbour(row, 28, 0)
+    assert is_strange(datagram, {8})
+    assert not is_strange(datagram, {9})
+    assert not is_strange(datagram + datagram, {8})
 
 
 @given(st.lists(st.tuples(interfaces, st.booleans(), extra), max_size=4))
