@@ -100,6 +100,12 @@ def write_status_files(run_dir: Path, guests: Iterable[CrowdGuest], bridge: str 
         (directory / f"{guest.name}.xml").write_bytes(etree.tostring(status))
 
 
+def domain_xml(run_dir: Path, guest: CrowdGuest) -> str:
+    """What a hook gets of one of the guests whose status files are there."""
+    status = etree.parse(run_dir / "qemu" / f"{guest.name}.xml").getroot()
+    return str(etree.tostring(_child(status, "domain"), encoding="unicode"))
+
+
 def _child(element: etree._Element, path: str) -> etree._Element:
     found = element.find(path)
     assert found is not None, f"{_TEMPLATE} has no {path}"

@@ -19,7 +19,7 @@ from macmgr.kernel.netlink import Connection
 from macmgr.kernel.wire import fdb_dump, link_dump
 from macmgr.model.changes import PutEntry
 from tests import crowd
-from tests.bench import hooks, watching, worlds
+from tests.bench import hooks, strangers, watching, worlds
 from tests.bench.measure import Result, Side, compare
 from tests.bench.table import write_table
 
@@ -144,6 +144,7 @@ def main() -> None:
         directory = Path(name)
         results = [*dumps(worlds.build_floor(directory)), adding(directory), flags(), whole_audit(directory)]
         results += [watching.repair(), *hooks.hooks()]
+        results += [*strangers.strangers(directory / "strangers"), *strangers.growth()]
     machine = f"Python {platform.python_version()}, Linux {platform.release().partition('-')[0]}, {os.cpu_count()} CPUs"
     machine += f", load average {os.getloadavg()[1]:.1f}"
     write_table(place, results, machine)

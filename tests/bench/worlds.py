@@ -64,9 +64,10 @@ def floor_seconds(program: Path, namespace: str, entries: int) -> float:
     return nanoseconds / 1e9
 
 
-def python(*words: str) -> str:
+def python(*words: str, stdin: str = "") -> str:
     """Run this Python on a module, as a process of its own that may keep its byte code, as an installed one does."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    done = subprocess.run([sys.executable, "-m", *words], check=False, env=environment, capture_output=True, text=True)
+    command = [sys.executable, "-m", *words]
+    done = subprocess.run(command, check=False, env=environment, input=stdin, capture_output=True, text=True)
     assert done.returncode == 0, f"{' '.join(words)}: exit {done.returncode}: {done.stderr[-400:]}"
     return done.stdout
