@@ -6,7 +6,7 @@ It decides nothing. What could not be made is a `Failure` with the kernel's own 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,7 +30,9 @@ class Refusal(Protocol):
 class Kernel(Protocol):
     """What reconciling needs of a kernel; `macmgr.kernel.Kernel` is the real one."""
 
-    def read_snapshot(self) -> Snapshot: ...
+    def read_snapshot(
+        self, bridges: Collection[str] | None = None, ports: Collection[str] = (), *, whole: bool = False
+    ) -> Snapshot: ...
 
     def look_up(self, keys: Iterable[Key], snapshot: Snapshot) -> dict[Key, Entry | None]: ...
 
@@ -76,7 +78,7 @@ def give_back(
     """Open, read back, and only then let go of the entries: on a port that is still closed that is an outage."""
     opens = [change for change in changes if isinstance(change, SetFlags) and not change.closes]
     made, failures = execute(lock, opens, kernel, snapshot)
-    now = kernel.read_snapshot().ports if opens else {}
+    now = kernel.read_snapshot(()).ports if opens else {}
     shut = {change.port for change in opens if change.port not in now or now[change.port].flags != change.after}
     rest = [change for change in changes if change not in opens]
     held_back = [change for change in rest if not shut.isdisjoint(ports_of(change))]

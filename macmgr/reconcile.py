@@ -21,6 +21,7 @@ from macmgr.planning.features import found_lacking
 from macmgr.planning.observed import with_observed
 from macmgr.planning.planner import Plan, plan
 from macmgr.planning.remembered import NOTHING, Memory, after_release, remember, what_is_left, with_departed, with_kept
+from macmgr.planning.unlisted import NOTHING_BESIDE, Beside, bridges_to_read, keys_to_look_up, ports_to_read
 from macmgr.state.lock import WriterLock
 
 # A change of the world while we look can leave a difference after one round; a difference that three rounds do not
@@ -124,23 +125,28 @@ def look(
     memory: Memory = NOTHING,
     planner: Planner = plan,
     moment: Callable[[], None] | None = None,
+    beside: Beside = NOTHING_BESIDE,
 ) -> View:
     """Compare what is wanted with what is there, and change nothing. ``memory`` tells what no source does any more.
+
+    Only the FDBs of bridges that are managed, or remembered, are read, and what is ``beside`` them.
 
     An FDB dump can miss entries while others come and go, so each suspected difference is looked up by name before
     it is believed (rtnl_fdb_dump keeps no consistent position; RTM_GETNEIGH does one hash lookup). And an early entry
     is looked at once more after a ``moment``: it may be libvirt's own, of a guest that just goes on.
     """
-    view = _look(read_intent, kernel, scope, memory, planner)
+    view = _look(read_intent, kernel, scope, memory, planner, beside)
     if moment and any(finding.code is Code.EARLY_ENTRY for finding in view.plan.findings):
         moment()
-        view = _look(read_intent, kernel, scope, memory, planner)
+        view = _look(read_intent, kernel, scope, memory, planner, beside)
     return view
 
 
-def _look(read_intent: Callable[[], Intent], kernel: Kernel, scope: Scope, memory: Memory, planner: Planner) -> View:
+def _look(
+    read_intent: Callable[[], Intent], kernel: Kernel, scope: Scope, memory: Memory, planner: Planner, beside: Beside
+) -> View:
     said = read_intent()
-    snapshot = replace(kernel.read_snapshot(), lacks=memory.lacks)
+    snapshot = _read(said, kernel, memory, beside)
     intent = with_departed(with_observed(said, snapshot), memory, snapshot)
     draft = planner(intent, snapshot).only(scope)
     suspects = _suspects(draft.changes, intent, snapshot)
@@ -156,6 +162,13 @@ def _look(read_intent: Callable[[], Intent], kernel: Kernel, scope: Scope, memor
         left_out = frozenset(spared)
         draft = replace(draft, changes=tuple(change for change in draft.changes if change not in left_out))
     return View(intent, snapshot, draft, spared, scope)
+
+
+def _read(intent: Intent, kernel: Kernel, memory: Memory, beside: Beside) -> Snapshot:
+    bridges, ports = bridges_to_read(intent, memory, beside), ports_to_read(intent, memory)
+    snapshot = replace(kernel.read_snapshot(bridges, ports, whole=beside.whole), lacks=memory.lacks)
+    keys = list(keys_to_look_up(intent, memory, snapshot, beside))
+    return _with_entries(snapshot, kernel.look_up(keys, snapshot)) if keys else snapshot
 
 
 def _spared(changes: Sequence[Change], scope: Scope) -> tuple[Change, ...]:

@@ -6,7 +6,7 @@ back. What is built on it (entries in each VID) is the normal apply's work.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,7 +21,9 @@ from macmgr.state.lock import WriterLock
 class Kernel(Protocol):
     """What is needed of a kernel; `macmgr.kernel.Kernel` is the real one."""
 
-    def read_snapshot(self) -> Snapshot: ...
+    def read_snapshot(
+        self, bridges: Collection[str] | None = None, ports: Collection[str] = (), *, whole: bool = False
+    ) -> Snapshot: ...
 
     def read_devices(self) -> DeviceFacts: ...
 
@@ -41,7 +43,7 @@ def turn_on(_lock: WriterLock, name: str, read_intent: Callable[[], Intent], ker
 
     NotThere where the bridge does not exist; KernelError where the kernel took the request and did not do it.
     """
-    intent, snapshot = read_intent(), kernel.read_snapshot()
+    intent, snapshot = read_intent(), kernel.read_snapshot({name}, whole=True)
     bridge = snapshot.bridges.get(name)
     if bridge is None:
         raise NotThere(f"bridge {name!r} does not exist here; see 'ip link show type bridge'")
@@ -50,7 +52,7 @@ def turn_on(_lock: WriterLock, name: str, read_intent: Callable[[], Intent], ker
     if cut := who_would_be_cut(name, intent, snapshot, kernel.read_devices()):
         return Answer(cut=tuple(cut))
     kernel.turn_vlan_filtering_on(bridge)
-    after = kernel.read_snapshot().bridges.get(name)
+    after = kernel.read_snapshot(()).bridges.get(name)
     if after is None or not after.vlan_filtering:
         raise KernelError(f"turning VLAN filtering on for {name}: the kernel acknowledged it, but it is off")
     return Answer(turned_on=True)

@@ -25,7 +25,7 @@ It earns trust by its twins: each behaviour here is proven on the real kernel by
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from macmgr.model.changes import DeleteEntry, FlushEntries, PutEntry, Request, SetPort
@@ -53,9 +53,9 @@ class FakeKernel:
     Failure switches by port name: ``refuses_puts``, ``forgets_puts`` and ``forgets_flags`` (both acknowledged, neither
     carried out), ``refuses_flags`` (with the flag's name: all flags of such a request come to nothing, as where a
     driver must be asked). Of the whole kernel: ``knows_sticky`` (without it, the flag is acknowledged and dropped) and
-    ``flushes``. ``skipped_by_dumps`` holds keys of live entries that dumps leave out; ``before_each_send``,
-    ``after_each_send``, ``before_each_dump`` and ``after_each_dump`` are somebody else who acts at the worst moment.
-    ``sent`` keeps every request, in order.
+    ``flushes``. The tables of the bridges ``too_long`` are not read to their end. ``skipped_by_dumps`` holds keys of
+    live entries that dumps leave out; ``before_each_send``, ``after_each_send``, ``before_each_dump`` and
+    ``after_each_dump`` are somebody else who acts at the worst moment. ``sent`` keeps every request, in order.
     """
 
     def __init__(self, start: Snapshot) -> None:
@@ -72,6 +72,7 @@ class FakeKernel:
         self.forgets_puts: set[str] = set()
         self.forgets_flags: set[str] = set()
         self.skipped_by_dumps: set[Key] = set()
+        self.too_long: set[str] = set()
         self.flushes = True
         self.knows_sticky = True
         self.refuses_flags: set[tuple[str, str]] = set()
@@ -83,13 +84,23 @@ class FakeKernel:
 
     # What macmgr asks of a kernel
 
-    def read_snapshot(self) -> Snapshot:
+    def read_snapshot(
+        self, bridges: Collection[str] | None = None, ports: Collection[str] = (), *, whole: bool = False
+    ) -> Snapshot:
         self.before_each_dump()
+        asked = self.bridges.keys() if bridges is None else self.bridges.keys() & {*bridges}
+        listed = {name for name in asked if whole or bridges is None or name not in self.too_long}
+        there = {key: entry for key, entry in self.fdb.items() if key not in self.skipped_by_dumps}
         read = Snapshot(
             dict(self.bridges),
             dict(self.ports),
             dict(self.masters),
-            tuple(entry for key, entry in self.fdb.items() if key not in self.skipped_by_dumps),
+            tuple(
+                entry
+                for (bridge, _, _), entry in there.items()
+                if bridge in listed or (bridge in asked and (entry.port in ports or entry.port == bridge))
+            ),
+            listed=None if listed == self.bridges.keys() else listed,
         )
         self.after_each_dump()
         return read

@@ -9,21 +9,25 @@ from __future__ import annotations
 
 import errno
 import gc
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 
 from macmgr.kernel import wire
 from macmgr.kernel.devices import read_devices, set_vlan_filtering
 from macmgr.kernel.fdb import decode_age, decode_entries, decode_replies
 from macmgr.kernel.links import Link, PortVids, decode_links, decode_vids
-from macmgr.kernel.netlink import Connection, raise_for, words
+from macmgr.kernel.netlink import Connection, Gone, Groups, TooLong, raise_for, words
 from macmgr.model.changes import DeleteEntry, FlushEntries, PutEntry, Request, SetPort
 from macmgr.model.devices import DeviceFacts
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, PortFlags, Snapshot
 
 _BRIDGE_GONE = "Invalid master ifindex"  # rtnetlink.c, rtnl_fdb_get; with EINVAL
+
+# Entries of one bridge. Up to so many, that the kernel begins anew for each part of its answer takes no longer than to
+# decode them; at ten times as many it takes ten times as long as that.
+MOST_LISTED = 40_000
 
 Key = tuple[str, str, int]
 """Bridge, MAC address, VID."""
@@ -59,8 +63,14 @@ class Kernel:
     def close(self) -> None:
         self._connection.close()
 
-    def read_snapshot(self) -> Snapshot:
-        """What is there now: every interface's master, and ports, VIDs and FDB of all bridges.
+    def read_snapshot(
+        self, bridges: Collection[str] | None = None, ports: Collection[str] = (), *, whole: bool = False
+    ) -> Snapshot:
+        """What is there now: every interface's master, bridges and ports with their VIDs, and the FDB of ``bridges``.
+
+        None means that of all of them. An FDB of more than MOST_LISTED entries is not read to its end: of it, only what
+        leads to ``ports`` and to the bridge itself is read, unless ``whole`` says so. The kernel begins at the head of
+        the list for each 32 KiB that it answers (br_fdb_dump), so that takes time by the square of the entries.
 
         The dumps follow each other and no two are of the same instant. The FDB comes last, so that an entry
         whose port has just appeared is left out, never attributed to another port.
@@ -73,10 +83,40 @@ class Kernel:
             entries: list[Entry] = []
             if members:
                 vids = decode_vids(self._connection.dump(wire.vlan_dump(), "reading the VIDs of the bridge ports"))
-            names = {link.ifindex: link.name for link in (*found.values(), *members)}
-            if found:
-                entries = decode_entries(self._connection.dump(wire.fdb_dump(), "reading the FDB"), names)
-            return _snapshot(links, found, members, vids, entries)
+            listed = set()
+            for bridge in found.values():
+                if bridges is None or bridge.name in bridges:
+                    own = [bridge, *(link for link in members if link.master == bridge.ifindex)]
+                    of_bridge = self._list(own, None if whole or bridges is None else MOST_LISTED)
+                    if of_bridge is not None:
+                        listed.add(bridge.name)
+                    else:
+                        of_bridge = self._list_ports(own, ports)
+                    entries += of_bridge
+            snapshot = _snapshot(links, found, members, vids, entries)
+            return snapshot if listed == snapshot.bridges.keys() else replace(snapshot, listed=frozenset(listed))
+
+    def _list(self, interfaces: Sequence[Link], most: int | None) -> list[Entry] | None:
+        """The FDB of a bridge, the first of its ``interfaces``; None where it has more entries than ``most``."""
+        names = {link.ifindex: link.name for link in interfaces}
+        try:
+            return decode_entries(self._dump_fdb(wire.fdb_dump(bridge=interfaces[0].ifindex), most), names)
+        except TooLong:
+            return None
+
+    def _list_ports(self, interfaces: Sequence[Link], ports: Collection[str]) -> list[Entry]:
+        """What leads to some ports of a bridge, and to the bridge itself, the first of ``interfaces``."""
+        entries: list[Entry] = []
+        for link in interfaces:
+            if link is interfaces[0] or link.name in ports:
+                entries += decode_entries(self._dump_fdb(wire.fdb_dump(link.ifindex)), {link.ifindex: link.name})
+        return entries
+
+    def _dump_fdb(self, request: wire.Message, most: int | None = None) -> Groups:
+        try:
+            return self._connection.dump(request, "reading the FDB", most)
+        except Gone:  # the bridge, since the interfaces were read
+            return {}
 
     def read_devices(self) -> DeviceFacts:
         """What the doctor asks of devices beyond their bridges; reads that fail for want of a feature are left out."""
@@ -99,7 +139,7 @@ class Kernel:
         names = {interface.ifindex: name for name, interface in _interfaces(snapshot).items()}
         answers = self._get_entries(found, snapshot, "looking up FDB entries")
         if answers is None:
-            there = self.read_snapshot()
+            there = self.read_snapshot({bridge for bridge, _, _ in found}, whole=True)
             dumped = {(there.bridge_of(entry.port), *entry.key): entry for entry in there.entries}
             known = frozenset(names.values())
             return {key: entry if (entry := dumped.get(key)) and entry.port in known else None for key in found}

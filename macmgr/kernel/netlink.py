@@ -36,6 +36,14 @@ _OPTIONS = (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK)
 Groups = Mapping[bytes, Sequence[bytes]]
 
 
+class Gone(KernelError):
+    """What a dump was asked of is not there any more (ENODEV)."""
+
+
+class TooLong(Exception):
+    """A dump has more messages than were asked for. Never seen outside of `macmgr.kernel`."""
+
+
 @dataclass(slots=True)
 class Answers:
     """What the kernel said to a batch, by the position of the request. A request in neither was carried out."""
@@ -48,9 +56,13 @@ class Connection:
     """An rtnetlink socket in the network namespace ``namespace``, or in that of the calling thread."""
 
     def __init__(self, namespace: str | None = None, timeout: float = 5.0) -> None:
-        self._socket = open_socket(namespace)
+        self._namespace, self._timeout = namespace, timeout
+        self._open()
+
+    def _open(self) -> None:
+        self._socket = open_socket(self._namespace)
         # The kernel keeps the time limit: Python's own would add a poll() to each recv().
-        seconds, fraction = divmod(timeout, 1)
+        seconds, fraction = divmod(self._timeout, 1)
         limit = struct.pack("@ll", int(seconds), int(fraction * 1_000_000))
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
         self._sequence = 0
@@ -61,23 +73,24 @@ class Connection:
     def close(self) -> None:
         self._socket.close()
 
-    def dump(self, request: wire.Message, operation: str) -> Groups:
+    def dump(self, request: wire.Message, operation: str, most: int | None = None) -> Groups:
         """The messages that answer a dump request, as `wire.group` sorts them.
 
         A dump that the kernel marks as interrupted (NLM_F_DUMP_INTR: interfaces came or went meanwhile) or whose
-        parts were lost is asked for again.
+        parts were lost is asked for again. `TooLong` where there are more than ``most`` messages: it is given up then,
+        and the socket with it, for the kernel would go on with it.
         """
         for _ in range(_DUMP_TRIES):
-            groups = self._dump_once(request, operation)
+            groups = self._dump_once(request, operation, most)
             if groups is not None:
                 return groups
         raise KernelError(f"{operation}: interfaces kept changing during {_DUMP_TRIES} readings; try again")
 
-    def _dump_once(self, request: wire.Message, operation: str) -> Groups | None:
+    def _dump_once(self, request: wire.Message, operation: str, most: int | None) -> Groups | None:
         sequence = self._next()
         self._send(wire.frame(request, sequence), operation)
         answers: dict[bytes, list[bytes]] = {}
-        whole, ended = True, False
+        whole, ended, count = True, False, 0
         while not ended:
             data = self._receive(operation)
             if data is None:
@@ -86,9 +99,10 @@ class Connection:
             groups: dict[bytes, list[bytes]] = {}
             wire.group(data, groups)
             for header, blocks in groups.items():
-                _, kind, flags, answered, _ = wire.HEADER.unpack(header)
+                length, kind, flags, answered, _ = wire.HEADER.unpack(header)
                 if answered != sequence:
                     continue  # left over from a request that was given up
+                count += sum(map(len, blocks)) // (length + -length % 4)
                 if flags & wire.NLM_F_DUMP_INTR or kind == wire.NLMSG_OVERRUN:
                     whole = False
                 if kind in (wire.NLMSG_DONE, wire.NLMSG_ERROR):
@@ -97,10 +111,16 @@ class Connection:
                     if code == errno.EBUSY:
                         self._end_other_dump(operation)
                         return None
+                    if code == errno.ENODEV:
+                        raise Gone(f"{operation}: {words(code, text)}")
                     if code:
                         raise_for(code, text, operation)
                 else:
                     answers.setdefault(header, []).extend(blocks)
+            if most is not None and count > most and not ended:
+                self.close()
+                self._open()
+                raise TooLong
         return answers if whole else None
 
     def _end_other_dump(self, operation: str) -> None:

@@ -74,9 +74,13 @@ def vlan_dump() -> Message:
     return (RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, payload)
 
 
-def fdb_dump(port: int = 0) -> Message:
-    """The FDB of all bridges, or what leads to one port. The kernel filters on a strict-check socket only."""
-    return (RTM_GETNEIGH, NLM_F_REQUEST | NLM_F_DUMP, NEIGHBOUR.pack(AF_BRIDGE, port, 0, 0, 0))
+def fdb_dump(port: int = 0, bridge: int = 0) -> Message:
+    """The FDB of all bridges, of one bridge, or what leads to one port; all of them by ifindex.
+
+    The kernel filters on a strict-check socket only (rtnl_fdb_dump, since 4.20); else the answer is about all bridges.
+    """
+    payload = NEIGHBOUR.pack(AF_BRIDGE, port, 0, 0, 0) + (_u32(NDA_MASTER, bridge) if bridge else b"")
+    return (RTM_GETNEIGH, NLM_F_REQUEST | NLM_F_DUMP, payload)
 
 
 def fdb_get(bridge: int, mac: str, vid: int) -> Message:

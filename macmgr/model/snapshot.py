@@ -6,7 +6,7 @@ intent. Names are those of bridge(8); sources: net/bridge/br_fdb.c, br_netlink.c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -131,6 +131,8 @@ class Snapshot:
     ``masters`` maps every interface to the interface it is enslaved to, or None: it tells a tap that does
     not exist from one that is on no bridge. An FDB dump is not atomic: an entry missing here was confirmed
     missing by the reader before the planner sees it. ``lacks`` is what this kernel was found to be without.
+    ``listed`` are the bridges whose FDB was read to its end, None for all of them. Of any other, ``entries`` has what
+    was asked for, and that it has no more proves nothing.
     """
 
     bridges: Mapping[str, Bridge] = field(default_factory=dict)
@@ -138,6 +140,11 @@ class Snapshot:
     masters: Mapping[str, str | None] = field(default_factory=dict)
     entries: tuple[Entry, ...] = ()
     lacks: frozenset[Feature] = frozenset()
+    listed: Collection[str] | None = None
+
+    def lists(self, bridge: str) -> bool:
+        """Whether the bridge's FDB was read to its end: then what is not in it is not there."""
+        return self.listed is None or bridge in self.listed
 
     def bridge_of(self, interface: str) -> str | None:
         """The bridge whose FDB an entry on ``interface`` belongs to: its own for a bridge, else its master."""

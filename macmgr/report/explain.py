@@ -59,11 +59,16 @@ def explain(view: View, what: str) -> list[Explanation]:
     return parts
 
 
-def _parts(view: View, what: str) -> Iterator[Explanation]:
+def macs_meant(what: str) -> frozenset[str]:
+    """The address, where one is asked for."""
     try:
-        mac = parse_mac(what)
+        return frozenset({parse_mac(what)})
     except ValueError:
-        mac = ""
+        return frozenset()
+
+
+def _parts(view: View, what: str) -> Iterator[Explanation]:
+    mac = "".join(macs_meant(what))
     guests = [guest for guest in view.intent.ports if what in (guest.port, guest.domain) or _has(guest, mac)]
     portless = [nic for nic in view.intent.portless if what == nic.domain or mac == nic.mac]
     for guest in guests:
@@ -263,6 +268,7 @@ def _portless(nic: PortlessNic) -> Explanation:
 
 def _other_port(view: View, port: BridgePort) -> Explanation:
     own = [entry for entry in view.snapshot.entries if entry.port == port.name]
+    count = str(len(own)) if view.snapshot.lists(port.bridge) else f"not counted, for {port.bridge} has too many"
     managed = view.intent.managed_bridges.get(port.bridge)
     how = f"managed ({managed})" if managed else "not managed"
     role = roles_of(view.snapshot.ports.values(), {guest.port for guest in view.intent.ports})[port.name]
@@ -271,7 +277,7 @@ def _other_port(view: View, port: BridgePort) -> Explanation:
         f"{port.name} is a port of {port.bridge} that no domain's NIC asks for: {_ROLES[role]}.",
         (
             ("Policy says", [f"{port.bridge} is {how}", *_mode_says(view, port.bridge)]),
-            ("Kernel says", [f"{_port_words(port)}, entries that lead to it: {len(own)}"]),
+            ("Kernel says", [f"{_port_words(port)}, entries that lead to it: {count}"]),
             ("Verdict", list(_finding_lines(findings)) or ["macmgr does not touch it"]),
         ),
     )

@@ -31,12 +31,13 @@ from macmgr.model.intent import Intent
 from macmgr.model.scope import Scope, observe_nothing
 from macmgr.oneline import harmless, harmless_json, one_line
 from macmgr.planning.conflicts import definition_findings
+from macmgr.planning.unlisted import NOTHING_BESIDE, Beside
 from macmgr.policy.guests import build_intent
 from macmgr.policy.places import PolicySources
 from macmgr.reconcile import MOMENT, View, apply, look
 from macmgr.report.diagnosisdocument import diagnosis_document
 from macmgr.report.document import audit_document, outcome_document
-from macmgr.report.explain import explain
+from macmgr.report.explain import explain, macs_meant
 from macmgr.sources.host import Sources
 from macmgr.sources.statusfiles import read_definitions, read_status_files
 from macmgr.state import lock
@@ -57,7 +58,7 @@ class _Host:
 @collector_paused()
 def audit(arguments: argparse.Namespace) -> int:
     """Compare, print the verdict, and change nothing."""
-    view = _look(arguments)
+    view = _look(arguments, Beside(bystanders=True))
     if _wants_json(arguments):
         _print_json(_document(view))
     else:
@@ -87,7 +88,7 @@ def plan(arguments: argparse.Namespace) -> int:
 @collector_paused()
 def show(arguments: argparse.Namespace) -> int:
     """Print bridges, ports, guests, MACs and promiscuity."""
-    view = _look(arguments)
+    view = _look(arguments, Beside(bystanders=True))
     if _wants_json(arguments):
         _print_json({"version": 1, "bridges": _document(view)["bridges"]})
     else:
@@ -99,7 +100,12 @@ def show(arguments: argparse.Namespace) -> int:
 
 def explain_one(arguments: argparse.Namespace) -> int:
     """Print what the XML, the policy and the kernel say of one MAC, port or domain."""
-    explanations = explain(_look(arguments), arguments.what)
+    host = _host(arguments)
+    with Kernel(host.netns) as kernel:
+        port = kernel.read_snapshot(()).ports.get(arguments.what)
+    bridges = frozenset({port.bridge}) if port else frozenset()
+    beside = Beside(bridges, macs=macs_meant(arguments.what), bystanders=True)
+    explanations = explain(_look(arguments, beside), arguments.what)
     if _wants_json(arguments):
         _print_json({"version": 1, "explanations": [each.document() for each in explanations]})
     else:
@@ -175,7 +181,8 @@ def doctor(arguments: argparse.Namespace) -> int:
     host = _host(arguments)
     with Kernel(host.netns) as kernel:
         _check_bridge(arguments, kernel)
-        view = look(host.read_intent, kernel)
+        bridges = frozenset({arguments.bridge}) if arguments.bridge else frozenset()
+        view = look(host.read_intent, kernel, beside=Beside(bridges, whole=True))
         diagnosis = diagnose(view.intent, view.snapshot, kernel.read_devices(), view.plan.findings, arguments.bridge)
     here = arguments.run_dir == paths.LIBVIRT_RUN and host.netns is None
     hooks = hookcheck.problems(paths.LIBVIRT_HOOKS) if here else ()
@@ -190,13 +197,13 @@ def doctor(arguments: argparse.Namespace) -> int:
     return errors.IN_SYNC
 
 
-def _look(arguments: argparse.Namespace) -> View:
+def _look(arguments: argparse.Namespace, beside: Beside = NOTHING_BESIDE) -> View:
     host = _host(arguments)
     memory, problem = read_memory(host.netns)
     _tell(problem)
     with Kernel(host.netns) as kernel:
         _check_bridge(arguments, kernel)
-        return look(host.read_intent, kernel, host.scope, memory, moment=_a_moment)
+        return look(host.read_intent, kernel, host.scope, memory, moment=_a_moment, beside=beside)
 
 
 def _a_moment() -> None:
@@ -261,7 +268,7 @@ def _check_names(arguments: argparse.Namespace, sources: Sources) -> None:
 
 
 def _check_bridge(arguments: argparse.Namespace, kernel: Kernel) -> None:
-    if arguments.bridge and arguments.bridge not in kernel.read_snapshot().bridges:
+    if arguments.bridge and arguments.bridge not in kernel.read_snapshot(()).bridges:
         raise NotThere(f"bridge {arguments.bridge!r} does not exist here; see 'ip link show type bridge'")
 
 

@@ -25,6 +25,7 @@ from macmgr.hook.work import Heard, intent_with
 from macmgr.model.intent import Intent
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 from macmgr.planning.remembered import KeptMac, Memory, PortBefore
+from macmgr.planning.unlisted import Beside
 from macmgr.readers.domain import Domain
 from macmgr.readers.hookdata import HookInput, read_hook_input
 from macmgr.readers.network import Network, NetworkPort
@@ -64,17 +65,17 @@ def read_case(folder: Path, workshop: Path) -> Case:
         heard.append(Heard(call, given))
     intent = intent_with(heard, sources, config)
     kernel = FakeKernel(read_snapshot(json.loads((folder / "snapshot.json").read_text())))
+    memory = _read_memory(folder, intent, kernel.read_snapshot())
+    scope = Scope(observes=config.observes)
+    beside = Beside(frozenset(kernel.bridges), bystanders=True)
+    view = look(lambda: intent, kernel, scope, memory, beside=beside)
+    assert view.plan == look(lambda: intent, kernel, scope, memory).plan, "what is shown beside it changes the plan"
     return Case(
         (*(status.domain for status in sources.domains), *([given.domain] if given.domain else [])),
         (*sources.networks, *([given.network] if given.network else [])),
         (*sources.ports.values(), *([given.port] if given.port else [])),
         config,
-        look(
-            lambda: intent,
-            kernel,
-            Scope(observes=config.observes),
-            _read_memory(folder, intent, kernel.read_snapshot()),
-        ),
+        view,
     )
 
 

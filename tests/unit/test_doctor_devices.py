@@ -41,7 +41,7 @@ class Canned(Connection):
     def __init__(self, *messages: bytes) -> None:
         self._messages = messages
 
-    def dump(self, request: Message, operation: str) -> Mapping[bytes, Sequence[bytes]]:
+    def dump(self, request: Message, operation: str, most: int | None = None) -> Mapping[bytes, Sequence[bytes]]:
         groups: dict[bytes, list[bytes]] = {}
         if request[0] == RTM_GETLINK and request[2][0] == socket.AF_UNSPEC:
             for message in self._messages:

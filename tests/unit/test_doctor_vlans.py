@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import pytest
@@ -147,7 +148,9 @@ class Kernel:
     def __init__(self, world: Filtering, obeys: bool = True) -> None:
         self.world, self.obeys, self.asked = world, obeys, 0
 
-    def read_snapshot(self) -> Snapshot:
+    def read_snapshot(
+        self, bridges: Collection[str] | None = None, ports: Collection[str] = (), *, whole: bool = False
+    ) -> Snapshot:
         return self.world.snapshot
 
     def read_devices(self) -> DeviceFacts:

@@ -1,0 +1,87 @@
+"""What is read of which FDB: all of the bridges that are managed, and of any other the few entries that matter. Pure.
+
+Whoever can send frames fills a bridge's table. So the table of a bridge that is nobody's business here is not read, and
+one that is too long is not read to its end (`Snapshot.listed`). There the kernel is asked for the entries that the
+planner's rules are about, each by its name: those of the guests' addresses, and of the addresses that are remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from macmgr.model.intent import Intent
+from macmgr.model.snapshot import Snapshot
+from macmgr.planning.remembered import Memory
+
+_Key = tuple[str, str, int]  # bridge, MAC, VID
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What somebody wants to see beside what the plan is made of.
+
+    ``bridges`` are listed too, and with ``whole`` all are, however long their tables. ``macs`` are looked for on each
+    bridge, and with ``bystanders`` the addresses of guests that are not managed are on theirs.
+    """
+
+    bridges: frozenset[str] = frozenset()
+    whole: bool = False
+    macs: frozenset[str] = frozenset()
+    bystanders: bool = False
+
+
+NOTHING_BESIDE = Beside()
+
+
+def bridges_to_read(intent: Intent, memory: Memory, beside: Beside) -> frozenset[str]:
+    """The bridges whose FDB the plan is made of."""
+    remembered = [each.bridge for each in memory.ports] + [each.bridge for each in memory.macs]
+    return beside.bridges.union(intent.managed_bridges, remembered)
+
+
+def ports_to_read(intent: Intent, memory: Memory) -> frozenset[str]:
+    """The ports of which all entries matter, however long the table: an entry that nothing asks for is told there."""
+    guests = {guest.port for guest in intent.ports if guest.managed}
+    return frozenset(guests.union(each.port for each in memory.ports if each.domain))
+
+
+def keys_to_look_up(intent: Intent, memory: Memory, snapshot: Snapshot, beside: Beside) -> Iterator[_Key]:
+    """The entries to ask for by name, on bridges whose FDB was not read to its end.
+
+    Those of a guest in the VIDs of its port; where an address may be anywhere, in all that a port of the bridge has.
+    """
+    unlisted = {name for name in snapshot.bridges if not snapshot.lists(name)}
+    if not unlisted:
+        return
+    by_port = {record.port: record for record in intent.observed}
+    wanted: set[tuple[str, str]] = set()
+    for guest in intent.ports:
+        if guest.bridge in unlisted and (guest.managed or beside.bystanders):
+            record = by_port.get(guest.port)
+            seen = (record.current, *record.macs, *record.gone) if record else ()
+            macs = [mac for mac in (*guest.macs, *seen) if mac]
+            wanted.update((guest.bridge, mac) for mac in macs)
+            port = snapshot.ports.get(guest.port)
+            yield from _keys(guest.bridge, macs, port.vids if port else ())
+    for before in memory.ports:
+        if before.bridge in unlisted and (port := snapshot.ports.get(before.port)) is not None:
+            yield from _keys(before.bridge, (held.mac for held in before.held), port.vids)
+    anywhere = {(each.bridge, each.mac) for each in memory.macs}
+    anywhere |= {(bridge, mac) for bridge in intent.managed_bridges for mac in intent.departed}
+    anywhere -= wanted
+    anywhere |= {(bridge, mac) for bridge in unlisted for mac in beside.macs}
+    vids = {bridge: _all_vids(bridge, snapshot) for bridge in unlisted.intersection(bridge for bridge, _ in anywhere)}
+    for bridge, mac in sorted(anywhere):
+        if bridge in unlisted:
+            yield from _keys(bridge, (mac,), vids[bridge])
+
+
+def _keys(bridge: str, macs: Iterable[str], vids: Iterable[int]) -> Iterator[_Key]:
+    vids = (0, *vids)
+    return ((bridge, mac, vid) for mac in macs for vid in vids)
+
+
+def _all_vids(bridge: str, snapshot: Snapshot) -> frozenset[int]:
+    own = snapshot.bridges[bridge].vids
+    return frozenset(own).union(*(port.vids for port in snapshot.ports.values() if port.bridge == bridge))

@@ -1,0 +1,256 @@
+"""What is on bridges that nobody manages costs nothing: counted by what our sockets receive, and not by the clock.
+
+And a managed bridge whose table is flooded: what leads to its guests is read all the same, and the rest is not.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from macmgr.kernel import Kernel, netlink
+from macmgr.kernel.edge import MOST_LISTED
+from macmgr.kernel.events import EventSocket
+from macmgr.model.changes import PutEntry
+from macmgr.model.findings import Code
+from macmgr.model.intent import GuestPort, Intent, Manager, NicFacts, Observed, Policy
+from macmgr.model.kernelevents import EntryEvent
+from macmgr.model.snapshot import EntryState
+from macmgr.planning.remembered import KeptMac, Memory
+from macmgr.planning.unlisted import NOTHING_BESIDE, Beside
+from macmgr.reconcile import View, look
+from tests.netns.conftest import Namespace, eventually
+from tests.netns.hearing import heard
+from tests.netns.house import House, house, mac_of
+
+STRANGERS = 20_000
+FLOOD = MOST_LISTED + 35_000
+PLAIN = "52:54:00:bb:00:01"  # a guest's on the bridge that nobody manages
+WHOLE = Beside(whole=True)
+
+
+class Counting:
+    """A netlink socket, and how much was read from it and from all others since it was asked last."""
+
+    total = 0
+
+    def __init__(self, opened: socket.socket) -> None:
+        self._opened = opened
+
+    def recv(self, *arguments: int) -> bytes:
+        data = self._opened.recv(*arguments)
+        Counting.total += len(data)
+        return data
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._opened, name)
+
+
+@pytest.fixture
+def received(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """How many bytes our sockets have received since the last call."""
+    really = netlink.open_socket
+    monkeypatch.setattr(netlink, "open_socket", lambda *words: Counting(really(*words)))
+
+    def since() -> int:
+        total, Counting.total = Counting.total, 0
+        return total
+
+    since()
+    return since
+
+
+def fill(kernel: Kernel, port: str, count: int, state: EntryState = EntryState.DYNAMIC) -> None:
+    """As learned ones, but they do not age."""
+    snapshot = kernel.read_snapshot(())
+    puts = [
+        PutEntry(port, f"02:{number.to_bytes(5, 'big').hex(':')}", None, state, extern_learn=True)
+        for number in range(count)
+    ]
+    assert not any(kernel.send(puts, snapshot))
+
+
+def guest(port: str, mac: str, bridge: str = "br0", manager: Manager = Manager.LIBVIRT) -> GuestPort:
+    facts = NicFacts(configured_mac=mac)
+    return GuestPort(port, bridge, f"of-{port}", f"u-{port}", (mac,), policy=Policy(manager), facts=facts)
+
+
+def two_bridges(ns: Namespace) -> Intent:
+    """A guest on br0, which is managed, and one on br9, which is not."""
+    ns.add_bridge()
+    ns.add_bridge("br9")
+    ns.add_tap("vnet1")
+    ns.add_tap("vnet9", "br9")
+    ns.add_tap("up9", "br9")
+    ns.settle()
+    guests = guest("vnet1", mac_of(1)), guest("vnet9", PLAIN, "br9", Manager.KERNEL)
+    return Intent(guests, {"br0": "the test"})
+
+
+@pytest.mark.parametrize("beside", [NOTHING_BESIDE, Beside(bystanders=True)], ids=["a hook", "an audit"])
+def test_entries_of_a_bridge_that_is_not_managed_are_not_read(
+    beside: Beside, ns: Namespace, received: Callable[[], int]
+) -> None:
+    intent = two_bridges(ns)
+    with Kernel(ns.name) as kernel:
+        received()
+        before, few = look(lambda: intent, kernel, beside=beside), received()
+        fill(kernel, "up9", STRANGERS)
+        received()
+        after, many = look(lambda: intent, kernel, beside=beside), received()
+    assert few == many
+    assert (before.plan, before.snapshot.entries) == (after.plan, after.snapshot.entries)
+
+
+def test_what_is_shown_of_guests_there_is_read_by_name(ns: Namespace) -> None:
+    intent = two_bridges(ns)
+    ns.bridge(f"fdb replace {PLAIN} dev vnet9 master static")
+    with Kernel(ns.name) as kernel:
+        shown = look(lambda: intent, kernel, beside=Beside(bystanders=True)).snapshot
+        asked = look(lambda: intent, kernel, beside=Beside(macs=frozenset({PLAIN}))).snapshot
+        hidden = look(lambda: intent, kernel).snapshot
+    assert {entry.port for entry in shown.entries if entry.mac == PLAIN} == {"vnet9"}
+    assert {entry.port for entry in asked.entries if entry.mac == PLAIN} == {"vnet9"}
+    assert PLAIN not in {entry.mac for entry in hidden.entries}
+
+
+def test_events_of_a_bridge_that_is_not_heeded_are_left_out(ns: Namespace) -> None:
+    two_bridges(ns)
+    events = EventSocket(ns.name)
+    with Kernel(ns.name) as kernel:
+        events.heed({kernel.read_snapshot(()).bridges["br0"].ifindex})
+        heard(ns, events)
+        fill(kernel, "up9", 1000)
+        ns.bridge(f"fdb replace {mac_of(1)} dev vnet1 master static")
+        ns.bridge(f"fdb del {mac_of(1)} dev vnet1 master")
+    entries = [event for event in heard(ns, events) if isinstance(event, EntryEvent)]
+    assert {event.mac for event in entries} == {mac_of(1)}
+    assert {event.gone for event in entries} == {False, True}
+    events.close()
+
+
+def test_the_daemon_decodes_no_stranger_and_repairs_meanwhile(ns: Namespace, tmp_path: Path) -> None:
+    with house(ns, tmp_path) as host:
+        host.guest(1)
+        ns.add_bridge("br9")
+        ns.add_tap("up9", "br9")
+        with host.daemon(), Kernel(ns.name) as kernel:
+            eventually(lambda: host.managed(1), "the guest is managed")
+            ns.settle()
+            before = events_of(host)
+            fill(kernel, "up9", STRANGERS)
+            ns.bridge("link set dev vnet1 learning on")
+            eventually(lambda: host.flags("vnet1") == (False, False), "the drift is mended")
+            assert events_of(host) - before < 1000
+
+
+def events_of(host: House) -> int:
+    return int(host.status()["events"]["read"])
+
+
+def flooded(ns: Namespace, kernel: Kernel) -> tuple[Intent, Memory]:
+    """A managed bridge whose uplink has seen more addresses than anybody has, and drift of each kind below them."""
+    ns.add_bridge()
+    for name in ("up0", *(f"vnet{number}" for number in range(1, 7))):
+        ns.add_tap(name)
+    ns.settle()
+    for number in (1, 2, 3, 5):
+        ns.bridge(f"link set dev vnet{number} learning off flood off")
+        ns.bridge(f"fdb replace {mac_of(number)} dev vnet{number} master static sticky")
+    ns.bridge(f"fdb replace {mac_of(2)} dev up0 master static")  # stolen
+    ns.bridge("fdb replace 02:ee:00:00:00:01 dev vnet3 master static")  # nothing asks for it
+    ns.bridge(f"fdb replace {mac_of(4)} dev up0 master static")  # of a guest that waits here
+    ns.bridge(f"fdb replace {mac_of(77)} dev up0 master static")  # of a guest that is gone
+    ns.bridge(f"fdb replace {mac_of(55)} dev up0 master static")  # seen behind vnet5, and moved on
+    fill(kernel, "up0", FLOOD)
+    guests = [guest(f"vnet{number}", mac_of(number)) for number in range(1, 6)]
+    guests[3] = replace(guests[3], running=False, state="paused")
+    there = kernel.read_snapshot(()).ports
+    seen = Observed("vnet5", there["vnet5"].ifindex, "u-vnet5", mac_of(5), gone=(mac_of(55),))
+    intent = Intent(tuple(guests), {"br0": "the test"}, observed=(seen,))
+    gone = KeptMac(mac_of(77), "br0", "gone", "vnet77", 9999)
+    return intent, Memory(macs=(gone,))
+
+
+def test_of_a_flooded_bridge_what_concerns_guests_is_read(ns: Namespace, received: Callable[[], int]) -> None:
+    with Kernel(ns.name) as kernel:
+        intent, memory = flooded(ns, kernel)
+        received()
+        view, some = look(lambda: intent, kernel, memory=memory), received()
+        whole, all_of_it = look(lambda: intent, kernel, memory=memory, beside=WHOLE), received()
+    assert not view.snapshot.lists("br0")
+    assert whole.snapshot.lists("br0")
+    assert len(whole.snapshot.entries) > FLOOD
+    assert len(view.snapshot.entries) < 100
+    assert some < all_of_it * 0.8
+    assert drift(view) == drift(whole)
+    assert {code for code, *_ in drift(view)} >= {Code.STOLEN_ENTRY, Code.EXTRA_ENTRY, Code.STALE_ENTRY}
+    assert {mac for _, _, mac, _ in drift(view)} >= {mac_of(2), mac_of(4), mac_of(77), mac_of(55)}
+    assert set(view.plan.changes) == set(whole.plan.changes)
+
+
+def drift(view: View) -> set[tuple[Code, str, str, int | None]]:
+    return {(each.code, each.port, each.mac, each.vid) for each in view.plan.findings}
+
+
+def test_a_long_table_is_read_no_further_than_its_limit(ns: Namespace, received: Callable[[], int]) -> None:
+    """Ten times the strangers, and not one byte more."""
+    ns.add_bridge()
+    ns.add_tap("up0")
+    ns.add_tap("vnet1")
+    ns.settle()
+    intent = Intent((guest("vnet1", mac_of(1)),), {"br0": "the test"})
+    with Kernel(ns.name) as kernel:
+        read = []
+        for count in (FLOOD, 3 * FLOOD):
+            fill(kernel, "up0", count)
+            received()
+            look(lambda: intent, kernel)
+            read.append(received())
+    assert abs(read[0] - read[1]) <= 32 * 1024  # one part of a dump more or less
+
+
+def test_explain_says_what_was_not_counted(ns: Namespace, tmp_path: Path) -> None:
+    with house(ns, tmp_path) as host, Kernel(ns.name) as kernel:
+        host.guest(1)
+        fill(kernel, "up0", FLOOD)
+        said = host.macmgr("explain", "up0").stdout.decode()
+        assert "not counted, for br0 has too many" in said
+        stranger = "02:00:00:00:00:07"
+        said = host.macmgr("explain", stranger).stdout.decode()
+        assert f"{stranger} -> up0" in said
+
+
+def test_a_bridge_that_has_gone_meanwhile_has_no_entries(ns: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    two_bridges(ns)
+    with Kernel(ns.name) as kernel:
+        really = kernel._connection.dump
+
+        def dump(request: Any, operation: str, most: int | None = None) -> Any:
+            if operation == "reading the FDB" and "br9" in ns.links():
+                ns.ip("link del br9")
+            return really(request, operation, most)
+
+        monkeypatch.setattr(kernel._connection, "dump", dump)
+        assert {entry.port for entry in kernel.read_snapshot().entries} <= {"br0", "vnet1"}
+
+
+def test_a_dump_given_up_leaves_nothing_for_the_next_answer(ns: Namespace) -> None:
+    ns.add_bridge()
+    ns.add_tap("up0")
+    ns.add_tap("vnet1")
+    ns.bridge(f"fdb replace {mac_of(1)} dev vnet1 master static")
+    with Kernel(ns.name) as kernel:
+        fill(kernel, "up0", FLOOD)
+        for _ in range(3):
+            snapshot = kernel.read_snapshot({"br0"}, {"vnet1"})
+            assert not snapshot.lists("br0")
+            key = ("br0", mac_of(1), 0)
+            found = kernel.look_up([key], snapshot)[key]
+            assert found is not None
+            assert found.port == "vnet1"
