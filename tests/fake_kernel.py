@@ -101,6 +101,7 @@ class FakeKernel:
                 if bridge in listed or (bridge in asked and (entry.port in ports or entry.port == bridge))
             ),
             listed=None if listed == self.bridges.keys() else listed,
+            listed_ports={name for name, port in self.ports.items() if name in ports and port.bridge in asked},
         )
         self.after_each_dump()
         return read

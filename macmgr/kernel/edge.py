@@ -94,7 +94,10 @@ class Kernel:
                         of_bridge = self._list_ports(own, ports)
                     entries += of_bridge
             snapshot = _snapshot(links, found, members, vids, entries)
-            return snapshot if listed == snapshot.bridges.keys() else replace(snapshot, listed=frozenset(listed))
+            if listed == snapshot.bridges.keys():
+                return snapshot
+            asked = {port.name for port in snapshot.ports.values() if bridges is None or port.bridge in bridges}
+            return replace(snapshot, listed=frozenset(listed), listed_ports=frozenset(asked.intersection(ports)))
 
     def _list(self, interfaces: Sequence[Link], most: int | None) -> list[Entry] | None:
         """The FDB of a bridge, the first of its ``interfaces``; None where it has more entries than ``most``."""

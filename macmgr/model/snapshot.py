@@ -132,7 +132,7 @@ class Snapshot:
     not exist from one that is on no bridge. An FDB dump is not atomic: an entry missing here was confirmed
     missing by the reader before the planner sees it. ``lacks`` is what this kernel was found to be without.
     ``listed`` are the bridges whose FDB was read to its end, None for all of them. Of any other, ``entries`` has what
-    was asked for, and that it has no more proves nothing.
+    was asked for, and that it has no more proves nothing; but of ``listed_ports`` it has all.
     """
 
     bridges: Mapping[str, Bridge] = field(default_factory=dict)
@@ -141,10 +141,15 @@ class Snapshot:
     entries: tuple[Entry, ...] = ()
     lacks: frozenset[Feature] = frozenset()
     listed: Collection[str] | None = None
+    listed_ports: Collection[str] = ()
 
     def lists(self, bridge: str) -> bool:
         """Whether the bridge's FDB was read to its end: then what is not in it is not there."""
         return self.listed is None or bridge in self.listed
+
+    def lists_port(self, port: str) -> bool:
+        """Whether all entries that lead to the port are known."""
+        return port in self.listed_ports or self.lists(self.bridge_of(port) or "")
 
     def bridge_of(self, interface: str) -> str | None:
         """The bridge whose FDB an entry on ``interface`` belongs to: its own for a bridge, else its master."""

@@ -45,7 +45,7 @@ def plan_stranded(
                 entry for entry in there if (bridge, entry.mac, vid) in claimed
             ]  # its guest's put moves it before
             bystanders = [e for e in there if e.mac not in at_place and (bridge, e.mac, vid) not in claimed]
-            can = not bystanders and not table.lacks(Feature.FLUSH)
+            can = not bystanders and snapshot.lists_port(port) and not table.lacks(Feature.FLUSH)
             # a flush that takes more than one domain's entries is not done for one of them alone
             domains: set[str | None] = {each.domain for each in at_place.values()} | {None for _ in waiting}
             domain = domains.pop() if len(domains) == 1 else None

@@ -60,7 +60,7 @@ def keys_to_look_up(intent: Intent, memory: Memory, snapshot: Snapshot, beside: 
         if guest.bridge in unlisted and (guest.managed or beside.bystanders):
             record = by_port.get(guest.port)
             seen = (record.current, *record.macs, *record.gone) if record else ()
-            macs = [mac for mac in (*guest.macs, *seen) if mac]
+            macs = [mac for mac in (*guest.macs, guest.facts.configured_mac, guest.facts.current_mac, *seen) if mac]
             wanted.update((guest.bridge, mac) for mac in macs)
             port = snapshot.ports.get(guest.port)
             yield from _keys(guest.bridge, macs, port.vids if port else ())
