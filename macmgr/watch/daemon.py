@@ -26,6 +26,7 @@ from macmgr.kernel.events import EventSocket
 from macmgr.model.findings import Code
 from macmgr.model.modes import OBSERVE_ALL
 from macmgr.sources.libvirtevents import NicAddress
+from macmgr.watch.announcing import Announcing
 from macmgr.watch.files import StatusDirectories
 from macmgr.watch.hooksocket import HookSocket
 from macmgr.watch.hysteresis import Hysteresis
@@ -79,6 +80,7 @@ class Daemon:
             speaker.leaves_hooks()
         self._pending: Pending[Ticket] = Pending()
         self._hysteresis, self._patience = Hysteresis(self._config.daemon.repairs_per_minute), Patience()
+        self._announcing = Announcing()
         self._last: LastView | None = None
         self._window, self._retry = FIRST_WINDOW, FIRST_RETRY
         self._round_started = self._round_ended = 0.0
@@ -189,6 +191,18 @@ class Daemon:
         if questions := self._lookout.questions():
             asked = self._loop.run_in_executor(self._worker, self._rounds.ages, *questions)
             asked.add_done_callback(lambda done: self._lookout.ages(done.result(), time.monotonic()))
+
+    def _announce(self) -> None:
+        """Have entries put again, unchanged, that a control plane may have refused."""
+        if due := self._announcing.take(time.monotonic()):
+            config, seen = self._config, self._lookout.records
+            asked = self._loop.run_in_executor(self._worker, self._rounds.announce, due, config, seen)
+            asked.add_done_callback(lambda done: done.result())  # so that a bug is told
+        self._announce_later()
+
+    def _announce_later(self) -> None:
+        if (due := self._announcing.next_due()) is not None:
+            self._after(max(0.0, due - time.monotonic()), "announce", self._announce)
 
     async def _called(self, call: HookCall, data: bytes, waits: Callable[[], bool]) -> tuple[bool, str] | None:
         """A hook has handed its work over, and libvirt waits for the answer; None where the hook does it itself."""
@@ -308,6 +322,9 @@ class Daemon:
         made = done.outcome.done if done.outcome else ()
         self._window = FIRST_WINDOW if made or batch.calls else min(LONGEST_WINDOW, 2 * self._window)
         fights = self._hysteresis.note(made, now)
+        if done.outcome:
+            self._announcing.note(done.announced, made, now)
+            self._announce_later()
         if done.outcome:
             spared = done.outcome.view.spared
             back = any(change.because == Code.NOT_GIVEN_BACK for change in spared)

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from macmgr.config import Config
 from macmgr.errors import MacmgrError
-from macmgr.execution import Key
+from macmgr.execution import Key, execute
 from macmgr.hook.work import Heard, concerns, in_words, intent_with, left_as_it_is, remembers
 from macmgr.kernel import Kernel
 from macmgr.model.changes import Change
 from macmgr.model.intent import Intent, Observed
 from macmgr.model.modes import OBSERVE_ALL
 from macmgr.model.snapshot import Snapshot
+from macmgr.planning.announcements import Announced, announcements
+from macmgr.planning.observed import with_observed
 from macmgr.policy.guests import Decisions
 from macmgr.reconcile import Outcome, Scope, apply, look
 from macmgr.sources.host import Sources
@@ -39,7 +41,8 @@ class Round:
 
     ``answers`` are for the hook calls, in their order: whether it could be done, and the line to say. ``outcome`` and
     ``last`` are None where no look was needed, or where it failed, which ``failure`` then tells. ``problem`` is about
-    the memory, whose trouble is never the round's. ``seconds`` is how long it took.
+    the memory, whose trouble is never the round's. ``announced`` are the addresses that a control plane is to hear of
+    again. ``seconds`` is how long it took.
     """
 
     answers: tuple[tuple[bool, str], ...]
@@ -47,6 +50,7 @@ class Round:
     last: LastView | None = None
     failure: MacmgrError | None = None
     problem: str = ""
+    announced: frozenset[Announced] = frozenset()
     seconds: float = 0.0
 
 
@@ -98,6 +102,23 @@ class Rounds:
             self.close()
             return {}
 
+    def announce(self, places: Collection[Announced], config: Config, observed: tuple[Observed, ...]) -> None:
+        """Put entries again as they are; those of guests that run here still, by what is read under the lock.
+
+        What keeps us from it is no trouble: it is done again, and a round tells.
+        """
+        observes = OBSERVE_ALL.observes if self._observe else config.observes
+        try:
+            self._kernel = self._kernel or Kernel(self._netns)
+            with lock.hold(wait=_LOCK_WAIT) as held:
+                said = replace(self._intent([], config), observed=observed)
+                snapshot = self._kernel.read_snapshot()
+                there = announcements(with_observed(said, snapshot), snapshot)
+                again = [there[each] for each in places if each in there and not observes(each.bridge)]
+                execute(held, again, self._kernel, snapshot)
+        except MacmgrError:
+            self.close()
+
     def _run(
         self,
         calls: list[Heard],
@@ -124,7 +145,9 @@ class Rounds:
                 outcome = apply(held, read_intent, self._kernel, Scope(spares=spares, observes=observes), notes)
                 problem = notes.problem
         answers = tuple(_answer(each, outcome, scope) for each, scope in zip(calls, scopes, strict=True))
-        return Round(answers, outcome, LastView(outcome.view), problem=problem)
+        there = announcements(outcome.view.intent, outcome.view.snapshot)
+        heard_of = frozenset(place for place in there if not observes(place.bridge))
+        return Round(answers, outcome, LastView(outcome.view), problem=problem, announced=heard_of)
 
     def _concerned(self, intent: Intent, scopes: list[Scope]) -> bool:
         if any(concerns(intent, scope) for scope in scopes):

@@ -17,6 +17,7 @@ from macmgr.model.changes import Change, SetEntries, SetFlags, inverse, requests
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestMac, GuestPort, Intent, Pin
 from macmgr.model.snapshot import Entry, EntryState, PortFlags, Snapshot
+from macmgr.planning.announcements import announcements
 from macmgr.planning.pins import Pins
 from macmgr.planning.planner import Plan, plan
 from macmgr.reconcile import Outcome, Scope, apply
@@ -260,6 +261,20 @@ def test_the_frames_of_a_guest_that_does_not_run_here_are_not_swallowed(world: W
                 # a flush by VID leaves what a control plane has put its mark on
                 vids = (0, *kernel.ports[guest.port].vids)
                 assert all(each.extern_learn and each.vid not in vids for each in static)
+
+
+@given(worlds(), st.booleans())
+def test_announcing_changes_nothing(world: World, settled: bool) -> None:
+    kernel = world.kernel()
+    if settled:
+        applied(world, kernel)
+    before = state_of(kernel)
+    snapshot = kernel.read_snapshot()
+    again = announcements(world.intent, snapshot)
+    execute(LOCK, list(again.values()), kernel, snapshot)
+    assert state_of(kernel) == before
+    waiting = {guest.port for guest in world.intent.ports if not guest.running or not guest.managed}
+    assert waiting.isdisjoint(entry.port for change in again.values() for entry in change.after)
 
 
 # 2 scope
