@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-# What XML allows in a name and a terminal obeys: the second set of control characters, of which 0x9b begins a command
-# as ESC [ does, and what turns the direction of writing or ends a line.
+# What a terminal obeys. An interface's name may hold the first set of control characters, ESC among them
+# (dev_valid_name in net/core/dev.c); XML allows the second set, of which 0x9b begins a command as ESC [ does, and what
+# turns the direction of writing or ends a line.
+_C0 = tuple(each for each in range(0x20) if each not in b"\n\t")
 _OBEYED = (*range(0x7F, 0xA0), 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
-_REPLACED = dict.fromkeys(_OBEYED, "\N{REPLACEMENT CHARACTER}")
+_REPLACED = dict.fromkeys((*_C0, *_OBEYED), "\N{REPLACEMENT CHARACTER}")
 _BREAKS = dict.fromkeys((*range(0x0A, 0x0E), *range(0x1C, 0x1F), 0x85, 0x2028, 0x2029), "\N{REPLACEMENT CHARACTER}")
 _ESCAPED = {each: f"\\u{each:04x}" for each in _OBEYED}
 
@@ -22,7 +24,7 @@ def unbroken(text: str) -> str:
 
 
 def harmless(text: str) -> str:
-    """``text`` of several lines, with colours of ours, without what others put into it for a terminal to obey."""
+    """``text`` of several lines, without what others put into it for a terminal to obey; it holds no colours yet."""
     return text.translate(_REPLACED)
 
 

@@ -19,10 +19,11 @@ def coverage_findings(intent: Intent, snapshot: Snapshot, told: Iterable[Finding
     """What policy asks for and is not here; ``told`` are the findings so far, for a guest's own says it already."""
     named = {name: f'[bridge."{name}"] in the configuration' for name in intent.named} | dict(intent.managed_bridges)
     missing = sorted(named.keys() - snapshot.bridges.keys())
-    if missing:
-        known = {finding.bridge for finding in told if finding.code is Code.WRONG_BRIDGE}
-        others = sorted(snapshot.bridges.keys() - named.keys())
-        yield from (_missing(name, named[name], others, snapshot) for name in missing if name not in known)
+    known = {finding.bridge for finding in told if finding.code is Code.WRONG_BRIDGE} if missing else set()
+    for name in missing:
+        if name not in known:
+            meant = sorted(snapshot.bridges.keys() - set(intent.named)) if name in intent.named else []
+            yield _missing(name, named[name], nearest(name, meant), snapshot)
     if manages_nothing(intent, snapshot):
         yield Finding(Code.NOTHING_MANAGED, f"nothing is managed here: {left_to_the_kernel(intent.ports)}")
 
@@ -45,8 +46,7 @@ def left_to_the_kernel(guests: Iterable[GuestPort]) -> str:
     return f"{who} on {on} {'is' if len(domains) == 1 else 'are'} left to the kernel"
 
 
-def _missing(name: str, place: str, others: list[str], snapshot: Snapshot) -> Finding:
+def _missing(name: str, place: str, meant: str | None, snapshot: Snapshot) -> Finding:
     what = "is no Linux bridge" if name in snapshot.masters else "is not here"
-    meant = nearest(name, others)
     hint = f"; did you mean {meant}?" if meant else ""
     return Finding(Code.NO_SUCH_BRIDGE, f"{name} {what}, and policy names it ({place}){hint}", name)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterable
-from typing import IO, cast
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -52,8 +53,8 @@ def console(color: bool) -> Console:
     Brackets and colons in a string are its own, also in a cell of a table: colours come as Text, names from anybody.
     """
     terminal = sys.stdout.isatty()
-    return Console(
-        file=cast("IO[str]", _Harmless(sys.stdout)),
+    made = Console(
+        file=sys.stdout,
         no_color=not color,
         force_terminal=terminal and color,
         width=None if terminal else 400,
@@ -62,19 +63,26 @@ def console(color: bool) -> Console:
         emoji=False,
         soft_wrap=True,
     )
+    made.push_render_hook(_Harmless())
+    return made
 
 
-class _Harmless:
-    """A file that a terminal may show: names come from documents, and a terminal must not obey them."""
+class _Harmless(RenderHook):
+    """Names come from documents and from the kernel, and a terminal must not obey them: only the colours are ours."""
 
-    def __init__(self, file: IO[str]) -> None:
-        self._file = file
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        return [_Plain(each) for each in renderables]
 
-    def write(self, text: str) -> int:
-        return self._file.write(harmless(text))
 
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._file, name)
+@dataclass(frozen=True, slots=True)
+class _Plain:
+    """What is printed, before the colours are put around it, without what a terminal obeys."""
+
+    inner: ConsoleRenderable
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        for text, style, control in console.render(self.inner, options):
+            yield Segment(text if control else harmless(text), style, control)
 
 
 def print_audit(out: Console, view: View) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from macmgr import errors
+from macmgr.config import load_config
 from macmgr.errors import NotThere
 from macmgr.model.intent import Manager
 from macmgr.oneline import harmless, harmless_json
@@ -69,12 +70,14 @@ def get_manager(arguments: argparse.Namespace) -> int:
 
 def set_manager(arguments: argparse.Namespace) -> int:
     """Change the attribute in the persistent definition; print what changed and what must be restarted."""
+    config = load_config(arguments.config)  # a mistake in it is told before anything is changed
     with connect(arguments.connect) as hypervisor:
         report = change_manager(hypervisor, arguments.network, Manager(arguments.manager))
     if _wants_json(arguments):
-        print(harmless_json(json.dumps(_set_document(report), indent=2, ensure_ascii=False)))
+        document = {**_set_document(report), "observed": config.observes(report.network.bridge)}
+        print(harmless_json(json.dumps(document, indent=2, ensure_ascii=False)))
     else:
-        print(harmless("\n".join(_set_lines(report))))
+        print(harmless("\n".join(_set_lines(report, observed=config.observes(report.network.bridge)))))
     return errors.DRIFT if report.also_changed else errors.IN_SYNC
 
 
@@ -189,7 +192,7 @@ def _get_document(network: Network, active: Network | None, persistent: Network 
     }
 
 
-def _set_lines(report: Report) -> Iterator[str]:
+def _set_lines(report: Report, *, observed: bool = False) -> Iterator[str]:
     network, was = report.network, report.was
     name, manager = shlex.quote(network.name), manager_of(network)
     if not report.changed:
@@ -204,6 +207,11 @@ def _set_lines(report: Report) -> Iterator[str]:
         yield f"It takes effect when the network is restarted: virsh net-destroy {name} && virsh net-start {name}"
         if network.forward != "bridge":
             yield f"That deletes {network.bridge}, and cuts its guests off until their NICs are plugged again."
+    if observed and manager is Manager.LIBVIRT and network.bridge:
+        yield (
+            f"macmgr only observes {network.bridge} and changes nothing there. libvirt itself does: it turns VLAN "
+            "filtering on when the network starts, and puts an entry for each guest that starts."
+        )
     if report.restart_guests:
         guests = ", ".join(report.restart_guests)
         yield f"Guests keep what libvirt read when their NICs were plugged; plug again, or restart: {guests}"

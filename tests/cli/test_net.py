@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import libvirt
@@ -118,6 +119,7 @@ def test_set_names_the_guests_that_keep_the_old_value(connection: Any, capsys: p
         "also_changed": [],
         "restart_network": False,
         "restart_guests": ["web1", "web2"],
+        "observed": False,
     }
     assert said(capsys, "set", "lan", "libvirt").splitlines() == [
         "network 'lan': macTableManager is libvirt already",
@@ -237,3 +239,22 @@ def test_a_libvirt_that_does_not_keep_the_attribute_is_told(
     assert "did not keep macTableManager='libvirt', which it knows since 1.2.11" in said(
         capsys, "set", "lan", "libvirt", expect=69
     )
+
+
+def test_on_a_bridge_that_is_only_observed_it_says_what_libvirt_does(
+    connection: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """It changes a definition of libvirt's and no bridge; but libvirt acts on it, and that is to be known before."""
+    config = tmp_path / "macmgr.toml"
+    config.write_text('[defaults]\nmode = "observe"\n')
+    assert said(capsys, "set", "lan", "libvirt", "--config", str(config)).splitlines()[1] == (
+        "macmgr only observes br0 and changes nothing there. libvirt itself does: it turns VLAN filtering on when the "
+        "network starts, and puts an entry for each guest that starts."
+    )
+    assert json.loads(said(capsys, "set", "lan", "libvirt", "--config", str(config), "--json"))["observed"] is True
+    assert said(capsys, "set", "lan", "kernel", "--config", str(config)).count("\n") == 1
+    config.write_text('[defaults]\nmode = "observe"\n[bridge.br0]\nmode = "manage"\n')
+    assert said(capsys, "set", "lan", "libvirt", "--config", str(config)).count("\n") == 1
+    config.write_text("mode = 1\n")
+    assert run(["net", "set", "lan", "kernel", "--connect", URI, "--config", str(config)]) == 78
+    assert "macTableManager='libvirt'" in definition(connection), "nothing is changed"

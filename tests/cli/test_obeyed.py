@@ -5,18 +5,26 @@ from __future__ import annotations
 import errno
 import json
 import os
+import sys
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.table import Table
+from rich.text import Text
 
 from macmgr import cli, paths
 from macmgr.oneline import harmless, harmless_json
+from macmgr.report.text import console
+from tests.cli.conftest import Host
 from tests.unit.test_secrets import STATUS, VERBS, formats, run_dir, verbs, write
 
 __all__ = ["run_dir"]  # the fixture: a host with one bridge and one port
 
 NAME = "web1\u009b31m\u202eevil\u2028\u007f\u0085"
 CONTROLS = set(range(0x7F, 0xA0)) | {0x2028, 0x202E}
+OBEYED = CONTROLS | set(range(0x20)) - {ord("\n")}
 
 
 def test_no_verb_lets_a_terminal_obey_a_name(run_dir: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -93,4 +101,34 @@ def test_json_says_the_same() -> None:
 
 
 def test_what_is_no_command_is_as_it_was() -> None:
-    assert harmless("größe-机-😀\n\x1b[31mred\x1b[0m") == "größe-机-😀\n\x1b[31mred\x1b[0m"
+    assert harmless("größe-机-😀\n\tred") == "größe-机-😀\n\tred"
+
+
+def test_the_kernels_own_names_are_not_obeyed(host: Host) -> None:
+    """An interface's name may hold ESC, and any byte but a space, / and : (dev_valid_name)."""
+    odd = "v\x1b[2J\x07\r\x0b\x9bx"
+    ports, entries = host.kernel.ports, host.kernel.read_snapshot().entries
+    ports[odd] = replace(ports["eth0"], name=odd, ifindex=77)
+    assert entries
+    for verb in ("audit", "show", "doctor", "plan", "apply", "audit --json", "show --json"):
+        printed = host.macmgr(*verb.split())
+        assert {ord(letter) for letter in printed.stdout + printed.stderr} & OBEYED == set(), verb
+    assert "[2J" in host.macmgr("show").stdout
+
+
+def test_our_own_colours_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    out = console(color=True)
+    out.print(Text("a\x1b[2Jb", "red"))
+    table = Table(box=None)
+    table.add_column("\x1b[31mname")
+    table.add_row(Text("x\x07", "green"))
+    out.print(table)
+    printed = terminal.getvalue()
+    assert "\x1b[31ma\N{REPLACEMENT CHARACTER}[2Jb\x1b[0m" in printed
+    assert "\x1b[2J" not in printed
+    assert "\x07" not in printed
+    assert "\x1b[31mname" not in printed

@@ -1,0 +1,100 @@
+"""Nothing happens before it is said: installed, with hooks and daemon, on a host that nobody told to manage anything.
+
+What libvirt does by itself is the control: the same guest is started once without macmgr, and the bridge has to look
+the same afterwards. What needs no start is watched with a netlink monitor: not one event.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.conftest import MakeGuest
+from tests.lab.daemon import Watch
+from tests.lab.macmgr_command import CONFIG, PATIENCE, Macmgr
+from tests.lab.topology import Guest, HostBridge, Lan, Libvirt, Network, run, until
+
+STATE = Path("/var/lib/macmgr/state.json")
+SPY = Path("/etc/libvirt/hooks/daemon.d/99-after-macmgr")
+CALLED = Path("/run/lab/daemon-hook-called")
+
+
+@pytest.fixture
+def installed(libvirt: Libvirt) -> Iterator[Macmgr]:
+    """What README says: install, and let libvirtd look for hooks."""
+    macmgr = Macmgr()
+    yield macmgr
+    SPY.unlink(missing_ok=True)
+    macmgr("uninstall")
+    CONFIG.unlink(missing_ok=True)
+    libvirt.restart()
+
+
+def state(bridge: HostBridge, guest: Guest) -> tuple[Any, ...]:
+    """All that macmgr could have changed; taps are numbered anew at each start."""
+    tap = guest.tap()
+    entries = {
+        (row["mac"], row.get("vlan", 0), "tap" if row["ifname"] == tap else row["ifname"], tuple(row["flags"]))
+        for row in bridge.fdb()
+        if row["state"] == "static"
+    }
+    ports = json.loads(run("bridge", "-j", "-d", "link", "show").stdout)
+    names = ("learning", "flood", "isolated", "locked")
+    flags = {("tap" if row["ifname"] == tap else row["ifname"]): [row.get(name) for name in names] for row in ports}
+    filtering = bridge.port(bridge.name)["linkinfo"]["info_data"]["vlan_filtering"]
+    return entries, flags, filtering, bridge.promiscuity()
+
+
+def reload(libvirt: Libvirt) -> None:
+    """What `systemctl reload libvirtd` does, until its hooks have run: ours, and after it the spy."""
+    CALLED.unlink(missing_ok=True)
+    libvirt.reload()
+    until(CALLED.exists, "libvirtd has called the daemon hooks", 60)
+
+
+def test_nothing_is_changed_until_somebody_says_manage(
+    installed: Macmgr, network: Network, libvirt: Libvirt, bridge: HostBridge, lan: Lan, make_guest: MakeGuest
+) -> None:
+    macmgr, guest = installed, make_guest(1)
+    guest.start().wait_ready()
+    alone = state(bridge, guest)
+    guest.destroy()
+    bridge.forget(guest.nics[0].mac)
+
+    said = macmgr("install").stdout.decode()
+    assert "Observed only: br0 (network lan: macTableManager, 0 ports); nothing is changed until" in said
+    with CONFIG.open("a") as config:
+        config.write(PATIENCE)
+    SPY.write_text(f"#!/bin/sh\ntouch {CALLED}\n")
+    SPY.chmod(0o755)
+    libvirt.restart()
+
+    guest.start().wait_ready()  # the hooks do their work themselves
+    assert state(bridge, guest) == alone
+    with bridge.untouched():
+        reload(libvirt)
+        macmgr("apply", expect=1)
+        assert macmgr("plan", expect=1).stdout.decode().splitlines()[0].startswith("# br0 is only observed: ")
+    with Watch() as daemon:
+        with bridge.untouched():
+            reload(libvirt)
+            assert b"br0 is only observed: 1 change would be made" in macmgr("audit").stdout
+            status = json.loads(macmgr("status", "--json", expect=None).stdout)
+        assert [each["mode"] for each in status["managed"]["bridges"]] == ["observe"]
+        assert status["repairs"]["count"] == 0
+        guest.destroy()
+        bridge.forget(guest.nics[0].mac)
+        guest.start().wait_ready()  # and here the daemon does it for them
+        assert state(bridge, guest) == alone
+        assert "on br0 (observed): would put 1 entry" in daemon.said()
+    assert not STATE.exists() or json.loads(STATE.read_text())["namespaces"] == {}
+    assert lan.ping("10.0.0.11") == 3
+
+    CONFIG.write_text(CONFIG.read_text().replace('\nmode = "observe"', '\nmode = "manage"'))
+    with Watch():
+        until(lambda: not macmgr.codes(), "it manages once that is said")
+    assert state(bridge, guest) != alone
+    assert lan.ping("10.0.0.11") == 3
+    macmgr("release")
