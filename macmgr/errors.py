@@ -50,9 +50,13 @@ class KernelError(MacmgrError):
 
 
 class Busy(MacmgrError):
-    """Another writer holds the lock."""
+    """Another writer holds the lock: the process ``pid``, where that can be seen, which runs ``program``."""
 
     exit_code = 75
+
+    def __init__(self, message: str, pid: int | None = None, program: str = "") -> None:
+        super().__init__(message)
+        self.pid, self.program = pid, program
 
 
 class NoPermission(MacmgrError):

@@ -26,6 +26,8 @@ def print_status(out: Console, document: Document, *, verbose: bool = False) -> 
     now = document["taken_at"]
     started = f"macmgr {document['macmgr']}, process {document['pid']}, runs for {_span(document['started_at'], now)}."
     out.print(_wrapped(out, _verdict(document)))
+    if problem := document.get("configuration", {}).get("problem"):
+        out.print(_wrapped(out, Text(f"The configuration as it was before holds: {one_line(problem)}.", "yellow")))
     out.print(one_line(started))
     for problem in document["hooks"].get("problems", ()):
         out.print(_wrapped(out, Text(f"Hooks: {one_line(problem)}", "red")))
@@ -42,7 +44,7 @@ def print_status(out: Console, document: Document, *, verbose: bool = False) -> 
 def _verdict(document: Document) -> Text:
     managed, found = document["managed"], document["findings"]
     if document["in_sync"] is None:
-        return Text("The daemon has not taken its first look yet.", "yellow")
+        return _unknown(document)
     verdict = document.get("verdict")
     if verdict == Word.NOTHING:
         return Text(
@@ -66,6 +68,17 @@ def _verdict(document: Document) -> Text:
         return Text(f"In sync: {ports} of {guests} on {_count(len(managed['bridges']), 'bridge')}.", "green")
     errors = ", ".join(f"{count} {code}" for code, count in found.items() if code in _ERRORS)
     return Text(f"Drift: {errors}; 'macmgr audit' says where and why.", "red")
+
+
+def _unknown(document: Document) -> Text:
+    """What keeps the daemon from knowing; what its last look found is history."""
+    unknown = document.get("unknown")
+    if not document["rounds"]["count"] and (unknown is None or not document["rounds"].get("failed")):
+        return Text("Unknown: the daemon has not taken its first look yet.", "yellow")
+    if unknown is None:
+        return Text("Unknown: the daemon does not say why.", "red")
+    since = _span(unknown["since"], document["taken_at"])
+    return Text(f"Unknown for {since}: {one_line(unknown['why'])}. 'macmgr audit' looks for itself.", "red")
 
 
 def _print_bridges(out: Console, bridges: Sequence[Document]) -> None:
@@ -99,6 +112,7 @@ def _print_facts(out: Console, document: Document, now: str) -> None:
     calls = sum(call["count"] for call in hooks["calls"])
     for name, count, more in (
         ("looks", rounds["count"], Text(last_look)),
+        *([("", rounds["failed"], Text("failed", "red"))] if rounds.get("failed") else []),
         ("full looks", resyncs["count"], Text(last_resync)),
         ("repairs", repairs["count"], failed),
         ("alarms", document["alarms"]["count"], Text(alarms)),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from macmgr import paths
 from macmgr.errors import Busy, NoPermission
+from macmgr.state.lockholder import holder_of
 from macmgr.state.owndirectory import own_directory
 
 _RETRY = 0.02
@@ -42,7 +43,7 @@ def hold(path: Path = paths.LOCK, *, wait: float = 5.0) -> Iterator[WriterLock]:
         deadline = time.monotonic() + wait
         while not try_lock(descriptor):
             if time.monotonic() >= deadline:
-                raise Busy(f"another macmgr is writing (it holds {path}); nothing was changed, try again")
+                raise _busy(path, descriptor)
             time.sleep(_RETRY)
         yield WriterLock()
     finally:
@@ -72,6 +73,14 @@ def _make_ours_alone(descriptor: int) -> None:
         raise OSError(errno.EPERM, f"it belongs to user {status.st_uid}, who can hold it for ever; remove it")
     if stat.S_IMODE(status.st_mode) != 0o600:
         os.fchmod(descriptor, 0o600)
+
+
+def _busy(path: Path, descriptor: int) -> Busy:
+    who = holder_of(descriptor)
+    if who is None:
+        return Busy(f"another macmgr is writing (it holds {path}); nothing was changed, try again")
+    text = f"another macmgr is writing ({path} is held by {who.in_words}); nothing was changed, try again"
+    return Busy(text, who.pid, who.program)
 
 
 def try_lock(descriptor: int) -> bool:

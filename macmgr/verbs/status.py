@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import socket
+import struct
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from typing import Any
 from macmgr import errors, hookcheck, paths
 from macmgr.errors import NoPermission, NotThere
 from macmgr.oneline import harmless_json
+from macmgr.state.lockholder import Process, process
 
 _PATIENCE = 5.0  # seconds; the daemon answers beside its rounds, which take a tenth of one
 _LARGEST = 16 << 20
+_CREDENTIALS = struct.Struct("=iii")  # struct ucred: pid, uid, gid
 _NEVER_CAME = (
     "they are installed, {} guests came since the daemon looked first, and no hook called for any of them: libvirt "
     "looks for hooks when it starts or reloads, and SELinux or AppArmor may forbid it to run them (ausearch -m avc)"
@@ -26,7 +29,10 @@ _NEVER_CAME = (
 
 
 def status(arguments: argparse.Namespace) -> int:
-    """Ask the daemon and print its answer; NotThere where none runs."""
+    """Ask the daemon and print its answer; NotThere where none runs.
+
+    Where it does not know how things stand, the exit code is that of what keeps it from looking.
+    """
     problems = hookcheck.problems(paths.LIBVIRT_HOOKS)
     try:
         document = ask(paths.HOOK_SOCKET)
@@ -44,15 +50,20 @@ def status(arguments: argparse.Namespace) -> int:
 
         color = not arguments.no_color and "NO_COLOR" not in os.environ and sys.stdout.isatty()
         print_status(console(color), document, verbose=arguments.verbose)
-    return errors.DRIFT if document["in_sync"] is False else errors.IN_SYNC
+    if document["in_sync"] is None:
+        unknown = document.get("unknown")
+        return int(unknown["exit_code"]) if unknown else NotThere.exit_code
+    return errors.IN_SYNC if document["in_sync"] else errors.DRIFT
 
 
 def ask(path: Path, patience: float = _PATIENCE) -> dict[str, Any]:
     """The daemon's status document (docs/adr/0006, the hook's protocol)."""
+    who: Process | None = None
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as daemon:
             daemon.settimeout(patience)
             daemon.connect(str(path))
+            who = process(_CREDENTIALS.unpack(_credentials(daemon))[0])
             daemon.sendall(b"status\0")
             daemon.shutdown(socket.SHUT_WR)
             answer = _read(daemon)
@@ -64,12 +75,16 @@ def ask(path: Path, patience: float = _PATIENCE) -> dict[str, Any]:
     except PermissionError:
         raise NoPermission(f"{path}: only root may ask the daemon") from None
     except TimeoutError:
-        raise NotThere(
-            f"the daemon does not answer within {patience:g} s on {path}; see 'journalctl -u macmgr'"
-        ) from None
+        what = f"the daemon ({who.in_words})" if who else "the daemon"
+        raise NotThere(f"{what} does not answer within {patience:g} s on {path}; see 'journalctl -u macmgr'") from None
     except OSError as error:
         raise NotThere(f"the daemon cannot be asked on {path}: {error.strerror or error}") from None
     return _understood(answer, path)
+
+
+def _credentials(daemon: socket.socket) -> bytes:
+    """Those of the process that listens."""
+    return daemon.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
 
 
 def _read(daemon: socket.socket) -> bytes:

@@ -84,6 +84,7 @@ class Daemon:
         self._last: LastView | None = None
         self._window, self._retry = FIRST_WINDOW, FIRST_RETRY
         self._round_started = self._round_ended = 0.0
+        self._headline = ""
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
     async def run(self) -> None:
@@ -241,7 +242,7 @@ class Daemon:
             self._configured()
             self._hooks.configure(self._config.hook)
         except MacmgrError as error:
-            self._speaker.trouble("the old configuration stays", str(error))
+            self._speaker.misconfigured(str(error))
         self._files.try_again()
         self._mark("SIGHUP")
         self._systemd.ready()
@@ -259,7 +260,8 @@ class Daemon:
         return stamp_at(self._places.config or paths.CONFIG)
 
     def _configured(self) -> None:
-        self._speaker.configured(OBSERVE_ALL if self._places.observe else self._config.modes)
+        modes = OBSERVE_ALL if self._places.observe else self._config.modes
+        self._speaker.configured(modes, self._config.daemon.resync)
 
     def _after(self, seconds: float, name: str, act: Callable[[], None]) -> None:
         """Do something later; one timer of each name."""
@@ -289,6 +291,7 @@ class Daemon:
         )
         self._loop.remove_reader(self._events.fileno())  # what comes meanwhile is held against the view of this round
         self._round_started = now
+        self._speaker.looking(True)
         heard, seen = [each for each, _ in batch.calls], self._lookout.records
         in_vain = self._hysteresis.in_vain(now)
         done = await self._loop.run_in_executor(
@@ -303,15 +306,22 @@ class Daemon:
             ),
         )
         self._round_started, self._round_ended = 0.0, time.monotonic()
+        self._speaker.looking(False)
         for (_, ticket), answer in zip(batch.calls, done.answers, strict=True):
             _answer(ticket, answer if done.failure is None else done.failure)
         if not all(each.waits() for each in heard):
             self._mark(_GONE)
         try:
             self._digest(batch, done, now)
+            self._say_how_it_stands()
         except Exception as error:  # noqa: BLE001 - what cannot be told must not end what keeps all guests reachable
             self._speaker.bug(error)
         self._loop.add_reader(self._events.fileno(), self._read_events)
+
+    def _say_how_it_stands(self) -> None:
+        if (headline := self._speaker.headline()) != self._headline:
+            self._headline = headline
+            self._systemd.status(headline)
 
     def _digest(self, batch: Batch[Ticket], done: Round, started: float) -> None:
         """What a round means for the next ones."""

@@ -14,20 +14,22 @@ from typing import Any
 from macmgr import __version__
 from macmgr.report.verdict import verdict_of
 from macmgr.watch.messages import Line
-from macmgr.watch.tally import Event, Tally
+from macmgr.watch.tally import Event, Tally, Unknown
 
 
 def document(tally: Tally, now: float) -> dict[str, Any]:
     """How things stand at ``now``."""
-    managed = tally.managed_ports
+    managed, unknown = tally.managed_ports, tally.unknown(now)
     return {
         "version": 1,
         "macmgr": __version__,
         "pid": os.getpid(),
         "taken_at": _time(now),
         "started_at": _time(tally.started_at),
-        "in_sync": tally.in_sync,
-        "verdict": str(verdict_of(tally.view).word) if tally.view else None,
+        "in_sync": tally.in_sync(now),
+        "verdict": None if unknown or tally.view is None else str(verdict_of(tally.view).word),
+        "unknown": _unknown(unknown),
+        "configuration": {"problem": tally.config_problem or None},
         "managed": {
             "bridges": _bridges(tally),
             "ports": len(managed),
@@ -36,6 +38,7 @@ def document(tally: Tally, now: float) -> dict[str, Any]:
         "findings": dict(Counter(str(finding.code) for finding in tally.findings)),
         "rounds": {
             "count": tally.rounds,
+            "failed": tally.failed_rounds,
             "last_at": _time(tally.last_round_at),
             "last_seconds": round(tally.last_round_seconds, 6),
         },
@@ -78,6 +81,18 @@ def document(tally: Tally, now: float) -> dict[str, Any]:
 
 def _guests_called(tally: Tally) -> bool:
     return any(driver in ("qemu", "lxc") for driver, _ in tally.hook_calls)
+
+
+def _unknown(unknown: Unknown | None) -> dict[str, Any] | None:
+    if unknown is None:
+        return None
+    holder = {"pid": unknown.pid, "program": unknown.program or None} if unknown.pid else None
+    return {
+        "since": _time(unknown.since),
+        "why": unknown.why,
+        "exit_code": unknown.exit_code,
+        "lock_holder": holder,
+    }
 
 
 def _bridges(tally: Tally) -> list[dict[str, Any]]:

@@ -46,9 +46,10 @@ class _Family:
     samples: list[Sample]
 
 
-def metrics(tally: Tally, *, per_mac: bool = False) -> str:
+def metrics(tally: Tally, now: float, *, per_mac: bool = False) -> str:
     """All metrics; families without a sample are left out."""
-    families = [*_state(tally), *_ports(tally, per_mac=per_mac), *_counters(tally)]
+    known = tally.unknown(now) is None
+    families = [*_state(tally, now), *(_ports(tally, per_mac=per_mac) if known else ()), *_counters(tally)]
     return "".join(line for family in families if family.samples for line in _lines(family))
 
 
@@ -72,10 +73,15 @@ def write_textfile(path: Path, text: str) -> None:
         os.close(directory)
 
 
-def _state(tally: Tally) -> Iterator[_Family]:
+def _state(tally: Tally, now: float) -> Iterator[_Family]:
     yield _gauge("build_info", "The version of the daemon.", [({"version": __version__}, 1)])
     yield _gauge("start_time_seconds", "When the daemon started, since the epoch.", tally.started_at)
-    yield _gauge("in_sync", "1 when the last look found no error, 0 when it did.", tally.in_sync)
+    yield _gauge(
+        "in_sync", "1 when the last look found no error, 0 when it did; absent while nobody knows.", tally.in_sync(now)
+    )
+    unknown = tally.unknown(now)
+    since = unknown.since if unknown else None
+    yield _gauge("unknown_since_timestamp_seconds", "Since when nobody knows, since the epoch.", since)
     yield _gauge("last_round_timestamp_seconds", "When the last look was taken, since the epoch.", tally.last_round_at)
     yield _gauge("last_round_duration_seconds", "How long the last look and its repairs took.", _seconds(tally))
     yield _gauge("last_resync_timestamp_seconds", "When all was last read anew, since the epoch.", tally.last_resync_at)
@@ -120,6 +126,7 @@ def _ports(tally: Tally, *, per_mac: bool) -> Iterator[_Family]:
 
 def _counters(tally: Tally) -> Iterator[_Family]:
     yield _counter("rounds", "Looks at the host.", tally.rounds)
+    yield _counter("rounds_failed", "Looks that could not be taken.", tally.failed_rounds)
     yield _counter("resyncs", "Looks for which all sources were read anew.", tally.resyncs)
     yield _counter("repairs", "Changes made and read back.", _by_code(_REPAIRABLE, tally.repairs))
     yield _counter(

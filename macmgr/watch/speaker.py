@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from datetime import datetime
 
 from macmgr import __version__
 from macmgr.hook.call import HookCall
-from macmgr.model.findings import Code
+from macmgr.model.findings import Code, Severity
 from macmgr.model.kernelevents import LOST, Event
 from macmgr.model.modes import MANAGE_ALL, Modes
 from macmgr.watch import tally, words
@@ -31,6 +32,8 @@ _LASTING = 2.0
 _LOST_EACH = 60.0
 # A fight goes on several times a second; who fights is told once a minute.
 _FIGHT_EACH = 60.0
+# While looks fail, the reason is told again from time to time: who comes later looks at the end of the journal.
+_FAILING_EACH = 600.0
 
 
 class Speaker:
@@ -43,6 +46,8 @@ class Speaker:
         self._failed: frozenset[Line] = frozenset()
         self._since: dict[Line, float] = {}
         self._failure = ""
+        self._failure_again = 0.0
+        self._failed_in_a_row = 0
         self._problem = ""
         self._quiet_until = 0.0
         self._fought: dict[tuple[str, str], float] = {}
@@ -56,9 +61,27 @@ class Speaker:
         """The daemon ends."""
         self._journal.tell([words.stopped("it was told to")])
 
-    def configured(self, modes: Modes) -> None:
+    def configured(self, modes: Modes, resync: float) -> None:
         """The configuration was read, at the start or after SIGHUP."""
-        self._tally = tally.with_modes(self._tally, modes)
+        self._tally = tally.configured(self._tally, modes, resync)
+
+    def misconfigured(self, problem: str) -> None:
+        """The configuration was to be read after SIGHUP, and is wrong."""
+        self.trouble("the old configuration stays", problem)
+        self._tally = tally.misconfigured(self._tally, problem)
+
+    def looking(self, is_so: bool) -> None:
+        """A round begins, or is over."""
+        self._tally = tally.looking(self._tally, time.time() if is_so else None)
+
+    def headline(self) -> str:
+        """How things stand, in a line for `systemctl status`."""
+        now = time.time()
+        if unknown := self._tally.unknown(now):
+            return f"unknown since {_clock(unknown.since)}: {unknown.why}"
+        errors = sum(finding.severity is Severity.ERROR for finding in self._tally.findings)
+        ports = f"{len(self._tally.managed_ports)} managed ports"
+        return f"{errors} errors at {ports}" if errors else f"in sync: {ports}"
 
     def leaves_hooks(self) -> None:
         """This daemon takes no hook calls."""
@@ -112,10 +135,7 @@ class Speaker:
             self._problem = done.problem
             if done.problem:
                 self._journal.tell([words.unreadable("what macmgr remembers", done.problem)])
-        failure = str(done.failure) if done.failure else ""
-        if failure and failure != self._failure:
-            self._journal.tell([words.unreadable("this round could not be made", failure)])
-        self._failure = failure
+        self._known_or_not(done, now)
         if done.outcome is None:
             return None
         outcome = done.outcome
@@ -145,6 +165,20 @@ class Speaker:
             self._tally = tally.after_resync(self._tally, whole, at=now)
         return wait
 
+    def _known_or_not(self, done: Round, now: float) -> None:
+        """Say that a look failed: each reason once, and again while it lasts; and that one succeeds again."""
+        if done.failure:
+            self._tally = tally.after_failure(self._tally, done.failure, at=now)
+            failing = self._tally.failing
+            if failing and (failing.why != self._failure or time.monotonic() >= self._failure_again):
+                self._failure, self._failure_again = failing.why, time.monotonic() + _FAILING_EACH
+                self._journal.tell([words.look_failed(failing.why, _clock(failing.since))])
+            self._failed_in_a_row += 1
+        elif done.outcome:
+            if failing := self._tally.failing:
+                self._journal.tell([words.looks_again(now - failing.since, self._failed_in_a_row)])
+            self._failure, self._failed_in_a_row = "", 0
+
     def _lasting(self, left: Sequence[Line]) -> tuple[list[Line], float | None]:
         """What of it is worth a line now, and in how many seconds more may be."""
         now = time.monotonic()
@@ -169,8 +203,14 @@ class Speaker:
 
     def metrics(self, *, per_mac: bool) -> str:
         """The text that Prometheus reads."""
-        return metrics(self._tally, per_mac=per_mac)
+        return metrics(self._tally, time.time(), per_mac=per_mac)
 
     def status(self) -> bytes:
         """The document of `macmgr status --json`."""
         return json.dumps(document(self._tally, time.time()), ensure_ascii=False).encode()
+
+
+def _clock(seconds: float) -> str:
+    """The time of day, or the day too where that is another."""
+    then, now = datetime.fromtimestamp(seconds).astimezone(), datetime.now().astimezone()
+    return then.strftime("%H:%M:%S" if then.date() == now.date() else "%Y-%m-%d %H:%M:%S")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from macmgr.errors import Busy, MacmgrError, NotThere
 from macmgr.model.changes import Change
 from macmgr.model.findings import Finding, Severity
 from macmgr.model.intent import GuestPort
@@ -17,6 +18,8 @@ from macmgr.reconcile import View
 from macmgr.watch.messages import Line
 
 KEPT = 20  # repairs, and alarms, that are told again by `macmgr status`
+LONG = 30.0  # seconds in which a look comes to its end, that for the writer lock included
+MISSED = 3  # so many full looks in a row that do not come are no coincidence
 
 Counts = Mapping[str, int]
 
@@ -39,16 +42,37 @@ class StandingBack:
 
 
 @dataclass(frozen=True, slots=True)
+class Unknown:
+    """Since when nobody knows how things stand, and why; with the exit code that says so.
+
+    ``pid`` and ``program`` are of the process that holds the lock, where one keeps us from looking.
+    """
+
+    since: float
+    why: str
+    exit_code: int
+    pid: int | None = None
+    program: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Tally:
     """All that was counted since the daemon started.
 
     ``modes`` says on which bridges nothing is changed. ``guests_started`` counts those that came since the first look;
-    unless ``hooks_taken`` is false, libvirt's hooks have called for each of them.
+    unless ``hooks_taken`` is false, libvirt's hooks have called for each of them. ``failing`` is there while looks
+    fail, ``looking_since`` while one is under way, and one is due each ``resync`` seconds at least. ``config_problem``
+    is what is wrong with the configuration file, whose former content holds.
     """
 
     started_at: float
     modes: Modes = MANAGE_ALL
+    resync: float = 0.0
+    config_problem: str = ""
     rounds: int = 0
+    failed_rounds: int = 0
+    failing: Unknown | None = None
+    looking_since: float | None = None
     last_round_at: float | None = None
     last_round_seconds: float = 0.0
     resyncs: int = 0
@@ -74,10 +98,27 @@ class Tally:
     def findings(self) -> Sequence[Finding]:
         return self.view.plan.findings if self.view else ()
 
-    @property
-    def in_sync(self) -> bool | None:
-        """Whether the last look found no error; None before the first one."""
-        return all(finding.severity is not Severity.ERROR for finding in self.findings) if self.view else None
+    def unknown(self, now: float) -> Unknown | None:
+        """Why the last look says nothing of how things stand now; None where it does.
+
+        A look that failed may have been meant for anything. So may one that has not come to its end.
+        """
+        if self.failing is not None:
+            return self.failing
+        if self.looking_since is not None and now - self.looking_since > LONG:
+            return Unknown(self.looking_since, "the look that began then has not come to its end", NotThere.exit_code)
+        if self.view is None or self.last_round_at is None:
+            return Unknown(self.started_at, "the first look is not over yet", NotThere.exit_code)
+        if self.resync and now - self.last_round_at > MISSED * self.resync:
+            why = f"no look was taken since then, and one is due each {self.resync:g} s"
+            return Unknown(self.last_round_at, why, NotThere.exit_code)
+        return None
+
+    def in_sync(self, now: float) -> bool | None:
+        """Whether the last look found no error; None where that says nothing of now."""
+        if self.unknown(now) is not None:
+            return None
+        return all(finding.severity is not Severity.ERROR for finding in self.findings)
 
     @property
     def managed_bridges(self) -> Mapping[str, str]:
@@ -107,6 +148,7 @@ def after_round(
     return replace(
         tally,
         view=view,
+        failing=None,
         rounds=tally.rounds + 1,
         last_round_at=at,
         last_round_seconds=seconds,
@@ -122,6 +164,19 @@ def _started(before: View | None, after: View) -> int:
     if before is None or before.intent.ports is after.intent.ports:
         return 0
     return len({guest.uuid for guest in after.intent.ports} - {guest.uuid for guest in before.intent.ports})
+
+
+def after_failure(tally: Tally, error: MacmgrError, *, at: float) -> Tally:
+    """A look could not be taken. The state is unknown since the first one that failed in a row."""
+    since = tally.failing.since if tally.failing else at
+    pid, program = (error.pid, error.program) if isinstance(error, Busy) else (None, "")
+    failing = Unknown(since, str(error), error.exit_code, pid, program)
+    return replace(tally, failing=failing, failed_rounds=tally.failed_rounds + 1)
+
+
+def looking(tally: Tally, since: float | None) -> Tally:
+    """A look is under way since then, or none is."""
+    return replace(tally, looking_since=since)
 
 
 def after_resync(tally: Tally, why: str, *, at: float) -> Tally:
@@ -172,11 +227,16 @@ def _last(events: tuple[Event, ...], lines: Sequence[Line], at: float) -> tuple[
     return (*events, *(Event(at, line) for line in lines[-KEPT:]))[-KEPT:]
 
 
-def with_modes(tally: Tally, modes: Modes) -> Tally:
-    """The configuration was read, and says where nothing is changed."""
-    return replace(tally, modes=modes)
+def configured(tally: Tally, modes: Modes, resync: float) -> Tally:
+    """The configuration was read, and says where nothing is changed, and how often all is looked at."""
+    return replace(tally, modes=modes, resync=resync, config_problem="")
 
 
 def leaves_hooks(tally: Tally) -> Tally:
     """This daemon takes no hook calls: hooks do their work themselves."""
     return replace(tally, hooks_taken=False)
+
+
+def misconfigured(tally: Tally, problem: str) -> Tally:
+    """The configuration was to be read, and its former content holds."""
+    return replace(tally, config_problem=problem)

@@ -72,6 +72,18 @@ def resync(why: str, view: View, seconds: float) -> Line:
     )
 
 
+def look_failed(why: str, since: str) -> Line:
+    """A look could not be taken: what is there now, nobody knows."""
+    text = f"this round could not be made: {why}; the state is unknown since {since}, and it is tried again"
+    return Line(Priority.ERROR, text, messages.LOOK_FAILED)
+
+
+def looks_again(seconds: float, failed: int) -> Line:
+    """Looks succeed again."""
+    text = f"it can look again: the state was unknown for {seconds:.0f} s, in which {_count(failed, 'look')} failed"
+    return Line(Priority.NOTICE, text, messages.LOOKS_AGAIN)
+
+
 def repairs(done: Sequence[Change], expected: Collection[str] = ()) -> list[Line]:
     """One line for each change that was made; for the guests in ``expected``, which come or go, it is routine.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ import jsonschema
 import pytest
 
 from macmgr import cli, paths
-from macmgr.errors import NotThere
+from macmgr.errors import Busy, NotThere
 from macmgr.install import install_hooks
 from macmgr.model.findings import Code, Finding
 from macmgr.model.modes import Modes
@@ -26,9 +27,12 @@ from macmgr.watch.tally import (
     Tally,
     after_alarms,
     after_events,
+    after_failure,
     after_hook,
     after_resync,
     after_round,
+    looking,
+    misconfigured,
     standing_back,
 )
 from tests.conftest import Golden
@@ -101,6 +105,11 @@ def quiet() -> Tally:
     return after_resync(tally, "started", at=NOON - 3600)
 
 
+def locked() -> Tally:
+    why = "another macmgr is writing (/run/macmgr/lock is held by process 812, ma\x1bcmgr); nothing was changed"
+    return after_failure(after_failure(quiet(), Busy(why, 812, "macmgr"), at=NOON - 125), Busy(why), at=NOON - 2)
+
+
 def busy() -> Tally:
     changes = [change for change, _ in SAID if change.because in set(Code)]
     missing = Finding(Code.MISSING_ENTRY, "no entry", "br0", "vnet3", "web1", G2)
@@ -126,7 +135,9 @@ def busy() -> Tally:
 @pytest.mark.parametrize(
     ("name", "tally", "arguments", "code"),
     [
-        ("new", Tally(NOON - 1), (), 0),
+        ("new", Tally(NOON - 1), (), 69),
+        ("locked", misconfigured(locked(), "/etc/macmgr/macmgr.toml:3: no such manager: 'libvrit'"), (), 75),
+        ("stuck", looking(quiet(), NOON - 100), (), 69),
         ("quiet", quiet(), (), 0),
         ("busy", busy(), (), 1),
         ("busy-verbose", busy(), ("-v",), 1),
@@ -209,6 +220,15 @@ def test_an_answer_that_is_no_status(daemon: Daemon, status: Status, answer: byt
     assert errors.count("\n") == 1
 
 
+def test_a_daemon_before_this_one_says_less(daemon: Daemon, status: Status) -> None:
+    before = told(Tally(NOON - 1))
+    del before["unknown"], before["configuration"], before["rounds"]["failed"]
+    daemon.answers(json.dumps(before).encode())
+    code, text, _ = status()
+    assert code == 69
+    assert text.startswith("Unknown: the daemon has not taken its first look yet.\n")
+
+
 def test_a_daemon_that_hangs_is_not_waited_for(daemon: Daemon, path: Path) -> None:
-    with pytest.raises(NotThere, match="does not answer within"):
+    with pytest.raises(NotThere, match=rf"the daemon \(process {os.getpid()}, .*\) does not answer within"):
         statusverb.ask(path, patience=0.1)

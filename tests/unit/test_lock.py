@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -10,15 +13,67 @@ from pathlib import Path
 import pytest
 
 from macmgr.errors import Busy, NotThere
+from macmgr.state import lockholder
 from macmgr.state.lock import hold
 
 
 def test_the_second_writer_is_busy_and_told_who_holds_it(tmp_path: Path) -> None:
     path = tmp_path / "run" / "lock"
-    with hold(path), pytest.raises(Busy, match=f"another macmgr is writing.*{path}.*nothing was changed"):
+    with (
+        hold(path),
+        pytest.raises(
+            Busy, match=f"another macmgr is writing .{path} is held by process {os.getpid()}, .*nothing was changed"
+        ),
+    ):
         hold(path, wait=0).__enter__()
     with hold(path, wait=0):
         pass
+
+
+def test_the_holder_is_named(tmp_path: Path) -> None:
+    """By the process that took it, with the kernel's name for its program, and whether it is stopped."""
+    path = tmp_path / "lo ck"
+    code = f"import fcntl, sys; f = open({str(path)!r}, 'w'); fcntl.flock(f, 2); print(flush=True); sys.stdin.read()"
+    holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    try:
+        holder.stdout.readline()
+        for stopped in (False, True):
+            if stopped:
+                holder.send_signal(signal.SIGSTOP)
+                os.waitpid(holder.pid, os.WUNTRACED)
+            with pytest.raises(Busy, match=f"held by process {holder.pid}, python") as told:
+                hold(path, wait=0).__enter__()
+            assert told.value.pid == holder.pid
+            assert told.value.program.startswith("python")
+            assert (f"kill -CONT {holder.pid}" in str(told.value)) == stopped
+    finally:
+        holder.kill()
+        holder.communicate()
+
+
+def test_a_holder_that_cannot_be_told_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without /proc, and where the kernel's list holds what is none of ours."""
+    path = tmp_path / "lock"
+    monkeypatch.setattr(lockholder, "PROC", tmp_path)
+    with hold(path), pytest.raises(Busy, match="it holds") as told:
+        hold(path, wait=0).__enter__()
+    assert told.value.pid is None
+    status = path.stat()
+    place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    lines = [
+        "",
+        "1: POSIX ADVISORY WRITE 7 " + place,
+        "2: -> FLOCK ADVISORY WRITE 8 " + place,
+        "3: FLOCK ADVISORY WRITE",
+    ]
+    lines += [f"4: FLOCK ADVISORY WRITE 0 {place} 0 EOF", "5: FLOCK ADVISORY WRITE 9 00:01:2 0 EOF"]
+    (tmp_path / "locks").write_text("\n".join(lines))
+    with hold(path), pytest.raises(Busy, match="it holds"):
+        hold(path, wait=0).__enter__()
+    (tmp_path / "locks").write_text("\n".join([*lines, f"6: FLOCK ADVISORY WRITE 4194305 {place} 0 EOF"]))
+    with hold(path), pytest.raises(Busy, match=r"held by process 4194305\)"):
+        hold(path, wait=0).__enter__()
 
 
 def test_the_second_writer_waits_for_the_first(tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from macmgr.watch import messages
 from macmgr.watch.metrics import metrics
+from macmgr.watch.tally import Tally
 from tests.unit.test_watch_metrics import busy
+from tests.unit.test_watch_tally import NOON
 
 DOCS = (Path(__file__).parents[2] / "docs/watch.rst").read_text()
 
@@ -20,12 +22,13 @@ def test_message_ids() -> None:
 def test_metrics() -> None:
     rows = re.findall(r"^macmgr_.*?  ", DOCS, re.MULTILINE)
     documented = {name for row in rows for name in re.findall(r"macmgr_\w+", row)}
-    exported = re.findall(r"^# TYPE (\w+)", metrics(busy(), per_mac=True), re.MULTILINE)
-    assert documented == set(exported)
+    known, unknown = metrics(busy(), NOON, per_mac=True), metrics(Tally(NOON), NOON)
+    assert documented == set(re.findall(r"^# TYPE (\w+)", known + unknown, re.MULTILINE))
 
 
 def test_the_alarms_name_metrics_that_are_there() -> None:
     _, alarms = DOCS.split("Alarms worth having::")
     names = set(re.findall(r"macmgr_\w+", alarms))
-    assert len(names) == 4
-    assert names <= set(re.findall(r"^# TYPE (\w+)", metrics(busy()), re.MULTILINE))
+    assert len(names) == 5
+    exported = metrics(busy(), NOON) + metrics(Tally(NOON), NOON)
+    assert names <= set(re.findall(r"^# TYPE (\w+)", exported, re.MULTILINE))

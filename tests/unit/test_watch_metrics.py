@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from macmgr.errors import KernelError
 from macmgr.model.findings import Code, Finding
 from macmgr.watch import metricsport
 from macmgr.watch.metrics import metrics, write_textfile
@@ -22,6 +23,7 @@ from macmgr.watch.tally import (
     Tally,
     after_alarms,
     after_events,
+    after_failure,
     after_hook,
     after_resync,
     after_round,
@@ -70,7 +72,7 @@ def busy() -> Tally:
 
 
 def test_what_was_counted_is_what_is_read() -> None:
-    samples = read(metrics(busy()))
+    samples = read(metrics(busy(), NOON))
     expected = {
         "start_time_seconds": NOON,
         "in_sync": 0,
@@ -97,9 +99,22 @@ def test_what_was_counted_is_what_is_read() -> None:
     assert value(samples, "managed_ports", source_bridge="br9") == 0
 
 
+def test_while_nobody_knows_no_verdict_is_exported() -> None:
+    """Not the last one either: an alert on `== 0` would sleep through it, and one on `absent` wakes up."""
+    failing = after_failure(after_failure(busy(), KernelError("no"), at=NOON + 5), KernelError("no"), at=NOON + 6)
+    samples = read(metrics(failing, NOON + 7, per_mac=True))
+    assert not [name for name, _ in samples if name.endswith("in_sync")]
+    assert value(samples, "unknown_since_timestamp_seconds") == NOON + 5
+    assert value(samples, "rounds_failed_total") == 2
+    assert value(samples, "last_round_timestamp_seconds") == NOON + 1
+    samples = read(metrics(busy(), NOON + 7))
+    assert value(samples, "unknown_since_timestamp_seconds") is None
+    assert value(samples, "rounds_failed_total") == 0
+
+
 def test_a_port_with_an_error_is_told_from_one_without() -> None:
     where = {"domain": "web1", "source_bridge": "br0"}
-    samples = read(metrics(busy()))
+    samples = read(metrics(busy(), NOON))
     assert value(samples, "port_in_sync", target_device="vnet0", **where) == 1
     assert value(samples, "port_in_sync", target_device="vnet3", **where) == 0
     assert not any("mac" in dict(labels) for _, labels in samples)
@@ -107,16 +122,16 @@ def test_a_port_with_an_error_is_told_from_one_without() -> None:
 
 def test_macs_are_labels_only_where_that_is_asked_for() -> None:
     where = {"domain": "web1", "source_bridge": "br0"}
-    samples = read(metrics(busy(), per_mac=True))
+    samples = read(metrics(busy(), NOON, per_mac=True))
     assert value(samples, "mac_in_sync", target_device="vnet0", mac=G1, **where) == 1
     assert value(samples, "mac_in_sync", target_device="vnet3", mac=G2, **where) == 0
     floods = Finding(Code.FLOOD_ON, "it floods", "br0", "vnet0", "web1")
-    samples = read(metrics(replace(busy(), view=view(floods)), per_mac=True))
+    samples = read(metrics(replace(busy(), view=view(floods)), NOON, per_mac=True))
     assert value(samples, "mac_in_sync", target_device="vnet0", mac=G1, **where) == 0
 
 
 def test_counters_begin_with_nought_and_what_is_unknown_is_left_out() -> None:
-    samples = read(metrics(Tally(NOON)))
+    samples = read(metrics(Tally(NOON), NOON))
     assert value(samples, "repairs_total", code="stolen-entry") == 0
     assert value(samples, "alarms_total", code="theft") == 0
     assert value(samples, "rounds_total") == 0
@@ -131,7 +146,7 @@ def test_any_name_of_a_guest_comes_through(name: str) -> None:
     assert tally.view is not None
     guests = tuple(replace(guest, domain=name) for guest in tally.view.intent.ports)
     named = replace(tally, view=replace(tally.view, intent=replace(tally.view.intent, ports=guests)))
-    samples = read(metrics(named))
+    samples = read(metrics(named, NOON))
     assert value(samples, "port_in_sync", domain=name, source_bridge="br0", target_device="vnet0") == 1
 
 
@@ -194,7 +209,7 @@ def ask(port: int, method: str, path: str) -> tuple[int, dict[str, str], str]:
 
 
 def test_a_client_gets_the_metrics() -> None:
-    text = metrics(busy())
+    text = metrics(busy(), NOON)
 
     async def client(port: int) -> None:
         for path in ("/metrics", "/metrics?name[]=x"):

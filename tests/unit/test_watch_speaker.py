@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from macmgr.errors import Busy, KernelError
 from macmgr.execution import Failure
 from macmgr.model.changes import SetFlags
 from macmgr.model.findings import Code, Finding
@@ -89,3 +90,31 @@ def test_many_fights_at_one_port_that_begin_together_are_one_line(tmp_path: Path
         speaker = Speaker(Journal(stderr=stderr.fileno(), stream=""))
         speaker.fights(fights, ["vnet0"])
     assert log.read_text().count("another program undoes it") == 1
+
+
+def test_looks_that_fail_are_told_with_their_reason_and_so_is_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each reason once, and again after ten minutes; a hook's call in between that needs no look is no end."""
+    log, now = tmp_path / "log", [1000.0]
+    monkeypatch.setattr("macmgr.watch.speaker.time.monotonic", lambda: now[0])
+    busy, refused = Round((), failure=Busy("process 812 holds it", 812)), Round((), failure=KernelError("no buffer"))
+    with log.open("w") as stderr:
+        speaker = Speaker(Journal(stderr=stderr.fileno(), stream=""))
+        assert speaker.headline().startswith("unknown since")
+        speaker.round(["start"], a_round())
+        assert speaker.headline() == "in sync: 0 managed ports"
+        for step, done in enumerate((busy, busy, Round(()), busy, refused, refused, busy)):
+            now[0] = 1000.0 + step
+            speaker.round(["the timer"], done)
+            assert speaker.headline().startswith("unknown since")
+        assert json.loads(speaker.status())["in_sync"] is None
+        assert log.read_text().count("this round could not be made") == 3
+        now[0] = 1700.0
+        speaker.round(["the timer"], busy)
+        assert log.read_text().count("the state is unknown since") == 4
+        speaker.round(["the timer"], a_round())
+        speaker.round(["the timer"], a_round())
+    assert log.read_text().count("in which 7 looks failed") == 1
+    assert log.read_text().count("it can look again") == 1
+    assert json.loads(speaker.status())["in_sync"] is True

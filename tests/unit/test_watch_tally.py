@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import pytest
 
+from macmgr.errors import Busy, KernelError, MacmgrError
 from macmgr.model.changes import SetEntries
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy
-from macmgr.model.modes import OBSERVE_ALL, Modes
+from macmgr.model.modes import MANAGE_ALL, OBSERVE_ALL, Modes
 from macmgr.model.snapshot import Bridge, BridgePort, Entry
 from macmgr.planning.planner import Plan
 from macmgr.reconcile import View
@@ -24,10 +26,14 @@ from macmgr.watch.tally import (
     Tally,
     after_alarms,
     after_events,
+    after_failure,
     after_hook,
     after_resync,
     after_round,
+    configured,
     leaves_hooks,
+    looking,
+    misconfigured,
     standing_back,
 )
 from tests.fake_kernel import make_snapshot
@@ -77,6 +83,12 @@ def test_before_the_first_look_nobody_knows() -> None:
     assert answer["started_at"] == "2026-11-18T11:59:57Z"
     assert answer["taken_at"] == "2026-11-18T12:00:00Z"
     assert answer["in_sync"] is None
+    assert answer["unknown"] == {
+        "since": "2026-11-18T11:59:57Z",
+        "why": "the first look is not over yet",
+        "exit_code": 69,
+        "lock_holder": None,
+    }
     assert answer["managed"] == {"bridges": [], "ports": 0, "guests": 0}
     assert answer["rounds"]["last_at"] is None
 
@@ -111,6 +123,8 @@ def test_everything_that_is_counted_is_told() -> None:
         "started_at": "2026-11-18T11:59:00Z",
         "in_sync": False,
         "verdict": "drift",
+        "unknown": None,
+        "configuration": {"problem": None},
         "managed": {
             "bridges": [
                 {"name": "br0", "reason": "network lan: macTableManager", "mode": "manage", "there": True, "ports": 2},
@@ -120,7 +134,7 @@ def test_everything_that_is_counted_is_told() -> None:
             "guests": 1,
         },
         "findings": {"duplicate-mac": 1, "uplink-promiscuous": 1},
-        "rounds": {"count": 1, "last_at": "2026-11-18T11:59:30Z", "last_seconds": 0.071235},
+        "rounds": {"count": 1, "failed": 0, "last_at": "2026-11-18T11:59:30Z", "last_seconds": 0.071235},
         "resyncs": {"count": 1, "last_at": "2026-11-18T11:59:30Z", "last_why": "libvirtd came back"},
         "repairs": {
             "count": 3,
@@ -216,3 +230,58 @@ def test_guests_that_come_and_no_hook_that_calls() -> None:
     assert told(after_hook(tally, "network", "started"))["hooks"]["never_came"]
     assert not told(after_hook(tally, "qemu", "stopped"))["hooks"]["never_came"]
     assert not told(leaves_hooks(tally))["hooks"]["never_came"]
+
+
+# What nobody knows
+
+
+def looked() -> Tally:
+    return after_round(configured(Tally(NOON - 900), MANAGE_ALL, 300.0), view(), at=NOON - 10, seconds=0.1)
+
+
+@pytest.mark.parametrize("error", [KernelError("no buffer space"), Busy("it is held"), MacmgrError("a bug")])
+def test_while_looks_fail_nobody_knows_and_the_cause_says_the_exit_code(error: MacmgrError) -> None:
+    tally = after_failure(after_failure(looked(), KernelError("at first"), at=NOON - 8), error, at=NOON - 2)
+    answer = told(tally)
+    assert answer["in_sync"] is None
+    assert answer["unknown"] == {
+        "since": "2026-11-18T11:59:52Z",
+        "why": str(error),
+        "exit_code": error.exit_code,
+        "lock_holder": None,
+    }
+    assert answer["rounds"]["failed"] == 2
+    again = told(after_round(tally, view(), at=NOON - 1, seconds=0.1))
+    assert (again["in_sync"], again["unknown"], again["rounds"]["failed"]) == (True, None, 2)
+
+
+def test_who_holds_the_lock_is_told() -> None:
+    for program, said in (("macmgr", "macmgr"), ("", None)):
+        tally = after_failure(looked(), Busy("it is held", 812, program), at=NOON - 2)
+        assert told(tally)["unknown"]["lock_holder"] == {"pid": 812, "program": said}
+
+
+def test_a_look_that_does_not_end_says_nothing_of_now() -> None:
+    assert told(looking(looked(), NOON - 29))["in_sync"] is True
+    answer = told(looking(looked(), NOON - 31))
+    assert answer["in_sync"] is None
+    assert answer["unknown"]["since"] == "2026-11-18T11:59:29Z"
+    assert answer["unknown"]["exit_code"] == 69
+    assert told(looking(looking(looked(), NOON - 31), None))["in_sync"] is True
+    assert "not come to its end" in told(looking(Tally(NOON - 60), NOON - 60))["unknown"]["why"]
+
+
+def test_a_look_long_ago_says_nothing_of_now() -> None:
+    """Three full looks that did not come: 300 s each."""
+    assert told(looked(), NOON + 889)["in_sync"] is True
+    answer = told(looked(), NOON + 891)
+    assert answer["in_sync"] is None
+    assert answer["unknown"]["since"] == "2026-11-18T11:59:50Z"
+    assert "300 s" in answer["unknown"]["why"]
+
+
+def test_a_configuration_that_was_not_taken_is_told_until_one_is() -> None:
+    tally = misconfigured(looked(), "macmgr.toml:3: no")
+    assert told(tally)["configuration"] == {"problem": "macmgr.toml:3: no"}
+    assert told(tally)["in_sync"] is True
+    assert told(configured(tally, MANAGE_ALL, 300.0))["configuration"] == {"problem": None}
