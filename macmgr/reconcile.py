@@ -21,6 +21,7 @@ from macmgr.planning.features import found_lacking
 from macmgr.planning.observed import with_observed
 from macmgr.planning.planner import Plan, plan
 from macmgr.planning.remembered import NOTHING, Memory, after_release, remember, what_is_left, with_departed, with_kept
+from macmgr.planning.taps import with_taps_only
 from macmgr.planning.unlisted import NOTHING_BESIDE, Beside, bridges_to_read, keys_to_look_up, ports_to_read
 from macmgr.state.lock import WriterLock
 
@@ -147,6 +148,7 @@ def _look(
 ) -> View:
     said = read_intent()
     snapshot = _read(said, kernel, memory, beside)
+    said = with_taps_only(said, snapshot)
     intent = with_departed(with_observed(said, snapshot), memory, snapshot)
     draft = planner(intent, snapshot).only(scope)
     suspects = _suspects(draft.changes, intent, snapshot)

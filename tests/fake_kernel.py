@@ -312,8 +312,11 @@ def _replaced(have: Entry | None, put: PutEntry, vid: int, knows_sticky: bool) -
 
 
 def make_snapshot(bridges: Iterable[Bridge], ports: Iterable[BridgePort], entries: Iterable[Entry] = ()) -> Snapshot:
-    """A snapshot of these bridges and ports, each with its own address as a local entry, and of ``entries``."""
-    by_name, ports_by_name = {each.name: each for each in bridges}, {each.name: each for each in ports}
+    """A snapshot of these bridges and ports, each with its own address as a local entry, and of ``entries``.
+
+    What has the name of a tap and no kind is one.
+    """
+    by_name, ports_by_name = {each.name: each for each in bridges}, {each.name: _tap(each) for each in ports}
     own = {
         (each.bridge, each.mac, vid): Entry(each.mac, vid, each.name, EntryState.LOCAL)
         for each in ports_by_name.values()
@@ -325,3 +328,7 @@ def make_snapshot(bridges: Iterable[Bridge], ports: Iterable[BridgePort], entrie
     )
     more = {(start.bridge_of(entry.port) or "", entry.mac, entry.vid): entry for entry in entries}
     return replace(start, entries=tuple((own | more).values()))
+
+
+def _tap(port: BridgePort) -> BridgePort:
+    return replace(port, kind="tun") if not port.kind and port.name.startswith(("vnet", "tap")) else port

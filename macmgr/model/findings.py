@@ -33,6 +33,7 @@ class Code(StrEnum):
     LEARNED_ON_MANAGED_PORT = "learned-on-managed-port"
     MISSING_PORT = "missing-port"
     WRONG_BRIDGE = "wrong-bridge"
+    SHARED_TAP = "shared-tap"
     WRONG_VLAN = "wrong-vlan"
     NO_VLAN = "no-vlan"
     NOT_ISOLATED = "not-isolated"

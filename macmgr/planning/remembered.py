@@ -114,7 +114,7 @@ def with_kept(memory: Memory, intent: Intent, snapshot: Snapshot) -> Memory:
     Only what is remembered is called left behind once the guest is gone; libvirt's own entry may be all that was asked
     for, and is found on the uplink as well.
     """
-    guests = [guest for guest in intent.ports if guest.managed and _on_its_bridge(guest, snapshot)]
+    guests = [g for g in intent.ports if g.managed and not g.frozen and _on_its_bridge(g, snapshot)]
     new = {each for each in _may_be_kept(guests, snapshot) if (each.port, each.ifindex) not in memory.given_back}
     new -= {*memory.macs}
     macs = {each.mac for each in new}
@@ -144,11 +144,13 @@ def what_is_left(memory: Memory, intent: Intent, snapshot: Snapshot) -> Memory:
 
 def valid_ports(memory: Memory, intent: Intent, snapshot: Snapshot) -> tuple[PortBefore, ...]:
     """What is remembered of ports that are still the same, of the same guest."""
-    uuids = {guest.port: guest.uuid for guest in intent.ports}
+    uuids: dict[str, set[str]] = {}
+    for guest in intent.ports:  # several may name one port
+        uuids.setdefault(guest.port, set()).add(guest.uuid)
     return tuple(
         each
         for each in memory.ports
-        if each.is_still(snapshot.ports.get(each.port), snapshot) and uuids.get(each.port, each.uuid) == each.uuid
+        if each.is_still(snapshot.ports.get(each.port), snapshot) and each.uuid in uuids.get(each.port, (each.uuid,))
     )
 
 

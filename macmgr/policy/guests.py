@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from macmgr.errors import XmlError
 from macmgr.model.findings import Code, Finding
@@ -61,20 +61,57 @@ def build_intent(
     them that did by the status files that libvirt has not removed yet.
     """
     decided = (decisions or Decisions()).of(domains, sources)
-    ports = [port for each in decided for port in each.ports]
+    ports, contested = _without_contested([port for each in decided for port in each.ports])
     left = [sources.bridge(nic) for domain in departed for nic in domain.nics]
     managed = managed_bridges(sources, [*(port.bridge for port in ports), *left])
     for port in ports:  # a network that was destroyed under its guests is known only from their NICs
         if port.managed:
             managed.setdefault(port.bridge, port.policy.reason)
     gone = {nic.mac: domain.name for domain in departed for nic in domain.nics}
-    problems = (*findings, *(finding for each in decided for finding in each.findings))
+    problems = (*findings, *(finding for each in decided for finding in each.findings), *contested)
     portless = tuple(nic for each in decided for nic in each.portless)
     named = tuple(name for name in sources.bridges if not is_pattern(name))
     were = [port for status in ran if status.running for port in _decided(status, sources).ports if port.managed]
     for port in were:
         managed.setdefault(port.bridge, port.policy.reason)
     return Intent(tuple(ports), managed, gone, problems, portless, named=named, ran=tuple(were))
+
+
+def _without_contested(ports: Sequence[GuestPort]) -> tuple[list[GuestPort], list[Finding]]:
+    """The ports, with those that several NICs name left as they are: nobody's policy is carried out on such a tap.
+
+    One status file is out of date then, or another libvirt's, or a tenant's that names what is not its own.
+    """
+    claims: dict[str, list[GuestPort]] = {}
+    for port in ports:
+        claims.setdefault(port.port, []).append(port)
+    found: list[GuestPort] = []
+    findings: list[Finding] = []
+    for port in ports:
+        claimants = claims[port.port]
+        if len(claimants) > 1:
+            domains = sorted({each.domain for each in claimants})
+            who = (
+                f"NICs of {' and of '.join(domains)}" if len(domains) > 1 else f"{len(claimants)} NICs of {domains[0]}"
+            )
+            problem = f"{port.port} is named by {who}"
+            if any(each.managed for each in claimants):
+                findings.append(
+                    Finding(
+                        Code.SHARED_TAP,
+                        f"{problem}, and can be the tap of one of them: until that is mended, it is left as it is",
+                        port.bridge,
+                        port.port,
+                        port.domain,
+                        port.macs[0],
+                        fix=f"virsh domiflist {shlex.quote(port.domain)}  # and so for the others: one file is out of "
+                        "date, or one domain has to let go of the tap",
+                    )
+                )
+            policy = replace(port.policy, manager=Manager.KERNEL, problem=problem)
+            port = replace(port, policy=policy, entry_comes=False)
+        found.append(port)
+    return found, findings
 
 
 def _decided(status: DomainStatus, sources: PolicySources) -> _Decided:

@@ -113,7 +113,7 @@ def test_another_hosts_sticky_entry_is_left_where_no_guest_runs(learns: bool) ->
     "entry",
     [
         Entry(MAC, 1, "vx10"),  # libvirt's own, or one that a frame has moved: nothing sticky was
-        Entry(MAC, 1, "eth0", sticky=True),  # no tunnel
+        Entry(MAC, 1, "eth0"),  # no tunnel
     ],
     ids=["plain", "on an uplink"],
 )

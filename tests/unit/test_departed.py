@@ -88,7 +88,7 @@ def test_an_entry_that_is_there_already_is_remembered() -> None:
     """libvirt's own may be all that is wanted: no change is made, and it may be stolen before the guest is gone."""
     guest = GuestPort("vnet9", "br0", "web1", "u", (MAC,), policy=Policy(manager=Manager.LIBVIRT, pin=Pin.STATIC))
     kernel, notes = a_kernel(), Notebook()
-    kernel.ports["vnet9"] = BridgePort("vnet9", 99, "br0", "fe:00:00:00:00:09", PortFlags(False, False))
+    kernel.ports["vnet9"] = BridgePort("vnet9", 99, "br0", "fe:00:00:00:00:09", PortFlags(False, False), kind="tun")
     kernel.masters["vnet9"] = "br0"
     kernel.set_entry(Entry(MAC, 0, "vnet9"))
     here = Intent((guest,), {"br0": "a test"})

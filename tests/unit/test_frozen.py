@@ -11,7 +11,7 @@ import pytest
 from macmgr.model.findings import Code, Severity
 from macmgr.model.intent import GuestPort, Intent, Manager, Pin, Policy, Settings, Step
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
-from macmgr.planning.remembered import Memory
+from macmgr.planning.remembered import KeptMac, Memory
 from macmgr.reconcile import Outcome, Scope, apply
 from macmgr.report.explain import explain
 from macmgr.state.lock import WriterLock
@@ -139,8 +139,9 @@ def test_when_the_network_is_started_again_all_is_as_policy_says() -> None:
 
 def test_the_addresses_of_a_port_that_is_left_open_are_not_remembered_as_macmgrs() -> None:
     """Its network may leave it to the kernel, and an entry for it elsewhere be an administrator's."""
-    kernel, notes = host(OPEN, [Entry("52:54:00:00:00:09", 1, "eth0")]), Notebook()
-    gone = Intent((FROZEN,), {"br0": "a test"}, {"52:54:00:00:00:09": "gone"})
+    kernel = host(OPEN, [Entry("52:54:00:00:00:09", 1, "eth0")])
+    notes = Notebook(Memory(macs=(KeptMac("52:54:00:00:00:09", "br0", "gone", "vnet9", 99),)))
+    gone = Intent((FROZEN,), {"br0": "a test"})
     assert apply(WriterLock(), lambda: gone, kernel, Scope(), notes).done
     assert notes.memory == Memory()
 
