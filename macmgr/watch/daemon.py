@@ -18,7 +18,7 @@ from pathlib import Path
 
 from macmgr import paths
 from macmgr.config import Config, load_config
-from macmgr.errors import MacmgrError, XmlError
+from macmgr.errors import Busy, MacmgrError, XmlError
 from macmgr.filestamp import Stamp, stamp_at
 from macmgr.hook.call import HookCall
 from macmgr.hook.work import Heard, read_call
@@ -45,7 +45,7 @@ Ticket = asyncio.Future[tuple[bool, str]]
 # for again and again, they become rarer, so that no foreign program can make us spin.
 FIRST_WINDOW, LONGEST_WINDOW = 0.005, 0.25
 # After a round that failed, or left changes undone, the next one comes by itself.
-FIRST_RETRY, LONGEST_RETRY = 0.5, 60.0
+FIRST_RETRY, LONGEST_RETRY, LONGEST_WAIT = 0.5, 60.0, 2.0
 # A thread that has not come back after this time is stuck, and the watchdog is left to bite.
 _STUCK = 60.0
 # How often the ages of sticky entries are read: they tell of a MAC that was seen elsewhere, and nothing else does.
@@ -346,7 +346,9 @@ class Daemon:
         if done.outcome or done.failure:
             self._after(self._config.daemon.resync, "resync", self._resync)
         if done.failure or (done.outcome and not done.outcome.complete):
-            self._after(self._retry, "retry", lambda: self._mark("what was left undone"))
+            # a look that waits for the lock costs next to nothing, and drift waits with it
+            longest = LONGEST_WAIT if isinstance(done.failure, Busy) else LONGEST_RETRY
+            self._after(min(self._retry, longest), "retry", lambda: self._mark("what was left undone"))
             self._retry = min(LONGEST_RETRY, 2 * self._retry)
         elif done.outcome:
             self._retry = FIRST_RETRY

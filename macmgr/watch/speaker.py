@@ -17,6 +17,7 @@ from macmgr.model.findings import Code, Severity
 from macmgr.model.kernelevents import LOST, Event
 from macmgr.model.modes import MANAGE_ALL, Modes
 from macmgr.watch import tally, words
+from macmgr.watch.bursts import Bursts
 from macmgr.watch.document import document
 from macmgr.watch.hysteresis import Fight
 from macmgr.watch.journal import Journal
@@ -50,6 +51,7 @@ class Speaker:
         self._failed_in_a_row = 0
         self._problem = ""
         self._quiet_until = 0.0
+        self._bursts = Bursts()
         self._fought: dict[tuple[str, str], float] = {}
         self._outdated = False
 
@@ -59,7 +61,7 @@ class Speaker:
 
     def stopped(self) -> None:
         """The daemon ends."""
-        self._journal.tell([words.stopped("it was told to")])
+        self._journal.tell([*words.repaired(self._bursts.kept(time.monotonic())), words.stopped("it was told to")])
 
     def configured(self, modes: Modes, resync: float) -> None:
         """The configuration was read, at the start or after SIGHUP."""
@@ -139,13 +141,17 @@ class Speaker:
         if done.outcome is None:
             return None
         outcome = done.outcome
-        repaired, failures = words.repairs(outcome.done, expected), words.failures(outcome.failures)
+        repaired, failures = words.repairs_by_vids(outcome.done, expected), words.failures(outcome.failures)
         told = [each.change for each in outcome.failures]
         left = words.left(outcome.view.plan.findings, outcome.view.scope.observes, told)
         lasting, wait = self._lasting(left)
         self._journal.tell(
             [
-                *(line for line in repaired if (line.port, line.code) not in self._fought),
+                *words.repaired(
+                    (line, vids)
+                    for line, vids in self._bursts.told(repaired, time.monotonic())
+                    if (line.port, line.code) not in self._fought
+                ),
                 *(line for line in failures if line not in self._failed),
                 *(line for line in lasting if line not in self._said),
             ]
@@ -157,13 +163,14 @@ class Speaker:
             at=now,
             seconds=done.seconds,
             done=outcome.done,
-            told=repaired,
+            told=words.repaired(repaired),
             failures=len(outcome.failures),
         )
         if whole := next((reason for reason in reasons if reason in ("start", "SIGHUP", "the timer")), ""):
             self._journal.tell([words.resync(whole, outcome.view, done.seconds)])
             self._tally = tally.after_resync(self._tally, whole, at=now)
-        return wait
+        waits = [each for each in (wait, self._bursts.next_end(time.monotonic())) if each is not None]
+        return min(waits, default=None)
 
     def _known_or_not(self, done: Round, now: float) -> None:
         """Say that a look failed: each reason once, and again while it lasts; and that one succeeds again."""

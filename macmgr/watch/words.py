@@ -22,6 +22,7 @@ from macmgr.reconcile import View
 from macmgr.report.verdict import Word, verdict_of
 from macmgr.watch import messages
 from macmgr.watch.alarms import Alarm, Kind
+from macmgr.watch.bursts import Told
 from macmgr.watch.messages import Line, Priority
 
 MANY = 20  # lines of one kind that one round may say
@@ -89,10 +90,20 @@ def repairs(done: Sequence[Change], expected: Collection[str] = ()) -> list[Line
 
     Changes that differ in their VIDs alone share a line: an administrator may add or remove thousands of them at once.
     """
-    return _summed_up(_with_vids([_repair(change, expected) for change in done]), "changes made", messages.REPAIRED)
+    return repaired(repairs_by_vids(done, expected))
 
 
-def _repair(change: Change, expected: Collection[str]) -> tuple[Line, Collection[int]]:
+def repairs_by_vids(done: Sequence[Change], expected: Collection[str] = ()) -> list[Told]:
+    """The same, each line with its VIDs, which are not in it yet."""
+    return _by_vids(_repair(change, expected) for change in done)
+
+
+def repaired(told: Iterable[Told]) -> list[Line]:
+    """The lines, with the VIDs in them; one that counts them where they are too many."""
+    return _summed_up(_with_vids(told), "changes made", messages.REPAIRED)
+
+
+def _repair(change: Change, expected: Collection[str]) -> Told:
     """A change that was made and read back, and in which VIDs."""
     verb, what, why = _parts(change)
     priority = Priority.INFO if change.domain in expected else Priority.NOTICE
@@ -161,7 +172,7 @@ def left(found: Iterable[Finding], observes: Callable[[str], bool], told: Sequen
     """
     covered = {_subject(change) for change in told}
     worded = _with_vids(
-        (_finding(finding, observes), () if finding.vid is None else (finding.vid,))
+        (_finding(finding, observes), frozenset(() if finding.vid is None else (finding.vid,)))
         for finding in found
         if finding.severity is not Severity.INFO and _subject_of(finding) not in covered
     )
@@ -312,21 +323,27 @@ def _owner(change: SetEntries) -> str:
     return f"{change.domain} ({change.mac})" if change.domain else change.mac
 
 
-def _with_vids(lines: Iterable[tuple[Line, Collection[int]]]) -> list[Line]:
+def _by_vids(lines: Iterable[Told]) -> list[Told]:
     """The lines, each once, with all the VIDs in which it is so."""
     found: dict[Line, set[int]] = {}
     for line, vids in lines:
         found.setdefault(line, set()).update(vids)
+    return [(line, frozenset(vids)) for line, vids in found.items()]
+
+
+def _with_vids(lines: Iterable[Told]) -> list[Line]:
     return [
         replace(line, message=f"{line.message} (VID {fold_vids(sorted(vids))})") if vids else line
-        for line, vids in found.items()
+        for line, vids in _by_vids(lines)
     ]
 
 
-def _vids(change: Change) -> Collection[int]:
+def _vids(change: Change) -> frozenset[int]:
     """The VIDs that are worth a word: none where an entry is put or dropped in every one of its port's."""
-    named = {entry.vid for entry in change.after or change.before} if isinstance(change, SetEntries) else set()
-    return named if 0 not in named else ()
+    if isinstance(change, SetFlags):
+        return frozenset()
+    named = frozenset(entry.vid for entry in change.after or change.before)
+    return frozenset() if 0 in named else named
 
 
 def _summed_up(lines: list[Line], what: str, message_id: str) -> list[Line]:

@@ -9,11 +9,11 @@ import pytest
 
 from macmgr.errors import Busy, KernelError
 from macmgr.execution import Failure
-from macmgr.model.changes import SetFlags
+from macmgr.model.changes import SetEntries, SetFlags
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import Intent
 from macmgr.model.kernelevents import LOST
-from macmgr.model.snapshot import PortFlags, Snapshot
+from macmgr.model.snapshot import Entry, PortFlags, Snapshot
 from macmgr.planning.planner import Plan
 from macmgr.reconcile import Outcome, View
 from macmgr.watch.hysteresis import Fight
@@ -118,3 +118,28 @@ def test_looks_that_fail_are_told_with_their_reason_and_so_is_the_end(
     assert log.read_text().count("in which 7 looks failed") == 1
     assert log.read_text().count("it can look again") == 1
     assert json.loads(speaker.status())["in_sync"] is True
+
+
+def test_a_loop_over_vids_is_told_together_and_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, now = tmp_path / "log", [1000.0]
+    monkeypatch.setattr("macmgr.watch.speaker.time.monotonic", lambda: now[0])
+    mac, view = "52:54:00:00:00:01", View(Intent(), Snapshot(), Plan())
+
+    def put(vid: int) -> Round:
+        change = SetEntries(mac, (), (Entry(mac, vid, "vnet0"),), "br0", "web1", Code.MISSING_ENTRY)
+        return Round((), Outcome((change,), (), view))
+
+    with log.open("w") as stderr:
+        speaker = Speaker(Journal(stderr=stderr.fileno(), stream=""))
+        for vid in range(100, 140):
+            wait = speaker.round(["the VIDs of vnet0 changed"], put(vid))
+            now[0] += 0.15
+        assert wait == pytest.approx(10 - 34 * 0.15)
+        now[0] += 10
+        assert speaker.round(["what may have passed"], a_round()) is None
+        speaker.round(["the VIDs of vnet0 changed"], put(140))
+        speaker.stopped()
+    lines = [line for line in log.read_text().splitlines() if "put the entry" in line]
+    assert len(lines) == 7
+    assert lines[-2].endswith("(VID 105-139)")
+    assert lines[-1].endswith("(VID 140)")

@@ -1,0 +1,66 @@
+"""A repair that comes again and again, each time in other VIDs, is told a few times and then from time to time.
+
+An administrator's loop may add four thousand VIDs to a port, one after the other, and each is one repair. Pure; the
+time is an argument, in seconds of a clock that never goes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+
+from macmgr.watch.messages import Line
+
+AT_ONCE = 5  # so often it is told at once
+EACH = 10.0  # then what came meanwhile is told together
+OVER = 60.0  # and after so long without one it is another burst
+
+Told = tuple[Line, frozenset[int]]
+"""A line, and the VIDs that belong to it; with none it is in no VID, or in every one."""
+
+
+@dataclass(slots=True)
+class _Burst:
+    times: int = 0
+    last: float = 0.0
+    since: float = 0.0
+    vids: set[int] = field(default_factory=set)
+
+
+class Bursts:
+    """What of the last repairs has not been told yet."""
+
+    def __init__(self) -> None:
+        self._bursts: dict[Line, _Burst] = {}
+
+    def told(self, lines: Iterable[Told], now: float) -> list[Told]:
+        """Which of the lines are to be told now, and what was kept for long enough."""
+        now_told: list[Told] = []
+        for line, vids in lines:
+            if not vids:
+                now_told.append((line, vids))
+                continue
+            burst = self._bursts.setdefault(line, _Burst())
+            burst.times, burst.last = burst.times + 1, now
+            if burst.times <= AT_ONCE:
+                now_told.append((line, vids))
+            else:
+                burst.since = burst.since if burst.vids else now
+                burst.vids |= vids
+        return now_told + self.kept(now, EACH)
+
+    def kept(self, now: float, least: float = 0.0) -> list[Told]:
+        """What was kept for ``least`` seconds; it is kept no more."""
+        found: list[Told] = []
+        for line, burst in list(self._bursts.items()):
+            if burst.vids and now - burst.since >= least:
+                found.append((line, frozenset(burst.vids)))
+                burst.vids.clear()
+            if not burst.vids and now - burst.last >= OVER:
+                del self._bursts[line]
+        return found
+
+    def next_end(self, now: float) -> float | None:
+        """In how many seconds something is to be told, None where nothing is kept."""
+        ends: Collection[float] = [burst.since + EACH - now for burst in self._bursts.values() if burst.vids]
+        return max(min(ends), 0.0) if ends else None
