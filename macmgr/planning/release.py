@@ -43,7 +43,8 @@ def plan_release(intent: Intent, snapshot: Snapshot, memory: Memory) -> Plan:
         plan_way_back(back, guests.keys(), table, draft)
     _plan_left_behind(intent, snapshot, memory, {*guests, *before}, table, draft)
     plan_stranded((), {guest.port for guest in intent.ports}, snapshot, table, draft)
-    return Plan((*draft.opens, *draft.puts, *draft.closes, *draft.drops), tuple(draft.findings))
+    left = tuple(finding for finding in draft.findings if finding.code is Code.NOT_GIVEN_BACK)
+    return Plan((*draft.opens, *draft.puts, *draft.closes, *draft.drops), left)
 
 
 def _by_default(port: BridgePort, guest: GuestPort) -> Return:

@@ -12,7 +12,7 @@ from macmgr.giveback import release
 from macmgr.model.changes import DeleteEntry, FlushEntries, PutEntry, Request, SetEntries
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy
-from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
+from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, Feature, PortFlags, Snapshot
 from macmgr.planning.planner import plan
 from macmgr.reconcile import Outcome, Scope, apply
 from macmgr.state.lock import WriterLock
@@ -202,6 +202,16 @@ def test_a_release_says_what_it_cannot_clear_and_is_not_complete() -> None:
     again = release(LOCK, lambda: BOTH, kernel, Scope(), notes)
     assert again.complete
     assert {each.port for each in again.ports} == {"vnet1"}
+
+
+def test_a_release_on_a_kernel_that_cannot_flush_says_how_it_is_done_by_hand() -> None:
+    kernel, notes = managed(30, eth0=port("eth0", 10))
+    kernel.flushes = False
+    for _ in range(2):
+        released = release(LOCK, lambda: BOTH, kernel, Scope(), notes)
+        notes.memory = replace(notes.memory, lacks=frozenset({Feature.FLUSH}))
+    assert not released.complete
+    assert [each.fix.startswith("ip link add macmgr-tmp") for each in released.outcome.view.plan.findings] == [True]
 
 
 def test_a_guest_that_has_gone_leaves_nothing_in_such_a_vid_either() -> None:
