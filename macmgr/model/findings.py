@@ -23,6 +23,7 @@ class Code(StrEnum):
     EXTRA_ENTRY = "extra-entry"
     STALE_ENTRY = "stale-entry"
     EARLY_ENTRY = "early-entry"
+    LEFT_ON_UPLINK = "left-on-uplink"
     CLOSED_WITHOUT_ENTRY = "closed-without-entry"
     NOT_GIVEN_BACK = "not-given-back"
     LEARNING_ON = "learning-on"
@@ -53,8 +54,9 @@ class Code(StrEnum):
     NOTHING_MANAGED = "nothing-managed"
 
 
-_BY_HAND = {Code.WRONG_VLAN, Code.NO_VLAN, Code.NOT_ISOLATED}
+_BY_HAND = {Code.WRONG_VLAN, Code.NO_VLAN, Code.NOT_ISOLATED, Code.LEFT_ON_UPLINK}
 _WARNINGS = {
+    Code.LEFT_ON_UPLINK,
     Code.NOT_STICKY,
     Code.LEARNED_ON_MANAGED_PORT,
     Code.GUEST_MAC_CHANGED,
@@ -105,6 +107,7 @@ class Finding:
     def apply_mends_it(self) -> bool:
         """Whether the fix is what an apply sends, or the apply itself where that is too much to be typed.
 
-        It is not where a person has to give a port a VID first, or isolate it: an apply leaves both as they are.
+        It is not where a person has to give a port a VID first, isolate it, or decide what an uplink may keep: an apply
+        leaves all of it as it is.
         """
         return self.code not in _BY_HAND and self.fix.startswith(("bridge fdb ", "bridge link ", "macmgr apply "))

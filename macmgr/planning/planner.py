@@ -31,6 +31,7 @@ from macmgr.planning.entryrules import (
 )
 from macmgr.planning.flagrules import plan_closed, plan_open, plan_uplinks
 from macmgr.planning.frozen import plan_frozen
+from macmgr.planning.leftovers import leftover_findings
 from macmgr.planning.plugged import plug_findings, put_back
 from macmgr.planning.shares import Share, shares, tell_duplicates
 from macmgr.planning.stranded import plan_stranded
@@ -107,6 +108,7 @@ def plan(intent: Intent, snapshot: Snapshot) -> Plan:
     plan_returning(intent, snapshot, claimed, table, draft)
     plan_stranded(claimed, {guest.port for guest in intent.ports}, snapshot, table, draft)
     plan_uplinks(intent, snapshot, table, draft)
+    draft.findings += leftover_findings(intent, snapshot, table, tuple(draft.findings))
     draft.findings += plug_findings(intent, snapshot)
     draft.findings += guest_mac_findings(intent)
     draft.findings += conflict_findings(intent, snapshot, table.pins)

@@ -42,7 +42,8 @@ def shares(
     """What each of the managed ``guests`` gets; one that may not have its own address is left out and told."""
     guests = list(guests)
     barred = _Barred(guests, intent, snapshot, table)
-    fit = [guest for guest in guests if not _collides(guest, barred, snapshot, draft)]
+    owners = {guest.port: guest for guest in intent.ports}
+    fit = [guest for guest in guests if not _collides(guest, barred, snapshot, owners, draft)]
     contest = _Contest(fit, barred, intent, snapshot, table, draft)
     left = contest.own()
     contest.further([guest for guest in fit if guest.running and guest not in left])
@@ -241,7 +242,9 @@ class _Contest:
         return {(mac, vid) for vid in (0, *self._snapshot.ports[guest.port].vids)}
 
 
-def _collides(guest: GuestPort, barred: _Barred, snapshot: Snapshot, draft: Draft) -> bool:
+def _collides(
+    guest: GuestPort, barred: _Barred, snapshot: Snapshot, owners: Mapping[str, GuestPort], draft: Draft
+) -> bool:
     """Whether the guest's own address is the host's wherever it is looked up. Any other is only left out; all are told.
 
     In the VIDs in which the host has not got it, the guest has it.
@@ -250,6 +253,16 @@ def _collides(guest: GuestPort, barred: _Barred, snapshot: Snapshot, draft: Draf
     for mac in guest.macs:
         found = {vid: whose for vid, whose in barred.of(guest, mac).items() if vid in deciding}
         own, everywhere = mac == guest.macs[0], len(found) == len(deciding)
+        if found and (tap := _tap_with(mac, guest.bridge, snapshot, owners)):
+            draft.find(
+                Code.MAC_COLLISION,
+                guest,
+                f"{tap.port}, the tap of {tap.domain}, has the MAC address {mac} of {guest.domain} as its own: the "
+                "bridge hands the guest's frames to the host, and no entry is put",
+                mac=mac,
+                fix=_other_address(tap, guest, snapshot),
+            )
+            continue
         for whose in dict.fromkeys(found.values()):
             vids = sorted(vid for vid in found if found[vid] == whose)
             where = f" in VID {', '.join(map(str, vids[:_SOME]))}{', …' * (len(vids) > _SOME)}" * (len(vids) > 1)
@@ -266,6 +279,26 @@ def _collides(guest: GuestPort, barred: _Barred, snapshot: Snapshot, draft: Draf
                 else f"take {mac} out of what {guest.domain} is allowed{_where(guest, mac)}",
             )
     return barred.of(guest, guest.macs[0]).keys() >= {*deciding}
+
+
+def _tap_with(mac: str, bridge: str, snapshot: Snapshot, owners: Mapping[str, GuestPort]) -> GuestPort | None:
+    """The guest whose tap has an address of its own that is a guest's: libvirt gives none like that, a script may."""
+    ports = (port for port in snapshot.ports.values() if port.bridge == bridge and port.mac == mac)
+    return next((owners[port.name] for port in ports if port.name in owners), None)
+
+
+def _other_address(tap: GuestPort, guest: GuestPort, snapshot: Snapshot) -> str:
+    """The tap gets the address that libvirt gives it: its guest's, with fe as the first octet (virNetDevTap)."""
+    mac = tap.facts.configured_mac or tap.macs[0]
+    address = f"{'fa' if mac.startswith('fe') else 'fe'}{mac[2:]}"
+    bridge = snapshot.bridges[tap.bridge]
+    if bridge.mac == guest.macs[0]:
+        return (
+            f"give {bridge.name} an address of its own, which is the host's there: it has it from {tap.port}; then "
+            f"'ip link set dev {shlex.quote(tap.port)} address {address}'"
+        )
+    then = f"macmgr apply --domain {shlex.quote(guest.domain)}"
+    return f"ip link set dev {shlex.quote(tap.port)} address {address} && {then}"
 
 
 def _has_changed(guest: GuestPort) -> bool:

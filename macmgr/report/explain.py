@@ -192,12 +192,16 @@ def _wanted(view: View, guest: GuestPort, port: BridgePort | None, pins: Pins) -
     pin = "static sticky" if pins.of(guest.policy.pin, guest.bridge) is Pin.STICKY else "static"
     locked = ", locked" if guest.policy.lock else ""
     others = {finding.mac for finding in view.plan.findings if finding.port == guest.port and finding.code in _OTHERS}
+    own = (finding for finding in view.plan.findings if finding.mac == guest.macs[0] and finding.vid is None)
+    collides = any(finding.port == guest.port and finding.code is Code.MAC_COLLISION for finding in own)
     entries = [
         f"{mac} -> {guest.port} in VID {vids}, {'static: it may roam' if mac in guest.roaming else pin}"
         if mac not in others or mac == guest.macs[0]
         else f"{mac}: no entry where it is another's"
         for mac in guest.macs
     ]
+    if collides:
+        return [f"{guest.macs[0]} -> {guest.port}, which is not put, and the port is left as it is: see below"]
     return [f"learning off, unicast flood off{locked}", *entries]
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from macmgr.model.changes import SetFlags, inverse, requests
-from macmgr.model.findings import Code
+from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestMac, GuestPort, Intent, Manager, NicFacts, Pin, Policy
 from macmgr.model.scope import Scope
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, Feature, PortFlags
@@ -502,3 +502,21 @@ def test_a_lock_stays() -> None:
     assert flag_changes(in_vain(host(flags=LOCKED), guest(lock=True))) == []
     assert flag_changes(in_vain(host(flags=LOCKED), guest())) == []
     assert flag_changes(in_vain(host(flags=LOCKED), guest(), ours=("vnet1",)))[0].after == OPEN
+
+
+def test_a_tap_with_its_guests_own_address_gets_the_one_that_libvirt_gives() -> None:
+    """The bridge takes the frames of the guest for those of the host."""
+    port = BridgePort("vnet1", 30, "br0", G1, vids=(1,), pvid=1)
+    bridge = Bridge("br0", 1, "fe:00:00:00:01:00", True)
+
+    def collision(bridge: Bridge, port: BridgePort, *others: BridgePort) -> Finding:
+        found = plan(Intent((guest(),), {"br0": "x"}), make_snapshot([bridge], [port, *others])).findings
+        return next(finding for finding in found if finding.code is Code.MAC_COLLISION)
+
+    told = collision(bridge, port)
+    assert told.message.startswith("vnet1, the tap of g1, has the MAC address")
+    assert told.fix == f"ip link set dev vnet1 address fe{G1[2:]} && macmgr apply --domain g1"
+    taken = collision(replace(bridge, mac=G1), port)  # the bridge has the lowest address of its ports
+    assert taken.fix.startswith("give br0 an address of its own")
+    other = replace(port, name="eth9", ifindex=31)
+    assert collision(bridge, replace(port, mac="fe:00:00:00:00:30"), other).fix.startswith("virsh edit g1")
