@@ -30,7 +30,7 @@ def blocks(text: str, language: str) -> list[str]:
 def test_the_configuration() -> None:
     config, problems = read_config(blocks(CONFIGURATION, "toml")[0].encode())
     assert not problems
-    assert set(config.bridges) == {"br0", "br0.100"}
+    assert set(config.bridges) == {"br0", "br0.100", "br-*"}
     assert None not in (config.bridges["br0"].manager, config.bridges["br0"].guest_mac, config.bridges["br0"].lock)
     assert config.bridges["br0.100"] == Settings(manager=Manager.KERNEL)
 
