@@ -6,16 +6,20 @@ texts name a place and a kind of mistake, never the document's words: status fil
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import cast
+from collections.abc import Callable, Mapping
+from typing import TypeVar, cast
 
 from lxml import etree
 
-from macmgr.errors import XmlError
+from macmgr.errors import MacmgrError, XmlError
+from macmgr.readers.aside import Metadata, set_aside
+from macmgr.readers.limits import MAX_BYTES as MAX_BYTES
 
-# A domain with 26 disks and 8 NICs is some 20 KB; QEMU capabilities make a status file 60 KB. libvirt's own limit
-# for one document is 16 MiB, of which almost all would be metadata.
-MAX_BYTES = 8 * 1024 * 1024
+T = TypeVar("T")
+Reader = Callable[[etree._Element, str, Metadata | None], T]
+"""What makes a record of a document's root element; where it is, and what was set aside of it."""
+
+NO_MEMORY = "there is no memory left to parse it; nothing is changed without knowing what is in it"
 # The documents that macmgr understands, by their root element.
 ROOTS = ("network", "domain", "domstatus", "networkstatus", "networkport", "hookData", "macTable")
 
@@ -34,8 +38,26 @@ _PARSER = etree.XMLParser(
 )
 
 
+def parse_written_by_libvirt(data: bytes, where: str) -> tuple[etree._Element, Metadata | None]:
+    """The root element of what libvirt wrote without its metadata, and that; otherwise as `parse_document`."""
+    try:
+        rest, metadata = set_aside(data[: MAX_BYTES + 1])
+    except ValueError as error:
+        raise XmlError(f"{where}:{error}") from None
+    return parse_document(rest if metadata is not None and len(data) <= MAX_BYTES else data, where), metadata
+
+
+def read_with(reader: Reader[T], data: bytes, where: str) -> T:
+    """What a reader makes of a document that libvirt wrote; XmlError where it is not understood."""
+    root, metadata = parse_written_by_libvirt(data, where)
+    return reader(root, where, metadata)
+
+
 def parse_document(data: bytes, where: str) -> etree._Element:
-    """The root element of ``data``; XmlError names ``where``, the line and what is wrong."""
+    """The root element of ``data``; XmlError names ``where``, the line and what is wrong.
+
+    MacmgrError where there is no memory for it: that says nothing of the document.
+    """
     if len(data) > MAX_BYTES:
         raise XmlError(f"{where}: the document has {len(data)} bytes, more than the {MAX_BYTES} macmgr reads")
     if not data.strip():
@@ -45,10 +67,20 @@ def parse_document(data: bytes, where: str) -> etree._Element:
     try:
         root = etree.fromstring(data, _PARSER)
     except (etree.XMLSyntaxError, ValueError) as error:
+        if _lacks_memory(error):
+            raise MacmgrError(f"{where}: {NO_MEMORY}") from None
         raise XmlError(f"{where}{_mistake(error)}") from None
+    except MemoryError:
+        raise MacmgrError(f"{where}: {NO_MEMORY}") from None
     if root.getroottree().docinfo.internalDTD is not None:  # a DOCTYPE in an encoding the search above cannot see
         raise XmlError(f"{where}: the document declares a DOCTYPE, which libvirt never writes")
     return root
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Whether the parser has no room: in the machine's memory, or in its own dictionary of names."""
+    entry = getattr(error, "error_log", None)
+    return entry is not None and any(each.type == etree.ErrorTypes.ERR_NO_MEMORY for each in entry)
 
 
 def _mistake(error: Exception) -> str:

@@ -15,7 +15,9 @@ from lxml import etree
 from macmgr.errors import XmlError
 from macmgr.model.intent import Settings, Vlan
 from macmgr.model.mac import parse_mac
+from macmgr.readers.aside import Metadata
 from macmgr.readers.document import ROOTS, attribute, name_of, parts_of, place, said, text_of
+from macmgr.readers.limits import MAX_NICS
 from macmgr.readers.metadata import DomainMetadata, read_domain_metadata
 from macmgr.readers.nicparts import read_isolated, read_trust, read_vlan
 
@@ -81,8 +83,10 @@ class DomainStatus:
         return self.state == "running"
 
 
-def read_domain(element: etree._Element, where: str) -> Domain:
+def read_domain(element: etree._Element, where: str, metadata: Metadata | None = None) -> Domain:
     """The domain in ``element``; XmlError where it is none, or says something of a NIC that cannot be.
+
+    ``metadata`` is what was set aside of the document.
 
     A mistake in its metadata is no reason to forget which NICs it has: ``metadata.problem`` holds it.
 
@@ -94,19 +98,21 @@ def read_domain(element: etree._Element, where: str) -> Domain:
     if not name:
         raise XmlError(f"{place(element, where)}: the domain has no name")
     driver = "lxc" if element.get("type") == "lxc" else "qemu"
-    interfaces = element.iterfind("devices/interface")
+    interfaces = element.findall("devices/interface")
+    if len(interfaces) > MAX_NICS:
+        raise XmlError(f"{place(interfaces[MAX_NICS], where)}: the domain has more than {MAX_NICS} interfaces")
     nics = tuple(read_nic(each, where) for each in interfaces if attribute(each, "mac", "address"))
-    return Domain(name, text_of(element, "uuid"), driver, nics, read_domain_metadata(element, where))
+    return Domain(name, text_of(element, "uuid"), driver, nics, read_domain_metadata(element, where, metadata))
 
 
-def read_domain_status(element: etree._Element, where: str) -> DomainStatus:
+def read_domain_status(element: etree._Element, where: str, metadata: Metadata | None = None) -> DomainStatus:
     """A ``<domstatus>``, the root of the files in /run/libvirt/qemu and /run/libvirt/lxc."""
     domain = element.find("domain") if element.tag == "domstatus" else None
     if domain is None:
         raise XmlError(f"{place(element, where)}: <domstatus> with a <domain> was expected")
     state = element.get("state") or ""
     known = state if state in STATES else "unknown"
-    return DomainStatus(read_domain(domain, where), known, element.get("reason") or "")
+    return DomainStatus(read_domain(domain, where, metadata), known, element.get("reason") or "")
 
 
 def read_nic(element: etree._Element, where: str) -> Nic:

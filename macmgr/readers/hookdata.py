@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from macmgr.errors import XmlError
-from macmgr.readers.document import attribute, parse_document, place
+from macmgr.readers.document import attribute, parse_written_by_libvirt, place
 from macmgr.readers.domain import Domain, Nic, read_domain, read_nic
 from macmgr.readers.network import Network, NetworkPort, read_network, read_network_port
 
@@ -30,15 +30,15 @@ def read_hook_input(driver: str, data: bytes) -> HookInput:
     where = f"{driver} hook input"
     if driver == "daemon":  # called with an empty standard input
         return HookInput()
-    root = parse_document(data, where)
+    root, metadata = parse_written_by_libvirt(data, where)
     if driver in ("qemu", "lxc"):
-        return HookInput(domain=read_domain(root, where))
+        return HookInput(domain=read_domain(root, where, metadata))
     network = root.find("network") if root.tag == "hookData" else None
     if network is None:
         raise XmlError(f"{place(root, where)}: <hookData> with a <network> was expected")
     port, nic = root.find("networkport"), root.find("interface")
     return HookInput(
-        network=read_network(network, where),
+        network=read_network(network, where, metadata),
         port=None if port is None else read_network_port(port, where),
         nic=None if nic is None or not attribute(nic, "mac", "address") else read_nic(nic, where),
     )

@@ -23,7 +23,9 @@ from macmgr.errors import Problem
 from macmgr.model.intent import Settings
 from macmgr.model.mac import parse_mac, parse_mac_pattern
 from macmgr.options import ELEMENTS, OPTIONS, nearest, quoted, read_options, unknown_name
+from macmgr.readers.aside import Metadata
 from macmgr.readers.document import line_of
+from macmgr.readers.limits import MAX_ALLOWED, MAX_ELEMENTS
 
 T = TypeVar("T")
 
@@ -33,8 +35,6 @@ _SPACE = " \t\r\n"
 # Whoever writes metadata must not be able to use up the time that a hook has for all guests together: after so many
 # mistakes, attributes or neighbours of ours nothing new would be said.
 _MANY = 50
-# Each address is an entry in each VID of the guest's port: a tenant must not fill the bridge's table.
-_MOST_ALLOWED = 1000
 _HOMES = {
     "interface": "a domain's macTable",
     "portgroup": "a network's macTable",
@@ -55,22 +55,28 @@ class DomainMetadata:
     problem: str = ""
 
 
-def read_domain_metadata(domain: etree._Element, where: str) -> DomainMetadata:
-    """The metadata of a ``<domain>``, or the first mistake where ours is not what the schema says."""
-    found, problem = _strictly(domain, where, read_domain_table, DomainMetadata())
+def read_domain_metadata(domain: etree._Element, where: str, aside: Metadata | None = None) -> DomainMetadata:
+    """The metadata of a ``<domain>``, or the first mistake where ours is not what the schema says.
+
+    It is in ``aside`` where it was set aside of the document.
+    """
+    found, problem = _strictly(domain, where, aside, read_domain_table, DomainMetadata())
     return DomainMetadata(problem=problem) if problem else found
 
 
-def read_network_metadata(network: etree._Element, where: str) -> tuple[dict[str, Settings], str]:
+def read_network_metadata(
+    network: etree._Element, where: str, aside: Metadata | None = None
+) -> tuple[dict[str, Settings], str]:
     """The settings by portgroup in a ``<network>``'s metadata; none, and the first mistake, as for a domain."""
     nothing: dict[str, Settings] = {}
-    found, problem = _strictly(network, where, read_network_table, nothing)
+    found, problem = _strictly(network, where, aside, read_network_table, nothing)
     return ({}, problem) if problem else (found, "")
 
 
 def read_domain_table(table: etree._Element) -> tuple[DomainMetadata, list[Problem]]:
     """What the ``<macmgr:macTable>`` of a domain says, and all mistakes in it."""
-    problems: list[Problem] = []
+    if problems := _too_many(table):
+        return DomainMetadata(), problems
     whole = _settings(table, problems, children=("interface",))
     interfaces: dict[str, Settings] = {}
     for child in _ours(table, "interface"):
@@ -90,7 +96,8 @@ def read_domain_table(table: etree._Element) -> tuple[DomainMetadata, list[Probl
 
 def read_network_table(table: etree._Element) -> tuple[dict[str, Settings], list[Problem]]:
     """What the ``<macmgr:macTable>`` of a network says, by portgroup, and all mistakes in it."""
-    problems: list[Problem] = []
+    if problems := _too_many(table):
+        return {}, problems
     _settings(table, problems, children=("portgroup",), options=False)
     groups: dict[str, Settings] = {}
     for child in _ours(table, "portgroup"):
@@ -108,15 +115,23 @@ def read_network_table(table: etree._Element) -> tuple[dict[str, Settings], list
     return groups, _in_order(problems)
 
 
-def find_table(owner: etree._Element) -> tuple[etree._Element | None, list[Problem]]:
-    """Our element in the metadata of a domain or network, and what only looks like it.
+def _too_many(table: etree._Element) -> list[Problem]:
+    if sum(1 for _ in islice(table.iter(), MAX_ELEMENTS + 2)) <= MAX_ELEMENTS + 1:
+        return []
+    return [_at(table, f"more than {MAX_ELEMENTS} elements in <macmgr:macTable>")]
+
+
+def find_table(metadata: etree._Element | None) -> tuple[etree._Element | None, list[Problem]]:
+    """Our element in the ``<metadata>`` of a domain or network, and what only looks like it.
 
     libvirt keeps the first child of a namespace and drops every further one, and it drops those without a namespace,
     in both cases without a word (virXMLNodeSanitizeNamespaces).
     """
-    found = owner.find(f"metadata/{TABLE}")
     problems: list[Problem] = []
-    for child in islice(owner.iterfind("metadata/*"), _MANY):
+    if metadata is None:
+        return None, problems
+    found = metadata.find(TABLE)
+    for child in islice(metadata, _MANY):
         if child.tag == TABLE and child is not found:
             problems.append(_at(child, "a second <macmgr:macTable>, which libvirt drops; put both into one"))
         elif child.tag != TABLE:
@@ -125,23 +140,28 @@ def find_table(owner: etree._Element) -> tuple[etree._Element | None, list[Probl
 
 
 def _strictly(
-    owner: etree._Element, where: str, read: Callable[[etree._Element], tuple[T, list[Problem]]], nothing: T
+    owner: etree._Element,
+    where: str,
+    aside: Metadata | None,
+    read: Callable[[etree._Element], tuple[T, list[Problem]]],
+    nothing: T,
 ) -> tuple[T, str]:
-    table, problems = find_table(owner)
+    if aside is not None and aside.problem is not None:
+        return nothing, Problem(*aside.problem).at(where)
+    table, problems = find_table(aside.element if aside is not None else owner.find("metadata"))
     found, more = (nothing, []) if table is None else read(table)
     return found, next((problem.at(where) for problem in (*problems, *more)), "")
 
 
 def almost_ours(child: etree._Element) -> Iterator[str]:
     """Why an element that is not ours may have been meant to be: policy that is silently not read is an outage."""
-    name = etree.QName(child)
-    namespace = name.namespace or ""
+    namespace, name = split_tag(child)
     if namespace == NAMESPACE:
-        yield unknown_name(name.localname, ("macTable",), xml=True, what="element in macmgr's namespace")
+        yield unknown_name(name, ("macTable",), xml=True, what="element in macmgr's namespace")
     elif namespace.lower().startswith("urn:macmgr:") or nearest(namespace, [NAMESPACE]):
         yield f"an unknown namespace of macmgr's; allowed: {NAMESPACE}; did you mean {NAMESPACE!r}?"
-    elif not namespace and nearest(name.localname, ["macTable"]):
-        yield f"<{name.localname[:20]}> without a namespace, which libvirt drops; write xmlns='{NAMESPACE}'"
+    elif not namespace and nearest(name, ["macTable"]):
+        yield f"<{name[:20]}> without a namespace, which libvirt drops; write xmlns='{NAMESPACE}'"
 
 
 def _settings(
@@ -157,11 +177,11 @@ def _settings(
     for child in element:
         if len(problems) > _MANY:
             break
-        qualified = etree.QName(child)
-        if qualified.namespace != NAMESPACE and qualified.localname in children:
-            problems.append(_at(child, f"<{qualified.localname}> is not in macmgr's namespace, {NAMESPACE}"))
-        elif qualified.namespace != NAMESPACE or qualified.localname not in children:
-            problems.append(_at(child, _unknown_element(qualified.localname, children)))
+        namespace, name = split_tag(child)
+        if namespace != NAMESPACE and name in children:
+            problems.append(_at(child, f"<{name}> is not in macmgr's namespace, {NAMESPACE}"))
+        elif namespace != NAMESPACE or name not in children:
+            problems.append(_at(child, _unknown_element(name, children)))
     values = {str(name): str(element.get(name)) for name in islice(element.attrib, _MANY)}
     if not options:
         for name in values:
@@ -182,10 +202,10 @@ def _unknown_element(name: str, children: Iterable[str]) -> str:
 
 def _allow(element: etree._Element, problems: list[Problem]) -> Iterator[str]:
     for number, child in enumerate(_ours(element, "allow")):
-        if number == _MOST_ALLOWED:
-            text = f"more than {_MOST_ALLOWED} <macmgr:allow>; a prefix that ends in :* stands for many addresses"
+        if number == MAX_ALLOWED:
+            text = f"more than {MAX_ALLOWED} <macmgr:allow>; a prefix that ends in :* stands for many addresses"
             problems.append(_at(child, text))
-        if len(problems) > _MANY or number == _MOST_ALLOWED:
+        if len(problems) > _MANY or number == MAX_ALLOWED:
             break
         problems += [_at(child, text) for text in _strange_text(child)]
         names = (str(name) for name in islice(child.attrib, _MANY) if name != "mac")
@@ -205,14 +225,20 @@ def _ours(element: etree._Element, name: str) -> Iterator[etree._Element]:
 def _strange_text(element: etree._Element) -> Iterator[str]:
     texts = [element.text, *(child.tail for child in element)]
     if any((text or "").strip(_SPACE) for text in texts):
-        local = etree.QName(element).localname
+        local = split_tag(element)[1]
         yield f"text in <macmgr:{local if local in ELEMENTS else '…'}>, which has attributes and elements only"
+
+
+def split_tag(element: etree._Element) -> tuple[str, str]:
+    """Namespace and name of an element, whichever parser it is of."""
+    namespace, _, name = str(element.tag).rpartition("}")
+    return namespace[1:], name
 
 
 def _key(element: etree._Element, name: str) -> str:
     value = element.get(name)
     if not value:
-        raise ValueError(f"<macmgr:{etree.QName(element).localname}> needs the attribute {name}")
+        raise ValueError(f"<macmgr:{split_tag(element)[1]}> needs the attribute {name}")
     return str(value)
 
 

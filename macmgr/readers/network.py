@@ -14,6 +14,7 @@ from lxml import etree
 from macmgr.errors import XmlError
 from macmgr.model.intent import Manager, Settings, Vlan
 from macmgr.options import MAC_TABLE_MANAGER, wrong_word
+from macmgr.readers.aside import Metadata
 from macmgr.readers.document import attribute, name_of, place, text_of
 from macmgr.readers.metadata import read_network_metadata
 from macmgr.readers.nicparts import read_isolated, read_trust, read_vlan
@@ -69,7 +70,7 @@ class NetworkPort:
     trust: bool | None = None
 
 
-def read_network(element: etree._Element, where: str) -> Network:
+def read_network(element: etree._Element, where: str, metadata: Metadata | None = None) -> Network:
     """The network in ``element``, or in the ``<networkstatus>`` around it; XmlError where there is none."""
     network = element.find("network") if element.tag == "networkstatus" else element
     if network is None or network.tag != "network":
@@ -79,7 +80,7 @@ def read_network(element: etree._Element, where: str) -> Network:
         raise XmlError(f"{place(network, where)}: the network has no name")
     groups = [(group.get("name") or "", group) for group in network.iterfind("portgroup")]
     forward = network.find("forward")
-    metadata, problem = read_network_metadata(network, where)
+    policy, problem = read_network_metadata(network, where, metadata)
     return Network(
         name=name,
         uuid=text_of(network, "uuid"),
@@ -89,12 +90,12 @@ def read_network(element: etree._Element, where: str) -> Network:
         inherited=_inherited(network, where),
         portgroups={group_name: _inherited(group, where) for group_name, group in groups},
         default_portgroup=next((group_name for group_name, group in groups if group.get("default") == "yes"), ""),
-        metadata=metadata,
+        metadata=policy,
         problem=problem,
     )
 
 
-def read_network_port(element: etree._Element, where: str) -> NetworkPort:
+def read_network_port(element: etree._Element, where: str, _metadata: Metadata | None = None) -> NetworkPort:
     """A ``<networkport>``, from /run/libvirt/network/NET/ports or from a hook; XmlError where it is none."""
     if element.tag != "networkport":
         raise XmlError(f"{place(element, where)}: <networkport> was expected")

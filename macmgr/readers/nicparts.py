@@ -7,6 +7,7 @@ from lxml import etree
 from macmgr.errors import XmlError
 from macmgr.model.intent import Vlan
 from macmgr.readers.document import attribute, place
+from macmgr.readers.limits import MAX_TAGS
 
 MAX_VID = 4094
 _DIGITS = 20
@@ -19,7 +20,9 @@ def read_vlan(element: etree._Element, where: str) -> Vlan | None:
         return None
     vids: list[int] = []
     native, tagged = None, False
-    for tag in vlan.iterfind("tag"):
+    for number, tag in enumerate(vlan.iterfind("tag")):
+        if number == MAX_TAGS:
+            raise XmlError(f"{place(tag, where)}: more than {MAX_TAGS} VLAN tags; as many VIDs there are")
         text = tag.get("id") or ""
         # VID 0 is libvirt's way to write a priority tag; libvirt allows it and 4095, a bridge port has neither
         # the length first: Python refuses to read a number of thousands of digits

@@ -17,6 +17,7 @@ from macmgr.errors import Problem, XmlError
 from macmgr.model.intent import Manager
 from macmgr.model.mac import parse_mac
 from macmgr.options import MAC_TABLE_MANAGER, allowed, nearest, quoted, wrong_word
+from macmgr.readers.aside import too_large
 from macmgr.readers.document import ROOTS, attribute, line_of, parse_document, text_of
 from macmgr.readers.domain import read_domain, read_nic
 from macmgr.readers.metadata import NAMESPACE, TABLE, almost_ours, find_table, read_domain_table, read_network_table
@@ -51,6 +52,8 @@ def check_document(data: bytes) -> Checked:
         text = f"the root element is {quoted(name, ROOTS, other='something else')}; {allowed(name, ROOTS)}"
         return Checked("XML", problems=(Problem(line_of(root), text),))
     problems: list[Problem] = []
+    if (large := too_large(data)) is not None:
+        problems.append(Problem(*large))
     whole = {"domstatus": "domain", "networkstatus": "network", "hookData": "network"}.get(name)
     subject = root if whole is None else root.find(whole)
     if subject is None:
@@ -78,7 +81,7 @@ def _check_domain(domain: etree._Element, problems: list[Problem]) -> str:
             macs.append(parse_mac(attribute(nic, "mac", "address")))
         except ValueError:
             continue  # without one, libvirt invents it; a wrong one has been told
-    table, strange = find_table(domain)
+    table, strange = find_table(domain.find("metadata"))
     problems += strange
     if table is not None:
         metadata, mistakes = read_domain_table(table)
@@ -105,7 +108,7 @@ def _check_network(network: etree._Element, problems: list[Problem]) -> str:
     if bridge is not None and manager == Manager.LIBVIRT and forward in _NO_TABLE:
         text = f"{MAC_TABLE_MANAGER}='libvirt' with forward mode {forward!r}, which has no bridge: libvirt refuses it"
         problems.append(Problem(line_of(bridge), text))
-    table, strange = find_table(network)
+    table, strange = find_table(network.find("metadata"))
     problems += strange
     if table is not None:
         metadata, mistakes = read_network_table(table)

@@ -7,18 +7,16 @@ one line of ours, and never on stderr by themselves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from lxml import etree
-
 from macmgr.errors import NotThere, XmlError
 from macmgr.model.findings import Code, Finding
 from macmgr.paths import LIBVIRT_URI
-from macmgr.readers.document import parse_document
+from macmgr.readers.document import Reader, read_with
 from macmgr.readers.domain import STATES, DomainStatus, read_domain
 from macmgr.readers.network import Network, NetworkPort, read_network, read_network_port
 from macmgr.sources.host import Sources, metadata_findings, unread_network
@@ -167,13 +165,13 @@ def _read_domains(hypervisor: Hypervisor, findings: list[Finding]) -> list[Domai
 def _read(
     text: str,
     where: str,
-    reader: Callable[[etree._Element, str], T],
+    reader: Reader[T],
     findings: list[Finding],
     domain: str | None = None,
 ) -> list[T]:
     """What a reader makes of a document: one record, or none and a finding."""
     try:
-        return [reader(parse_document(text.encode(), where), where)]
+        return [read_with(reader, text.encode(), where)]
     except XmlError as error:
         fix = "look at it with virsh dumpxml, net-dumpxml or net-port-dumpxml"
         text = f"{error}; until that is mended, the ports of {domain} are left as they are" if domain else str(error)
@@ -188,7 +186,7 @@ def _definition(network: Any) -> list[Network]:
         if not network.isPersistent():
             return []
         text = network.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE)
-        return [read_network(parse_document(text.encode(), "definition"), "definition")]
+        return [read_with(read_network, text.encode(), "definition")]
     except (libvirt.libvirtError, XmlError):
         return []
 

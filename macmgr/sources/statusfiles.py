@@ -13,12 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from lxml import etree
-
 from macmgr.errors import NoPermission, NotThere, XmlError
 from macmgr.filestamp import Stamp, stamp_of
 from macmgr.model.findings import Code, Finding
-from macmgr.readers.document import MAX_BYTES, parse_document
+from macmgr.readers.document import MAX_BYTES, Reader, read_with
 from macmgr.readers.domain import read_domain_status
 from macmgr.readers.network import Network, read_network, read_network_port
 from macmgr.sources.host import Sources, metadata_findings, unread_network
@@ -27,9 +25,6 @@ T = TypeVar("T")
 
 # From the directory that run/libvirt is in: where libvirt keeps the definitions of its networks.
 _DEFINITIONS = Path("etc/libvirt/qemu/networks")
-
-
-_Reader = Callable[[etree._Element, str], T]
 
 
 def read_status_files(run_dir: Path, cache: StatusCache | None = None) -> Sources:
@@ -78,7 +73,7 @@ def read_definitions(run_dir: Path, networks: Iterable[Network]) -> tuple[Networ
         if path.parent != directory:  # libvirt allows no such name; a status file is not libvirt's word for it
             continue
         with suppress(OSError, ValueError, XmlError), path.open("rb") as file:
-            definitions.append(read_network(parse_document(file.read(MAX_BYTES + 1), str(path)), str(path)))
+            definitions.append(read_with(read_network, file.read(MAX_BYTES + 1), str(path)))
     return tuple(definitions)
 
 
@@ -103,7 +98,7 @@ class StatusCache:
             self._last = sources
         return self._last
 
-    def get(self, path: str, reader: _Reader[T]) -> T | Finding:
+    def get(self, path: str, reader: Reader[T]) -> T | Finding:
         """What the file holds, read now or before; FileNotFoundError as open() has it."""
         known = self._known.get(path)
         if known is not None and known[0] == stamp_of(os.stat(path)):  # noqa: PTH116 - a thousand times in 5 ms
@@ -115,7 +110,7 @@ class StatusCache:
 
 def _read(
     directory: Path,
-    reader: _Reader[T],
+    reader: Reader[T],
     findings: list[Finding],
     cache: StatusCache | None = None,
     instead: Callable[[str, str], T] | None = None,
@@ -151,18 +146,18 @@ def _read(
             yield found
 
 
-def _domain(path: str, reader: _Reader[T]) -> str | None:
+def _domain(path: str, reader: Reader[T]) -> str | None:
     return os.path.basename(path).removesuffix(".xml") if reader is read_domain_status else None  # noqa: PTH119
 
 
-def _read_file(path: str, reader: _Reader[T]) -> tuple[Stamp, T | Finding]:
+def _read_file(path: str, reader: Reader[T]) -> tuple[Stamp, T | Finding]:
     """What is in a file, or what is wrong with it, and by what it is known again."""
     with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a thousand times in the hook's time
         status = os.fstat(file.fileno())
         stamp = stamp_of(status)
         data = file.read(min(status.st_size, MAX_BYTES) + 1)  # a buffer of the largest size is cleared each time
     try:
-        return stamp, reader(parse_document(data, path), path)
+        return stamp, read_with(reader, data, path)
     except XmlError as error:
         domain = _domain(path, reader)
         return stamp, Finding(

@@ -20,7 +20,7 @@ from macmgr.errors import NotThere
 from macmgr.model.intent import Manager
 from macmgr.oneline import harmless, harmless_json
 from macmgr.options import MAC_TABLE_MANAGER
-from macmgr.readers.document import parse_document
+from macmgr.readers.document import read_with
 from macmgr.readers.domain import DomainStatus
 from macmgr.readers.network import Network, read_network
 from macmgr.sources.definition import has_bridge, with_manager, without_manager
@@ -115,7 +115,7 @@ def manager_of(network: Network) -> Manager:
 
 def _network(text: str) -> Network | None:
     where = "the network's XML, as libvirt gives it"
-    return read_network(parse_document(text.encode(), where), where) if text else None
+    return read_with(read_network, text.encode(), where) if text else None
 
 
 def _has_table(text: str, network: Network) -> bool:

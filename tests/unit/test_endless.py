@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from macmgr.config import read_config
-from macmgr.readers.document import MAX_BYTES, parse_document
+from macmgr.readers.document import MAX_BYTES, parse_document, read_with
 from macmgr.readers.domain import Domain, read_domain
 from macmgr.readers.metadata import NAMESPACE
 from macmgr.readers.problems import check_document
@@ -57,8 +57,14 @@ def test_a_document_takes_no_time_to_speak_of(data: bytes, wrong: bool) -> None:
 
 
 def test_validate_tells_as_many_mistakes_as_a_person_reads() -> None:
-    problems = check_document(domain(table(children="\n".join(["<m:interface mac='52:54:00:0:0'/>"] * MANY)))).problems
+    problems = check_document(domain(table(children="\n".join(["<m:interface mac='52:54:00:0:0'/>"] * 1000)))).problems
     assert 10 < len(problems) < 200
+
+
+@pytest.mark.parametrize(("data", "_wrong"), CASES)
+def test_of_what_libvirt_wrote_no_more_is_parsed_than_its_limit(data: bytes, _wrong: bool) -> None:
+    """As a status file or at a hook: one that is too large is a mistake at once, and others' names meet no parser."""
+    assert read_with(read_domain, data, "d.xml").metadata.problem.startswith("d.xml:1: <metadata> has ")
 
 
 def test_what_stands_behind_many_neighbours_is_still_read() -> None:
