@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 ZERO = "00:00:00:00:00:00"
 # Addresses that move between hosts by themselves: those of VRRP for IPv4, which CARP uses too, and for IPv6 (RFC 9568).
@@ -51,6 +52,20 @@ def matches(pattern: str, mac: str) -> bool:
 def virtual_router(mac: str) -> str:
     """The prefix of the virtual routers' addresses that a MAC address is one of; empty where it is none."""
     return next((prefix for prefix in _VIRTUAL_ROUTERS if matches(prefix, mac)), "")
+
+
+class Patterns:
+    """MAC addresses and prefixes, for whoever asks many addresses of many of them."""
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        patterns = tuple(patterns)
+        self._exact = frozenset(pattern for pattern in patterns if not pattern.endswith("*"))
+        self._prefixes = frozenset(pattern[:-1] for pattern in patterns if pattern.endswith("*"))
+        self._lengths = frozenset(map(len, self._prefixes))
+
+    def matches(self, mac: str) -> bool:
+        """Whether `matches` says so of one of them."""
+        return mac in self._exact or any(mac[:length] in self._prefixes for length in self._lengths)
 
 
 def _shown(text: str) -> str:

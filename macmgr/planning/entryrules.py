@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from macmgr.model.changes import SetEntries
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestPort, Intent, Pin
-from macmgr.model.mac import matches
+from macmgr.model.mac import Patterns
 from macmgr.model.snapshot import Entry, EntryState, Feature
 from macmgr.planning.draft import Draft, Stranded, Table, fix_of
 from macmgr.planning.shares import Share
@@ -129,10 +129,11 @@ def plan_foreign_entries(guest: GuestPort, share: Share, claimed: Claims, table:
     the address is another's.
     """
     foreign: dict[str, list[Entry]] = {}
+    macs, left, patterns = frozenset(guest.macs), frozenset(guest.left), Patterns(guest.policy.allow)
     for entry in table.of_port(guest.port):
         stranded = table.stranded(entry)
-        own = entry.mac in guest.macs and (not stranded or not guest.running)  # a waiting guest's are told elsewhere
-        allowed = entry.mac not in guest.left and any(matches(pattern, entry.mac) for pattern in guest.policy.allow)
+        own = entry.mac in macs and (not stranded or not guest.running)  # a waiting guest's are told elsewhere
+        allowed = entry.mac not in left and patterns.matches(entry.mac)
         own = (own or (allowed and not stranded)) and (entry.mac, entry.vid) not in share.others
         if not own and (guest.bridge, entry.mac, entry.vid) not in claimed:
             foreign.setdefault(entry.mac, []).append(entry)

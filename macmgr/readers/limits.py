@@ -13,7 +13,7 @@ MAX_BYTES = 8 * 1024 * 1024
 # Of all that is in <metadata>, where something in it is meant for macmgr. Large ones of other programs have 50 KB.
 MAX_METADATA = 256 * 1024
 # In <macmgr:macTable>.
-MAX_ELEMENTS = 4000
+MAX_ELEMENTS = 1500
 # For one NIC. Each address is an entry in each VID of the guest's port: a tenant must not fill the bridge's table.
 MAX_ALLOWED = 1000
 # A bridge has at most 1023 ports (BR_MAX_PORTS), and QEMU's guests have room for some hundreds of devices.

@@ -271,7 +271,8 @@ def _port_cells(
 
 
 def _entry_word(guest: GuestPort, entries: list[Entry]) -> str:
-    own = [entry for entry in entries if entry.mac in guest.macs]
+    macs = frozenset(guest.macs)
+    own = [entry for entry in entries if entry.mac in macs]
     if not own:
         return "none"
     return "sticky" if all(entry.sticky for entry in own) else "static"
