@@ -5,8 +5,8 @@
 and hook input, and takes it along in a migration.
 
 The schema, xml-schemas/macmgr-metadata.rng, accepts what this reader accepts, but for three things that RELAX NG cannot
-say: no two interfaces of one MAC (written ``0:`` or ``00:``), no two portgroups of one name, and no more than a
-thousand addresses for one NIC. Beside the element itself, the reader also refuses what was meant to be it: a namespace
+say: no two interfaces of one MAC (written ``0:`` or ``00:``), no two portgroups of one name, and no more of anything
+than readers/limits.py says. Beside the element itself, the reader also refuses what was meant to be it: a namespace
 or a name that is misspelt.
 """
 
