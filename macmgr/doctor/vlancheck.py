@@ -129,11 +129,12 @@ def _entries(ports: Sequence[Member], snapshot: Snapshot, facts: DeviceFacts) ->
             continue
         own = [entry for entry in by_port.get(member.name, []) if entry.state is not EntryState.LOCAL]
         there = {entry.mac for entry in own if entry.vid == vlans.pvid}
-        for mac in sorted({entry.mac for entry in own if entry.vid == 0} - there):
+        for entry in sorted(entry for entry in own if entry.vid == 0 and entry.mac not in there):
+            pin = " sticky" if entry.sticky else ""  # as it is pinned in VID 0: to EVPN the two are not the same
             yield (
-                f"{_who(member)} is closed, and the entry for {mac} is not in VID {vlans.pvid}: it would be cut off; "
-                f"'bridge fdb replace {mac} dev {shlex.quote(member.name)} vlan {vlans.pvid} master static sticky' "
-                "puts it there."
+                f"{_who(member)} is closed, and the entry for {entry.mac} is not in VID {vlans.pvid}: it would be cut "
+                f"off; 'bridge fdb replace {entry.mac} dev {shlex.quote(member.name)} vlan {vlans.pvid} master "
+                f"static{pin}' puts it there."
             )
 
 

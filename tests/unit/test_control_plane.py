@@ -115,7 +115,7 @@ def test_another_hosts_sticky_entry_is_left_where_no_guest_runs(learns: bool) ->
         Entry(MAC, 1, "vx10"),  # libvirt's own, or one that a frame has moved: nothing sticky was
         Entry(MAC, 1, "eth0"),  # no tunnel
     ],
-    ids=["plain", "on an uplink"],
+    ids=["on the tunnel", "on an uplink"],
 )
 def test_what_is_no_control_planes_is_stale_as_ever(entry: Entry) -> None:
     kernel = host()

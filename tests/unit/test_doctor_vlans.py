@@ -142,6 +142,15 @@ def test_a_closed_port_whose_entry_is_in_vid_0_alone(world: Filtering) -> None:
     assert world.cut() == []
 
 
+@pytest.mark.parametrize("sticky", [False, True])
+def test_its_entry_is_pinned_in_the_other_vid_as_it_is(world: Filtering, sticky: bool) -> None:
+    """Where a control plane puts addresses it is a plain one: to EVPN a sticky address never moves."""
+    world.ports[1] = replace(world.ports[1], flags=PortFlags(learning=False, unicast_flood=False))
+    world.entries = [Entry(WEB, 0, "vnet0", sticky=sticky)]
+    (said,) = world.cut()
+    assert f"vlan 1 master static{' sticky' if sticky else ''}' puts it there" in said
+
+
 class Kernel:
     """Says what the world says, and may fail to do what it acknowledges."""
 
