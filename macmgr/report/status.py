@@ -65,7 +65,8 @@ def _verdict(document: Document) -> Text:
         )
     if document["in_sync"]:
         ports, guests = _count(managed["ports"], "managed port"), _count(managed["guests"], "guest")
-        return Text(f"In sync: {ports} of {guests} on {_count(len(managed['bridges']), 'bridge')}.", "green")
+        text = f"In sync: {ports} of {guests} on {_count(len(managed['bridges']), 'bridge')}."
+        return Text(f"{text} Only observed: {', '.join(observed)}." if observed else text, "green")
     errors = ", ".join(f"{count} {code}" for code, count in found.items() if code in _ERRORS)
     return Text(f"Drift: {errors}; 'macmgr audit' says where and why.", "red")
 

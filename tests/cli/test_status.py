@@ -19,6 +19,7 @@ from macmgr.errors import Busy, NotThere
 from macmgr.install import install_hooks
 from macmgr.model.findings import Code, Finding
 from macmgr.model.modes import Modes
+from macmgr.model.scope import Scope
 from macmgr.verbs import status as statusverb
 from macmgr.watch import words
 from macmgr.watch.document import document
@@ -232,3 +233,45 @@ def test_a_daemon_before_this_one_says_less(daemon: Daemon, status: Status) -> N
 def test_a_daemon_that_hangs_is_not_waited_for(daemon: Daemon, path: Path) -> None:
     with pytest.raises(NotThere, match=rf"the daemon \(process {os.getpid()}, .*\) does not answer within"):
         statusverb.ask(path, patience=0.1)
+
+
+OBSERVE_BR0 = Modes(named=(("br0", True),))
+
+
+@pytest.mark.parametrize(
+    ("modes", "managed", "found", "said", "code"),
+    [
+        (Modes(), {"br0": "a test"}, [], "In sync: 2 managed ports of 1 guest on 1 bridge.", 0),
+        (
+            OBSERVE_BR0,
+            {"br0": "a test"},
+            [],
+            "br0 is only observed: 0 errors, and nothing is changed; 'macmgr plan' shows what would be.",
+            0,
+        ),
+        (
+            OBSERVE_BR0,
+            {"br0": "a test"},
+            [Finding(Code.FLOOD_ON, "it floods", "br0", "vnet0", "web1")],
+            "br0 is only observed: 1 error, and nothing is changed; 'macmgr plan' shows what would be.",
+            1,
+        ),
+        (Modes(), {}, [], "Nothing is managed here: all is left to the kernel. 'macmgr show' lists bridges", 0),
+        (Modes(), {"br7": "is not here"}, [], "Nothing is managed here: all is left to the kernel. ", 0),
+    ],
+)
+def test_what_nobody_compared_or_changes_is_not_called_in_sync(
+    daemon: Daemon, status: Status, modes: Modes, managed: dict[str, str], found: list[Finding], said: str, code: int
+) -> None:
+    seen = view(*found)
+    ports = seen.intent.ports if "br0" in managed else ()
+    seen = replace(
+        seen,
+        intent=replace(seen.intent, managed_bridges=managed, ports=ports),
+        scope=Scope(observes=modes.observes),
+    )
+    tally = after_round(Tally(NOON - 9, modes=modes), seen, at=NOON, seconds=0.1)
+    daemon.answers(json.dumps(told(tally)).encode())
+    answered, out, _ = status()
+    assert (answered, out[: len(said)]) == (code, said)
+    daemon.end()
