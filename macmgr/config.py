@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from macmgr import paths
 from macmgr.errors import ConfigError, Problem
 from macmgr.model.intent import Settings
 from macmgr.model.mac import parse_mac_pattern
-from macmgr.model.modes import MANAGE_ALL, Modes
+from macmgr.model.modes import MANAGE_ALL, OBSERVE_ALL, Modes
 from macmgr.options import OPTIONS, YES_NO, in_words, read_options, unknown_name, wrong_word
 from macmgr.tomllines import TomlLines
 
@@ -90,16 +90,26 @@ class Config:
 
 
 def load_config(path: Path | None) -> Config:
-    """The configuration in ``path``; without one, that of the default place, or the defaults where nothing is there."""
+    """The configuration in ``path``; without one, that of the default place, or the defaults where nothing is there.
+
+    Where `macmgr install` wrote one, a file that is missing or empty is just being written anew: nothing is changed
+    until it says what may be.
+    """
     named = path is not None
     path = path or paths.CONFIG
     try:
         data = path.read_bytes()
     except OSError as error:
         if not named and isinstance(error, FileNotFoundError):
-            return Config(written=False)
+            return Config(modes=_meanwhile(path), written=False)
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    return replace(parse_config(data, str(path)), written=bool(data.strip()))
+    if not data.strip():
+        return Config(modes=_meanwhile(path), written=False)
+    return parse_config(data, str(path))
+
+
+def _meanwhile(path: Path) -> Modes:
+    return OBSERVE_ALL if path.with_name(paths.CHECKSUM).exists() else MANAGE_ALL
 
 
 def parse_config(data: bytes, where: str) -> Config:

@@ -69,5 +69,5 @@ def _given_back(outcome: Outcome, memory: Memory, scope: Scope) -> Iterator[Give
     unfinished = {port for change in outcome.view.plan.changes for port in ports_of(change)}
     unfinished |= {finding.port for finding in outcome.view.plan.findings}
     for name, port in outcome.view.snapshot.ports.items():
-        if name in domains.keys() - unfinished and (scope.bridges is None or port.bridge in scope.bridges):
+        if name in domains.keys() - unfinished and scope.holds(domains[name], port.bridge):
             yield GivenBack(name, port.ifindex, domains[name], because.get(name, ""))

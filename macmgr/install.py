@@ -46,7 +46,6 @@ from macmgr.selinux import SELinux
 from macmgr.state.memory import managed_ports, remove
 
 UNIT = "macmgr.service"
-_CHECKSUM = ".macmgr.toml.sha256"
 # Debian's profile for libvirtd lets a hook start what is in /usr/bin, free of the profile, and nothing else (adr/0008).
 # What else is installed does not matter: the script needs no library of its interpreter.
 PYTHON = Path("/usr/bin/python3")
@@ -182,7 +181,7 @@ def install_config(target: Path = paths.CONFIG, *, manage: bool = False) -> Step
         text = text.replace(b'\nmode = "observe"\n', b'\nmode = "manage"\n')
     try:
         make(target.parent)
-        checksum = target.with_name(_CHECKSUM)
+        checksum = target.with_name(paths.CHECKSUM)
         checksum.write_text(f"{hashlib.sha256(text).hexdigest()}  {target.name}\n", encoding="utf-8")
         with target.open("xb") as file:
             file.write(text)
@@ -196,7 +195,7 @@ def install_config(target: Path = paths.CONFIG, *, manage: bool = False) -> Step
 
 def uninstall_config(target: Path = paths.CONFIG) -> Iterator[Step]:
     """Remove the configuration if it is still what `install_config` wrote, and the directory if it made that."""
-    checksum = target.with_name(_CHECKSUM)
+    checksum = target.with_name(paths.CHECKSUM)
     try:
         if checksum.is_file():
             written = read_regular(checksum, LARGEST).decode("utf-8", "replace").split()[:1]

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 CONFIG = Path("/etc/macmgr/macmgr.toml")
+CHECKSUM = ".macmgr.toml.sha256"  # beside it: what `macmgr install` wrote there
 LIBVIRT_HOOKS = Path("/etc/libvirt/hooks")
 LIBVIRT_RUN = Path("/run/libvirt")  # libvirt's status files are below it
 LIBVIRT_URI = "qemu:///system"

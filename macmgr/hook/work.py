@@ -150,8 +150,15 @@ def remembers(memory: Memory, scope: Scope) -> bool:
 
 
 def left_as_it_is(intent: Intent, scope: Scope) -> str:
-    """What keeps macmgr from the ports of the domain that a call is about; empty where it understands all of it."""
-    ports = [port for port in intent.ports if port.policy.problem and port.domain == scope.domain]
+    """What keeps macmgr from the ports of the domain that a call is about; empty where it understands all of it.
+
+    Where it only observes there is nothing to be kept from, and no guest is refused for the sake of it.
+    """
+    ports = [
+        port
+        for port in intent.ports
+        if port.policy.problem and port.domain == scope.domain and not scope.observes(port.bridge)
+    ]
     if not ports:
         return ""
     names = ", ".join(port.port for port in ports)

@@ -171,6 +171,7 @@ def test_a_network_that_is_not_understood_is_told_by_the_hooks_of_its_guests(run
         act(call, on_lan.encode(), Config(), run_dir, None, FAR)
     found = intent_with([], read_status_files(run_dir), CONFIG)
     assert [(port.port, port.managed) for port in found.ports] == [("vnet0", False), ("vnet1", True)]
+    assert left_as_it_is(found, Scope("g1", observes={"br1"}.__contains__)) == "", "nobody is refused by an observer"
     assert left_as_it_is(found, Scope("g2")) == ""
     assert left_as_it_is(found, Scope(bridges=frozenset({"br1"}))) == ""
 

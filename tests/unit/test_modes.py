@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from macmgr.config import Config, parse_config
+from macmgr import paths
+from macmgr.config import Config, load_config, parse_config
+from macmgr.install import install_config, uninstall_config
 from macmgr.model.changes import SetFlags
 from macmgr.model.modes import MANAGE_ALL, OBSERVE_ALL, sections_of
 from macmgr.model.scope import Scope
@@ -18,6 +22,29 @@ def config(text: str) -> Config:
 def test_nothing_written_is_manage_so_that_existing_hosts_stay_as_they_are() -> None:
     assert not Config().observes("br0")
     assert not config('[bridge."br0"]\nmac_table_manager = "libvirt"\n').observes("br0")
+
+
+def test_while_the_installed_file_is_written_anew_nothing_is_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An editor empties or renames it first: a hook that comes right then must not manage what is only observed."""
+    path = tmp_path / "macmgr.toml"
+    monkeypatch.setattr(paths, "CONFIG", path)
+    assert not load_config(None).observes("br0")
+    path.write_text("\n")
+    assert not load_config(path).observes("br0"), "nobody has installed it: a host that is as it always was"
+    path.unlink()
+    install_config(path)
+    text = path.read_text()
+    for unfinished in (None, "", " \n"):
+        path.unlink() if unfinished is None else path.write_text(unfinished)
+        config = load_config(None)
+        assert (config.observes("br0"), config.written) == (True, False)
+    path.write_text(text.replace("observe", "manage"))
+    assert not load_config(path).observes("br0")
+    list(uninstall_config(path))
+    path.write_text("")
+    assert not load_config(path).observes("br0")
 
 
 def test_a_bridges_own_word_goes_before_the_defaults() -> None:
