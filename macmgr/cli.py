@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from macmgr import __version__, errors, paths
-from macmgr.errors import KernelError, MacmgrError
+from macmgr.errors import KernelError, MacmgrError, unexpected
 from macmgr.hook.call import HookCall
 from macmgr.hook.run import run_hook
 from macmgr.oneline import one_line
@@ -51,6 +51,13 @@ def run(argv: Sequence[str]) -> int:
         return KernelError.exit_code
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        if sys.flags.dev_mode:  # `python -X dev -m macmgr`: who looks for the bug wants the traceback
+            raise
+        _drop_output()
+        bug = unexpected(error)
+        print(one_line(f"macmgr: {bug}"), file=sys.stderr)
+        return bug.exit_code
     return code
 
 

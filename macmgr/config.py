@@ -19,6 +19,7 @@ from macmgr.model.intent import Settings
 from macmgr.model.mac import parse_mac_pattern
 from macmgr.model.modes import MANAGE_ALL, OBSERVE_ALL, Modes
 from macmgr.options import OPTIONS, YES_NO, in_words, read_options, unknown_name, wrong_word
+from macmgr.regularfile import read_regular
 from macmgr.tomllines import TomlLines
 
 TIMEOUT, MIN_TIMEOUT, MAX_TIMEOUT = 2.0, 0.1, 30.0
@@ -41,6 +42,8 @@ ON_ERROR = ("ignore", "refuse")
 MODES = ("manage", "observe")
 
 Keys = tuple[str, ...]
+
+_LARGEST = 1 << 20  # bytes: a thousand bridges with all their options are a fifth of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,7 @@ def load_config(path: Path | None) -> Config:
     named = path is not None
     path = path or paths.CONFIG
     try:
-        data = path.read_bytes()
+        data = read_regular(path, _LARGEST)
     except OSError as error:
         if not named and isinstance(error, FileNotFoundError):
             return Config(modes=_meanwhile(path), written=False)

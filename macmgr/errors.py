@@ -31,6 +31,15 @@ class MacmgrError(Exception):
     exit_code = 70
 
 
+def unexpected(error: BaseException) -> MacmgrError:
+    """A bug of ours, as a line that a report can begin with: what and where, and nothing of what was read."""
+    where, place = "a place unknown", error.__traceback__
+    while place is not None:
+        where = f"{place.tb_frame.f_code.co_filename.rpartition('/')[2]}:{place.tb_lineno}"
+        place = place.tb_next
+    return MacmgrError(f"failed unexpectedly ({type(error).__name__} at {where}); please report it")
+
+
 class XmlError(MacmgrError):
     """A document that libvirt, or a person, wrote is not understood."""
 

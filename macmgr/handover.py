@@ -13,6 +13,7 @@ functions are quoted where one of those cannot evaluate them.
 Without a word it does nothing: `macmgr install` asks in this way whether an interpreter runs it.
 """
 
+import _signal  # type: ignore[import-not-found] # typeshed has no stub of it
 import _socket
 import posix
 import select
@@ -23,6 +24,8 @@ import time
 MAX_INPUT = 8 * 1024 * 1024
 TIMEOUT, MIN_TIMEOUT, MAX_TIMEOUT = 2.0, 0.1, 30.0
 REFUSED = 10
+# How long `macmgr hook` may take to begin (macmgr.__main__ goes on with it), and this script beside what it waits for.
+TO_BEGIN = 10.0
 # A line is shorter than that; a daemon that says more is none.
 MAX_ANSWER = 65536
 
@@ -31,7 +34,8 @@ def main() -> int:
     """Hand the call of the command line over; the exit code of the hook."""
     if len(sys.argv) == 1:
         return 0
-    since = time.monotonic() - time.process_time()  # what the interpreter took to start is part of the time
+    be_ended_after(TO_BEGIN)
+    since = process_started()
     run, macmgr, *words = sys.argv[1:]
     taken: list[bytes] = []
     if len(words) == 5:
@@ -45,6 +49,7 @@ def main() -> int:
 def hand_over(run: str, words: "list[str]", since: float, taken: "list[bytes]") -> int:
     """Let the daemon do it; OSError where it does not. ``taken`` then holds what was read of the input."""
     deadline = since + allowed(run) / 2
+    be_ended_after(left(deadline) + TO_BEGIN)
     daemon = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     daemon.settimeout(left(deadline))
     daemon.connect(run + "/hook.sock")
@@ -67,6 +72,26 @@ def hand_over(run: str, words: "list[str]", since: float, taken: "list[bytes]") 
     if line:
         posix.write(2, line + b"\n")
     return REFUSED if word == b"refuse" else 0
+
+
+def be_ended_after(seconds: float) -> None:
+    """Let the kernel end this process then, whatever it has become: a timer outlives execve(2)."""
+    _signal.signal(_signal.SIGALRM, _signal.SIG_DFL)
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGALRM,))
+    _signal.setitimer(_signal.ITIMER_REAL, seconds)
+
+
+def process_started() -> float:
+    """When libvirt began to wait, by the clock that does not jump: we may have been stopped, or starved, since."""
+    try:
+        file = posix.open("/proc/self/stat", posix.O_RDONLY | posix.O_CLOEXEC)
+        ticks = int(posix.read(file, 4096).rpartition(b")")[2].split()[19])
+        posix.close(file)
+        boottime = 7  # CLOCK_BOOTTIME, which has a name from Python 3.7 on
+        age = time.clock_gettime(boottime) - ticks / posix.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        age = time.process_time()
+    return time.monotonic() - max(0.0, age)
 
 
 def allowed(run: str) -> float:
@@ -104,6 +129,7 @@ def start(run: str, macmgr: str, words: "list[str]", since: float, taken: "list[
     if len(words) == 5:
         begun = kept(run, taken) if taken else 0
         words = ["--handed", repr(since), str(begun), *words]
+    be_ended_after(TO_BEGIN)
     try:
         posix.execv(macmgr, [macmgr, "hook", *words])
     except OSError as error:

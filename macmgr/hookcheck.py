@@ -22,7 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from macmgr.regularfile import read_regular
+from macmgr.regularfile import open_regular, read_regular
 from macmgr.selinux import SELinux
 
 DRIVERS = ("qemu", "network", "lxc", "daemon")
@@ -176,8 +176,12 @@ def _unquoted(word: str) -> list[str]:
 
 def _interpreter(program: Path) -> Path | None:
     """What a script's first line names; None for another program, or one that may not be read."""
-    with suppress(OSError), program.open("rb", buffering=0) as file:
-        line = file.read(256).partition(b"\n")[0]
+    with suppress(OSError):
+        descriptor, _ = open_regular(program)
+        try:
+            line = os.read(descriptor, 256).partition(b"\n")[0]
+        finally:
+            os.close(descriptor)
         if line.startswith(b"#!") and (words := line[2:].split()):
             return Path(os.fsdecode(words[0]))
     return None

@@ -72,10 +72,7 @@ def install_hooks(
     """
     program, python = program or find_program(), find_python()
     source = _packaged("_hooks", "hooks")
-    texts = {
-        hooks_dir / f"{driver}.d" / NAME: _shim((source / driver).read_text(encoding="utf-8"), program, python)
-        for driver in DRIVERS
-    }
+    texts = {hooks_dir / f"{driver}.d" / NAME: _shim(_text(source / driver), program, python) for driver in DRIVERS}
     for target in texts:
         refuse_others(target)
     try:
@@ -150,7 +147,7 @@ def uninstall_hooks(hooks_dir: Path = paths.LIBVIRT_HOOKS) -> Iterator[Step]:
 def install_unit(units_dir: Path = paths.UNITS, program: Path | None = None) -> Step:
     """Put the daemon's unit in place; a second call changes nothing."""
     target = units_dir / UNIT
-    text = _packaged("_macmgr.service", "packaging/macmgr.service").read_text(encoding="utf-8")
+    text = _text(_packaged("_macmgr.service", "packaging/macmgr.service"))
     line = f"ExecStart={_word(program or find_program())} watch"
     refuse_others(target)
     return put(target, re.sub(r"(?m)^ExecStart=.*$", lambda _: line, text), 0o644)
@@ -176,7 +173,7 @@ def install_config(target: Path = paths.CONFIG, *, manage: bool = False) -> Step
     """Put the commented default configuration in place, where none is: it observes unless it is to ``manage``."""
     if os.path.lexists(target):
         return Step(target, "already there")
-    text = _packaged("_macmgr.toml", "packaging/macmgr.toml").read_bytes()
+    text = read_regular(_packaged("_macmgr.toml", "packaging/macmgr.toml"), LARGEST)
     if manage:
         text = text.replace(b'\nmode = "observe"\n', b'\nmode = "manage"\n')
     try:
@@ -270,6 +267,10 @@ def _packaged(name: str, place: str) -> Path:
     """What is installed with the package under ``name``, and in a checkout lies at ``place``."""
     packaged = Path(__file__).parent / name
     return packaged if packaged.exists() else Path(__file__).parent.parent / place
+
+
+def _text(path: Path) -> str:
+    return read_regular(path, LARGEST).decode()
 
 
 def _handover() -> Path:

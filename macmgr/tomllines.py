@@ -5,12 +5,16 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 Keys = tuple[str, ...]
 
 # What the last line of a statement on several lines holds.
 _ENDS = ("]", "}", '"""', "'''")
+# So many of its lines may look like the last one. After that the lines of a file's rest are not known: each try reads
+# the statement anew, and the daemon reads its configuration while hooks wait.
+_TRIES = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +28,18 @@ class _Statement:
 
 
 class TomlLines:
-    """The statements of a valid TOML file, each with the line on which it begins."""
+    """The statements of a valid TOML file, each with the line on which it begins.
+
+    They are read when somebody asks for a line: nobody does while all is well.
+    """
 
     def __init__(self, text: str) -> None:
-        self._statements = list(_statements(text.split("\n")))
+        self._text = text
+
+    @cached_property
+    def _statements(self) -> list[_Statement]:
+        # as tomllib does first of all: a line that ends with CR LF is no statement with the CR alone
+        return list(_statements(self._text.replace("\r\n", "\n").split("\n")))
 
     def of(self, path: Keys, containing: str = "") -> int | None:
         """The line of the statement that names ``path``, or of that line in it which holds ``containing``.
@@ -48,9 +60,13 @@ def _statements(lines: list[str]) -> Iterator[_Statement]:
         size = 1
         # a statement is whole when it can be read by itself: arrays and strings may span lines
         value = _read(lines[first : first + size])
+        tries = _TRIES
         while value is None and first + size < len(lines):
             size += 1
             if any(end in lines[first + size - 1] for end in _ENDS):
+                if not tries:
+                    return
+                tries -= 1
                 value = _read(lines[first : first + size])
         part = tuple(lines[first : first + size])
         if value and part[0].lstrip().startswith("["):

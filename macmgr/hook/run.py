@@ -2,7 +2,8 @@
 
 libvirt waits for a hook without a limit, until every process that inherited its output has gone, and a non-zero exit
 at `started` kills the running guest. So the work is done by a child with no inherited output, and this process only
-waits, for a bounded time, and says in one line what happened. Source: libvirt hooks.html, src/util/virhook.c.
+waits, for a bounded time, and says in one line what happened. It reads no file but its own stat: the configuration,
+which says how long it may wait, is the child's to read too. Source: libvirt hooks.html, src/util/virhook.c.
 """
 
 from __future__ import annotations
@@ -10,21 +11,22 @@ from __future__ import annotations
 import os
 import select
 import signal
-import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
 from macmgr import paths
-from macmgr.config import MAX_TIMEOUT, Config, load_config
-from macmgr.errors import MacmgrError
+from macmgr.config import MAX_TIMEOUT, HookSettings, load_config
+from macmgr.errors import MacmgrError, unexpected
 from macmgr.hook.call import MAX_INPUT, HookCall
 
 # The exit code that the shim turns into a refusal; an interpreter that fails to start exits with 1, 2 or 127.
 REFUSED = 10
-_FAILED = 1
+# How the child's words end: with the one when all is done, with the other when not, and with neither when it died.
+_WELL, _NOT_WELL = b"+", b"-"
+_AUDIT = "run 'macmgr audit' to see what is left to do"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,43 @@ class Handed:
             return None
 
 
+@dataclass(slots=True)
+class _Heard:
+    """What the child has said so far: ``TIMEOUT REFUSE`` once it knows the configuration, a line, and how it ended.
+
+    Until it has said the first of it, the default holds, and it is given as long again: on a busy host the interpreter
+    alone may take all of the time.
+    """
+
+    since: float
+    limit: float = field(init=False)
+    settings: HookSettings = field(default_factory=HookSettings)
+    data: bytes = b""
+    late: bool = False
+
+    def __post_init__(self) -> None:
+        self.limit = max(self.since, time.monotonic()) + self.settings.timeout
+
+    def more(self, chunk: bytes) -> None:
+        known = b"\n" in self.data
+        self.data += chunk
+        if not known and b"\n" in self.data:
+            said = self.data.partition(b"\n")[0].split()
+            if said:
+                self.settings = HookSettings(said[1] == b"1", float(said[0]))
+            self.limit = self.since + self.settings.timeout
+
+    def verdict(self) -> tuple[str, bool]:
+        """What to say, and whether it failed."""
+        if self.late:
+            return f"gave up after {self.settings.timeout:g} s; {_AUDIT}", True
+        words = self.data.partition(b"\n")[2]
+        message = words[:-1].decode("utf-8", "replace").strip()
+        if words[-1:] == _WELL:
+            return message, False
+        return message if words[-1:] == _NOT_WELL and message else f"ended abnormally; {_AUDIT}", True
+
+
 def run_hook(
     call: HookCall,
     config_path: Path | None = None,
@@ -53,76 +92,90 @@ def run_hook(
     handed: Handed | None = None,
 ) -> int:
     """Do what the operation asks for, within the configured time; the exit code is for libvirt, and nearly always 0."""
-    started = time.monotonic() - time.process_time()  # what the interpreter took to start is part of the time
-    if handed is not None and 0 <= started - handed.since <= MAX_TIMEOUT:
-        started = handed.since
+    since = process_started()
+    if handed is not None and 0 <= since - handed.since <= MAX_TIMEOUT:
+        since = handed.since
     if not call.relevant:
         return 0
-    problem = None
+    heard = _Heard(since)
     try:
-        config = load_config(config_path)
-    except MacmgrError as error:
-        config, problem = Config(), str(error)
-    if problem is None:
-        deadline = started + config.hook.timeout
-        message, failed = _guarded(call, config, run_dir, netns, deadline, handed.begun if handed else 0)
-    else:
-        message, failed = problem, True
+        _guarded(call, config_path, run_dir, netns, heard, handed.begun if handed else 0)
+        message, failed = heard.verdict()
+    except OSError as error:  # no process, no descriptor or no memory left for another one
+        message, failed = f"no work could be started: {error.strerror}; {_AUDIT}", True
+    except Exception as error:  # noqa: BLE001 - libvirt must not see a traceback, whatever it is
+        message, failed = f"{unexpected(error)}; {_AUDIT}", True
     if message:
-        _say(call.line(message))
-    return REFUSED if failed and config.hook.refuse and call.refusable else 0
+        say(call.line(message))
+    return REFUSED if failed and heard.settings.refuse and call.refusable else 0
+
+
+def process_started() -> float:
+    """When this process was started, by the clock that does not jump: it may have been stopped, or starved, since."""
+    try:
+        stat = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()
+        age = time.clock_gettime(time.CLOCK_BOOTTIME) - int(stat[19]) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        age = time.process_time()
+    return time.monotonic() - max(0.0, age)
 
 
 def _guarded(
-    call: HookCall, config: Config, run_dir: Path, netns: str | None, deadline: float, begun: int
-) -> tuple[str, bool]:
-    """Let a child do the work and bring back its line; a child that is late, or dies, is a failure and no more."""
+    call: HookCall, config_path: Path | None, run_dir: Path, netns: str | None, heard: _Heard, begun: int
+) -> None:
+    """Let a child do the work and hear it out; a child that is late, or dies, is a failure and no more."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reader)
-        _work(call, config, run_dir, netns, deadline, begun, writer)
+        _work(call, config_path, run_dir, netns, heard.since, begun, writer)
+    signal.setitimer(signal.ITIMER_REAL, 0)  # from here on the limit is kept here
     os.close(writer)
-    chunks: list[bytes] = []
-    while (left := deadline - time.monotonic()) > 0 and select.select([reader], [], [], left)[0]:
+    while select.select([reader], [], [], max(0.0, heard.limit - time.monotonic()))[0]:
         chunk = os.read(reader, 65536)
         if not chunk:
             break
-        chunks.append(chunk)
+        heard.more(chunk)
     else:
+        heard.late = True
         os.kill(child, signal.SIGKILL)
-        # not waited for: a child stuck in the kernel must not hold the guest; init reaps it
-        return f"gave up after {config.hook.timeout:g} s; run 'macmgr audit' to see what is left to do", True
     os.close(reader)
-    _, status = os.waitpid(child, 0)
-    message = b"".join(chunks).decode("utf-8", "replace").strip()
-    if status == 0:
-        return message, False
-    return message or "ended abnormally; run 'macmgr audit' to see what is left to do", True
+    # never waited for: a child that is stuck in the kernel must not hold the guest; init reaps it
+    with suppress(ChildProcessError):
+        os.waitpid(child, os.WNOHANG)
 
 
 def _work(
-    call: HookCall, config: Config, run_dir: Path, netns: str | None, deadline: float, begun: int, writer: int
+    call: HookCall,
+    config_path: Path | None,
+    run_dir: Path,
+    netns: str | None,
+    since: float,
+    begun: int,
+    writer: int,
 ) -> NoReturn:
     """The child: no output of its own but the pipe, no way back into the caller."""
-    code = _FAILED
-    line = ""
+    line, end, known = "", _NOT_WELL, False
     try:
         null = os.open(os.devnull, os.O_RDWR)
         os.dup2(null, 1)
         os.dup2(null, 2)
+        config = load_config(config_path)
+        os.write(writer, f"{config.hook.timeout!r} {int(config.hook.refuse)}\n".encode())
+        known = True
         data = _read_input(begun)
         from macmgr.hook.work import act  # what it imports takes 0.1 s, and may fail: inside the guard
 
-        line = act(call, data, config, run_dir, netns, deadline)
-        code = 0
+        line = act(call, data, config, run_dir, netns, since + config.hook.timeout)
+        end = _WELL
     except MacmgrError as error:
         line = str(error)
     except BaseException as error:  # noqa: BLE001 - libvirt must not see a traceback, whatever it is
-        line = f"failed unexpectedly ({type(error).__name__}); please report it; run 'macmgr audit' to see the state"
+        line = f"{unexpected(error)}; run 'macmgr audit' to see the state"
+    begin = b"" if known else b"\n"  # no settings: the default holds
     with suppress(OSError):
-        os.write(writer, " ".join(line.split()).encode()[:8192])
-    os._exit(code)
+        os.write(writer, begin + " ".join(line.split()).encode("utf-8", "backslashreplace")[:8192] + end)
+    os._exit(0)
 
 
 def _read_input(begun: int) -> bytes:
@@ -135,14 +188,15 @@ def _read_input(begun: int) -> bytes:
     return b"".join(chunks)
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
     """One line on standard error, where libvirt picks it up, and in the system log, where people look."""
-    with suppress(OSError, ValueError):
-        print(line, file=sys.stderr, flush=True)
+    data = line.encode("utf-8", "backslashreplace")
+    with suppress(OSError):
+        os.write(2, data + b"\n")
     with suppress(OSError):
         import socket
 
         log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)  # a full log must not block
         with log:
             log.connect("/dev/log")
-            log.send(f"<28>{line}".encode())  # facility daemon, severity warning (RFC 3164)
+            log.send(b"<28>" + data)  # facility daemon, severity warning (RFC 3164)

@@ -19,6 +19,7 @@ from macmgr.model.findings import Code, Finding
 from macmgr.readers.document import MAX_BYTES, Reader, read_with
 from macmgr.readers.domain import read_domain_status
 from macmgr.readers.network import Network, read_network, read_network_port
+from macmgr.regularfile import open_regular, read_regular
 from macmgr.sources.host import Sources, metadata_findings, unread_network
 
 T = TypeVar("T")
@@ -72,8 +73,8 @@ def read_definitions(run_dir: Path, networks: Iterable[Network]) -> tuple[Networ
         path = directory / f"{network.name}.xml"
         if path.parent != directory:  # libvirt allows no such name; a status file is not libvirt's word for it
             continue
-        with suppress(OSError, ValueError, XmlError), path.open("rb") as file:
-            definitions.append(read_with(read_network, file.read(MAX_BYTES + 1), str(path)))
+        with suppress(OSError, ValueError, XmlError):
+            definitions.append(read_with(read_network, read_regular(path, MAX_BYTES), str(path)))
     return tuple(definitions)
 
 
@@ -132,12 +133,13 @@ def _read(
         try:
             found = cache.get(path, reader) if cache is not None else _read_file(path, reader)[1]
         except FileNotFoundError:
-            continue  # the domain ended, or the network was destroyed, since the directory was listed
+            if not os.path.lexists(path):
+                continue  # the domain ended, or the network was destroyed, since the directory was listed
+            found = _unreadable(path, "it is a link that leads nowhere", reader)
         except PermissionError:
             raise NoPermission(f"{path}: may not be read; libvirt's status files need root") from None
         except OSError as error:
-            text = f"{path}: cannot be read: {error.strerror}"
-            found = Finding(Code.UNREADABLE_XML, text, domain=_domain(path, reader))
+            found = _unreadable(path, str(error.strerror), reader)
         if isinstance(found, Finding):
             findings.append(found)
             if instead is not None:
@@ -146,16 +148,22 @@ def _read(
             yield found
 
 
+def _unreadable(path: str, why: str, reader: Reader[T]) -> Finding:
+    return Finding(Code.UNREADABLE_XML, f"{path}: cannot be read: {why}", domain=_domain(path, reader))
+
+
 def _domain(path: str, reader: Reader[T]) -> str | None:
     return os.path.basename(path).removesuffix(".xml") if reader is read_domain_status else None  # noqa: PTH119
 
 
 def _read_file(path: str, reader: Reader[T]) -> tuple[Stamp, T | Finding]:
     """What is in a file, or what is wrong with it, and by what it is known again."""
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a thousand times in the hook's time
-        status = os.fstat(file.fileno())
+    descriptor, status = open_regular(path)
+    try:
         stamp = stamp_of(status)
-        data = file.read(min(status.st_size, MAX_BYTES) + 1)  # a buffer of the largest size is cleared each time
+        data = os.read(descriptor, min(status.st_size, MAX_BYTES) + 1)  # a larger buffer is cleared each time
+    finally:
+        os.close(descriptor)
     try:
         return stamp, read_with(reader, data, path)
     except XmlError as error:

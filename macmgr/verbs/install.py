@@ -23,7 +23,8 @@ from macmgr.install import (
     uninstall_memory,
     uninstall_unit,
 )
-from macmgr.placing import Step, refuse_others
+from macmgr.placing import LARGEST, Step, refuse_others
+from macmgr.regularfile import read_regular
 from macmgr.sources.host import Sources
 from macmgr.state.memory import managed_ports
 from macmgr.tomllines import TomlLines
@@ -103,7 +104,7 @@ def _what_is_managed(path: Path, run_dir: Path) -> Iterator[str]:
     policy = PolicySources(sources.networks, config.bridges, sources.ports, configured=config.written)
     intent = build_intent(sources.domains, policy)
     ports = Counter(guest.bridge for guest in intent.ports if guest.managed)
-    line = TomlLines(path.read_text(encoding="utf-8")).of(("defaults", "mode")) if path.exists() else None
+    line = TomlLines(read_regular(path, LARGEST).decode()).of(("defaults", "mode")) if path.exists() else None
     place = f"{path}:{line}" if line else str(path)
     for observed, what, then in (
         (True, "Observed only", f'nothing is changed until {place} says mode = "manage"'),

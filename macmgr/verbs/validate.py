@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import codecs
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from macmgr.config import read_config
 from macmgr.errors import ConfigError, NoPermission, NotThere, Problem, XmlError
 from macmgr.readers.document import MAX_BYTES
 from macmgr.readers.problems import Checked, check_document
+from macmgr.regularfile import read_regular
 
 _BOMS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -45,8 +47,7 @@ def validate(arguments: argparse.Namespace) -> int:
 def check_file(file: str) -> Verdict:
     """What is in one file, and what is wrong with it."""
     try:
-        with Path(file).open("rb") as opened:
-            data = opened.read(MAX_BYTES + 1)
+        data = _read(file)
     except FileNotFoundError:
         return _unread(file, "no such file", NotThere.exit_code)
     except IsADirectoryError:
@@ -63,6 +64,14 @@ def check_file(file: str) -> Verdict:
     summary = f"policy for {size} bridge{'' if size == 1 else 's'}"
     code = ConfigError.exit_code if problems else errors.IN_SYNC
     return Verdict(file, Checked("configuration", "", summary, tuple(problems)), code)
+
+
+def _read(file: str) -> bytes:
+    """What is in a file, or comes from what the caller has opened for us: ``/dev/stdin``, the shell's ``<(…)``."""
+    if not re.fullmatch(r"/dev/stdin|/dev/fd/\d+|/proc/self/fd/\d+", file):
+        return read_regular(file, MAX_BYTES)
+    with Path(file).open("rb") as opened:
+        return opened.read(MAX_BYTES + 1)
 
 
 def _is_xml(file: str, data: bytes) -> bool:

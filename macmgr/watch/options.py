@@ -11,11 +11,10 @@ from pathlib import Path
 
 from macmgr import paths
 from macmgr.config import DaemonSettings
-from macmgr.errors import MacmgrError
+from macmgr.errors import MacmgrError, unexpected
 from macmgr.sources.libvirtevents import LibvirtEvents, NicAddress
 from macmgr.watch.metrics import write_textfile
 from macmgr.watch.metricsport import MetricsPort
-from macmgr.watch.round import unexpected
 from macmgr.watch.speaker import Speaker
 
 # As often as Prometheus asks by default, at most.

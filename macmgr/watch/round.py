@@ -7,13 +7,12 @@ status files, and the intent where nothing it was made of has changed. Runs in o
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from macmgr.config import Config
-from macmgr.errors import MacmgrError
+from macmgr.errors import MacmgrError, unexpected
 from macmgr.execution import Key, execute
 from macmgr.hook.work import Heard, concerns, in_words, intent_with, left_as_it_is, remembers
 from macmgr.kernel import Kernel
@@ -171,13 +170,6 @@ class Rounds:
         if known is None or known[0] is not sources or known[1] is not config or known[2] != waiting:
             known = self._known = sources, config, waiting, intent_with(waiting, sources, config, self._decisions)
         return known[3]
-
-
-def unexpected(error: BaseException) -> MacmgrError:
-    """A bug of ours, as a line that a report can begin with: what and where, and nothing of what was read."""
-    places = traceback.extract_tb(error.__traceback__)
-    where = f"{Path(places[-1].filename).name}:{places[-1].lineno}" if places else "a place unknown"
-    return MacmgrError(f"failed unexpectedly ({type(error).__name__} at {where}); please report it")
 
 
 def _left(intent: Intent, scope: Scope) -> tuple[bool, str]:

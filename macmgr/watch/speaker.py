@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from macmgr import __version__
+from macmgr.errors import unexpected
 from macmgr.hook.call import HookCall
 from macmgr.model.findings import Code, Severity
 from macmgr.model.kernelevents import LOST, Event
@@ -23,7 +24,7 @@ from macmgr.watch.hysteresis import Fight
 from macmgr.watch.journal import Journal
 from macmgr.watch.messages import Line
 from macmgr.watch.metrics import metrics
-from macmgr.watch.round import Round, unexpected
+from macmgr.watch.round import Round
 from macmgr.watch.tally import StandingBack, Tally
 
 # What passes by itself while a guest starts, goes on or ends is told when it has lasted for so many seconds.

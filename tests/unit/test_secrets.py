@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -250,9 +251,10 @@ def test_no_hook_tells_a_secret(
     files: Files, run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     write(run_dir, files)
-    monkeypatch.setattr("time.process_time", lambda: 0.0)  # the tests before this one are not the hook's time
+    # the tests before this one are not the hook's time
+    monkeypatch.setattr("macmgr.hook.run.process_started", time.monotonic)
     logged: list[str] = []
-    monkeypatch.setattr("macmgr.hook.run._say", logged.append)  # what goes to standard error and to the system log
+    monkeypatch.setattr("macmgr.hook.run.say", logged.append)  # what goes to standard error and to the system log
     domain = between(files["qemu/web1.xml"], b"<domain", b"</domain>")
     network = b"<hookData>" + between(files["network/lan.xml"], b"<network t", b"</network>") + b"</hookData>"
     for call, data in (
