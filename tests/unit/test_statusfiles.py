@@ -102,7 +102,8 @@ def test_what_may_not_be_read_asks_for_root(run_dir: Path, place: str, monkeypat
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError
 
-    monkeypatch.setattr("macmgr.sources.statusfiles.os.listdir" if place == "qemu" else "builtins.open", refuse)
+    reads = "macmgr.sources.statusfiles.os.listdir" if place == "qemu" else "macmgr.regularfile.os.open"
+    monkeypatch.setattr(reads, refuse)
     with pytest.raises(NoPermission, match=f"{run_dir / place}: may not be read; .*root"):
         read_status_files(run_dir)
 
