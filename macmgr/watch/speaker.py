@@ -83,8 +83,10 @@ class Speaker:
         if unknown := self._tally.unknown(now):
             return f"unknown since {_clock(unknown.since)}: {unknown.why}"
         errors = sum(finding.severity is Severity.ERROR for finding in self._tally.findings)
-        ports = f"{len(self._tally.managed_ports)} managed ports"
-        return f"{errors} errors at {ports}" if errors else f"in sync: {ports}"
+        ports = len(self._tally.managed_ports)
+        if not errors and not ports:
+            return "the last look found nothing to manage"
+        return f"managed ports: {ports}, errors that the last look found: {errors}"
 
     def leaves_hooks(self) -> None:
         """This daemon takes no hook calls."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -94,6 +95,23 @@ def test_while_somebody_holds_the_lock_nobody_knows(host: House) -> None:
             assert "in_sync" not in exported(host)
         eventually(lambda: well(host), "and mends it once it can")
         assert "it can look again" in host.log
+
+
+def test_systemd_is_told_that_nobody_knows(host: House) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(host.root / "notify"))
+        manager.settimeout(60)
+
+        def until(words: str) -> None:
+            while words not in manager.recv(4096).decode():
+                pass
+
+        with host.daemon(environment={"NOTIFY_SOCKET": str(host.root / "notify")}):
+            until("STATUS=managed ports: 1, errors that the last look found: 0")
+            with lock_held(host) as holder:
+                drift(host)
+                until(f"held by process {holder}")
+            until("STATUS=managed ports: 1, errors that the last look found: 0")
 
 
 def test_a_daemon_that_never_looked_does_not_know(host: House) -> None:

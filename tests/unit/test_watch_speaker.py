@@ -103,7 +103,9 @@ def test_looks_that_fail_are_told_with_their_reason_and_so_is_the_end(
         speaker = Speaker(Journal(stderr=stderr.fileno(), stream=""))
         assert speaker.headline().startswith("unknown since")
         speaker.round(["start"], a_round())
-        assert speaker.headline() == "in sync: 0 managed ports"
+        assert speaker.headline() == "the last look found nothing to manage"
+        speaker.round(["start"], a_round(GONE))
+        assert speaker.headline() == "managed ports: 0, errors that the last look found: 1"
         for step, done in enumerate((busy, busy, Round(()), busy, refused, refused, busy)):
             now[0] = 1000.0 + step
             speaker.round(["the timer"], done)
