@@ -63,6 +63,7 @@ class FakeKernel:
         self.ports = dict(start.ports)
         self.masters = dict(start.masters)
         self.left: dict[str, BridgePort] = {}
+        self.stacked = start.stacked
         self.fdb: dict[Key, Entry] = {}
         for entry in start.entries:
             bridge = start.bridge_of(entry.port)
@@ -102,6 +103,7 @@ class FakeKernel:
             ),
             listed=None if listed == self.bridges.keys() else listed,
             listed_ports={name for name, port in self.ports.items() if name in ports and port.bridge in asked},
+            stacked=self.stacked,
         )
         self.after_each_dump()
         return read

@@ -20,8 +20,8 @@ from macmgr.kernel.fdb import decode_age, decode_entries, decode_replies
 from macmgr.kernel.links import Link, PortVids, decode_links, decode_vids
 from macmgr.kernel.netlink import Connection, Gone, Groups, TooLong, raise_for, words
 from macmgr.model.changes import DeleteEntry, FlushEntries, PutEntry, Request, SetPort
-from macmgr.model.devices import DeviceFacts
-from macmgr.model.snapshot import Bridge, BridgePort, Entry, PortFlags, Snapshot
+from macmgr.model.devices import STACKED, DeviceFacts
+from macmgr.model.snapshot import Bridge, BridgePort, Entry, PortFlags, Snapshot, Stacked
 
 _BRIDGE_GONE = "Invalid master ifindex"  # rtnetlink.c, rtnl_fdb_get; with EINVAL
 
@@ -279,7 +279,26 @@ def _snapshot(
         },
         masters={link.name: names.get(link.master) if link.master else None for link in links},
         entries=tuple(entries),
+        stacked=tuple(_stacked(links, bridges, vids)),
     )
+
+
+def _stacked(links: Iterable[Link], bridges: Mapping[str, Bridge], vids: Mapping[int, PortVids]) -> Iterator[Stacked]:
+    """The devices on bridges, and those on these, that have another address than their bridge.
+
+    What is below another VLAN device is in that one's VID; what is right on the bridge gets what it sends untagged.
+    """
+    uppers: dict[int, list[Link]] = {}
+    for link in links:
+        if link.kind in STACKED and link.lower and link.lower != link.ifindex and not link.elsewhere:
+            uppers.setdefault(link.lower, []).append(link)
+    for bridge in bridges.values():
+        untagged = vids.get(bridge.ifindex, PortVids()).untagged
+        waiting = [(link, (link.vid,) if link.vid else untagged) for link in uppers.get(bridge.ifindex, ())]
+        for link, carried in waiting:  # nothing is stacked on itself, so the walk ends
+            waiting += [(upper, carried) for upper in uppers.get(link.ifindex, ())]
+            if link.mac and link.mac != bridge.mac:
+                yield Stacked(bridge.name, link.name, link.mac, carried)
 
 
 def _port(link: Link, flags: PortFlags, bridge: str, port_vids: PortVids) -> BridgePort:

@@ -31,6 +31,7 @@ from macmgr.model.snapshot import VXLAN, PortFlags
 
 IFF_UP = 1
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_LINKINFO, IFLA_AF_SPEC, IFLA_PROMISCUITY, IFLA_LINK_NETNSID = 1, 3, 18, 26, 30, 37
+IFLA_LINK, IFLA_VLAN_ID = 5, 1
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 IFLA_BR_VLAN_FILTERING, IFLA_VXLAN_LEARNING, IFLA_BRPORT_STATE, IFLA_BRPORT_ISOLATED = 7, 7, 1, 33
 IFLA_BR_VLAN_DEFAULT_PVID = 39
@@ -42,7 +43,7 @@ _U16 = struct.Struct("=H")
 _VLAN_INFO = struct.Struct("=HH")  # struct bridge_vlan_info: flags, VID
 
 
-_BRIDGE = "bridge"
+_BRIDGE, _VLAN = "bridge", "vlan"
 # Where the fields of `Link` are: types of attributes, from the outside in. What is inside the data of a kind comes
 # after the kind's name, for numbers mean something else in each.
 _WANTED = (
@@ -51,11 +52,13 @@ _WANTED = (
     (IFLA_MASTER,),
     (IFLA_PROMISCUITY,),
     (IFLA_LINK_NETNSID,),
+    (IFLA_LINK,),
     (IFLA_LINKINFO, IFLA_INFO_KIND),
     (IFLA_LINKINFO, IFLA_INFO_SLAVE_KIND),
     (IFLA_LINKINFO, IFLA_INFO_DATA, _BRIDGE, IFLA_BR_VLAN_FILTERING),
     (IFLA_LINKINFO, IFLA_INFO_DATA, _BRIDGE, IFLA_BR_VLAN_DEFAULT_PVID),
     (IFLA_LINKINFO, IFLA_INFO_DATA, VXLAN, IFLA_VXLAN_LEARNING),
+    (IFLA_LINKINFO, IFLA_INFO_DATA, _VLAN, IFLA_VLAN_ID),
     (IFLA_LINKINFO, IFLA_INFO_SLAVE_DATA, _BRIDGE, IFLA_BRPORT_LEARNING),
     (IFLA_LINKINFO, IFLA_INFO_SLAVE_DATA, _BRIDGE, IFLA_BRPORT_UNICAST_FLOOD),
     (IFLA_LINKINFO, IFLA_INFO_SLAVE_DATA, _BRIDGE, IFLA_BRPORT_LOCKED),
@@ -73,7 +76,8 @@ _TAKES_DYNAMIC = (b"\2", b"\3")  # BR_STATE_LEARNING, BR_STATE_FORWARDING (inclu
 class Link(NamedTuple):
     """One interface. ``flags`` is None when it is not a bridge port, and ``tunnel_learning`` when it is no vxlan.
 
-    ``master`` is an ifindex. ``elsewhere`` says that what it is linked to is in another network namespace.
+    ``master`` and ``lower`` are ifindexes, the latter of what it is linked to: the device below it, a veth's other end.
+    ``elsewhere`` says that this one is in another network namespace. ``vid`` is a VLAN device's.
     """
 
     ifindex: int
@@ -90,6 +94,8 @@ class Link(NamedTuple):
     isolated: bool
     forwarding: bool
     elsewhere: bool
+    lower: int | None
+    vid: int | None
 
 
 class _Layout(NamedTuple):
@@ -195,7 +201,7 @@ def _layout(message: bytes, length: int) -> _Layout:
         place = places.get((IFLA_LINKINFO, kind), _NOWHERE)
         fixed.append(place)
         name = read_text(message[place])
-        if name in (_BRIDGE, VXLAN) and (inside := places.get((IFLA_LINKINFO, data))):
+        if name in (_BRIDGE, VXLAN, _VLAN) and (inside := places.get((IFLA_LINKINFO, data))):
             walk((IFLA_LINKINFO, data, name), inside.start, inside.stop)
     there = sorted((place.start, place.stop, path) for path, place in places.items() if path in _WANTED)
     reader, position = "=20xiI", 28
@@ -228,8 +234,8 @@ def _split(messages: list[bytes], fixed: Mapping[int, int]) -> tuple[bytes, list
 def _links(data: bytes, layout: _Layout) -> list[Link]:
     columns = list(zip(*layout.fields.iter_unpack(data), strict=True))
     wanted = [repeat(b"") if place is None else columns[place] for place in layout.columns]
-    name, mac, master, promiscuity, elsewhere, kind, port_kind, vlan_filtering, *rest = wanted
-    default_pvid, tunnel_learning, *port = rest
+    name, mac, master, promiscuity, elsewhere, lower, kind, port_kind, vlan_filtering, *rest = wanted
+    default_pvid, tunnel_learning, vid, *port = rest
     learning, unicast_flood, locked, isolated, state = port
     rows = zip(
         columns[0],
@@ -246,6 +252,8 @@ def _links(data: bytes, layout: _Layout) -> list[Link]:
         map(_ON.__eq__, isolated),
         map(_TAKES_DYNAMIC.__contains__, state),
         map(bool, elsewhere),
+        (number or None for number in map(_number, lower)),
+        (_number(value) if value else None for value in vid),
         strict=False,  # the column of what is not there is endless
     )
     return list(map(Link._make, rows))

@@ -124,6 +124,18 @@ class Bridge:
     default_pvid: int | None = None
 
 
+class Stacked(NamedTuple):
+    """A device that is stacked on a bridge itself (8021q, macvlan, a VRRP VMAC) with an address of its own.
+
+    ``vids`` are those in which the bridge's FDB is asked for that address while it filters VLANs.
+    """
+
+    bridge: str
+    name: str
+    mac: str
+    vids: tuple[int, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """One reading of one network namespace.
@@ -132,7 +144,8 @@ class Snapshot:
     not exist from one that is on no bridge. An FDB dump is not atomic: an entry missing here was confirmed
     missing by the reader before the planner sees it. ``lacks`` is what this kernel was found to be without.
     ``listed`` are the bridges whose FDB was read to its end, None for all of them. Of any other, ``entries`` has what
-    was asked for, and that it has no more proves nothing; but of ``listed_ports`` it has all.
+    was asked for, and that it has no more proves nothing; but of ``listed_ports`` it has all. ``stacked`` are the
+    host's devices on bridges.
     """
 
     bridges: Mapping[str, Bridge] = field(default_factory=dict)
@@ -142,6 +155,7 @@ class Snapshot:
     lacks: frozenset[Feature] = frozenset()
     listed: Collection[str] | None = None
     listed_ports: Collection[str] = ()
+    stacked: tuple[Stacked, ...] = ()
 
     def lists(self, bridge: str) -> bool:
         """Whether the bridge's FDB was read to its end: then what is not in it is not there."""
@@ -180,3 +194,14 @@ class Snapshot:
         for port in self.ports.values():
             own.setdefault((port.bridge, port.mac), f"the port {port.name}")
         return own
+
+    def stacked_addresses(self) -> dict[tuple[str, str, int], str]:
+        """The addresses of what is stacked on the bridges, in the VIDs in which it has them, in words.
+
+        VID 0 is one of them: without VLAN filtering that is where each VID is looked up.
+        """
+        return {
+            (each.bridge, each.mac, vid): f"{each.name}, which is stacked on {each.bridge}"
+            for each in self.stacked
+            for vid in (0, *each.vids)
+        }

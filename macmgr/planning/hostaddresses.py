@@ -2,7 +2,8 @@
 
 Local entries tell: what the kernel adds for the bridge and its ports, and what an administrator or keepalived adds
 beside it (`bridge fdb add MAC dev br0 self local`). One on a guest's tap that is not the tap's own address is a slip
-(`bridge fdb add` without `static`): it cuts the guest off, and is no address of the host's.
+(`bridge fdb add` without `static`): it cuts the guest off, and is no address of the host's. And what is stacked on a
+bridge (a VLAN device, a macvlan, a VRRP VMAC) has addresses there that no entry tells of.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ class HostAddresses:
 
     def __init__(self, snapshot: Snapshot, table: Table, taps: Collection[str]) -> None:
         self._devices = snapshot.own_addresses()
+        self._stacked: dict[tuple[str, str], dict[int, str]] = {}
+        for (bridge, mac, vid), whose in snapshot.stacked_addresses().items():
+            self._stacked.setdefault((bridge, mac), {})[vid] = whose
         self._table, self._taps = table, taps
 
     def among(self, bridge: str, mac: str, vids: Iterable[int]) -> dict[int, str]:
@@ -33,6 +37,7 @@ class HostAddresses:
             for vid, entry in self._table.of_mac(bridge, mac).items()
             if entry.state is EntryState.LOCAL and entry.port not in self._taps
         }
+        own |= self._stacked.get((bridge, mac), {})
         if own:
             own.setdefault(0, next(iter(own.values())))
         return {vid: own[vid] for vid in vids if vid in own}

@@ -119,7 +119,7 @@ def with_observed(intent: Intent, snapshot: Snapshot) -> Intent:
     }
     if not about:
         return intent
-    own = snapshot.own_addresses()
+    own, stacked = snapshot.own_addresses(), snapshot.stacked_addresses()
     in_xml = [_without_what_is_old(guest, about[guest]) if guest in about else guest for guest in intent.ports]
     table = table_of(about.values(), in_xml, snapshot)
     taken: dict[_Place, GuestPort] = {}
@@ -134,8 +134,9 @@ def with_observed(intent: Intent, snapshot: Snapshot) -> Intent:
         """Whether the address is free on its bridge; a finding says why not."""
         places = [(guest.bridge, mac, vid) for vid in snapshot.deciding_vids(guest.port)]
         local = [entry for place in places if (entry := table.entries.get(place)) and entry.state is EntryState.LOCAL]
-        if local or (guest.bridge, mac) in own:
-            whose = own.get((guest.bridge, mac)) or f"the host, on {local[0].port}"
+        above = [whose for place in places if (whose := stacked.get(place))]
+        if local or above or (guest.bridge, mac) in own:
+            whose = own.get((guest.bridge, mac)) or (above[0] if above else f"the host, on {local[0].port}")
             findings.append(_collision(guest, mac, whose))
             return False
         for place in places:

@@ -23,7 +23,7 @@ from macmgr.config import Config, load_config
 from macmgr.hook.call import HookCall
 from macmgr.hook.work import Heard, intent_with
 from macmgr.model.intent import Intent
-from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
+from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot, Stacked
 from macmgr.planning.remembered import KeptMac, Memory, PortBefore
 from macmgr.planning.unlisted import Beside
 from macmgr.readers.domain import Domain
@@ -134,7 +134,10 @@ def read_snapshot(said: dict[str, Any]) -> Snapshot:
     masters: dict[str, str | None] = dict.fromkeys([*bridges, *said.get("on no bridge", ())])
     masters |= {port.name: port.bridge for port in ports.values()}
     entries = [entry for line in said.get("entries", ()) for entry in _entries(line)]
-    return Snapshot(bridges, ports, masters, tuple(entries))
+    stacked = tuple(
+        Stacked(bridge, name, mac, tuple(vids)) for name, (bridge, mac, vids) in said.get("stacked", {}).items()
+    )
+    return Snapshot(bridges, ports, masters, tuple(entries), stacked=stacked)
 
 
 def _port(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from hypothesis import strategies as st
 
 from macmgr.model.intent import GuestPort, Intent, Manager, NicFacts, Pin, Policy
-from macmgr.model.snapshot import VXLAN, Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
+from macmgr.model.snapshot import VXLAN, Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot, Stacked
 from tests.fake_kernel import FakeKernel, make_snapshot
 
 BRIDGES = ("br0", "br1")
@@ -17,6 +17,7 @@ MACS = tuple(f"52:54:00:00:00:{number:02x}" for number in range(1, 7))  # few, s
 VIRTUAL = "00:00:5e:00:01:0a"  # no NIC's own, and allowed to several
 STRANGERS = ("52:54:00:0f:00:01", "52:54:00:0f:00:02")  # no guest's
 GONE = "gone"
+STACKED = (*[()] * 6, (Stacked("br0", "br0.10", MACS[0], (10,)),), (Stacked("br0", "br0-v0", VIRTUAL, (1,)),))
 STATES = {"running": True, "paused": False, "incoming": False}
 
 
@@ -168,5 +169,5 @@ def worlds(draw: st.DrawFn) -> World:
     departed = draw(st.dictionaries(st.sampled_from((*MACS, STRANGERS[0])), st.just(GONE), max_size=2))
     return World(
         Intent(tuple(wanted), dict.fromkeys(sorted(managed), "a test says so"), departed),
-        replace(start, masters={**start.masters, **masters}),
+        replace(start, masters={**start.masters, **masters}, stacked=draw(st.sampled_from(STACKED))),
     )

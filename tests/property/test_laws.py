@@ -54,7 +54,7 @@ def own_addresses(world: World) -> set[tuple[str, str]]:
     """The addresses of the bridges and their ports, and those that the host has in some VID beside them."""
     bridges = {(bridge.name, bridge.mac) for bridge in world.start.bridges.values()}
     devices = bridges | {(port.bridge, port.mac) for port in world.start.ports.values()}
-    return devices | {key[:2] for key in the_hosts(world)}
+    return devices | {key[:2] for key in (*the_hosts(world), *world.start.stacked_addresses())}
 
 
 def the_hosts(world: World) -> dict[Key, Entry]:
@@ -356,6 +356,14 @@ def test_no_local_entry_of_the_hosts_is_touched(world: World) -> None:
 
 
 @given(worlds())
+def test_no_entry_is_put_for_an_address_of_what_is_stacked_on_a_bridge(world: World) -> None:
+    before = world.kernel().fdb
+    for kernel in prefixes(world, plan(world.intent, world.start)):
+        for key in world.start.stacked_addresses():
+            assert kernel.fdb.get(key) in (None, before.get(key))
+
+
+@given(worlds())
 def test_an_address_that_the_host_has_in_one_vid_is_its_guests_in_the_others(world: World) -> None:
     kernel = world.kernel()
     if applied(world, kernel).failures:
@@ -366,7 +374,8 @@ def test_an_address_that_the_host_has_in_one_vid_is_its_guests_in_the_others(wor
         devices = {world.start.bridges[guest.bridge].mac, *(each.mac for each in world.start.ports.values())}
         fine = guest.managed and guest.running and users[guest.bridge, mac] == 1 and mac not in devices
         if fine and world.start.bridges[guest.bridge].vlan_filtering:
-            hosts = {vid for bridge, each, vid in the_hosts(world) if (bridge, each) == (guest.bridge, mac)}
+            places = (*the_hosts(world), *world.start.stacked_addresses())
+            hosts = {vid for bridge, each, vid in places if (bridge, each) == (guest.bridge, mac)}
             assert all(is_static(kernel, guest, mac, vid) for vid in set(port.vids) - hosts)
 
 

@@ -9,7 +9,7 @@ import pytest
 from macmgr.model.changes import requests
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy
-from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
+from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Stacked
 from macmgr.planning.planner import Plan, plan
 from tests.fake_kernel import FakeKernel, make_snapshot
 
@@ -22,12 +22,15 @@ def guest(*macs: str, port: str = "vnet1") -> GuestPort:
     return GuestPort(port, "br0", f"g-{port}", f"u-{port}", macs, policy=policy)
 
 
-def host(*entries: Entry, vids: tuple[int, ...] = (1,), filtering: bool = True) -> FakeKernel:
+def host(
+    *entries: Entry, vids: tuple[int, ...] = (1,), filtering: bool = True, stacked: tuple[Stacked, ...] = ()
+) -> FakeKernel:
     def port(name: str, number: int) -> BridgePort:
         return BridgePort(name, number, "br0", f"fe:00:00:00:00:{number:02x}", PortFlags(), vids, vids[0])
 
     ports = [port("eth0", 5), port("vnet1", 11), port("vnet2", 12)]
-    return FakeKernel(make_snapshot([Bridge("br0", 1, "fe:00:00:00:01:00", filtering)], ports, entries))
+    made = make_snapshot([Bridge("br0", 1, "fe:00:00:00:01:00", filtering)], ports, entries)
+    return FakeKernel(replace(made, stacked=stacked))
 
 
 def local(port: str, *vids: int) -> list[Entry]:
@@ -134,3 +137,29 @@ def test_a_waiting_guest_loses_nothing_of_the_hosts_either() -> None:
     before = entries(kernel)
     carried_out(kernel, waits)
     assert entries(kernel) == before
+
+
+def stacked(*vids: int) -> tuple[Stacked, ...]:
+    return (Stacked("br0", "br0.10-v0", GATEWAY, vids),)
+
+
+def test_what_is_stacked_on_the_bridge_has_its_address_in_its_vid() -> None:
+    kernel = host(vids=(1, 10), stacked=stacked(10))
+    assert carried_out(kernel, guest(OWN, GATEWAY)) == [Code.MAC_COLLISION, Code.MISSING_ENTRY]
+    assert entries(kernel) == {(1, "vnet1", "static sticky")}
+    assert kernel.ports["vnet1"].flags == CLOSED
+
+
+@pytest.mark.parametrize("vids", [(10,), (1,), ()])
+def test_without_vlan_filtering_in_all(vids: tuple[int, ...]) -> None:
+    kernel = host(filtering=False, stacked=stacked(*vids))
+    assert planned(kernel, guest(GATEWAY)).changes == ()
+    assert carried_out(kernel, guest(OWN, GATEWAY)) == [Code.MAC_COLLISION]
+    assert entries(kernel) == set()
+
+
+def test_an_entry_from_before_the_device_came_goes_where_the_address_is_only_allowed() -> None:
+    here = [Entry(GATEWAY, vid, "vnet1", EntryState.STATIC, sticky=True) for vid in (0, 1)]
+    kernel = host(*here, stacked=stacked(1))
+    assert carried_out(kernel, guest(OWN, GATEWAY)) == [Code.MAC_COLLISION, Code.EXTRA_ENTRY, Code.EXTRA_ENTRY]
+    assert entries(kernel) == set()

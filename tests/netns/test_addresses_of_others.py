@@ -1,0 +1,115 @@
+"""Addresses that belong to the host, on a real bridge: no guest that names one takes a frame from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from macmgr.kernel import Kernel
+from macmgr.model.snapshot import Stacked
+from tests.netns.conftest import Namespace
+from tests.netns.house import MANAGED, House, house, mac_of
+
+GATEWAY = "00:00:5e:00:01:01"
+
+
+@pytest.fixture
+def host(ns: Namespace, tmp_path: Path) -> Iterator[House]:
+    with house(ns, tmp_path) as made:
+        made.config.write_text(f"{MANAGED}[hook]\ntimeout = 25\n")  # a busy machine is no reason to give up
+        yield made
+
+
+def claim(host: House, mac: str, *, allowed: bool) -> None:
+    """A guest whose XML names the address, as what it is allowed or as its own."""
+    host.ns.add_tap("vnet1")
+    own = mac_of(1) if allowed else mac
+    inner = f"<m:interface mac='{own}'><m:allow mac='{mac}'/></m:interface>" if allowed else ""
+    metadata = f"<metadata><m:macTable xmlns:m='urn:macmgr:mactable:1'>{inner}</m:macTable></metadata>"
+    nic = f"<interface type='bridge'><mac address='{own}'/><source bridge='br0'/><target dev='vnet1'/></interface>"
+    text = f"<domain type='kvm'><name>g1</name><uuid>u1</uuid>{metadata}<devices>{nic}</devices></domain>"
+    host.write("qemu/g1.xml", f"<domstatus state='running' pid='1'>{text}</domstatus>")
+
+
+def about(host: House, mac: str) -> set[str]:
+    """The codes of what the audit tells of an address."""
+    said = json.loads(host.macmgr("audit", "--json").stdout)
+    return {each["code"] for each in said["findings"] if each["mac"] == mac}
+
+
+def entries(host: House, mac: str) -> list[str]:
+    return sorted(f"{each['ifname']} {each['state']}" for each in host.ns.fdb() if each["mac"] == mac)
+
+
+@pytest.mark.parametrize("allowed", [True, False], ids=["allowed", "its own"])
+@pytest.mark.parametrize("where", ["br0 self", "up0 master"])
+def test_a_local_entry_that_somebody_has_added_stays(host: House, where: str, allowed: bool) -> None:
+    host.ns.bridge(f"fdb add {GATEWAY} dev {where} permanent")
+    claim(host, GATEWAY, allowed=allowed)
+    before = entries(host, GATEWAY)
+    host.macmgr("apply")
+    assert entries(host, GATEWAY) == before != []
+    assert about(host, GATEWAY) == {"mac-collision"}
+
+
+@pytest.mark.parametrize("allowed", [True, False], ids=["allowed", "its own"])
+def test_the_address_of_a_macvlan_on_the_bridge_is_the_hosts(host: House, allowed: bool) -> None:
+    host.ns.ip(f"link add br0-v0 link br0 address {GATEWAY} type macvlan mode private")
+    claim(host, GATEWAY, allowed=allowed)
+    host.macmgr("apply")
+    assert entries(host, GATEWAY) == []
+    assert about(host, GATEWAY) == {"mac-collision"}
+
+
+def test_what_is_stacked_is_read_with_its_vid(ns: Namespace) -> None:
+    """And what is stacked on that, in the same VID; a VLAN device with the bridge's own address is the bridge."""
+    ns.add_bridge("br0")
+    ns.add_cable("up0")
+    if not ns.accepts("link add link br0 name br0.10 address 02:b0:00:00:00:10 type vlan id 10"):
+        pytest.skip("this kernel lacks VLAN devices")
+    ns.ip("link add link br0 name br0.11 type vlan id 11")
+    ns.ip(f"link add vrrp10 link br0.10 address {GATEWAY} type macvlan mode private")
+    ns.ip("link add link up0 name up0.10 address 02:b0:00:00:00:11 type vlan id 10")
+    with Kernel(ns.name) as kernel:
+        assert set(kernel.read_snapshot().stacked) == {
+            Stacked("br0", "br0.10", "02:b0:00:00:00:10", (10,)),
+            Stacked("br0", "vrrp10", GATEWAY, (10,)),
+        }
+
+
+def test_a_hook_for_a_domain_that_never_ran_deletes_nothing(host: House) -> None:
+    """libvirt calls `stopped` for a start that failed as well, and the XML may name the LAN's router."""
+    router = "02:00:00:00:00:fe"
+    host.ns.bridge(f"fdb replace {router} dev up0 master static")
+    host.guest(1)
+    assert host.macmgr("apply").returncode == 0
+    nic = f"<interface type='bridge'><mac address='{router}'/><source bridge='br0'/><target dev='vnet9'/></interface>"
+    evil = f"<domain type='kvm'><name>evil</name><uuid>u</uuid><devices>{nic}</devices></domain>"
+    for operation in ("stopped", "release"):
+        host.macmgr("hook", "qemu", "evil", operation, "end", "-", stdin=evil.encode())
+        assert {*entries(host, router)} == {"up0 static"}
+
+
+def test_what_a_guest_that_ran_here_left_on_the_uplink_goes(host: House) -> None:
+    mac = host.guest(1)
+    assert host.macmgr("apply").returncode == 0
+    domain = host.status_file("g1", "vnet1", mac)
+    host.ns.bridge(f"fdb replace {mac} dev up0 master static")
+    host.ns.ip("link del vnet1")
+    host.remove("qemu/g1.xml")
+    host.macmgr("hook", "qemu", "g1", "stopped", "end", "-", stdin=domain.encode())
+    assert entries(host, mac) == []
+
+
+def test_two_domains_that_name_one_tap_change_nothing(host: House) -> None:
+    host.guest(1)
+    assert host.macmgr("apply").returncode == 0
+    before = host.ns.fdb(), host.flags("vnet1")
+    host.status_file("evil", "vnet1", mac_of(66))
+    for _ in range(2):
+        assert host.macmgr("apply").returncode == 0
+        assert (host.ns.fdb(), host.flags("vnet1")) == before
+    assert host.audit() == {"shared-tap"}
