@@ -93,7 +93,7 @@ def print_audit(out: Console, view: View) -> None:
     _print_portless(out, view)
     printed = [group for group in groups if group[0].code is not Code.NOTHING_MANAGED]  # the verdict says it
     for finding, vids in printed:
-        _print_finding(out, finding, vids)
+        _print_finding(out, finding, vids, observed=view.scope.observes(finding.bridge))
     if printed:
         out.print()
     _print_wrapped(out, Text(), Text(verdict.text, _VERDICT_STYLE[verdict.word]), 0)
@@ -298,7 +298,7 @@ def _grouped(findings: Iterable[Finding]) -> list[tuple[Finding, list[int]]]:
     return sorted(groups.values(), key=lambda group: order.index(group[0].severity))
 
 
-def _print_finding(out: Console, finding: Finding, vids: list[int]) -> None:
+def _print_finding(out: Console, finding: Finding, vids: list[int], *, observed: bool) -> None:
     line = Text()
     line.append(f"{finding.severity!s:<8}", _STYLE[finding.severity])
     line.append(f"{finding.code!s:<23} ", "bold")
@@ -308,8 +308,12 @@ def _print_finding(out: Console, finding: Finding, vids: list[int]) -> None:
         Text(unbroken(finding.message) + (f" (VID {fold_vids(vids)})" if vids else "")),
         max(_INDENT, line.cell_len),
     )
-    if finding.fix and finding.severity is not Severity.INFO:
+    if not finding.fix or finding.severity is Severity.INFO:
+        return
+    if not observed or not finding.apply_mends_it:
         out.print(Text(f"{'':<8}fix: {unbroken(finding.fix)}", "dim"))
+    elif not finding.fix.startswith("macmgr apply "):  # that would change nothing there
+        out.print(Text(f"{'':<8}would run: {unbroken(finding.fix)}", "dim"))
 
 
 def _on(value: bool) -> str:

@@ -219,7 +219,8 @@ def _finding(finding: Finding, observes: Callable[[str], bool]) -> Line:
     elif finding.apply_mends_it and observes(finding.bridge):
         message_id, message = messages.DRIFT, f"observed only: {message}"
         does = "would run"
-    if finding.fix and len(finding.fix) <= _LONG:
+    vain = message_id == messages.DRIFT and finding.fix.startswith("macmgr apply ")  # it changes nothing there
+    if finding.fix and len(finding.fix) <= _LONG and not vain:
         message += f"; {does}: {finding.fix}"
     return Line(
         Priority.ERROR if finding.severity is Severity.ERROR else Priority.WARNING,

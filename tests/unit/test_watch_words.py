@@ -266,6 +266,12 @@ def test_what_failed_or_was_left_out_is_not_told_twice() -> None:
     assert len(words.left([FLOODS, *MISSING], NONE, [PUT])) == 1
 
 
+def test_an_apply_that_would_change_nothing_is_not_what_would_run() -> None:
+    apply = replace(FLOODS, fix="macmgr apply --domain web1")
+    assert [line.message for line in words.left([apply], BR0)] == ["observed only: it floods"]
+    assert [line.message for line in words.left([apply], NONE)] == ["it floods; to mend it: macmgr apply --domain web1"]
+
+
 def test_a_fix_of_a_hundred_commands_is_no_line() -> None:
     (line,) = words.left([replace(FLOODS, fix="bridge link set; " * 100)], ALL)
     assert line.message == "observed only: it floods"
