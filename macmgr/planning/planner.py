@@ -35,6 +35,7 @@ from macmgr.planning.leftovers import leftover_findings
 from macmgr.planning.plugged import plug_findings, put_back
 from macmgr.planning.shares import Share, shares, tell_duplicates
 from macmgr.planning.stranded import plan_stranded
+from macmgr.planning.unread import beside_unread
 from macmgr.planning.uplinks import promiscuity_findings
 from macmgr.planning.wayback import plan_returning
 
@@ -64,6 +65,7 @@ def plan(intent: Intent, snapshot: Snapshot) -> Plan:
     draft = Draft(findings=list(intent.findings))
     table = Table(snapshot)
     present = [guest for guest in intent.ports if guest.managed and _is_there(guest, snapshot, draft)]
+    present = list(beside_unread(present, intent, snapshot, table, draft))
     given = shares(present, intent, snapshot, table, draft)
     claimed = {
         (guest.bridge, mac, vid)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,7 +18,7 @@ from macmgr.errors import NoPermission, NotThere, XmlError
 from macmgr.filestamp import Stamp, stamp_of
 from macmgr.model.findings import Code, Finding
 from macmgr.readers.document import MAX_BYTES, Reader, read_with
-from macmgr.readers.domain import read_domain_status
+from macmgr.readers.domain import DomainStatus, read_domain_status
 from macmgr.readers.network import Network, read_network, read_network_port
 from macmgr.regularfile import open_regular, read_regular
 from macmgr.sources.host import Sources, metadata_findings, unread_network
@@ -28,8 +29,30 @@ T = TypeVar("T")
 _DEFINITIONS = Path("etc/libvirt/qemu/networks")
 
 
-def read_status_files(run_dir: Path, cache: StatusCache | None = None) -> Sources:
+NOT_READ = "there was no time for it"
+
+
+def never() -> bool:
+    """It is never too late."""
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class First:
+    """A domain whose file is read before those of all others; once it is ``late``, no more of those are read."""
+
+    driver: str = ""
+    domain: str = ""
+    late: Callable[[], bool] = never
+
+
+ANY = First()
+
+
+def read_status_files(run_dir: Path, cache: StatusCache | None = None, first: First = ANY) -> Sources:
     """All domains and active networks known below ``run_dir``.
+
+    A domain that is not read any more runs here all the same: a finding says that nobody knows what it asks for.
 
     NotThere where the directory does not exist (no libvirt on this host), NoPermission where it may not be read.
     """
@@ -43,10 +66,6 @@ def read_status_files(run_dir: Path, cache: StatusCache | None = None) -> Source
             "(--run-dir)"
         )
     findings: list[Finding] = []
-    domains = [
-        *_read(run_dir / "qemu", read_domain_status, findings, cache),
-        *_read(run_dir / "lxc", read_domain_status, findings, cache),
-    ]
     networks = list(_read(run_dir / "network", read_network, findings, cache, unread_network))
     findings += metadata_findings(networks, tuple(findings))
     # A port's file says what libvirt resolved for its NIC. Only trust cannot be told from the network alone, and a
@@ -57,7 +76,12 @@ def read_status_files(run_dir: Path, cache: StatusCache | None = None) -> Source
         for network in trusting
         for port in _read(run_dir / "network" / network.name / "ports", read_network_port, findings, cache)
     ]
-    return Sources(tuple(domains), tuple(networks), tuple(findings), {port.uuid: port for port in ports})
+    of_domains: list[Finding] = []
+    domains: list[DomainStatus] = []
+    for driver in sorted(("qemu", "lxc"), key=lambda driver: (driver != first.driver, driver != "qemu")):
+        domains += _read(run_dir / driver, read_domain_status, of_domains, cache, first=first)
+    uuids = {port.uuid: port for port in ports}
+    return Sources(tuple(domains), tuple(networks), (*of_domains, *findings), uuids)
 
 
 def read_definitions(run_dir: Path, networks: Iterable[Network]) -> tuple[Network, ...]:
@@ -90,14 +114,18 @@ class StatusCache:
         self._seen: dict[str, tuple[Stamp, object]] = {}
         self._last = Sources()
 
-    def read_status_files(self, run_dir: Path) -> Sources:
+    def read_status_files(self, run_dir: Path, first: First = ANY) -> Sources:
         """As the function of that name; the very same record as last time where nothing has changed since."""
         self._seen = {}
-        sources = read_status_files(run_dir, self)
+        sources = read_status_files(run_dir, self, first)
         self._known = self._seen
         if sources != self._last:
             self._last = sources
         return self._last
+
+    def knows(self, path: str) -> bool:
+        """Whether the file was read before, in whatever state it was then."""
+        return path in self._known
 
     def get(self, path: str, reader: Reader[T]) -> T | Finding:
         """What the file holds, read now or before; FileNotFoundError as open() has it."""
@@ -115,10 +143,12 @@ def _read(
     findings: list[Finding],
     cache: StatusCache | None = None,
     instead: Callable[[str, str], T] | None = None,
+    first: First = ANY,
 ) -> Iterator[T]:
     """What is in the files of a directory; ``instead`` makes what stands for one that is not understood."""
+    before_all = f"{first.domain}.xml"
     try:
-        names = sorted(os.listdir(directory))
+        names = sorted(os.listdir(directory), key=lambda name: (name != before_all, name))
     except FileNotFoundError:
         return
     except PermissionError:
@@ -131,7 +161,10 @@ def _read(
             continue
         path = f"{directory}/{name}"
         try:
-            found = cache.get(path, reader) if cache is not None else _read_file(path, reader)[1]
+            if name != before_all and not (cache and cache.knows(path)) and first.late():
+                found: T | Finding = _unreadable(path, NOT_READ, reader)
+            else:
+                found = cache.get(path, reader) if cache is not None else _read_file(path, reader)[1]
         except FileNotFoundError:
             if not os.path.lexists(path):
                 continue  # the domain ended, or the network was destroyed, since the directory was listed

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from macmgr.config import Config
 from macmgr.errors import XmlError
+from macmgr.hook import work
 from macmgr.hook.call import HookCall
 from macmgr.hook.work import Heard, act, intent_with, left_as_it_is, read_call, remembers, would_do
 from macmgr.model.changes import Change, SetEntries, SetFlags
 from macmgr.model.intent import Intent, Manager, Settings
-from macmgr.model.snapshot import Entry, PortFlags, Snapshot
+from macmgr.model.snapshot import Bridge, BridgePort, Entry, PortFlags, Snapshot
 from macmgr.planning.planner import Plan
-from macmgr.planning.remembered import Memory, PortBefore
+from macmgr.planning.remembered import NOTHING, Memory, PortBefore
 from macmgr.readers.hookdata import read_hook_input
 from macmgr.reconcile import Scope, View
+from macmgr.sources import statusfiles
 from macmgr.sources.statusfiles import read_status_files
+from macmgr.state.lock import WriterLock
+from tests.fake_kernel import FakeKernel
+from tests.notebook import Notebook
 
 MAC, OTHER = "52:54:00:aa:00:01", "52:54:00:aa:00:02"
 CONFIG = Config({"br0": Settings(manager=Manager.LIBVIRT)})
@@ -212,3 +220,62 @@ def flags_of(port: str, *, closes: bool, bridge: str = "br0") -> SetFlags:
 def test_what_would_be_done_on_an_observed_bridge_is_one_line(changes: list[Change], said: list[str]) -> None:
     scope = Scope(observes={"br0", "br1"}.__contains__)
     assert would_do(View(Intent(), Snapshot(), Plan(), tuple(changes), scope)) == said
+
+
+class _Quiet(Notebook):
+    problem = ""
+
+
+class World:
+    """A kernel, a lock and a clock for `act`: each other guest's file that is read takes a second."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, mine: str) -> None:
+        self.now, self.read = 1000.0, 0
+        port = BridgePort("vnet0", 10, "br0", "fe:00:00:00:00:01", PortFlags(), kind="tun")
+        bridge = Bridge("br0", 1, "02:b0:00:00:00:01")
+        self.kernel = FakeKernel(Snapshot({"br0": bridge}, {"vnet0": port}, {"vnet0": "br0"}))
+        really = statusfiles._read_file
+
+        def read_file(path: str, reader: Any) -> Any:
+            if Path(path).stem != mine:
+                self.now, self.read = self.now + 1, self.read + 1
+            return really(path, reader)
+
+        monkeypatch.setattr(statusfiles, "_read_file", read_file)
+        clock = SimpleNamespace(monotonic=lambda: self.now, sleep=lambda _: None)
+        monkeypatch.setattr("macmgr.hook.work.time", clock)
+        monkeypatch.setattr(work, "Kernel", lambda _: nullcontext(self.kernel))
+        monkeypatch.setattr(work, "StateFile", lambda *_: _Quiet())
+        monkeypatch.setattr(work, "read_memory", lambda _: (NOTHING, ""))
+        monkeypatch.setattr("macmgr.hook.work.lock.hold", lambda **_: nullcontext(WriterLock.__new__(WriterLock)))
+
+
+def test_a_hook_does_its_own_guests_work_however_long_the_files_of_others_take(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(50):
+        status_file(
+            run_dir, domain(f"a{number}", f"52:54:00:bb:00:{number:02x}", tap=f"tap{number}"), name=f"a{number}"
+        )
+    status_file(run_dir, domain())
+    world = World(monkeypatch, "g1")
+    call = HookCall("qemu", "g1", "started", "begin")
+    assert act(call, domain().encode(), CONFIG, run_dir, None, deadline=world.now + 10) == ""
+    assert world.read == 6, "half of the time, and the one that was begun then"
+    port = world.kernel.ports["vnet0"]
+    assert (port.flags.learning, port.flags.unicast_flood) == (False, False)
+    assert world.kernel.fdb["br0", MAC, 0].port == "vnet0"
+
+
+def test_a_hook_about_a_network_says_whose_files_it_had_no_time_for(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(8):
+        status_file(
+            run_dir, domain(f"a{number}", f"52:54:00:bb:00:{number:02x}", tap=f"tap{number}"), name=f"a{number}"
+        )
+    world = World(monkeypatch, "nobody")
+    text = f"<hookData>{network('libvirt').replace('br1', 'br0')}</hookData>"
+    call = HookCall("network", "lan", "started", "begin")
+    said = act(call, text.encode(), CONFIG, run_dir, None, deadline=world.now + 8)
+    assert said == "3 status files were not read in time, and those guests are left as they are; run 'macmgr apply'"

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from macmgr.model.changes import SetFlags, inverse, requests
+from macmgr.model.changes import SetEntries, SetFlags, inverse, requests
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestMac, GuestPort, Intent, Manager, NicFacts, Pin, Policy
 from macmgr.model.scope import Scope
@@ -520,3 +520,29 @@ def test_a_tap_with_its_guests_own_address_gets_the_one_that_libvirt_gives() -> 
     assert taken.fix.startswith("give br0 an address of its own")
     other = replace(port, name="eth9", ifindex=31)
     assert collision(bridge, replace(port, mac="fe:00:00:00:00:30"), other).fix.startswith("virsh edit g1")
+
+
+UNREAD = Finding(Code.UNREADABLE_XML, "other.xml: not understood", domain="other")
+STRANGE_TAP = BridgePort("vnet9", 19, "br0", "fe:00:00:00:00:19", CLOSED, (1,), 1, kind="tun")
+
+
+@pytest.mark.parametrize("mine", [guest(), waiting(), guest(G2, G1)], ids=["running", "waiting", "allowed"])
+def test_nothing_leads_away_from_the_tap_of_a_guest_whose_xml_is_not_known(mine: GuestPort) -> None:
+    kernel = host(flags=OPEN)
+    kernel.ports["vnet9"], kernel.masters["vnet9"] = STRANGE_TAP, "br0"
+    kernel.fdb |= {("br0", G1, entry.vid): entry for entry in pinned(G1, "vnet9")}
+    intent = Intent((mine,), {"br0": "a test says so"}, findings=(UNREAD,))
+    found = plan(intent, kernel.read_snapshot())
+    assert found.changes == ()
+    (told,) = (finding for finding in found.findings if finding.port == mine.port and finding.code is UNREAD.code)
+    assert "vnet9" in told.message
+    assert "other" in told.message
+
+
+@pytest.mark.parametrize("port", ["eth0", "vnet2"])
+def test_elsewhere_a_guests_entry_is_put_right_though_some_xml_is_not_known(port: str) -> None:
+    kernel = host(*pinned(G1, port, sticky=False), flags=OPEN)
+    intent = Intent((guest(), guest(G2)), {"br0": "a test says so"}, findings=(UNREAD,))
+    assert any(
+        isinstance(change, SetEntries) and change.mac == G1 for change in plan(intent, kernel.read_snapshot()).changes
+    )

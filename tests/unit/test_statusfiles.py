@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from macmgr.errors import NoPermission, NotThere
+from macmgr.model.findings import Code
 from macmgr.sources import statusfiles
-from macmgr.sources.statusfiles import StatusCache, read_status_files
+from macmgr.sources.statusfiles import First, StatusCache, read_status_files
 
 SECRET = "hunter2"  # noqa: S105 - in the files, in no message
 
@@ -104,7 +105,8 @@ def test_what_may_not_be_read_asks_for_root(run_dir: Path, place: str, monkeypat
 
     reads = "macmgr.sources.statusfiles.os.listdir" if place == "qemu" else "macmgr.regularfile.os.open"
     monkeypatch.setattr(reads, refuse)
-    with pytest.raises(NoPermission, match=f"{run_dir / place}: may not be read; .*root"):
+    told = run_dir / place if place != "qemu" else run_dir / "[a-z]+"
+    with pytest.raises(NoPermission, match=f"{told}: may not be read; .*root"):
         read_status_files(run_dir)
 
 
@@ -169,3 +171,47 @@ def test_what_is_gone_is_forgotten(run_dir: Path) -> None:
         path.unlink()
     cache.read_status_files(run_dir)
     assert not cache._known
+
+
+class Clock:
+    """It is late once so many files were read."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, until: int) -> None:
+        self.read: list[str] = []
+        self._until = until
+        really = statusfiles._read_file
+
+        def read_file(path: str, reader: Any) -> Any:
+            self.read.append(Path(path).relative_to(Path(path).parent.parent).as_posix())
+            return really(path, reader)
+
+        monkeypatch.setattr(statusfiles, "_read_file", read_file)
+
+    def late(self) -> bool:
+        return len(self.read) >= self._until
+
+
+@pytest.mark.parametrize(("driver", "name"), [("qemu", "m"), ("lxc", "m"), ("qemu", "z"), ("qemu", "a")])
+def test_the_called_domain_is_read_first_and_others_while_there_is_time(
+    driver: str, name: str, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run_dir / "lxc").mkdir(exist_ok=True)
+    for other in {"b", "c", "d"}:
+        (run_dir / "qemu" / f"{other}.xml").write_text(domstatus(other))
+    (run_dir / driver / f"{name}.xml").write_text(domstatus(name))
+    clock, cache = Clock(monkeypatch, until=3), StatusCache()
+    first = First(driver, name, clock.late)
+    sources = cache.read_status_files(run_dir, first)
+    assert clock.read == [f"{driver}/{name}.xml", "qemu/b.xml", "qemu/c.xml"]
+    assert {status.domain.name for status in sources.domains} == {name, "b", "c"}
+    assert {(each.code, each.domain) for each in sources.findings} == {(Code.UNREADABLE_XML, "d")}
+    assert cache.read_status_files(run_dir, first) is sources, "a second look says the same"
+    assert len(clock.read) == 3
+
+
+def test_the_called_domain_is_read_however_late_it_is(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for other in ("a", "b"):
+        (run_dir / "qemu" / f"{other}.xml").write_text(domstatus(other))
+    clock = Clock(monkeypatch, until=0)
+    sources = read_status_files(run_dir, first=First("qemu", "b", clock.late))
+    assert [status.domain.name for status in sources.domains] == ["b"]
