@@ -43,7 +43,7 @@ from macmgr.placing import (
 )
 from macmgr.regularfile import read_regular
 from macmgr.selinux import SELinux
-from macmgr.state.memory import managed_ports, remove
+from macmgr.state.memory import is_another_macmgrs, managed_ports, remove
 
 UNIT = "macmgr.service"
 # Debian's profile for libvirtd lets a hook start what is in /usr/bin, free of the profile, and nothing else (adr/0008).
@@ -210,7 +210,7 @@ def uninstall_config(target: Path = paths.CONFIG) -> Iterator[Step]:
 
 def uninstall_memory(target: Path = paths.STATE, *, purge: bool = False) -> Iterator[Step]:
     """Remove what is remembered, unless that is how ports were before macmgr and they were not given back."""
-    if managed_ports(target) and not purge:
+    if not purge and (managed_ports(target) or is_another_macmgrs(target)):
         yield Step(target, "kept")
         return
     try:

@@ -11,6 +11,7 @@ RUNTIME = Path("/run/macmgr")  # what lives as long as the daemon, or the boot
 LOCK = RUNTIME / "lock"
 HOOK_SOCKET = RUNTIME / "hook.sock"  # where the daemon takes hook calls, and is asked for its status
 OBSERVED = RUNTIME / "observed.json"  # what the daemon has seen behind guest ports
+REMEMBERED = RUNTIME / "remembered"  # says that there is, or was, something in STATE in this boot
 STATE = Path("/var/lib/macmgr/state.json")  # what is remembered between two processes
 SYSTEMD = Path("/run/systemd/system")  # there where systemd runs this host: sd_booted(3)
 UNITS = Path("/etc/systemd/system")

@@ -52,6 +52,7 @@ class Host:
     records: tuple[Observed, ...] = ()
     sightings: bool = True
     listens: bool = True
+    lost: bool = False
 
     def __post_init__(self) -> None:
         taps = [
@@ -66,12 +67,16 @@ class Host:
         self.round()
 
     def intent(self) -> Intent:
-        return Intent(tuple(self.guests), {"br0": "a test says so"}, observed=self.records)
+        return Intent(tuple(self.guests), {"br0": "a test says so"}, observed=self.records, observed_lost=self.lost)
 
     def round(self) -> View:
         self.view = apply(WriterLock(), self.intent, self.kernel).view
         self.records = settle(self.records, self.view, self.now, sightings=self.sightings)
         return self.view
+
+    def loses(self) -> None:
+        """The file of what was seen cannot be read: nothing of it is known, and that is known."""
+        self.records, self.lost = (), True
 
     def saves(self, mac: str, port: str = "vnet0") -> None:
         """libvirt saves its status file, and inotify tells the daemon."""
@@ -93,8 +98,9 @@ class Host:
         with tempfile.TemporaryDirectory() as directory:
             path = Path(directory, "macmgr", "observed.json")
             assert not write_observed(self.records, path=path)
-            self.records, problem = read_observed(path=path)
-        assert not problem
+            read = read_observed(path=path)
+        self.records = read.records
+        assert not read.problem
         self.round()
 
     def sees(self, *macs: str, port: str = "vnet0", after: float = 1.0) -> list[MacChange]:

@@ -43,7 +43,7 @@ def act(call: HookCall, data: bytes, config: Config, run_dir: Path, netns: str |
     given = read_call(call, data)
     heard = [Heard(call, given)]
     scope = heard[0].scope(config.observes)
-    observed, problem = read_observed(netns)
+    seen = read_observed(netns)
     # The called domain's file comes first, and the others' get half of the time: its work is done whatever is in those.
     # All looks together read each file once.
     half = (time.monotonic() + deadline) / 2
@@ -52,7 +52,8 @@ def act(call: HookCall, data: bytes, config: Config, run_dir: Path, netns: str |
 
     def read_intent() -> Intent:
         sources = cache.read_status_files(run_dir, first)
-        return replace(intent_with(heard, sources, config, decisions), observed=observed)
+        said = intent_with(heard, sources, config, decisions)
+        return replace(said, observed=seen.records, observed_lost=seen.lost)
 
     def moment() -> None:
         time.sleep(max(0.0, min(MOMENT, deadline - time.monotonic() - _RESERVE)))
@@ -63,7 +64,7 @@ def act(call: HookCall, data: bytes, config: Config, run_dir: Path, netns: str |
         with Kernel(netns) as kernel, lock.hold(wait=deadline - time.monotonic() - _RESERVE) as held:
             notes = StateFile(held, netns)
             outcome = apply(held, read_intent, kernel, scope, notes, moment)
-        words += [in_words(call, outcome, scope), _unread(outcome, scope), notes.problem, problem]
+        words += [in_words(call, outcome, scope), _unread(outcome, scope), notes.problem, seen.problem]
     line = "; ".join(filter(None, words))
     if words[0]:  # a failure, which the configuration may let refuse the start
         raise XmlError(line)

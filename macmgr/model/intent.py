@@ -241,7 +241,8 @@ class Intent:
     entry for one of them is stale, on the bridges that ``departed_from`` names (all, where it is silent). ``ran`` are
     ports of theirs that their status files still have, as managed ones of running guests. ``findings`` are what
     reading the sources found. ``observed`` is what was seen behind guest ports; what it means is decided once the
-    kernel was read (`macmgr.planning.observed`). ``quieted`` are the uplinks whose learning macmgr turned off,
+    kernel was read (`macmgr.planning.observed`). ``observed_lost``: there was more, which cannot be read any more.
+    ``quieted`` are the uplinks whose learning macmgr turned off,
     ``locked`` the guests' ports that had no lock before macmgr and have one now. ``returning`` are the ports of guests
     here that it managed, and that policy leaves to the kernel now. ``unputtable`` are the (port, MAC, VID) whose
     entries were just put in vain: the kernel refused them, or somebody takes them away each time.
@@ -253,6 +254,7 @@ class Intent:
     findings: tuple[Finding, ...] = ()
     portless: tuple[PortlessNic, ...] = ()
     observed: tuple[Observed, ...] = ()
+    observed_lost: bool = False
     quieted: tuple[str, ...] = ()
     locked: tuple[str, ...] = ()
     returning: tuple[Returning, ...] = ()

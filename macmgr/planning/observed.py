@@ -111,6 +111,8 @@ def table_of(records: Iterable[Observed], guests: Iterable[GuestPort], snapshot:
 
 def with_observed(intent: Intent, snapshot: Snapshot) -> Intent:
     """The intent, with the addresses that guests were seen to use where policy lets them."""
+    if intent.observed_lost:
+        intent = replace(intent, observed=(*intent.observed, *_from_the_table(intent, snapshot)))
     records = {record.port: record for record in intent.observed}
     about = {
         guest: record
@@ -163,6 +165,44 @@ def with_observed(intent: Intent, snapshot: Snapshot) -> Intent:
             findings.append(_full(guest))
     ports = tuple(after.get(guest, guest) for guest in intent.ports)
     return replace(intent, ports=ports, findings=(*intent.findings, *findings))
+
+
+def _from_the_table(intent: Intent, snapshot: Snapshot) -> Iterator[Observed]:
+    """What the FDB still shows of what was seen, where the record of it is lost.
+
+    Nothing but an address that was seen, and that policy lets roam, has a plain static entry on a guest's closed port,
+    and none of them may lose it because a file cannot be read. Where the NIC's own address has none there, the entry
+    has followed the guest. Each guest that was judged so gets a record, so that it is judged once.
+    """
+    known = {record.port: record for record in intent.observed}
+    here: dict[str, dict[str, bool]] = {}
+    for entry in snapshot.entries:
+        if entry.state is EntryState.STATIC and not entry.extern_learn:
+            here.setdefault(entry.port, {})[entry.mac] = entry.sticky
+    for guest in intent.ports:
+        port = snapshot.ports.get(guest.port)
+        if port is None or not guest.managed or not guest.running or guest.frozen:
+            continue
+        record = Observed(guest.port, port.ifindex, guest.uuid, guest.facts.configured_mac)
+        before = known.get(guest.port)
+        if not is_about(record, guest, snapshot) or (before is not None and is_about(before, guest, snapshot)):
+            continue
+        follows = guest.policy.guest_mac is GuestMac.FOLLOW
+        found, own, said = here.get(guest.port, {}), record.nic_mac, guest.facts.said_mac
+        written = {*_without_current(guest), own}
+        plain = (mac for mac, sticky in found.items() if not sticky and mac not in written)
+        roaming = [mac for mac in plain if follows or allowed(guest, mac)][-MOST:]
+        current = [mac for mac in roaming if not allowed(guest, mac)][-1:] if own not in found else []
+        # a plain entry for the NIC's own address may be the one that libvirt puts by itself when a guest arrives
+        unsure = [said] if own in found and not found[own] and said and follows and said not in found else []
+        macs = [*(mac for mac in roaming if mac not in current), *unsure]
+        yield replace(
+            record,
+            current=current[0] if current else "",
+            macs=tuple(macs[-MOST:]),
+            fresh=tuple(unsure),
+            file_said=None if current or own in found else "",
+        )
 
 
 def _wanted(record: Observed, guest: GuestPort) -> list[str]:

@@ -10,10 +10,10 @@ from collections.abc import Collection
 from macmgr.model.changes import SetEntries
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent
-from macmgr.model.snapshot import BridgePort, Entry, EntryState, PortFlags, Snapshot
+from macmgr.model.snapshot import BridgePort, Entry, EntryState, Snapshot
 from macmgr.planning.draft import Draft, Stranded, Table
 from macmgr.planning.planner import Plan
-from macmgr.planning.remembered import Memory, valid_ports, way_back
+from macmgr.planning.remembered import Memory, default_flags, valid_ports, way_back
 from macmgr.planning.stranded import plan_stranded
 from macmgr.planning.wayback import Return, as_remembered, plan_way_back, static_on
 
@@ -48,13 +48,11 @@ def plan_release(intent: Intent, snapshot: Snapshot, memory: Memory) -> Plan:
 
 
 def _by_default(port: BridgePort, guest: GuestPort) -> Return:
-    libvirts = guest.entry_comes
-    locked = None if port.flags.locked is None else False
     return Return(
         port,
         guest.domain,
-        PortFlags(learning=not libvirts, unicast_flood=not libvirts, locked=locked),
-        LIBVIRTS_OWN if libvirts else KERNEL_DEFAULT,
+        default_flags(guest, port),
+        LIBVIRTS_OWN if guest.entry_comes else KERNEL_DEFAULT,
         macs=guest.macs,
         own=guest.macs,
         absent=() if guest.running else guest.macs,
@@ -63,9 +61,14 @@ def _by_default(port: BridgePort, guest: GuestPort) -> Return:
 
 
 def _bears_the_mark(guest: GuestPort, port: BridgePort, memory: Memory, table: Table) -> bool:
-    """Whether a port of which nothing is remembered looks like ours: an entry as the policy pins it, or a lock."""
+    """Whether a port of which nothing is remembered looks like ours: an entry as the policy pins it, or a lock.
+
+    Where there was more in the memory, any may be ours.
+    """
     if (port.name, port.ifindex) in memory.given_back:
         return False
+    if memory.lost:
+        return True
     sticky = table.is_sticky(guest)
     pinned = any(entry.sticky is sticky for mac in guest.macs for entry in static_on(port, mac, table).values())
     return pinned or (guest.policy.lock and bool(port.flags.locked))

@@ -76,15 +76,27 @@ class Memory:
 
     ``given_back`` are the ports, by name and ifindex, that were released and not touched since: what an administrator
     left there is not taken for macmgr's own work. ``lacks`` is what the kernel of this boot was found to be without.
+    ``watched``: `macmgr watch` has written down what it saw behind guest ports, in this boot.
+
+    ``lost``: there was more in this boot, and it could not be read or written. Then a guest's port of which nothing is
+    remembered may be as macmgr made it, and how it was is the default (`default_flags`).
     """
 
     ports: tuple[PortBefore, ...] = ()
     macs: tuple[KeptMac, ...] = ()
     given_back: tuple[tuple[str, int], ...] = ()
     lacks: frozenset[Feature] = frozenset()
+    watched: bool = False
+    lost: bool = False
 
 
 NOTHING = Memory()
+
+
+def default_flags(guest: GuestPort, port: BridgePort) -> PortFlags:
+    """What a guest's port has without macmgr: the kernel's flags, or those that libvirt gives to its own NICs."""
+    libvirts = guest.entry_comes
+    return PortFlags(not libvirts, not libvirts, None if port.flags.locked is None else False)
 
 
 def remember(memory: Memory, intent: Intent, snapshot: Snapshot, changes: Collection[Change]) -> Memory:
@@ -99,13 +111,19 @@ def remember(memory: Memory, intent: Intent, snapshot: Snapshot, changes: Collec
     fresh = [guest for guest in guests if guest.port in touched - known]
     held = _held(snapshot, {guest.port for guest in fresh})
     ports = [_before(guest, snapshot.ports[guest.port], snapshot, tuple(held.get(guest.port, ()))) for guest in fresh]
+    if memory.lost:
+        ports = [
+            each if (each.port, each.ifindex) in memory.given_back else _by_default(each, guest, snapshot)
+            for each, guest in zip(ports, fresh, strict=True)
+        ]
     quiet = {change.port for change in changes if isinstance(change, SetFlags)} - {guest.port for guest in intent.ports}
     ports += [_before(None, snapshot.ports[name], snapshot, ()) for name in sorted(quiet - known)]
     put = {(e.port, e.mac) for change in changes if isinstance(change, SetEntries) for e in change.after}
     macs = {each for each in _may_be_kept(guests, snapshot) if (each.port, each.mac) in put}
     again = {(each.port, each.ifindex) for each in ports}
     given_back = tuple(each for each in memory.given_back if each not in again)
-    return Memory((*memory.ports, *ports), tuple(sorted({*memory.macs, *macs})), given_back, memory.lacks)
+    kept = tuple(sorted({*memory.macs, *macs}))
+    return replace(memory, ports=(*memory.ports, *ports), macs=kept, given_back=given_back)
 
 
 def with_kept(memory: Memory, intent: Intent, snapshot: Snapshot) -> Memory:
@@ -134,11 +152,11 @@ def what_is_left(memory: Memory, intent: Intent, snapshot: Snapshot) -> Memory:
         place = each.bridge, each.mac
         return _exists(each.port, each.ifindex, snapshot) if place in wanted else place in static
 
-    return Memory(
-        valid_ports(memory, intent, snapshot),
-        tuple(filter(is_left, memory.macs)),
-        tuple(each for each in memory.given_back if _exists(*each, snapshot)),
-        memory.lacks,
+    return replace(
+        memory,
+        ports=valid_ports(memory, intent, snapshot),
+        macs=tuple(filter(is_left, memory.macs)),
+        given_back=tuple(each for each in memory.given_back if _exists(*each, snapshot)),
     )
 
 
@@ -215,11 +233,11 @@ def way_back(before: PortBefore, memory: Memory) -> Returning:
 
 def after_release(memory: Memory, released: Collection[tuple[str, int]]) -> Memory:
     """The memory once these ports, by name and ifindex, were given back."""
-    return Memory(
-        tuple(each for each in memory.ports if (each.port, each.ifindex) not in released),
-        tuple(each for each in memory.macs if (each.port, each.ifindex) not in released),
-        tuple(sorted({*memory.given_back, *released})),
-        memory.lacks,
+    return replace(
+        memory,
+        ports=tuple(each for each in memory.ports if (each.port, each.ifindex) not in released),
+        macs=tuple(each for each in memory.macs if (each.port, each.ifindex) not in released),
+        given_back=tuple(sorted({*memory.given_back, *released})),
     )
 
 
@@ -258,6 +276,11 @@ def _before(guest: GuestPort | None, port: BridgePort, snapshot: Snapshot, held:
     bridge = snapshot.bridges[port.bridge]
     domain, uuid = (guest.domain, guest.uuid) if guest else ("", "")
     return PortBefore(port.name, port.ifindex, port.mac, bridge.name, bridge.ifindex, domain, uuid, port.flags, held)
+
+
+def _by_default(before: PortBefore, guest: GuestPort, snapshot: Snapshot) -> PortBefore:
+    """A port of which nothing is remembered any more: what is there may be macmgr's own work."""
+    return replace(before, flags=default_flags(guest, snapshot.ports[guest.port]), held=())
 
 
 def _held(snapshot: Snapshot, ports: set[str]) -> dict[str, list[Held]]:

@@ -98,7 +98,7 @@ def _guest(view: View, guest: GuestPort) -> Explanation:
         f"{guest.port} is {guest.alias or 'a NIC'} of {guest.domain}, on {guest.bridge}.",
         (
             ("XML says", _xml_says(guest, seen)),
-            *((("macmgr watch has seen", _seen(seen)),) if seen else ()),
+            *((("macmgr watch has seen", _seen(seen)),) if seen and _seen(seen) else ()),
             ("Policy says", [*_policy_says(guest, pins), *_mode_says(view, guest.bridge)]),
             ("So wanted", _wanted(view, guest, port, pins)),
             ("Kernel says", _kernel_says(guest, port, view.snapshot)),

@@ -12,20 +12,20 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from macmgr import paths
 from macmgr.filestamp import Stamp, stamp_at
-from macmgr.planning.remembered import NOTHING, Memory
+from macmgr.planning.remembered import Memory
 from macmgr.state.lock import WriterLock
+from macmgr.state.mark import boot, is_lost, leave_mark, mark_of
 from macmgr.state.owndirectory import own_directory
-from macmgr.state.ownfiles import Broken, read_own, temporary_name, write_own
-from macmgr.state.statedocument import document_of, parse_document
+from macmgr.state.ownfiles import Broken, OtherVersion, read_own, temporary_name, write_own
+from macmgr.state.statedocument import Memories, document_of, is_other_version, parse_document
 
 _LARGEST = 16 << 20  # a thousand ports are a third of a megabyte
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_ALL_THE_SAME = "ports are managed all the same, but 'macmgr release' will not know how they were"
+_DEFAULT = "ports are managed all the same, and 'macmgr release' gives back as the default what is not remembered"
 
 
 @dataclass(slots=True)
@@ -36,7 +36,7 @@ class LastRead:
     """
 
     stamp: Stamp | None = None
-    namespaces: dict[str, Memory] = field(default_factory=dict)
+    memories: Memories = field(default_factory=Memories)
 
 
 class StateFile:
@@ -51,36 +51,61 @@ class StateFile:
         netns: str | None = None,
         path: Path | None = None,
         known: LastRead | None = None,
+        *,
+        watched: bool = False,
     ) -> None:
         self.problem = ""
         self._netns = netns or ""
         self._path = path or paths.STATE
-        self._namespaces: dict[str, Memory] = {}
-        self._writable = True
+        self._mark = mark_of(self._path)
+        self._memories = Memories()
+        self._writable, self._missing = True, False
         self._known = known or LastRead()
+        self._watched = watched
 
     def read(self) -> Memory:
-        """What is remembered; nothing where the file is broken, which is then moved aside."""
+        """What is remembered; nothing, and that more is lost, where the file is broken: then it is moved aside.
+
+        What may be good is not replaced by what little this process knows: a file that cannot be read now, and the
+        whole document of another version.
+        """
         try:
-            self._namespaces = _read_again(self._path, self._known)
+            self._memories = _read_again(self._path, self._known, self._mark)
+            self._missing = self._memories.lost and self._known.stamp is None
+            if self._missing:
+                self._tell(f"{self._path}: is missing, though it was written since the host was started; {_DEFAULT}")
         except Broken as error:
-            self._tell(f"{error}; it is moved to {self._path.name}.broken, and {_ALL_THE_SAME}")
+            self._memories = Memories(lost=True)
+            self._tell(f"{error}; it is moved to {self._path.name}.broken, and {_DEFAULT}")
             self._move_aside()
+            leave_mark(self._mark, lost=True)
+        except OtherVersion as error:
+            self._memories, self._writable = Memories(lost=True), False
+            self._tell(f"{error} and is left as it is: nothing is written down; {_DEFAULT}")
         except OSError as error:
-            # what is there may be good, and is not to be replaced by what little this process knows
-            self._writable = False
-            self._tell(f"{self._path}: cannot be read: {_words(error)}; {_ALL_THE_SAME}")
-        return self._namespaces.get(self._netns, NOTHING)
+            self._memories, self._writable = Memories(lost=True), False
+            self._tell(f"{self._path}: cannot be read: {_words(error)}; {_DEFAULT}")
+        memory = self._memories.of(self._netns)
+        return replace(memory, watched=True) if self._watched else memory
 
     def keep(self, memory: Memory) -> None:
-        """Write the memory down, if it is another than the one that is there."""
-        if not self._writable or self._namespaces.get(self._netns, NOTHING) == memory:
+        """Write the memory down, if it is another than the one that is there.
+
+        Where it cannot be written, the next process is told by a mark elsewhere that it lacks something.
+        """
+        if self._memories.of(self._netns) == memory and not self._missing:
             return
-        self._namespaces = {**self._namespaces, self._netns: memory}
-        try:
-            write_own(self._path, json.dumps(document_of(self._namespaces, _boot())))
-        except OSError as error:
-            self._tell(f"{self._path}: cannot be written: {_words(error)}; {_ALL_THE_SAME}")
+        self._missing = False
+        memories = self._memories.with_one(self._netns, memory)
+        why: OSError | None = None
+        if self._writable:
+            try:
+                write_own(self._path, json.dumps(document_of(memories, boot())))
+                self._memories = memories
+            except OSError as error:
+                why = error
+                self._tell(f"{self._path}: cannot be written: {_words(error)}; {_DEFAULT}")
+        leave_mark(self._mark, lost=memories.lost or why is not None)
 
     def _tell(self, problem: str) -> None:
         self.problem = self.problem or problem
@@ -96,19 +121,20 @@ def read_memory(
 ) -> tuple[Memory, str]:
     """What is remembered, for those who only look, and one line where it cannot be read."""
     path, known = path or paths.STATE, known or LastRead()
+    unknown = Memory(lost=True)
     try:
-        return _read_again(path, known).get(netns or "", NOTHING), ""
-    except Broken as error:
-        return NOTHING, f"{error}; nothing is remembered"
+        return _read_again(path, known, mark_of(path)).of(netns or ""), ""
+    except (Broken, OtherVersion) as error:
+        return unknown, f"{error}; nothing is remembered"
     except OSError as error:
-        return NOTHING, f"{path}: cannot be read: {_words(error)}; nothing is remembered"
+        return unknown, f"{path}: cannot be read: {_words(error)}; nothing is remembered"
 
 
 def managed_ports(path: Path) -> list[str]:
     """The ports that were not given back, as ``PORT on BRIDGE``; none where no memory can be read."""
     try:
-        namespaces = _read(path)
-    except (Broken, OSError):
+        namespaces = _read(path).namespaces
+    except (Broken, OtherVersion, OSError):
         return []
     # elsewhere than in our own namespace nobody can tell from here whether the port still exists
     return [
@@ -117,6 +143,17 @@ def managed_ports(path: Path) -> list[str]:
         for each in memory.ports
         if name or _ifindex(each.port) == each.ifindex
     ]
+
+
+def is_another_macmgrs(path: Path) -> bool:
+    """Whether the memory is the whole document of another version, which may come back for it."""
+    try:
+        _read(path)
+    except OtherVersion:
+        return True
+    except (Broken, OSError):
+        pass
+    return False
 
 
 def _ifindex(name: str) -> int:
@@ -132,33 +169,42 @@ def remove(path: Path) -> Iterator[Path]:
         with suppress(FileNotFoundError), own_directory(path.parent) as directory:
             os.unlink(name, dir_fd=directory)
             yield path.parent / name
+    mark = mark_of(path)
+    with suppress(FileNotFoundError), own_directory(mark.parent) as directory:
+        os.unlink(mark.name, dir_fd=directory)
     if path.parent.is_dir() and not path.parent.is_symlink() and not any(path.parent.iterdir()):
         path.parent.rmdir()
         yield path.parent
 
 
-def _read_again(path: Path, known: LastRead) -> dict[str, Memory]:
+def _read_again(path: Path, known: LastRead, mark: Path) -> Memories:
     stamp = stamp_at(path, follow_symlinks=False)
     if stamp is None or known.stamp != stamp:
-        known.namespaces = _read(path)
+        known.memories = _read(path)
         known.stamp = stamp
-    return known.namespaces
+    return (
+        replace(known.memories, lost=True)
+        if not known.memories.lost and is_lost(mark, there=stamp is not None)
+        else known.memories
+    )
 
 
-def _read(path: Path) -> dict[str, Memory]:
-    """The memories of this boot by network namespace. Broken for what is no memory, OSError where none can be had."""
+def _read(path: Path) -> Memories:
+    """The memories of this boot by network namespace.
+
+    Broken for what is no memory, OtherVersion for another macmgr's, OSError where none can be had.
+    """
     data = read_own(path, _LARGEST)
     if data is None:
-        return {}
+        return Memories()
     try:
-        return parse_document(json.loads(data), _boot())
+        document = json.loads(data)
+        if is_other_version(document):
+            raise OtherVersion(f"{path}: is another macmgr's (version {document['version']})")
+        return parse_document(document, boot())
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise Broken(f"{path}: is not what macmgr wrote") from None
 
 
 def _words(error: OSError) -> str:
     return error.strerror or type(error).__name__
-
-
-def _boot() -> str:
-    return _BOOT_ID.read_text(encoding="ascii").strip()

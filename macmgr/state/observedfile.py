@@ -8,62 +8,109 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from macmgr import paths
 from macmgr.model.intent import Observed
 from macmgr.model.mac import ZERO, parse_mac
-from macmgr.state.ownfiles import Broken, read_own, write_own
+from macmgr.state.memory import read_memory
+from macmgr.state.ownfiles import Broken, OtherVersion, read_own, write_own
 
 _VERSION = 1
 _LARGEST = 8 << 20
 _MOST = 64  # addresses in one list of a record
+_LEFT = "entries that may be for addresses which guests have changed to are left"
+_NOT_KNOWN = "other macmgr commands do not know what guests have changed to"
 
 
-def read_observed(netns: str | None = None, path: Path | None = None) -> tuple[tuple[Observed, ...], str]:
-    """What was seen in one network namespace, and one line about what of the file is not understood."""
+class Read(NamedTuple):
+    """What was seen in one network namespace.
+
+    ``lost``: there was more, and it cannot be read. ``problem`` is one line about why, empty where all is well, or
+    where it was told. ``missing``: there is no file, or nothing in it about this namespace.
+    """
+
+    records: tuple[Observed, ...] = ()
+    problem: str = ""
+    lost: bool = False
+    missing: bool = False
+
+
+class _Contents(NamedTuple):
+    """The whole file. ``lost``: the one before it could not be read."""
+
+    namespaces: dict[str, list[Any]]
+    lost: bool = False
+
+
+def read_observed(netns: str | None = None, path: Path | None = None) -> Read:
+    """What was seen in one network namespace; what cannot be read is unknown, and not nothing."""
     path = path or paths.OBSERVED
     try:
-        namespaces = _read(path)
-    except Broken as error:
-        return (), f"{error}; addresses that guests have changed to are not known until macmgr watch sees them again"
+        contents = _read(path)
+    except (Broken, OtherVersion) as error:
+        return Read((), f"{error}; {_LEFT}", lost=True)
     except OSError as error:
-        return (), f"{path}: cannot be read: {error.strerror or type(error).__name__}"
-    said = namespaces.get(netns or "", [])
+        return Read((), f"{path}: cannot be read: {_words(error)}; {_LEFT}", lost=True)
+    said = contents.namespaces.get(netns or "")
+    if said is None:
+        # the memory is in another directory, on another file system
+        memory, _ = read_memory(netns)
+        lost = memory.watched or memory.lost
+        problem = f"{path}: is missing, and macmgr watch has written it since the host was started; {_LEFT}"
+        return Read((), problem if memory.watched else "", lost or contents.lost, missing=True)
     records = [record for each in said if (record := _record(each)) is not None]
     bad = len(said) - len(records)
-    return tuple(records), f"{path}: {bad} of its records are not understood and left out" if bad else ""
+    problem = f"{path}: {bad} of its records are not understood; {_LEFT}" if bad else ""
+    return Read(tuple(records), problem, contents.lost or bool(bad))
 
 
-def write_observed(records: Iterable[Observed], netns: str | None = None, path: Path | None = None) -> str:
-    """Replace what was seen in one network namespace; one line where that cannot be written."""
+def write_observed(
+    records: Iterable[Observed], netns: str | None = None, path: Path | None = None, *, lost: bool = False
+) -> str:
+    """Replace what was seen in one network namespace; one line where that cannot be written.
+
+    ``lost``: what was there before could not be read. A file that may be good is left as it is: another version's, and
+    one that cannot be read now.
+    """
     path = path or paths.OBSERVED
-    namespaces: dict[str, list[Any]] = {}
-    with suppress(Broken, OSError):
-        namespaces = _read(path)
-    namespaces[netns or ""] = [_document(record) for record in records]
-    document = {"version": _VERSION, "namespaces": {name: each for name, each in namespaces.items() if each}}
+    try:
+        contents = _read(path)
+    except Broken:
+        contents = _Contents({}, lost=True)
+    except OtherVersion as error:
+        return f"{error} and is left as it is; {_NOT_KNOWN}"
+    except OSError as error:
+        return f"{path}: cannot be read, and so not written: {_words(error)}; {_NOT_KNOWN}"
+    namespaces = contents.namespaces | {netns or "": [_document(record) for record in records]}
+    document = {"version": _VERSION, "lost": lost or contents.lost, "namespaces": namespaces}
     try:
         write_own(path, json.dumps(document), mode=0o755)
     except OSError as error:
-        why = error.strerror or type(error).__name__
-        return f"{path}: cannot be written: {why}; other macmgr commands do not know what guests have changed to"
+        return f"{path}: cannot be written: {_words(error)}; {_NOT_KNOWN}"
     return ""
 
 
-def _read(path: Path) -> dict[str, list[Any]]:
+def _read(path: Path) -> _Contents:
+    """OtherVersion for a whole document that another macmgr wrote, Broken for anything else that is not ours."""
     data = read_own(path, _LARGEST)
     if data is None:
-        return {}
+        return _Contents({})
     try:
         document = json.loads(data)
         if document["version"] == _VERSION:
-            return {str(name): list(each) for name, each in document["namespaces"].items()}
+            namespaces = {str(name): list(each) for name, each in document["namespaces"].items()}
+            return _Contents(namespaces, document.get("lost") is True)
+        if isinstance(document["version"], int):
+            raise OtherVersion(f"{path}: is another macmgr's (version {document['version']})")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
     raise Broken(f"{path}: is not what macmgr watch wrote")
+
+
+def _words(error: OSError) -> str:
+    return error.strerror or type(error).__name__
 
 
 def _document(record: Observed) -> dict[str, Any]:

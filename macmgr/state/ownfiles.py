@@ -18,6 +18,10 @@ class Broken(Exception):
     """The file is there and is not what macmgr writes."""
 
 
+class OtherVersion(Exception):
+    """A whole document of another version of macmgr, which may come back: it is left where it is."""
+
+
 def read_own(path: Path, largest: int) -> bytes | None:
     """What is in the file, None where there is none; Broken for what is not ours, OSError where it cannot be had."""
     try:

@@ -6,6 +6,7 @@ What it names are interfaces of the running kernel, so a document of another boo
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from macmgr.model.snapshot import Feature, PortFlags
@@ -14,19 +15,44 @@ from macmgr.planning.remembered import NOTHING, Held, KeptMac, Memory, PortBefor
 VERSION = 1
 
 
-def document_of(namespaces: Mapping[str, Memory], boot: str) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Memories:
+    """The memories of all network namespaces. ``lost``: there was more in this boot, in a file that is no more."""
+
+    namespaces: Mapping[str, Memory] = field(default_factory=dict)
+    lost: bool = False
+
+    def of(self, netns: str) -> Memory:
+        """That of one network namespace."""
+        return replace(self.namespaces.get(netns, NOTHING), lost=self.lost)
+
+    def with_one(self, netns: str, memory: Memory) -> Memories:
+        """These, with another memory of one network namespace."""
+        namespaces = {**self.namespaces, netns: replace(memory, lost=False)}
+        return Memories(namespaces, self.lost or memory.lost)
+
+
+def is_other_version(document: object) -> bool:
+    """Whether this is a whole document that another version of macmgr wrote."""
+    version = document.get("version") if isinstance(document, dict) else None
+    return isinstance(version, int) and not isinstance(version, bool) and version != VERSION
+
+
+def document_of(memories: Memories, boot: str) -> dict[str, Any]:
     """What is written down, for `parse_document` to read in the same boot."""
     return {
         "version": VERSION,
         "boot": boot,
+        "lost": memories.lost,
         "namespaces": {
             name: {
                 "ports": [_port_document(port) for port in memory.ports],
                 "macs": [[each.mac, each.bridge, each.domain, each.port, each.ifindex] for each in memory.macs],
                 "given_back": memory.given_back,
                 "lacks": sorted(memory.lacks),
+                "watched": memory.watched,
             }
-            for name, memory in namespaces.items()
+            for name, memory in memories.namespaces.items()
             if memory != NOTHING
         },
     }
@@ -48,13 +74,14 @@ def _port_document(port: PortBefore) -> dict[str, Any]:
     }
 
 
-def parse_document(document: dict[str, Any], boot: str) -> dict[str, Memory]:
+def parse_document(document: dict[str, Any], boot: str) -> Memories:
     """The memories by network namespace; ValueError, KeyError, TypeError or AttributeError for any other document."""
     if document["version"] != VERSION:
         raise ValueError("another version's")
     if _text(document["boot"]) != boot:
-        return {}
-    return {name: _memory(said) for name, said in document["namespaces"].items()}
+        return Memories()
+    namespaces = {name: _memory(said) for name, said in document["namespaces"].items()}
+    return Memories(namespaces, document.get("lost") is True)
 
 
 def _memory(said: dict[str, Any]) -> Memory:
@@ -65,7 +92,9 @@ def _memory(said: dict[str, Any]) -> Memory:
             for mac, bridge, domain, port, ifindex in said["macs"]
         ),
         tuple((_text(port), _number(ifindex)) for port, ifindex in said["given_back"]),
-        frozenset(map(Feature, said.get("lacks", ()))),  # a macmgr that is older than this boot did not write it
+        # an older macmgr did not write these; and one that is newer may know of more that a kernel can lack
+        frozenset(Feature(each) for each in said.get("lacks", ()) if each in set(Feature)),
+        said.get("watched") is True,
     )
 
 

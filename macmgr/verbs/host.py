@@ -218,15 +218,15 @@ def _tell(problem: str) -> None:
 
 def _host(arguments: argparse.Namespace) -> _Host:
     config = load_config(arguments.config)
-    observed, problem = read_observed(arguments.netns)
-    _tell(problem)
+    seen = read_observed(arguments.netns)
+    _tell(seen.problem)
 
     def read_intent() -> Intent:
         sources = _read_sources(arguments)
         policy_sources = PolicySources(sources.networks, config.bridges, sources.ports, configured=config.written)
         pending = definition_findings(sources.networks, sources.definitions)
         intent = build_intent(sources.domains, policy_sources, findings=[*sources.findings, *pending])
-        return replace(intent, observed=observed)
+        return replace(intent, observed=seen.records, observed_lost=seen.lost)
 
     named = arguments.bridge if arguments.verb in ("apply", "plan") else None
 

@@ -93,7 +93,7 @@ def remember(records: Records, seen: Iterable[Seen], view: View, now: float) -> 
         by_port[guest.port] = after
         if sighting.mac in after.fresh and allowed(guest, sighting.mac):
             _take(sighting.mac, guest, guests, by_port, view)
-    return tuple(by_port[port] for port in sorted(by_port) if _says_something(by_port[port], now)), changes
+    return _kept(by_port, view, now), changes
 
 
 def hear(
@@ -118,7 +118,7 @@ def hear(
         if after.current != before.current:
             changes.append(_change(guest, before, after))
         by_port[guest.port] = after
-    return tuple(by_port[port] for port in sorted(by_port) if _says_something(by_port[port], now)), changes, unknown
+    return _kept(by_port, view, now), changes, unknown
 
 
 def settle(records: Records, view: View, now: float, *, sightings: bool = True) -> Records:
@@ -129,6 +129,9 @@ def settle(records: Records, view: View, now: float, *, sightings: bool = True) 
     """
     guests = {guest.port: guest for guest in view.intent.ports}
     acted_on = {record.port: record for record in view.intent.observed}
+    if view.intent.observed_lost:
+        known = {record.port for record in records if is_about(record, guests.get(record.port), view.snapshot)}
+        records = (*records, *(each for each in acted_on.values() if each.port not in known))
     records = (*records, *_said_alone(records, guests, view.snapshot))
     table = table_of(records, guests.values(), view.snapshot)
     left_to_do = {change.mac for change in view.plan.changes if isinstance(change, SetEntries)}
@@ -159,7 +162,7 @@ def settle(records: Records, view: View, now: float, *, sightings: bool = True) 
             fresh=(*(mac for mac in record.fresh if mac not in used.fresh), *back),
             gone=tuple(dict.fromkeys([*gone, *moved]))[-MOST:],
         )
-        if _says_something(after, now):
+        if _says_something(after, now) or view.intent.observed_lost:
             settled.append(after)
     return tuple(settled)
 
@@ -305,6 +308,12 @@ def _nothing_about(record: Observed) -> Observed:
 
 def _says_something(record: Observed, now: float) -> bool:
     return record != _nothing_about(record) or (bool(record.previous) and now - record.at < BOTH)
+
+
+def _kept(by_port: Mapping[str, Observed], view: View, now: float) -> Records:
+    """The records that say something, by port. Where some are lost, one that says nothing says that nothing was."""
+    lost = view.intent.observed_lost
+    return tuple(by_port[port] for port in sorted(by_port) if lost or _says_something(by_port[port], now))
 
 
 def _is_pattern(allow: str) -> bool:

@@ -293,6 +293,7 @@ class Daemon:
         self._round_started = now
         self._speaker.looking(True)
         heard, seen = [each for each, _ in batch.calls], self._lookout.records
+        lost, kept = self._lookout.lost, self._lookout.kept
         in_vain = self._hysteresis.in_vain(now)
         done = await self._loop.run_in_executor(
             self._worker,
@@ -302,6 +303,8 @@ class Daemon:
                 lambda change: any(spared(change) for spared in spares),
                 whole=bool(batch.reasons),
                 observed=seen,
+                lost=lost,
+                kept=kept,
                 in_vain=in_vain,
             ),
         )

@@ -50,6 +50,16 @@ class Lookout:
         """What the intent of the next round is to know."""
         return self._observer.records
 
+    @property
+    def lost(self) -> bool:
+        """Whether there were records that cannot be read any more."""
+        return self._observer.lost
+
+    @property
+    def kept(self) -> bool:
+        """Whether the records are in their file."""
+        return self._observer.kept
+
     def fileno(self) -> int:
         """Readable when a guest has sent from a new address."""
         return self._observer.fileno()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from macmgr import paths
 from macmgr.kernel.sightings import Sighting, Sightings
 from macmgr.reconcile import View
 from macmgr.state.observedfile import read_observed, write_observed
@@ -18,19 +19,27 @@ from macmgr.watch.addresses import MacChange, Records, Word, hear, remember, set
 class Observer:
     """What is seen in one network namespace. ``records`` are for the intent of the next round.
 
-    ``problem`` is one line about what it cannot see or keep, empty while all is well.
+    ``lost``: another daemon saw more, and it cannot be read. ``problem`` is one line about what it cannot see or keep,
+    empty while all is well.
     """
 
     def __init__(self, netns: str | None = None, path: Path | None = None) -> None:
         self._netns, self._path = netns, path
         self._sightings = Sightings(netns)
-        self._kept = ""
-        self.records: Records
-        self.records, self._kept = read_observed(netns, path)
+        read = read_observed(netns, path)
+        self.records: Records = read.records
+        self.lost, self._kept = read.lost, read.problem
+        if read.missing:  # from now on one that is missing is lost
+            self._kept = write_observed((), netns, path, lost=read.lost) or self._kept
 
     @property
     def problem(self) -> str:
         return self._sightings.problem or self._kept
+
+    @property
+    def kept(self) -> bool:
+        """Whether the records are in their file, as far as it could be written."""
+        return not self._kept
 
     def fileno(self) -> int:
         """Readable when a guest has sent from a new address."""
@@ -68,6 +77,6 @@ class Observer:
         """Keep the records; whether they say anything new."""
         changed = records != self.records
         self.records = records
-        if changed:
-            self._kept = write_observed(records, self._netns, self._path)
+        if changed or self._kept or not (self._path or paths.OBSERVED).exists():
+            self._kept = write_observed(records, self._netns, self._path, lost=self.lost)
         return changed

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from macmgr.config import Config
 from macmgr.errors import MacmgrError, unexpected
@@ -53,6 +54,14 @@ class Round:
     seconds: float = 0.0
 
 
+class _Seen(NamedTuple):
+    """What was seen behind guest ports, whether there was more, and whether it is in its file."""
+
+    records: tuple[Observed, ...]
+    lost: bool
+    kept: bool
+
+
 class Rounds:
     """Runs rounds for one host: its status files below ``run_dir``, its bridges in the namespace ``netns``."""
 
@@ -70,16 +79,19 @@ class Rounds:
         *,
         whole: bool = True,
         observed: tuple[Observed, ...] = (),
+        lost: bool = False,
+        kept: bool = False,
         in_vain: frozenset[tuple[str, str, int]] = frozenset(),
     ) -> Round:
         """Look at the whole host and repair it; where not ``whole``, only if one of the hook calls concerns it.
 
-        ``observed`` is what was seen behind guest ports, ``in_vain`` what the intent has as ``unputtable``.
+        ``observed`` is what was seen behind guest ports, ``lost`` whether there was more that cannot be read, ``kept``
+        whether it is in its file; ``in_vain`` what the intent has as ``unputtable``.
         """
         started = time.monotonic()
         calls = list(heard)
         try:
-            result = self._run(calls, config, spares, whole, observed, in_vain)
+            result = self._run(calls, config, spares, whole, _Seen(observed, lost, kept), in_vain)
         except Exception as error:  # noqa: BLE001 - one round that fails must not end what keeps all guests reachable
             self.close()  # a connection that failed half way may hold what is no answer to the next question
             failure = error if isinstance(error, MacmgrError) else unexpected(error)
@@ -124,11 +136,12 @@ class Rounds:
         config: Config,
         spares: Callable[[Change], bool],
         whole: bool,
-        observed: tuple[Observed, ...],
+        seen: _Seen,
         in_vain: frozenset[tuple[str, str, int]],
     ) -> Round:
         def read_intent() -> Intent:
-            return replace(self._intent(calls, config), observed=observed, unputtable=in_vain)
+            said = self._intent(calls, config)
+            return replace(said, observed=seen.records, observed_lost=seen.lost, unputtable=in_vain)
 
         intent = read_intent()
         observes = OBSERVE_ALL.observes if self._observe else config.observes
@@ -140,7 +153,7 @@ class Rounds:
             outcome, problem = self._seen(read_intent, self._kernel)
         else:
             with lock.hold(wait=_LOCK_WAIT) as held:
-                notes = StateFile(held, self._netns, known=self._memory)
+                notes = StateFile(held, self._netns, known=self._memory, watched=seen.kept)
                 outcome = apply(held, read_intent, self._kernel, Scope(spares=spares, observes=observes), notes)
                 problem = notes.problem
         answers = tuple(_answer(each, outcome, scope) for each, scope in zip(calls, scopes, strict=True))

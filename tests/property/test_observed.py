@@ -184,7 +184,7 @@ class Nic:
 
 
 @given(
-    st.lists(st.sampled_from([NEW, OTHER, OWN, "sends", "event", "saved", "restart", "round"]), max_size=14),
+    st.lists(st.sampled_from([NEW, OTHER, OWN, "sends", "event", "saved", "restart", "round", "lost"]), max_size=14),
     st.booleans(),
     st.booleans(),
 )
@@ -205,6 +205,12 @@ def test_a_trusted_nic_is_where_it_was_told_last_whoever_told_it(
                 host.restarts()
             case "round":
                 host.round()
+            case "lost":  # what cannot be read is no reason for anybody to lose an entry
+                before = dict(host.kernel.fdb)
+                host.loses()
+                host.round()
+                assert host.kernel.fdb == before
+                nic.standing = nic.saved
             case mac:
                 nic.changes(mac)
         for _ in range(2):

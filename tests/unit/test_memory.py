@@ -16,7 +16,7 @@ from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, PortFlags, Snapshot
 from macmgr.planning.remembered import NOTHING, Held, KeptMac, Memory, PortBefore
 from macmgr.reconcile import apply
-from macmgr.state import memory
+from macmgr.state import mark, memory
 from macmgr.state.lock import WriterLock
 from macmgr.state.memory import LastRead, StateFile, managed_ports, read_memory, remove
 from macmgr.state.ownfiles import write_own
@@ -45,6 +45,9 @@ INTENT = Intent((GUEST,), {"br0": "a test says so"})
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "macmgr" / "state.json"
+
+
+LOST = Memory(lost=True)
 
 
 def keep(path: Path, what: Memory, netns: str | None = None) -> str:
@@ -140,11 +143,11 @@ def test_the_file_is_synced_before_it_takes_the_name(path: Path, monkeypatch: py
     monkeypatch.setattr(os, "fsync", noted_fsync)
     monkeypatch.setattr(os, "rename", noted_rename)
     keep(path, MEMORY)
-    assert order == ["file", "rename", "directory"]
+    assert order[:3] == ["file", "rename", "directory"]  # the mark comes after it
 
 
 def document(**changed: object) -> bytes:
-    good = {"version": 1, "boot": memory._boot(), "namespaces": {}}
+    good = {"version": 1, "boot": mark.boot(), "namespaces": {}}
     return json.dumps(good | changed).encode()
 
 
@@ -153,7 +156,7 @@ BROKEN = {
     "truncated": document()[:-3],
     "not text": b"\xff\xfe\x00",
     "another document": b"[1, 2]",
-    "another version's": document(version=2),
+    "another program's": document(version="2"),
     "a port that is none": document(namespaces={"": {"ports": [{"port": "vnet0"}], "macs": [], "given_back": []}}),
     "a number for a name": document(namespaces={"": {"ports": [], "macs": [[1, 2, 3, 4, 5]], "given_back": []}}),
     "no VIDs": document(
@@ -189,7 +192,7 @@ def test_a_broken_file_is_one_line_and_moved_aside(path: Path, content: bytes) -
     path.parent.mkdir()
     path.write_bytes(content)
     looked, problem = read_memory(None, path)
-    assert looked == NOTHING
+    assert looked == LOST
     assert problem.startswith(f"{path}: is ")
     assert path.exists(), "who only looks moves nothing"
     said = keep(path, MEMORY)
@@ -197,7 +200,7 @@ def test_a_broken_file_is_one_line_and_moved_aside(path: Path, content: bytes) -
     assert "\n" not in said
     assert "state.json.broken" in said
     assert path.with_name("state.json.broken").read_bytes() == content
-    assert read_memory(None, path) == (MEMORY, "")
+    assert read_memory(None, path) == (replace(MEMORY, lost=True), "")
 
 
 def test_a_symbolic_link_is_not_followed(path: Path, tmp_path: Path) -> None:
@@ -209,7 +212,7 @@ def test_a_symbolic_link_is_not_followed(path: Path, tmp_path: Path) -> None:
     assert "symbolic link" in keep(path, MEMORY)
     assert target.read_bytes() == document()
     assert not path.is_symlink()
-    assert read_memory(None, path) == (MEMORY, "")
+    assert read_memory(None, path) == (replace(MEMORY, lost=True), "")
 
 
 def test_a_link_in_the_place_of_the_directory_is_not_followed(path: Path, tmp_path: Path) -> None:
@@ -264,10 +267,11 @@ def test_what_cannot_be_read_is_not_overwritten(path: Path, monkeypatch: pytest.
     file = StateFile(LOCK, None, path)
     with monkeypatch.context() as patch:
         patch.setattr(os, "fdopen", _fail)
-        assert file.read() == NOTHING
-    file.keep(Memory((), (KEPT,)))
+        assert file.read() == LOST
+    file.keep(Memory((), (KEPT,), lost=True))
     assert "cannot be read: Input/output error" in file.problem
-    assert read_memory(None, path) == (MEMORY, "")
+    # and it is known later that something is missing
+    assert read_memory(None, path) == (replace(MEMORY, lost=True), "")
 
 
 def _fail(descriptor: int, *_: object, **__: object) -> None:
@@ -289,7 +293,8 @@ def test_a_broken_file_does_not_stop_an_apply(path: Path, content: bytes) -> Non
 def test_another_boots_file_says_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every interface it names is gone, and others may have the names and the numbers."""
     keep(path, MEMORY)
-    monkeypatch.setattr(memory, "_boot", lambda: "another boot")
+    monkeypatch.setattr(memory, "boot", lambda: "another boot")
+    monkeypatch.setattr(mark, "boot", lambda: "another boot")
     assert read_memory(None, path) == (NOTHING, "")
     fresh = Memory((replace(PORT, flags=PortFlags()),))
     assert keep(path, fresh) == ""
@@ -353,9 +358,9 @@ def test_what_another_process_wrote_meanwhile_is_seen(path: Path) -> None:
         for _ in range(2):
             assert StateFile(LOCK, None, path, known).read() == what
     path.unlink()
-    assert StateFile(LOCK, None, path, known).read() == NOTHING
+    assert StateFile(LOCK, None, path, known).read() == LOST
     path.write_text("{")
-    assert StateFile(LOCK, None, path, known).read() == NOTHING
+    assert StateFile(LOCK, None, path, known).read() == LOST
 
 
 def test_an_unchanged_file_is_not_read_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

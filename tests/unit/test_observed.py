@@ -556,3 +556,68 @@ def test_explain_tells_what_was_seen_and_that_it_may_roam() -> None:
     assert f"has seen {NEW}, beside, or instead of, {OWN}" in text
     assert f"the guest uses {NEW} now" not in text  # no XML says so
     assert f"{VIRTUAL} -> vnet0 in VID 0,1, static: it may roam" in text
+
+
+def test_where_the_record_is_lost_the_entries_that_are_there_stay() -> None:
+    host = Host([guest(replace(FOLLOW, allow=VRRP.allow)), guest(VRRP, "vnet1", NEIGHBOUR, "web2")])
+    host.sees(NEW)
+    host.sees(VIRTUAL, port="vnet1")
+    before = dict(host.kernel.fdb)
+    host.loses()
+    assert not host.audit().plan.changes
+    assert host.codes == set()
+    host.round()
+    assert host.kernel.fdb == before
+    host.restarts()
+    assert host.kernel.fdb == before
+    host.sees(OWN, after=BOTH + 1)  # and from then on it is followed as ever
+    assert (host.port_of(OWN), host.entry(NEW)) == ("vnet0", None)
+    host.sees(VIRTUAL)
+    assert host.port_of(VIRTUAL) == "vnet0"
+    host.round()
+    assert not host.audit().plan.changes
+
+
+def test_what_nothing_that_was_seen_explains_is_dropped_though_the_record_is_lost() -> None:
+    """A sticky entry is no address that was seen, and a guest that may not follow has none."""
+    for policy, sticky in ((FOLLOW, True), (ALERTS, False), (VRRP, False)):
+        host = Host([guest(policy)])
+        for vid in (0, 1):
+            host.kernel.set_entry(Entry(OTHER, vid, "vnet0", EntryState.STATIC, sticky=sticky))
+        host.loses()
+        assert Code.EXTRA_ENTRY in {each.code for each in host.audit().plan.findings}
+
+
+def test_a_guest_that_lost_its_own_entry_too_gets_it_though_the_record_is_lost() -> None:
+    host = Host([guest()])
+    for vid in (0, 1):
+        host.kernel.lose_entry("br0", OWN, vid)
+    host.loses()
+    host.round()
+    assert host.port_of(OWN) == "vnet0"
+
+
+def test_a_guest_that_is_not_understood_when_the_record_is_lost_is_judged_later() -> None:
+    host = Host([guest()])
+    host.sees(NEW)
+    host.loses()
+    before, host.guests = host.guests, []
+    host.round()
+    host.guests = before
+    host.round()
+    assert (host.port_of(NEW), host.entry(OWN)) == ("vnet0", None)
+
+
+def test_an_arriving_guest_has_what_libvirt_says_though_the_record_is_lost() -> None:
+    """libvirt has put the entry for the NIC's own address, and the guest uses the one that its XML says."""
+    host = Host([said_of(guest(), NEW)])
+    host.kernel.frame("eth0", NEW, LAN)
+    for mac in (OWN, NEW):
+        for vid in (0, 1):
+            host.kernel.lose_entry("br0", mac, vid)
+    host.kernel.frame("eth0", NEW, LAN)
+    for vid in (0, 1):
+        host.kernel.set_entry(Entry(OWN, vid, "vnet0", EntryState.STATIC, sticky=False))
+    host.loses()
+    host.round()
+    assert host.port_of(NEW) == "vnet0"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from macmgr.model.intent import Observed
+from macmgr.planning.remembered import Memory
 from macmgr.state.observedfile import read_observed, write_observed
 
 RECORD = Observed(
@@ -33,13 +35,13 @@ def change(path: Path, **values: Any) -> None:
 
 
 def test_what_is_written_is_read(path: Path) -> None:
-    assert read_observed(path=path) == ((), "")
+    assert read_observed(path=path)[:2] == ((), "")
     assert write_observed([RECORD, OTHER], path=path) == ""
-    assert read_observed(path=path) == ((RECORD, OTHER), "")
+    assert read_observed(path=path)[:2] == ((RECORD, OTHER), "")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o755  # the daemon's socket is in it too
     assert write_observed([], path=path) == ""
-    assert read_observed(path=path) == ((), "")
+    assert read_observed(path=path)[:2] == ((), "")
 
 
 def test_network_namespaces_do_not_forget_each_other(path: Path) -> None:
@@ -72,42 +74,85 @@ def test_network_namespaces_do_not_forget_each_other(path: Path) -> None:
 def test_a_record_of_a_wrong_shape_is_left_out_and_the_rest_is_read(path: Path, values: dict[str, Any]) -> None:
     write_observed([RECORD, OTHER], path=path)
     change(path, **values)
-    records, problem = read_observed(path=path)
+    records, problem, lost, _ = read_observed(path=path)
+    assert lost
     assert records == (OTHER,)
-    assert problem == f"{path}: 1 of its records are not understood and left out"
+    assert problem == f"{path}: 1 of its records are not understood; {UNKNOWN}"
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "null", '{"version": 2}', '{"version": 1, "namespaces": []}', "[" * 9999]
+    "text", ["", "{", "[]", "null", '{"version": "2"}', '{"version": 1, "namespaces": []}', "[" * 9999]
 )
 def test_what_is_no_such_document_is_one_line(path: Path, text: str) -> None:
     write_observed([RECORD], path=path)
     path.write_text(text)
-    records, problem = read_observed(path=path)
+    records, problem, lost, _ = read_observed(path=path)
+    assert lost
     assert records == ()
     assert problem.startswith(f"{path}: is not what macmgr watch wrote")
     assert write_observed([OTHER], path=path) == ""
-    assert read_observed(path=path) == ((OTHER,), "")
+    assert read_observed(path=path) == ((OTHER,), "", True, False)  # and what was lost stays so
+
+
+def test_another_versions_document_is_left_as_it_is(path: Path) -> None:
+    write_observed([RECORD], path=path)
+    document = path.read_text().replace('"version": 1', '"version": 2')
+    path.write_text(document)
+    records, problem, lost, _ = read_observed(path=path)
+    assert (records, lost) == ((), True)
+    assert problem.startswith(f"{path}: is another macmgr's (version 2)")
+    assert "is left as it is" in write_observed([OTHER], path=path)
+    assert path.read_text() == document
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.EACCES, errno.ENOMEM])
+@pytest.mark.parametrize("call", ["open", "fdopen", "fstat"])
+def test_what_cannot_be_read_now_is_unknown_and_not_overwritten(
+    path: Path, call: str, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_observed([RECORD], path=path)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, refuse)
+        read = read_observed(path=path)
+        said = write_observed([OTHER], path=path)
+    assert (read.records, read.lost, read.missing) == ((), True, False)
+    assert read.problem == f"{path}: cannot be read: {os.strerror(number)}; {UNKNOWN}"
+    assert os.strerror(number) in said
+    assert read_observed(path=path) == ((RECORD,), "", False, False)
+
+
+def test_a_file_that_is_missing_is_lost_where_it_was_written_in_this_boot(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for memory, lost in ((Memory(), False), (Memory(watched=True), True), (Memory(lost=True), True)):
+        monkeypatch.setattr("macmgr.state.observedfile.read_memory", lambda _, found=memory: (found, ""))
+        read = read_observed(path=path)
+        assert (read.records, read.lost, read.missing) == ((), lost, True)
+        assert bool(read.problem) is memory.watched  # of a memory that is lost the memory tells
 
 
 def test_a_link_and_a_fifo_are_not_read(path: Path, tmp_path: Path) -> None:
     write_observed([RECORD], path=tmp_path / "else" / "observed.json")
     path.parent.mkdir()
     path.symlink_to(tmp_path / "else" / "observed.json")
-    assert read_observed(path=path) == ((), f"{path}: is a symbolic link, which is not followed; {UNKNOWN}")
+    assert read_observed(path=path)[:2] == ((), f"{path}: is a symbolic link, which is not followed; {UNKNOWN}")
     path.unlink()
     os.mkfifo(path)
-    assert read_observed(path=path) == ((), f"{path}: is not a regular file; {UNKNOWN}")
+    assert read_observed(path=path)[:2] == ((), f"{path}: is not a regular file; {UNKNOWN}")
 
 
-UNKNOWN = "addresses that guests have changed to are not known until macmgr watch sees them again"
+UNKNOWN = "entries that may be for addresses which guests have changed to are left"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")
 def test_somebody_elses_file_is_not_read(path: Path) -> None:
     write_observed([RECORD], path=path)
     os.chown(path, 4711, 4711)
-    assert read_observed(path=path) == ((), f"{path}: belongs to user 4711; {UNKNOWN}")
+    assert read_observed(path=path)[:2] == ((), f"{path}: belongs to user 4711; {UNKNOWN}")
     os.chown(path.parent, 4711, 4711)
     assert read_observed(path=path)[0] == ()
     assert "belongs to user 4711" in write_observed([RECORD], path=path)

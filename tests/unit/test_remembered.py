@@ -124,3 +124,22 @@ def test_a_guest_that_started_anew_is_remembered_once() -> None:
 def test_a_learned_entry_is_no_reason_to_remember() -> None:
     learned = Entry(MAC, 1, "eth0", EntryState.DYNAMIC)
     assert what_is_left(changes(INTENT, host()), Intent(), gone(learned)).macs == ()
+
+
+@pytest.mark.parametrize("libvirts", [False, True])
+def test_what_is_there_is_no_state_of_before_where_the_memory_is_lost(libvirts: bool) -> None:
+    """The port is closed, and its entry sticky: that may be macmgr's own work. libvirt's own NICs it closes itself."""
+    intent = replace(INTENT, ports=(replace(GUEST, entry_comes=libvirts),))
+    kernel = FakeKernel(host(Entry(MAC, 1, "vnet0", EntryState.STATIC, sticky=True)))
+    there = PortFlags(True, False, False)
+    kernel.set_flags("vnet0", there)
+    snapshot = kernel.read_snapshot()
+    default = PortFlags(not libvirts, not libvirts, False)
+    for memory, flags, held in (
+        (NOTHING, there, True),
+        (Memory(lost=True), default, False),
+        (Memory(lost=True, given_back=(("vnet0", 7),)), there, True),
+    ):
+        kept = remember(memory, intent, snapshot, plan(intent, snapshot).changes)
+        (before,) = kept.ports
+        assert (before.flags, bool(before.held), kept.lost) == (flags, held, memory.lost)
