@@ -28,6 +28,8 @@ def host(ns: Namespace, tmp_path: Path) -> Iterator[House]:
     with house(ns, tmp_path) as made:
         made.config.unlink()
         install_config(made.config)
+        with made.config.open("a") as config:
+            config.write("[hook]\ntimeout = 30\n")  # a busy machine is no reason to give up
         made.write("network/lan.xml", LAN)
         yield made
 
