@@ -6,12 +6,13 @@ itself: any put of the very same entry makes it look (docs/adr/0011). That is no
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from macmgr.model.changes import SetEntries
 from macmgr.model.intent import GuestPort, Intent
-from macmgr.model.snapshot import Entry, Snapshot
-from macmgr.planning.draft import Table
+from macmgr.model.snapshot import Entry, EntryState, Snapshot
+from macmgr.planning.pins import Pins
 
 
 class Announced(NamedTuple):
@@ -24,29 +25,34 @@ class Announced(NamedTuple):
 
 def announcements(intent: Intent, snapshot: Snapshot) -> dict[Announced, SetEntries]:
     """The static entries of managed guests that run here, on such bridges, as changes from what is to what is."""
-    if not any(port.has_control_plane for port in snapshot.ports.values()):
+    pins = Pins(snapshot)
+    guests = {guest.port: guest for guest in intent.ports if _is_announced(guest, snapshot, pins)}
+    if not guests:
         return {}
-    table = Table(snapshot)
+    here: dict[tuple[str, str], dict[int, Entry]] = {}
+    for entry in snapshot.entries:  # of all hosts' guests: each is looked at once
+        if entry.port in guests and entry.state is EntryState.STATIC:
+            here.setdefault((entry.port, entry.mac), {})[entry.vid] = entry
     found: dict[Announced, SetEntries] = {}
-    for guest in intent.ports:
-        port = snapshot.ports.get(guest.port)
-        if port is None or port.bridge != guest.bridge or not (guest.managed and guest.running):
-            continue
-        if table.pins.control_plane(guest.bridge) is None:
-            continue
+    for guest in guests.values():
+        port = snapshot.ports[guest.port]
         for mac in guest.macs:
-            if entries := _as_they_are(guest, mac, port.vids, table):
-                place = Announced(guest.bridge, mac, port.ifindex)
+            if entries := _as_they_are(here.get((guest.port, mac), {}), port.vids):
                 # zebra's mark (extern_learn) stays on an entry that it took and we put back, and is not ours to put
                 again = tuple(entry._replace(extern_learn=False) for entry in entries)
-                found[place] = SetEntries(mac, entries, again, guest.bridge, guest.domain)
+                change = SetEntries(mac, entries, again, guest.bridge, guest.domain)
+                found[Announced(guest.bridge, mac, port.ifindex)] = change
     return found
 
 
-def _as_they_are(guest: GuestPort, mac: str, vids: tuple[int, ...], table: Table) -> tuple[Entry, ...]:
-    """The guest's own entries in the VIDs of its port; VID 0 only where no other VID is put along with it."""
-    of_mac = table.of_mac(guest.bridge, mac)
-    own = tuple(of_mac[vid] for vid in vids if table.has_static(guest, mac, vid))
-    if len(own) == len(vids) and table.has_static(guest, mac, 0):
-        return (of_mac[0], *own)
-    return own
+def _is_announced(guest: GuestPort, snapshot: Snapshot, pins: Pins) -> bool:
+    if not (guest.managed and guest.running) or pins.control_plane(guest.bridge) is None:
+        return False
+    port = snapshot.ports.get(guest.port)
+    return port is not None and port.bridge == guest.bridge
+
+
+def _as_they_are(here: Mapping[int, Entry], vids: tuple[int, ...]) -> tuple[Entry, ...]:
+    """The entries in the VIDs of a port; that in VID 0 only where no other VID is put along with it."""
+    own = tuple(here[vid] for vid in vids if vid in here)
+    return (here[0], *own) if len(own) == len(vids) and 0 in here else own

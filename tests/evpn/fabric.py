@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.netns.conftest import Namespace, namespace
+from tests.netns.conftest import Namespace, namespace, require
 from tests.netns.house import House, house
 
 FRR = Path(__file__).parents[2] / ".lab" / "frr" / "root"
@@ -122,13 +122,18 @@ _ZEBRA = "log stdout\n"
 
 
 @contextmanager
-def fabric(root: Path, *, flood: bool = True) -> Iterator[dict[int, Host]]:
-    """h1, h2, h3 with FRR, once each knows the tunnels of the two others; ``flood`` is that of the tunnels' ports."""
+def fabric(root: Path, *, flood: bool = True, filtering: bool = False) -> Iterator[dict[int, Host]]:
+    """h1, h2, h3 with FRR, once each knows the tunnels of the two others; ``flood`` is that of the tunnels' ports.
+
+    ``filtering``: the bridges filter VLANs, and the tunnel is that of VID 1.
+    """
     require_frr()
     with ExitStack() as opened:
         cable = opened.enter_context(namespace())
         cable.add_bridge("wire")
         hosts = {number: opened.enter_context(_host(number, root / f"h{number}", cable)) for number in HOSTS}
+        for host in hosts.values() if filtering else ():
+            require("bridge VLAN filtering", host.ns.accepts("link set br0 type bridge vlan_filtering 1"))
         for host in hosts.values():
             if not flood:
                 host.ns.bridge(f"link set dev {TUNNEL} flood off")

@@ -68,10 +68,10 @@ def quick_move(stage: Stage) -> None:
 def crash(stage: Stage) -> None:
     """The source host dies, and the guest is started on another one."""
     source = stage.hosts[1]
+    stage.guest.halts(source)
     source.ns.ip("link set under down")
     stage.daemons[1].close()
     source.kill_frr()
-    stage.guest.halts(source)
     stage.guest.unplug(source)
     time.sleep(1)
     stage.guest.boots(stage.hosts[2])

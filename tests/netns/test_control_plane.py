@@ -91,3 +91,13 @@ def test_it_stays_while_the_guest_is_on_its_way_here(host: House) -> None:
         eventually(lambda: set(by_vid(host).values()) == {("vnet1", "static", False)}, "the guest has its entry")
         eventually(lambda: host.audit() == set(), "in sync")
     assert host.macmgr("release").returncode == 0
+
+
+def test_a_tunnel_that_comes_and_goes_changes_the_pin_and_cuts_nobody(host: House) -> None:
+    with host.daemon():
+        assert set(by_vid(host).values()) == {("vnet1", "static", False)}
+        host.ns.ip("link set vx10 nomaster")
+        eventually(lambda: set(by_vid(host).values()) == {("vnet1", "static", True)}, "sticky, for frames decide now")
+        host.ns.ip("link set vx10 master br0")
+        eventually(lambda: set(by_vid(host).values()) == {("vnet1", "static", False)}, "static again")
+        assert host.flags("vnet1") == (False, False)
