@@ -28,6 +28,8 @@ from macmgr.selinux import SELinux
 DRIVERS = ("qemu", "network", "lxc", "daemon")
 NAME = "50-macmgr"
 MARK = b"# installed by macmgr"
+LIBVIRT_DAEMONS = ("libvirtd", "virtqemud", "virtnetworkd", "virtlxcd")
+PID_FILES = Path("/run")  # where each of them writes its process as NAME.pid
 # An operation that libvirt does not have: shims, `macmgr hook` and the daemon do nothing with it, silently.
 TRIAL = ("-", "try", "begin", "-")
 # What libvirt leaves of its own environment to a hook (virCommandAddEnvPassCommon), and says itself.
@@ -47,7 +49,7 @@ class Shim:
 def refusal(hooks_dir: Path, *started: Path, selinux: SELinux | None = None) -> str:
     """Why no hook may be put below ``hooks_dir`` that is to start the programs ``started``; empty where one may."""
     for driver in DRIVERS:
-        if place := _noexec(hooks_dir / f"{driver}.d"):
+        if place := _noexec_for_libvirt(hooks_dir / f"{driver}.d"):
             return f"{hooks_dir / f'{driver}.d'}: {place} is mounted noexec, so libvirt can execute no hook there"
     if forbidden := (selinux or SELinux()).forbids(hooks_dir):
         return f"{hooks_dir}: {forbidden}"
@@ -135,7 +137,7 @@ def cannot_run(shim: Shim, selinux: SELinux | None = None) -> str:
     with suppress(OSError):
         if not shim.path.stat().st_mode & 0o111:
             return ""
-    if place := _noexec(shim.path):
+    if place := _noexec_for_libvirt(shim.path):
         return f"{place} is mounted noexec"
     return (selinux or SELinux()).forbids(shim.path) or tried([shim.path, *TRIAL])
 
@@ -187,20 +189,32 @@ def _interpreter(program: Path) -> Path | None:
     return None
 
 
-def _noexec(path: Path) -> str:
-    """Where the filesystem is mounted that ``path`` is, or will be, in, if it is mounted noexec; empty otherwise."""
-    there = path
-    while not there.exists() and there != there.parent:
-        there = there.parent
+def _noexec_for_libvirt(path: Path) -> str:
+    """As `_noexec`, also in the eyes of libvirt's daemons that run: a unit may give them mounts of their own."""
+    if place := _noexec(path):
+        return place
+    for name in LIBVIRT_DAEMONS:
+        with suppress(OSError, ValueError):
+            pid = int(read_regular(PID_FILES / f"{name}.pid", 100))
+            if place := _noexec(path, Path(f"/proc/{pid}")):
+                return f"{place}, as {name} sees it,"
+    return ""
+
+
+def _noexec(path: Path, process: Path = Path("/proc/self")) -> str:
+    """Where the filesystem is mounted that holds ``path``, or will, if a process has it noexec; empty otherwise."""
+    root, there = process / "root", path.resolve()
     try:
-        if not os.statvfs(there).f_flag & os.ST_NOEXEC:
+        while not (root / there.relative_to("/")).exists() and there != there.parent:
+            there = there.parent
+        if not os.statvfs(root / there.relative_to("/")).f_flag & os.ST_NOEXEC:
             return ""
+        mounts = (process / "mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
         return ""
-    place = there.resolve()
-    while not place.is_mount() and place != place.parent:
-        place = place.parent
-    return str(place)
+    # proc(5): spaces and the like are in octal there
+    places = (re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), line.split()[4]) for line in mounts)
+    return max((place for place in places if there.is_relative_to(place)), key=len, default=str(there))
 
 
 def _words(error: OSError) -> str:

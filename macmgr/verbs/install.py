@@ -10,7 +10,7 @@ from pathlib import Path
 from macmgr import errors, paths
 from macmgr.config import load_config
 from macmgr.errors import ConfigError, MacmgrError, NotThere
-from macmgr.hookcheck import program_fails
+from macmgr.hookcheck import LIBVIRT_DAEMONS, PID_FILES, program_fails
 from macmgr.install import (
     UNIT,
     find_program,
@@ -29,7 +29,6 @@ from macmgr.sources.host import Sources
 from macmgr.state.memory import managed_ports
 from macmgr.tomllines import TomlLines
 
-_LIBVIRT = ("libvirtd", "virtqemud", "virtnetworkd", "virtlxcd")
 _NO_HOOKS = "No hooks: the daemon does the work when it sees a guest start, a moment after libvirt has started it."
 _START = "The daemon is yours to start: 'systemctl enable --now macmgr'."
 _RESTART = "A daemon that runs goes on as it is until 'systemctl daemon-reload' and 'systemctl restart macmgr'."
@@ -82,7 +81,7 @@ def uninstall(arguments: argparse.Namespace) -> int:
 
 def _look_for_them() -> str:
     """How libvirt comes to know of its hooks. Split daemons end when they are idle: only those that run are told."""
-    running = [name for name in _LIBVIRT if Path(f"/run/{name}.pid").exists()]
+    running = [name for name in LIBVIRT_DAEMONS if (PID_FILES / f"{name}.pid").exists()]
     how = f": 'systemctl reload {' '.join(running)}'" if running else ""
     return f"libvirt looks for hooks when it starts or reloads{how}."
 

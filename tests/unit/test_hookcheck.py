@@ -95,6 +95,32 @@ def test_hooks_that_can_run_no_more_are_taken_away_and_told_before(tmp_path: Pat
 
 
 @needs_root
+@pytest.mark.parametrize("bound", ["hooks", "."])
+def test_mounts_of_libvirts_own_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str) -> None:
+    """A unit with NoExecPaths= has libvirtd see a directory noexec that nobody else does."""
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    place = (tmp_path / bound).resolve()
+    script = f"mount --bind {place} {place}; mount -o remount,bind,noexec {place}; echo ready; exec sleep infinity"
+    words = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", script]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as libvirtd:
+        try:
+            assert libvirtd.stdout is not None
+            assert libvirtd.stdout.readline() == "ready\n"
+            monkeypatch.setattr(hookcheck, "PID_FILES", tmp_path)
+            install_hooks(hooks, TRUE)
+            (tmp_path / "libvirtd.pid").write_text(f"{libvirtd.pid}\n")
+            (line,) = problems(hooks)
+            assert f"libvirt cannot execute it ({place}, as libvirtd sees it, is mounted noexec)" in line
+            with pytest.raises(NotThere, match=r"as libvirtd sees it, is mounted noexec.*taken away"):
+                install_hooks(hooks, TRUE)
+            assert not list(hooks.rglob(NAME))
+        finally:
+            libvirtd.kill()
+    install_hooks(hooks, TRUE)  # a file of a daemon that is gone
+
+
+@needs_root
 @pytest.mark.parametrize("what", ["program", "interpreter"])
 def test_a_program_on_a_noexec_mount_is_refused(tmp_path: Path, what: str) -> None:
     place = tmp_path / "opt"
