@@ -150,7 +150,9 @@ def what_is_left(memory: Memory, intent: Intent, snapshot: Snapshot) -> Memory:
 
     def is_left(each: KeptMac) -> bool:
         place = each.bridge, each.mac
-        return _exists(each.port, each.ifindex, snapshot) if place in wanted else place in static
+        if place in wanted:
+            return _exists(each.port, each.ifindex, snapshot)
+        return place in static or (each.bridge in snapshot.bridges and not snapshot.lists(each.bridge))
 
     return replace(
         memory,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from macmgr.model.intent import Intent
 from macmgr.model.snapshot import Snapshot
 from macmgr.planning.remembered import Memory
+from macmgr.planning.trunks import MANY_VIDS, Carriers
 
 _Key = tuple[str, str, int]  # bridge, MAC, VID
 
@@ -49,39 +50,45 @@ def ports_to_read(intent: Intent, memory: Memory) -> frozenset[str]:
 def keys_to_look_up(intent: Intent, memory: Memory, snapshot: Snapshot, beside: Beside) -> Iterator[_Key]:
     """The entries to ask for by name, on bridges whose FDB was not read to its end.
 
-    Those of a guest in the VIDs of its port; where an address may be anywhere, in all that a port of the bridge has.
+    Those of a managed guest in the VIDs in which it needs them. Where an address may be anywhere, in the VIDs that
+    ports of the bridge have; but no trunk's, for a tenant must not decide how many thousands are asked for.
     """
     unlisted = {name for name in snapshot.bridges if not snapshot.lists(name)}
     if not unlisted:
         return
     by_port = {record.port: record for record in intent.observed}
+    carriers = Carriers(snapshot)
     wanted: set[tuple[str, str]] = set()
     for guest in intent.ports:
-        if guest.bridge in unlisted and (guest.managed or beside.bystanders):
+        port = snapshot.ports.get(guest.port)
+        if guest.bridge not in unlisted or port is None or port.bridge != guest.bridge:
+            continue
+        if guest.managed:
             record = by_port.get(guest.port)
             seen = (record.current, *record.macs, *record.gone) if record else ()
             macs = [mac for mac in (*guest.macs, guest.facts.configured_mac, guest.facts.current_mac, *seen) if mac]
             wanted.update((guest.bridge, mac) for mac in macs)
-            port = snapshot.ports.get(guest.port)
-            yield from _keys(guest.bridge, macs, port.vids if port else ())
+            yield from _keys(guest.bridge, macs, carriers.vids_of(port))
+        elif beside.bystanders:
+            yield from _keys(guest.bridge, guest.macs[:1], port.vids[:MANY_VIDS])
     for before in memory.ports:
         if before.bridge in unlisted and (port := snapshot.ports.get(before.port)) is not None:
-            yield from _keys(before.bridge, (held.mac for held in before.held), port.vids)
+            yield from _keys(before.bridge, (held.mac for held in before.held), carriers.vids_of(port))
     anywhere = {(each.bridge, each.mac) for each in memory.macs}
     anywhere |= {(bridge, mac) for bridge in intent.managed_bridges for mac in intent.departed}
     anywhere -= wanted
     anywhere |= {(bridge, mac) for bridge in unlisted for mac in beside.macs}
-    vids = {bridge: _all_vids(bridge, snapshot) for bridge in unlisted.intersection(bridge for bridge, _ in anywhere)}
+    vids = {bridge: _vids(bridge, snapshot) for bridge in unlisted.intersection(bridge for bridge, _ in anywhere)}
     for bridge, mac in sorted(anywhere):
         if bridge in unlisted:
             yield from _keys(bridge, (mac,), vids[bridge])
 
 
 def _keys(bridge: str, macs: Iterable[str], vids: Iterable[int]) -> Iterator[_Key]:
-    vids = (0, *vids)
+    vids = dict.fromkeys((0, *vids))
     return ((bridge, mac, vid) for mac in macs for vid in vids)
 
 
-def _all_vids(bridge: str, snapshot: Snapshot) -> frozenset[int]:
-    own = snapshot.bridges[bridge].vids
-    return frozenset(own).union(*(port.vids for port in snapshot.ports.values() if port.bridge == bridge))
+def _vids(bridge: str, snapshot: Snapshot) -> frozenset[int]:
+    members = [port.vids for port in snapshot.ports.values() if port.bridge == bridge]
+    return frozenset().union(*(vids for vids in (snapshot.bridges[bridge].vids, *members) if len(vids) <= MANY_VIDS))

@@ -1,7 +1,8 @@
 """Domains that run here and whose XML is not known: what leads to their taps stays, whoever else has the address.
 
-Pure. Which taps those are, nobody can say. So a static entry on a tap that no domain's NIC asks for may be such a
-guest's, and a guest with the same address is left as it is until that XML is read.
+Pure. Which taps those are, nobody can say. So an entry on a tap that no domain's NIC asks for, pinned as it is done
+here, may be such a guest's, and a guest with the same address is left as it is until that XML is read. One that is not
+sticky where entries are may have come there by a frame, and proves nothing.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from macmgr.model.findings import Code
-from macmgr.model.intent import GuestPort, Intent
+from macmgr.model.intent import GuestPort, Intent, Pin
 from macmgr.model.roles import Role, roles_of
 from macmgr.model.snapshot import Entry, EntryState, Snapshot
 from macmgr.planning.draft import Draft, Table
@@ -53,5 +54,6 @@ def beside_unread(
 def _on_taps(guest: GuestPort, taps: set[str], table: Table) -> Iterator[Entry]:
     for mac in guest.macs:
         for entry in table.of_mac(guest.bridge, mac).values():
-            if entry.port in taps and entry.state is EntryState.STATIC:
+            pinned = entry.sticky or table.pins.of(Pin.AUTO, guest.bridge) is Pin.STATIC
+            if entry.port in taps and entry.state is EntryState.STATIC and pinned:
                 yield entry

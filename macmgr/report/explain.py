@@ -6,7 +6,7 @@ what the planner and the policy recorded; nothing is decided here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -215,15 +215,20 @@ def _kernel_says(guest: GuestPort, port: BridgePort | None, snapshot: Snapshot) 
     if guest.facts.vlan is not None:
         pvid = f", PVID {port.pvid}" if port.pvid else ""
         vlans = f", VID {fold_vids(port.vids)}{pvid}" if port.vids else ", no VID"
-    return [_port_words(port, guest.facts.isolated) + vlans, *_entry_lines(snapshot, port.bridge, guest.macs)]
+    # of a guest that is not managed only its own address was asked for, where its bridge's table was not read
+    macs = guest.macs if guest.managed or snapshot.lists(port.bridge) else guest.macs[:1]
+    return [_port_words(port, guest.facts.isolated) + vlans, *_entry_lines(snapshot, port.bridge, macs)]
 
 
-def _entry_lines(snapshot: Snapshot, bridge: str, macs: Iterable[str]) -> list[str]:
+def _entry_lines(snapshot: Snapshot, bridge: str, macs: Sequence[str]) -> list[str]:
     lines = []
+    by_mac: dict[str, list[Entry]] = {mac: [] for mac in macs}
+    for entry in snapshot.entries:
+        if entry.mac in by_mac:
+            by_mac[entry.mac].append(entry)
     for mac in macs:
         groups: dict[tuple[str, str], list[int]] = {}
-        of_mac = (each for each in snapshot.entries if each.mac == mac)
-        for entry in sorted(of_mac, key=lambda each: (each.vid, each.port)):
+        for entry in sorted(by_mac[mac], key=lambda each: (each.vid, each.port)):
             if snapshot.bridge_of(entry.port) == bridge:
                 groups.setdefault((entry.port, entry.in_words), []).append(entry.vid)
         lines += [

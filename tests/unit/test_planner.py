@@ -539,9 +539,12 @@ def test_nothing_leads_away_from_the_tap_of_a_guest_whose_xml_is_not_known(mine:
     assert "other" in told.message
 
 
-@pytest.mark.parametrize("port", ["eth0", "vnet2"])
+@pytest.mark.parametrize("port", ["eth0", "vnet2", "vnet9"])
 def test_elsewhere_a_guests_entry_is_put_right_though_some_xml_is_not_known(port: str) -> None:
-    kernel = host(*pinned(G1, port, sticky=False), flags=OPEN)
+    """By a frame it is moved to a port that learns, and is not sticky then."""
+    kernel = host(flags=OPEN)
+    kernel.ports["vnet9"], kernel.masters["vnet9"] = STRANGE_TAP, "br0"
+    kernel.fdb |= {("br0", G1, entry.vid): entry for entry in pinned(G1, port, sticky=False)}
     intent = Intent((guest(), guest(G2)), {"br0": "a test says so"}, findings=(UNREAD,))
     assert any(
         isinstance(change, SetEntries) and change.mac == G1 for change in plan(intent, kernel.read_snapshot()).changes

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from macmgr.model.changes import SetEntries
-from macmgr.model.findings import Code
+from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestPort, Intent, Manager, NicFacts, Observed, Policy
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
-from macmgr.planning.planner import plan
+from macmgr.planning.planner import Plan, plan
 from macmgr.planning.remembered import NOTHING, KeptMac, Memory
 from macmgr.planning.unlisted import NOTHING_BESIDE, Beside
 from macmgr.reconcile import View, look
@@ -23,7 +23,16 @@ MANAGED = Policy(Manager.LIBVIRT)
 
 def port(name: str, ifindex: int, bridge: str = "br0", vids: tuple[int, ...] = (1,)) -> BridgePort:
     flags = PortFlags(learning=False, unicast_flood=False) if name.startswith("vnet") else PortFlags()
-    return BridgePort(name, ifindex, bridge, f"fe:00:00:00:00:{ifindex:02x}", flags, vids, 1)
+    return BridgePort(
+        name,
+        ifindex,
+        bridge,
+        f"fe:00:00:00:00:{ifindex:02x}",
+        flags,
+        vids,
+        1,
+        kind="tun" if name.startswith("vnet") else "",
+    )
 
 
 PORTS = [port("up0", 10), port("vnet1", 11), port("vnet2", 12), port("up9", 20, "br9"), port("vnet9", 21, "br9")]
@@ -60,6 +69,11 @@ def views(kernel: FakeKernel, intent: Intent = INTENT, memory: Memory = NOTHING)
     return short, look(lambda: intent, kernel, memory=memory)
 
 
+def told(made: Plan) -> list[Finding]:
+    """What is told, but for what only a table that was read to its end can tell."""
+    return [finding for finding in made.findings if finding.mac != STRANGER or finding.port != "up0"]
+
+
 def paused(intent: Intent) -> Intent:
     first, *others = intent.ports
     return replace(intent, ports=(replace(first, running=False, state="paused"), *others))
@@ -85,9 +99,10 @@ def paused(intent: Intent) -> Intent:
 )
 def test_what_concerns_guests_is_found_all_the_same(wrong: list[Entry], intent: Intent, memory: Memory) -> None:
     short, whole = views(kernel_with(*IN_SYNC, *STRANGERS, *wrong), intent, memory)
-    assert short.plan == whole.plan
+    assert short.plan.changes == whole.plan.changes
+    assert told(short.plan) == told(whole.plan)
     nothing = plan(INTENT, kernel_with(*IN_SYNC, *STRANGERS).read_snapshot())
-    assert (short.plan.findings == nothing.findings) == (not wrong)
+    assert (told(short.plan) == told(nothing)) == (not wrong)
     assert STRANGER not in {entry.mac for entry in short.snapshot.entries if entry.port == "up0"}
 
 
