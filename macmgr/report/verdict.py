@@ -41,6 +41,8 @@ def verdict_of(view: View, told: Iterable[Finding] | None = None) -> Verdict:
     at_risk = _at_risk(view)
     ports = [guest for guest in view.guests if guest.managed]
     bridges = [bridge.name for bridge in view.bridges if bridge.name in view.intent.managed_bridges]
+    if view.scope.domain is not None:  # of a domain its ports are looked at, and not what else is on its bridge
+        bridges = [name for name in bridges if any(guest.bridge == name for guest in ports)]
     observes = view.scope.observes
     observed = [name for name in bridges if observes(name)]
     obeyed = [guest for guest in ports if not observes(guest.bridge)]

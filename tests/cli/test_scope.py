@@ -130,6 +130,21 @@ def test_nothing_managed_is_said_in_words(host: Host) -> None:
         assert "Nothing is managed here: 2 guests" in host.macmgr(verb).stdout
 
 
+@on("kernel-managed-beside")
+def test_a_domain_that_is_left_to_the_kernel_on_a_managed_bridge(host: Host) -> None:
+    kernels = [
+        port["domain"]
+        for bridge in document(host)["bridges"]
+        for port in bridge["ports"]
+        if bridge["managed"] and port["manager"] == "kernel"
+    ]
+    assert kernels
+    said = host.macmgr("audit", "--domain", kernels[0])
+    assert "In sync" not in said.stdout
+    assert f"Nothing is managed in what was asked about: {kernels[0]} on br0 is left to the kernel." in said.stdout
+    assert document(host, "--domain", kernels[0])["verdict"] == "nothing-managed"
+
+
 @on("no-such-bridge")
 def test_a_bridge_that_is_not_here_is_told_with_what_was_meant(host: Host) -> None:
     host.config.write_text('[bridge."brq1243"]\nmac_table_manager = "libvirt"\n')
