@@ -196,7 +196,7 @@ def test_vids_and_vlan_filtering(ns: Namespace, events: EventSocket, told: Calla
 
 
 def test_the_group_of_vids(ns: Namespace, events: EventSocket, told: Callable[[str], list[Event]]) -> None:
-    """What the default PVID does to ports is told there alone."""
+    """What the default PVID does to ports is told there; that the former one goes, Linux 6.1 forgets to say."""
     ns.ip("link del br0")
     require("bridge VLAN filtering", ns.accepts("link add br0 type bridge vlan_filtering 1"))
     ns.ip("link set br0 up")
@@ -212,7 +212,8 @@ def test_the_group_of_vids(ns: Namespace, events: EventSocket, told: Callable[[s
     assert vids_in(told("bridge vlan del dev tap1 vid 11")) == {(tap1, 11, True)}
     assert vids_in(told("bridge vlan add dev br0 vid 20 self")) == {(br0, 20, False)}
     read = told("ip link set br0 type bridge vlan_default_pvid 100")
-    assert vids_in(read) == {(port, vid, gone) for port in (br0, tap1) for vid, gone in ((1, True), (100, False))}
+    came = {(port, 100, False) for port in (br0, tap1)}
+    assert came <= vids_in(read) <= came | {(port, 1, True) for port in (br0, tap1)}
     assert all(each.pvid for each in vlans(read) if not each.gone)
     assert links(read, "tap1", bridge_message=True) == []
     assert links(read, "br0", bridge_message=False)[-1].default_pvid == 100

@@ -573,4 +573,6 @@ def test_ports_that_vanish_leave_the_others_as_they_should_be(world: World, data
 
 
 def test_an_empty_world_needs_nothing() -> None:
-    assert plan(Intent(), Snapshot()) == Plan()
+    needed = plan(Intent(), Snapshot())
+    assert needed.changes == ()
+    assert {finding.code for finding in needed.findings} == {Code.NOTHING_MANAGED}
