@@ -22,22 +22,28 @@ _DAEMONS = {
     "virtlxcd": "virtlxcd_t",
 }
 _SBIN = (Path("/usr/sbin"), Path("/usr/bin"))
+_RUN = Path("/run/libvirt")
+_SOCKETS = {"libvirtd": "libvirt-sock"} | {name: f"{name}-sock" for name in _DAEMONS if name != "libvirtd"}
 _LABEL = "security.selinux"
 _PERMISSIVE = 1  # SELINUX_AVD_FLAGS_PERMISSIVE
 
 
 @dataclass(frozen=True, slots=True)
 class SELinux:
-    """The kernel's, or a copy of its files below another ``root``; ``sbin`` is where libvirt's daemons are."""
+    """The kernel's, or a copy of its files below another ``root``.
+
+    ``sbin`` is where libvirt's daemons are installed, ``run`` where the sockets are of those that are used.
+    """
 
     root: Path = ROOT
     sbin: tuple[Path, ...] = _SBIN
+    run: Path = _RUN
 
     def forbids(self, place: Path) -> str:
         """Why libvirt could not execute a hook at, or below, ``place``; empty where nothing is known against it."""
         if self._read("enforce") != "1":
             return ""
-        answers = {daemon: self._allows(daemon, domain, place) for daemon, domain in _DAEMONS.items()}
+        answers = {daemon: self._allows(_DAEMONS[daemon], place) for daemon in self._used()}
         denied = [daemon for daemon, allowed in answers.items() if allowed is False]
         boolean = self._read(f"booleans/{BOOLEAN}").split()[:1]
         off = boolean == ["0"]
@@ -48,10 +54,13 @@ class SELinux:
             return f"SELinux is enforcing, and the boolean {BOOLEAN} is off; 'setsebool -P {BOOLEAN} on' allows hooks"
         return ""
 
-    def _allows(self, daemon: str, domain: str, place: Path) -> bool | None:
-        """Whether the policy lets a daemon execute a file like ``place``; None where that cannot be asked."""
-        if not any((directory / daemon).exists() for directory in self.sbin):
-            return None
+    def _used(self) -> list[str]:
+        """The daemons that run hooks here: of those that are installed, the ones with a socket, where one has."""
+        installed = [each for each in _DAEMONS if any((directory / each).exists() for directory in self.sbin)]
+        return [each for each in installed if (self.run / _SOCKETS[each]).exists()] or installed
+
+    def _allows(self, domain: str, place: Path) -> bool | None:
+        """Whether the policy lets a domain execute a file like ``place``; None where that cannot be asked."""
         label = _label(place)
         if not label:
             return None

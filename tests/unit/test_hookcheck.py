@@ -381,9 +381,10 @@ def selinux(root: Path, enforce: str = "1", boolean: str | None = "0 0", daemons
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     (root / "sbin").mkdir()
+    (root / "run").mkdir()
     for name in daemons:
         (root / "sbin" / name).touch()
-    return SELinux(root / "selinux", (root / "sbin",))
+    return SELinux(root / "selinux", (root / "sbin",), root / "run")
 
 
 def access(*bits: int, permissive: bool = False) -> str:
@@ -433,6 +434,19 @@ def test_the_policy_is_asked_for_each_daemon_that_is_here(
     assert ("does not let virtqemud execute hooks" in said) == denied
     assert ("access", "system_u:system_r:virtqemud_t:s0 system_u:object_r:virt_hook_t:s0 6 ffffffff") in questions
     assert not any("virtlxcd_t" in question for _, question in questions)
+
+
+def test_a_daemon_that_is_installed_and_not_used_is_not_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = selinux(tmp_path, daemons=["libvirtd", "virtqemud"])
+    answers = {("access", "virtqemud_t"): access(), ("access", "virtd_t"): access(EXECUTE, NO_TRANS)}
+    with asked(monkeypatch, answers):
+        assert "does not let virtqemud execute" in kernel.forbids(tmp_path)
+        (tmp_path / "run" / "libvirt-sock").touch()
+        assert kernel.forbids(tmp_path) == ""
+        (tmp_path / "run" / "virtqemud-sock").touch()
+        assert "does not let virtqemud execute" in kernel.forbids(tmp_path)
 
 
 def test_a_host_that_forbids_them_gets_none(tmp_path: Path) -> None:
