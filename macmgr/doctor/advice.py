@@ -47,10 +47,15 @@ def advise(
     own_causes: Sequence[Cause],
     obstacles: Sequence[str],
     snapshot: Snapshot,
+    cut: Sequence[str] = (),
 ) -> tuple[tuple[Step, ...], tuple[str, ...]]:
-    """The steps, and what all of them would gain. ``own_causes`` are those that hold the bridge device itself."""
+    """The steps, and what all of them would gain. ``own_causes`` are those that hold the bridge device itself.
+
+    ``cut`` says what VLAN filtering has cut off already: that comes first.
+    """
     causes = list(dict.fromkeys(cause for ward in wards for cause in ward.held))
     steps = [
+        *(Step(sentence) for sentence in cut),
         *_lost_addresses(bridge, wards),
         *_close_ports(bridge, everyone, snapshot),
         *_one_uplink(bridge, everyone),

@@ -24,7 +24,7 @@ from macmgr.doctor.promiscuity import (
     members,
     port_causes,
 )
-from macmgr.doctor.vlancheck import UNSEEN, who_would_be_cut
+from macmgr.doctor.vlancheck import UNSEEN, who_is_cut, who_would_be_cut
 from macmgr.model.devices import Device, DeviceFacts, Features, Xdp
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import Intent
@@ -132,7 +132,8 @@ def _bridge(
     uplinks = [port for port in ports if port.member.role is Role.UPLINK]
     obstacles = tuple(who_would_be_cut(bridge.name, intent, snapshot, facts))
     wards = [_ward(port) for port in uplinks]
-    steps, gain = advise(bridge, everyone, wards, own_causes, obstacles, snapshot)
+    cut = who_is_cut(bridge.name, intent, snapshot, facts)
+    steps, gain = advise(bridge, everyone, wards, own_causes, obstacles, snapshot, cut)
     codes = (Code.VLAN_FILTERING_OFF, Code.UNMANAGED_AUTO_PORT, Code.UPLINK_PROMISCUOUS)
     told = [finding for finding in findings if finding.bridge == bridge.name and finding.code in codes]
     told += [finding for port in uplinks if (finding := _no_filter(port, bridge))]

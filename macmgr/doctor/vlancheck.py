@@ -43,6 +43,25 @@ def who_would_be_cut(bridge: str, intent: Intent, snapshot: Snapshot, facts: Dev
     return list(dict.fromkeys(found))
 
 
+def who_is_cut(bridge: str, intent: Intent, snapshot: Snapshot, facts: DeviceFacts) -> list[str]:
+    """What is stacked on a bridge that filters VLANs, and gets no frames by that; one below its uplinks counts too."""
+    guests = {guest.port: guest for guest in intent.ports}
+    found: list[str] = []
+    waiting = [bridge]
+    seen: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name in seen or name not in snapshot.bridges:
+            continue
+        seen.add(name)
+        ports = members(name, list(snapshot.ports.values()), guests, facts)
+        uplinks = [member for member in ports if member.role is Role.UPLINK]
+        waiting += [member.device.lower for member in uplinks if member.device.kind == "vlan" and member.device.lower]
+        if snapshot.bridges[name].vlan_filtering:
+            found += _stacked(name, uplinks, facts, now=True)
+    return list(dict.fromkeys(found))
+
+
 def _own_vids(member: Member, facts: DeviceFacts) -> Iterator[str]:
     """A port without a PVID drops untagged frames; a guest's <vlan> must be what its port carries."""
     vlans = facts.vlans.get(member.name, PortVlans())
@@ -51,13 +70,14 @@ def _own_vids(member: Member, facts: DeviceFacts) -> Iterator[str]:
     if vlan is None or (vlan.trunk and vlan.native is not None):
         native = vlan.native if vlan else vlans.pvid
         if vlans.pvid is None:
+            words = f"{native or 1} pvid{'' if vlan and vlan.native_tagged else ' untagged'}"
             yield (
                 f"{who} has no PVID, so its untagged frames would be dropped; "
-                f"'bridge vlan add dev {shlex.quote(member.name)} vid 1 pvid untagged' gives it one."
+                f"'bridge vlan add dev {shlex.quote(member.name)} vid {words}' gives it one."
             )
         elif vlans.pvid != native:
             yield f"{who} has PVID {vlans.pvid}, but its XML says native VLAN {native}: its untagged frames go astray."
-        elif vlans.pvid not in vlans.untagged:
+        elif vlans.pvid not in vlans.untagged and not (vlan and vlan.native_tagged):
             yield f"{who} sends VID {vlans.pvid} tagged: the answers to its untagged frames would come with a tag."
     if vlan is None:
         return
@@ -91,29 +111,33 @@ def _untagged(bridge: str, ports: Sequence[Member], uplinks: Sequence[Member], f
             yield f"{_who(member)} has PVID {pvid} and {name} has PVID {reference}: their frames would not meet again."
 
 
-def _stacked(bridge: str, uplinks: Sequence[Member], facts: DeviceFacts) -> Iterator[str]:
+def _stacked(bridge: str, uplinks: Sequence[Member], facts: DeviceFacts, *, now: bool = False) -> Iterator[str]:
     """8021q devices on the bridge get frames only if the bridge itself, and the uplink, carry their VID tagged."""
     own = facts.vlans.get(bridge, PortVlans())
+    cut = "is cut off" if now else "would be cut off"
     for upper in facts.uppers(bridge):
         if upper.kind != "vlan" or upper.vid is None:
             continue
         who = f"{upper.name} (VLAN {upper.vid} on {bridge})"
         if upper.vid not in own.vids:
             yield (
-                f"{who} would be cut off, because {bridge} itself does not carry VID {upper.vid}; "
+                f"{who} {cut}, because {bridge} itself does not carry VID {upper.vid}; "
                 f"'bridge vlan add dev {shlex.quote(bridge)} vid {upper.vid} self' adds it."
             )
         elif upper.vid in own.untagged:
-            yield f"{who} would be cut off, because {bridge} itself takes VID {upper.vid} untagged."
-        yield from _on_uplinks(who, {upper.vid}, uplinks, facts)
+            yield f"{who} {cut}, because {bridge} itself takes VID {upper.vid} untagged."
+        yield from _on_uplinks(who, {upper.vid}, uplinks, facts, now=now)
 
 
-def _on_uplinks(who: str, wanted: set[int], uplinks: Sequence[Member], facts: DeviceFacts) -> Iterator[str]:
+def _on_uplinks(
+    who: str, wanted: set[int], uplinks: Sequence[Member], facts: DeviceFacts, *, now: bool = False
+) -> Iterator[str]:
     for uplink in uplinks:
         missing = wanted - facts.vlans.get(uplink.name, PortVlans()).vids
         if missing:
             yield (
-                f"{who} would not reach the uplink {uplink.name}, which does not carry {_list(missing)}; "
+                f"{who} {'does' if now else 'would'} not reach the uplink {uplink.name}, which does not carry "
+                f"{_list(missing)}; "
                 f"'bridge vlan add dev {shlex.quote(uplink.name)} vid {min(missing)}' adds it."
             )
 

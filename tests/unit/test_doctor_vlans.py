@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from macmgr.doctor.vlancheck import who_would_be_cut
+from macmgr.doctor.vlancheck import who_is_cut, who_would_be_cut
 from macmgr.model.devices import Device, DeviceFacts, Features, PortVlans
 from macmgr.model.intent import Intent, NicFacts, Vlan
 from macmgr.model.snapshot import Bridge, Entry, PortFlags, Snapshot
@@ -126,6 +126,29 @@ def test_an_8021q_device_on_the_bridge(world: Filtering) -> None:
     assert world.cut() == []
     world.vlans["br0"] = replace(TRUNK, untagged=frozenset({1, 5}))
     assert world.cut() == ["br0.5 (VLAN 5 on br0) would be cut off, because br0 itself takes VID 5 untagged."]
+
+
+def test_once_filtering_is_on_what_it_has_cut_is_told_first(world: Filtering) -> None:
+    """Also of a bridge below: br0's uplink is a VLAN device on another bridge, which does not carry its VID."""
+    world.bridge = replace(world.bridge, vlan_filtering=True)
+    world.devices["br0.5"] = Device("br0.5", 60, kind="vlan", lower="br0", vid=5)
+    own, way = (step.text for step in world.diagnose().steps[:2])
+    assert own.startswith("br0.5 (VLAN 5 on br0) is cut off, because br0 itself does not carry VID 5")
+    assert "does not reach the uplink up0" in way
+    world.ports = [uplink("br1.7", kind="vlan"), tap()]
+    world.devices = {"br1.7": Device("br1.7", 61, kind="vlan", lower="br1", vid=7, master="br0")}
+    below = Bridge("br1", 70, "02:00:00:00:00:70", vlan_filtering=True)
+    snapshot = replace(world.snapshot, bridges={"br0": world.bridge, "br1": below})
+    told = who_is_cut("br0", Intent(tuple(world.guests), world.managed), snapshot, world.facts)
+    assert told[0].startswith("br1.7 (VLAN 7 on br1) is cut off, because br1 itself does not carry VID 7")
+    flat = replace(snapshot, bridges={"br0": world.bridge, "br1": replace(below, vlan_filtering=False)})
+    assert who_is_cut("br0", Intent(tuple(world.guests), world.managed), flat, world.facts) == []
+
+
+def test_a_port_without_a_pvid_is_given_the_one_of_its_xml(world: Filtering) -> None:
+    world.tagging(5, 6, native=6, trunk=True)
+    world.vlans |= {"up0": TRUNK, "vnet0": PortVlans(frozenset({5, 6}))}
+    assert "'bridge vlan add dev vnet0 vid 6 pvid untagged' gives it one" in world.cut()[0]
 
 
 def test_an_8021q_device_on_the_uplink_is_not_cut(world: Filtering) -> None:
