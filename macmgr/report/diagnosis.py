@@ -5,7 +5,7 @@ Everything here prints a `Diagnosis`; nothing is decided here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -16,6 +16,7 @@ from macmgr.doctor.diagnose import Ability, BridgeDiagnosis, Diagnosis, PortDiag
 from macmgr.doctor.promiscuity import Cause, Reason
 from macmgr.doctor.vlancheck import UNSEEN
 from macmgr.model.roles import Role
+from macmgr.model.scope import observe_nothing
 from macmgr.oneline import one_line
 from macmgr.vlanfiltering import Answer
 
@@ -33,10 +34,10 @@ _MANY = 10
 _HAS = {True: "yes", False: "no", None: "not known"}
 
 
-def print_diagnosis(out: Console, diagnosis: Diagnosis) -> None:
-    """Each bridge, then what the kernel is able to do."""
+def print_diagnosis(out: Console, diagnosis: Diagnosis, observes: Callable[[str], bool] = observe_nothing) -> None:
+    """Each bridge, managed or only observed, then what the kernel is able to do."""
     for bridge in diagnosis.bridges:
-        _print_bridge(out, bridge)
+        _print_bridge(out, bridge, "only observed" if observes(bridge.bridge.name) else "managed")
     if not diagnosis.bridges:
         out.print("No bridge here is managed; 'macmgr doctor BRIDGE' looks at any one.\n")
     table = _table("", "KERNEL ABILITY", "SINCE", "HERE", "")
@@ -66,10 +67,10 @@ def print_vlan_filtering(out: Console, bridge: str, answer: Answer) -> None:
         _print_indented(out, "", f"VLAN filtering was on for {bridge} already.")
 
 
-def _print_bridge(out: Console, found: BridgeDiagnosis) -> None:
+def _print_bridge(out: Console, found: BridgeDiagnosis, how: str) -> None:
     line = Text(found.bridge.name, "bold")
     filtering = f"VLAN filtering {'on' if found.bridge.vlan_filtering else 'off'}"
-    managed = f"managed ({found.managed})" if found.managed else "not managed"
+    managed = f"{how} ({found.managed})" if found.managed else "not managed"
     promiscuous = ", promiscuous" if found.bridge.promiscuity else ""
     line.append(f"  {filtering}, {managed}{promiscuous}", "none")
     out.print(line)

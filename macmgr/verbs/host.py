@@ -193,7 +193,7 @@ def doctor(arguments: argparse.Namespace) -> int:
         from macmgr.report.text import console
 
         print_hooks(console(_color(arguments)), hooks)
-        print_diagnosis(console(_color(arguments)), diagnosis)
+        print_diagnosis(console(_color(arguments)), diagnosis, host.scope.observes)
     return errors.IN_SYNC
 
 

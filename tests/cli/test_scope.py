@@ -183,6 +183,7 @@ def test_everything_observed_is_not_called_in_sync(host: Host) -> None:
     )
     assert document(host)["verdict"] == "observed"
     assert "br0 is only observed" in host.macmgr("explain", "vnet0").stdout
+    assert "only observed (network lan: macTableManager)" in host.macmgr("doctor", "br0").stdout
 
 
 @on("observed-host")

@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from macmgr.errors import KernelError
 from macmgr.model.findings import Code, Finding
+from macmgr.model.modes import Modes
 from macmgr.watch import metricsport
 from macmgr.watch.metrics import metrics, write_textfile
 from macmgr.watch.metricsport import MetricsPort
@@ -32,6 +33,8 @@ from macmgr.watch.tally import (
 from tests.unit.test_watch_tally import G1, G2, NOON, change, line, view
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+OBSERVE_BR0 = Modes(named=(("br0", True),))
 
 
 def read(text: str) -> Samples:
@@ -110,6 +113,12 @@ def test_while_nobody_knows_no_verdict_is_exported() -> None:
     samples = read(metrics(busy(), NOON + 7))
     assert value(samples, "unknown_since_timestamp_seconds") is None
     assert value(samples, "rounds_failed_total") == 0
+
+
+def test_a_bridge_that_is_only_observed_is_told_from_one_that_is_managed() -> None:
+    samples = read(metrics(after_round(Tally(NOON, modes=OBSERVE_BR0), view(), at=NOON, seconds=0.1), NOON))
+    assert value(samples, "bridge_observed", source_bridge="br0") == 1
+    assert value(samples, "bridge_observed", source_bridge="br9") == 0
 
 
 def test_a_port_with_an_error_is_told_from_one_without() -> None:
