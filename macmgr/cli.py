@@ -114,6 +114,9 @@ def _parser() -> argparse.ArgumentParser:
             verb.add_argument(
                 "--vlan-filtering", metavar="B", help="first turn VLAN filtering on for B, if that cuts nobody off"
             )
+            verb.add_argument(
+                "--cut", action="store_true", help="close ports also where that cuts off addresses in use behind them"
+            )
 
     explain = _verb(verbs, "explain", "why a MAC, a port or a domain is as it is", "macmgr explain web1")
     explain.set_defaults(function="explain_one", domain=None, bridge=None, network=None)

@@ -187,6 +187,8 @@ def in_words(call: HookCall, outcome: Outcome, scope: Scope, *, watched: bool = 
             f"{ports} stays open (learning and unicast flood on) because the guest's CPUs do not run here yet "
             f"({waiting[0].state}); run 'macmgr apply' when they do"
         )
+    used = [each for each in outcome.view.plan.findings if each.code is Code.ADDRESS_IN_USE]
+    parts += [each.message for each in used if scope.domain in (None, each.domain)]
     if not outcome.complete and not outcome.failures:
         parts.append(f"{len(outcome.view.plan.changes)} changes remain; run 'macmgr audit'")
     return "; ".join(parts)

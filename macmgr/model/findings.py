@@ -32,6 +32,7 @@ class Code(StrEnum):
     STILL_LOCKED = "still-locked"
     NOT_STICKY = "not-sticky"
     LEARNED_ON_MANAGED_PORT = "learned-on-managed-port"
+    ADDRESS_IN_USE = "address-in-use"
     MISSING_PORT = "missing-port"
     WRONG_BRIDGE = "wrong-bridge"
     SHARED_TAP = "shared-tap"
@@ -56,6 +57,7 @@ class Code(StrEnum):
 
 _BY_HAND = {Code.WRONG_VLAN, Code.NO_VLAN, Code.NOT_ISOLATED, Code.LEFT_ON_UPLINK}
 _WARNINGS = {
+    Code.ADDRESS_IN_USE,
     Code.LEFT_ON_UPLINK,
     Code.NOT_STICKY,
     Code.LEARNED_ON_MANAGED_PORT,

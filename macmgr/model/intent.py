@@ -239,10 +239,11 @@ class Intent:
     ``managed_bridges`` maps a bridge to the reason why it is managed. ``named`` are all bridges that the configuration
     names, patterns aside. ``departed`` maps the MACs of guests that have just left this host to their domain: a static
     entry for one of them is stale, on the bridges that ``departed_from`` names (all, where it is silent). ``ran`` are
-    ports of theirs that their status files still have, as managed ones of running guests. ``findings`` are what
-    reading the sources found. ``observed`` is what was seen behind guest ports; what it means is decided once the
-    kernel was read (`macmgr.planning.observed`). ``observed_lost``: there was more, which cannot be read any more.
-    ``quieted`` are the uplinks whose learning macmgr turned off,
+    ports of theirs that their status files still have, as managed ones of running guests. ``settled`` are the ports
+    that were closed once: what was learned there since may be cut off. ``cut``: so may what is in use behind any other.
+    ``findings`` are what reading the sources found. ``observed`` is what was seen behind guest ports; what it means is
+    decided once the kernel was read (`macmgr.planning.observed`). ``observed_lost``: there was more, which cannot be
+    read any more. ``quieted`` are the uplinks whose learning macmgr turned off,
     ``locked`` the guests' ports that had no lock before macmgr and have one now. ``returning`` are the ports of guests
     here that it managed, and that policy leaves to the kernel now. ``unputtable`` are the (port, MAC, VID) whose
     entries were just put in vain: the kernel refused them, or somebody takes them away each time.
@@ -262,3 +263,5 @@ class Intent:
     named: tuple[str, ...] = ()
     departed_from: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     ran: tuple[GuestPort, ...] = ()
+    settled: frozenset[str] = frozenset()
+    cut: bool = False

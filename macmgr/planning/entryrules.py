@@ -5,17 +5,19 @@ The rules and their reasons are those of the Linux bridge: net/bridge/br_fdb.c (
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+import shlex
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from macmgr.model.changes import SetEntries
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestPort, Intent, Pin
-from macmgr.model.mac import Patterns
+from macmgr.model.mac import Patterns, virtual_router
 from macmgr.model.snapshot import Entry, EntryState, Feature
 from macmgr.planning.draft import Draft, Stranded, Table, fix_of
 from macmgr.planning.shares import Share
 
+_SOME = 8  # addresses behind one port that are told one by one
 Claims = Collection[tuple[str, str, int]]  # (bridge, MAC, VID) that a running guest has a right to
 
 
@@ -122,8 +124,74 @@ def plan_lost_entries(guest: GuestPort, share: Share, rights: Rights, table: Tab
         _plan_stale(lost, guest.bridge, guest.domain, rights, table, draft)
 
 
-def plan_foreign_entries(guest: GuestPort, share: Share, claimed: Claims, table: Table, draft: Draft) -> None:
+def addresses_in_use(guest: GuestPort, share: Share, claimed: Claims, table: Table) -> list[str]:
+    """The addresses that were learned behind a guest's port and that nothing gives it: VRRP, nested guests, containers.
+
+    They are reached because the port is open, and by nothing else.
+    """
+    found = _foreign_entries(guest, share, claimed, table)
+    return [
+        mac
+        for mac, entries in found.items()
+        if mac not in guest.macs and mac not in guest.left
+        if any(each.state is EntryState.DYNAMIC and not each.extern_learn for each in entries)
+    ]
+
+
+def tell_in_use(guest: GuestPort, macs: Sequence[str], draft: Draft) -> None:
+    """Note that a port stays open, for closing it would cut off addresses that are in use behind it."""
+    for mac in macs[:_SOME]:
+        draft.find(
+            Code.LEARNED_ON_MANAGED_PORT,
+            guest,
+            f"{mac}, an address that {guest.domain} is not given, is in use behind {guest.port}: if that were closed, "
+            "nobody would reach it",
+            mac=mac,
+            fix=f"allow {virtual_router(mac) or mac} in the metadata of {guest.domain}, or leave the NIC to the kernel "
+            "(manager='kernel')",
+        )
+    more = f" and {len(macs) - _SOME} more" if len(macs) > _SOME else ""
+    draft.find(
+        Code.ADDRESS_IN_USE,
+        guest,
+        f"{guest.port} of {guest.domain} stays open (learning and unicast flood on): closing it would cut off "
+        f"{', '.join(macs[:_SOME])}{more}, which nothing allows",
+        fix="allow them, or leave the NIC to the kernel; "
+        f"'macmgr apply --cut --domain {shlex.quote(guest.domain)}' closes the port and cuts them off",
+    )
+
+
+def plan_foreign_entries(
+    guest: GuestPort, share: Share, claimed: Claims, table: Table, draft: Draft, *, keep: Collection[str] = ()
+) -> None:
     """What else leads to a managed port: static entries that nothing asks for, and addresses learned behind it.
+
+    ``keep`` are those that stay, as the port does that they were learned behind.
+    """
+    for mac, entries in _foreign_entries(guest, share, claimed, table).items():
+        _tell_control_planes(entries, guest, table, draft)
+        text = f"{guest.port} of {guest.domain} has a static entry for {mac} that nothing asks for"
+        lost = [entry for entry in entries if _droppable(entry, table)]
+        draft.stranded += _stranded(lost, guest.bridge, guest.domain, Code.EXTRA_ENTRY, text, table)
+        entries = [entry for entry in entries if not table.stranded(entry)]
+        droppable = _deletable([entry for entry in entries if _droppable(entry, table)], entries, table)
+        static = [entry for entry in droppable if entry.state is EntryState.STATIC]
+        learned = [entry for entry in droppable if entry.state is EntryState.DYNAMIC and mac not in keep]
+        if not static and not (learned and guest.running):
+            continue  # a waiting guest's port is open, and an open port learns
+        because = Code.EXTRA_ENTRY if static else Code.LEARNED_ON_MANAGED_PORT
+        change = _drop([*static, *learned], guest.bridge, guest.domain, because)
+        draft.drops.append(change)
+        fix = fix_of([change], guest.bridge, guest.domain)
+        for entry in static:
+            draft.find(Code.EXTRA_ENTRY, guest, text, mac=mac, vid=entry.vid, fix=fix)
+        text = f"{mac}, an address that {guest.domain} is not given, was learned behind {guest.port}"
+        for entry in learned:
+            draft.find(Code.LEARNED_ON_MANAGED_PORT, guest, text, mac=mac, vid=entry.vid, fix=fix)
+
+
+def _foreign_entries(guest: GuestPort, share: Share, claimed: Claims, table: Table) -> dict[str, list[Entry]]:
+    """The entries that lead to a managed port and that its guest has no right to, by their MAC.
 
     A copy of the guest's own MAC in a VID that its port carries leads where it must, asked for or not; but not where
     the address is another's.
@@ -137,26 +205,7 @@ def plan_foreign_entries(guest: GuestPort, share: Share, claimed: Claims, table:
         own = (own or (allowed and not stranded)) and (entry.mac, entry.vid) not in share.others
         if not own and (guest.bridge, entry.mac, entry.vid) not in claimed:
             foreign.setdefault(entry.mac, []).append(entry)
-    for mac, entries in foreign.items():
-        _tell_control_planes(entries, guest, table, draft)
-        text = f"{guest.port} of {guest.domain} has a static entry for {mac} that nothing asks for"
-        lost = [entry for entry in entries if _droppable(entry, table)]
-        draft.stranded += _stranded(lost, guest.bridge, guest.domain, Code.EXTRA_ENTRY, text, table)
-        entries = [entry for entry in entries if not table.stranded(entry)]
-        droppable = _deletable([entry for entry in entries if _droppable(entry, table)], entries, table)
-        static = [entry for entry in droppable if entry.state is EntryState.STATIC]
-        learned = [entry for entry in droppable if entry.state is EntryState.DYNAMIC]
-        if not static and not (learned and guest.running):
-            continue  # a waiting guest's port is open, and an open port learns
-        because = Code.EXTRA_ENTRY if static else Code.LEARNED_ON_MANAGED_PORT
-        change = _drop([*static, *learned], guest.bridge, guest.domain, because)
-        draft.drops.append(change)
-        fix = fix_of([change], guest.bridge, guest.domain)
-        for entry in static:
-            draft.find(Code.EXTRA_ENTRY, guest, text, mac=mac, vid=entry.vid, fix=fix)
-        text = f"{mac}, an address that {guest.domain} is not given, was learned behind {guest.port}"
-        for entry in learned:
-            draft.find(Code.LEARNED_ON_MANAGED_PORT, guest, text, mac=mac, vid=entry.vid, fix=fix)
+    return foreign
 
 
 def plan_departed(intent: Intent, rights: Rights, table: Table, draft: Draft) -> None:

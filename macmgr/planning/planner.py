@@ -15,19 +15,21 @@ from macmgr.model.changes import Change
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestMac, GuestPort, Intent
 from macmgr.model.scope import Scope
-from macmgr.model.snapshot import Feature, Snapshot
+from macmgr.model.snapshot import BridgePort, Feature, Snapshot
 from macmgr.planning.conflicts import conflict_findings, guest_mac_findings
 from macmgr.planning.coverage import coverage_findings
 from macmgr.planning.draft import Draft, Table
 from macmgr.planning.entryrules import (
     Claims,
     Rights,
+    addresses_in_use,
     plan_departed,
     plan_entries,
     plan_foreign_entries,
     plan_left_addresses,
     plan_lost_entries,
     plan_waiting_entries,
+    tell_in_use,
 )
 from macmgr.planning.flagrules import plan_closed, plan_open, plan_uplinks
 from macmgr.planning.frozen import plan_frozen
@@ -89,11 +91,14 @@ def plan(intent: Intent, snapshot: Snapshot) -> Plan:
             )
             plan_frozen(guest, share, port, table, draft, comes=comes)
             continue
+        in_use = addresses_in_use(guest, share, claimed, table) if _asks_first(guest, port, intent) else []
         if guest.running:
             plan_entries(guest, share, table, draft)
             in_vain = _put_in_vain(guest, share, unputtable, intent, snapshot, table)
             if in_vain and not port.flags.open:
                 plan_open(guest, port, draft, "its entry cannot be put")
+            elif in_use:
+                tell_in_use(guest, in_use, draft)
             else:
                 reached = _is_reached_closed(guest, share, snapshot, table)
                 plan_closed(guest, port, draft, intent.locked, only_tell=in_vain, reached=reached)
@@ -101,10 +106,13 @@ def plan(intent: Intent, snapshot: Snapshot) -> Plan:
         else:
             plan_waiting_entries(guest, share, rights, table, draft)
             if guest.may_wait_closed and not _known_elsewhere(guest, share, claimed, table):
-                plan_closed(guest, port, draft, intent.locked)
+                if in_use:
+                    tell_in_use(guest, in_use, draft)
+                else:
+                    plan_closed(guest, port, draft, intent.locked)
             else:
                 plan_open(guest, port, draft, "nobody would put its entry when the guest's CPUs start")
-        plan_foreign_entries(guest, share, claimed, table, draft)
+        plan_foreign_entries(guest, share, claimed, table, draft, keep=in_use)
         plan_left_addresses(guest, rights, table, draft)
     plan_departed(intent, rights, table, draft)
     plan_returning(intent, snapshot, claimed, table, draft)
@@ -125,6 +133,14 @@ def _is_reached_closed(guest: GuestPort, share: Share, snapshot: Snapshot, table
     return all(
         table.has_static(guest, mac, vid) for mac, vids in share.vids.items() for vid in deciding.intersection(vids)
     )
+
+
+def _asks_first(guest: GuestPort, port: BridgePort, intent: Intent) -> bool:
+    """Whether a port is closed only if that cuts off no address that is in use behind it (docs/adr/0014).
+
+    That is one which was not closed yet. And lock='yes' has said already that no other address may be used there.
+    """
+    return port.auto and not intent.cut and not guest.policy.lock and port.name not in intent.settled
 
 
 def _known_elsewhere(guest: GuestPort, share: Share, claimed: Claims, table: Table) -> bool:

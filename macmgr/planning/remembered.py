@@ -76,6 +76,7 @@ class Memory:
 
     ``given_back`` are the ports, by name and ifindex, that were released and not touched since: what an administrator
     left there is not taken for macmgr's own work. ``lacks`` is what the kernel of this boot was found to be without.
+    ``closed`` are the guests' ports, by name and ifindex, that were closed once: no address was learned there before.
     ``watched``: `macmgr watch` has written down what it saw behind guest ports, in this boot.
 
     ``lost``: there was more in this boot, and it could not be read or written. Then a guest's port of which nothing is
@@ -88,6 +89,7 @@ class Memory:
     lacks: frozenset[Feature] = frozenset()
     watched: bool = False
     lost: bool = False
+    closed: tuple[tuple[str, int], ...] = ()
 
 
 NOTHING = Memory()
@@ -122,8 +124,15 @@ def remember(memory: Memory, intent: Intent, snapshot: Snapshot, changes: Collec
     macs = {each for each in _may_be_kept(guests, snapshot) if (each.port, each.mac) in put}
     again = {(each.port, each.ifindex) for each in ports}
     given_back = tuple(each for each in memory.given_back if each not in again)
-    kept = tuple(sorted({*memory.macs, *macs}))
-    return replace(memory, ports=(*memory.ports, *ports), macs=kept, given_back=given_back)
+    shut = {change.port for change in changes if isinstance(change, SetFlags) and change.closes}
+    closed = {(guest.port, snapshot.ports[guest.port].ifindex) for guest in guests if guest.port in shut}
+    return replace(
+        memory,
+        ports=(*memory.ports, *ports),
+        macs=tuple(sorted({*memory.macs, *macs})),
+        given_back=given_back,
+        closed=tuple(sorted({*memory.closed, *closed})),
+    )
 
 
 def with_kept(memory: Memory, intent: Intent, snapshot: Snapshot) -> Memory:
@@ -133,6 +142,9 @@ def with_kept(memory: Memory, intent: Intent, snapshot: Snapshot) -> Memory:
     for, and is found on the uplink as well.
     """
     guests = [g for g in intent.ports if g.managed and not g.frozen and _on_its_bridge(g, snapshot)]
+    shut = {(g.port, port.ifindex) for g in guests if not (port := snapshot.ports[g.port]).auto}
+    if not shut <= {*memory.closed}:
+        memory = replace(memory, closed=tuple(sorted(shut.union(memory.closed))))
     new = {each for each in _may_be_kept(guests, snapshot) if (each.port, each.ifindex) not in memory.given_back}
     new -= {*memory.macs}
     macs = {each.mac for each in new}
@@ -159,6 +171,7 @@ def what_is_left(memory: Memory, intent: Intent, snapshot: Snapshot) -> Memory:
         ports=valid_ports(memory, intent, snapshot),
         macs=tuple(filter(is_left, memory.macs)),
         given_back=tuple(each for each in memory.given_back if _exists(*each, snapshot)),
+        closed=tuple(each for each in memory.closed if _exists(*each, snapshot)),
     )
 
 
@@ -214,7 +227,8 @@ def with_departed(intent: Intent, memory: Memory, snapshot: Snapshot) -> Intent:
     returning = tuple(
         way_back(each, memory) for each in ports if (each.port, each.bridge, each.uuid) in kernels and each.domain
     )
-    if not gone and not intent.departed and not quieted and not locked and not returning:
+    settled = frozenset(name for name, ifindex in memory.closed if _exists(name, ifindex, snapshot))
+    if not gone and not intent.departed and not quieted and not locked and not returning and not settled:
         return intent
     return replace(
         intent,
@@ -223,6 +237,7 @@ def with_departed(intent: Intent, memory: Memory, snapshot: Snapshot) -> Intent:
         quieted=quieted,
         locked=locked,
         returning=returning,
+        settled=settled,
     )
 
 
@@ -240,6 +255,7 @@ def after_release(memory: Memory, released: Collection[tuple[str, int]]) -> Memo
         ports=tuple(each for each in memory.ports if (each.port, each.ifindex) not in released),
         macs=tuple(each for each in memory.macs if (each.port, each.ifindex) not in released),
         given_back=tuple(sorted({*memory.given_back, *released})),
+        closed=tuple(each for each in memory.closed if each not in released),
     )
 
 

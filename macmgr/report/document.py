@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from macmgr.model.changes import Change, bridge_command, requests
-from macmgr.model.findings import Finding, Severity
+from macmgr.model.findings import Code, Finding, Severity
 from macmgr.model.intent import GuestPort
 from macmgr.model.roles import Role, roles_of
 from macmgr.model.snapshot import Bridge, BridgePort
@@ -59,6 +59,11 @@ def outcome_document(outcome: Outcome) -> dict[str, Any]:
         ],
         "remaining": len(view.plan.changes),
         "spared": len(view.spared),
+        "kept_open": [
+            {"port": finding.port, "domain": finding.domain, "why": finding.message, "fix": finding.fix}
+            for finding in view.plan.findings
+            if finding.code is Code.ADDRESS_IN_USE
+        ],
     }
 
 

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from macmgr.model.changes import Change, SetEntries, requests, typed
-from macmgr.model.findings import Severity
+from macmgr.model.findings import Code, Severity
 from macmgr.reconcile import Outcome
 from macmgr.report.verdict import Word, verdict_of
 
@@ -25,6 +25,10 @@ def print_outcome(out: Console, outcome: Outcome) -> None:
     if print_changes:
         out.print()
     out.print(_how_it_ended(outcome))
+    for finding in outcome.view.plan.findings:
+        if finding.code is Code.ADDRESS_IN_USE:
+            out.print(Text(f"{finding.message}.", "yellow"))
+            out.print(Text(f"       {finding.fix}"))
     if spared := outcome.view.spared:
         bridges = sorted({change.bridge for change in spared})
         are = "is" if len(bridges) == 1 else "are"

@@ -51,6 +51,7 @@ def document_of(memories: Memories, boot: str) -> dict[str, Any]:
                 "given_back": memory.given_back,
                 "lacks": sorted(memory.lacks),
                 "watched": memory.watched,
+                "closed": memory.closed,
             }
             for name, memory in memories.namespaces.items()
             if memory != NOTHING
@@ -95,6 +96,7 @@ def _memory(said: dict[str, Any]) -> Memory:
         # an older macmgr did not write these; and one that is newer may know of more that a kernel can lack
         frozenset(Feature(each) for each in said.get("lacks", ()) if each in set(Feature)),
         said.get("watched") is True,
+        closed=tuple((_text(port), _number(ifindex)) for port, ifindex in said.get("closed", ())),
     )
 
 

@@ -226,7 +226,8 @@ def _host(arguments: argparse.Namespace) -> _Host:
         policy_sources = PolicySources(sources.networks, config.bridges, sources.ports, configured=config.written)
         pending = definition_findings(sources.networks, sources.definitions)
         intent = build_intent(sources.domains, policy_sources, findings=[*sources.findings, *pending])
-        return replace(intent, observed=seen.records, observed_lost=seen.lost)
+        cut = getattr(arguments, "cut", False)
+        return replace(intent, observed=seen.records, observed_lost=seen.lost, cut=cut)
 
     named = arguments.bridge if arguments.verb in ("apply", "plan") else None
 

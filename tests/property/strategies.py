@@ -168,6 +168,6 @@ def worlds(draw: st.DrawFn) -> World:
     managed = {guest.bridge for guest in wanted if guest.managed} | draw(st.sets(st.sampled_from(BRIDGES), max_size=1))
     departed = draw(st.dictionaries(st.sampled_from((*MACS, STRANGERS[0])), st.just(GONE), max_size=2))
     return World(
-        Intent(tuple(wanted), dict.fromkeys(sorted(managed), "a test says so"), departed),
+        Intent(tuple(wanted), dict.fromkeys(sorted(managed), "a test says so"), departed, cut=True),
         replace(start, masters={**start.masters, **masters}, stacked=draw(st.sampled_from(STACKED))),
     )

@@ -160,7 +160,7 @@ def test_applying_twice_is_applying_once(world: World) -> None:
 
 @given(worlds())
 def test_planning_asks_nothing_of_the_order_in_which_the_guests_are_read(world: World) -> None:
-    backwards = Intent(world.intent.ports[::-1], world.intent.managed_bridges, world.intent.departed)
+    backwards = replace(world.intent, ports=world.intent.ports[::-1])
     one, two = world.kernel(), world.kernel()
     apply(LOCK, lambda: world.intent, one)
     apply(LOCK, lambda: backwards, two)
@@ -467,6 +467,38 @@ def test_no_entry_is_ever_put_for_a_guest_that_does_not_run_here(world: World) -
     for kernel in prefixes(world, plan(world.intent, world.start)):
         for key, entry in kernel.fdb.items():
             assert entry == before.get(key) or entry.port not in waiting
+
+
+# 6 no harm
+
+
+@given(worlds())
+def test_what_is_in_use_behind_a_port_stays_reached_unless_somebody_consents(world: World) -> None:
+    """After every request. What a lock is asked for is consent; so is what the guest itself is given."""
+    careful = replace(world, intent=replace(world.intent, cut=False))
+    start = world.kernel()
+    contested = {(guest.bridge, mac) for guest in world.intent.ports for mac in (*guest.macs, *guest.left)}
+    contested |= {(bridge, mac) for bridge in world.start.bridges for mac in world.intent.departed}
+    used = [
+        (guest, entry.mac)
+        for guest in world.there
+        if guest.managed and not guest.policy.lock and world.start.ports[guest.port].auto
+        for entry in start.fdb.values()
+        if entry.port == guest.port and entry.state is EntryState.DYNAMIC and not entry.extern_learn
+        if (guest.bridge, entry.mac) not in contested
+    ]
+    before = {each: reachable(start, *each) for each in used}
+    for kernel in prefixes(careful, plan(careful.intent, world.start)):
+        for each in used:
+            assert reachable(kernel, *each) >= before[each]
+
+
+@given(worlds())
+def test_where_something_is_in_use_one_round_is_enough_too(world: World) -> None:
+    careful = replace(world, intent=replace(world.intent, cut=False))
+    kernel = world.kernel()
+    if not applied(careful, kernel).failures:
+        assert plan(careful.intent, kernel.read_snapshot()).changes == ()
 
 
 # 5 interlock

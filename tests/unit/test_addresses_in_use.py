@@ -1,0 +1,126 @@
+"""A port behind which addresses are in use that nothing allows is not closed without a word of consent."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from macmgr.model.findings import Code
+from macmgr.model.intent import GuestPort, Intent, Manager, Policy
+from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
+from macmgr.reconcile import Outcome, apply
+from macmgr.state.lock import WriterLock
+from macmgr.state.statedocument import document_of, parse_document
+from tests.fake_kernel import FakeKernel, make_snapshot
+from tests.notebook import Notebook
+
+OWN, VRRP, NESTED = "52:54:00:00:00:01", "00:00:5e:00:01:0a", "52:54:00:cc:00:01"
+OPEN, CLOSED = PortFlags(), PortFlags(learning=False, unicast_flood=False)
+
+
+def guest(*allow: str, **policy: Any) -> GuestPort:
+    macs = (OWN, *(mac for mac in allow if not mac.endswith("*")))
+    return GuestPort("vnet1", "br0", "vr1", "u1", macs, policy=Policy(manager=Manager.LIBVIRT, allow=allow, **policy))
+
+
+def host(*used: str, flags: PortFlags = OPEN) -> FakeKernel:
+    ports = [
+        BridgePort("eth0", 5, "br0", "fe:00:00:00:00:05", OPEN, (1,), 1),
+        BridgePort("vnet1", 11, "br0", "fe:00:00:00:00:01", flags, (1,), 1),
+    ]
+    entries = [Entry(mac, 0, "vnet1", EntryState.DYNAMIC) for mac in used]
+    return FakeKernel(make_snapshot([Bridge("br0", 1, "fe:00:00:00:01:00")], ports, entries))
+
+
+def applied(kernel: FakeKernel, who: GuestPort, notes: Notebook | None = None, *, cut: bool = False) -> Outcome:
+    intent = Intent((who,), {"br0": "a test says so"}, cut=cut)
+    outcome = apply(WriterLock(), lambda: intent, kernel, notes=notes or Notebook())
+    assert outcome.complete
+    return outcome
+
+
+def told(outcome: Outcome, code: Code = Code.ADDRESS_IN_USE) -> list[str]:
+    return [finding.message for finding in outcome.view.plan.findings if finding.code is code]
+
+
+@pytest.mark.parametrize("used", [(VRRP,), (NESTED,), (OWN, VRRP, NESTED)])
+def test_what_is_in_use_stays_reached_and_is_told(used: tuple[str, ...]) -> None:
+    kernel = host(*used)
+    outcome = applied(kernel, guest())
+    strange = [mac for mac in used if mac != OWN]
+    for mac in used:
+        assert kernel.deliver("br0", "eth0", mac) == {"vnet1"}
+    assert kernel.ports["vnet1"].flags == OPEN
+    assert kernel.fdb["br0", OWN, 0] == Entry(OWN, 0, "vnet1", sticky=True)
+    (message,) = told(outcome)
+    assert all(mac in message for mac in strange)
+    assert len(told(outcome, Code.LEARNED_ON_MANAGED_PORT)) == len(strange)
+    assert not any(finding.fix.startswith("bridge") for finding in outcome.view.plan.findings)
+
+
+def test_a_word_of_consent_closes_the_port() -> None:
+    kernel, notes = host(VRRP), Notebook()
+    applied(kernel, guest(), notes)
+    outcome = applied(kernel, guest(), notes, cut=True)
+    assert (kernel.ports["vnet1"].flags, told(outcome)) == (CLOSED, [])
+    assert ("br0", VRRP, 0) not in kernel.fdb
+
+
+@pytest.mark.parametrize("allow", [VRRP, "00:00:5e:00:01:*"])
+def test_what_is_allowed_needs_no_consent(allow: str) -> None:
+    kernel = host(VRRP)
+    assert told(applied(kernel, guest(allow))) == []
+    assert kernel.ports["vnet1"].flags == CLOSED
+
+
+def test_once_nothing_is_in_use_any_more_the_port_is_closed() -> None:
+    kernel, notes = host(VRRP), Notebook()
+    applied(kernel, guest(), notes)
+    kernel.lose_entry("br0", VRRP, 0)
+    assert told(applied(kernel, guest(), notes)) == []
+    assert kernel.ports["vnet1"].flags == CLOSED
+
+
+@pytest.mark.parametrize("flags", [OPEN, PortFlags(learning=True, unicast_flood=False)])
+def test_no_guest_keeps_a_port_open_that_was_closed_before(flags: PortFlags) -> None:
+    """Somebody opens it for a moment, and the guest sends from many addresses."""
+    kernel, notes = host(), Notebook()
+    applied(kernel, guest(), notes)
+    again = Notebook(parse_document(document_of({"": notes.memory}, "b"), "b")[""])
+    kernel.set_flags("vnet1", flags)
+    for number in range(20):
+        kernel.frame("vnet1", f"02:00:00:00:01:{number:02x}", "ff:ff:ff:ff:ff:ff")
+    assert told(applied(kernel, guest(), again)) == []
+    assert kernel.ports["vnet1"].flags == CLOSED
+    assert not [entry for entry in kernel.fdb.values() if entry.mac.startswith("02:00:00:00:01")]
+
+
+def test_but_another_port_of_that_name_was_not() -> None:
+    kernel, notes = host(), Notebook()
+    applied(kernel, guest(), notes)
+    kernel.make_port_again("vnet1")
+    kernel.frame("vnet1", VRRP, "ff:ff:ff:ff:ff:ff")
+    assert len(told(applied(kernel, guest(), notes))) == 1
+    assert kernel.ports["vnet1"].flags == OPEN
+
+
+def test_a_lock_is_consent() -> None:
+    """It says that no frame from any other address is to be taken there."""
+    kernel = host(VRRP)
+    assert told(applied(kernel, guest(lock=True))) == []
+    assert kernel.ports["vnet1"].flags == replace(CLOSED, locked=True)
+
+
+def test_a_port_that_is_closed_has_nothing_that_is_in_use() -> None:
+    kernel = host(VRRP, flags=CLOSED)
+    assert told(applied(kernel, guest())) == []
+    assert ("br0", VRRP, 0) not in kernel.fdb
+
+
+def test_forty_addresses_are_told_in_one_breath() -> None:
+    macs = [f"52:54:00:cc:00:{number:02x}" for number in range(40)]
+    outcome = applied(host(*macs), guest())
+    assert len(told(outcome, Code.LEARNED_ON_MANAGED_PORT)) == 8
+    assert "and 32 more" in told(outcome)[0]
