@@ -12,7 +12,7 @@ from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
 from macmgr.reconcile import Outcome, apply
 from macmgr.state.lock import WriterLock
-from macmgr.state.statedocument import document_of, parse_document
+from macmgr.state.statedocument import Memories, document_of, parse_document
 from tests.fake_kernel import FakeKernel, make_snapshot
 from tests.notebook import Notebook
 
@@ -88,7 +88,8 @@ def test_no_guest_keeps_a_port_open_that_was_closed_before(flags: PortFlags) -> 
     """Somebody opens it for a moment, and the guest sends from many addresses."""
     kernel, notes = host(), Notebook()
     applied(kernel, guest(), notes)
-    again = Notebook(parse_document(document_of({"": notes.memory}, "b"), "b")[""])
+    written = document_of(Memories({"": notes.memory}), "b")
+    again = Notebook(parse_document(written, "b").namespaces[""])
     kernel.set_flags("vnet1", flags)
     for number in range(20):
         kernel.frame("vnet1", f"02:00:00:00:01:{number:02x}", "ff:ff:ff:ff:ff:ff")
