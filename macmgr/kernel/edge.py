@@ -21,13 +21,9 @@ from macmgr.kernel.links import Link, PortVids, decode_links, decode_vids
 from macmgr.kernel.netlink import Connection, Gone, Groups, TooLong, raise_for, words
 from macmgr.model.changes import DeleteEntry, FlushEntries, PutEntry, Request, SetPort
 from macmgr.model.devices import STACKED, DeviceFacts
-from macmgr.model.snapshot import Bridge, BridgePort, Entry, PortFlags, Snapshot, Stacked
+from macmgr.model.snapshot import MOST_LISTED, Bridge, BridgePort, Entry, PortFlags, Snapshot, Stacked
 
 _BRIDGE_GONE = "Invalid master ifindex"  # rtnetlink.c, rtnl_fdb_get; with EINVAL
-
-# Entries of one bridge. Up to so many, that the kernel begins anew for each part of its answer takes no longer than to
-# decode them; at ten times as many it takes ten times as long as that.
-MOST_LISTED = 40_000
 
 Key = tuple[str, str, int]
 """Bridge, MAC address, VID."""

@@ -53,6 +53,7 @@ class Code(StrEnum):
     UNREADABLE_XML = "unreadable-xml"
     NO_SUCH_BRIDGE = "no-such-bridge"
     NOTHING_MANAGED = "nothing-managed"
+    TABLE_TOO_LONG = "table-too-long"
 
 
 _BY_HAND = {Code.WRONG_VLAN, Code.NO_VLAN, Code.NOT_ISOLATED, Code.LEFT_ON_UPLINK}
@@ -66,6 +67,7 @@ _WARNINGS = {
     Code.PIN_AGAINST_CONTROL_PLANE,
     Code.UNSUPPORTED,
     Code.NO_SUCH_BRIDGE,
+    Code.TABLE_TOO_LONG,
 }
 _INFOS = {
     Code.UNMANAGED_AUTO_PORT,

@@ -1,15 +1,16 @@
-"""Whether anything is looked at: bridges that policy names and that are not here, a host that manages nothing.
+"""Whether anything is looked at, and all of it: bridges that are not here, tables that are too long, nothing managed.
 
 Pure. An audit that compares nothing must not look like one that found nothing wrong.
 """
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator
 
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestPort, Intent
-from macmgr.model.snapshot import Snapshot
+from macmgr.model.snapshot import MOST_LISTED, Snapshot
 from macmgr.options import nearest
 
 _FEW = 5  # bridges that a line names
@@ -24,8 +25,23 @@ def coverage_findings(intent: Intent, snapshot: Snapshot, told: Iterable[Finding
         if name not in known:
             meant = sorted(snapshot.bridges.keys() - set(intent.named)) if name in intent.named else []
             yield _missing(name, named[name], nearest(name, meant), snapshot)
+    yield from (_too_long(name) for name in sorted(intent.managed_bridges) if _is_too_long(name, snapshot))
     if manages_nothing(intent, snapshot):
         yield Finding(Code.NOTHING_MANAGED, f"nothing is managed here: {left_to_the_kernel(intent.ports)}")
+
+
+def _is_too_long(bridge: str, snapshot: Snapshot) -> bool:
+    return bridge in snapshot.bridges and not snapshot.lists(bridge)
+
+
+def _too_long(bridge: str) -> Finding:
+    return Finding(
+        Code.TABLE_TOO_LONG,
+        f"the MAC table of {bridge} has more than {MOST_LISTED:,} entries: those of guests' addresses and on managed "
+        "ports were read; of all others, such as static ones left on an uplink, nothing is said",
+        bridge,
+        fix=f"see who sends from so many addresses: bridge fdb show br {shlex.quote(bridge)} dynamic",
+    )
 
 
 def manages_nothing(intent: Intent, snapshot: Snapshot) -> bool:

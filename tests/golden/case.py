@@ -64,7 +64,9 @@ def read_case(folder: Path, workshop: Path) -> Case:
         given = read_hook_input(call.driver, hook.read_bytes())
         heard.append(Heard(call, given))
     intent = intent_with(heard, sources, config)
-    kernel = FakeKernel(read_snapshot(json.loads((folder / "snapshot.json").read_text())))
+    said = json.loads((folder / "snapshot.json").read_text())
+    kernel = FakeKernel(read_snapshot(said))
+    kernel.too_long = {*said.get("too long", ())}
     memory = _read_memory(folder, intent, kernel.read_snapshot())
     scope = Scope(observes=config.observes)
     beside = Beside(frozenset(kernel.bridges), bystanders=True)
