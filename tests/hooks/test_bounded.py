@@ -71,6 +71,28 @@ def test_whatever_stands_where_the_shim_starts_something(host: Host, kind: str, 
     assert said.lines[0].startswith("macmgr: the qemu hook did nothing at started: ")
 
 
+@pytest.mark.parametrize("logger", ["there", "hangs", "no programs at all"])
+def test_a_macmgr_that_does_not_work_is_in_the_system_log(host: Host, logger: str) -> None:
+    """libvirt drops what a hook says that ends with 0."""
+    host.install(host.root / "gone")
+    log, programs = host.root / "log", host.root / "bin"
+    programs.mkdir()
+    (programs / "logger").write_text(
+        f'#!/bin/sh\necho "$@" > {log}\n' + ("exec sleep 60\n" if logger == "hangs" else "")
+    )
+    (programs / "logger").chmod(0o755)
+    path = "/nonexistent" if logger.startswith("no") else f"{programs}:{SCRUBBED['PATH']}"
+    shim = host.hooks / "qemu.d" / "50-macmgr"
+    said = subprocess.run(
+        [shim, *CALL[1:]], input=XML, capture_output=True, check=False, env={**SCRUBBED, "PATH": path}, timeout=PATIENCE
+    )
+    assert (said.returncode, said.stdout) == (0, b"")
+    (line,) = said.stderr.decode().splitlines()
+    assert line.startswith(f"macmgr: the qemu hook did nothing at started: {host.root}/gone does not work (exit 1")
+    if not logger.startswith("no"):
+        assert log.read_text() == f"-t macmgr -p daemon.warning -- {line}\n"
+
+
 def macmgr(host: Host, *, inside: str = "", limits: str = "") -> Said:
     """`macmgr hook` itself, started by somebody's own shim; ``inside`` runs in it before macmgr."""
     program = host.root / "program.py"
