@@ -140,7 +140,6 @@ class LibvirtEvents:
 
     def _mac_event(self, _connection: Any, domain: Any, alias: str, _old: str, new: str, _opaque: object) -> None:
         self._say(domain.UUIDString(), alias, new, changed=True)
-        self._tell(f"libvirt: domain {domain.name()} changed a MAC address")
 
     def _ask(self, connection: Any) -> None:
         """What was missed while nobody listened. Where libvirt cannot say it, guests' frames and its files still do."""

@@ -46,6 +46,9 @@ Ticket = asyncio.Future[tuple[bool, str]]
 FIRST_WINDOW, LONGEST_WINDOW = 0.005, 0.25
 # After a round that failed, or left changes undone, the next one comes by itself.
 FIRST_RETRY, LONGEST_RETRY, LONGEST_WAIT = 0.5, 60.0, 2.0
+# A guest changes its address as often as it likes, and libvirt tells of each time: the first is heeded at once, and
+# then, so much later, what was told last.
+_WORDS = 0.25
 # A thread that has not come back after this time is stuck, and the watchdog is left to bite.
 _STUCK = 60.0
 # How often the ages of sticky entries are read: they tell of a MAC that was seen elsewhere, and nothing else does.
@@ -86,6 +89,7 @@ class Daemon:
         self._round_started = self._round_ended = 0.0
         self._headline = ""
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._heard = float("-inf")
 
     async def run(self) -> None:
         """Start dirty, resync, be woken, until somebody says stop."""
@@ -183,7 +187,14 @@ class Daemon:
         self._loop.call_soon_threadsafe(self._hear, word)
 
     def _hear(self, word: NicAddress) -> None:
-        if self._lookout.hear(word, time.monotonic()):
+        self._lookout.note(word)
+        if "words" not in self._timers:
+            self._after(max(0.0, self._heard + _WORDS - time.monotonic()), "words", self._hear_what_was_noted)
+
+    def _hear_what_was_noted(self) -> None:
+        del self._timers["words"]
+        self._heard = time.monotonic()
+        if self._lookout.hear(self._heard):
             self._mark("libvirt said that a guest uses another address")
 
     def _ask_ages(self) -> None:

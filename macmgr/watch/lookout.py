@@ -71,10 +71,14 @@ class Lookout:
         self._told_blind()
         return dirty
 
-    def hear(self, word: Word, now: float) -> bool:
-        """libvirt has said which address a NIC has; whether there is something for a round to do."""
+    def note(self, word: Word) -> None:
+        """libvirt has said which address a NIC has; of each NIC only its last word counts."""
+        if len(self._words) < _MOST_WORDS or (word.uuid, word.alias) in self._words:
+            self._words[word.uuid, word.alias] = word
+
+    def hear(self, now: float) -> bool:
+        """Act on what was noted; whether there is something for a round to do."""
         dirty = self.read(now)  # frames that were sent before are older
-        self._words[word.uuid, word.alias] = word
         return self._hear(now) or dirty
 
     def events(self, events: Sequence[Event]) -> None:
@@ -116,7 +120,7 @@ class Lookout:
         if self._view is None or not self._words:
             return False
         dirty, changes, unknown = self._observer.hear(list(self._words.values()), self._view, now)
-        self._words = {(word.uuid, word.alias): word for word in unknown[-_MOST_WORDS:]}
+        self._words = {(word.uuid, word.alias): word for word in unknown}
         self._say(self._alarms.guest_macs(changes, now))
         self._told_blind()
         return dirty

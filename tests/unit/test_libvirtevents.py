@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from macmgr.sources.hypervisor import load_libvirt
-from macmgr.sources.libvirtevents import LibvirtEvents
+from macmgr.sources.libvirtevents import LibvirtEvents, NicAddress
 
 URI = "test:///default"
 
@@ -121,3 +121,19 @@ def test_it_ends_though_libvirt_hangs(tmp_path: Path) -> None:
         thread.join(10)
         assert not thread.is_alive()
     assert in_time
+
+
+def test_a_changed_address_is_handed_on_as_libvirt_says_it() -> None:
+    """libvirt-python 11.2 calls back with alias, the address before and the one now; what is no address is nobody's."""
+
+    class Domain:
+        def UUIDString(self) -> str:  # noqa: N802 - as libvirt-python calls it
+            return "u1"
+
+    heard: list[NicAddress] = []
+    events = LibvirtEvents("test:///no/such/file.xml", lambda _: None, heard.append)
+    for new in ("52:54:00:BB:00:01", "", "01:00:5e:00:00:01", "00:00:00:00:00:00", "x;id"):
+        events._mac_event(None, Domain(), "net0", "52:54:00:00:00:01", new, None)
+    events.close()
+    events._mac_event(None, Domain(), "net0", "", "52:54:00:bb:00:02", None)
+    assert heard == [NicAddress("u1", "net0", "52:54:00:bb:00:01", True)]

@@ -18,7 +18,7 @@ from macmgr.planning.remembered import NOTHING, Held, KeptMac, Memory, PortBefor
 from macmgr.reconcile import apply
 from macmgr.state import mark, memory
 from macmgr.state.lock import WriterLock
-from macmgr.state.memory import LastRead, StateFile, managed_ports, read_memory, remove
+from macmgr.state.memory import LastRead, StateFile, is_another_macmgrs, managed_ports, read_memory, remove
 from macmgr.state.ownfiles import write_own
 from tests.fake_kernel import FakeKernel, make_snapshot
 
@@ -268,7 +268,7 @@ def test_what_cannot_be_read_is_not_overwritten(path: Path, monkeypatch: pytest.
     with monkeypatch.context() as patch:
         patch.setattr(os, "fdopen", _fail)
         assert file.read() == LOST
-    file.keep(Memory((), (KEPT,), lost=True))
+    file.keep(Memory((PORT,), (KEPT,), lost=True))
     assert "cannot be read: Input/output error" in file.problem
     # and it is known later that something is missing
     assert read_memory(None, path) == (replace(MEMORY, lost=True), "")
@@ -369,3 +369,32 @@ def test_an_unchanged_file_is_not_read_again(path: Path, monkeypatch: pytest.Mon
     StateFile(LOCK, None, path, known).read()
     monkeypatch.setattr(memory, "_read", None)
     assert StateFile(LOCK, None, path, known).read() == MEMORY
+
+
+def test_what_cannot_be_read_for_a_moment_is_lost_only_if_a_port_was_changed_meanwhile(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(path, MEMORY)
+    for changed in (False, True):
+        file = StateFile(LOCK, None, path, watched=True)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fdopen", _fail)
+            found = file.read()
+        file.keep(replace(found, macs=(KEPT,), ports=(PORT,) if changed else ()))
+        assert read_memory(None, path)[0].lost is changed
+
+
+def test_another_versions_document_is_left_where_it_is(path: Path) -> None:
+    keep(path, MEMORY)
+    content = path.read_bytes().replace(b'"version": 1', b'"version": 2')
+    path.write_bytes(content)
+    looked, problem = read_memory(None, path)
+    assert (looked, "is another macmgr's (version 2)" in problem) == (LOST, True)
+    said = keep(path, MEMORY)
+    assert ("is left as it is" in said, "\n" in said) == (True, False)
+    assert path.read_bytes() == content
+    assert os.listdir(path.parent) == [path.name]
+    assert is_another_macmgrs(path)
+    path.write_bytes(content.replace(b'"version": 2', b'"version": 1'))
+    assert not is_another_macmgrs(path)
+    assert read_memory(None, path)[0] == replace(MEMORY, lost=True)  # and the other one knows that more was done
