@@ -18,7 +18,7 @@ from macmgr.model.findings import Code, Severity
 from macmgr.model.kernelevents import LOST, Event
 from macmgr.model.modes import MANAGE_ALL, Modes
 from macmgr.watch import tally, words
-from macmgr.watch.bursts import Bursts
+from macmgr.watch.bursts import AT_ONCE, EACH, OVER, Bursts
 from macmgr.watch.document import document
 from macmgr.watch.hysteresis import Fight
 from macmgr.watch.journal import Journal
@@ -53,6 +53,7 @@ class Speaker:
         self._problem = ""
         self._quiet_until = 0.0
         self._bursts = Bursts()
+        self._said_at: dict[tuple[str, str, str, str], list[float]] = {}
         self._fought: dict[tuple[str, str], float] = {}
         self._outdated = False
 
@@ -148,6 +149,7 @@ class Speaker:
         told = [each.change for each in outcome.failures]
         left = words.left(outcome.view.plan.findings, outcome.view.scope.observes, told)
         lasting, wait = self._lasting(left)
+        fresh, turn = self._fresh(lasting)
         self._journal.tell(
             [
                 *words.repaired(
@@ -156,10 +158,11 @@ class Speaker:
                     if (line.port, line.code) not in self._fought
                 ),
                 *(line for line in failures if line not in self._failed),
-                *(line for line in lasting if line not in self._said),
+                *fresh,
             ]
         )
-        self._said, self._failed = frozenset(lasting), frozenset(failures)
+        self._said = self._said.intersection(lasting).union(fresh)
+        self._failed = frozenset(failures)
         self._tally = tally.after_round(
             self._tally,
             outcome.view,
@@ -172,8 +175,8 @@ class Speaker:
         if whole := next((reason for reason in reasons if reason in ("start", "SIGHUP", "the timer")), ""):
             self._journal.tell([words.resync(whole, outcome.view, done.seconds)])
             self._tally = tally.after_resync(self._tally, whole, at=now)
-        waits = [each for each in (wait, self._bursts.next_end(time.monotonic())) if each is not None]
-        return min(waits, default=None)
+        waits = (wait, turn, self._bursts.next_end(time.monotonic()))
+        return min((each for each in waits if each is not None), default=None)
 
     def _known_or_not(self, done: Round, now: float) -> None:
         """Say that a look failed: each reason once, and again while it lasts; and that one succeeds again."""
@@ -196,6 +199,25 @@ class Speaker:
         ages = {line: now - since for line, since in self._since.items()}
         waits = [_LASTING - age for age in ages.values() if age < _LASTING]
         return [line for line in left if ages.get(line, _LASTING) >= _LASTING], min(waits, default=None)
+
+    def _fresh(self, lasting: Sequence[Line]) -> tuple[list[Line], float | None]:
+        """What was not said the last time, and in how many seconds more is to be said.
+
+        What is said of one entry again and again waits for its turn: on a bridge that is only observed, each VID that
+        an administrator's loop adds makes another line of it.
+        """
+        now, fresh, waits = time.monotonic(), [], []
+        self._said_at = {what: at for what, at in self._said_at.items() if now - at[-1] < OVER}
+        for line in lasting:
+            if line in self._said:
+                continue
+            at = self._said_at.setdefault((line.message_id, line.code, line.port, line.mac), [])
+            if len(at) >= AT_ONCE and now - at[-1] < EACH:
+                waits.append(at[-1] + EACH - now)
+            else:
+                fresh.append(line)
+                at[:] = [*at[1 - AT_ONCE :], now]
+        return fresh, min(waits, default=None)
 
     def fights(self, fights: Sequence[Fight], held: Sequence[str]) -> None:
         """Somebody takes changes back each time; ``held`` are all ports that are left alone now."""

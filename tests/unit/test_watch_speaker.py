@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -145,3 +146,29 @@ def test_a_loop_over_vids_is_told_together_and_at_the_end(tmp_path: Path, monkey
     assert len(lines) == 7
     assert lines[-2].endswith("(VID 105-139)")
     assert lines[-1].endswith("(VID 140)")
+
+
+def test_a_loop_over_vids_on_an_observed_bridge_is_a_few_lines_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each VID is a finding more at the same entry; the last word has all of them."""
+    log, now = tmp_path / "log", [1000.0]
+    monkeypatch.setattr("macmgr.watch.speaker.time.monotonic", lambda: now[0])
+    missing = Finding(Code.MISSING_ENTRY, "no entry for it", "br0", "vnet0", "web1", "52:54:00:00:00:01")
+    found: list[Finding] = []
+    with log.open("w") as stderr:
+        speaker = Speaker(Journal(stderr=stderr.fileno(), stream=""))
+        for vid in range(100, 200):
+            found.append(replace(missing, vid=vid))
+            wait = speaker.round(["the VIDs of vnet0 changed"], a_round(*found))
+            now[0] += 0.15
+        assert wait is not None
+        now[0] += 10
+        assert speaker.round(["what may have passed"], a_round(*found)) is None
+        assert speaker.round(["another"], a_round(*found)) is None
+        now[0] += 60
+        speaker.round(["another"], a_round())
+        speaker.round(["another"], a_round(missing))
+    lines = [line for line in log.read_text().splitlines() if "no entry for it" in line]
+    assert len(lines) == 5 + 1 + 1 + 1
+    assert lines[-2].endswith("(VID 100-199)")
