@@ -93,18 +93,17 @@ def _parse(piece: bytes, line: int) -> etree._Element:
         nonlocal inside
         if not path:
             path.append(root)
-        elif (above := path[-1]) is None:
+            return
+        above = path[-1]
+        ours = above is not None and (above is not root or _OURS_TAG.search(name) is not None)
+        inside += ours
+        if above is None or ((inside > _MOST) if ours else (len(root) >= _NEIGHBOURS)):
             path.append(None)
-        else:
-            tag = _tag(name)
-            node = _Node(
-                tag, {_tag(key): value for key, value in attributes.items()}, line + parser.CurrentLineNumber - 1
-            )
-            ours = above is not root or _OURS_TAG.search(tag) is not None
-            inside += ours
-            if (inside <= _MOST) if ours else (len(root) < _NEIGHBOURS):
-                above.append(node)
-            path.append(node if ours else None)
+            return
+        values = {_tag(key): value for key, value in attributes.items()}
+        node = _Node(_tag(name), values, line + parser.CurrentLineNumber - 1)
+        above.append(node)
+        path.append(node if ours else None)
 
     def end(_name: str) -> None:
         path.pop()
