@@ -205,12 +205,13 @@ def _is_there(guest: GuestPort, snapshot: Snapshot, draft: Draft) -> bool:
     elif (master := snapshot.masters[guest.port]) != guest.bridge:
         on = f"is on {master}" if master else "is on no bridge"
         full = sum(port.bridge == guest.bridge for port in snapshot.ports.values()) >= MAX_PORTS
+        moves = f"  # whoever reaches it on {master} does so no longer" if master else ""
         why = f", which has as many ports as a bridge can have ({MAX_PORTS})" if full else ""
         draft.find(
             Code.WRONG_BRIDGE,
             guest,
             f"{guest.port} of {who} {on}, the XML says {guest.bridge}{why}",
-            fix=f"give a port of {guest.bridge} another bridge first" if full else put_back(guest, snapshot),
+            fix=f"give a port of {guest.bridge} another bridge first" if full else put_back(guest, snapshot) + moves,
         )
     else:
         return True
