@@ -99,6 +99,8 @@ def plan(intent: Intent, snapshot: Snapshot) -> Plan:
                 plan_open(guest, port, draft, "its entry cannot be put")
             elif in_use:
                 tell_in_use(guest, in_use, draft)
+            elif share.alive and _not_closed_yet(guest, intent):  # an open port learns when the guest has it
+                plan_open(guest, port, draft, "an address that it is allowed was learned elsewhere")
             else:
                 reached = _is_reached_closed(guest, share, snapshot, table)
                 plan_closed(guest, port, draft, intent.locked, only_tell=in_vain, reached=reached)
@@ -140,7 +142,11 @@ def _asks_first(guest: GuestPort, port: BridgePort, intent: Intent) -> bool:
 
     That is one which was not closed yet. And lock='yes' has said already that no other address may be used there.
     """
-    return port.auto and not intent.cut and not guest.policy.lock and port.name not in intent.settled
+    return port.auto and _not_closed_yet(guest, intent)
+
+
+def _not_closed_yet(guest: GuestPort, intent: Intent) -> bool:
+    return not intent.cut and not guest.policy.lock and guest.port not in intent.settled
 
 
 def _known_elsewhere(guest: GuestPort, share: Share, claimed: Claims, table: Table) -> bool:

@@ -142,7 +142,7 @@ def with_kept(memory: Memory, intent: Intent, snapshot: Snapshot) -> Memory:
     for, and is found on the uplink as well.
     """
     guests = [g for g in intent.ports if g.managed and not g.frozen and _on_its_bridge(g, snapshot)]
-    shut = {(g.port, port.ifindex) for g in guests if not (port := snapshot.ports[g.port]).auto}
+    shut = {(g.port, port.ifindex) for g in guests if g.running and not (port := snapshot.ports[g.port]).auto}
     if not shut <= {*memory.closed}:
         memory = replace(memory, closed=tuple(sorted(shut.union(memory.closed))))
     new = {each for each in _may_be_kept(guests, snapshot) if (each.port, each.ifindex) not in memory.given_back}

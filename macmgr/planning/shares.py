@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent
-from macmgr.model.snapshot import Snapshot
+from macmgr.model.mac import virtual_router
+from macmgr.model.snapshot import EntryState, Snapshot
 from macmgr.planning.draft import Draft, Table
 from macmgr.planning.hostaddresses import HostAddresses
 from macmgr.planning.trunks import Carriers
@@ -29,11 +30,13 @@ class Share:
     """Which of its addresses a guest has, and in which VIDs; ``others`` are the (MAC, VID) that it must do without.
 
     VID 0 and every VID that the port carries, so that turning VLAN filtering on or off cuts nobody; fewer on a trunk,
-    and where another has the address in VID 0 or in one of the port's VIDs.
+    and where another has the address in VID 0 or in one of the port's VIDs. ``alive`` are those that it is allowed and
+    that somebody on the LAN uses.
     """
 
     vids: Mapping[str, tuple[int, ...]]
     others: frozenset[tuple[str, int]]
+    alive: tuple[str, ...] = ()
 
 
 def shares(
@@ -65,19 +68,44 @@ def tell_duplicates(guest: GuestPort, rivals: Mapping[GuestPort, tuple[str, int]
 
 
 class _Barred:
-    """In which VIDs a guest may not have an address, because it is the host's, and whose it is in words."""
+    """In which VIDs a guest may not have an address, because it is the host's, and whose it is in words.
+
+    Nor may it have one, that it is only allowed, while somebody on the LAN uses it: ``alive`` has the uplink by VID. Of
+    what was seen behind its own port the daemon knows better.
+    """
 
     def __init__(self, guests: Iterable[GuestPort], intent: Intent, snapshot: Snapshot, table: Table) -> None:
-        host = HostAddresses(snapshot, table, {guest.port for guest in intent.ports})
+        taps = {guest.port for guest in intent.ports}
+        host = HostAddresses(snapshot, table, taps)
         self._vids = {
             (guest, mac): barred
             for guest in guests
             for mac in guest.macs
             if (barred := host.among(guest.bridge, mac, (0, *snapshot.ports[guest.port].vids)))
         }
+        seen = {(record.port, mac) for record in intent.observed for mac in record.fresh}
+        self._alive: dict[tuple[GuestPort, str], dict[int, str]] = {}
+        for guest in guests:
+            written = frozenset((guest.macs[0], guest.facts.configured_mac, *guest.roaming))
+            for mac in guest.macs[1:] if guest.running and not intent.cut else ():
+                if mac in written or (guest.port, mac) in seen:
+                    continue
+                alive = {
+                    vid: entry.port
+                    for vid, entry in table.of_mac(guest.bridge, mac).items()
+                    if entry.state is EntryState.DYNAMIC and entry.port not in taps
+                    if vid in snapshot.deciding_vids(guest.port)
+                }
+                if alive:
+                    self._alive[guest, mac] = alive
 
     def of(self, guest: GuestPort, mac: str) -> Mapping[int, str]:
-        return self._vids.get((guest, mac), {})
+        barred, alive = self._vids.get((guest, mac), {}), self._alive.get((guest, mac))
+        return {**alive, 0: next(iter(alive.values())), **barred} if alive else barred
+
+    def alive(self, guest: GuestPort, mac: str) -> Mapping[int, str]:
+        """The uplinks on which somebody uses an address that the guest is allowed, by VID."""
+        return self._alive.get((guest, mac), {})
 
 
 class _Contest:
@@ -112,7 +140,7 @@ class _Contest:
                 others.update((mac, vid) for vid in barred if vid)  # a copy in VID 0 goes only with all the others
                 if given := self._given.get((guest, mac), () if guest.running else self._free(guest, mac)):
                     vids[mac] = given
-        return Share(vids, frozenset(others))
+        return Share(vids, frozenset(others), tuple(mac for mac in guest.macs if self._barred.alive(guest, mac)))
 
     def own(self) -> set[GuestPort]:
         """Give each running guest its own address; the answer is who cannot have it.
@@ -251,7 +279,10 @@ def _collides(
     """
     deciding = snapshot.deciding_vids(guest.port)
     for mac in guest.macs:
-        found = {vid: whose for vid, whose in barred.of(guest, mac).items() if vid in deciding}
+        alive = barred.alive(guest, mac)
+        if alive:
+            _tell_alive(guest, mac, alive, draft)
+        found = {vid: whose for vid, whose in barred.of(guest, mac).items() if vid in deciding and vid not in alive}
         own, everywhere = mac == guest.macs[0], len(found) == len(deciding)
         if found and (tap := _tap_with(mac, guest.bridge, snapshot, owners)):
             draft.find(
@@ -299,6 +330,21 @@ def _other_address(tap: GuestPort, guest: GuestPort, snapshot: Snapshot) -> str:
         )
     then = f"macmgr apply --domain {shlex.quote(guest.domain)}"
     return f"ip link set dev {shlex.quote(tap.port)} address {address} && {then}"
+
+
+def _tell_alive(guest: GuestPort, mac: str, alive: Mapping[int, str], draft: Draft) -> None:
+    uplinks = " and ".join(sorted({*alive.values()}))
+    prefix = virtual_router(mac) or f"{mac.rpartition(':')[0]}:*"
+    draft.find(
+        Code.ADDRESS_IN_USE,
+        guest,
+        f"{guest.domain} is allowed {mac}, which somebody uses on {uplinks}: no entry is put on {guest.port}, it would "
+        "take the address from who has it, until it is seen there no more",
+        mac=mac,
+        vid=next(iter(alive)) if len(alive) == 1 else None,
+        fix=f"take {mac} out of what {guest.domain} is allowed{_where(guest, mac)}; one that moves between hosts is "
+        f"allowed by a prefix ({prefix}), with macmgr watch running",
+    )
 
 
 def _has_changed(guest: GuestPort) -> bool:

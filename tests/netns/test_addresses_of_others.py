@@ -10,7 +10,7 @@ import pytest
 
 from macmgr.kernel import Kernel
 from macmgr.model.snapshot import Stacked
-from tests.netns.conftest import Namespace
+from tests.netns.conftest import Namespace, eventually
 from tests.netns.house import MANAGED, House, house, mac_of
 
 GATEWAY = "00:00:5e:00:01:01"
@@ -113,3 +113,29 @@ def test_two_domains_that_name_one_tap_change_nothing(host: House) -> None:
         assert host.macmgr("apply").returncode == 0
         assert (host.ns.fdb(), host.flags("vnet1")) == before
     assert host.audit() == {"shared-tap"}
+
+
+def test_the_lans_router_keeps_its_entry_when_a_guest_is_allowed_its_address(host: House) -> None:
+    router = "02:00:00:00:00:fe"
+    host.ns.send_frame("up0-far", router)
+    eventually(lambda: host.ns.port_of(router) == "up0", "the router is learned")
+    claim(host, router, allowed=True)
+    for _ in range(2):
+        host.macmgr("apply")
+        assert host.ns.port_of(router) == "up0"
+        assert about(host, router) == {"address-in-use"}
+    host.macmgr("apply", "--cut")
+    assert host.ns.port_of(router) == "vnet1"
+
+
+def test_a_port_behind_which_addresses_are_in_use_is_closed_only_by_consent(host: House) -> None:
+    host.ns.add_cable("vnet1")  # a cable stands for a tap, so that frames come from behind it
+    host.status_file("g1", "vnet1", mac_of(1))
+    host.ns.send_frame("vnet1-far", GATEWAY)
+    eventually(lambda: host.ns.port_of(GATEWAY) == "vnet1", "the virtual router is learned")
+    said = host.macmgr("apply")
+    assert (said.returncode, host.flags("vnet1"), host.ns.port_of(GATEWAY)) == (0, (True, True), "vnet1")
+    assert GATEWAY.encode() in said.stdout
+    assert about(host, GATEWAY) == {"learned-on-managed-port"}
+    assert host.macmgr("apply", "--cut").returncode == 0
+    assert (host.flags("vnet1"), host.ns.port_of(GATEWAY)) == ((False, False), None)

@@ -501,6 +501,26 @@ def test_where_something_is_in_use_one_round_is_enough_too(world: World) -> None
         assert plan(careful.intent, kernel.read_snapshot()).changes == ()
 
 
+@given(worlds())
+def test_who_is_alive_on_an_uplink_loses_no_entry_to_a_guest_that_is_only_allowed_its_address(world: World) -> None:
+    careful = replace(world, intent=replace(world.intent, cut=False))
+    taps = {guest.port for guest in world.intent.ports}
+    own = {(guest.bridge, mac) for guest in world.intent.ports for mac in (guest.macs[0], guest.facts.configured_mac)}
+    alive = {
+        key: entry
+        for key, entry in world.kernel().fdb.items()
+        if entry.state is EntryState.DYNAMIC and entry.port not in taps and key[:2] not in own
+        if not world.start.bridges[key[0]].vlan_filtering or key[2]
+    }
+    vids = {guest.bridge: {0} for guest in world.there}
+    for guest in world.there:
+        vids[guest.bridge].update(world.start.deciding_vids(guest.port))
+    for kernel in prefixes(careful, plan(careful.intent, world.start)):
+        for key, entry in alive.items():
+            deciding = world.start.bridges[key[0]].vlan_filtering or key[2] == 0
+            assert kernel.fdb.get(key) == entry or not deciding
+
+
 # 5 interlock
 
 

@@ -125,3 +125,49 @@ def test_forty_addresses_are_told_in_one_breath() -> None:
     outcome = applied(host(*macs), guest())
     assert len(told(outcome, Code.LEARNED_ON_MANAGED_PORT)) == 8
     assert "and 32 more" in told(outcome)[0]
+
+
+@pytest.mark.parametrize("flags", [OPEN, CLOSED])  # libvirt closes its own managed NICs' ports at once
+def test_an_address_that_somebody_on_the_lan_uses_is_not_taken_by_an_allowance(flags: PortFlags) -> None:
+    """The LAN's router keeps its entry, and gets the frames that are for it."""
+    kernel = host(flags=flags)
+    kernel.frame("eth0", VRRP, "ff:ff:ff:ff:ff:ff")
+    outcome = applied(kernel, guest(VRRP))
+    assert kernel.fdb["br0", VRRP, 0] == Entry(VRRP, 0, "eth0", EntryState.DYNAMIC)
+    assert kernel.ports["vnet1"].flags == OPEN  # it learns when the guest has the address, as after a migration
+    assert kernel.fdb["br0", OWN, 0] == Entry(OWN, 0, "vnet1", sticky=True)
+    assert "which somebody uses on eth0" in told(outcome)[0]
+
+
+def test_a_port_that_was_closed_before_is_not_opened_for_it() -> None:
+    kernel, notes = host(), Notebook()
+    applied(kernel, guest(), notes)
+    kernel.frame("eth0", VRRP, "ff:ff:ff:ff:ff:ff")
+    assert len(told(applied(kernel, guest(VRRP), notes))) == 1
+    assert kernel.ports["vnet1"].flags == CLOSED
+    assert kernel.fdb["br0", VRRP, 0].port == "eth0"
+
+
+def test_once_the_guest_has_it_it_is_the_guests() -> None:
+    kernel, notes = host(), Notebook()
+    kernel.frame("eth0", VRRP, "ff:ff:ff:ff:ff:ff")
+    applied(kernel, guest(VRRP), notes)
+    kernel.frame("vnet1", VRRP, "ff:ff:ff:ff:ff:ff")
+    assert told(applied(kernel, guest(VRRP), notes)) == []
+    assert kernel.fdb["br0", VRRP, 0] == Entry(VRRP, 0, "vnet1", sticky=True)
+    assert kernel.ports["vnet1"].flags == CLOSED
+
+
+def test_a_guests_own_address_is_put_wherever_it_was_learned() -> None:
+    """It may have just come from another host: the uplink has learned it there."""
+    kernel = host()
+    kernel.frame("eth0", OWN, "ff:ff:ff:ff:ff:ff")
+    assert told(applied(kernel, guest())) == []
+    assert kernel.fdb["br0", OWN, 0] == Entry(OWN, 0, "vnet1", sticky=True)
+
+
+def test_consent_takes_it() -> None:
+    kernel = host()
+    kernel.frame("eth0", VRRP, "ff:ff:ff:ff:ff:ff")
+    assert told(applied(kernel, guest(VRRP), cut=True)) == []
+    assert kernel.fdb["br0", VRRP, 0] == Entry(VRRP, 0, "vnet1", sticky=True)
