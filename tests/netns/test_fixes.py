@@ -194,6 +194,8 @@ VLAN_ROWS = [
 IN_WORDS = {
     Code.EXTRA_ENTRY: "what deletes it is judged where the entry is somebody's: tests of what guests leave behind",
     Code.LEARNED_ON_MANAGED_PORT: "an address that the policy lets nobody use: who uses it is to be cut off",
+    Code.ADDRESS_IN_USE: "policy has to let the address in, or somebody to say that it is cut off (apply --cut)",
+    Code.TABLE_TOO_LONG: "what fills the table is not to be told from here",
     Code.MISSING_PORT: "no tap is there to be mended",
     Code.SHARED_TAP: "two domains name one tap: which of them is right, only a person knows",
     Code.NO_VLAN: "which VLAN it belongs in, no XML says",
