@@ -21,6 +21,7 @@ from macmgr.planning.features import found_lacking
 from macmgr.planning.observed import with_observed
 from macmgr.planning.planner import Plan, plan
 from macmgr.planning.remembered import NOTHING, Memory, after_release, remember, what_is_left, with_departed, with_kept
+from macmgr.planning.taken import on_their_ports, seen_since, taken_by, with_times
 from macmgr.planning.taps import with_taps_only
 from macmgr.planning.unlisted import NOTHING_BESIDE, Beside, bridges_to_read, keys_to_look_up, ports_to_read
 from macmgr.state.lock import WriterLock
@@ -169,8 +170,12 @@ def _look(
 def _read(intent: Intent, kernel: Kernel, memory: Memory, beside: Beside) -> Snapshot:
     bridges, ports = bridges_to_read(intent, memory, beside), ports_to_read(intent, memory)
     snapshot = replace(kernel.read_snapshot(bridges, ports, whole=beside.whole), lacks=memory.lacks)
-    keys = list(keys_to_look_up(intent, memory, snapshot, beside))
-    return _with_entries(snapshot, kernel.look_up(keys, snapshot)) if keys else snapshot
+    if keys := list(keys_to_look_up(intent, memory, snapshot, beside)):
+        snapshot = _with_entries(snapshot, kernel.look_up(keys, snapshot))
+    if taken := on_their_ports(memory.taken, snapshot):
+        times = kernel.refreshed([each.key for each in taken], snapshot)
+        snapshot = replace(snapshot, used_elsewhere=seen_since(taken, times))
+    return snapshot
 
 
 def _spared(changes: Sequence[Change], scope: Scope) -> tuple[Change, ...]:
@@ -237,6 +242,9 @@ def apply(
         if back:
             more, unmade = give_back(lock, back, kernel, view.snapshot)
             made, failures = made + more, failures + unmade
+        if taken := taken_by(made, view.intent, view.snapshot, memory.taken):
+            times = kernel.refreshed([each.key for each in taken], view.snapshot)
+            memory = replace(memory, taken=with_times(memory.taken, taken, times))
         put.update(_puts(made))
         in_vain.update(_puts(failure.change for failure in failures))
         return made, failures

@@ -82,6 +82,7 @@ class FakeKernel:
         self.before_each_dump: Callable[[], None] = lambda: None
         self.after_each_dump: Callable[[], None] = lambda: None
         self.sent: list[Request] = []
+        self.refreshed_at: dict[Key, float] = {}
 
     # What macmgr asks of a kernel
 
@@ -112,6 +113,9 @@ class FakeKernel:
         known = {*snapshot.bridges, *snapshot.ports}
         found = {key: self.fdb.get(key) for key in keys}
         return {key: entry if entry is not None and entry.port in known else None for key, entry in found.items()}
+
+    def refreshed(self, keys: Iterable[Key], snapshot: Snapshot) -> dict[Key, tuple[float, float]]:
+        return {key: (self.refreshed_at[key],) * 2 for key in keys if key in self.fdb and key in self.refreshed_at}
 
     def send(self, requests: Sequence[Request], snapshot: Snapshot) -> list[Refusal | None]:
         self.before_each_send()
@@ -166,7 +170,10 @@ class FakeKernel:
         if port.name not in self.forgets_puts:
             for vid in _vids(request.vid, port):
                 key = port.bridge, request.mac, vid
-                self.fdb[key] = _replaced(self.fdb.get(key), request, vid, self.knows_sticky)
+                have = self.fdb.get(key)
+                self.fdb[key] = _replaced(have, request, vid, self.knows_sticky)
+                if self.fdb[key] != have:
+                    self._refresh(key)
         return None
 
     def _delete(self, request: DeleteEntry, port: BridgePort) -> Refusal | None:
@@ -290,8 +297,13 @@ class FakeKernel:
         tag = port.pvid if vid is None else vid
         return tag if tag in port.vids else None
 
+    def _refresh(self, key: Key) -> None:
+        """An entry was changed, or its address seen: time goes on by one."""
+        self.refreshed_at[key] = max(self.refreshed_at.values(), default=0.0) + 1
+
     def _learn(self, port: BridgePort, source: str, vid: int) -> None:
         key = port.bridge, source, vid
+        self._refresh(key)
         known = self.fdb.get(key)
         if known is None:
             self.fdb[key] = Entry(source, vid, port.name, EntryState.DYNAMIC)

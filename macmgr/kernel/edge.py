@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from macmgr.model.changes import DeleteEntry, FlushEntries, PutEntry, Request, S
 from macmgr.model.devices import STACKED, DeviceFacts
 from macmgr.model.snapshot import MOST_LISTED, Bridge, BridgePort, Entry, PortFlags, Snapshot, Stacked
 
+_TICK = 0.01  # seconds: how exactly the kernel tells ages
 _BRIDGE_GONE = "Invalid master ifindex"  # rtnetlink.c, rtnl_fdb_get; with EINVAL
 
 Key = tuple[str, str, int]
@@ -160,6 +162,15 @@ class Kernel:
         for key, reply in (self._get_entries(found, snapshot, "reading the ages of FDB entries") or {}).items():
             found[key] = decode_age(reply)
         return found
+
+    def refreshed(self, keys: Iterable[Key], snapshot: Snapshot) -> dict[Key, tuple[float, float]]:
+        """When these entries were put, or their MACs seen (`ages`): not before, and not after, in seconds of the
+        monotonic clock. It is the kernel's own: neither goes on while the machine sleeps.
+        """
+        before = time.monotonic()
+        ages = self.ages(keys, snapshot)
+        after = time.monotonic()
+        return {key: (before - age - _TICK, after - age) for key, age in ages.items() if age is not None}
 
     def _get_entries(self, keys: Iterable[Key], snapshot: Snapshot, operation: str) -> dict[Key, bytes] | None:
         """The kernel's answers about the entries that there are, of bridges that are there; None: it gives none."""

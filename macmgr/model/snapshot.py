@@ -150,7 +150,8 @@ class Snapshot:
     missing by the reader before the planner sees it. ``lacks`` is what this kernel was found to be without.
     ``listed`` are the bridges whose FDB was read to its end, None for all of them. Of any other, ``entries`` has what
     was asked for, and that it has no more proves nothing; but of ``listed_ports`` it has all. ``stacked`` are the
-    host's devices on bridges.
+    host's devices on bridges. ``used_elsewhere`` are the (bridge, MAC, VID) that a guest's port took from an uplink
+    where the address was seen again since: with that port and the uplink.
     """
 
     bridges: Mapping[str, Bridge] = field(default_factory=dict)
@@ -161,6 +162,7 @@ class Snapshot:
     listed: Collection[str] | None = None
     listed_ports: Collection[str] = ()
     stacked: tuple[Stacked, ...] = ()
+    used_elsewhere: Mapping[tuple[str, str, int], tuple[str, str]] = field(default_factory=dict)
 
     def lists(self, bridge: str) -> bool:
         """Whether the bridge's FDB was read to its end: then what is not in it is not there."""

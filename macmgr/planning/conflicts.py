@@ -100,6 +100,29 @@ def _pinned_against(plane: str, guest: GuestPort) -> Finding:
     )
 
 
+def used_elsewhere_findings(intent: Intent, snapshot: Snapshot) -> Iterator[Finding]:
+    """Guests whose address was in use on an uplink when they got their entry, and is so still.
+
+    Who has it there gets no frames from this bridge any more. Nothing tells which of the two it belongs to.
+    """
+    taken = {(port, mac): uplink for (_, mac, _), (port, uplink) in snapshot.used_elsewhere.items()}
+    for guest in intent.ports if taken else ():
+        for mac in guest.macs if guest.managed else ():
+            if (guest.port, mac) in taken:
+                yield Finding(
+                    Code.ADDRESS_IN_USE,
+                    f"{mac} of {guest.domain} was in use on {taken[guest.port, mac]} when it got its entry on "
+                    f"{guest.port}, and was seen there again since: who has it on the LAN gets no frames from "
+                    f"{guest.bridge}",
+                    guest.bridge,
+                    guest.port,
+                    guest.domain,
+                    mac,
+                    fix=f"find out whose {mac} is; if it is not {guest.domain}'s, 'virsh edit "
+                    f"{shlex.quote(guest.domain)}' gives it another",
+                )
+
+
 def definition_findings(networks: Iterable[Network], definitions: Iterable[Network]) -> Iterator[Finding]:
     """Active networks whose definition says something else: `net-edit` and `net-define` act at the next start."""
     defined = {network.name: network for network in definitions}

@@ -16,7 +16,7 @@ from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestMac, GuestPort, Intent
 from macmgr.model.scope import Scope
 from macmgr.model.snapshot import BridgePort, Feature, Snapshot
-from macmgr.planning.conflicts import conflict_findings, guest_mac_findings
+from macmgr.planning.conflicts import conflict_findings, guest_mac_findings, used_elsewhere_findings
 from macmgr.planning.coverage import coverage_findings
 from macmgr.planning.draft import Draft, Table
 from macmgr.planning.entryrules import (
@@ -123,6 +123,7 @@ def plan(intent: Intent, snapshot: Snapshot) -> Plan:
     draft.findings += leftover_findings(intent, snapshot, table, tuple(draft.findings))
     draft.findings += plug_findings(intent, snapshot)
     draft.findings += guest_mac_findings(intent)
+    draft.findings += used_elsewhere_findings(intent, snapshot)
     draft.findings += conflict_findings(intent, snapshot, table.pins)
     draft.findings += promiscuity_findings(intent, snapshot)
     draft.findings += list(coverage_findings(intent, snapshot, draft.findings))

@@ -13,6 +13,7 @@ from macmgr.model.changes import Change, SetEntries, SetFlags, ports_of
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent, Returning
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, Feature, PortFlags, Snapshot
+from macmgr.planning.taken import Taken, of_same_ports
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ class Memory:
     ``given_back`` are the ports, by name and ifindex, that were released and not touched since: what an administrator
     left there is not taken for macmgr's own work. ``lacks`` is what the kernel of this boot was found to be without.
     ``closed`` are the guests' ports, by name and ifindex, that were closed once: no address was learned there before.
+    ``taken`` are the entries whose address was in use on an uplink when they were put.
     ``watched``: `macmgr watch` has written down what it saw behind guest ports, in this boot.
 
     ``lost``: there was more in this boot, and it could not be read or written. Then a guest's port of which nothing is
@@ -90,6 +92,7 @@ class Memory:
     watched: bool = False
     lost: bool = False
     closed: tuple[tuple[str, int], ...] = ()
+    taken: tuple[Taken, ...] = ()
 
 
 NOTHING = Memory()
@@ -172,6 +175,7 @@ def what_is_left(memory: Memory, intent: Intent, snapshot: Snapshot) -> Memory:
         macs=tuple(filter(is_left, memory.macs)),
         given_back=tuple(each for each in memory.given_back if _exists(*each, snapshot)),
         closed=tuple(each for each in memory.closed if _exists(*each, snapshot)),
+        taken=of_same_ports(memory.taken, snapshot),
     )
 
 
@@ -256,6 +260,7 @@ def after_release(memory: Memory, released: Collection[tuple[str, int]]) -> Memo
         macs=tuple(each for each in memory.macs if (each.port, each.ifindex) not in released),
         given_back=tuple(sorted({*memory.given_back, *released})),
         closed=tuple(each for each in memory.closed if each not in released),
+        taken=tuple(each for each in memory.taken if (each.port, each.ifindex) not in released),
     )
 
 

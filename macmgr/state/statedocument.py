@@ -11,6 +11,7 @@ from typing import Any
 
 from macmgr.model.snapshot import Feature, PortFlags
 from macmgr.planning.remembered import NOTHING, Held, KeptMac, Memory, PortBefore
+from macmgr.planning.taken import Taken
 
 VERSION = 1
 
@@ -52,6 +53,7 @@ def document_of(memories: Memories, boot: str) -> dict[str, Any]:
                 "lacks": sorted(memory.lacks),
                 "watched": memory.watched,
                 "closed": memory.closed,
+                "taken": [[*each.key, each.port, each.ifindex, each.uplink, each.at] for each in memory.taken],
             }
             for name, memory in memories.namespaces.items()
             if memory != NOTHING
@@ -97,7 +99,15 @@ def _memory(said: dict[str, Any]) -> Memory:
         frozenset(Feature(each) for each in said.get("lacks", ()) if each in set(Feature)),
         said.get("watched") is True,
         closed=tuple((_text(port), _number(ifindex)) for port, ifindex in said.get("closed", ())),
+        taken=tuple(_taken(each) for each in said.get("taken", ())),
     )
+
+
+def _taken(said: list[Any]) -> Taken:
+    bridge, mac, vid, port, ifindex, uplink, at = said
+    if not isinstance(at, float):
+        raise TypeError("a time was expected")
+    return Taken(_text(bridge), _text(mac), _number(vid), _text(port), _number(ifindex), _text(uplink), at)
 
 
 def _port(said: dict[str, Any]) -> PortBefore:

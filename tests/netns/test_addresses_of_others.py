@@ -139,3 +139,19 @@ def test_a_port_behind_which_addresses_are_in_use_is_closed_only_by_consent(host
     assert about(host, GATEWAY) == {"learned-on-managed-port"}
     assert host.macmgr("apply", "--cut").returncode == 0
     assert (host.flags("vnet1"), host.ns.port_of(GATEWAY)) == ((False, False), None)
+
+
+def test_a_router_that_a_guest_has_the_address_of_is_told_of(host: House) -> None:
+    """The entry is put, for an arriving guest looks the same; that the router goes on sending is seen by the kernel."""
+    router = "02:00:00:00:00:fe"
+    host.ns.send_frame("up0-far", router)
+    claim(host, router, allowed=False)
+    assert host.macmgr("apply").returncode == 0
+    assert entries(host, router) == ["vnet1 static"]
+    assert about(host, router) == set()
+    for _ in range(3):
+        host.ns.send_frame("up0-far", router)
+    assert about(host, router) == {"address-in-use"}
+    host.ns.send_frame("vnet1", mac_of(2))  # what others send says nothing of it
+    host.macmgr("release")
+    assert about(host, router) - {"address-in-use"} != set()

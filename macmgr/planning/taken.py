@@ -1,0 +1,93 @@
+"""Addresses that were in use on an uplink when a guest's entry took them, and whose owner is seen there still. Pure.
+
+A guest's own ``<mac>`` is libvirt's word, and its entry is put wherever the address was learned: a guest that has just
+come from another host was always learned on the uplink. Where the address is not the guest's alone, as a router's is
+not, its other owner goes on sending. The sticky entry stays, and the kernel notes the time (br_fdb_update).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from macmgr.model.changes import Change, SetEntries
+from macmgr.model.intent import Intent
+from macmgr.model.snapshot import EntryState, Snapshot
+
+Key = tuple[str, str, int]
+"""Bridge, MAC address, VID."""
+
+Times = Mapping[Key, tuple[float, float]]
+"""When an entry was last put, or its address seen elsewhere: not before, and not after, in seconds of one clock."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Taken:
+    """An entry that was put on a guest's ``port`` while its address was learned on ``uplink``; put not after ``at``."""
+
+    bridge: str
+    mac: str
+    vid: int
+    port: str
+    ifindex: int
+    uplink: str
+    at: float
+
+    @property
+    def key(self) -> Key:
+        return self.bridge, self.mac, self.vid
+
+
+def taken_by(changes: Iterable[Change], intent: Intent, snapshot: Snapshot, known: Iterable[Taken]) -> list[Taken]:
+    """What ``changes`` take from uplinks, and what of ``known`` they put anew; the times are not known yet.
+
+    Only sticky entries, for any other goes back to who sends next.
+    """
+    taps = {guest.port for guest in intent.ports}
+    before = {each.key: each for each in known}
+    found: list[Taken] = []
+    for change in changes:
+        if not isinstance(change, SetEntries):
+            continue
+        learned = {entry.vid: entry.port for entry in change.before if entry.state is EntryState.DYNAMIC}
+        for entry in change.after:
+            key = change.bridge, entry.mac, entry.vid
+            uplink = learned.get(entry.vid, "")
+            if entry.port not in taps or not entry.sticky:
+                continue
+            if uplink and uplink not in taps:
+                ifindex = snapshot.ports[entry.port].ifindex
+                found.append(Taken(*key, entry.port, ifindex, uplink, 0.0))
+            elif key in before and before[key].port == entry.port:
+                found.append(before[key])
+    return found
+
+
+def with_times(known: Collection[Taken], new: Collection[Taken], times: Times) -> tuple[Taken, ...]:
+    """All that was taken, the ``new`` ones as of the ``times`` at which they were put."""
+    put = {each.key for each in new}
+    dated = [replace(each, at=times[each.key][1]) for each in new if each.key in times]
+    return tuple(sorted([each for each in known if each.key not in put] + dated))
+
+
+def of_same_ports(known: Iterable[Taken], snapshot: Snapshot) -> tuple[Taken, ...]:
+    """What is about ports that are still the same. An entry that is gone may be put again."""
+    ports = snapshot.ports
+    return tuple(
+        each
+        for each in known
+        if (port := ports.get(each.port)) is not None and (port.ifindex, port.bridge) == (each.ifindex, each.bridge)
+    )
+
+
+def on_their_ports(known: Iterable[Taken], snapshot: Snapshot) -> list[Taken]:
+    """What leads to the guest's port now."""
+    known = of_same_ports(known, snapshot)
+    macs = {each.mac for each in known}
+    there = {(entry.port, entry.mac, entry.vid) for entry in snapshot.entries if entry.mac in macs} if macs else ()
+    return [each for each in known if (each.port, each.mac, each.vid) in there]
+
+
+def seen_since(known: Iterable[Taken], times: Times) -> dict[Key, tuple[str, str]]:
+    """The entries whose address was surely seen elsewhere after they were put, each with its port and the uplink."""
+    return {each.key: (each.port, each.uplink) for each in known if each.key in times and times[each.key][0] > each.at}
