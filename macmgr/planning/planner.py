@@ -139,7 +139,7 @@ def _is_reached_closed(guest: GuestPort, share: Share, snapshot: Snapshot, table
 
 
 def _asks_first(guest: GuestPort, port: BridgePort, intent: Intent) -> bool:
-    """Whether a port is closed only if that cuts off no address that is in use behind it (docs/adr/0014).
+    """Whether a port is closed only if that cuts off no address that is in use behind it (docs/adr/0015).
 
     That is one which was not closed yet. And lock='yes' has said already that no other address may be used there.
     """
