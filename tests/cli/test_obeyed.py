@@ -89,6 +89,7 @@ def test_what_is_told_beside_a_verb_does_not_either(
     damaged.write_text("{")
     damaged.chmod(0o600)
     monkeypatch.setattr(paths, "STATE", damaged)
+    monkeypatch.setattr(paths, "REMEMBERED", tmp_path / "remembered")
     assert cli.run(["audit", "--run-dir", str(run_dir), "--config", str(run_dir.with_name("macmgr.toml"))]) in (0, 1)
     assert "web1?31m?evil" in said(capfd)
 

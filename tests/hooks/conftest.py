@@ -26,6 +26,7 @@ PATIENCE = 60  # seconds until a hook counts as hanging
 # A hook's time counts from its start by the wall clock, and on a busy machine Python alone may take two seconds to
 # start. So a test that is not about the limit has a long one, and who is about it writes its own.
 UNHURRIED = "timeout = 30\n"
+DEFAULT_TIME = "# the limit is that of an empty configuration\n"
 
 _PROGRAM = """\
 import sys
@@ -37,6 +38,7 @@ here = Path(__file__).parent
 paths.CONFIG, paths.LIBVIRT_RUN = here / "macmgr.toml", here / "libvirt"
 paths.LOCK = here / "lock"
 paths.STATE = here / "state" / "state.json"
+paths.OBSERVED, paths.REMEMBERED = here / "observed.json", here / "remembered"
 
 from macmgr.__main__ import main
 
@@ -106,7 +108,7 @@ class Host:
 
     def configure(self, text: str) -> None:
         """Write the configuration; ``[hook]`` is its last table, where it has one."""
-        if "timeout" not in text:
+        if "timeout" not in text and text != DEFAULT_TIME:
             text += UNHURRIED if "[hook]" in text else f"[hook]\n{UNHURRIED}"
         (self.root / "macmgr.toml").write_text(text)
 

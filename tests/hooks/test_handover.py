@@ -259,7 +259,7 @@ def test_an_input_that_never_ends_is_given_up_in_the_time_that_libvirt_waits(
     host: Host, operation: str, code: int
 ) -> None:
     """One time for both: half of it with the daemon, the rest by itself. And what on_error says holds."""
-    host.configure("[hook]\non_error = 'refuse'\n")
+    host.configure("[hook]\non_error = 'refuse'\ntimeout = 2\n")
     with daemon(host.socket, HookSettings(refuse=True)) as there, open_pipe() as stdin:
         said = host.hook("qemu", "g1", operation, "begin", "-", stdin=stdin)
     assert (said.code, said.stdout) == (code, b"")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hooks.conftest import DRIVERS, Host, Said, domain, domstatus, open_pipe
+from tests.hooks.conftest import DEFAULT_TIME, DRIVERS, Host, Said, domain, domstatus, open_pipe
 
 # Hooks give up after 2 s, and it takes a moment more to start them and to see them end: on the clock, that is BUDGET.
 # Hostile input must be done with before that; a hook that gave up says so. 2 s are not asserted on the clock: the worst
@@ -86,6 +86,7 @@ def test_an_input_that_never_ends_is_given_up(host: Host) -> None:
 
 
 def test_it_gives_up_after_two_seconds_by_default(host: Host) -> None:
+    host.configure(DEFAULT_TIME)
     with open_pipe() as stdin:
         said = host.hook("qemu", OBJECT, "started", "begin", "-", stdin=stdin)
     assert_harmless(said)

@@ -48,7 +48,7 @@ def test_an_input_without_an_end_is_read_no_further_than_a_document_may_be_long(
 
 def test_another_writer_is_waited_for_and_named(host: Host) -> None:
     """In time to say so, and not killed while it waits."""
-    host.configure("[bridge.br-test0]\nmac_table_manager = 'libvirt'\n")
+    host.configure("[bridge.br-test0]\nmac_table_manager = 'libvirt'\n[hook]\ntimeout = 2\n")
     host.status_file("qemu/g1.xml", domstatus("g1", "running"))
     with hold(host.root / "lock"):
         said = host.hook(*CALL[1:], stdin=domain("g1").encode())

@@ -230,5 +230,7 @@ def test_another_writer_is_75(box: Box, tmp_path: Path) -> None:
     with lock.open("r+") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         done = subprocess.run(entered, capture_output=True, check=False, timeout=30)
-    assert_one_line(done, 75, "another macmgr is writing (it holds /run/macmgr/lock); nothing was changed, try again")
+    holder = f"/run/macmgr/lock is held by process {os.getpid()}, "
+    assert_one_line(done, 75, f"another macmgr is writing ({holder}")
+    assert b"nothing was changed, try again" in done.stderr
     assert subprocess.run(entered, capture_output=True, check=False, timeout=30).returncode == 0

@@ -253,6 +253,7 @@ def macmgr(ns: Namespace, tmp_path: Path, *words: str, stdin: str = "") -> subpr
         "import sys; from pathlib import Path; from macmgr import paths\n"
         f"here = Path({str(tmp_path)!r})\n"
         "paths.CONFIG, paths.STATE = here / 'macmgr.toml', here / 'macmgr' / 'state.json'\n"
+        "paths.LOCK, paths.OBSERVED, paths.REMEMBERED = here / 'lock', here / 'observed.json', here / 'remembered'\n"
         "from macmgr.__main__ import main\nraise SystemExit(main())"
     )
     options = ["--netns", ns.name, "--run-dir", str(tmp_path / "libvirt")]

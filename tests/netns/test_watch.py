@@ -188,8 +188,7 @@ def test_observing_names_the_addresses_that_would_be_cut_off(host: House) -> Non
     eventually(lambda: host.ns.port_of("52:54:00:bb:00:01") == "vnet1", "the bridge learns it")
     with host.daemon():
         line = next(line for line in host.log.splitlines() if "52:54:00:bb:00:01" in line)
-        assert "observed only" in line
-        assert "was learned behind vnet1" in line
+        assert "is in use behind vnet1" in line
         assert host.ns.port_of("52:54:00:bb:00:01") == "vnet1"
 
 

@@ -57,6 +57,7 @@ class Killable:
             try:
                 netns.setns(ns.name, flags=0)
                 paths.LOCK, paths.STATE = root / "lock", root / "state" / "state.json"
+                paths.OBSERVED, paths.REMEMBERED = root / "observed.json", root / "remembered"
                 places = Places(root / "libvirt", root / "macmgr.toml", socket=root / "run" / "hook.sock")
                 log = os.open(root / "daemon.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
                 speaker = Speaker(Journal(stderr=log, stream="", least=Priority.WARNING))

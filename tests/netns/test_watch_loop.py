@@ -88,6 +88,8 @@ class Host:
 @pytest.fixture
 def host(ns: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     monkeypatch.setattr(paths, "STATE", tmp_path / "state" / "state.json")
+    monkeypatch.setattr(paths, "OBSERVED", tmp_path / "observed.json")
+    monkeypatch.setattr(paths, "REMEMBERED", tmp_path / "remembered")
     monkeypatch.setattr(lock, "hold", partial(lock.hold, tmp_path / "lock"))
     return Host(ns, tmp_path)
 

@@ -20,6 +20,6 @@ def test_no_secret_is_in_what_the_daemon_says(ns: Namespace, tmp_path: Path) -> 
                     home.write_bytes(place, data)
                 eventually(lambda: home.status()["rounds"]["count"] > before, f"a round has seen {name}")  # noqa: B023
             said = [home.macmgr("status", *words) for words in ([], ["-v"], ["--json"])]
-        assert "did you mean" in home.log  # the mistakes have been told
+        assert "has no meaning here" in home.log  # the mistakes have been told, and not quoted
         assert "vnet0" in home.log
         assert_no_secret(home.log + "".join((each.stdout + each.stderr).decode() for each in said))

@@ -210,6 +210,8 @@ def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("macmgr.hook.work.Kernel", Kernel)
     monkeypatch.setattr(lock, "hold", partial(lock.hold, tmp_path / "lock"))
     monkeypatch.setattr(paths, "STATE", tmp_path / "state" / "state.json")
+    monkeypatch.setattr(paths, "OBSERVED", tmp_path / "observed.json")
+    monkeypatch.setattr(paths, "REMEMBERED", tmp_path / "remembered")
     (tmp_path / "macmgr.toml").write_text(CONFIG)
     return tmp_path / "run"
 

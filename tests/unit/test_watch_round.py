@@ -25,6 +25,7 @@ HEARD = Heard(HookCall("daemon", "-", "start"), HookInput())
 def no_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paths, "LOCK", tmp_path / "lock")
     monkeypatch.setattr(paths, "STATE", tmp_path / "state.json")
+    monkeypatch.setattr(paths, "REMEMBERED", tmp_path / "remembered")
 
 
 def test_no_libvirt_is_a_failure_that_every_hook_hears_of(tmp_path: Path) -> None:
