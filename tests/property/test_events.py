@@ -38,7 +38,7 @@ interfaces = st.fixed_dictionaries(
         "IFLA_IFNAME": st.text("abcdefghijklmnopqrstuvwxyz0123456789-.", min_size=1, max_size=15),
         "IFLA_MASTER": st.none() | ifindexes,
         "kind": st.sampled_from(["", "bridge", "veth", "tun"]),
-        "vlan_filtering": st.none() | st.integers(0, 1),
+        "switch": st.none() | st.integers(0, 1),  # number 7 of both kinds
         "port_kind": st.sampled_from(["", "bridge", "bond"]),
         "port": flags,
     }
@@ -101,7 +101,7 @@ def test_interfaces_read_as_pyroute2_wrote_them(
     for link, gone, attributes in written:
         datagram += with_attributes(encoded(pyroute2_link(link), 17 if gone else 16, 0), attributes)
         master = link["IFLA_MASTER"] if link["IFLA_MASTER"] != link["index"] else None
-        filtering = link["vlan_filtering"] if link["kind"] == "bridge" else None
+        filtering = link["switch"] if link["kind"] == "bridge" else None
         said.append(
             LinkEvent(
                 ifindex=link["index"],
