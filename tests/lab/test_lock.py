@@ -4,7 +4,7 @@ from tests.lab.conftest import MakeGuest
 from tests.lab.macmgr_command import Macmgr
 from tests.lab.topology import HostBridge, Lan, Libvirt, Network, until
 
-STRANGER, ALLOWED = "02:00:00:00:00:99", "00:00:5e:00:01:0a"
+STRANGER, ALLOWED = "02:00:00:00:00:99", "02:00:00:00:01:0a"
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 METADATA = f"""<macmgr:macTable xmlns:macmgr='urn:macmgr:mactable:1' lock='yes'>
   <macmgr:interface mac='52:54:00:aa:00:01'><macmgr:allow mac='{ALLOWED}'/></macmgr:interface>
