@@ -61,14 +61,18 @@ def leftover_findings(intent: Intent, snapshot: Snapshot, table: Table, told: It
 
 
 def _fix(uplink: BridgePort, entry: Entry, table: Table) -> str:
-    """Deletes this copy and no other. A host on the LAN that has the address is reached by flooding until it speaks,
-    but not where the port floods nothing, or takes frames only from addresses that have an entry."""
+    """Deletes the entry, and in VID 0 its copies in the port's VIDs with it.
+
+    A host on the LAN that has the address is reached by flooding until it speaks, but not where the port floods
+    nothing, or takes frames only from addresses that have an entry.
+    """
     mac = entry.mac
     if not uplink.flags.unicast_flood or uplink.flags.locked:
         return f"see who behind {uplink.name} has {mac}: without the entry, who has it is cut off there"
     if entry.vid:
         return typed(DeleteEntry(uplink.name, mac, entry.vid))
     others = (each for each in table.of_mac(uplink.bridge, mac).values() if each.port == uplink.name and each.vid)
-    if any(each.state is not EntryState.DYNAMIC or each.extern_learn for each in others):
+    if any(each.state is EntryState.LOCAL or each.extern_learn for each in others):
         return f"see who put the other entries for {mac} on {uplink.name}: the one in VID 0 goes only with them"
-    return typed(DeleteEntry(uplink.name, mac, None))  # the request without a VID is one for all VIDs of the port
+    # the request without a VID is one for all VIDs of the port, as the one that put it was (br_fdb_add)
+    return typed(DeleteEntry(uplink.name, mac, None))
