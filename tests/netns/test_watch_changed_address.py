@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.netns import fake_libvirt
 from tests.netns.conftest import Namespace
 from tests.netns.fake_libvirt import DIRECTORY
 from tests.netns.house import MANAGED, House, house, mac_of
@@ -24,6 +25,7 @@ from tests.netns.house import MANAGED, House, house, mac_of
 A, B, C = mac_of(1), "52:54:00:bb:00:02", "52:54:00:bb:00:03"
 ROUTER = "02:aa:00:00:00:01"
 PINGS = 3
+STAND_IN = Path(fake_libvirt.__file__).read_text(encoding="utf-8")  # a wheel has no tests to import
 _LONG = 30.0
 
 
@@ -39,7 +41,7 @@ class Trusted:
     def __post_init__(self) -> None:
         self.libvirt.mkdir()
         (self.libvirt / "events").touch()
-        self.libvirt.joinpath("libvirt.py").write_text("from tests.netns.fake_libvirt import *\n")
+        self.libvirt.joinpath("libvirt.py").write_text(STAND_IN)
         self.host.ns.add_cable("vnet1")
         self.knows()
         self.save()
@@ -200,9 +202,7 @@ def test_a_connection_without_such_events_is_listened_to_all_the_same(
     guest: Trusted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """libvirt-python before 11.2: the guest's frames tell."""
-    guest.libvirt.joinpath("libvirt.py").write_text(
-        "from tests.netns.fake_libvirt import *\ndel VIR_DOMAIN_EVENT_ID_NIC_MAC_CHANGE\n"
-    )
+    guest.libvirt.joinpath("libvirt.py").write_text(f"{STAND_IN}\ndel VIR_DOMAIN_EVENT_ID_NIC_MAC_CHANGE\n")
     configure(guest, events=True, sightings=True)
     with daemon(guest, events=True):
         guest.changes(B)
