@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from macmgr import paths
+from macmgr import paths, virsh
 from macmgr.doctor.gain import Key, Ward, gain, key_of
 from macmgr.doctor.promiscuity import Cause, Member, Reason
 from macmgr.model.roles import Role
@@ -116,7 +116,7 @@ def _close_ports(bridge: Bridge, everyone: Sequence[Member], snapshot: Snapshot)
     for network in sorted({guest.network for _, guest in managed if guest.frozen}):
         frozen = [member for member, guest in managed if guest.frozen and guest.network == network]
         text = f"{_names(frozen)} {_is(frozen)} left as before while the network {network} is not active. Start it."
-        yield _closing(Step(text, (f"virsh net-start {shlex.quote(network)}",)), frozen)
+        yield _closing(Step(text, (virsh.shown(virsh.start_network(network)),)), frozen)
     waiting = [member for member, guest in managed if not guest.running and not guest.frozen]
     if waiting:
         text = (

@@ -6,9 +6,9 @@ findings of their own (`duplicate-mac`, `mac-collision`).
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Iterator
 
+from macmgr import virsh
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestMac, GuestPort, Intent, Manager, Pin
 from macmgr.model.mac import virtual_router
@@ -118,8 +118,8 @@ def used_elsewhere_findings(intent: Intent, snapshot: Snapshot) -> Iterator[Find
                     guest.port,
                     guest.domain,
                     mac,
-                    fix=f"find out whose {mac} is; if it is not {guest.domain}'s, 'virsh edit "
-                    f"{shlex.quote(guest.domain)}' gives it another",
+                    fix=f"find out whose {mac} is; if it is not {guest.domain}'s, "
+                    f"'{virsh.shown(virsh.edit_domain(guest.domain))}' gives it another",
                 )
 
 
@@ -147,9 +147,8 @@ def definition_findings(networks: Iterable[Network], definitions: Iterable[Netwo
 
 def _restart(network: Network) -> str:
     """How a network is restarted; libvirt deletes a bridge that is its own, and the taps are left without one."""
-    name = shlex.quote(network.name)
     warning = "" if network.forward == "bridge" else "  # cuts its guests off until their NICs are plugged again"
-    return f"virsh net-destroy {name} && virsh net-start {name}{warning}"
+    return virsh.shown(*virsh.restart_network(network.name)) + warning
 
 
 def _in_the_settings(guest: GuestPort) -> Iterator[str]:

@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from macmgr import virsh
 from macmgr.model.changes import Change
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestMac, GuestPort, Intent
@@ -194,13 +195,14 @@ def _put_in_vain(
 
 def _is_there(guest: GuestPort, snapshot: Snapshot, draft: Draft) -> bool:
     """Whether the tap is on its bridge; where it is not, nothing of it is touched and the audit says so."""
-    who, name = f"{guest.domain} {guest.alias}".strip(), shlex.quote(guest.domain)
+    who = f"{guest.domain} {guest.alias}".strip()
     if guest.port not in snapshot.masters:
         draft.find(
             Code.MISSING_PORT,
             guest,
             f"{guest.port} of {who} does not exist on this host",
-            fix=f"virsh domiflist {name} shows the NIC; detach and attach it, or restart the guest",
+            fix=f"{virsh.shown(virsh.list_nics(guest.domain))} shows the NIC; detach and attach it, or "
+            "restart the guest",
         )
     elif guest.bridge not in snapshot.bridges:
         draft.find(

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+from macmgr import virsh
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.mac import virtual_router
@@ -63,7 +64,7 @@ def tell_duplicates(guest: GuestPort, rivals: Mapping[GuestPort, tuple[str, int]
             f"the entry stays with {rival.port}, and {guest.port} is left as it is",
             mac=mac,
             vid=vid,
-            fix=f"virsh edit {shlex.quote(guest.domain)}  # give it another MAC address",
+            fix=f"{virsh.shown(virsh.edit_domain(guest.domain))}  # give it another MAC address",
         )
 
 
@@ -305,7 +306,7 @@ def _collides(
                 "host's own address away",
                 mac=mac,
                 vid=vids[0] if len(vids) == 1 and not everywhere else None,
-                fix=f"virsh edit {shlex.quote(guest.domain)}  # give it another MAC address"
+                fix=f"{virsh.shown(virsh.edit_domain(guest.domain))}  # give it another MAC address"
                 if own
                 else f"take {mac} out of what {guest.domain} is allowed{_where(guest, mac)}",
             )

@@ -6,9 +6,9 @@ its uplink, and nothing that a domain's policy says is carried out on it.
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import replace
 
+from macmgr import virsh
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestPort, Intent, PortlessNic
 from macmgr.model.snapshot import Snapshot
@@ -36,7 +36,7 @@ def with_taps_only(intent: Intent, snapshot: Snapshot) -> Intent:
                     guest.port,
                     guest.domain,
                     guest.macs[0],
-                    fix=f"virsh domiflist {shlex.quote(guest.domain)} shows the NIC; give it another target",
+                    fix=f"{virsh.shown(virsh.list_nics(guest.domain))} shows the NIC; give it another target",
                 )
             )
     return replace(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
+from macmgr import virsh
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.roles import uplinks_of
@@ -43,7 +44,7 @@ def promiscuity_findings(intent: Intent, snapshot: Snapshot) -> Iterator[Finding
                     name,
                     port.name,
                     guest.domain,
-                    fix=f"virsh net-start {shlex.quote(guest.network)}"
+                    fix=virsh.shown(virsh.start_network(guest.network))
                     if guest.frozen
                     else f'mac_table_manager = "libvirt" under [bridge."{name}"], or the attribute on its network',
                 )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from macmgr import virsh
 from macmgr.errors import XmlError
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestMac, GuestPort, Intent, Manager, NicFacts, Policy, PortlessNic
@@ -14,7 +14,6 @@ from macmgr.policy.decide import decide, managed_bridges
 from macmgr.policy.places import PolicySources
 from macmgr.policy.portless import kind_of, why_portless
 from macmgr.readers.domain import Domain, DomainStatus, Nic
-from macmgr.readers.metadata import NAMESPACE
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +103,8 @@ def _without_contested(ports: Sequence[GuestPort]) -> tuple[list[GuestPort], lis
                         port.port,
                         port.domain,
                         port.macs[0],
-                        fix=f"virsh domiflist {shlex.quote(port.domain)}  # and so for the others: one file is out of "
-                        "date, or one domain has to let go of the tap",
+                        fix=f"{virsh.shown(virsh.list_nics(port.domain))}  # and so for the others: one file is out "
+                        "of date, or one domain has to let go of the tap",
                     )
                 )
             policy = replace(port.policy, manager=Manager.KERNEL, problem=problem)
@@ -173,13 +172,11 @@ def guest_port(status: DomainStatus, nic: Nic, sources: PolicySources) -> GuestP
 
 def _metadata_problem(domain: Domain) -> Iterable[Finding]:
     if domain.metadata.problem:
-        name = shlex.quote(domain.name)
         yield Finding(
             Code.UNREADABLE_XML,
             f"{domain.metadata.problem}; until that is mended, the ports of {domain.name} are left as they are",
             domain=domain.name,
-            fix=f"virsh metadata {name} {NAMESPACE} --key macmgr --edit --live  # and again with --config, for its "
-            "next start",
+            fix=f"{virsh.shown(virsh.edit_metadata(domain.name))}  # and again with --config, for its next start",
         )
 
 

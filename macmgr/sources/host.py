@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from macmgr import virsh
 from macmgr.model.findings import Code, Finding
 from macmgr.readers.domain import DomainStatus
-from macmgr.readers.metadata import NAMESPACE
 from macmgr.readers.network import Network, NetworkPort
 
 
@@ -38,11 +37,10 @@ def metadata_findings(networks: Iterable[Network], told: Iterable[Finding]) -> I
     known = {finding.message for finding in told}
     for network in networks:
         if network.problem and network.problem not in known:
-            name = shlex.quote(network.name)
             yield Finding(
                 Code.UNREADABLE_XML,
                 f"{network.problem}; until that is mended, the ports of network {network.name} are left as they are",
                 network.bridge,
-                fix=f"virsh net-metadata {name} {NAMESPACE} --key macmgr --edit --live  # and again with --config; "
-                f"before libvirt 9.7: virsh net-edit {name}, and a restart of the network",
+                fix=f"{virsh.shown(virsh.edit_network_metadata(network.name))}  # and again with --config; "
+                f"before libvirt 9.7: {virsh.shown(virsh.edit_network(network.name))}, and a restart of the network",
             )

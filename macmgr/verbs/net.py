@@ -14,7 +14,7 @@ import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from macmgr import errors
+from macmgr import errors, virsh
 from macmgr.config import load_config
 from macmgr.errors import NotThere
 from macmgr.model.intent import Manager
@@ -142,7 +142,7 @@ def _why_no_definition(definition: Definition) -> str:
         )
     return (
         f"network {definition.name!r} is active, and this driver of libvirt does not show its definition meanwhile; "
-        f"stop it first: virsh net-destroy {name}"
+        f"stop it first: {virsh.shown(virsh.stop_network(definition.name))}"
     )
 
 
@@ -193,8 +193,7 @@ def _get_document(network: Network, active: Network | None, persistent: Network 
 
 
 def _set_lines(report: Report, *, observed: bool = False) -> Iterator[str]:
-    network, was = report.network, report.was
-    name, manager = shlex.quote(network.name), manager_of(network)
+    network, was, manager = report.network, report.was, manager_of(report.network)
     if not report.changed:
         yield f"network {network.name!r}: {MAC_TABLE_MANAGER} is {manager} already{_by_default(was)}"
     else:
@@ -204,7 +203,7 @@ def _set_lines(report: Report, *, observed: bool = False) -> Iterator[str]:
         yield "libvirt returns another definition than it was given:"
         yield from (f"  {line}" for line in report.also_changed)
     if report.restart_network:
-        yield f"It takes effect when the network is restarted: virsh net-destroy {name} && virsh net-start {name}"
+        yield f"It takes effect when the network is restarted: {virsh.shown(*virsh.restart_network(network.name))}"
         if network.forward != "bridge":
             yield f"That deletes {network.bridge}, and cuts its guests off until their NICs are plugged again."
     if observed and manager is Manager.LIBVIRT and network.bridge:

@@ -1,0 +1,51 @@
+"""The virsh commands that findings, reports and errors name, as argument vectors. macmgr runs none of them."""
+
+from __future__ import annotations
+
+import shlex
+
+from macmgr.readers.metadata import NAMESPACE
+
+Command = tuple[str, ...]
+
+_OURS = (NAMESPACE, "--key", "macmgr", "--edit", "--live")
+
+
+def list_nics(domain: str) -> Command:
+    return "virsh", "domiflist", domain
+
+
+def edit_domain(domain: str) -> Command:
+    return "virsh", "edit", domain
+
+
+def edit_metadata(domain: str) -> Command:
+    """Edits macmgr's element in a running domain; `--config` instead of `--live` edits it for the next start."""
+    return "virsh", "metadata", domain, *_OURS
+
+
+def edit_network_metadata(network: str) -> Command:
+    """As `edit_metadata`; libvirt has it since 9.7. Before, `edit_network` and a restart of the network do it."""
+    return "virsh", "net-metadata", network, *_OURS
+
+
+def edit_network(network: str) -> Command:
+    return "virsh", "net-edit", network
+
+
+def start_network(network: str) -> Command:
+    return "virsh", "net-start", network
+
+
+def stop_network(network: str) -> Command:
+    return "virsh", "net-destroy", network
+
+
+def restart_network(network: str) -> tuple[Command, Command]:
+    """libvirt deletes a bridge of its own with its network, and the guests' taps are left without one."""
+    return stop_network(network), start_network(network)
+
+
+def shown(*commands: Command) -> str:
+    """The commands quoted for a shell; each runs only if the one before it succeeded."""
+    return " && ".join(shlex.join(command) for command in commands)
