@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from macmgr.execution import Failure, Kernel, Key, execute, give_back
+from macmgr.execution import Failure, Kernel, execute, give_back
 from macmgr.model.changes import Change, SetEntries, ports_of
+from macmgr.model.fdb import Key
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent, PortlessNic
 from macmgr.model.scope import EVERYTHING
 from macmgr.model.scope import Scope as Scope
-from macmgr.model.snapshot import Bridge, BridgePort, Entry, Feature, Snapshot
+from macmgr.model.snapshot import Bridge, BridgePort, Feature, Snapshot
 from macmgr.planning.features import found_lacking
 from macmgr.planning.observed import with_observed
 from macmgr.planning.planner import Plan, plan
@@ -154,10 +155,9 @@ def _look(
     draft = planner(intent, snapshot).only(scope)
     suspects = _suspects(draft.changes, intent, snapshot)
     if suspects:
-        dumped = _entries_at(suspects, snapshot)
         found = kernel.look_up(suspects, snapshot)
-        if found != dumped:
-            snapshot = _with_entries(snapshot, found)
+        if found != snapshot.fdb.at_all(suspects):
+            snapshot = replace(snapshot, entries=snapshot.fdb.with_found(found))
             intent = with_departed(with_observed(said, snapshot), memory, snapshot)
             draft = planner(intent, snapshot).only(scope)
     spared = _spared(draft.changes, scope)
@@ -171,7 +171,7 @@ def _read(intent: Intent, kernel: Kernel, memory: Memory, beside: Beside) -> Sna
     bridges, ports = bridges_to_read(intent, memory, beside), ports_to_read(intent, memory)
     snapshot = replace(kernel.read_snapshot(bridges, ports, whole=beside.whole), lacks=memory.lacks)
     if keys := list(keys_to_look_up(intent, memory, snapshot, beside)):
-        snapshot = _with_entries(snapshot, kernel.look_up(keys, snapshot))
+        snapshot = replace(snapshot, entries=snapshot.fdb.with_found(kernel.look_up(keys, snapshot)))
     if taken := on_their_ports(memory.taken, snapshot):
         times = kernel.refreshed([each.key for each in taken], snapshot)
         snapshot = replace(snapshot, used_elsewhere=seen_since(taken, times))
@@ -309,19 +309,3 @@ def _suspects(changes: Iterable[Change], intent: Intent, snapshot: Snapshot) -> 
             vids = snapshot.ports[change.port].vids
             suspects |= {(change.bridge, mac, vid): None for mac in macs for vid in (0, *vids)}
     return list(suspects)
-
-
-def _entries_at(keys: Iterable[Key], snapshot: Snapshot) -> dict[Key, Entry | None]:
-    found: dict[Key, Entry | None] = dict.fromkeys(keys)
-    macs = {mac for _, mac, _ in found}
-    for entry in snapshot.entries:
-        if entry.mac in macs and (key := (snapshot.bridge_of(entry.port) or "", entry.mac, entry.vid)) in found:
-            found[key] = entry
-    return found
-
-
-def _with_entries(snapshot: Snapshot, looked_up: dict[Key, Entry | None]) -> Snapshot:
-    kept = [
-        entry for entry in snapshot.entries if (snapshot.bridge_of(entry.port), entry.mac, entry.vid) not in looked_up
-    ]
-    return replace(snapshot, entries=(*kept, *(entry for entry in looked_up.values() if entry is not None)))

@@ -131,7 +131,7 @@ def _strangers(bridge: Bridge, auto: Sequence[Member], snapshot: Snapshot) -> It
     the addresses there."""
     taps = [member for member in auto if member.role is Role.TAP]
     for member in taps[:_MANY]:
-        macs = sorted({e.mac for e in snapshot.entries if e.port == member.name and e.state is EntryState.DYNAMIC})[:8]
+        macs = sorted({e.mac for e in snapshot.fdb.of_port(member.name) if e.state is EntryState.DYNAMIC})[:8]
         seen = f"seen lately: {', '.join(macs)}" if macs else "none was seen lately"
         yield _closing(
             Step(

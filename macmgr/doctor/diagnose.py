@@ -190,11 +190,7 @@ def _nic_list(
     member: Member, below: Sequence[Below], bridge: Bridge, intent: Intent, snapshot: Snapshot
 ) -> NicList | None:
     """Rule: static and local entries of the bridge, in any VID and on any port, are synced to the uplink's list."""
-    static = {
-        entry.mac
-        for entry in snapshot.entries
-        if entry.state is not EntryState.DYNAMIC and snapshot.bridge_of(entry.port) == bridge.name
-    }
+    static = {entry.mac for entry in snapshot.fdb.of_bridge(bridge.name) if entry.state is not EntryState.DYNAMIC}
     needed = {mac for mac in static if not int(mac[:2], 16) & 1} - {member.port.mac}
     device, carriers = member.device, [each.device for each in below if not each.device.kind] or [member.device]
     capacity = next((found for each in carriers if (found := capacity_of(each))), None)
@@ -269,7 +265,7 @@ def _no_filter(port: PortDiagnosis, bridge: Bridge) -> Finding | None:
 
 def _abilities(features: Features, snapshot: Snapshot) -> Iterator[Ability]:
     """What the attributes of bridges and ports, and the entries that are there, show of the kernel."""
-    sticky = any(entry.sticky for entry in snapshot.entries)
+    sticky = any(entry.sticky for entry in snapshot.fdb)
     recent = features.locked is True
     yield Ability(
         "VLAN filtering",

@@ -15,7 +15,7 @@ from macmgr.doctor.promiscuity import Member, members
 from macmgr.model.devices import DeviceFacts, PortVlans
 from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.roles import Role
-from macmgr.model.snapshot import Entry, EntryState, Snapshot
+from macmgr.model.snapshot import EntryState, Snapshot
 
 UNSEEN = (
     "Guests that tag their frames by themselves, without a <vlan> in their XML, cannot be seen from the host: with "
@@ -144,14 +144,11 @@ def _on_uplinks(
 
 def _entries(ports: Sequence[Member], snapshot: Snapshot, facts: DeviceFacts) -> Iterator[str]:
     """A port that floods nothing is reached by its entries alone: they must be in the VID that is looked up then."""
-    by_port: dict[str, list[Entry]] = {}
-    for entry in snapshot.entries:
-        by_port.setdefault(entry.port, []).append(entry)
     for member in ports:
         vlans = facts.vlans.get(member.name, PortVlans())
         if member.port.flags.unicast_flood or vlans.pvid is None:
             continue
-        own = [entry for entry in by_port.get(member.name, []) if entry.state is not EntryState.LOCAL]
+        own = [entry for entry in snapshot.fdb.of_port(member.name) if entry.state is not EntryState.LOCAL]
         there = {entry.mac for entry in own if entry.vid == vlans.pvid}
         for entry in sorted(entry for entry in own if entry.vid == 0 and entry.mac not in there):
             pin = " sticky" if entry.sticky else ""  # as it is pinned in VID 0: to EVPN the two are not the same

@@ -141,9 +141,10 @@ class Kernel:
         answers = self._get_entries(found, snapshot, "looking up FDB entries")
         if answers is None:
             there = self.read_snapshot({bridge for bridge, _, _ in found}, whole=True)
-            dumped = {(there.bridge_of(entry.port), *entry.key): entry for entry in there.entries}
             known = frozenset(names.values())
-            return {key: entry if (entry := dumped.get(key)) and entry.port in known else None for key in found}
+            return {
+                key: entry if entry and entry.port in known else None for key, entry in there.fdb.at_all(found).items()
+            }
         by_bridge: dict[str, list[bytes]] = {}
         for (bridge, _, _), reply in answers.items():
             by_bridge.setdefault(bridge, []).append(reply)

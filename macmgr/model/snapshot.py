@@ -9,7 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import NamedTuple
+
+from macmgr.model.fdb import Entry as Entry
+from macmgr.model.fdb import EntryState as EntryState
+from macmgr.model.fdb import Fdb, Key
 
 VXLAN = "vxlan"  # the kind of a tunnel that carries a bridge's frames to other hosts
 
@@ -24,39 +29,6 @@ class Feature(StrEnum):
 
     STICKY = "sticky"  # Linux 4.20: before it, the flag is acknowledged and dropped
     FLUSH = "flush"  # Linux 5.19: deleting by port, VID and state
-
-
-class EntryState(StrEnum):
-    """How an FDB entry came to be, in bridge(8)'s words."""
-
-    STATIC = "static"  # set by an administrator, NUD_NOARP: the only state a guest's entry may have
-    LOCAL = "permanent"  # the bridge's own address, NUD_PERMANENT: frames go to the host
-    DYNAMIC = "dynamic"  # learned, ages
-
-
-class Entry(NamedTuple):
-    """An FDB entry: (MAC, VID) leads to a port.
-
-    ``port`` is an interface name; for the bridge's own addresses it is the bridge. VID 0 is the copy the
-    kernel looks up while VLAN filtering is off. A tuple, for there may be a hundred thousand: a frozen dataclass
-    takes four times as long to make, and to hash.
-    """
-
-    mac: str
-    vid: int
-    port: str
-    state: EntryState = EntryState.STATIC
-    sticky: bool = False
-    extern_learn: bool = False
-
-    @property
-    def key(self) -> tuple[str, int]:
-        return self.mac, self.vid
-
-    @property
-    def in_words(self) -> str:
-        """The state and flags, in bridge(8)'s words."""
-        return " ".join([str(self.state)] + ["sticky"] * self.sticky + ["extern_learn"] * self.extern_learn)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +113,7 @@ class Stacked(NamedTuple):
     vids: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Snapshot:
     """One reading of one network namespace.
 
@@ -162,7 +134,18 @@ class Snapshot:
     listed: Collection[str] | None = None
     listed_ports: Collection[str] = ()
     stacked: tuple[Stacked, ...] = ()
-    used_elsewhere: Mapping[tuple[str, str, int], tuple[str, str]] = field(default_factory=dict)
+    used_elsewhere: Mapping[Key, tuple[str, str]] = field(default_factory=dict)
+
+    @cached_property
+    def fdb(self) -> Fdb:
+        """The entries, indexed once for this snapshot."""
+        bridges = {name: port.bridge for name, port in self.ports.items()}
+        return Fdb(self.entries, bridges | {name: name for name in self.bridges})
+
+    def port_on(self, bridge: str, name: str) -> BridgePort | None:
+        """The port of that name, where it is on that bridge."""
+        port = self.ports.get(name)
+        return port if port is not None and port.bridge == bridge else None
 
     def lists(self, bridge: str) -> bool:
         """Whether the bridge's FDB was read to its end: then what is not in it is not there."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from macmgr.model.changes import SetEntries
 from macmgr.model.intent import GuestPort, Intent
-from macmgr.model.snapshot import Entry, EntryState, Snapshot
+from macmgr.model.snapshot import Entry, Snapshot
 from macmgr.planning.pins import Pins
 
 
@@ -29,15 +29,12 @@ def announcements(intent: Intent, snapshot: Snapshot) -> dict[Announced, SetEntr
     guests = {guest.port: guest for guest in intent.ports if _is_announced(guest, snapshot, pins)}
     if not guests:
         return {}
-    here: dict[tuple[str, str], dict[int, Entry]] = {}
-    for entry in snapshot.entries:  # of all hosts' guests: each is looked at once
-        if entry.port in guests and entry.state is EntryState.STATIC:
-            here.setdefault((entry.port, entry.mac), {})[entry.vid] = entry
     found: dict[Announced, SetEntries] = {}
     for guest in guests.values():
         port = snapshot.ports[guest.port]
         for mac in guest.macs:
-            if entries := _as_they_are(here.get((guest.port, mac), {}), port.vids):
+            here = snapshot.fdb.static_on(port.name, port.bridge, mac)
+            if entries := _as_they_are(here, port.vids):
                 # zebra's mark (extern_learn) stays on an entry that it took and we put back, and is not ours to put
                 again = tuple(entry._replace(extern_learn=False) for entry in entries)
                 change = SetEntries(mac, entries, again, guest.bridge, guest.domain)
@@ -48,8 +45,7 @@ def announcements(intent: Intent, snapshot: Snapshot) -> dict[Announced, SetEntr
 def _is_announced(guest: GuestPort, snapshot: Snapshot, pins: Pins) -> bool:
     if not (guest.managed and guest.running) or pins.control_plane(guest.bridge) is None:
         return False
-    port = snapshot.ports.get(guest.port)
-    return port is not None and port.bridge == guest.bridge
+    return snapshot.port_on(guest.bridge, guest.port) is not None
 
 
 def _as_they_are(here: Mapping[int, Entry], vids: tuple[int, ...]) -> tuple[Entry, ...]:

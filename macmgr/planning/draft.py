@@ -66,26 +66,27 @@ class Table:
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
         self.pins = Pins(snapshot)
-        self._by_mac: dict[tuple[str, str], dict[int, Entry]] = {}
-        self._by_port: dict[str, list[Entry]] = {}
         self._reachable: dict[str, frozenset[int]] = {}
-        for entry in snapshot.entries:
-            bridge = snapshot.bridge_of(entry.port)
-            if bridge is not None:
-                self._by_mac.setdefault((bridge, entry.mac), {})[entry.vid] = entry
-                self._by_port.setdefault(entry.port, []).append(entry)
 
     def of_mac(self, bridge: str, mac: str) -> Mapping[int, Entry]:
         """The entries for one MAC on one bridge, by VID."""
-        return self._by_mac.get((bridge, mac), {})
+        return self._snapshot.fdb.of_mac(bridge, mac)
 
     def of_port(self, port: str) -> list[Entry]:
         """All entries that lead to one port."""
-        return self._by_port.get(port, [])
+        return self._snapshot.fdb.of_port(port)
+
+    def static_on(self, port: BridgePort, mac: str) -> Mapping[int, Entry]:
+        """The static entries that lead a MAC to a port, by VID.
+
+        An entry that an external control plane made keeps its extern_learn through every put (fdb_add_entry), and is
+        dynamic by itself: a static one is our doing, and as a dynamic one it is again what it was.
+        """
+        return self._snapshot.fdb.static_on(port.name, port.bridge, mac)
 
     def has_static(self, guest: GuestPort, mac: str, vid: int) -> bool:
         """Whether a static entry leads a MAC in one VID to the guest's port."""
-        entry = self.of_mac(guest.bridge, mac).get(vid)
+        entry = self._snapshot.fdb.at(guest.bridge, mac, vid)
         return entry is not None and entry.port == guest.port and entry.state is EntryState.STATIC
 
     def stranded(self, entry: Entry) -> bool:

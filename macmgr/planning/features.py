@@ -20,7 +20,7 @@ def found_lacking(sent: Iterable[Change], snapshot: Snapshot) -> frozenset[Featu
     if _drops_sticky(entries, snapshot):
         lacks.add(Feature.STICKY)
     flushed = (change for change in entries if change.stranded and not change.by)
-    if {entry for change in flushed for entry in change.before}.intersection(snapshot.entries):
+    if any(snapshot.fdb.at(change.bridge, *entry.key) == entry for change in flushed for entry in change.before):
         lacks.add(Feature.FLUSH)
     return frozenset(lacks)
 

@@ -7,8 +7,9 @@ where it was seen last (docs/adr/0009). None is taken away from the host, or fro
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from macmgr.model.fdb import Key
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestMac, GuestPort, Intent, Observed
 from macmgr.model.mac import matches
@@ -16,7 +17,7 @@ from macmgr.model.snapshot import Entry, EntryState, Snapshot
 
 MOST = 64  # further addresses of one NIC
 
-_Place = tuple[str, str, int]  # bridge, MAC, VID
+Owners = Mapping[Key, GuestPort]
 
 
 def is_about(record: Observed, guest: GuestPort | None, snapshot: Snapshot) -> bool:
@@ -69,44 +70,30 @@ def allowed(guest: GuestPort, mac: str) -> bool:
     return any(matches(pattern, mac) for pattern in guest.policy.allow)
 
 
-def moved_on(mac: str, guest: GuestPort, table: Table, snapshot: Snapshot) -> Iterator[Entry]:
+def moved_on(mac: str, guest: GuestPort, owners: Owners, snapshot: Snapshot) -> Iterator[Entry]:
     """The entries by which an address that was seen behind a guest's port is elsewhere now.
 
     Those of the host and of a guest to whom it belongs are none: there it has not gone, it was never to be taken.
     """
     for vid in snapshot.deciding_vids(guest.port):
-        entry = table.entries.get((guest.bridge, mac, vid))
+        entry = snapshot.fdb.at(guest.bridge, mac, vid)
         if entry is not None and entry.port != guest.port and entry.state is not EntryState.LOCAL:
-            owner = table.owners.get((guest.bridge, mac, vid))
+            owner = owners.get((guest.bridge, mac, vid))
             if owner is None or owner.port != entry.port:
                 yield entry
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Where the addresses are that were seen, and whose they are by libvirt's word."""
-
-    entries: Mapping[_Place, Entry]
-    owners: Mapping[_Place, GuestPort]
-
-
-def table_of(records: Iterable[Observed], guests: Iterable[GuestPort], snapshot: Snapshot) -> Table:
-    """What FDB and XML say of the addresses in ``records``."""
+def owners_of(records: Iterable[Observed], guests: Iterable[GuestPort], snapshot: Snapshot) -> Owners:
+    """Whose the addresses in ``records`` are by libvirt's word."""
     macs = {mac for record in records for mac in (record.current, *record.macs) if mac}
-    entries = {
-        (snapshot.bridge_of(entry.port) or "", entry.mac, entry.vid): entry
-        for entry in snapshot.entries
-        if entry.mac in macs
-    }
-    owners = {
+    return {
         (guest.bridge, mac, vid): guest
         for guest in guests
-        if (port := snapshot.ports.get(guest.port)) is not None and port.bridge == guest.bridge
+        if snapshot.port_on(guest.bridge, guest.port)
         for mac in guest.macs
         if mac in macs and mac not in guest.roaming
         for vid in snapshot.deciding_vids(guest.port)
     }
-    return Table(entries, owners)
 
 
 def with_observed(intent: Intent, snapshot: Snapshot) -> Intent:
@@ -123,26 +110,26 @@ def with_observed(intent: Intent, snapshot: Snapshot) -> Intent:
         return intent
     own, stacked = snapshot.own_addresses(), snapshot.stacked_addresses()
     in_xml = [_without_what_is_old(guest, about[guest]) if guest in about else guest for guest in intent.ports]
-    table = table_of(about.values(), in_xml, snapshot)
-    taken: dict[_Place, GuestPort] = {}
+    fdb, owners = snapshot.fdb, owners_of(about.values(), in_xml, snapshot)
+    taken: dict[Key, GuestPort] = {}
     findings: list[Finding] = []
     after: dict[GuestPort, GuestPort] = {}
 
     def holds(guest: GuestPort) -> bool:
         addresses = {about[guest].current, *about[guest].macs}
-        return any(each.port == guest.port and each.mac in addresses for each in table.entries.values())
+        return any(entry.mac in addresses for entry in fdb.of_port(guest.port))
 
     def may_have(guest: GuestPort, mac: str) -> bool:
         """Whether the address is free on its bridge; a finding says why not."""
         places = [(guest.bridge, mac, vid) for vid in snapshot.deciding_vids(guest.port)]
-        local = [entry for place in places if (entry := table.entries.get(place)) and entry.state is EntryState.LOCAL]
+        local = [entry for place in places if (entry := fdb.at(*place)) and entry.state is EntryState.LOCAL]
         above = [whose for place in places if (whose := stacked.get(place))]
         if local or above or (guest.bridge, mac) in own:
             whose = own.get((guest.bridge, mac)) or (above[0] if above else f"the host, on {local[0].port}")
             findings.append(_collision(guest, mac, whose))
             return False
         for place in places:
-            other = table.owners.get(place) or taken.get(place)
+            other = owners.get(place) or taken.get(place)
             if other is not None and other.port != guest.port:
                 findings.append(_duplicate(guest, mac, other, place[2]))
                 return False
@@ -151,7 +138,7 @@ def with_observed(intent: Intent, snapshot: Snapshot) -> Intent:
 
     def is_here(guest: GuestPort, mac: str) -> bool:
         waits = mac == about[guest].current and not guest.running  # it has no entry to lose
-        return waits or mac in about[guest].fresh or not any(moved_on(mac, guest, table, snapshot))
+        return waits or mac in about[guest].fresh or not any(moved_on(mac, guest, owners, snapshot))
 
     def libvirt_says_so(guest: GuestPort) -> bool:
         return bool(guest.facts.said_mac) and about[guest].current == guest.facts.said_mac
@@ -175,10 +162,6 @@ def _from_the_table(intent: Intent, snapshot: Snapshot) -> Iterator[Observed]:
     has followed the guest. Each guest that was judged so gets a record, so that it is judged once.
     """
     known = {record.port: record for record in intent.observed}
-    here: dict[str, dict[str, bool]] = {}
-    for entry in snapshot.entries:
-        if entry.state is EntryState.STATIC and not entry.extern_learn:
-            here.setdefault(entry.port, {})[entry.mac] = entry.sticky
     for guest in intent.ports:
         port = snapshot.ports.get(guest.port)
         if port is None or not guest.managed or not guest.running or guest.frozen:
@@ -188,7 +171,9 @@ def _from_the_table(intent: Intent, snapshot: Snapshot) -> Iterator[Observed]:
         if not is_about(record, guest, snapshot) or (before is not None and is_about(before, guest, snapshot)):
             continue
         follows = guest.policy.guest_mac is GuestMac.FOLLOW
-        found, own, said = here.get(guest.port, {}), record.nic_mac, guest.facts.said_mac
+        on_port = snapshot.fdb.of_port(guest.port)
+        found = {e.mac: e.sticky for e in on_port if e.state is EntryState.STATIC and not e.extern_learn}
+        own, said = record.nic_mac, guest.facts.said_mac
         written = {*_without_current(guest), own}
         plain = (mac for mac, sticky in found.items() if not sticky and mac not in written)
         roaming = [mac for mac in plain if follows or allowed(guest, mac)][-MOST:]

@@ -240,10 +240,9 @@ def _tell_unmanaged_duplicates(
         if (mac, vid) not in share.others
     }
     for guest in intent.ports:
-        if guest.managed or not guest.running or snapshot.masters.get(guest.port) != guest.bridge:
+        if guest.managed or not guest.running or snapshot.port_on(guest.bridge, guest.port) is None:
             continue
-        if guest.bridge in snapshot.bridges:
-            own = guest.macs[0]  # what it is allowed beside it is the business of a manager
-            places = [(own, vid) for vid in snapshot.deciding_vids(guest.port)]
-            rivals = {rival: place for place in places if (rival := holders.get((guest.bridge, *place))) is not None}
-            tell_duplicates(guest, rivals, draft)
+        own = guest.macs[0]  # what it is allowed beside it is the business of a manager
+        places = [(own, vid) for vid in snapshot.deciding_vids(guest.port)]
+        rivals = {rival: place for place in places if (rival := holders.get((guest.bridge, *place))) is not None}
+        tell_duplicates(guest, rivals, draft)

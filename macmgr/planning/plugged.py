@@ -25,8 +25,8 @@ def plug_findings(intent: Intent, snapshot: Snapshot) -> Iterator[Finding]:
     """What differs on the ports of guests that are on their bridge, where that is managed, whoever manages the port."""
     guests = {guest.port for guest in intent.ports}
     for guest in intent.ports:
-        port = snapshot.ports.get(guest.port)
-        if port is None or port.bridge != guest.bridge or guest.bridge not in intent.managed_bridges:
+        port = snapshot.port_on(guest.bridge, guest.port)
+        if port is None or guest.bridge not in intent.managed_bridges:
             continue
         yield from _vlan_findings(guest, port, snapshot.bridges[guest.bridge], snapshot, guests)
         if guest.facts.isolated_live and not port.isolated:

@@ -15,7 +15,7 @@ from macmgr.planning.draft import Draft, Stranded, Table
 from macmgr.planning.planner import Plan
 from macmgr.planning.remembered import Memory, default_flags, valid_ports, way_back
 from macmgr.planning.stranded import plan_stranded
-from macmgr.planning.wayback import Return, as_remembered, plan_way_back, static_on
+from macmgr.planning.wayback import Return, as_remembered, plan_way_back
 
 AS_BEFORE = "as it was before macmgr"
 KERNEL_DEFAULT = "the kernel's default, for nothing is remembered"
@@ -29,7 +29,7 @@ def plan_release(intent: Intent, snapshot: Snapshot, memory: Memory) -> Plan:
     Its findings are about entries in VIDs that their port has lost: those that no change clears are left to a person.
     """
     draft, table = Draft(), Table(snapshot)
-    guests = {guest.port: guest for guest in intent.ports if snapshot.masters.get(guest.port) == guest.bridge}
+    guests = {guest.port: guest for guest in intent.ports if snapshot.port_on(guest.bridge, guest.port)}
     owned = {(guest.bridge, mac) for guest in guests.values() for mac in guest.macs}
     before = {each.port: each for each in valid_ports(memory, intent, snapshot)}
     for port in snapshot.ports.values():
@@ -70,7 +70,7 @@ def _bears_the_mark(guest: GuestPort, port: BridgePort, memory: Memory, table: T
     if memory.lost:
         return True
     sticky = table.is_sticky(guest)
-    pinned = any(entry.sticky is sticky for mac in guest.macs for entry in static_on(port, mac, table).values())
+    pinned = any(entry.sticky is sticky for mac in guest.macs for entry in table.static_on(port, mac).values())
     return pinned or (guest.policy.lock and bool(port.flags.locked))
 
 

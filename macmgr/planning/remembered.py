@@ -112,17 +112,16 @@ def remember(memory: Memory, intent: Intent, snapshot: Snapshot, changes: Collec
     memory = what_is_left(memory, intent, snapshot)
     known = {each.port for each in memory.ports}
     touched = {port for change in changes for port in ports_of(change)}
-    guests = [guest for guest in intent.ports if guest.managed and _on_its_bridge(guest, snapshot)]
+    guests = [guest for guest in intent.ports if guest.managed and snapshot.port_on(guest.bridge, guest.port)]
     fresh = [guest for guest in guests if guest.port in touched - known]
-    held = _held(snapshot, {guest.port for guest in fresh})
-    ports = [_before(guest, snapshot.ports[guest.port], snapshot, tuple(held.get(guest.port, ()))) for guest in fresh]
+    ports = [_before(guest, snapshot.ports[guest.port], snapshot) for guest in fresh]
     if memory.lost:
         ports = [
             each if (each.port, each.ifindex) in memory.given_back else _by_default(each, guest, snapshot)
             for each, guest in zip(ports, fresh, strict=True)
         ]
     quiet = {change.port for change in changes if isinstance(change, SetFlags)} - {guest.port for guest in intent.ports}
-    ports += [_before(None, snapshot.ports[name], snapshot, ()) for name in sorted(quiet - known)]
+    ports += [_before(None, snapshot.ports[name], snapshot) for name in sorted(quiet - known)]
     put = {(e.port, e.mac) for change in changes if isinstance(change, SetEntries) for e in change.after}
     macs = {each for each in _may_be_kept(guests, snapshot) if (each.port, each.mac) in put}
     again = {(each.port, each.ifindex) for each in ports}
@@ -144,30 +143,25 @@ def with_kept(memory: Memory, intent: Intent, snapshot: Snapshot) -> Memory:
     Only what is remembered is called left behind once the guest is gone; libvirt's own entry may be all that was asked
     for, and is found on the uplink as well.
     """
-    guests = [g for g in intent.ports if g.managed and not g.frozen and _on_its_bridge(g, snapshot)]
+    guests = [g for g in intent.ports if g.managed and not g.frozen and snapshot.port_on(g.bridge, g.port)]
     shut = {(g.port, port.ifindex) for g in guests if g.running and not (port := snapshot.ports[g.port]).auto}
     if not shut <= {*memory.closed}:
         memory = replace(memory, closed=tuple(sorted(shut.union(memory.closed))))
     new = {each for each in _may_be_kept(guests, snapshot) if (each.port, each.ifindex) not in memory.given_back}
     new -= {*memory.macs}
-    macs = {each.mac for each in new}
-    found = (
-        {(e.port, e.mac) for e in snapshot.entries if e.mac in macs and e.state is EntryState.STATIC} if macs else ()
-    )
-    kept = {each for each in new if (each.port, each.mac) in found}
+    kept = {each for each in new if snapshot.fdb.static_on(each.port, each.bridge, each.mac)}
     return replace(memory, macs=tuple(sorted({*memory.macs, *kept}))) if kept else memory
 
 
 def what_is_left(memory: Memory, intent: Intent, snapshot: Snapshot) -> Memory:
     """The memory without what is no more: ports that are gone, MACs that nobody wants and that have no entry left."""
     wanted = {(guest.bridge, mac) for guest in intent.ports for mac in guest.macs}
-    static = _static_macs(snapshot, {each.mac for each in memory.macs})
 
     def is_left(each: KeptMac) -> bool:
         place = each.bridge, each.mac
         if place in wanted:
             return _exists(each.port, each.ifindex, snapshot)
-        return place in static or (each.bridge in snapshot.bridges and not snapshot.lists(each.bridge))
+        return _has_static(*place, snapshot) or (each.bridge in snapshot.bridges and not snapshot.lists(each.bridge))
 
     return replace(
         memory,
@@ -290,14 +284,10 @@ def _exists(name: str, ifindex: int, snapshot: Snapshot) -> bool:
     return port is not None and port.ifindex == ifindex
 
 
-def _on_its_bridge(guest: GuestPort, snapshot: Snapshot) -> bool:
-    port = snapshot.ports.get(guest.port)
-    return port is not None and port.bridge == guest.bridge
-
-
-def _before(guest: GuestPort | None, port: BridgePort, snapshot: Snapshot, held: tuple[Held, ...]) -> PortBefore:
+def _before(guest: GuestPort | None, port: BridgePort, snapshot: Snapshot) -> PortBefore:
     bridge = snapshot.bridges[port.bridge]
     domain, uuid = (guest.domain, guest.uuid) if guest else ("", "")
+    held = tuple(_held(snapshot.fdb.of_port(port.name))) if guest else ()
     return PortBefore(port.name, port.ifindex, port.mac, bridge.name, bridge.ifindex, domain, uuid, port.flags, held)
 
 
@@ -306,24 +296,21 @@ def _by_default(before: PortBefore, guest: GuestPort, snapshot: Snapshot) -> Por
     return replace(before, flags=default_flags(guest, snapshot.ports[guest.port]), held=())
 
 
-def _held(snapshot: Snapshot, ports: set[str]) -> dict[str, list[Held]]:
-    vids: dict[tuple[str, str, bool], list[int]] = {}
-    for entry in snapshot.entries:
-        if entry.port in ports and entry.state is EntryState.STATIC:
-            vids.setdefault((entry.port, entry.mac, entry.sticky), []).append(entry.vid)
-    held: dict[str, list[Held]] = {}
-    for (port, mac, sticky), found in sorted(vids.items()):
-        held.setdefault(port, []).append(Held(mac, sticky, tuple(sorted(found))))
-    return held
+def _held(on_port: Iterable[Entry]) -> Iterator[Held]:
+    vids: dict[tuple[str, bool], list[int]] = {}
+    for entry in on_port:
+        if entry.state is EntryState.STATIC:
+            vids.setdefault((entry.mac, entry.sticky), []).append(entry.vid)
+    for (mac, sticky), found in sorted(vids.items()):
+        yield Held(mac, sticky, tuple(sorted(found)))
 
 
-def _static_macs(snapshot: Snapshot, macs: set[str]) -> set[tuple[str, str]]:
-    if not macs:
-        return set()  # a hundred thousand entries are not walked for nothing
-    return {
-        (snapshot.bridge_of(entry.port) or "", entry.mac)
-        for entry in snapshot.entries
-        if entry.mac in macs and entry.state is EntryState.STATIC
-        # another host's, which no frame moves: nothing of ours, and nothing that could become it
-        if entry.extern_learn or not snapshot.by_control_plane(entry)
-    }
+def _has_static(bridge: str, mac: str, snapshot: Snapshot) -> bool:
+    """Whether a bridge has a static entry for a MAC that is macmgr's, or could become it.
+
+    One that another host's control plane put, and that no frame moves, is neither.
+    """
+    return any(
+        entry.state is EntryState.STATIC and (entry.extern_learn or not snapshot.by_control_plane(entry))
+        for entry in snapshot.fdb.of_mac(bridge, mac).values()
+    )

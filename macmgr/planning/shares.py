@@ -124,7 +124,7 @@ class _Contest:
         carriers = Carriers(snapshot)
         self._guests, self._barred = guests, barred
         self._snapshot, self._table, self._draft = snapshot, table, draft
-        self._there = [guest for guest in intent.ports if _is_on_its_bridge(guest, snapshot)]
+        self._there = [guest for guest in intent.ports if snapshot.port_on(guest.bridge, guest.port)]
         self._reach = {guest: carriers.vids_of(snapshot.ports[guest.port]) for guest in guests}
         self._given: dict[tuple[GuestPort, str], tuple[int, ...]] = {}
         self._others: dict[GuestPort, set[tuple[str, int]]] = {guest: set() for guest in guests}
@@ -351,10 +351,6 @@ def _tell_alive(guest: GuestPort, mac: str, alive: Mapping[int, str], draft: Dra
 def _has_changed(guest: GuestPort) -> bool:
     """Whether the address that the NIC uses is not the one that its XML gives it: the guest took it by itself."""
     return guest.facts.configured_mac not in ("", guest.macs[0])
-
-
-def _is_on_its_bridge(guest: GuestPort, snapshot: Snapshot) -> bool:
-    return guest.bridge in snapshot.bridges and snapshot.masters.get(guest.port) == guest.bridge
 
 
 def _where(guest: GuestPort, mac: str) -> str:

@@ -11,11 +11,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from macmgr.model.changes import Change, SetEntries
+from macmgr.model.fdb import Key
 from macmgr.model.intent import Intent
 from macmgr.model.snapshot import EntryState, Snapshot
-
-Key = tuple[str, str, int]
-"""Bridge, MAC address, VID."""
 
 Times = Mapping[Key, tuple[float, float]]
 """When an entry was last put, or its address seen elsewhere: not before, and not after, in seconds of one clock."""
@@ -72,20 +70,14 @@ def with_times(known: Collection[Taken], new: Collection[Taken], times: Times) -
 
 def of_same_ports(known: Iterable[Taken], snapshot: Snapshot) -> tuple[Taken, ...]:
     """What is about ports that are still the same. An entry that is gone may be put again."""
-    ports = snapshot.ports
-    return tuple(
-        each
-        for each in known
-        if (port := ports.get(each.port)) is not None and (port.ifindex, port.bridge) == (each.ifindex, each.bridge)
-    )
+    ports = ((each, snapshot.port_on(each.bridge, each.port)) for each in known)
+    return tuple(each for each, port in ports if port is not None and port.ifindex == each.ifindex)
 
 
 def on_their_ports(known: Iterable[Taken], snapshot: Snapshot) -> list[Taken]:
     """What leads to the guest's port now."""
-    known = of_same_ports(known, snapshot)
-    macs = {each.mac for each in known}
-    there = {(entry.port, entry.mac, entry.vid) for entry in snapshot.entries if entry.mac in macs} if macs else ()
-    return [each for each in known if (each.port, each.mac, each.vid) in there]
+    there = ((each, snapshot.fdb.at(*each.key)) for each in of_same_ports(known, snapshot))
+    return [each for each, entry in there if entry is not None and entry.port == each.port]
 
 
 def seen_since(known: Iterable[Taken], times: Times) -> dict[Key, tuple[str, str]]:

@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from macmgr.model.fdb import Key
 from macmgr.model.intent import Intent
 from macmgr.model.snapshot import Snapshot
 from macmgr.planning.remembered import Memory
 from macmgr.planning.trunks import MANY_VIDS, Carriers
-
-_Key = tuple[str, str, int]  # bridge, MAC, VID
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ def ports_to_read(intent: Intent, memory: Memory) -> frozenset[str]:
     return frozenset(guests.union(each.port for each in memory.ports if each.domain))
 
 
-def keys_to_look_up(intent: Intent, memory: Memory, snapshot: Snapshot, beside: Beside) -> Iterator[_Key]:
+def keys_to_look_up(intent: Intent, memory: Memory, snapshot: Snapshot, beside: Beside) -> Iterator[Key]:
     """The entries to ask for by name, on bridges whose FDB was not read to its end.
 
     Those of a managed guest in the VIDs in which it needs them. Where an address may be anywhere, in the VIDs that
@@ -60,8 +59,8 @@ def keys_to_look_up(intent: Intent, memory: Memory, snapshot: Snapshot, beside: 
     carriers = Carriers(snapshot)
     wanted: set[tuple[str, str]] = set()
     for guest in intent.ports:
-        port = snapshot.ports.get(guest.port)
-        if guest.bridge not in unlisted or port is None or port.bridge != guest.bridge:
+        port = snapshot.port_on(guest.bridge, guest.port)
+        if guest.bridge not in unlisted or port is None:
             continue
         if guest.managed:
             record = by_port.get(guest.port)
@@ -84,7 +83,7 @@ def keys_to_look_up(intent: Intent, memory: Memory, snapshot: Snapshot, beside: 
             yield from _keys(bridge, (mac,), vids[bridge])
 
 
-def _keys(bridge: str, macs: Iterable[str], vids: Iterable[int]) -> Iterator[_Key]:
+def _keys(bridge: str, macs: Iterable[str], vids: Iterable[int]) -> Iterator[Key]:
     vids = dict.fromkeys((0, *vids))
     return ((bridge, mac, vid) for mac in macs for vid in vids)
 

@@ -48,7 +48,7 @@ def plan_returning(
 
     A MAC that a managed guest has a right to, or whose guest has left, is not theirs: the planner has rules for it.
     """
-    guests = {guest.port: guest for guest in intent.ports if snapshot.masters.get(guest.port) == guest.bridge}
+    guests = {guest.port: guest for guest in intent.ports if snapshot.port_on(guest.bridge, guest.port)}
     owned = {(guest.bridge, mac) for guest in guests.values() for mac in guest.macs}
     taken = {(bridge, mac) for bridge, mac, _ in claimed}
     for before in intent.returning:
@@ -96,7 +96,7 @@ def as_remembered(
     macs = tuple(dict.fromkeys([*mine, *(entry.mac for entry in before.entries), *before.macs]))
     # a port that was closed is again, and learns nothing: what is reachable there stays so, allowed and followed
     # addresses too; and without its XML nobody knows which of the MACs is the NIC's own
-    reachable = tuple(mac for mac in macs if static_on(port, mac, table))
+    reachable = tuple(mac for mac in macs if table.static_on(port, mac))
     own = (*(guest.macs[:1] if guest else ()), *reachable)
     locked = None if port.flags.locked is None else bool(before.flags.locked)
     back = Return(
@@ -135,7 +135,7 @@ def _plan_entries(back: Return, mac: str, guest_ports: Collection[str], table: T
     port = back.port
     vids = dict.fromkeys((0, *port.vids))  # in their order, and on a trunk each of thousands is looked for
     now = table.of_mac(port.bridge, mac)
-    here = {vid: entry for vid, entry in static_on(port, mac, table).items() if vid in vids}
+    here = {vid: entry for vid, entry in table.static_on(port, mac).items() if vid in vids}
     taken = {
         vid
         for vid, entry in now.items()
@@ -174,7 +174,7 @@ def _is_static_elsewhere(entry: Entry, back: Return, guest_ports: Collection[str
 def _stranded(back: Return, mac: str, table: Table) -> Iterator[Stranded]:
     """What was put since in a VID that the port has lost meanwhile: there it leads nowhere, and nobody can name it."""
     before = {(entry.vid, entry.sticky) for entry in back.entries if entry.mac == mac}
-    for vid, entry in static_on(back.port, mac, table).items():
+    for vid, entry in table.static_on(back.port, mac).items():
         if table.stranded(entry) and not table.by_control_plane(entry) and (vid, entry.sticky) not in before:
             text = f"{back.port.name} still has the static entry of {mac}"
             yield Stranded(entry, back.port.bridge, back.domain, Code.NOT_GIVEN_BACK, text, back.because)
@@ -193,16 +193,3 @@ def _static_back(back: Return, mac: str) -> Iterator[tuple[int, Entry]]:
 
 def _kind(entry: Entry | None) -> tuple[EntryState, bool] | None:
     return None if entry is None else (entry.state, entry.sticky)
-
-
-def static_on(port: BridgePort, mac: str, table: Table) -> dict[int, Entry]:
-    """The static entries that lead a MAC to a port, by VID.
-
-    An entry that an external control plane made keeps its extern_learn through every put (fdb_add_entry), and is
-    dynamic by itself: a static one is our doing, and as a dynamic one it is again what it was.
-    """
-    return {
-        vid: entry
-        for vid, entry in table.of_mac(port.bridge, mac).items()
-        if entry.port == port.name and entry.state is EntryState.STATIC
-    }

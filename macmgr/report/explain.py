@@ -15,7 +15,7 @@ from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestPort, Manager, Observed, Pin, PortlessNic, Settings
 from macmgr.model.mac import matches, parse_mac, virtual_router
 from macmgr.model.roles import Role, roles_of
-from macmgr.model.snapshot import BridgePort, Entry, Snapshot
+from macmgr.model.snapshot import BridgePort, Snapshot
 from macmgr.model.vids import fold_vids
 from macmgr.oneline import unbroken
 from macmgr.options import OPTIONS
@@ -79,9 +79,9 @@ def _parts(view: View, what: str) -> Iterator[Explanation]:
     if port is not None and not guests:
         yield _other_port(view, port)
     if mac and not guests:
-        entries = [entry for entry in view.snapshot.entries if entry.mac == mac]
-        if entries or mac in view.intent.departed:
-            yield _unknown_mac(view, mac, entries)
+        bridges = [name for name in sorted(view.snapshot.bridges) if view.snapshot.fdb.of_mac(name, mac)]
+        if bridges or mac in view.intent.departed:
+            yield _unknown_mac(view, mac, bridges)
 
 
 def _has(guest: GuestPort, mac: str) -> bool:
@@ -222,15 +222,10 @@ def _kernel_says(guest: GuestPort, port: BridgePort | None, snapshot: Snapshot) 
 
 def _entry_lines(snapshot: Snapshot, bridge: str, macs: Sequence[str]) -> list[str]:
     lines = []
-    by_mac: dict[str, list[Entry]] = {mac: [] for mac in macs}
-    for entry in snapshot.entries:
-        if entry.mac in by_mac:
-            by_mac[entry.mac].append(entry)
     for mac in macs:
         groups: dict[tuple[str, str], list[int]] = {}
-        for entry in sorted(by_mac[mac], key=lambda each: (each.vid, each.port)):
-            if snapshot.bridge_of(entry.port) == bridge:
-                groups.setdefault((entry.port, entry.in_words), []).append(entry.vid)
+        for vid, entry in sorted(snapshot.fdb.of_mac(bridge, mac).items()):
+            groups.setdefault((entry.port, entry.in_words), []).append(vid)
         lines += [
             f"{mac} -> {port} in VID {fold_vids(sorted(vids))}, {words}" for (port, words), vids in groups.items()
         ] or [f"no entry for {mac} on {bridge}"]
@@ -276,8 +271,11 @@ def _portless(nic: PortlessNic) -> Explanation:
 
 
 def _other_port(view: View, port: BridgePort) -> Explanation:
-    own = [entry for entry in view.snapshot.entries if entry.port == port.name]
-    count = str(len(own)) if view.snapshot.lists(port.bridge) else f"not counted, for {port.bridge} has too many"
+    count = (
+        str(len(view.snapshot.fdb.of_port(port.name)))
+        if view.snapshot.lists(port.bridge)
+        else f"not counted, for {port.bridge} has too many"
+    )
     managed = view.intent.managed_bridges.get(port.bridge)
     how = f"managed ({managed})" if managed else "not managed"
     role = roles_of(view.snapshot.ports.values(), {guest.port for guest in view.intent.ports})[port.name]
@@ -292,8 +290,7 @@ def _other_port(view: View, port: BridgePort) -> Explanation:
     )
 
 
-def _unknown_mac(view: View, mac: str, entries: list[Entry]) -> Explanation:
-    bridges = sorted({bridge for entry in entries if (bridge := view.snapshot.bridge_of(entry.port))})
+def _unknown_mac(view: View, mac: str, bridges: Iterable[str]) -> Explanation:
     gone = view.intent.departed.get(mac)
     whose = f"a NIC of {gone}, which does not run here any more" if gone else "no NIC of a domain that runs here"
     lines = [line for bridge in bridges for line in _entry_lines(view.snapshot, bridge, [mac])]

@@ -91,9 +91,8 @@ def _entries(released: Released, back: GivenBack) -> list[Entry]:
     let_go = {change.mac for change in released.outcome.done if isinstance(change, SetEntries)}
     return [
         entry
-        for entry in released.outcome.view.snapshot.entries
-        if entry.port == back.port
-        and (entry.state is EntryState.STATIC or (entry.state is EntryState.DYNAMIC and entry.mac in let_go))
+        for entry in released.outcome.view.snapshot.fdb.of_port(back.port)
+        if (entry.state is EntryState.STATIC or (entry.state is EntryState.DYNAMIC and entry.mac in let_go))
     ]
 
 

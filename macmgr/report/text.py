@@ -17,10 +17,11 @@ from rich.table import Table
 from rich.text import Text
 
 from macmgr.model.changes import Change, requests, typed
+from macmgr.model.fdb import Fdb
 from macmgr.model.findings import Code, Finding, Severity
 from macmgr.model.intent import GuestPort
 from macmgr.model.roles import Role, roles_of
-from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, Snapshot
+from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState
 from macmgr.model.vids import fold_vids
 from macmgr.oneline import harmless, unbroken
 from macmgr.reconcile import View
@@ -138,7 +139,6 @@ def _print_commands(out: Console, changes: Iterable[Change], before: str) -> Non
 
 def _print_tree(out: Console, view: View, at_risk: frozenset[str], *, only_managed: bool) -> None:
     guests = {guest.port: guest for guest in view.guests}
-    entries = _static_by_port(view.snapshot)
     roles = roles_of(view.snapshot.ports.values(), {guest.port for guest in view.intent.ports})
     faults = dict.fromkeys(at_risk, Text("at risk", "yellow"))
     errors = (finding for finding in view.plan.findings if finding.severity is Severity.ERROR)
@@ -154,7 +154,7 @@ def _print_tree(out: Console, view: View, at_risk: frozenset[str], *, only_manag
                 port,
                 guests.get(port.name),
                 roles[port.name],
-                entries,
+                view.snapshot.fdb,
                 managed=managed,
                 fault=faults.get(port.name),
             )
@@ -239,7 +239,7 @@ def _port_cells(
     port: BridgePort,
     guest: GuestPort | None,
     role: Role,
-    entries: dict[str, list[Entry]],
+    fdb: Fdb,
     *,
     managed: bool,
     fault: Text | None,
@@ -264,26 +264,18 @@ def _port_cells(
         " ".join(guest.macs),
         fold_vids(port.vids),
         *flags,
-        _entry_word(guest, entries.get(port.name, [])),
+        _entry_word(guest, fdb.of_port(port.name)),
         promiscuous,
         verdict,
     ]
 
 
-def _entry_word(guest: GuestPort, entries: list[Entry]) -> str:
+def _entry_word(guest: GuestPort, entries: Iterable[Entry]) -> str:
     macs = frozenset(guest.macs)
-    own = [entry for entry in entries if entry.mac in macs]
+    own = [entry for entry in entries if entry.mac in macs and entry.state is EntryState.STATIC]
     if not own:
         return "none"
     return "sticky" if all(entry.sticky for entry in own) else "static"
-
-
-def _static_by_port(snapshot: Snapshot) -> dict[str, list[Entry]]:
-    by_port: dict[str, list[Entry]] = {}
-    for entry in snapshot.entries:
-        if entry.state is EntryState.STATIC:
-            by_port.setdefault(entry.port, []).append(entry)
-    return by_port
 
 
 def _grouped(findings: Iterable[Finding]) -> list[tuple[Finding, list[int]]]:

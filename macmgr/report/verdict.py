@@ -9,7 +9,6 @@ from enum import StrEnum
 
 from macmgr.model.findings import Code, Finding, Severity
 from macmgr.model.intent import GuestPort
-from macmgr.model.snapshot import EntryState
 from macmgr.planning.coverage import left_to_the_kernel
 from macmgr.reconcile import View
 
@@ -119,9 +118,12 @@ def _at_risk(view: View) -> frozenset[str]:
     found = [finding for finding in view.plan.findings if finding.code is Code.NOT_STICKY]
     if not found:
         return frozenset()
-    static = (entry for entry in view.snapshot.entries if entry.state is EntryState.STATIC)
-    loose = {(entry.port, entry.mac) for entry in static if not entry.sticky}
-    return frozenset(finding.port for finding in found if (finding.port, finding.mac) in loose)
+    fdb = view.snapshot.fdb
+    return frozenset(
+        finding.port
+        for finding in found
+        if not all(entry.sticky for entry in fdb.static_on(finding.port, finding.bridge, finding.mac).values())
+    )
 
 
 def _numbers(findings: Iterable[Finding]) -> str:

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 from macmgr.model.changes import SetEntries
 from macmgr.model.intent import GuestMac, GuestPort, Observed
 from macmgr.model.snapshot import BridgePort, Snapshot
-from macmgr.planning.observed import MOST, allowed, as_of_now, is_about, moved_on, table_of, what_is_known
+from macmgr.planning.observed import MOST, allowed, as_of_now, is_about, moved_on, owners_of, what_is_known
 from macmgr.reconcile import View
 
 # A NIC that goes back to its former address and from there to the other one again within this time uses both.
@@ -133,7 +133,7 @@ def settle(records: Records, view: View, now: float, *, sightings: bool = True) 
         known = {record.port for record in records if is_about(record, guests.get(record.port), view.snapshot)}
         records = (*records, *(each for each in acted_on.values() if each.port not in known))
     records = (*records, *_said_alone(records, guests, view.snapshot))
-    table = table_of(records, guests.values(), view.snapshot)
+    owners = owners_of(records, guests.values(), view.snapshot)
     left_to_do = {change.mac for change in view.plan.changes if isinstance(change, SetEntries)}
     settled = []
     for kept in records:
@@ -149,7 +149,7 @@ def settle(records: Records, view: View, now: float, *, sightings: bool = True) 
         follows = guest.policy.guest_mac is GuestMac.FOLLOW
         unsure = guest.frozen  # its network may say that it follows, and nothing is swept meanwhile
         held = [mac for mac in (record.current if follows else "", *record.macs) if mac and mac not in record.fresh]
-        moved = [mac for mac in held if any(moved_on(mac, guest, table, view.snapshot))]
+        moved = [mac for mac in held if any(moved_on(mac, guest, owners, view.snapshot))]
         back = [mac for mac in moved if mac == record.current and not (sightings and guest.running)]
         moved = [mac for mac in moved if mac not in back]
         forgotten = record.current in moved if follows else not unsure and now - record.at > ALERT

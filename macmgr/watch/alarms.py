@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from macmgr.execution import Key
 from macmgr.model.changes import Change, SetEntries
+from macmgr.model.fdb import Key
 from macmgr.model.intent import GuestPort
 from macmgr.model.kernelevents import EntryEvent, Event
 from macmgr.model.snapshot import EntryState, Snapshot
@@ -88,20 +88,17 @@ class Alarms:
         homes = {}
         uses = Counter((guest.bridge, mac) for guest in view.intent.ports for mac in guest.macs)
         shared = {mac for (_, mac), times in uses.items() if times > 1}
-        held = {
-            (entry.port, entry.mac)
-            for entry in view.snapshot.entries
-            if entry.mac in shared and entry.state is EntryState.STATIC
-        }
+        fdb = view.snapshot.fdb
         for guest in view.intent.ports:
-            port = view.snapshot.ports.get(guest.port)
+            port = view.snapshot.port_on(guest.bridge, guest.port)
             # an open port learns its own guest's MAC, and refreshes the entry by itself
-            if not guest.managed or not guest.running or port is None or port.bridge != guest.bridge or port.auto:
+            if not guest.managed or not guest.running or port is None or port.auto:
                 continue
             vids = view.snapshot.deciding_vids(guest.port)
             for mac in guest.macs:
                 # what several guests are allowed is at home where its entry leads
-                if mac not in guest.roaming and (mac not in shared or (guest.port, mac) in held):
+                held = mac not in shared or fdb.static_on(guest.port, guest.bridge, mac)
+                if mac not in guest.roaming and held:
                     known = self._homes.get((guest.bridge, mac))
                     same = known is not None and (known.guest.uuid, known.ifindex) == (guest.uuid, port.ifindex)
                     since = known.since if known is not None and same else now
@@ -133,13 +130,9 @@ class Alarms:
 
     def keys(self) -> list[Key]:
         """The entries whose ages `ages` wants to know: the sticky ones of guests that run here."""
-        sticky = {
-            (self._snapshot.bridge_of(entry.port) or "", entry.mac, entry.vid)
-            for entry in self._snapshot.entries
-            if entry.sticky
-        }
         wanted = ((*place, vid) for place, home in self._homes.items() for vid in home.vids[:_VIDS])
-        return [key for key in wanted if key in sticky]
+        found = self._snapshot.fdb.at_all(wanted)
+        return [key for key, entry in found.items() if entry is not None and entry.sticky]
 
     def ages(self, ages: Mapping[Key, float | None], now: float) -> list[Alarm]:
         """What the ages of sticky entries show that were read after that look."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from macmgr.execution import Key
+from macmgr.model.fdb import Key
 from macmgr.model.kernelevents import EntryEvent, Event
 from macmgr.model.snapshot import Snapshot
 from macmgr.reconcile import View

@@ -58,13 +58,13 @@ class LastView:
         self._drops = {
             snapshot.ports[guest.port].ifindex: _LEARNED_TOO if guest.running else _STATIC
             for guest in guests
-            if guest.port in snapshot.ports and snapshot.ports[guest.port].bridge == guest.bridge
+            if snapshot.port_on(guest.bridge, guest.port)
         }
         macs = {mac for _, mac in self._wanted} | intent.departed.keys()
         owners = {**{name: port.ifindex for name, port in snapshot.ports.items()}, **ifindexes}
         self._entries = {
             (ifindexes[bridge], entry.mac, entry.vid): _Read(owners[entry.port], entry)
-            for entry in snapshot.entries
+            for entry in snapshot.fdb
             if (entry.mac in macs or owners.get(entry.port) in self._drops)
             and (bridge := snapshot.bridge_of(entry.port)) is not None
         }

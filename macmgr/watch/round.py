@@ -14,10 +14,11 @@ from typing import NamedTuple
 
 from macmgr.config import Config
 from macmgr.errors import MacmgrError, unexpected
-from macmgr.execution import Key, execute
+from macmgr.execution import execute
 from macmgr.hook.work import Heard, concerns, in_words, intent_with, left_as_it_is, remembers
 from macmgr.kernel import Kernel
 from macmgr.model.changes import Change
+from macmgr.model.fdb import Key
 from macmgr.model.intent import Intent, Observed
 from macmgr.model.modes import OBSERVE_ALL
 from macmgr.model.snapshot import Snapshot

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from macmgr import reconcile
-from macmgr.execution import Key
 from macmgr.kernel import Kernel
+from macmgr.model.fdb import Key
 from macmgr.model.findings import Severity
 from macmgr.model.intent import Intent, Manager, Settings
 from macmgr.model.snapshot import Entry, Snapshot
