@@ -1,4 +1,4 @@
-"""Capture what the lab's real libvirtd gives to hooks and keeps in its status files, for tests/unit/test_captured.py.
+"""Captures what libvirtd in the lab gives to hooks and keeps in status files, for tests/unit/sources/test_captured.py.
 
 Run inside the lab: python3 -m tests.lab.boot -- .venv/bin/python -m tests.captured.capture
 The files land in .lab/results/captured; paths of the machine that captured them are replaced before they are kept.

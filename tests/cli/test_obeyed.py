@@ -18,7 +18,7 @@ from macmgr import cli, paths
 from macmgr.oneline import harmless, harmless_json
 from macmgr.report.text import console
 from tests.cli.conftest import Host
-from tests.unit.test_secrets import STATUS, VERBS, formats, run_dir, verbs, write
+from tests.unit.verbs.test_secrets import STATUS, VERBS, formats, run_dir, verbs, write
 
 __all__ = ["run_dir"]  # the fixture: a host with one bridge and one port
 

@@ -37,8 +37,8 @@ from macmgr.watch.tally import (
     standing_back,
 )
 from tests.conftest import Golden
-from tests.unit.test_watch_tally import G2, NOON, SCHEMA, view
-from tests.unit.test_watch_words import CLOSED, OPEN, SAID, flags, intent
+from tests.unit.watch.test_watch_tally import G2, NOON, SCHEMA, view
+from tests.unit.watch.test_watch_words import CLOSED, OPEN, SAID, flags, intent
 
 HERE = Path(__file__).parent / "status"
 

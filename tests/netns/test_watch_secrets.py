@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.netns.conftest import Namespace, eventually
 from tests.netns.house import house
-from tests.unit.test_secrets import assert_no_secret, variants
+from tests.unit.verbs.test_secrets import assert_no_secret, variants
 
 
 def test_no_secret_is_in_what_the_daemon_says(ns: Namespace, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The schema of the metadata and the reader of it accept the same: an editor's green is macmgr's green.
 
 What they differ in on purpose (two interfaces of one MAC, two portgroups of one name) is said in readers/metadata.py
-and shown in tests/unit/test_schemas.py; documents here have neither.
+and shown in tests/unit/readers/test_schemas.py; documents here have neither.
 """
 
 from __future__ import annotations

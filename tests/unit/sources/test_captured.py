@@ -12,7 +12,7 @@ from macmgr.readers.hookdata import read_hook_input
 from macmgr.sources.host import Sources
 from macmgr.sources.statusfiles import read_status_files
 
-CAPTURED = Path(__file__).parents[1] / "captured" / "libvirt-9.0.0"
+CAPTURED = Path(__file__).parents[2] / "captured" / "libvirt-9.0.0"
 HOOKS = sorted((CAPTURED / "hooks").glob("*.xml"))
 MACS = ("52:54:00:aa:00:01", "52:54:00:aa:00:02", "52:54:00:aa:00:03")
 

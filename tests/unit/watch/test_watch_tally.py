@@ -38,7 +38,7 @@ from macmgr.watch.tally import (
 )
 from tests.fake_kernel import make_snapshot
 
-SCHEMA = json.loads((Path(__file__).parents[2] / "docs/status-v1.schema.json").read_text())
+SCHEMA = json.loads((Path(__file__).parents[3] / "docs/status-v1.schema.json").read_text())
 G1, G2 = "52:54:00:00:00:01", "52:54:00:00:00:02"
 NOON = 1_795_003_200.0  # 2026-11-18T12:00:00Z
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from macmgr.watch import messages
 from macmgr.watch.metrics import metrics
 from macmgr.watch.tally import Tally
-from tests.unit.test_watch_metrics import busy
-from tests.unit.test_watch_tally import NOON
+from tests.unit.watch.test_watch_metrics import busy
+from tests.unit.watch.test_watch_tally import NOON
 
-DOCS = (Path(__file__).parents[2] / "docs/watch.rst").read_text()
+DOCS = (Path(__file__).parents[3] / "docs/watch.rst").read_text()
 
 
 def test_message_ids() -> None:

@@ -12,7 +12,7 @@ from macmgr.options import OPTIONS, Option
 from macmgr.readers.hookdata import read_hook_input
 from macmgr.readers.metadata import NAMESPACE, read_domain_table, read_network_table
 
-SCHEMAS = Path(__file__).parents[2] / "xml-schemas"
+SCHEMAS = Path(__file__).parents[3] / "xml-schemas"
 LIBVIRT = Path("/usr/share/libvirt/schemas")
 
 NS = f"xmlns='{NAMESPACE}'"
@@ -160,7 +160,7 @@ def test_hook_input_as_it_should_not_be(hookdata: etree.RelaxNG, inside: str) ->
 
 
 def test_captured_hook_input_fits(hookdata: etree.RelaxNG) -> None:
-    captured = Path(__file__).parents[1] / "captured"
+    captured = Path(__file__).parents[2] / "captured"
     documents = [path.read_text() for path in captured.rglob("*.xml") if "<hookData>" in path.read_text()]
     assert documents
     for document in documents:

@@ -30,7 +30,7 @@ from macmgr.watch.tally import (
     after_round,
     standing_back,
 )
-from tests.unit.test_watch_tally import G1, G2, NOON, change, line, view
+from tests.unit.watch.test_watch_tally import G1, G2, NOON, change, line, view
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
