@@ -1,13 +1,14 @@
 """The one use case: look, plan, execute, look again. Its tools are arguments, so tests bring their own kernel.
 
 `look` is all that audit, plan and show do. `apply` executes what `look` found, in phases, and never closes a port
-whose entry it could not read back (the interlock).
+whose entry it could not read back (the interlock). `release` gives ports back to the kernel by the same loop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol
 
 from macmgr.execution import Failure, Kernel, execute, give_back
@@ -15,14 +16,16 @@ from macmgr.model.changes import Change, SetEntries, ports_of
 from macmgr.model.fdb import Key
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent, PortlessNic
+from macmgr.model.known import NOTHING, NOTHING_KNOWN, Known, Memory, Refused
 from macmgr.model.scope import EVERYTHING
 from macmgr.model.scope import Scope as Scope
 from macmgr.model.snapshot import Bridge, BridgePort, Feature, Snapshot
 from macmgr.planning.features import found_lacking
-from macmgr.planning.observed import with_observed
+from macmgr.planning.observed import with_lost, with_seen
 from macmgr.planning.planner import Plan, plan
-from macmgr.planning.remembered import NOTHING, Memory, after_release, remember, what_is_left, with_departed, with_kept
-from macmgr.planning.taken import on_their_ports, seen_since, taken_by, with_times
+from macmgr.planning.release import plan_release
+from macmgr.planning.remembered import Recalled, after_release, recall, remember, what_is_left, with_kept
+from macmgr.planning.taken import of_same_ports, taken_by, with_times
 from macmgr.planning.taps import with_taps_only
 from macmgr.planning.unlisted import NOTHING_BESIDE, Beside, bridges_to_read, keys_to_look_up, ports_to_read
 from macmgr.state.lock import WriterLock
@@ -35,7 +38,7 @@ ROUNDS = 3
 # entry that is early is looked at once more after that time, in seconds.
 MOMENT = 0.3
 
-Planner = Callable[[Intent, Snapshot], Plan]
+Planner = Callable[[Intent, Snapshot, Known], Plan]
 
 
 class Notes(Protocol):
@@ -59,12 +62,13 @@ class NoNotes:
 NO_NOTES = NoNotes()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class View:
     """One look at the host: what is wanted, what is there, and the plan between them.
 
     ``spared`` are the changes that the plan would hold if they were not spared; their findings are in it. ``scope`` is
     the part of the host that was asked about: a report shows, counts and judges what it holds, and nothing else.
+    ``intent`` has the addresses that guests were seen to use; ``known`` is what the plan was made with beside it.
     """
 
     intent: Intent
@@ -72,6 +76,12 @@ class View:
     plan: Plan
     spared: tuple[Change, ...] = ()
     scope: Scope = EVERYTHING
+    known: Known = NOTHING_KNOWN
+
+    @cached_property
+    def recalled(self) -> Recalled:
+        """What follows from the memory: what guests left behind, and what is to be undone."""
+        return recall(self.known.memory, self.intent, self.snapshot)
 
     @property
     def guests(self) -> tuple[GuestPort, ...]:
@@ -121,16 +131,67 @@ class Outcome:
         return not self.view.plan.changes
 
 
+@dataclass(frozen=True, slots=True)
+class ReleasedPort:
+    """A port of which nothing is left to give back. ``because`` says as what, empty where nothing had to change."""
+
+    port: str
+    ifindex: int
+    domain: str
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What a release did, and the ports that it gave back."""
+
+    outcome: Outcome
+    ports: tuple[ReleasedPort, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Nothing is left: no change to be made, and nothing that only a person can clear."""
+        return self.outcome.complete and not self.outcome.view.plan.findings
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a run works with, and the part of the host that it is about."""
+
+    lock: WriterLock
+    read_intent: Callable[[], Intent]
+    kernel: Kernel
+    scope: Scope = EVERYTHING
+    notes: Notes = NO_NOTES
+    moment: Callable[[], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How far a run has come: what is known by now, what was asked of the kernel last, and what was done.
+
+    ``doubted`` are features that the kernel seemed to lack at the last look. ``put`` are the (port, MAC, VID) of all
+    entries that were put.
+    """
+
+    known: Known
+    sent: tuple[Change, ...] = ()
+    doubted: frozenset[Feature] = frozenset()
+    put: Refused = frozenset()
+    done: tuple[Change, ...] = ()
+    failures: tuple[Failure, ...] = ()
+
+
 def look(
     read_intent: Callable[[], Intent],
     kernel: Kernel,
     scope: Scope = EVERYTHING,
-    memory: Memory = NOTHING,
+    known: Known = NOTHING_KNOWN,
     planner: Planner = plan,
     moment: Callable[[], None] | None = None,
     beside: Beside = NOTHING_BESIDE,
 ) -> View:
-    """Compare what is wanted with what is there, and change nothing. ``memory`` tells what no source does any more.
+    """Compare what is wanted with what is there, and change nothing. ``known`` has what no source tells any more.
 
     Only the FDBs of bridges that are managed, or remembered, are read, and what is ``beside`` them.
 
@@ -138,59 +199,48 @@ def look(
     it is believed (rtnl_fdb_dump keeps no consistent position; RTM_GETNEIGH does one hash lookup). And an early entry
     is looked at once more after a ``moment``: it may be libvirt's own, of a guest that just goes on.
     """
-    view = _look(read_intent, kernel, scope, memory, planner, beside)
+    view = _look(read_intent, kernel, scope, known, planner, beside)
     if moment and any(finding.code is Code.EARLY_ENTRY for finding in view.plan.findings):
         moment()
-        view = _look(read_intent, kernel, scope, memory, planner, beside)
+        view = _look(read_intent, kernel, scope, known, planner, beside)
     return view
 
 
 def _look(
-    read_intent: Callable[[], Intent], kernel: Kernel, scope: Scope, memory: Memory, planner: Planner, beside: Beside
+    read_intent: Callable[[], Intent], kernel: Kernel, scope: Scope, known: Known, planner: Planner, beside: Beside
 ) -> View:
     said = read_intent()
-    snapshot = _read(said, kernel, memory, beside)
+    snapshot = _read(said, kernel, known, beside)
     said = with_taps_only(said, snapshot)
-    intent = with_departed(with_observed(said, snapshot), memory, snapshot)
-    draft = planner(intent, snapshot).only(scope)
-    suspects = _suspects(draft.changes, intent, snapshot)
+    view = _view(said, snapshot, known, planner, scope)
+    suspects = _suspects(view.plan.changes, view.intent, snapshot)
     if suspects:
         found = kernel.look_up(suspects, snapshot)
         if found != snapshot.fdb.at_all(suspects):
             snapshot = replace(snapshot, entries=snapshot.fdb.with_found(found))
-            intent = with_departed(with_observed(said, snapshot), memory, snapshot)
-            draft = planner(intent, snapshot).only(scope)
-    spared = _spared(draft.changes, scope)
-    if spared:
-        left_out = frozenset(spared)
-        draft = replace(draft, changes=tuple(change for change in draft.changes if change not in left_out))
-    return View(intent, snapshot, draft, spared, scope)
+            view = _view(said, snapshot, known, planner, scope)
+    spared = frozenset(left_out(view.plan.changes, scope))
+    if not spared:
+        return view
+    changes = tuple(change for change in view.plan.changes if change not in spared)
+    kept_out = tuple(change for change in view.plan.changes if change in spared)
+    return replace(view, plan=replace(view.plan, changes=changes), spared=kept_out)
 
 
-def _read(intent: Intent, kernel: Kernel, memory: Memory, beside: Beside) -> Snapshot:
-    bridges, ports = bridges_to_read(intent, memory, beside), ports_to_read(intent, memory)
-    snapshot = replace(kernel.read_snapshot(bridges, ports, whole=beside.whole), lacks=memory.lacks)
-    if keys := list(keys_to_look_up(intent, memory, snapshot, beside)):
+def _view(said: Intent, snapshot: Snapshot, known: Known, planner: Planner, scope: Scope) -> View:
+    known = with_lost(known, said, snapshot)
+    intent = with_seen(said, snapshot, known)
+    return View(intent, snapshot, planner(intent, snapshot, known).only(scope), scope=scope, known=known)
+
+
+def _read(intent: Intent, kernel: Kernel, known: Known, beside: Beside) -> Snapshot:
+    bridges, ports = bridges_to_read(intent, known.memory, beside), ports_to_read(intent, known.memory)
+    snapshot = kernel.read_snapshot(bridges, ports, whole=beside.whole)
+    if keys := list(keys_to_look_up(intent, known, snapshot, beside)):
         snapshot = replace(snapshot, entries=snapshot.fdb.with_found(kernel.look_up(keys, snapshot)))
-    if taken := on_their_ports(memory.taken, snapshot):
-        times = kernel.refreshed([each.key for each in taken], snapshot)
-        snapshot = replace(snapshot, used_elsewhere=seen_since(taken, times))
+    if taken := of_same_ports(known.memory.taken, snapshot):
+        snapshot = replace(snapshot, refreshed=kernel.refreshed([each.key for each in taken], snapshot))
     return snapshot
-
-
-def _spared(changes: Sequence[Change], scope: Scope) -> tuple[Change, ...]:
-    """What is seen and not made; of a port that is given back all or nothing: its entries go after it is open."""
-    spared = set(filter(scope.leaves_out, changes))
-    whole = {port for change in spared if _gives_back(change) for port in ports_of(change)}
-    return tuple(
-        change
-        for change in changes
-        if change in spared or (_gives_back(change) and not whole.isdisjoint(ports_of(change)))
-    )
-
-
-def _gives_back(change: Change) -> bool:
-    return change.because == Code.NOT_GIVEN_BACK
 
 
 def apply(
@@ -200,66 +250,138 @@ def apply(
     scope: Scope = EVERYTHING,
     notes: Notes = NO_NOTES,
     moment: Callable[[], None] | None = None,
+    known: Known = NOTHING_KNOWN,
 ) -> Outcome:
-    """Execute the plan and look again, until the plan is empty or ROUNDS rounds did not empty it.
+    """Execute the plan and look again, until the plan is empty or ROUNDS rounds did not empty it."""
+    tools = Tools(lock, read_intent, kernel, scope, notes, moment)
+    run, view = _run(tools, Run(replace(known, memory=notes.read())), plan, _apply_once)
+    memory = what_is_left(run.known.memory, view.intent, view.snapshot)
+    memory = with_kept(memory, view.intent, view.snapshot)
+    returned = _returned(view, scope)
+    notes.keep(after_release(memory, returned) if returned else memory)
+    return _outcome(run, view)
 
-    How a port was is written down before it is changed for the first time. What shows that the kernel lacks a feature
-    is believed, and planned with; that it drops sticky, when it did so twice, for once it may be somebody's replace.
-    Where an entry is put in vain, its port is not closed, and opened if it was.
+
+def release(
+    lock: WriterLock,
+    read_intent: Callable[[], Intent],
+    kernel: Kernel,
+    scope: Scope,
+    notes: Notes,
+    known: Known = NOTHING_KNOWN,
+) -> Released:
+    """Give ports back as they were, look again, and forget those whose plan is empty."""
+    tools = Tools(lock, read_intent, kernel, scope, notes)
+    run, view = _run(tools, Run(replace(known, memory=notes.read())), plan_release, _release_once)
+    outcome = _outcome(run, view)
+    memory = what_is_left(run.known.memory, view.intent, view.snapshot)
+    ports = tuple(_released_ports(outcome, memory, scope))
+    notes.keep(after_release(memory, {(each.port, each.ifindex) for each in ports}))
+    return Released(outcome, ports)
+
+
+def _run(tools: Tools, run: Run, planner: Planner, step: Callable[[Tools, Run, View], Run]) -> tuple[Run, View]:
+    """Make one step after the other until a look finds nothing left, or nothing new to try; ROUNDS of them at most."""
+    run, view = look_and_learn(tools, run, planner)
+    for _ in range(ROUNDS):
+        if not view.plan.changes:
+            break
+        before, tried = len(run.done), view.plan.changes
+        run = step(tools, run, view)
+        run, view = look_and_learn(tools, run, planner)
+        if len(run.done) == before and set(view.plan.changes) <= set(tried):
+            break
+    return run, view
+
+
+def look_and_learn(tools: Tools, run: Run, planner: Planner = plan) -> tuple[Run, View]:
+    """Look, and once more with each thing that the first look has taught."""
+    view = _look_as_known(tools, run, planner)
+    run, before = with_lacks(run, found_lacking(run.sent, view.snapshot)), run
+    if run.known.lacks != before.known.lacks:
+        view = _look_as_known(tools, run, planner)
+    run, before = with_refused(run, view.plan.changes), run
+    if run.known.refused != before.known.refused:
+        view = _look_as_known(tools, run, planner)
+    return run, view
+
+
+def _look_as_known(tools: Tools, run: Run, planner: Planner) -> View:
+    return look(tools.read_intent, tools.kernel, tools.scope, run.known, planner, tools.moment)
+
+
+def with_lacks(run: Run, found: frozenset[Feature]) -> Run:
+    """A missing feature is believed at once; missing sticky only the second time in a row.
+
+    Another program's replace of the entry, right after ours, looks the same.
     """
-    memory = notes.read()
-    sent: tuple[Change, ...] = ()
-    doubted: frozenset[Feature] = frozenset()
-    put: set[tuple[str, str, int]] = set()
-    in_vain: set[tuple[str, str, int]] = set()
-
-    def read() -> Intent:
-        said = read_intent()
-        return replace(said, unputtable=said.unputtable | in_vain) if in_vain else said
-
-    def look_again() -> View:
-        nonlocal memory, doubted
-        view = look(read, kernel, scope, memory, moment=moment)
-        found = found_lacking(sent, view.snapshot)
-        lacks = memory.lacks | (found - {Feature.STICKY}) | (found & doubted)
-        doubted = found
-        if lacks != memory.lacks:
-            memory = replace(memory, lacks=lacks)
-            view = look(read, kernel, scope, memory, moment=moment)
-        if not put.isdisjoint(lost := _puts(view.plan.changes) - in_vain):
-            in_vain.update(put & lost)
-            view = look(read, kernel, scope, memory, moment=moment)
-        return view
-
-    def step(view: View) -> tuple[list[Change], tuple[Failure, ...]]:
-        nonlocal memory, sent
-        sent = view.plan.changes
-        memory = remember(memory, view.intent, view.snapshot, view.plan.changes)
-        notes.keep(memory)
-        back = [change for change in view.plan.changes if _gives_back(change)]
-        rest = [change for change in view.plan.changes if not _gives_back(change)]
-        made, failures = execute(lock, rest, kernel, view.snapshot)
-        if back:
-            more, unmade = give_back(lock, back, kernel, view.snapshot)
-            made, failures = made + more, failures + unmade
-        if taken := taken_by(made, view.intent, view.snapshot, memory.taken):
-            times = kernel.refreshed([each.key for each in taken], view.snapshot)
-            memory = replace(memory, taken=with_times(memory.taken, taken, times))
-        put.update(_puts(made))
-        in_vain.update(_puts(failure.change for failure in failures))
-        return made, failures
-
-    outcome = until_empty(look_again, step)
-    left = what_is_left(memory, outcome.view.intent, outcome.view.snapshot)
-    left = with_kept(left, outcome.view.intent, outcome.view.snapshot)
-    returned = _returned(outcome.view, scope)
-    notes.keep(after_release(left, returned) if returned else left)
-    return outcome
+    lacks = run.known.lacks | (found - {Feature.STICKY}) | (found & run.doubted)
+    memory = replace(run.known.memory, lacks=lacks)
+    return replace(run, doubted=found, known=replace(run.known, memory=memory))
 
 
-def _puts(changes: Iterable[Change]) -> set[tuple[str, str, int]]:
+def with_refused(run: Run, changes: Iterable[Change]) -> Run:
+    """An entry that was put and is to be put again was put in vain: its port is not closed, and opened if it was."""
+    return replace(run, known=replace(run.known, refused=run.known.refused | (run.put & puts(changes))))
+
+
+def remembering(run: Run, view: View, notes: Notes) -> Run:
+    """The memory of how ports were is written down before they are changed for the first time."""
+    memory = remember(run.known.memory, view.intent, view.snapshot, view.plan.changes)
+    notes.keep(memory)
+    return replace(run, known=replace(run.known, memory=memory))
+
+
+def _apply_once(tools: Tools, run: Run, view: View) -> Run:
+    run = remembering(run, view, tools.notes)
+    changes = view.plan.changes
+    back = [change for change in changes if gives_back(change)]
+    made, failures = execute(tools.lock, [c for c in changes if not gives_back(c)], tools.kernel, view.snapshot)
+    if back:
+        more, unmade = give_back(tools.lock, back, tools.kernel, view.snapshot)
+        made, failures = made + more, failures + unmade
+    memory = run.known.memory
+    if taken := taken_by(made, view.intent, view.snapshot, memory.taken):
+        times = tools.kernel.refreshed([each.key for each in taken], view.snapshot)
+        memory = replace(memory, taken=with_times(memory.taken, taken, times))
+    refused = run.known.refused | puts(failure.change for failure in failures)
+    return replace(
+        run,
+        known=replace(run.known, memory=memory, refused=refused),
+        sent=changes,
+        put=run.put | puts(made),
+        done=(*run.done, *made),
+        failures=failures,
+    )
+
+
+def _release_once(tools: Tools, run: Run, view: View) -> Run:
+    made, failures = give_back(tools.lock, view.plan.changes, tools.kernel, view.snapshot)
+    return replace(run, sent=view.plan.changes, done=(*run.done, *made), failures=failures)
+
+
+def _outcome(run: Run, view: View) -> Outcome:
+    return Outcome(run.done, run.failures if view.plan.changes else (), view)
+
+
+def puts(changes: Iterable[Change]) -> Refused:
     """(port, MAC, VID) of the entries that are put: in another VID it is another entry."""
-    return {(entry.port, put.mac, entry.vid) for put in changes if isinstance(put, SetEntries) for entry in put.after}
+    found = (change for change in changes if isinstance(change, SetEntries))
+    return frozenset((entry.port, put.mac, entry.vid) for put in found for entry in put.after)
+
+
+def left_out(changes: Sequence[Change], scope: Scope) -> Iterator[Change]:
+    """What is seen and not made; of a port that is given back all or nothing: its entries go after it is open."""
+    spared = set(filter(scope.leaves_out, changes))
+    whole = {port for change in spared if gives_back(change) for port in ports_of(change)}
+    for change in changes:
+        if change in spared or (gives_back(change) and not whole.isdisjoint(ports_of(change))):
+            yield change
+
+
+def gives_back(change: Change) -> bool:
+    """The change gives back a port that policy leaves to the kernel by now."""
+    return change.because == Code.NOT_GIVEN_BACK
 
 
 def _returned(view: View, scope: Scope) -> set[tuple[str, int]]:
@@ -267,28 +389,21 @@ def _returned(view: View, scope: Scope) -> set[tuple[str, int]]:
     unfinished = {port for change in (*view.plan.changes, *view.spared) for port in ports_of(change)}
     unfinished |= {finding.port for finding in view.plan.findings if finding.code is Code.NOT_GIVEN_BACK}
     return {
-        (each.port, view.snapshot.ports[each.port].ifindex)
-        for each in view.intent.returning
+        (each.port, each.ifindex)
+        for each in view.recalled.to_release
         if each.port not in unfinished and scope.holds(each.domain, each.bridge)
     }
 
 
-def until_empty(
-    look_again: Callable[[], View], step: Callable[[View], tuple[list[Change], tuple[Failure, ...]]]
-) -> Outcome:
-    """Make one step after the other until a look finds nothing left, or nothing new to try; ROUNDS of them at most."""
-    view = look_again()
-    done: list[Change] = []
-    failures: tuple[Failure, ...] = ()
-    for _ in range(ROUNDS):
-        if not view.plan.changes:
-            break
-        made, failures = step(view)
-        done += made
-        tried, view = view.plan.changes, look_again()
-        if not made and set(view.plan.changes) <= set(tried):
-            break
-    return Outcome(tuple(done), failures if view.plan.changes else (), view)
+def _released_ports(outcome: Outcome, memory: Memory, scope: Scope) -> Iterator[ReleasedPort]:
+    because = {port: change.because for change in reversed(outcome.done) for port in ports_of(change)}
+    domains = {guest.port: guest.domain for guest in outcome.view.intent.ports if guest.port in because}
+    domains |= {each.port: each.domain for each in memory.ports}
+    unfinished = {port for change in outcome.view.plan.changes for port in ports_of(change)}
+    unfinished |= {finding.port for finding in outcome.view.plan.findings}
+    for name, port in outcome.view.snapshot.ports.items():
+        if name in domains.keys() - unfinished and scope.holds(domains[name], port.bridge):
+            yield ReleasedPort(name, port.ifindex, domains[name], because.get(name, ""))
 
 
 def _suspects(changes: Iterable[Change], intent: Intent, snapshot: Snapshot) -> list[Key]:

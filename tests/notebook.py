@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from macmgr.planning.remembered import NOTHING, Memory
+from macmgr.model.known import NOTHING, KeptMac, Known, Memory
 
 
 @dataclass
@@ -18,3 +19,9 @@ class Notebook:
 
     def keep(self, memory: Memory) -> None:
         self.memory = memory
+
+
+def remembers_gone(macs: Mapping[str, str], *bridges: str) -> Known:
+    """macmgr had entries for these MACs, each of the domain behind it, on taps that are no more."""
+    kept = (KeptMac(mac, bridge, domain, "no-more", 999) for mac, domain in macs.items() for bridge in bridges)
+    return Known(Memory(macs=tuple(kept)))

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from macmgr.kernel.sightings import Sighting
 from macmgr.model.findings import Code
-from macmgr.model.intent import GuestMac, GuestPort, Intent, Manager, NicFacts, Observed, Policy
+from macmgr.model.intent import GuestMac, GuestPort, Intent, Manager, NicFacts, Policy
+from macmgr.model.known import Known, SeenMacs
 from macmgr.model.snapshot import Bridge, BridgePort, Entry
 from macmgr.reconcile import View, apply, look
 from macmgr.sources.libvirtevents import NicAddress
@@ -49,7 +50,7 @@ class Host:
     guests: Sequence[GuestPort]
     vids: dict[str, tuple[int, ...]] = field(default_factory=dict)
     now: float = 1000.0
-    records: tuple[Observed, ...] = ()
+    records: tuple[SeenMacs, ...] = ()
     sightings: bool = True
     listens: bool = True
     lost: bool = False
@@ -67,10 +68,13 @@ class Host:
         self.round()
 
     def intent(self) -> Intent:
-        return Intent(tuple(self.guests), {"br0": "a test says so"}, observed=self.records, observed_lost=self.lost)
+        return Intent(tuple(self.guests), {"br0": "a test says so"})
+
+    def known(self) -> Known:
+        return Known(seen=self.records, seen_lost=self.lost)
 
     def round(self) -> View:
-        self.view = apply(WriterLock(), self.intent, self.kernel).view
+        self.view = apply(WriterLock(), self.intent, self.kernel, known=self.known()).view
         self.records = settle(self.records, self.view, self.now, sightings=self.sightings)
         return self.view
 
@@ -125,9 +129,9 @@ class Host:
 
     def audit(self) -> View:
         """What a verb finds that only reads the file."""
-        return look(self.intent, self.kernel)
+        return look(self.intent, self.kernel, known=self.known())
 
     def audit_by_libvirt(self, mac: str, port: str = "vnet0") -> View:
         """What it finds with ``--source libvirt``, whose XML has the address that libvirt knows now."""
         said = [said_of(each, mac) if each.port == port else each for each in self.guests]
-        return look(lambda: replace(self.intent(), ports=tuple(said)), self.kernel)
+        return look(lambda: replace(self.intent(), ports=tuple(said)), self.kernel, known=self.known())

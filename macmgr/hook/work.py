@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from macmgr.config import Config
@@ -19,8 +19,8 @@ from macmgr.kernel import Kernel
 from macmgr.model.changes import Change, SetEntries
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent
+from macmgr.model.known import Known, Memory
 from macmgr.model.scope import Scope, spare_nothing
-from macmgr.planning.remembered import Memory
 from macmgr.policy.guests import Decisions, build_intent
 from macmgr.policy.places import PolicySources
 from macmgr.readers.domain import Domain, DomainStatus
@@ -52,8 +52,7 @@ def act(call: HookCall, data: bytes, config: Config, run_dir: Path, netns: str |
 
     def read_intent() -> Intent:
         sources = cache.read_status_files(run_dir, first)
-        said = intent_with(heard, sources, config, decisions)
-        return replace(said, observed=seen.records, observed_lost=seen.lost)
+        return intent_with(heard, sources, config, decisions)
 
     def moment() -> None:
         time.sleep(max(0.0, min(MOMENT, deadline - time.monotonic() - _RESERVE)))
@@ -63,7 +62,9 @@ def act(call: HookCall, data: bytes, config: Config, run_dir: Path, netns: str |
     if concerns(intent, scope) or remembers(read_memory(netns)[0], scope):
         with Kernel(netns) as kernel, lock.hold(wait=deadline - time.monotonic() - _RESERVE) as held:
             notes = StateFile(held, netns)
-            outcome = apply(held, read_intent, kernel, scope, notes, moment)
+            outcome = apply(
+                held, read_intent, kernel, scope, notes, moment, Known(seen=seen.records, seen_lost=seen.lost)
+            )
         words += [in_words(call, outcome, scope), _unread(outcome, scope), notes.problem, seen.problem]
     line = "; ".join(filter(None, words))
     if words[0]:  # a failure, which the configuration may let refuse the start
@@ -143,12 +144,11 @@ def intent_with(heard: Iterable[Heard], sources: Sources, config: Config, decisi
 def concerns(intent: Intent, scope: Scope) -> bool:
     """Whether anything managed is in the scope of a call: most calls on a host end here, before netlink."""
     if scope.bridges is not None:
-        return bool(scope.bridges & {*intent.managed_bridges, *(each.bridge for each in intent.returning)})
+        return not scope.bridges.isdisjoint(intent.managed_bridges)
     if scope.domain is None:
         return True
     managed = any(port.managed and port.domain == scope.domain for port in intent.ports)
-    managed = managed or any(each.domain == scope.domain for each in intent.returning)
-    return managed or (bool(intent.managed_bridges) and scope.domain in intent.departed.values())
+    return managed or (bool(intent.managed_bridges) and scope.domain in intent.gone_domains)
 
 
 def remembers(memory: Memory, scope: Scope) -> bool:

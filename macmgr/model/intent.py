@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from macmgr.model.findings import Finding
-from macmgr.model.snapshot import Entry, PortFlags
 
 
 class Manager(StrEnum):
@@ -187,81 +186,19 @@ class PortlessNic:
 
 
 @dataclass(frozen=True, slots=True)
-class Observed:
-    """What the daemon has seen behind a guest port: a source of the intent, like libvirt's files.
-
-    It is about the interface ``ifindex`` with the name ``port``, and the NIC of the domain ``uuid`` whose XML gives it
-    ``nic_mac``; about any other it says nothing. ``current`` is the address that the NIC was seen to use instead of its
-    own, ``macs`` are those that it was seen to use beside it, the latest last. ``fresh`` are the ones among them that
-    were seen since their entries were last put: they are here, wherever the FDB has them. ``gone`` have turned up
-    elsewhere, or had to make room, and no entry of theirs may stay. ``full`` says that some had to make room.
-
-    ``file_said`` is the ``currentAddress`` that libvirt's file had after ``current`` was seen: as long as it stands
-    there it is older. None until a look has read the file. ``event_said`` is what libvirt's connection last said.
-
-    ``previous`` is what the NIC used before, ``returned`` says that it had used the present one before that, and ``at``
-    when it changed, or was last seen where nothing follows it (a monotonic clock's seconds): only for the daemon's own
-    memory.
-    """
-
-    port: str
-    ifindex: int
-    uuid: str
-    nic_mac: str
-    current: str = ""
-    macs: tuple[str, ...] = ()
-    fresh: tuple[str, ...] = ()
-    gone: tuple[str, ...] = ()
-    full: bool = False
-    file_said: str | None = ""
-    event_said: str = ""
-    previous: str = field(default="", compare=False)
-    returned: bool = field(default=False, compare=False)
-    at: float = field(default=0.0, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Returning:
-    """A port on its way back: its flags and static entries before macmgr, and the MACs that were put there since."""
-
-    port: str
-    bridge: str
-    domain: str
-    flags: PortFlags
-    entries: tuple[Entry, ...] = ()
-    macs: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Intent:
     """All that is wanted on this host.
 
     ``managed_bridges`` maps a bridge to the reason why it is managed. ``named`` are all bridges that the configuration
-    names, patterns aside. ``departed`` maps the MACs of guests that have just left this host to their domain: a static
-    entry for one of them is stale, on the bridges that ``departed_from`` names (all, where it is silent). ``ran`` are
-    ports of theirs that their status files still have, as managed ones of running guests. ``settled`` are the ports
-    that were closed once: what was learned there since may be cut off. ``cut``: so may what is in use behind any other.
-    ``findings`` are what reading the sources found. ``observed`` is what was seen behind guest ports; what it means is
-    decided once the kernel was read (`macmgr.planning.observed`). ``observed_lost``: there was more, which cannot be
-    read any more. ``quieted`` are the uplinks whose learning macmgr turned off,
-    ``locked`` the guests' ports that had no lock before macmgr and have one now. ``returning`` are the ports of guests
-    here that it managed, and that policy leaves to the kernel now. ``unputtable`` are the (port, MAC, VID) whose
-    entries were just put in vain: the kernel refused them, or somebody takes them away each time.
+    names, patterns aside. ``findings`` are what reading the sources found. ``gone_domains`` are those that have left
+    this host by the word of a hook call, ``gone_ports`` the ports of theirs that their status files still have, as
+    managed ones of running guests.
     """
 
     ports: tuple[GuestPort, ...] = ()
     managed_bridges: Mapping[str, str] = field(default_factory=dict)
-    departed: Mapping[str, str] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     portless: tuple[PortlessNic, ...] = ()
-    observed: tuple[Observed, ...] = ()
-    observed_lost: bool = False
-    quieted: tuple[str, ...] = ()
-    locked: tuple[str, ...] = ()
-    returning: tuple[Returning, ...] = ()
-    unputtable: frozenset[tuple[str, str, int]] = frozenset()
     named: tuple[str, ...] = ()
-    departed_from: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    ran: tuple[GuestPort, ...] = ()
-    settled: frozenset[str] = frozenset()
-    cut: bool = False
+    gone_domains: tuple[str, ...] = ()
+    gone_ports: tuple[GuestPort, ...] = ()

@@ -119,22 +119,21 @@ class Snapshot:
 
     ``masters`` maps every interface to the interface it is enslaved to, or None: it tells a tap that does
     not exist from one that is on no bridge. An FDB dump is not atomic: an entry missing here was confirmed
-    missing by the reader before the planner sees it. ``lacks`` is what this kernel was found to be without.
+    missing by the reader before the planner sees it.
     ``listed`` are the bridges whose FDB was read to its end, None for all of them. Of any other, ``entries`` has what
     was asked for, and that it has no more proves nothing; but of ``listed_ports`` it has all. ``stacked`` are the
-    host's devices on bridges. ``used_elsewhere`` are the (bridge, MAC, VID) that a guest's port took from an uplink
-    where the address was seen again since: with that port and the uplink.
+    host's devices on bridges. ``refreshed`` says of entries that took an address from an uplink when they were put, or
+    the address was seen elsewhere: not before, and not after, in seconds of one clock.
     """
 
     bridges: Mapping[str, Bridge] = field(default_factory=dict)
     ports: Mapping[str, BridgePort] = field(default_factory=dict)
     masters: Mapping[str, str | None] = field(default_factory=dict)
     entries: tuple[Entry, ...] = ()
-    lacks: frozenset[Feature] = frozenset()
     listed: Collection[str] | None = None
     listed_ports: Collection[str] = ()
     stacked: tuple[Stacked, ...] = ()
-    used_elsewhere: Mapping[Key, tuple[str, str]] = field(default_factory=dict)
+    refreshed: Mapping[Key, tuple[float, float]] = field(default_factory=dict)
 
     @cached_property
     def fdb(self) -> Fdb:

@@ -11,11 +11,13 @@ from collections.abc import Iterable, Iterator
 from macmgr import virsh
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestMac, GuestPort, Intent, Manager, Pin
+from macmgr.model.known import Memory
 from macmgr.model.mac import virtual_router
 from macmgr.model.roles import uplinks_of
 from macmgr.model.snapshot import BridgePort, Snapshot
 from macmgr.options import MAC_TABLE_MANAGER
 from macmgr.planning.pins import Pins
+from macmgr.planning.taken import seen_since
 from macmgr.readers.network import Network
 
 # libvirt's own filters that drop every frame whose source is not the NIC's configured MAC (nwfilter, 0.8.0)
@@ -100,12 +102,12 @@ def _pinned_against(plane: str, guest: GuestPort) -> Finding:
     )
 
 
-def used_elsewhere_findings(intent: Intent, snapshot: Snapshot) -> Iterator[Finding]:
+def used_elsewhere_findings(intent: Intent, snapshot: Snapshot, memory: Memory) -> Iterator[Finding]:
     """Guests whose address was in use on an uplink when they got their entry, and is so still.
 
     Who has it there gets no frames from this bridge any more. Nothing tells which of the two it belongs to.
     """
-    taken = {(port, mac): uplink for (_, mac, _), (port, uplink) in snapshot.used_elsewhere.items()}
+    taken = {(each.port, each.mac): each.uplink for each in seen_since(memory.taken, snapshot)}
     for guest in intent.ports if taken else ():
         for mac in guest.macs if guest.managed else ():
             if (guest.port, mac) in taken:

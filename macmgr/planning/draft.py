@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from macmgr.model.changes import Change, requests, typed
@@ -61,10 +61,10 @@ class Draft:
 
 
 class Table:
-    """The FDB of all bridges of a snapshot, by what the planner asks for."""
+    """The FDB of all bridges of a snapshot, and what this kernel ``lacks``, by what the planner asks for."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
+    def __init__(self, snapshot: Snapshot, lacks: Collection[Feature] = ()) -> None:
+        self._snapshot, self._lacks = snapshot, lacks
         self.pins = Pins(snapshot)
         self._reachable: dict[str, frozenset[int]] = {}
 
@@ -104,7 +104,7 @@ class Table:
 
     def lacks(self, feature: Feature) -> bool:
         """Whether this kernel was found to be without a feature."""
-        return feature in self._snapshot.lacks
+        return feature in self._lacks
 
     def _vids_of(self, port: BridgePort) -> frozenset[int]:
         """VID 0 and those that the port carries; asked for each entry of it, and a trunk has thousands of both."""

@@ -6,7 +6,7 @@ The rules and their reasons are those of the Linux bridge: net/bridge/br_fdb.c (
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from macmgr.model.changes import SetEntries
@@ -208,18 +208,19 @@ def _foreign_entries(guest: GuestPort, share: Share, claimed: Claims, table: Tab
     return foreign
 
 
-def plan_departed(intent: Intent, rights: Rights, table: Table, draft: Draft) -> None:
+def plan_gone(
+    gone_macs: Mapping[tuple[str, str], str], intent: Intent, rights: Rights, table: Table, draft: Draft
+) -> None:
     """No static entry stays for a guest that has left: on the uplink it would cut the guest off when it returns.
 
     A frame took it there, so it is not sticky: one that is was put there by somebody, and is not the guest's.
     """
     taps = {guest.port for guest in intent.ports}
-    for mac, domain in intent.departed.items():
-        for bridge in intent.managed_bridges:
-            if bridge in intent.departed_from.get(mac, (bridge,)):
-                entries = table.of_mac(bridge, mac).values()
-                left = [entry for entry in entries if not entry.sticky or entry.port in taps]
-                _plan_stale(left, bridge, domain, rights, table, draft)
+    for (bridge, mac), domain in gone_macs.items():
+        if bridge in intent.managed_bridges:
+            entries = table.of_mac(bridge, mac).values()
+            left = [entry for entry in entries if not entry.sticky or entry.port in taps]
+            _plan_stale(left, bridge, domain, rights, table, draft)
 
 
 def plan_left_addresses(guest: GuestPort, rights: Rights, table: Table, draft: Draft) -> None:

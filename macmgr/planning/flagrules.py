@@ -80,22 +80,22 @@ def plan_open(guest: GuestPort, port: BridgePort, draft: Draft, why: str) -> Non
     draft.opens.append(SetFlags(port.name, flags, opened, guest.bridge, guest.domain, Code.CLOSED_WITHOUT_ENTRY))
 
 
-def plan_uplinks(intent: Intent, snapshot: Snapshot, table: Table, draft: Draft) -> None:
+def plan_uplinks(intent: Intent, snapshot: Snapshot, learning_off: Collection[str], table: Table, draft: Draft) -> None:
     """Where the kernel has no sticky entries (before 4.20), an uplink that does not learn moves none away either.
 
     It is safe where the uplink is the only port with unicast flood on (what was not learned still goes there, and
     nowhere else), and no entry of a guest is meant to be moved by a frame. That is judged by what is read, so it comes
-    after the taps were closed; and it is taken back.
+    after the taps were closed; and it is taken back: ``learning_off`` are the uplinks that macmgr made so.
     """
     guests = {guest.port: guest for guest in intent.ports}
     pinned = {guest.bridge for guest in intent.ports if guest.managed and table.is_sticky(guest)}
     moving = {guest.bridge for guest in intent.ports if guest.managed and (guest.roaming or not table.is_sticky(guest))}
     closing = {change.port for change in draft.closes if isinstance(change, SetFlags)}
-    quieted = (snapshot.ports[name].bridge for name in intent.quieted)  # their bridge may be the kernel's by now
-    for bridge in dict.fromkeys([*intent.managed_bridges, *quieted]):
+    earlier = (snapshot.ports[name].bridge for name in learning_off)  # their bridge may be the kernel's by now
+    for bridge in dict.fromkeys([*intent.managed_bridges, *earlier]):
         ports = [port for port in snapshot.ports.values() if port.bridge == bridge]
         flooding = {port.name for port in ports if port.flags.unicast_flood}
-        bare = Feature.STICKY in snapshot.lacks and bridge in pinned
+        bare = table.lacks(Feature.STICKY) and bridge in pinned
         for port in ports:
             if port.name in guests:
                 continue
@@ -104,7 +104,7 @@ def plan_uplinks(intent: Intent, snapshot: Snapshot, table: Table, draft: Draft)
             if may and flags.learning and flooding == {port.name}:
                 quiet = replace(flags, learning=False)
                 draft.closes.append(SetFlags(port.name, flags, quiet, bridge, because=Code.UNSUPPORTED))
-            elif port.name in intent.quieted and not (may and flooding - closing == {port.name}):
+            elif port.name in learning_off and not (may and flooding - closing == {port.name}):
                 learns = replace(flags, learning=True)
                 draft.opens.append(SetFlags(port.name, flags, learns, bridge, because=Code.UNSUPPORTED))
         if bare:

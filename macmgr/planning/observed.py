@@ -11,7 +11,8 @@ from dataclasses import replace
 
 from macmgr.model.fdb import Key
 from macmgr.model.findings import Code, Finding
-from macmgr.model.intent import GuestMac, GuestPort, Intent, Observed
+from macmgr.model.intent import GuestMac, GuestPort, Intent
+from macmgr.model.known import Known, SeenMacs
 from macmgr.model.mac import matches
 from macmgr.model.snapshot import Entry, EntryState, Snapshot
 
@@ -20,7 +21,7 @@ MOST = 64  # further addresses of one NIC
 Owners = Mapping[Key, GuestPort]
 
 
-def is_about(record: Observed, guest: GuestPort | None, snapshot: Snapshot) -> bool:
+def is_about(record: SeenMacs, guest: GuestPort | None, snapshot: Snapshot) -> bool:
     """Whether something was seen behind the very port and NIC that is there now."""
     port = snapshot.ports.get(record.port)
     return (
@@ -33,19 +34,19 @@ def is_about(record: Observed, guest: GuestPort | None, snapshot: Snapshot) -> b
     )
 
 
-def what_is_known(record: Observed | None, guest: GuestPort, snapshot: Snapshot) -> Observed | None:
+def what_is_known(record: SeenMacs | None, guest: GuestPort, snapshot: Snapshot) -> SeenMacs | None:
     """The record of a NIC with libvirt's latest word in it; None where nothing is known of the NIC beyond its XML."""
     port = snapshot.ports.get(guest.port)
     if record is None or not is_about(record, guest, snapshot):
         if not guest.facts.said_mac or port is None:
             return None
-        record = Observed(guest.port, port.ifindex, guest.uuid, guest.facts.configured_mac)
+        record = SeenMacs(guest.port, port.ifindex, guest.uuid, guest.facts.configured_mac)
         if not is_about(record, guest, snapshot):
             return None
     return as_of_now(record, guest)
 
 
-def as_of_now(record: Observed, guest: GuestPort) -> Observed:
+def as_of_now(record: SeenMacs, guest: GuestPort) -> SeenMacs:
     """The record, with the ``currentAddress`` of libvirt's XML where that has changed since: what was told last holds.
 
     One that stands there as it did when the guest was last seen is old. libvirt knows of a change at once, but saves
@@ -83,7 +84,7 @@ def moved_on(mac: str, guest: GuestPort, owners: Owners, snapshot: Snapshot) -> 
                 yield entry
 
 
-def owners_of(records: Iterable[Observed], guests: Iterable[GuestPort], snapshot: Snapshot) -> Owners:
+def owners_of(records: Iterable[SeenMacs], guests: Iterable[GuestPort], snapshot: Snapshot) -> Owners:
     """Whose the addresses in ``records`` are by libvirt's word."""
     macs = {mac for record in records for mac in (record.current, *record.macs) if mac}
     return {
@@ -96,11 +97,16 @@ def owners_of(records: Iterable[Observed], guests: Iterable[GuestPort], snapshot
     }
 
 
-def with_observed(intent: Intent, snapshot: Snapshot) -> Intent:
+def with_lost(known: Known, intent: Intent, snapshot: Snapshot) -> Known:
+    """What is known, with what the FDB still shows of what was seen, where the record of that is lost."""
+    if not known.seen_lost:
+        return known
+    return replace(known, seen=(*known.seen, *_from_the_table(known, intent, snapshot)))
+
+
+def with_seen(intent: Intent, snapshot: Snapshot, known: Known) -> Intent:
     """The intent, with the addresses that guests were seen to use where policy lets them."""
-    if intent.observed_lost:
-        intent = replace(intent, observed=(*intent.observed, *_from_the_table(intent, snapshot)))
-    records = {record.port: record for record in intent.observed}
+    records = {record.port: record for record in known.seen}
     about = {
         guest: record
         for guest in intent.ports
@@ -154,20 +160,20 @@ def with_observed(intent: Intent, snapshot: Snapshot) -> Intent:
     return replace(intent, ports=ports, findings=(*intent.findings, *findings))
 
 
-def _from_the_table(intent: Intent, snapshot: Snapshot) -> Iterator[Observed]:
+def _from_the_table(known: Known, intent: Intent, snapshot: Snapshot) -> Iterator[SeenMacs]:
     """What the FDB still shows of what was seen, where the record of it is lost.
 
     Nothing but an address that was seen, and that policy lets roam, has a plain static entry on a guest's closed port,
     and none of them may lose it because a file cannot be read. Where the NIC's own address has none there, the entry
     has followed the guest. Each guest that was judged so gets a record, so that it is judged once.
     """
-    known = {record.port: record for record in intent.observed}
+    records = {record.port: record for record in known.seen}
     for guest in intent.ports:
         port = snapshot.ports.get(guest.port)
         if port is None or not guest.managed or not guest.running or guest.frozen:
             continue
-        record = Observed(guest.port, port.ifindex, guest.uuid, guest.facts.configured_mac)
-        before = known.get(guest.port)
+        record = SeenMacs(guest.port, port.ifindex, guest.uuid, guest.facts.configured_mac)
+        before = records.get(guest.port)
         if not is_about(record, guest, snapshot) or (before is not None and is_about(before, guest, snapshot)):
             continue
         follows = guest.policy.guest_mac is GuestMac.FOLLOW
@@ -190,14 +196,14 @@ def _from_the_table(intent: Intent, snapshot: Snapshot) -> Iterator[Observed]:
         )
 
 
-def _wanted(record: Observed, guest: GuestPort) -> list[str]:
+def _wanted(record: SeenMacs, guest: GuestPort) -> list[str]:
     """What the policy would let in, the address that the NIC has changed to first."""
     follows = guest.policy.guest_mac is GuestMac.FOLLOW
     current = [record.current] if follows and record.current else []
     return [*current, *(mac for mac in record.macs if mac not in current and (follows or allowed(guest, mac)))]
 
 
-def _with_addresses(guest: GuestPort, record: Observed, wanted: Collection[str]) -> GuestPort:
+def _with_addresses(guest: GuestPort, record: SeenMacs, wanted: Collection[str]) -> GuestPort:
     written = (*_without_current(guest), record.nic_mac)
     macs = (record.current, *written[1:-1]) if record.current in wanted else written[:-1]
     follows = guest.policy.guest_mac is GuestMac.FOLLOW
@@ -212,7 +218,7 @@ def _with_addresses(guest: GuestPort, record: Observed, wanted: Collection[str])
     )
 
 
-def _without_what_is_old(guest: GuestPort, record: Observed) -> GuestPort:
+def _without_what_is_old(guest: GuestPort, record: SeenMacs) -> GuestPort:
     """The guest without a ``currentAddress`` that it has left since: another guest may have it."""
     if record.current == guest.facts.said_mac:
         return guest

@@ -15,6 +15,7 @@ from macmgr import virsh
 from macmgr.model.changes import Change
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestMac, GuestPort, Intent
+from macmgr.model.known import NOTHING_KNOWN, Known
 from macmgr.model.scope import Scope
 from macmgr.model.snapshot import BridgePort, Feature, Snapshot
 from macmgr.planning.conflicts import conflict_findings, guest_mac_findings, used_elsewhere_findings
@@ -24,9 +25,9 @@ from macmgr.planning.entryrules import (
     Claims,
     Rights,
     addresses_in_use,
-    plan_departed,
     plan_entries,
     plan_foreign_entries,
+    plan_gone,
     plan_left_addresses,
     plan_lost_entries,
     plan_waiting_entries,
@@ -36,6 +37,7 @@ from macmgr.planning.flagrules import plan_closed, plan_open, plan_uplinks
 from macmgr.planning.frozen import plan_frozen
 from macmgr.planning.leftovers import leftover_findings
 from macmgr.planning.plugged import plug_findings, put_back
+from macmgr.planning.remembered import Recalled, recall
 from macmgr.planning.shares import Share, shares, tell_duplicates
 from macmgr.planning.stranded import plan_stranded
 from macmgr.planning.unread import beside_unread
@@ -63,13 +65,14 @@ class Plan:
         return Plan(tuple(filter(in_scope, self.changes)), tuple(filter(in_scope, self.findings)))
 
 
-def plan(intent: Intent, snapshot: Snapshot) -> Plan:
+def plan(intent: Intent, snapshot: Snapshot, known: Known = NOTHING_KNOWN) -> Plan:
     """The plan that brings ``snapshot`` to ``intent``: empty of changes when they agree."""
     draft = Draft(findings=list(intent.findings))
-    table = Table(snapshot)
+    table = Table(snapshot, known.lacks)
+    recalled = recall(known.memory, intent, snapshot)
     present = [guest for guest in intent.ports if guest.managed and _is_there(guest, snapshot, draft)]
     present = list(beside_unread(present, intent, snapshot, table, draft))
-    given = shares(present, intent, snapshot, table, draft)
+    given = shares(present, intent, snapshot, known, table, draft)
     claimed = {
         (guest.bridge, mac, vid)
         for guest, share in given.items()
@@ -80,31 +83,30 @@ def plan(intent: Intent, snapshot: Snapshot) -> Plan:
     left_alone = {(guest.port, mac) for guest in intent.ports if guest not in given for mac in guest.macs}
     rights = Rights(claimed, {guest.port for guest in given}, left_alone)
     _tell_unmanaged_duplicates(intent, given, snapshot, draft)
-    unputtable: dict[str, set[tuple[str, int]]] = {}
-    for name, mac, vid in intent.unputtable:
-        unputtable.setdefault(name, set()).add((mac, vid))
+    refused: dict[str, set[tuple[str, int]]] = {}
+    for name, mac, vid in known.refused:
+        refused.setdefault(name, set()).add((mac, vid))
     for guest, share in given.items():
         port = snapshot.ports[guest.port]
         if guest.frozen:
             waits_closed = guest.may_wait_closed and not _known_elsewhere(guest, share, claimed, table)
-            comes = (
-                not _put_in_vain(guest, share, unputtable, intent, snapshot, table) if guest.running else waits_closed
-            )
+            in_vain = _lacks_a_refused_entry(guest, share, refused, recalled, snapshot, table)
+            comes = not in_vain if guest.running else waits_closed
             plan_frozen(guest, share, port, table, draft, comes=comes)
             continue
-        in_use = addresses_in_use(guest, share, claimed, table) if _asks_first(guest, port, intent) else []
+        in_use = addresses_in_use(guest, share, claimed, table) if _asks_first(guest, port, known, recalled) else []
         if guest.running:
             plan_entries(guest, share, table, draft)
-            in_vain = _put_in_vain(guest, share, unputtable, intent, snapshot, table)
+            in_vain = _lacks_a_refused_entry(guest, share, refused, recalled, snapshot, table)
             if in_vain and not port.flags.open:
                 plan_open(guest, port, draft, "its entry cannot be put")
             elif in_use:
                 tell_in_use(guest, in_use, draft)
-            elif share.alive and _not_closed_yet(guest, intent):  # an open port learns when the guest has it
+            elif share.alive and _not_closed_yet(guest, known, recalled):  # an open port learns when the guest has it
                 plan_open(guest, port, draft, "an address that it is allowed was learned elsewhere")
             else:
                 reached = _is_reached_closed(guest, share, snapshot, table)
-                plan_closed(guest, port, draft, intent.locked, only_tell=in_vain, reached=reached)
+                plan_closed(guest, port, draft, recalled.locked, only_tell=in_vain, reached=reached)
             plan_lost_entries(guest, share, rights, table, draft)
         else:
             plan_waiting_entries(guest, share, rights, table, draft)
@@ -112,19 +114,19 @@ def plan(intent: Intent, snapshot: Snapshot) -> Plan:
                 if in_use:
                     tell_in_use(guest, in_use, draft)
                 else:
-                    plan_closed(guest, port, draft, intent.locked)
+                    plan_closed(guest, port, draft, recalled.locked)
             else:
                 plan_open(guest, port, draft, "nobody would put its entry when the guest's CPUs start")
         plan_foreign_entries(guest, share, claimed, table, draft, keep=in_use)
         plan_left_addresses(guest, rights, table, draft)
-    plan_departed(intent, rights, table, draft)
-    plan_returning(intent, snapshot, claimed, table, draft)
+    plan_gone(recalled.gone_macs, intent, rights, table, draft)
+    plan_returning(intent, snapshot, known.memory, recalled, claimed, table, draft)
     plan_stranded(claimed, {guest.port for guest in intent.ports}, snapshot, table, draft)
-    plan_uplinks(intent, snapshot, table, draft)
+    plan_uplinks(intent, snapshot, recalled.learning_off, table, draft)
     draft.findings += leftover_findings(intent, snapshot, table, tuple(draft.findings))
     draft.findings += plug_findings(intent, snapshot)
     draft.findings += guest_mac_findings(intent)
-    draft.findings += used_elsewhere_findings(intent, snapshot)
+    draft.findings += used_elsewhere_findings(intent, snapshot, known.memory)
     draft.findings += conflict_findings(intent, snapshot, table.pins)
     draft.findings += promiscuity_findings(intent, snapshot)
     draft.findings += list(coverage_findings(intent, snapshot, draft.findings))
@@ -139,16 +141,16 @@ def _is_reached_closed(guest: GuestPort, share: Share, snapshot: Snapshot, table
     )
 
 
-def _asks_first(guest: GuestPort, port: BridgePort, intent: Intent) -> bool:
+def _asks_first(guest: GuestPort, port: BridgePort, known: Known, recalled: Recalled) -> bool:
     """Whether a port is closed only if that cuts off no address that is in use behind it (docs/adr/0015).
 
     That is one which was not closed yet. And lock='yes' has said already that no other address may be used there.
     """
-    return port.auto and _not_closed_yet(guest, intent)
+    return port.auto and _not_closed_yet(guest, known, recalled)
 
 
-def _not_closed_yet(guest: GuestPort, intent: Intent) -> bool:
-    return not intent.cut and not guest.policy.lock and guest.port not in intent.settled
+def _not_closed_yet(guest: GuestPort, known: Known, recalled: Recalled) -> bool:
+    return not known.cut and not guest.policy.lock and guest.port not in recalled.closed_once
 
 
 def _known_elsewhere(guest: GuestPort, share: Share, claimed: Claims, table: Table) -> bool:
@@ -164,11 +166,11 @@ def _known_elsewhere(guest: GuestPort, share: Share, claimed: Claims, table: Tab
     return found or any(place in claimed for place in places)
 
 
-def _put_in_vain(
+def _lacks_a_refused_entry(
     guest: GuestPort,
     share: Share,
-    unputtable: Mapping[str, Collection[tuple[str, int]]],
-    intent: Intent,
+    refused: Mapping[str, Collection[tuple[str, int]]],
+    recalled: Recalled,
     snapshot: Snapshot,
     table: Table,
 ) -> bool:
@@ -177,10 +179,10 @@ def _put_in_vain(
     No guest may open a port by what it sends. So only an entry counts that no frame can move and that is in writing.
     And a lock stays, be it asked for or an administrator's: an open port takes frames from any address.
     """
-    in_vain = unputtable.get(guest.port)
+    in_vain = refused.get(guest.port)
     if not in_vain or not table.is_sticky(guest) or table.lacks(Feature.STICKY):
         return False
-    locked = guest.policy.lock or (snapshot.ports[guest.port].flags.locked and guest.port not in intent.locked)
+    locked = guest.policy.lock or (snapshot.ports[guest.port].flags.locked and guest.port not in recalled.locked)
     if locked or guest.policy.guest_mac is GuestMac.FOLLOW:
         return False
     deciding = set(snapshot.deciding_vids(guest.port))

@@ -1,101 +1,20 @@
-"""What macmgr remembers of the ports it manages: how each was before, and whose MACs have entries. Pure records.
+"""What goes into the memory of the ports that macmgr manages, what stays in it, and what follows from it. Pure.
 
-Never a second opinion about what is right: it feeds ``with_departed`` and the release, and nothing else. What is
-remembered, and how a restarted macmgr recognises it: docs/adr/0004.
+Never a second opinion about what is right: it feeds the planner (`recall`) and the release, and nothing else. Why it
+holds what it holds: docs/adr/0004.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from macmgr.model.changes import Change, SetEntries, SetFlags, ports_of
 from macmgr.model.findings import Code
-from macmgr.model.intent import GuestPort, Intent, Returning
-from macmgr.model.snapshot import BridgePort, Entry, EntryState, Feature, PortFlags, Snapshot
-from macmgr.planning.taken import Taken, of_same_ports
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """The VIDs in which a MAC had a static entry that led to a port, sticky or not."""
-
-    mac: str
-    sticky: bool
-    vids: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class PortBefore:
-    """A bridge port as it was before macmgr first changed it. An uplink is no domain's: ``domain`` is empty.
-
-    A name alone says nothing: taps and bridges are made again under the same one, and a port that changes its bridge
-    loses its entries and gets the flags of a new port (br_if.c, del_nbp).
-    """
-
-    port: str
-    ifindex: int
-    mac: str
-    bridge: str
-    bridge_ifindex: int
-    domain: str
-    uuid: str
-    flags: PortFlags
-    held: tuple[Held, ...] = ()
-
-    def is_still(self, port: BridgePort | None, snapshot: Snapshot) -> bool:
-        """Whether this is about the interface that has the name now."""
-        bridge = snapshot.bridges.get(self.bridge)
-        return (
-            port is not None
-            and bridge is not None
-            and (port.ifindex, port.mac, port.bridge) == (self.ifindex, self.mac, self.bridge)
-            and bridge.ifindex == self.bridge_ifindex
-        )
-
-    def entries(self) -> Iterator[Entry]:
-        """The static entries that led to the port."""
-        for held in self.held:
-            for vid in held.vids:
-                yield Entry(held.mac, vid, self.port, EntryState.STATIC, held.sticky)
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class KeptMac:
-    """A MAC that macmgr keeps an entry for, and the port that it leads to."""
-
-    mac: str
-    bridge: str
-    domain: str
-    port: str
-    ifindex: int
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """All that is remembered of one network namespace.
-
-    ``given_back`` are the ports, by name and ifindex, that were released and not touched since: what an administrator
-    left there is not taken for macmgr's own work. ``lacks`` is what the kernel of this boot was found to be without.
-    ``closed`` are the guests' ports, by name and ifindex, that were closed once: no address was learned there before.
-    ``taken`` are the entries whose address was in use on an uplink when they were put.
-    ``watched``: `macmgr watch` has written down what it saw behind guest ports, in this boot.
-
-    ``lost``: there was more in this boot, and it could not be read or written. Then a guest's port of which nothing is
-    remembered may be as macmgr made it, and how it was is the default (`default_flags`).
-    """
-
-    ports: tuple[PortBefore, ...] = ()
-    macs: tuple[KeptMac, ...] = ()
-    given_back: tuple[tuple[str, int], ...] = ()
-    lacks: frozenset[Feature] = frozenset()
-    watched: bool = False
-    lost: bool = False
-    closed: tuple[tuple[str, int], ...] = ()
-    taken: tuple[Taken, ...] = ()
-
-
-NOTHING = Memory()
+from macmgr.model.intent import GuestPort, Intent
+from macmgr.model.known import Held, KeptMac, Memory, PortBefore
+from macmgr.model.snapshot import BridgePort, Entry, EntryState, PortFlags, Snapshot
+from macmgr.planning.taken import of_same_ports
 
 
 def default_flags(guest: GuestPort, port: BridgePort) -> PortFlags:
@@ -185,65 +104,70 @@ def valid_ports(memory: Memory, intent: Intent, snapshot: Snapshot) -> tuple[Por
     )
 
 
-def with_departed(intent: Intent, memory: Memory, snapshot: Snapshot) -> Intent:
-    """The intent, with what only memory knows: the MACs of guests that have left since, and what is to be undone.
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """What follows from the memory for one look: what guests left behind, and what macmgr is to undo.
 
-    That is uplinks that were quieted, ports that were locked, and ports that policy leaves to the kernel by now.
+    ``gone_macs`` are the MACs of guests that have left this host: (bridge, MAC) with the domain. ``learning_off`` are
+    the uplinks whose learning macmgr turned off, ``locked`` the guests' ports that had no lock before macmgr and have
+    one now. ``to_release`` are the ports of guests here that it managed, and that policy leaves to the kernel now.
+    ``closed_once`` are the ports of which no address was learned before they were closed: what was learned there since
+    may be cut off.
+    """
+
+    gone_macs: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    learning_off: tuple[str, ...] = ()
+    locked: tuple[str, ...] = ()
+    to_release: tuple[PortBefore, ...] = ()
+    closed_once: frozenset[str] = frozenset()
+
+
+def recall(memory: Memory, intent: Intent, snapshot: Snapshot) -> Recalled:
+    """What only the memory knows, as far as it is about what is here now.
+
     A guest whose XML could not be read has not left, and neither has one whose tap is still there, whatever the status
     files say: they may be another libvirt's. That a hook call says who has left is no proof that it ever ran here:
     libvirt calls `stopped` for a start that failed, and the XML may name any address. So only what is remembered of it
     counts, and what its status file said of it while it ran.
     """
+    ports = valid_ports(memory, intent, snapshot)
+    unsure = {guest.port for guest in intent.ports if guest.policy.incomplete}
+    left_to_the_kernel = _left_to_the_kernel(intent)
+    return Recalled(
+        gone_macs=_gone_macs(memory, intent, snapshot),
+        learning_off=tuple(
+            each.port
+            for each in ports
+            if not each.domain and each.flags.learning and not snapshot.ports[each.port].flags.learning
+        ),
+        locked=tuple(
+            each.port
+            for each in ports
+            if each.domain and each.port not in unsure
+            if not each.flags.locked and snapshot.ports[each.port].flags.locked
+        ),
+        to_release=tuple(
+            each for each in ports if each.domain and (each.port, each.bridge, each.uuid) in left_to_the_kernel
+        ),
+        closed_once=frozenset(name for name, ifindex in memory.closed if _exists(name, ifindex, snapshot)),
+    )
+
+
+def _gone_macs(memory: Memory, intent: Intent, snapshot: Snapshot) -> dict[tuple[str, str], str]:
     here = {each.domain for each in intent.ports} | {each.domain for each in intent.portless}
     here |= {finding.domain for finding in intent.findings if finding.code is Code.UNREADABLE_XML and finding.domain}
     wanted = {mac for guest in intent.ports for mac in guest.macs}
     present = {each.mac for each in memory.macs if _exists(each.port, each.ifindex, snapshot)}
-    said = {*intent.departed.values()}
-    gone = [
-        (each.mac, each.bridge, each.domain)
+    gone = {
+        (each.bridge, each.mac): each.domain
         for each in memory.macs
-        if each.domain not in here and each.mac not in wanted and (each.domain in said or each.mac not in present)
-    ]
-    gone += [(mac, guest.bridge, guest.domain) for guest in intent.ran for mac in guest.macs if mac not in wanted]
-    departed_from: dict[str, tuple[str, ...]] = {}
-    for mac, bridge, _ in gone:
-        departed_from[mac] = (*departed_from.get(mac, ()), bridge)
-    ports = valid_ports(memory, intent, snapshot)
-    quieted = tuple(
-        each.port
-        for each in ports
-        if not each.domain and each.flags.learning and not snapshot.ports[each.port].flags.learning
-    )
-    unsure = {guest.port for guest in intent.ports if guest.policy.incomplete}
-    locked = tuple(
-        each.port
-        for each in ports
-        if each.domain and each.port not in unsure
-        if not each.flags.locked and snapshot.ports[each.port].flags.locked
-    )
-    kernels = _left_to_the_kernel(intent)
-    returning = tuple(
-        way_back(each, memory) for each in ports if (each.port, each.bridge, each.uuid) in kernels and each.domain
-    )
-    settled = frozenset(name for name, ifindex in memory.closed if _exists(name, ifindex, snapshot))
-    if not gone and not intent.departed and not quieted and not locked and not returning and not settled:
-        return intent
-    return replace(
-        intent,
-        departed={mac: domain for mac, _, domain in gone},
-        departed_from=departed_from,
-        quieted=quieted,
-        locked=locked,
-        returning=returning,
-        settled=settled,
-    )
-
-
-def way_back(before: PortBefore, memory: Memory) -> Returning:
-    """What a port is given back as, and the MACs that have entries there by macmgr's doing."""
-    kept = {each.mac for each in memory.macs if (each.port, each.ifindex) == (before.port, before.ifindex)}
-    entries = tuple(before.entries())
-    return Returning(before.port, before.bridge, before.domain, before.flags, entries, tuple(sorted(kept)))
+        if each.domain not in here
+        and each.mac not in wanted
+        and (each.domain in intent.gone_domains or each.mac not in present)
+    }
+    return gone | {
+        (guest.bridge, mac): guest.domain for guest in intent.gone_ports for mac in guest.macs if mac not in wanted
+    }
 
 
 def after_release(memory: Memory, released: Collection[tuple[str, int]]) -> Memory:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from macmgr import virsh
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent
+from macmgr.model.known import Known
 from macmgr.model.mac import virtual_router
 from macmgr.model.snapshot import EntryState, Snapshot
 from macmgr.planning.draft import Draft, Table
@@ -41,11 +42,11 @@ class Share:
 
 
 def shares(
-    guests: Iterable[GuestPort], intent: Intent, snapshot: Snapshot, table: Table, draft: Draft
+    guests: Iterable[GuestPort], intent: Intent, snapshot: Snapshot, known: Known, table: Table, draft: Draft
 ) -> dict[GuestPort, Share]:
     """What each of the managed ``guests`` gets; one that may not have its own address is left out and told."""
     guests = list(guests)
-    barred = _Barred(guests, intent, snapshot, table)
+    barred = _Barred(guests, intent, snapshot, known, table)
     owners = {guest.port: guest for guest in intent.ports}
     fit = [guest for guest in guests if not _collides(guest, barred, snapshot, owners, draft)]
     contest = _Contest(fit, barred, intent, snapshot, table, draft)
@@ -75,7 +76,9 @@ class _Barred:
     what was seen behind its own port the daemon knows better.
     """
 
-    def __init__(self, guests: Iterable[GuestPort], intent: Intent, snapshot: Snapshot, table: Table) -> None:
+    def __init__(
+        self, guests: Iterable[GuestPort], intent: Intent, snapshot: Snapshot, known: Known, table: Table
+    ) -> None:
         taps = {guest.port for guest in intent.ports}
         host = HostAddresses(snapshot, table, taps)
         self._vids = {
@@ -84,11 +87,11 @@ class _Barred:
             for mac in guest.macs
             if (barred := host.among(guest.bridge, mac, (0, *snapshot.ports[guest.port].vids)))
         }
-        seen = {(record.port, mac) for record in intent.observed for mac in record.fresh}
+        seen = {(record.port, mac) for record in known.seen for mac in record.fresh}
         self._alive: dict[tuple[GuestPort, str], dict[int, str]] = {}
         for guest in guests:
             written = frozenset((guest.macs[0], guest.facts.configured_mac, *guest.roaming))
-            for mac in guest.macs[1:] if guest.running and not intent.cut else ():
+            for mac in guest.macs[1:] if guest.running and not known.cut else ():
                 if mac in written or (guest.port, mac) in seen:
                     continue
                 alive = {

@@ -7,33 +7,17 @@ not, its other owner goes on sending. The sticky entry stays, and the kernel not
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from macmgr.model.changes import Change, SetEntries
 from macmgr.model.fdb import Key
 from macmgr.model.intent import Intent
+from macmgr.model.known import Taken
 from macmgr.model.snapshot import EntryState, Snapshot
 
 Times = Mapping[Key, tuple[float, float]]
 """When an entry was last put, or its address seen elsewhere: not before, and not after, in seconds of one clock."""
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Taken:
-    """An entry that was put on a guest's ``port`` while its address was learned on ``uplink``; put not after ``at``."""
-
-    bridge: str
-    mac: str
-    vid: int
-    port: str
-    ifindex: int
-    uplink: str
-    at: float
-
-    @property
-    def key(self) -> Key:
-        return self.bridge, self.mac, self.vid
 
 
 def taken_by(changes: Iterable[Change], intent: Intent, snapshot: Snapshot, known: Iterable[Taken]) -> list[Taken]:
@@ -74,12 +58,9 @@ def of_same_ports(known: Iterable[Taken], snapshot: Snapshot) -> tuple[Taken, ..
     return tuple(each for each, port in ports if port is not None and port.ifindex == each.ifindex)
 
 
-def on_their_ports(known: Iterable[Taken], snapshot: Snapshot) -> list[Taken]:
-    """What leads to the guest's port now."""
-    there = ((each, snapshot.fdb.at(*each.key)) for each in of_same_ports(known, snapshot))
-    return [each for each, entry in there if entry is not None and entry.port == each.port]
-
-
-def seen_since(known: Iterable[Taken], times: Times) -> dict[Key, tuple[str, str]]:
-    """The entries whose address was surely seen elsewhere after they were put, each with its port and the uplink."""
-    return {each.key: (each.port, each.uplink) for each in known if each.key in times and times[each.key][0] > each.at}
+def seen_since(known: Iterable[Taken], snapshot: Snapshot) -> Iterator[Taken]:
+    """The entries on their guests' ports whose address was surely seen elsewhere after they were put."""
+    for each in of_same_ports(known, snapshot):
+        entry, times = snapshot.fdb.at(*each.key), snapshot.refreshed.get(each.key)
+        if entry is not None and entry.port == each.port and times is not None and times[0] > each.at:
+            yield each

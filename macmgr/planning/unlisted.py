@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from macmgr.model.fdb import Key
 from macmgr.model.intent import Intent
+from macmgr.model.known import Known, Memory
 from macmgr.model.snapshot import Snapshot
-from macmgr.planning.remembered import Memory
 from macmgr.planning.trunks import MANY_VIDS, Carriers
 
 
@@ -46,7 +46,7 @@ def ports_to_read(intent: Intent, memory: Memory) -> frozenset[str]:
     return frozenset(guests.union(each.port for each in memory.ports if each.domain))
 
 
-def keys_to_look_up(intent: Intent, memory: Memory, snapshot: Snapshot, beside: Beside) -> Iterator[Key]:
+def keys_to_look_up(intent: Intent, known: Known, snapshot: Snapshot, beside: Beside) -> Iterator[Key]:
     """The entries to ask for by name, on bridges whose FDB was not read to its end.
 
     Those of a managed guest in the VIDs in which it needs them. Where an address may be anywhere, in the VIDs that
@@ -55,7 +55,7 @@ def keys_to_look_up(intent: Intent, memory: Memory, snapshot: Snapshot, beside: 
     unlisted = {name for name in snapshot.bridges if not snapshot.lists(name)}
     if not unlisted:
         return
-    by_port = {record.port: record for record in intent.observed}
+    memory, by_port = known.memory, {record.port: record for record in known.seen}
     carriers = Carriers(snapshot)
     wanted: set[tuple[str, str]] = set()
     for guest in intent.ports:
@@ -74,7 +74,7 @@ def keys_to_look_up(intent: Intent, memory: Memory, snapshot: Snapshot, beside: 
         if before.bridge in unlisted and (port := snapshot.ports.get(before.port)) is not None:
             yield from _keys(before.bridge, (held.mac for held in before.held), carriers.vids_of(port))
     anywhere = {(each.bridge, each.mac) for each in memory.macs}
-    anywhere |= {(bridge, mac) for bridge in intent.managed_bridges for mac in intent.departed}
+    anywhere |= {(guest.bridge, mac) for guest in intent.gone_ports for mac in guest.macs}
     anywhere -= wanted
     anywhere |= {(bridge, mac) for bridge in unlisted for mac in beside.macs}
     vids = {bridge: _vids(bridge, snapshot) for bridge in unlisted.intersection(bridge for bridge, _ in anywhere)}

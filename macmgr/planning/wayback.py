@@ -12,10 +12,13 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 from macmgr.model.changes import SetEntries, SetFlags
+from macmgr.model.fdb import Key
 from macmgr.model.findings import Code
-from macmgr.model.intent import GuestPort, Intent, Returning
+from macmgr.model.intent import GuestPort, Intent
+from macmgr.model.known import Memory, PortBefore
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, PortFlags, Snapshot
 from macmgr.planning.draft import Draft, Stranded, Table, fix_of
+from macmgr.planning.remembered import Recalled
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,13 @@ class Return:
 
 
 def plan_returning(
-    intent: Intent, snapshot: Snapshot, claimed: Collection[tuple[str, str, int]], table: Table, draft: Draft
+    intent: Intent,
+    snapshot: Snapshot,
+    memory: Memory,
+    recalled: Recalled,
+    claimed: Collection[Key],
+    table: Table,
+    draft: Draft,
 ) -> None:
     """The ports that policy leaves to the kernel by now, and that are still as macmgr made them.
 
@@ -51,10 +60,11 @@ def plan_returning(
     guests = {guest.port: guest for guest in intent.ports if snapshot.port_on(guest.bridge, guest.port)}
     owned = {(guest.bridge, mac) for guest in guests.values() for mac in guest.macs}
     taken = {(bridge, mac) for bridge, mac, _ in claimed}
-    for before in intent.returning:
+    not_theirs = taken | recalled.gone_macs.keys()
+    for before in recalled.to_release:
         guest, port = guests[before.port], snapshot.ports[before.port]
-        back = as_remembered(port, before, guest, Code.NOT_GIVEN_BACK, owned, table)
-        macs = (mac for mac in back.macs if (port.bridge, mac) not in taken and mac not in intent.departed)
+        back = as_remembered(port, before, memory, guest, Code.NOT_GIVEN_BACK, owned, table)
+        macs = (mac for mac in back.macs if (port.bridge, mac) not in not_theirs)
         part = Draft()
         plan_way_back(replace(back, macs=tuple(macs)), guests.keys(), table, part)
         draft.stranded += part.stranded
@@ -84,7 +94,8 @@ def plan_way_back(back: Return, guest_ports: Collection[str], table: Table, draf
 
 def as_remembered(
     port: BridgePort,
-    before: Returning,
+    before: PortBefore,
+    memory: Memory,
     guest: GuestPort | None,
     because: str,
     others: Collection[tuple[str, str]],
@@ -93,7 +104,8 @@ def as_remembered(
     """As the port was. What is another guest's by now, (bridge, MAC), is not given back: that one would be cut off."""
     mine = guest.macs if guest else ()
     # each once: a trunk had one of its MACs in thousands of VIDs
-    macs = tuple(dict.fromkeys([*mine, *(entry.mac for entry in before.entries), *before.macs]))
+    entries = tuple(before.entries())
+    macs = tuple(dict.fromkeys([*mine, *(entry.mac for entry in entries), *memory.macs_put_on(before)]))
     # a port that was closed is again, and learns nothing: what is reachable there stays so, allowed and followed
     # addresses too; and without its XML nobody knows which of the MACs is the NIC's own
     reachable = tuple(mac for mac in macs if table.static_on(port, mac))
@@ -108,7 +120,7 @@ def as_remembered(
         own=own,
         absent=guest.macs if guest and not guest.running else (),
         present=guest.macs if guest and guest.running else (),
-        entries=tuple(entry for entry in before.entries if entry.mac in mine or (port.bridge, entry.mac) not in others),
+        entries=tuple(entry for entry in entries if entry.mac in mine or (port.bridge, entry.mac) not in others),
     )
     if back.closed and guest is not None and not guest.running and not guest.entry_comes:
         # nobody would put the entry when the CPUs start: closed without one is an outage

@@ -66,14 +66,14 @@ def build_intent(
     for port in ports:  # a network that was destroyed under its guests is known only from their NICs
         if port.managed:
             managed.setdefault(port.bridge, port.policy.reason)
-    gone = {nic.mac: domain.name for domain in departed for nic in domain.nics}
     problems = (*findings, *(finding for each in decided for finding in each.findings), *contested)
     portless = tuple(nic for each in decided for nic in each.portless)
     named = tuple(name for name in sources.bridges if not is_pattern(name))
     were = [port for status in ran if status.running for port in _decided(status, sources).ports if port.managed]
     for port in were:
         managed.setdefault(port.bridge, port.policy.reason)
-    return Intent(tuple(ports), managed, gone, problems, portless, named=named, ran=tuple(were))
+    gone = tuple(domain.name for domain in departed)
+    return Intent(tuple(ports), managed, problems, portless, named, gone, tuple(were))
 
 
 def _without_contested(ports: Sequence[GuestPort]) -> tuple[list[GuestPort], list[Finding]]:

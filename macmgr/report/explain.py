@@ -12,7 +12,8 @@ from typing import Any
 
 from macmgr.errors import NotThere
 from macmgr.model.findings import Code, Finding
-from macmgr.model.intent import GuestPort, Manager, Observed, Pin, PortlessNic, Settings
+from macmgr.model.intent import GuestPort, Manager, Pin, PortlessNic, Settings
+from macmgr.model.known import SeenMacs
 from macmgr.model.mac import matches, parse_mac, virtual_router
 from macmgr.model.roles import Role, roles_of
 from macmgr.model.snapshot import BridgePort, Snapshot
@@ -80,7 +81,7 @@ def _parts(view: View, what: str) -> Iterator[Explanation]:
         yield _other_port(view, port)
     if mac and not guests:
         bridges = [name for name in sorted(view.snapshot.bridges) if view.snapshot.fdb.of_mac(name, mac)]
-        if bridges or mac in view.intent.departed:
+        if bridges or any(mac == gone for _, gone in view.recalled.gone_macs):
             yield _unknown_mac(view, mac, bridges)
 
 
@@ -93,7 +94,7 @@ def _has(guest: GuestPort, mac: str) -> bool:
 
 def _guest(view: View, guest: GuestPort) -> Explanation:
     port, pins = view.snapshot.ports.get(guest.port), Pins(view.snapshot)
-    seen = next((each for each in view.intent.observed if is_about(each, guest, view.snapshot)), None)
+    seen = next((each for each in view.known.seen if is_about(each, guest, view.snapshot)), None)
     return Explanation(
         f"{guest.port} is {guest.alias or 'a NIC'} of {guest.domain}, on {guest.bridge}.",
         (
@@ -112,13 +113,13 @@ def _mode_says(view: View, bridge: str) -> list[str]:
     return [f'{bridge} is only observed (mode = "observe"): nothing is changed there'] if observed else []
 
 
-def _seen(record: Observed) -> list[str]:
+def _seen(record: SeenMacs) -> list[str]:
     beside = "beside" if virtual_router(record.current) else "beside, or instead of,"
     current = [f"{record.current}, {beside} {record.nic_mac}"] if record.current else []
     return [*current, *record.macs, *(f"{mac} before: it is elsewhere now" for mac in record.gone)]
 
 
-def _xml_says(guest: GuestPort, seen: Observed | None) -> list[str]:
+def _xml_says(guest: GuestPort, seen: SeenMacs | None) -> list[str]:
     where = f"a NIC of network {guest.network}" if guest.network else f"a NIC of bridge {guest.bridge}"
     if guest.portgroup:
         where += f", portgroup {guest.portgroup}"
@@ -291,7 +292,7 @@ def _other_port(view: View, port: BridgePort) -> Explanation:
 
 
 def _unknown_mac(view: View, mac: str, bridges: Iterable[str]) -> Explanation:
-    gone = view.intent.departed.get(mac)
+    gone = next((domain for (_, each), domain in view.recalled.gone_macs.items() if each == mac), None)
     whose = f"a NIC of {gone}, which does not run here any more" if gone else "no NIC of a domain that runs here"
     lines = [line for bridge in bridges for line in _entry_lines(view.snapshot, bridge, [mac])]
     return Explanation(f"{mac} is {whose}.", (("Kernel says", lines or ["no entry"]),))

@@ -9,11 +9,11 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from macmgr.giveback import GivenBack, Released
 from macmgr.model.changes import SetEntries
 from macmgr.model.scope import observe_nothing
 from macmgr.model.snapshot import Entry, EntryState
 from macmgr.model.vids import fold_vids
+from macmgr.reconcile import Released, ReleasedPort
 
 
 def release_document(released: Released) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def print_release(out: Console, released: Released, observes: Callable[[str], bo
         )
 
 
-def _in_words(released: Released, back: GivenBack) -> str:
+def _in_words(released: Released, back: ReleasedPort) -> str:
     flags = released.outcome.view.snapshot.ports[back.port].flags
     words = [f"learning {_on(flags.learning)}", f"unicast flood {_on(flags.unicast_flood)}"]
     words += [] if flags.locked is None else [f"locked {_on(flags.locked)}"]
@@ -68,7 +68,7 @@ def _in_words(released: Released, back: GivenBack) -> str:
     return "; ".join([", ".join(words), *entries])
 
 
-def _port_document(released: Released, back: GivenBack) -> dict[str, Any]:
+def _port_document(released: Released, back: ReleasedPort) -> dict[str, Any]:
     port = released.outcome.view.snapshot.ports[back.port]
     return {
         "port": port.name,
@@ -86,7 +86,7 @@ def _port_document(released: Released, back: GivenBack) -> dict[str, Any]:
     }
 
 
-def _entries(released: Released, back: GivenBack) -> list[Entry]:
+def _entries(released: Released, back: ReleasedPort) -> list[Entry]:
     """The static entries that lead to the port now, and those that were static before."""
     let_go = {change.mac for change in released.outcome.done if isinstance(change, SetEntries)}
     return [

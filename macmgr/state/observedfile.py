@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from macmgr import paths
-from macmgr.model.intent import Observed
+from macmgr.model.known import SeenMacs
 from macmgr.model.mac import ZERO, parse_mac
 from macmgr.state.memory import read_memory
 from macmgr.state.ownfiles import Broken, OtherVersion, read_own, write_own
@@ -31,7 +31,7 @@ class Read(NamedTuple):
     where it was told. ``missing``: there is no file, or nothing in it about this namespace.
     """
 
-    records: tuple[Observed, ...] = ()
+    records: tuple[SeenMacs, ...] = ()
     problem: str = ""
     lost: bool = False
     missing: bool = False
@@ -67,7 +67,7 @@ def read_observed(netns: str | None = None, path: Path | None = None) -> Read:
 
 
 def write_observed(
-    records: Iterable[Observed], netns: str | None = None, path: Path | None = None, *, lost: bool = False
+    records: Iterable[SeenMacs], netns: str | None = None, path: Path | None = None, *, lost: bool = False
 ) -> str:
     """Replace what was seen in one network namespace; one line where that cannot be written.
 
@@ -113,7 +113,7 @@ def _words(error: OSError) -> str:
     return error.strerror or type(error).__name__
 
 
-def _document(record: Observed) -> dict[str, Any]:
+def _document(record: SeenMacs) -> dict[str, Any]:
     return {
         "port": record.port,
         "ifindex": record.ifindex,
@@ -129,10 +129,10 @@ def _document(record: Observed) -> dict[str, Any]:
     }
 
 
-def _record(said: Any) -> Observed | None:
+def _record(said: Any) -> SeenMacs | None:
     """A record, None for what is none: each of its parts decides what a bridge does."""
     try:
-        return Observed(
+        return SeenMacs(
             _text(said["port"]),
             _number(said["ifindex"]),
             _text(said["uuid"]),

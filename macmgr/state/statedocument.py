@@ -9,9 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from macmgr.model.known import NOTHING, Held, KeptMac, Memory, PortBefore, Taken
 from macmgr.model.snapshot import Feature, PortFlags
-from macmgr.planning.remembered import NOTHING, Held, KeptMac, Memory, PortBefore
-from macmgr.planning.taken import Taken
 
 VERSION = 1
 

@@ -22,19 +22,19 @@ from macmgr import errors, hookcheck, paths
 from macmgr.config import load_config
 from macmgr.doctor.diagnose import diagnose
 from macmgr.errors import NotThere
-from macmgr.giveback import release
 from macmgr.kernel import Kernel
 from macmgr.kernel.edge import collector_paused
 from macmgr.model.changes import Change, bridge_command, requests
 from macmgr.model.findings import Code, Severity
 from macmgr.model.intent import Intent
+from macmgr.model.known import Known
 from macmgr.model.scope import Scope, observe_nothing
 from macmgr.oneline import harmless, harmless_json, one_line
 from macmgr.planning.conflicts import definition_findings
 from macmgr.planning.unlisted import NOTHING_BESIDE, Beside
 from macmgr.policy.guests import build_intent
 from macmgr.policy.places import PolicySources
-from macmgr.reconcile import MOMENT, View, apply, look
+from macmgr.reconcile import MOMENT, View, apply, look, release
 from macmgr.report.diagnosisdocument import diagnosis_document
 from macmgr.report.document import audit_document, outcome_document
 from macmgr.report.explain import explain, macs_meant
@@ -53,6 +53,7 @@ class _Host:
     read_intent: Callable[[], Intent]
     scope: Scope
     netns: str | None
+    known: Known
 
 
 @collector_paused()
@@ -126,7 +127,7 @@ def apply_changes(arguments: argparse.Namespace) -> int:
             if answer.cut:
                 return errors.DRIFT
         notes = StateFile(held, host.netns)
-        outcome = apply(held, host.read_intent, kernel, host.scope, notes, _a_moment)
+        outcome = apply(held, host.read_intent, kernel, host.scope, notes, _a_moment, host.known)
     _tell(notes.problem)
     for bridge in sorted({change.bridge for change in outcome.view.observed}):
         _tell(
@@ -150,7 +151,7 @@ def release_ports(arguments: argparse.Namespace) -> int:
         _check_bridge(arguments, kernel)
         notes = StateFile(held, host.netns)
         scope = replace(host.scope, observes=observe_nothing)  # it gives back what macmgr made, wherever that is
-        released = release(held, _or_nothing(host.read_intent), kernel, scope, notes)
+        released = release(held, _or_nothing(host.read_intent), kernel, scope, notes, host.known)
     _tell(notes.problem)
     if _wants_json(arguments):
         from macmgr.report.release import release_document
@@ -182,7 +183,7 @@ def doctor(arguments: argparse.Namespace) -> int:
     with Kernel(host.netns) as kernel:
         _check_bridge(arguments, kernel)
         bridges = frozenset({arguments.bridge}) if arguments.bridge else frozenset()
-        view = look(host.read_intent, kernel, beside=Beside(bridges, whole=True))
+        view = look(host.read_intent, kernel, known=host.known, beside=Beside(bridges, whole=True))
         diagnosis = diagnose(view.intent, view.snapshot, kernel.read_devices(), view.plan.findings, arguments.bridge)
     here = arguments.run_dir == paths.LIBVIRT_RUN and host.netns is None
     hooks = hookcheck.problems(paths.LIBVIRT_HOOKS) if here else ()
@@ -203,7 +204,9 @@ def _look(arguments: argparse.Namespace, beside: Beside = NOTHING_BESIDE) -> Vie
     _tell(problem)
     with Kernel(host.netns) as kernel:
         _check_bridge(arguments, kernel)
-        return look(host.read_intent, kernel, host.scope, memory, moment=_a_moment, beside=beside)
+        return look(
+            host.read_intent, kernel, host.scope, replace(host.known, memory=memory), moment=_a_moment, beside=beside
+        )
 
 
 def _a_moment() -> None:
@@ -225,9 +228,7 @@ def _host(arguments: argparse.Namespace) -> _Host:
         sources = _read_sources(arguments)
         policy_sources = PolicySources(sources.networks, config.bridges, sources.ports, configured=config.written)
         pending = definition_findings(sources.networks, sources.definitions)
-        intent = build_intent(sources.domains, policy_sources, findings=[*sources.findings, *pending])
-        cut = getattr(arguments, "cut", False)
-        return replace(intent, observed=seen.records, observed_lost=seen.lost, cut=cut)
+        return build_intent(sources.domains, policy_sources, findings=[*sources.findings, *pending])
 
     named = arguments.bridge if arguments.verb in ("apply", "plan") else None
 
@@ -237,7 +238,8 @@ def _host(arguments: argparse.Namespace) -> _Host:
     if arguments.domain or arguments.network:
         _check_names(arguments, _read_sources(arguments))
     scope = Scope(arguments.domain, _bridges(arguments), observes=observes)
-    return _Host(read_intent, scope, arguments.netns)
+    known = Known(seen=seen.records, seen_lost=seen.lost, cut=getattr(arguments, "cut", False))
+    return _Host(read_intent, scope, arguments.netns, known)
 
 
 def _read_sources(arguments: argparse.Namespace) -> Sources:

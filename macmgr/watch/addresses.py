@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from macmgr.model.changes import SetEntries
-from macmgr.model.intent import GuestMac, GuestPort, Observed
+from macmgr.model.intent import GuestMac, GuestPort
+from macmgr.model.known import SeenMacs
 from macmgr.model.snapshot import BridgePort, Snapshot
 from macmgr.planning.observed import MOST, allowed, as_of_now, is_about, moved_on, owners_of, what_is_known
 from macmgr.reconcile import View
@@ -21,7 +22,7 @@ BOTH = 30.0
 # An address that nothing is done about is told for so long after it was last seen.
 ALERT = 60.0
 
-Records = tuple[Observed, ...]
+Records = tuple[SeenMacs, ...]
 
 
 class Seen(Protocol):
@@ -128,8 +129,8 @@ def settle(records: Records, view: View, now: float, *, sightings: bool = True) 
     it has not gone, whatever was seen elsewhere.
     """
     guests = {guest.port: guest for guest in view.intent.ports}
-    acted_on = {record.port: record for record in view.intent.observed}
-    if view.intent.observed_lost:
+    acted_on = {record.port: record for record in view.known.seen}
+    if view.known.seen_lost:
         known = {record.port for record in records if is_about(record, guests.get(record.port), view.snapshot)}
         records = (*records, *(each for each in acted_on.values() if each.port not in known))
     records = (*records, *_said_alone(records, guests, view.snapshot))
@@ -162,30 +163,30 @@ def settle(records: Records, view: View, now: float, *, sightings: bool = True) 
             fresh=(*(mac for mac in record.fresh if mac not in used.fresh), *back),
             gone=tuple(dict.fromkeys([*gone, *moved]))[-MOST:],
         )
-        if _says_something(after, now) or view.intent.observed_lost:
+        if _says_something(after, now) or view.known.seen_lost:
             settled.append(after)
     return tuple(settled)
 
 
-def _said_alone(records: Records, guests: Mapping[str, GuestPort], snapshot: Snapshot) -> list[Observed]:
+def _said_alone(records: Records, guests: Mapping[str, GuestPort], snapshot: Snapshot) -> list[SeenMacs]:
     """The records of NICs of which so far only libvirt's XML has said that they have changed their address."""
     known = {record.port for record in records if is_about(record, guests.get(record.port), snapshot)}
     return [
-        Observed(guest.port, snapshot.ports[guest.port].ifindex, guest.uuid, guest.facts.configured_mac)
+        SeenMacs(guest.port, snapshot.ports[guest.port].ifindex, guest.uuid, guest.facts.configured_mac)
         for guest in guests.values()
         if guest.facts.said_mac and guest.running and guest.port not in known
         if guest.policy.guest_mac is GuestMac.FOLLOW and what_is_known(None, guest, snapshot) is not None
     ]
 
 
-def _file_read(record: Observed, used: Observed, guest: GuestPort) -> Observed:
+def _file_read(record: SeenMacs, used: SeenMacs, guest: GuestPort) -> SeenMacs:
     """The record once a look that knew of it has read libvirt's file: what stands there was saved before."""
     if record.file_said is None and (used.file_said, used.current) == (None, record.current):
         return replace(record, file_said=guest.facts.said_mac)
     return record
 
 
-def _may_be_again(record: Observed, guest: GuestPort | None, snapshot: Snapshot) -> bool:
+def _may_be_again(record: SeenMacs, guest: GuestPort | None, snapshot: Snapshot) -> bool:
     """Whether a record that is about nothing now may be about its NIC again: nothing shows that this is another.
 
     One odd look (XML that cannot be read, metadata with a mistake, a network that is not active, a tap that is off its
@@ -213,18 +214,18 @@ def _can_act(guest: GuestPort, port: BridgePort) -> bool:
     return alerts or policy.guest_mac is GuestMac.FOLLOW or any(map(_is_pattern, policy.allow))
 
 
-def _known(record: Observed | None, guest: GuestPort, port: BridgePort, snapshot: Snapshot) -> Observed:
+def _known(record: SeenMacs | None, guest: GuestPort, port: BridgePort, snapshot: Snapshot) -> SeenMacs:
     """What is known of a NIC so far; nothing where that is about another."""
     known = what_is_known(record, guest, snapshot)
-    return known or Observed(guest.port, port.ifindex, guest.uuid, guest.facts.configured_mac)
+    return known or SeenMacs(guest.port, port.ifindex, guest.uuid, guest.facts.configured_mac)
 
 
-def _change(guest: GuestPort, before: Observed, after: Observed) -> MacChange:
+def _change(guest: GuestPort, before: SeenMacs, after: SeenMacs) -> MacChange:
     followed = guest.policy.guest_mac is GuestMac.FOLLOW
     return MacChange(guest, after.current or after.nic_mac, before.current or before.nic_mac, followed)
 
 
-def _told(record: Observed, guest: GuestPort, word: Word, now: float) -> Observed:
+def _told(record: SeenMacs, guest: GuestPort, word: Word, now: float) -> SeenMacs:
     """The record of a NIC of which libvirt says what its address is.
 
     What it says when it is asked, as after a new connection, is news only where it has not said so before: the guest
@@ -242,7 +243,7 @@ def _told(record: Observed, guest: GuestPort, word: Word, now: float) -> Observe
     return _fresh(record, said) if said else replace(record, fresh=tuple(mac for mac in record.fresh if mac in macs))
 
 
-def _seen(record: Observed, guest: GuestPort, mac: str, now: float) -> Observed:
+def _seen(record: SeenMacs, guest: GuestPort, mac: str, now: float) -> SeenMacs:
     """The record of a NIC that has sent with an address."""
     if mac in guest.macs:
         return record  # it became known while the frame was on its way
@@ -265,14 +266,14 @@ def _seen(record: Observed, guest: GuestPort, mac: str, now: float) -> Observed:
     return record
 
 
-def _changed(record: Observed, mac: str, returned: bool, now: float) -> Observed:
+def _changed(record: SeenMacs, mac: str, returned: bool, now: float) -> SeenMacs:
     """The record of a NIC that is followed to another address, which may be its own again."""
     used, current = record.current or record.nic_mac, "" if mac == record.nic_mac else mac
     record = replace(record, current=current, previous=used, returned=returned, at=now, file_said=None)
     return _fresh(record, mac) if current else record
 
 
-def _beside(record: Observed, mac: str) -> Observed:
+def _beside(record: SeenMacs, mac: str) -> SeenMacs:
     """One more address of a NIC. Where there are too many, the one that was first seen the longest ago makes room."""
     macs = record.macs if mac in record.macs else (*record.macs, mac)
     out, macs = macs[:-MOST], macs[-MOST:]
@@ -280,13 +281,13 @@ def _beside(record: Observed, mac: str) -> Observed:
     return _fresh(replace(record, macs=macs, gone=gone[-MOST:], full=record.full or bool(out)), mac)
 
 
-def _fresh(record: Observed, mac: str) -> Observed:
+def _fresh(record: SeenMacs, mac: str) -> SeenMacs:
     here = {record.current, *record.macs}
     fresh = (*(each for each in record.fresh if each != mac and each in here), mac)
     return replace(record, fresh=fresh, gone=tuple(each for each in record.gone if each != mac))
 
 
-def _take(mac: str, guest: GuestPort, guests: dict[str, GuestPort], by_port: dict[str, Observed], view: View) -> None:
+def _take(mac: str, guest: GuestPort, guests: dict[str, GuestPort], by_port: dict[str, SeenMacs], view: View) -> None:
     """An address that roams between guests of one bridge is behind the port where it was seen last."""
     vids = set(view.snapshot.deciding_vids(guest.port))
     for port, record in by_port.items():
@@ -302,17 +303,17 @@ def _take(mac: str, guest: GuestPort, guests: dict[str, GuestPort], by_port: dic
             )
 
 
-def _nothing_about(record: Observed) -> Observed:
-    return Observed(record.port, record.ifindex, record.uuid, record.nic_mac)
+def _nothing_about(record: SeenMacs) -> SeenMacs:
+    return SeenMacs(record.port, record.ifindex, record.uuid, record.nic_mac)
 
 
-def _says_something(record: Observed, now: float) -> bool:
+def _says_something(record: SeenMacs, now: float) -> bool:
     return record != _nothing_about(record) or (bool(record.previous) and now - record.at < BOTH)
 
 
-def _kept(by_port: Mapping[str, Observed], view: View, now: float) -> Records:
+def _kept(by_port: Mapping[str, SeenMacs], view: View, now: float) -> Records:
     """The records that say something, by port. Where some are lost, one that says nothing says that nothing was."""
-    lost = view.intent.observed_lost
+    lost = view.known.seen_lost
     return tuple(by_port[port] for port in sorted(by_port) if lost or _says_something(by_port[port], now))
 
 

@@ -54,13 +54,14 @@ class LastView:
             (ifindexes[guest.bridge], mac) for guest in guests if guest.bridge in ifindexes for mac in guest.macs
         }
         managed = [ifindexes[name] for name in intent.managed_bridges if name in ifindexes]
-        self._departed = {(bridge, mac) for bridge in managed for mac in intent.departed} - self._wanted
+        gone = {mac for _, mac in view.recalled.gone_macs}
+        self._departed = {(bridge, mac) for bridge in managed for mac in gone} - self._wanted
         self._drops = {
             snapshot.ports[guest.port].ifindex: _LEARNED_TOO if guest.running else _STATIC
             for guest in guests
             if snapshot.port_on(guest.bridge, guest.port)
         }
-        macs = {mac for _, mac in self._wanted} | intent.departed.keys()
+        macs = {mac for _, mac in self._wanted} | gone
         owners = {**{name: port.ifindex for name, port in snapshot.ports.items()}, **ifindexes}
         self._entries = {
             (ifindexes[bridge], entry.mac, entry.vid): _Read(owners[entry.port], entry)

@@ -19,11 +19,12 @@ from macmgr.hook.work import Heard, concerns, in_words, intent_with, left_as_it_
 from macmgr.kernel import Kernel
 from macmgr.model.changes import Change
 from macmgr.model.fdb import Key
-from macmgr.model.intent import Intent, Observed
+from macmgr.model.intent import Intent
+from macmgr.model.known import Known, SeenMacs
 from macmgr.model.modes import OBSERVE_ALL
 from macmgr.model.snapshot import Snapshot
 from macmgr.planning.announcements import Announced, announcements
-from macmgr.planning.observed import with_observed
+from macmgr.planning.observed import with_seen
 from macmgr.policy.guests import Decisions
 from macmgr.reconcile import Outcome, Scope, apply, look
 from macmgr.sources.host import Sources
@@ -58,7 +59,7 @@ class Round:
 class _Seen(NamedTuple):
     """What was seen behind guest ports, whether there was more, and whether it is in its file."""
 
-    records: tuple[Observed, ...]
+    records: tuple[SeenMacs, ...]
     lost: bool
     kept: bool
 
@@ -79,7 +80,7 @@ class Rounds:
         spares: Callable[[Change], bool],
         *,
         whole: bool = True,
-        observed: tuple[Observed, ...] = (),
+        observed: tuple[SeenMacs, ...] = (),
         lost: bool = False,
         kept: bool = False,
         in_vain: frozenset[tuple[str, str, int]] = frozenset(),
@@ -87,7 +88,7 @@ class Rounds:
         """Look at the whole host and repair it; where not ``whole``, only if one of the hook calls concerns it.
 
         ``observed`` is what was seen behind guest ports, ``lost`` whether there was more that cannot be read, ``kept``
-        whether it is in its file; ``in_vain`` what the intent has as ``unputtable``.
+        whether it is in its file; ``in_vain`` what was just refused (`Known`).
         """
         started = time.monotonic()
         calls = list(heard)
@@ -114,7 +115,7 @@ class Rounds:
             self.close()
             return {}
 
-    def announce(self, places: Collection[Announced], config: Config, observed: tuple[Observed, ...]) -> None:
+    def announce(self, places: Collection[Announced], config: Config, observed: tuple[SeenMacs, ...]) -> None:
         """Put entries again as they are; those of guests that run here still, by what is read under the lock.
 
         What keeps us from it is no trouble: it is done again, and a round tells.
@@ -123,9 +124,9 @@ class Rounds:
         try:
             self._kernel = self._kernel or Kernel(self._netns)
             with lock.hold(wait=_LOCK_WAIT) as held:
-                said = replace(self._intent([], config), observed=observed)
                 snapshot = self._kernel.read_snapshot()
-                there = announcements(with_observed(said, snapshot), snapshot)
+                said = with_seen(self._intent([], config), snapshot, Known(seen=observed))
+                there = announcements(said, snapshot)
                 again = [there[each] for each in places if each in there and not observes(each.bridge)]
                 execute(held, again, self._kernel, snapshot)
         except MacmgrError:
@@ -141,21 +142,21 @@ class Rounds:
         in_vain: frozenset[tuple[str, str, int]],
     ) -> Round:
         def read_intent() -> Intent:
-            said = self._intent(calls, config)
-            return replace(said, observed=seen.records, observed_lost=seen.lost, unputtable=in_vain)
+            return self._intent(calls, config)
 
-        intent = read_intent()
+        intent, known = read_intent(), Known(seen=seen.records, seen_lost=seen.lost, refused=in_vain)
         observes = OBSERVE_ALL.observes if self._observe else config.observes
         scopes = [each.scope(observes, spares) for each in calls]
         if not whole and not self._concerned(intent, scopes):
             return Round(tuple(_left(intent, scope) for scope in scopes))
         self._kernel = self._kernel or Kernel(self._netns)
         if self._observe:
-            outcome, problem = self._seen(read_intent, self._kernel)
+            outcome, problem = self._seen(read_intent, known, self._kernel)
         else:
             with lock.hold(wait=_LOCK_WAIT) as held:
                 notes = StateFile(held, self._netns, known=self._memory, watched=seen.kept)
-                outcome = apply(held, read_intent, self._kernel, Scope(spares=spares, observes=observes), notes)
+                scope = Scope(spares=spares, observes=observes)
+                outcome = apply(held, read_intent, self._kernel, scope, notes, known=known)
                 problem = notes.problem
         answers = tuple(_answer(each, outcome, scope) for each, scope in zip(calls, scopes, strict=True))
         there = announcements(outcome.view.intent, outcome.view.snapshot)
@@ -168,10 +169,11 @@ class Rounds:
         memory, _ = read_memory(self._netns, known=self._memory)
         return any(remembers(memory, scope) for scope in scopes)
 
-    def _seen(self, read_intent: Callable[[], Intent], kernel: Kernel) -> tuple[Outcome, str]:
+    def _seen(self, read_intent: Callable[[], Intent], known: Known, kernel: Kernel) -> tuple[Outcome, str]:
         """Only look: all changes are spared."""
         memory, problem = read_memory(self._netns, known=self._memory)
-        return Outcome((), (), look(read_intent, kernel, Scope(observes=OBSERVE_ALL.observes), memory)), problem
+        scope, known = Scope(observes=OBSERVE_ALL.observes), replace(known, memory=memory)
+        return Outcome((), (), look(read_intent, kernel, scope, known)), problem
 
     def _intent(self, calls: list[Heard], config: Config) -> Intent:
         """What is wanted; made anew only where a file, the configuration or the calls are others than at the last look.
@@ -195,7 +197,8 @@ def _left(intent: Intent, scope: Scope) -> tuple[bool, str]:
 def _answer(each: Heard, outcome: Outcome, scope: Scope) -> tuple[bool, str]:
     """The line of one hook call, about its own part of the host, and whether that could be done."""
     well, problem = _left(outcome.view.intent, scope)
-    if not concerns(outcome.view.intent, scope):
+    released = any(scope.holds(each.domain, each.bridge) for each in outcome.view.recalled.to_release)
+    if not released and not concerns(outcome.view.intent, scope):
         return well, problem
     mine = replace(
         outcome,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,9 @@ from macmgr.config import Config, load_config
 from macmgr.hook.call import HookCall
 from macmgr.hook.work import Heard, intent_with
 from macmgr.model.intent import Intent
+from macmgr.model.known import KeptMac, Known, Memory, PortBefore
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot, Stacked
-from macmgr.planning.remembered import KeptMac, Memory, PortBefore
+from macmgr.planning.remembered import Recalled
 from macmgr.planning.unlisted import Beside
 from macmgr.readers.domain import Domain
 from macmgr.readers.hookdata import HookInput, read_hook_input
@@ -70,8 +71,10 @@ def read_case(folder: Path, workshop: Path) -> Case:
     memory = _read_memory(folder, intent, kernel.read_snapshot())
     scope = Scope(observes=config.observes)
     beside = Beside(frozenset(kernel.bridges), bystanders=True)
-    view = look(lambda: intent, kernel, scope, memory, beside=beside)
-    assert view.plan == look(lambda: intent, kernel, scope, memory).plan, "what is shown beside it changes the plan"
+    view = look(lambda: intent, kernel, scope, Known(memory), beside=beside)
+    assert view.plan == look(lambda: intent, kernel, scope, Known(memory)).plan, (
+        "what is shown beside it changes the plan"
+    )
     return Case(
         (*(status.domain for status in sources.domains), *([given.domain] if given.domain else [])),
         (*sources.networks, *([given.network] if given.network else [])),
@@ -178,7 +181,13 @@ def as_json(value: Any) -> Any:
 
 
 def intent_text(case: Case) -> str:
-    return json.dumps(as_json(case.view.intent), indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(as_json(case.view.intent) | _recalled(case.view.recalled), indent=1, ensure_ascii=False) + "\n"
+
+
+def _recalled(recalled: Recalled) -> dict[str, Any]:
+    gone = {"gone_macs": [[*place, domain] for place, domain in recalled.gone_macs.items()]}
+    said = as_json(replace(recalled, gone_macs={})) | (gone if recalled.gone_macs else {})
+    return {"recalled": said} if said else {}
 
 
 def plan_text(case: Case) -> str:
@@ -204,7 +213,7 @@ def explain_text(case: Case) -> str:
     others = [port for port in case.view.snapshot.ports if port not in {guest.port for guest in intent.ports}]
     parts = [
         f"$ macmgr explain {what!r}\n{_answer(case.view, what)}\n"
-        for what in dict.fromkeys([*domains, *others, *intent.departed])
+        for what in dict.fromkeys([*domains, *others, *(mac for _, mac in case.view.recalled.gone_macs)])
     ]
     return "\n".join(parts)
 

@@ -8,13 +8,12 @@ from contextlib import ExitStack
 
 import pytest
 
-from macmgr.giveback import release
 from macmgr.kernel import Kernel
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy
+from macmgr.model.known import Memory
 from macmgr.model.snapshot import Feature
-from macmgr.planning.remembered import Memory
-from macmgr.reconcile import Outcome, Scope, apply
+from macmgr.reconcile import Outcome, Scope, apply, release
 from macmgr.state.lock import WriterLock
 from tests.netns.conftest import BROADCAST, Namespace, eventually, require
 from tests.notebook import Notebook

@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from macmgr.giveback import Released, release
 from macmgr.kernel import Kernel
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy
-from macmgr.reconcile import Scope, apply
+from macmgr.reconcile import Released, Scope, apply, release
 from macmgr.state.lock import WriterLock
 from macmgr.state.memory import StateFile, read_memory
 from tests.netns.conftest import BROADCAST, Namespace, eventually, require

@@ -17,10 +17,10 @@ from macmgr.kernel import Kernel, netlink
 from macmgr.kernel.events import EventSocket
 from macmgr.model.changes import PutEntry
 from macmgr.model.findings import Code
-from macmgr.model.intent import GuestPort, Intent, Manager, NicFacts, Observed, Policy
+from macmgr.model.intent import GuestPort, Intent, Manager, NicFacts, Policy
 from macmgr.model.kernelevents import EntryEvent
+from macmgr.model.known import KeptMac, Known, Memory, SeenMacs
 from macmgr.model.snapshot import MOST_LISTED, EntryState
-from macmgr.planning.remembered import KeptMac, Memory
 from macmgr.planning.unlisted import NOTHING_BESIDE, Beside
 from macmgr.reconcile import View, look
 from tests.netns.conftest import Namespace, eventually
@@ -152,7 +152,7 @@ def events_of(host: House) -> int:
     return int(host.status()["events"]["read"])
 
 
-def flooded(ns: Namespace, kernel: Kernel) -> tuple[Intent, Memory]:
+def flooded(ns: Namespace, kernel: Kernel) -> tuple[Intent, Known]:
     """A managed bridge whose uplink has seen more addresses than anybody has, and drift of each kind below them."""
     ns.add_bridge()
     for name in ("up0", *(f"vnet{number}" for number in range(1, 7))):
@@ -170,18 +170,18 @@ def flooded(ns: Namespace, kernel: Kernel) -> tuple[Intent, Memory]:
     guests = [guest(f"vnet{number}", mac_of(number)) for number in range(1, 6)]
     guests[3] = replace(guests[3], running=False, state="paused")
     there = kernel.read_snapshot(()).ports
-    seen = Observed("vnet5", there["vnet5"].ifindex, "u-vnet5", mac_of(5), gone=(mac_of(55),))
-    intent = Intent(tuple(guests), {"br0": "the test"}, observed=(seen,))
+    seen = SeenMacs("vnet5", there["vnet5"].ifindex, "u-vnet5", mac_of(5), gone=(mac_of(55),))
+    intent = Intent(tuple(guests), {"br0": "the test"})
     gone = KeptMac(mac_of(77), "br0", "gone", "vnet77", 9999)
-    return intent, Memory(macs=(gone,))
+    return intent, Known(Memory(macs=(gone,)), (seen,))
 
 
 def test_of_a_flooded_bridge_what_concerns_guests_is_read(ns: Namespace, received: Callable[[], int]) -> None:
     with Kernel(ns.name) as kernel:
-        intent, memory = flooded(ns, kernel)
+        intent, known = flooded(ns, kernel)
         received()
-        view, some = look(lambda: intent, kernel, memory=memory), received()
-        whole, all_of_it = look(lambda: intent, kernel, memory=memory, beside=WHOLE), received()
+        view, some = look(lambda: intent, kernel, known=known), received()
+        whole, all_of_it = look(lambda: intent, kernel, known=known, beside=WHOLE), received()
     assert not view.snapshot.lists("br0")
     assert [each.bridge for each in view.plan.findings if each.code is Code.TABLE_TOO_LONG] == ["br0"]
     assert whole.snapshot.lists("br0")

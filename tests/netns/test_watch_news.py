@@ -28,8 +28,8 @@ def guest(port: str, mac: str, running: bool = True) -> GuestPort:
 INTENT = Intent(
     (guest("tap1", G1), guest("tap2", G2), guest("coming", "52:54:00:00:00:03")),
     {"br0": "a test says so"},
-    {DEPARTED: "gone"},
-    ran=(guest("tap0", DEPARTED),),
+    gone_domains=("gone",),
+    gone_ports=(guest("tap0", DEPARTED),),
 )
 
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from hypothesis import strategies as st
 
 from macmgr.model.intent import GuestPort, Intent, Manager, NicFacts, Pin, Policy
+from macmgr.model.known import Known
 from macmgr.model.snapshot import VXLAN, Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot, Stacked
 from tests.fake_kernel import FakeKernel, make_snapshot
+from tests.notebook import remembers_gone
 
 BRIDGES = ("br0", "br1")
 DOMAINS = ("web1", "web2", "web3")
@@ -27,9 +29,15 @@ class World:
 
     intent: Intent
     start: Snapshot
+    known: Known
 
     def kernel(self) -> FakeKernel:
         return FakeKernel(self.start)
+
+    @property
+    def gone(self) -> frozenset[str]:
+        """The MACs of guests that have left."""
+        return frozenset(each.mac for each in self.known.memory.macs)
 
     @property
     def there(self) -> list[GuestPort]:
@@ -168,6 +176,7 @@ def worlds(draw: st.DrawFn) -> World:
     managed = {guest.bridge for guest in wanted if guest.managed} | draw(st.sets(st.sampled_from(BRIDGES), max_size=1))
     departed = draw(st.dictionaries(st.sampled_from((*MACS, STRANGERS[0])), st.just(GONE), max_size=2))
     return World(
-        Intent(tuple(wanted), dict.fromkeys(sorted(managed), "a test says so"), departed, cut=True),
+        Intent(tuple(wanted), dict.fromkeys(sorted(managed), "a test says so")),
         replace(start, masters={**start.masters, **masters}, stacked=draw(st.sampled_from(STACKED))),
+        replace(remembers_gone(departed, *BRIDGES), cut=True),
     )

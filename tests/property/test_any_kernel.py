@@ -74,7 +74,7 @@ def test_no_guest_on_a_trunk_is_cut_off_by_any_request(world: World) -> None:
         return {vid for vid in vids if not bridge.vlan_filtering or (pvid if vid is None else vid) in others}
 
     with two_vids_are_a_trunk():
-        steps = plan(world.intent, world.start)
+        steps = plan(world.intent, world.start, world.known)
     before = {each: (reachable(start, *each), heard(start, *each)) for each in macs}
     for kernel in prefixes(world, steps):
         for guest, mac in macs:
@@ -86,17 +86,17 @@ def test_no_guest_on_a_trunk_is_cut_off_by_any_request(world: World) -> None:
 @given(worlds(), st.data())
 def test_on_any_kernel_an_apply_ends_and_the_next_one_changes_nothing(world: World, data: st.DataObject) -> None:
     kernel, notes = _some_kernel(world, data), Notebook()
-    outcome = apply(LOCK, lambda: world.intent, kernel, notes=notes)
+    outcome = apply(LOCK, lambda: world.intent, kernel, notes=notes, known=world.known)
     assert outcome.complete or outcome.failures
     once = state_of(kernel)
-    apply(LOCK, lambda: world.intent, kernel, notes=notes)
+    apply(LOCK, lambda: world.intent, kernel, notes=notes, known=world.known)
     assert state_of(kernel) == once
 
 
 @given(worlds(), st.data())
 def test_on_any_kernel_no_port_is_closed_without_its_entries(world: World, data: st.DataObject) -> None:
     kernel = _some_kernel(world, data)
-    apply(LOCK, lambda: world.intent, kernel, notes=NO_NOTES)
+    apply(LOCK, lambda: world.intent, kernel, notes=NO_NOTES, known=world.known)
     for guest in world.there:
         was, is_now = world.start.ports[guest.port].flags, kernel.ports[guest.port].flags
         if guest.running and SetFlags(guest.port, was, is_now).closes:
@@ -109,7 +109,7 @@ def test_on_any_kernel_no_port_is_closed_without_its_entries(world: World, data:
 @given(worlds(), st.data())
 def test_on_any_kernel_an_uplink_is_quiet_only_where_nothing_else_floods(world: World, data: st.DataObject) -> None:
     kernel = _some_kernel(world, data)
-    apply(LOCK, lambda: world.intent, kernel, notes=NO_NOTES)
+    apply(LOCK, lambda: world.intent, kernel, notes=NO_NOTES, known=world.known)
     for bridge in world.start.bridges:
         flooding = {port.name for port in kernel.ports.values() if port.bridge == bridge and port.flags.unicast_flood}
         for uplink in world.uplinks(bridge):

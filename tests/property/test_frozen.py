@@ -10,10 +10,8 @@ from hypothesis import strategies as st
 from macmgr.model.intent import GuestPort
 from macmgr.model.snapshot import EntryState, PortFlags
 from macmgr.planning.planner import plan
-from macmgr.reconcile import apply
 from tests.property.strategies import STRANGERS, World, worlds
 from tests.property.test_laws import (
-    LOCK,
     applied,
     assert_nobody_is_cut_off,
     is_static,
@@ -36,7 +34,7 @@ def frozen_worlds(draw: st.DrawFn) -> World:
         return replace(guest, policy=replace(guest.policy, incomplete=draw(st.sampled_from([True, True, False]))))
 
     start = replace(world.start, ports={**world.start.ports, **fresh})
-    return World(replace(world.intent, ports=tuple(map(frozen, world.intent.ports))), start)
+    return World(replace(world.intent, ports=tuple(map(frozen, world.intent.ports))), start, world.known)
 
 
 def frozen(world: World) -> list[GuestPort]:
@@ -45,7 +43,7 @@ def frozen(world: World) -> list[GuestPort]:
 
 @given(frozen_worlds())
 def test_no_port_is_closed_or_locked_and_none_loses_its_lock(world: World) -> None:
-    for kernel in prefixes(world, plan(world.intent, world.start)):
+    for kernel in prefixes(world, plan(world.intent, world.start, world.known)):
         for guest in frozen(world):
             was, now = world.start.ports[guest.port].flags, kernel.ports[guest.port].flags
             assert now.learning >= was.learning
@@ -57,7 +55,7 @@ def test_no_port_is_closed_or_locked_and_none_loses_its_lock(world: World) -> No
 def test_who_was_reachable_stays_reachable_after_every_request(world: World) -> None:
     """Whoever has the port, and whatever its network allows beside what is known."""
     macs = [*unshared(world), *((guest, mac) for guest in frozen(world) for mac in STRANGERS)]
-    assert_nobody_is_cut_off(world, [each for each in macs if each[1] not in world.intent.departed])
+    assert_nobody_is_cut_off(world, [each for each in macs if each[1] not in world.gone])
 
 
 @given(frozen_worlds())
@@ -68,7 +66,7 @@ def test_no_entry_on_the_port_is_dropped_or_pinned_otherwise(world: World) -> No
     before = {key: entry for key, entry in kernel.fdb.items() if (entry.port, entry.mac) in mine}
     applied(world, kernel)
     for key, entry in before.items():
-        if entry.state is EntryState.STATIC and entry.mac not in world.intent.departed:
+        if entry.state is EntryState.STATIC and entry.mac not in world.gone:
             assert kernel.fdb[key] == entry
 
 
@@ -93,7 +91,7 @@ def test_what_was_applied_needs_nothing_more(world: World) -> None:
     if applied(world, kernel).failures:
         return
     once = state_of(kernel)
-    assert plan(world.intent, kernel.read_snapshot()).changes == ()
+    assert plan(world.intent, kernel.read_snapshot(), world.known).changes == ()
     applied(world, kernel)
     assert state_of(kernel) == once
 
@@ -105,5 +103,5 @@ def test_a_network_that_is_stopped_after_an_apply_changes_nothing(world: World) 
         return
     once = state_of(kernel)
     stopped = tuple(replace(each, policy=replace(each.policy, incomplete=True)) for each in world.intent.ports)
-    apply(LOCK, lambda: replace(world.intent, ports=stopped), kernel)
+    applied(replace(world, intent=replace(world.intent, ports=stopped)), kernel)
     assert state_of(kernel) == once

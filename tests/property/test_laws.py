@@ -23,6 +23,7 @@ from macmgr.planning.planner import Plan, plan
 from macmgr.reconcile import Outcome, Scope, apply
 from macmgr.state.lock import WriterLock
 from tests.fake_kernel import FakeKernel, Key
+from tests.notebook import Notebook
 from tests.property.strategies import DOMAINS, VIRTUAL, World, worlds
 
 LOCK = WriterLock()
@@ -31,7 +32,8 @@ FRAME_VIDS = (None, 1, 10)
 
 
 def applied(world: World, kernel: FakeKernel, scope: Scope = EVERYTHING) -> Outcome:
-    return apply(LOCK, lambda: world.intent, kernel, scope)
+    notes = Notebook(world.known.memory)
+    return apply(LOCK, lambda: world.intent, kernel, scope, notes, known=world.known)
 
 
 def carry_out(kernel: FakeKernel, steps: Plan) -> None:
@@ -134,7 +136,7 @@ def test_what_was_applied_needs_nothing_more(world: World) -> None:
     outcome = applied(world, kernel)
     assert outcome.complete or outcome.failures
     if not outcome.failures:
-        assert plan(world.intent, kernel.read_snapshot()).changes == ()
+        assert plan(world.intent, kernel.read_snapshot(), world.known).changes == ()
 
 
 @given(worlds())
@@ -143,9 +145,9 @@ def test_one_round_is_enough(world: World) -> None:
     if any(guest.entry_comes and not guest.running for guest in world.intent.ports):
         return
     kernel = world.kernel()
-    _, failures = execute(LOCK, plan(world.intent, world.start).changes, kernel, world.start)
+    _, failures = execute(LOCK, plan(world.intent, world.start, world.known).changes, kernel, world.start)
     if not failures:
-        assert plan(world.intent, kernel.read_snapshot()).changes == ()
+        assert plan(world.intent, kernel.read_snapshot(), world.known).changes == ()
 
 
 @given(worlds())
@@ -162,8 +164,8 @@ def test_applying_twice_is_applying_once(world: World) -> None:
 def test_planning_asks_nothing_of_the_order_in_which_the_guests_are_read(world: World) -> None:
     backwards = replace(world.intent, ports=world.intent.ports[::-1])
     one, two = world.kernel(), world.kernel()
-    apply(LOCK, lambda: world.intent, one)
-    apply(LOCK, lambda: backwards, two)
+    applied(world, one)
+    applied(replace(world, intent=backwards), two)
     assert state_of(one) == state_of(two)
 
 
@@ -350,7 +352,7 @@ def test_applying_to_one_bridge_touches_only_that_bridge(world: World, bridge: s
 @given(worlds())
 def test_no_local_entry_of_the_hosts_is_touched(world: World) -> None:
     """Not in any step, whoever names its address."""
-    for kernel in prefixes(world, plan(world.intent, world.start)):
+    for kernel in prefixes(world, plan(world.intent, world.start, world.known)):
         for key, entry in the_hosts(world).items():
             assert kernel.fdb.get(key) == entry
 
@@ -358,7 +360,7 @@ def test_no_local_entry_of_the_hosts_is_touched(world: World) -> None:
 @given(worlds())
 def test_no_entry_is_put_for_an_address_of_what_is_stacked_on_a_bridge(world: World) -> None:
     before = world.kernel().fdb
-    for kernel in prefixes(world, plan(world.intent, world.start)):
+    for kernel in prefixes(world, plan(world.intent, world.start, world.known)):
         for key in world.start.stacked_addresses():
             assert kernel.fdb.get(key) in (None, before.get(key))
 
@@ -389,7 +391,7 @@ def test_the_inverses_in_reverse_order_bring_everything_back(world: World) -> No
     That is what the kernel alone makes (local, extern_learn), a copy in a VID that its port lost, and VID 0 without
     the port's VIDs: the kernel adds the copies in these, or takes them from where they are.
     """
-    steps = plan(world.intent, world.start)
+    steps = plan(world.intent, world.start, world.known)
     kernel = world.kernel()
     carry_out(kernel, steps)
     for change in reversed(steps.changes):
@@ -435,7 +437,7 @@ def assert_nobody_is_cut_off(world: World, macs: Collection[tuple[GuestPort, str
     """After every request, each MAC is reached from where it was reached, and heard in the VIDs it was heard in."""
     start = world.kernel()
     before = {each: (reachable(start, *each), heard(start, *each)) for each in macs}
-    for kernel in prefixes(world, plan(world.intent, world.start)):
+    for kernel in prefixes(world, plan(world.intent, world.start, world.known)):
         for guest, mac in macs:
             arrives, leaves = before[guest, mac]
             assert reachable(kernel, guest, mac) >= arrives
@@ -464,7 +466,7 @@ def test_a_waiting_guest_is_not_left_closed_unless_its_entry_comes(world: World)
 def test_no_entry_is_ever_put_for_a_guest_that_does_not_run_here(world: World) -> None:
     waiting = {guest.port for guest in world.intent.ports if not guest.running}
     before = world.kernel().fdb
-    for kernel in prefixes(world, plan(world.intent, world.start)):
+    for kernel in prefixes(world, plan(world.intent, world.start, world.known)):
         for key, entry in kernel.fdb.items():
             assert entry == before.get(key) or entry.port not in waiting
 
@@ -475,10 +477,10 @@ def test_no_entry_is_ever_put_for_a_guest_that_does_not_run_here(world: World) -
 @given(worlds())
 def test_what_is_in_use_behind_a_port_stays_reached_unless_somebody_consents(world: World) -> None:
     """After every request. What a lock is asked for is consent; so is what the guest itself is given."""
-    careful = replace(world, intent=replace(world.intent, cut=False))
+    careful = replace(world, known=replace(world.known, cut=False))
     start = world.kernel()
     contested = {(guest.bridge, mac) for guest in world.intent.ports for mac in (*guest.macs, *guest.left)}
-    contested |= {(bridge, mac) for bridge in world.start.bridges for mac in world.intent.departed}
+    contested |= {(bridge, mac) for bridge in world.start.bridges for mac in world.gone}
     used = [
         (guest, entry.mac)
         for guest in world.there
@@ -488,22 +490,22 @@ def test_what_is_in_use_behind_a_port_stays_reached_unless_somebody_consents(wor
         if (guest.bridge, entry.mac) not in contested
     ]
     before = {each: reachable(start, *each) for each in used}
-    for kernel in prefixes(careful, plan(careful.intent, world.start)):
+    for kernel in prefixes(careful, plan(careful.intent, world.start, careful.known)):
         for each in used:
             assert reachable(kernel, *each) >= before[each]
 
 
 @given(worlds())
 def test_where_something_is_in_use_one_round_is_enough_too(world: World) -> None:
-    careful = replace(world, intent=replace(world.intent, cut=False))
+    careful = replace(world, known=replace(world.known, cut=False))
     kernel = world.kernel()
     if not applied(careful, kernel).failures:
-        assert plan(careful.intent, kernel.read_snapshot()).changes == ()
+        assert plan(careful.intent, kernel.read_snapshot(), careful.known).changes == ()
 
 
 @given(worlds())
 def test_who_is_alive_on_an_uplink_loses_no_entry_to_a_guest_that_is_only_allowed_its_address(world: World) -> None:
-    careful = replace(world, intent=replace(world.intent, cut=False))
+    careful = replace(world, known=replace(world.known, cut=False))
     taps = {guest.port for guest in world.intent.ports}
     own = {(guest.bridge, mac) for guest in world.intent.ports for mac in (guest.macs[0], guest.facts.configured_mac)}
     alive = {
@@ -515,7 +517,7 @@ def test_who_is_alive_on_an_uplink_loses_no_entry_to_a_guest_that_is_only_allowe
     vids = {guest.bridge: {0} for guest in world.there}
     for guest in world.there:
         vids[guest.bridge].update(world.start.deciding_vids(guest.port))
-    for kernel in prefixes(careful, plan(careful.intent, world.start)):
+    for kernel in prefixes(careful, plan(careful.intent, world.start, careful.known)):
         for key, entry in alive.items():
             deciding = world.start.bridges[key[0]].vlan_filtering or key[2] == 0
             assert kernel.fdb.get(key) == entry or not deciding
@@ -530,7 +532,7 @@ def test_no_port_is_closed_without_its_entries(world: World, data: st.DataObject
     taps = sorted(name for name in world.start.ports if name.startswith("vnet"))
     kernel.refuses_puts = data.draw(st.sets(st.sampled_from(taps))) if taps else set()
     kernel.forgets_puts = data.draw(st.sets(st.sampled_from(taps))) if taps else set()
-    steps = plan(world.intent, world.start)
+    steps = plan(world.intent, world.start, world.known)
     done, failures = execute(LOCK, steps.changes, kernel, world.start)
     told = {failure.change for failure in failures}
     alone = unshared(world)
@@ -570,7 +572,8 @@ def test_no_port_stays_closed_without_an_entry_that_was_put_in_vain(world: World
             return change.closes and change.port in fought
         return any((entry.port, change.mac, entry.vid) in lost for entry in change.after)
 
-    apply(LOCK, lambda: replace(world.intent, unputtable=lost), kernel, Scope(spares=spares))
+    known = replace(world.known, refused=lost)
+    applied(replace(world, known=known), kernel, Scope(spares=spares))
     fine = rightful(world)
     for guest, mac in unshared(world):
         locked = guest.policy.lock or world.start.ports[guest.port].flags.locked
@@ -621,7 +624,7 @@ def test_ports_that_vanish_leave_the_others_as_they_should_be(world: World, data
     assert outcome.complete or outcome.failures
     if going not in kernel.ports or outcome.failures:
         return
-    assert plan(world.intent, kernel.read_snapshot()).changes == ()
+    assert plan(world.intent, kernel.read_snapshot(), world.known).changes == ()
 
 
 def test_an_empty_world_needs_nothing() -> None:

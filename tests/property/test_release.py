@@ -6,11 +6,10 @@ from dataclasses import replace
 
 from hypothesis import given
 
-from macmgr.giveback import Released, release
 from macmgr.model.intent import GuestPort, Intent, Manager
+from macmgr.model.known import NOTHING
 from macmgr.model.snapshot import EntryState, PortFlags
-from macmgr.planning.remembered import NOTHING
-from macmgr.reconcile import Notes, Outcome, Scope, apply
+from macmgr.reconcile import Notes, Outcome, Released, Scope, apply, release
 from macmgr.state.lock import WriterLock
 from macmgr.state.statedocument import Memories, document_of, parse_document
 from tests.fake_kernel import FakeKernel
@@ -40,7 +39,7 @@ class EveryRequest(FakeKernel):
 
 
 def applied(world: World, kernel: FakeKernel, notes: Notes) -> Outcome:
-    return apply(LOCK, lambda: world.intent, kernel, EVERYTHING, notes)
+    return apply(LOCK, lambda: world.intent, kernel, EVERYTHING, notes, known=world.known)
 
 
 def released(intent: Intent, kernel: FakeKernel, notes: Notes, scope: Scope = EVERYTHING) -> Released:
@@ -189,7 +188,7 @@ def test_nothing_but_the_remembered_ports_is_touched(world: World) -> None:
     applied(world, kernel, notes)
     ours = {each.port for each in notes.memory.ports} | {guest.port for guest in world.intent.ports if guest.managed}
     before = state_of(kernel)
-    released(replace(world.intent, departed={}), kernel, notes)
+    released(world.intent, kernel, notes)
     flags, entries = state_of(kernel)
     assert {port for port in flags if flags[port] != before[0][port]} <= ours
     macs = {mac for guest in world.intent.ports for mac in guest.macs}

@@ -16,9 +16,9 @@ from macmgr.hook.call import HookCall
 from macmgr.hook.work import Heard, act, intent_with, left_as_it_is, read_call, remembers, would_do
 from macmgr.model.changes import Change, SetEntries, SetFlags
 from macmgr.model.intent import Intent, Manager, Settings
+from macmgr.model.known import NOTHING, Memory, PortBefore
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, PortFlags, Snapshot
 from macmgr.planning.planner import Plan
-from macmgr.planning.remembered import NOTHING, Memory, PortBefore
 from macmgr.readers.hookdata import read_hook_input
 from macmgr.reconcile import Scope, View
 from macmgr.sources import statusfiles
@@ -68,24 +68,24 @@ def states(found: Intent) -> list[tuple[str, str, str]]:
 def test_a_guest_that_left_is_departed_though_its_status_file_is_still_there(run_dir: Path, operation: str) -> None:
     status_file(run_dir, domain())
     found = intent(run_dir, "qemu", "g1", operation, domain(tap=""))
-    assert (states(found), found.departed) == ([], {MAC: "g1"})
+    assert (states(found), found.gone_domains) == ([], ("g1",))
 
 
 def test_only_a_status_file_says_that_a_guest_ran_here(run_dir: Path) -> None:
     """libvirt calls `stopped` for a start that failed, too: its hook's XML proves nothing."""
-    assert intent(run_dir, "qemu", "g1", "stopped", domain()).ran == ()
+    assert intent(run_dir, "qemu", "g1", "stopped", domain()).gone_ports == ()
     status_file(run_dir, domain(mac=OTHER))
-    (port,) = intent(run_dir, "qemu", "g1", "stopped", domain()).ran
+    (port,) = intent(run_dir, "qemu", "g1", "stopped", domain()).gone_ports
     assert (port.bridge, port.macs) == ("br0", (OTHER,))
     starting = f"<domstatus state='paused' reason='starting up' pid='1'>{domain()}</domstatus>"
     (run_dir / "qemu" / "g1.xml").write_text(starting)
-    assert intent(run_dir, "qemu", "g1", "stopped", domain()).ran == ()
+    assert intent(run_dir, "qemu", "g1", "stopped", domain()).gone_ports == ()
 
 
 def test_a_guest_that_starts_does_not_run_yet_whatever_an_old_status_file_says(run_dir: Path) -> None:
     status_file(run_dir, domain(tap="vnet7"))
     found = intent(run_dir, "qemu", "g1", "start", domain())
-    assert (states(found), found.departed) == ([("g1", "vnet0", "starting")], {})
+    assert (states(found), found.gone_domains) == ([("g1", "vnet0", "starting")], ())
     assert not found.ports[0].running
 
 
@@ -105,7 +105,7 @@ def test_of_a_guest_whose_status_file_cannot_be_read_nothing_is_believed(run_dir
     """It may well run, and then the entry of a guest that is taken to wait would be dropped."""
     (run_dir / "qemu" / "g1.xml").mkdir()  # open() fails, as it does where no descriptors are left
     found = intent(run_dir, "qemu", "g1", operation, domain())
-    assert (states(found), found.departed) == ([], {})
+    assert (states(found), found.gone_domains) == ([], ())
     assert [finding.domain for finding in found.findings] == ["g1"]
 
 
@@ -115,7 +115,7 @@ def test_a_container_of_the_same_name_is_another_guest(run_dir: Path, operation:
     status_file(run_dir, domain())
     found = intent(run_dir, "qemu", "g1", operation, domain())
     assert ("g1", "veth0", "running") in states(found)
-    assert OTHER not in found.departed
+    assert OTHER not in [mac for port in found.gone_ports for mac in port.macs]
 
 
 def test_everybody_else_is_still_there(run_dir: Path) -> None:
@@ -138,8 +138,8 @@ def several(run_dir: Path, *operations: str) -> Intent:
 def test_calls_that_wait_together_count_in_their_order(run_dir: Path) -> None:
     """A guest that was stopped and is started again is here, one that was started and is stopped has left."""
     again, gone = several(run_dir, "stopped", "release", "start"), several(run_dir, "start", "stopped")
-    assert (states(again), again.departed) == ([("g1", "vnet0", "starting")], {})
-    assert (states(gone), gone.departed) == ([], {MAC: "g1"})
+    assert (states(again), again.gone_domains) == ([("g1", "vnet0", "starting")], ())
+    assert (states(gone), gone.gone_domains) == ([], ("g1",))
 
 
 def test_a_call_is_about_what_is_remembered_in_its_scope() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy
+from macmgr.model.known import Known
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
 from macmgr.reconcile import Outcome, apply
 from macmgr.state.lock import WriterLock
@@ -35,8 +36,8 @@ def host(*used: str, flags: PortFlags = OPEN) -> FakeKernel:
 
 
 def applied(kernel: FakeKernel, who: GuestPort, notes: Notebook | None = None, *, cut: bool = False) -> Outcome:
-    intent = Intent((who,), {"br0": "a test says so"}, cut=cut)
-    outcome = apply(WriterLock(), lambda: intent, kernel, notes=notes or Notebook())
+    intent = Intent((who,), {"br0": "a test says so"})
+    outcome = apply(WriterLock(), lambda: intent, kernel, notes=notes or Notebook(), known=Known(cut=cut))
     assert outcome.complete
     return outcome
 

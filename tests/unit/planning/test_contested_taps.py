@@ -8,14 +8,13 @@ from dataclasses import replace
 import pytest
 from lxml import etree
 
-from macmgr.giveback import release
 from macmgr.model.findings import Code
 from macmgr.model.intent import Intent, Manager, Settings
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, PortFlags, Snapshot
 from macmgr.policy.guests import build_intent
 from macmgr.policy.places import PolicySources
 from macmgr.readers.domain import DomainStatus, read_domain
-from macmgr.reconcile import Scope, apply
+from macmgr.reconcile import Scope, apply, release
 from macmgr.state.lock import WriterLock
 from tests.fake_kernel import FakeKernel, make_snapshot
 from tests.notebook import Notebook

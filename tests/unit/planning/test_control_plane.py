@@ -8,17 +8,17 @@ from functools import partial
 
 import pytest
 
-from macmgr.giveback import release
 from macmgr.model.changes import requests
 from macmgr.model.findings import Code, Severity, severity
 from macmgr.model.intent import GuestPort, Intent, Manager, Pin, Policy, Settings, Step
+from macmgr.model.known import KeptMac, Memory
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
 from macmgr.planning.planner import Plan, plan
-from macmgr.planning.remembered import KeptMac, Memory, what_is_left
-from macmgr.reconcile import Scope, apply
+from macmgr.planning.remembered import what_is_left
+from macmgr.reconcile import Scope, apply, release
 from macmgr.state.lock import WriterLock
 from tests.fake_kernel import FakeKernel, make_snapshot
-from tests.notebook import Notebook
+from tests.notebook import Notebook, remembers_gone
 
 MAC, OTHER = "52:54:00:00:00:01", "52:54:00:00:00:02"
 CLOSED = PortFlags(learning=False, unicast_flood=False)
@@ -43,12 +43,12 @@ def host(*entries: Entry, learns: bool | None = False, kind: str = "vxlan", brid
     return FakeKernel(make_snapshot(bridges, [tunnel, tap, uplink], entries))
 
 
-def wanted(*guests: GuestPort, departed: dict[str, str] | None = None) -> Intent:
-    return Intent(guests, {"br0": "a test says so"}, departed or {})
+def wanted(*guests: GuestPort) -> Intent:
+    return Intent(guests, {"br0": "a test says so"})
 
 
 def planned(kernel: FakeKernel, *guests: GuestPort, departed: dict[str, str] | None = None) -> Plan:
-    return plan(wanted(*guests, departed=departed), kernel.read_snapshot())
+    return plan(wanted(*guests), kernel.read_snapshot(), remembers_gone(departed or {}, "br0"))
 
 
 def words(kernel: FakeKernel, mac: str = MAC) -> set[tuple[str, str]]:
@@ -99,11 +99,13 @@ def test_another_hosts_sticky_entry_is_left_where_no_guest_runs(learns: bool) ->
     """Of a guest that has left, of one that waits, and of one that is away while its address turned up elsewhere."""
     kernel = host(*THEIRS, learns=learns)
     for intent in (
-        wanted(departed={MAC: "g1"}),
+        wanted(),
         wanted(guest(running=False)),
         wanted(replace(guest(), macs=(OTHER,), left=(MAC,))),
     ):
-        outcome = apply(LOCK, partial(replace, intent), kernel)
+        outcome = apply(
+            LOCK, partial(replace, intent), kernel, notes=Notebook(remembers_gone({MAC: "g1"}, "br0").memory)
+        )
         assert outcome.complete
         assert words(kernel) == {("vx10", "static sticky")}
         assert codes(outcome.view.plan) == set()
@@ -146,7 +148,7 @@ def test_release_leaves_it_too() -> None:
     apply(LOCK, lambda: wanted(guest()), kernel, notes=notes)
     for entry in THEIRS:
         kernel.set_entry(entry)
-    release(LOCK, lambda: wanted(departed={MAC: "g1"}), kernel, Scope(), notes)
+    release(LOCK, lambda: replace(wanted(), gone_domains=("g1",)), kernel, Scope(), notes)
     assert words(kernel) == {("vx10", "static sticky")}
 
     kernel, notes = host(), Notebook()

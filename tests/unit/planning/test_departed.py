@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from macmgr.model.intent import GuestPort, Intent, Manager, Pin, Policy, PortlessNic
+from macmgr.model.known import KeptMac, Memory
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, PortFlags
-from macmgr.planning.remembered import KeptMac, Memory
 from macmgr.reconcile import apply
 from macmgr.state.lock import WriterLock
 from tests.fake_kernel import FakeKernel, make_snapshot
@@ -34,7 +34,7 @@ def left(kernel: FakeKernel) -> set[str]:
 
 def stop(kernel: FakeKernel, notes: Notebook, managed: tuple[str, ...] = ("br0", "br1"), **fields: Any) -> None:
     """A hook call says that web1 is gone, and that it had the address."""
-    intent = Intent(managed_bridges=dict.fromkeys(managed, "a test"), departed={MAC: "web1"}, **fields)
+    intent = Intent(managed_bridges=dict.fromkeys(managed, "a test"), gone_domains=("web1",), **fields)
     apply(WriterLock(), lambda: intent, kernel, notes=notes)
 
 
@@ -80,7 +80,7 @@ def test_what_its_status_file_had_while_it_ran_is_left_behind_too() -> None:
     """macmgr came after the guest, and its first look is the one at its end."""
     ran = GuestPort("vnet9", "br0", "web1", "u", (MAC,), policy=Policy(manager=Manager.LIBVIRT))
     kernel = a_kernel()
-    stop(kernel, Notebook(), ran=(ran,))
+    stop(kernel, Notebook(), gone_ports=(ran,))
     assert left(kernel) == {"br1"}
 
 

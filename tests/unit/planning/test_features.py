@@ -6,14 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from macmgr.giveback import release
 from macmgr.model.changes import FlushEntries, PutEntry, SetEntries, SetPort
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestPort, Intent, Manager, Pin, Policy
+from macmgr.model.known import NOTHING, Known, Memory
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, Feature, PortFlags, Snapshot
 from macmgr.planning.features import found_lacking
-from macmgr.planning.remembered import NOTHING, Memory
-from macmgr.reconcile import Outcome, Scope, apply, look
+from macmgr.reconcile import Outcome, Scope, apply, look, release
 from macmgr.state.lock import WriterLock
 from macmgr.state.statedocument import Memories, document_of, parse_document
 from tests.fake_kernel import FakeKernel, make_snapshot
@@ -101,7 +100,7 @@ def test_what_was_found_out_is_not_tried_again() -> None:
 def test_an_audit_knows_what_an_apply_found_out() -> None:
     kernel, notes = old_host(), Notebook()
     applied(kernel, notes)
-    assert not look(lambda: BOTH, kernel, Scope(), notes.memory).plan.changes
+    assert not look(lambda: BOTH, kernel, Scope(), Known(notes.memory)).plan.changes
 
 
 @pytest.mark.parametrize("other", ["eth1", "vnet9"])

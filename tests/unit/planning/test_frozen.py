@@ -10,8 +10,8 @@ import pytest
 
 from macmgr.model.findings import Code, Severity
 from macmgr.model.intent import GuestPort, Intent, Manager, Pin, Policy, Settings, Step
+from macmgr.model.known import KeptMac, Memory
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
-from macmgr.planning.remembered import KeptMac, Memory
 from macmgr.reconcile import Outcome, Scope, apply
 from macmgr.report.explain import explain
 from macmgr.state.lock import WriterLock

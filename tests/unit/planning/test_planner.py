@@ -11,10 +11,12 @@ import pytest
 from macmgr.model.changes import SetEntries, SetFlags, inverse, requests
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestMac, GuestPort, Intent, Manager, NicFacts, Pin, Policy
+from macmgr.model.known import Known, Memory, PortBefore
 from macmgr.model.scope import Scope
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, Feature, PortFlags
 from macmgr.planning.planner import Plan, plan
 from tests.fake_kernel import FakeKernel, make_snapshot
+from tests.notebook import remembers_gone
 
 G1, G2, STRANGER = "52:54:00:00:00:01", "52:54:00:00:00:02", "52:54:00:00:00:99"
 OPEN, CLOSED = PortFlags(), PortFlags(learning=False, unicast_flood=False)
@@ -55,8 +57,8 @@ def pinned(mac: str = G1, port: str = "vnet1", vids: tuple[int, ...] = (0, 1), *
 
 
 def planned(kernel: FakeKernel, *guests: GuestPort, departed: dict[str, str] | None = None) -> Plan:
-    intent = Intent(guests, {"br0": "a test says so"}, departed or {})
-    return plan(intent, kernel.read_snapshot())
+    intent = Intent(guests, {"br0": "a test says so"})
+    return plan(intent, kernel.read_snapshot(), remembers_gone(departed or {}, "br0"))
 
 
 def carried_out(kernel: FakeKernel, *guests: GuestPort, departed: dict[str, str] | None = None) -> set[Code]:
@@ -318,13 +320,14 @@ def test_a_mac_that_left_keeps_its_entry_on_the_own_port_of_a_guest_that_the_ker
 
 def test_stale_copies_go_in_one_round_though_one_of_them_is_claimed() -> None:
     kernel = host(*pinned(port="eth0", vids=(0, 1, 10), sticky=False))
-    told = planned(kernel, guest(), departed={G1: "gone"}).findings
+    had_it = replace(guest(G2), left=(G1,))
+    told = planned(kernel, guest(), had_it).findings
     assert {(f.code, f.vid) for f in told if f.mac == G1} == {
         (Code.STOLEN_ENTRY, 0),
         (Code.STOLEN_ENTRY, 1),
         (Code.STALE_ENTRY, 10),
     }
-    carried_out(kernel, guest(), departed={G1: "gone"})
+    carried_out(kernel, guest(), had_it)
     assert entries_of(kernel, G1) == WANTED
 
 
@@ -421,7 +424,7 @@ def test_so_can_the_fix_of_an_entry_in_a_vid_that_its_port_has_lost(flushes: boo
     bridge = Bridge("br0", 1, "fe:00:00:00:01:00", True)
     start = make_snapshot([bridge], [port], [*pinned(port="x;id>p"), Entry(STRANGER, 7, "x;id>p")])
     lacks = frozenset() if flushes else frozenset({Feature.FLUSH})
-    findings = plan(Intent((odd,), {"br0": "x"}), replace(start, lacks=lacks)).findings
+    findings = plan(Intent((odd,), {"br0": "x"}), start, Known(Memory(lacks=lacks))).findings
     (finding,) = [finding for finding in findings if finding.code is Code.EXTRA_ENTRY]
     fix = finding.fix
     assert finding.apply_mends_it == flushes
@@ -446,8 +449,11 @@ def in_vain(
     kernel: FakeKernel, who: GuestPort, *macs: str, ours: tuple[str, ...] = (), vids: tuple[int, ...] = (0, 1)
 ) -> Plan:
     lost = frozenset((who.port, mac, vid) for mac in macs or who.macs for vid in vids)
-    intent = Intent((who,), {"br0": "a test says so"}, unputtable=lost, locked=ours)
-    return plan(intent, kernel.read_snapshot())
+    snapshot = kernel.read_snapshot()
+    bridge, ports = snapshot.bridges["br0"], [snapshot.ports[name] for name in ours]
+    before = [PortBefore(p.name, p.ifindex, p.mac, "br0", bridge.ifindex, "web1", who.uuid, PortFlags()) for p in ports]
+    known = Known(Memory(tuple(before)), refused=lost)
+    return plan(Intent((who,), {"br0": "a test says so"}), snapshot, known)
 
 
 def flag_changes(steps: Plan) -> list[SetFlags]:

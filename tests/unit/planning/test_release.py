@@ -7,14 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from macmgr.giveback import release
 from macmgr.model.changes import bridge_command, requests
 from macmgr.model.intent import GuestPort, Intent, Manager, Pin, Policy
+from macmgr.model.known import NOTHING_KNOWN, KeptMac, Known, Memory
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 from macmgr.planning.planner import Plan
 from macmgr.planning.release import plan_release
-from macmgr.planning.remembered import NOTHING, KeptMac, Memory
-from macmgr.reconcile import Scope, apply
+from macmgr.reconcile import Scope, apply, release
 from macmgr.state.lock import WriterLock
 from tests.fake_kernel import FakeKernel, make_snapshot
 from tests.notebook import Notebook
@@ -35,8 +34,8 @@ def host(flags: PortFlags = OPEN, entries: Iterable[Entry] = (), *, up: bool = T
     return make_snapshot([Bridge("br0", 2, "02:00:00:00:00:02", True)], [tap, other, uplink], entries)
 
 
-def intent(*guests: GuestPort, departed: dict[str, str] | None = None) -> Intent:
-    return Intent(guests, {"br0": "a test says so"}, departed or {})
+def intent(*guests: GuestPort) -> Intent:
+    return Intent(guests, {"br0": "a test says so"})
 
 
 def applied(start: Snapshot, guest: GuestPort = PLAIN) -> tuple[FakeKernel, Notebook]:
@@ -55,7 +54,7 @@ def entries(kernel: FakeKernel, mac: str = MAC) -> set[Entry]:
 
 def test_a_kernels_port_is_opened_and_then_its_entry_becomes_dynamic() -> None:
     kernel, notes = applied(host())
-    assert commands(plan_release(intent(PLAIN), kernel.read_snapshot(), notes.memory)) == [
+    assert commands(plan_release(intent(PLAIN), kernel.read_snapshot(), Known(notes.memory))) == [
         "bridge link set dev vnet0 learning on flood on",
         f"bridge fdb replace {MAC} dev vnet0 master dynamic",
     ]
@@ -63,7 +62,7 @@ def test_a_kernels_port_is_opened_and_then_its_entry_becomes_dynamic() -> None:
 
 def test_libvirts_port_stays_closed_and_its_entry_is_libvirts_again() -> None:
     kernel, notes = applied(host(CLOSED, BEFORE_LIBVIRT), LIBVIRTS)
-    assert commands(plan_release(intent(LIBVIRTS), kernel.read_snapshot(), notes.memory)) == [
+    assert commands(plan_release(intent(LIBVIRTS), kernel.read_snapshot(), Known(notes.memory))) == [
         f"bridge fdb replace {MAC} dev vnet0 master static"
     ]
 
@@ -72,7 +71,7 @@ def test_what_was_closed_by_somebody_is_closed_after_its_entry_is_back() -> None
     """The port was open when the guest was suspended, say; what closes it comes last."""
     kernel, notes = applied(host(PortFlags(False, False, True), BEFORE_LIBVIRT))
     kernel.set_flags("vnet0", OPEN)
-    assert commands(plan_release(intent(PLAIN), kernel.read_snapshot(), notes.memory)) == [
+    assert commands(plan_release(intent(PLAIN), kernel.read_snapshot(), Known(notes.memory))) == [
         f"bridge fdb replace {MAC} dev vnet0 master static",
         "bridge link set dev vnet0 learning off flood off locked on",
     ]
@@ -81,14 +80,14 @@ def test_what_was_closed_by_somebody_is_closed_after_its_entry_is_back() -> None
 def test_a_lock_is_opened_before_the_entry_goes() -> None:
     guest = replace(PLAIN, policy=replace(PLAIN.policy, lock=True))
     kernel, notes = applied(host(), guest)
-    first, *_ = commands(plan_release(intent(guest), kernel.read_snapshot(), notes.memory))
+    first, *_ = commands(plan_release(intent(guest), kernel.read_snapshot(), Known(notes.memory)))
     assert first == "bridge link set dev vnet0 learning on flood on locked off"
 
 
 def test_a_port_that_does_not_forward_takes_no_dynamic_entry() -> None:
     for start in (host(up=False), _blocked(host())):
         kernel, notes = applied(start)
-        assert commands(plan_release(intent(PLAIN), kernel.read_snapshot(), notes.memory)) == [
+        assert commands(plan_release(intent(PLAIN), kernel.read_snapshot(), Known(notes.memory))) == [
             "bridge link set dev vnet0 learning on flood on",
             f"bridge fdb del {MAC} dev vnet0 vlan 1 master",
             f"bridge fdb del {MAC} dev vnet0 master",
@@ -190,7 +189,7 @@ def test_libvirts_own_gets_libvirts_defaults() -> None:
 )
 def test_a_port_that_macmgr_did_not_touch_is_left_alone(guest: GuestPort) -> None:
     start = host(CLOSED, [Entry(MAC, 1, "vnet0", sticky=guest.policy == Policy())])
-    assert plan_release(intent(guest), start, NOTHING).changes == ()
+    assert plan_release(intent(guest), start, NOTHING_KNOWN).changes == ()
 
 
 def test_what_was_given_back_is_not_given_back_again() -> None:

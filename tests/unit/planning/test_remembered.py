@@ -8,9 +8,10 @@ import pytest
 
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy, PortlessNic
+from macmgr.model.known import NOTHING, Held, Known, Memory, PortBefore
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 from macmgr.planning.planner import plan
-from macmgr.planning.remembered import NOTHING, Held, Memory, PortBefore, remember, what_is_left, with_departed
+from macmgr.planning.remembered import recall, remember, what_is_left
 from macmgr.reconcile import apply
 from macmgr.state.lock import WriterLock
 from tests.fake_kernel import FakeKernel, make_snapshot
@@ -89,9 +90,9 @@ def gone(*entries: Entry) -> Snapshot:
 def test_what_a_guest_left_behind_is_stale_for_a_later_audit() -> None:
     kept = changes(INTENT, host())
     nobody = Intent((), INTENT.managed_bridges)
-    intent = with_departed(nobody, kept, gone(STALE))
-    assert intent.departed == {MAC: "web1"}
-    assert [finding.code for finding in plan(intent, gone(STALE)).findings if finding.mac] == [Code.STALE_ENTRY]
+    assert recall(kept, nobody, gone(STALE)).gone_macs == {("br0", MAC): "web1"}
+    found = plan(nobody, gone(STALE), Known(kept)).findings
+    assert [finding.code for finding in found if finding.mac] == [Code.STALE_ENTRY]
 
 
 def test_it_is_forgotten_when_no_entry_is_left() -> None:
@@ -111,7 +112,7 @@ HERE_ALL_THE_SAME = {
 
 @pytest.mark.parametrize(("intent", "snapshot"), HERE_ALL_THE_SAME.values(), ids=HERE_ALL_THE_SAME)
 def test_a_guest_that_may_be_here_has_not_left(intent: Intent, snapshot: Snapshot) -> None:
-    assert with_departed(intent, changes(INTENT, host()), snapshot).departed == {}
+    assert recall(changes(INTENT, host()), intent, snapshot).gone_macs == {}
 
 
 def test_a_guest_that_started_anew_is_remembered_once() -> None:

@@ -10,6 +10,7 @@ import pytest
 from macmgr.model.changes import SetEntries, SetFlags, bridge_command, requests
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy, Settings, Step
+from macmgr.model.known import Known
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 from macmgr.reconcile import Outcome, Scope, apply, look
 from macmgr.state.lock import WriterLock
@@ -54,13 +55,13 @@ def entries(kernel: FakeKernel, mac: str = MAC) -> set[Entry]:
 
 
 def codes(kernel: FakeKernel, notes: Notebook, *guests: GuestPort) -> set[Code]:
-    found = look(lambda: Intent(guests, {"br0": "a test says so"}), kernel, memory=notes.memory).plan.findings
+    found = look(lambda: Intent(guests, {"br0": "a test says so"}), kernel, known=Known(notes.memory)).plan.findings
     return {finding.code for finding in found if finding.port}
 
 
 def test_a_port_that_goes_to_the_kernel_is_opened_and_then_its_entry_is_the_kernels() -> None:
     kernel, notes = managed()
-    view = look(lambda: Intent((KERNELS,), {}), kernel, memory=notes.memory)
+    view = look(lambda: Intent((KERNELS,), {}), kernel, known=Known(notes.memory))
     (told,) = [finding for finding in view.plan.findings if finding.port]
     assert (told.code, told.port, told.domain) == (Code.NOT_GIVEN_BACK, "vnet0", "web1")
     assert told.message == (

@@ -8,13 +8,12 @@ from dataclasses import replace
 
 import pytest
 
-from macmgr.giveback import release
 from macmgr.model.changes import DeleteEntry, FlushEntries, PutEntry, Request, SetEntries
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, Feature, PortFlags, Snapshot
 from macmgr.planning.planner import plan
-from macmgr.reconcile import Outcome, Scope, apply
+from macmgr.reconcile import Outcome, Scope, apply, release
 from macmgr.state.lock import WriterLock
 from tests.fake_kernel import FakeKernel, Refusal, make_snapshot
 from tests.notebook import Notebook

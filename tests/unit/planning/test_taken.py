@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent, Manager, NicFacts, Policy
+from macmgr.model.known import Known
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState
 from macmgr.planning.remembered import after_release, what_is_left
 from macmgr.reconcile import apply, look
@@ -28,7 +29,7 @@ def a_kernel(port: str = "up0", state: EntryState = EntryState.DYNAMIC) -> FakeK
 
 
 def told(kernel: FakeKernel, notes: Notebook) -> list[str]:
-    view = look(lambda: INTENT, kernel, memory=notes.memory)
+    view = look(lambda: INTENT, kernel, known=Known(notes.memory))
     return [finding.message for finding in view.plan.findings if finding.code is Code.ADDRESS_IN_USE]
 
 
@@ -45,7 +46,7 @@ def test_who_goes_on_using_it_is_told() -> None:
     kernel.frame("up0", ROUTER, "ff:ff:ff:ff:ff:ff")
     (message,) = told(kernel, notes)
     assert "was in use on up0" in message
-    assert look(lambda: INTENT, kernel, memory=notes.memory).plan.changes == ()
+    assert look(lambda: INTENT, kernel, known=Known(notes.memory)).plan.changes == ()
 
 
 def test_an_address_that_nobody_had_is_a_matter_of_the_daemon_alone() -> None:

@@ -13,16 +13,17 @@ from macmgr import cli
 from macmgr.model import changes
 from macmgr.model.changes import Change, Request, SetEntries
 from macmgr.model.findings import Code
-from macmgr.model.intent import GuestPort, Intent, Manager, Policy, Returning
+from macmgr.model.intent import GuestPort, Intent, Manager, Policy
+from macmgr.model.known import Held, KeptMac, Known, Memory, PortBefore
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
 from macmgr.planning import draft
 from macmgr.planning.planner import Plan, plan
 from macmgr.planning.release import plan_release
-from macmgr.planning.remembered import Memory
 from macmgr.reconcile import Scope, apply, look
 from macmgr.report.document import audit_document
 from macmgr.state.lock import WriterLock
 from tests.fake_kernel import FakeKernel, make_snapshot
+from tests.notebook import remembers_gone
 
 ALL = 4094
 MAC, OTHER = "52:54:00:00:00:01", "52:54:00:00:00:99"
@@ -53,16 +54,20 @@ class Case:
         entries = [each._replace(vid=vid) for each in self.entries for vid in (0, *vids)]
         return FakeKernel(make_snapshot([Bridge("br0", 1, "fe:00:00:00:01:00", True)], ports, entries))
 
-    def intent(self, size: int) -> Intent:
-        before = None
-        if self.returning is not None:
-            entries = tuple(each._replace(vid=vid) for each in self.returning for vid in range(size + 1))
-            before = Returning("vnet1", "br0", "web 1", PortFlags(), entries, (MAC,))
-        departed = {OTHER: "gone"} if self.departed else {}
-        return Intent((self.guest,), {"br0": "a test"}, departed, returning=(before,) if before else ())
+    def intent(self) -> Intent:
+        return Intent((self.guest,), {"br0": "a test"})
+
+    def known(self, size: int) -> Known:
+        known = remembers_gone({OTHER: "gone"} if self.departed else {}, "br0")
+        if self.returning is None:
+            return known
+        held = tuple(Held(each.mac, each.sticky, tuple(range(size + 1))) for each in self.returning)
+        before = PortBefore("vnet1", 6, "fe:00:00:00:00:06", "br0", 1, "web 1", "u1", PortFlags(), held)
+        kept = KeptMac(MAC, "br0", "web 1", "vnet1", 6)
+        return Known(Memory((before,), (kept,)))
 
     def plan(self, size: int) -> Plan:
-        return plan(self.intent(size), self.kernel(size).read_snapshot())
+        return plan(self.intent(), self.kernel(size).read_snapshot(), self.known(size))
 
 
 class Counted(tuple[int, ...]):
@@ -110,7 +115,7 @@ def test_no_finding_of_thousands_is_longer_than_a_line(case: Case) -> None:
     findings = case.plan(size).findings
     assert len(findings) <= 2 * (size + 1) + 10
     assert max((len(finding.fix) for finding in findings), default=0) <= 1000
-    view = look(lambda: case.intent(size), case.kernel(size))
+    view = look(case.intent, case.kernel(size), known=case.known(size))
     assert len(json.dumps(audit_document(view, "host", "now"))) < 4_000_000
 
 
@@ -133,10 +138,10 @@ def test_a_change_is_put_into_words_once(case: Case, monkeypatch: pytest.MonkeyP
 @cases
 def test_the_vids_of_a_port_are_walked_as_often_for_many_as_for_few(case: Case) -> None:
     def walks(size: int) -> int:
-        kernel, intent = case.kernel(size), case.intent(size)
+        kernel, intent, known = case.kernel(size), case.intent(), case.known(size)
         Counted.walks = 0
-        look(lambda: intent, kernel)
-        plan_release(intent, kernel.read_snapshot(), Memory())
+        look(lambda: intent, kernel, known=known)
+        plan_release(intent, kernel.read_snapshot(), known)
         return Counted.walks
 
     assert walks(200) == walks(100)
@@ -163,7 +168,7 @@ def test_a_change_that_fails_in_every_vid_fails_once(trouble: str, hashes: list[
     def failing(size: int) -> int:
         hashes.clear()
         case = CASES["missing"]
-        kernel, intent = case.kernel(size), case.intent(size)
+        kernel, intent = case.kernel(size), case.intent()
         kernel.ports["eth0"] = replace(kernel.ports["eth0"], vids=tuple(range(1, size)))  # so, each VID by itself
         setattr(kernel, trouble, {"vnet1"})
         outcome = apply(WriterLock(), lambda: intent, kernel)

@@ -8,13 +8,14 @@ import pytest
 
 from macmgr.model.changes import SetEntries
 from macmgr.model.findings import Code, Finding
-from macmgr.model.intent import GuestPort, Intent, Manager, NicFacts, Observed, Policy
+from macmgr.model.intent import GuestPort, Intent, Manager, NicFacts, Policy
+from macmgr.model.known import NOTHING_KNOWN, Known, SeenMacs
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 from macmgr.planning.planner import Plan, plan
-from macmgr.planning.remembered import NOTHING, KeptMac, Memory
 from macmgr.planning.unlisted import NOTHING_BESIDE, Beside
 from macmgr.reconcile import View, look
 from tests.fake_kernel import FakeKernel
+from tests.notebook import remembers_gone
 
 G1, G2, GONE, SEEN = "52:54:00:00:00:01", "52:54:00:00:00:02", "52:54:00:00:00:99", "52:54:00:00:00:55"
 STRANGER = "02:00:00:00:00:01"
@@ -61,12 +62,12 @@ IN_SYNC = [*entries(G1, "vnet1", 0, 1, sticky=True), *entries(G2, "vnet2", 0, 1,
 STRANGERS = entries(STRANGER, "up0", 0, 1)
 
 
-def views(kernel: FakeKernel, intent: Intent = INTENT, memory: Memory = NOTHING) -> tuple[View, View]:
+def views(kernel: FakeKernel, intent: Intent = INTENT, known: Known = NOTHING_KNOWN) -> tuple[View, View]:
     """Of a table that is too long, and of the same one read to its end."""
     kernel.too_long = {"br0"}
-    short = look(lambda: intent, kernel, memory=memory)
+    short = look(lambda: intent, kernel, known=known)
     kernel.too_long = set()
-    return short, look(lambda: intent, kernel, memory=memory)
+    return short, look(lambda: intent, kernel, known=known)
 
 
 def told(made: Plan) -> list[Finding]:
@@ -84,25 +85,25 @@ def paused(intent: Intent) -> Intent:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "intent", "memory"),
+    ("wrong", "intent", "known"),
     [
-        ([], INTENT, Memory()),
-        (entries(G1, "up0", 0, 1), INTENT, Memory()),
-        ([Entry(G1, 1, "up0", EntryState.DYNAMIC)], INTENT, Memory()),
-        ([Entry(G1, 0, "br0", EntryState.LOCAL)], INTENT, Memory()),
-        (entries(STRANGER, "vnet2", 0, 1), INTENT, Memory()),
-        (entries(G1, "up0", 0, 1), paused(INTENT), Memory()),
-        (entries(GONE, "up0", 0, 1), INTENT, Memory(macs=(KeptMac(GONE, "br0", "gone", "vnet7", 77),))),
+        ([], INTENT, Known()),
+        (entries(G1, "up0", 0, 1), INTENT, Known()),
+        ([Entry(G1, 1, "up0", EntryState.DYNAMIC)], INTENT, Known()),
+        ([Entry(G1, 0, "br0", EntryState.LOCAL)], INTENT, Known()),
+        (entries(STRANGER, "vnet2", 0, 1), INTENT, Known()),
+        (entries(G1, "up0", 0, 1), paused(INTENT), Known()),
+        (entries(GONE, "up0", 0, 1), INTENT, remembers_gone({GONE: "gone"}, "br0")),
         (
             entries(SEEN, "up0", 0, 1),
-            replace(INTENT, observed=(Observed("vnet1", 11, "u-vnet1", G1, gone=(SEEN,)),)),
-            Memory(),
+            INTENT,
+            Known(seen=(SeenMacs("vnet1", 11, "u-vnet1", G1, gone=(SEEN,)),)),
         ),
     ],
     ids=["nothing", "stolen", "half stolen", "local", "extra", "waits", "remembered", "moved on"],
 )
-def test_what_concerns_guests_is_found_all_the_same(wrong: list[Entry], intent: Intent, memory: Memory) -> None:
-    short, whole = views(kernel_with(*IN_SYNC, *STRANGERS, *wrong), intent, memory)
+def test_what_concerns_guests_is_found_all_the_same(wrong: list[Entry], intent: Intent, known: Known) -> None:
+    short, whole = views(kernel_with(*IN_SYNC, *STRANGERS, *wrong), intent, known)
     assert short.plan.changes == whole.plan.changes
     assert told(short.plan) == told(whole.plan)
     nothing = plan(INTENT, kernel_with(*IN_SYNC, *STRANGERS).read_snapshot())
@@ -146,7 +147,7 @@ def test_of_other_bridges_only_what_is_asked_for_is_read(beside: Beside, shown: 
 
 def test_a_bridge_that_is_remembered_is_read() -> None:
     kernel = kernel_with(*IN_SYNC, *entries(GONE, "up9", 0, 1))
-    memory = Memory(macs=(KeptMac(GONE, "br9", "gone", "vnet7", 77),))
-    view = look(lambda: INTENT, kernel, memory=memory)
+    known = remembers_gone({GONE: "gone"}, "br9")
+    view = look(lambda: INTENT, kernel, known=known)
     assert view.snapshot.lists("br9")
     assert view.snapshot.lists_port("up9")

@@ -265,9 +265,9 @@ def test_a_guest_manages_the_bridge_of_a_network_that_is_gone() -> None:
     assert intent.managed_bridges == {"br0": "network lan: macTableManager"}
 
 
-def test_the_departed_are_known_by_their_macs() -> None:
+def test_the_departed_are_known_by_their_names() -> None:
     intent = build_intent([], sources(attribute="libvirt"), departed=[domain(NIC)])
-    assert (intent.ports, intent.departed) == ((), {MAC: "web1"})
+    assert (intent.ports, intent.gone_domains) == ((), ("web1",))
 
 
 WRONG = "lan.xml:7: lock is 'yess'; allowed: yes, no; did you mean 'yes'?"

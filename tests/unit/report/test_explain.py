@@ -7,14 +7,16 @@ from lxml import etree
 
 from macmgr.errors import NotThere
 from macmgr.model.intent import GuestMac, Manager, Pin, Settings
+from macmgr.model.known import NOTHING_KNOWN, Known
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 from macmgr.planning.planner import plan
 from macmgr.policy.guests import build_intent
 from macmgr.policy.places import PolicySources
-from macmgr.readers.domain import DomainStatus, read_domain, read_domain_status
+from macmgr.readers.domain import DomainStatus, read_domain_status
 from macmgr.readers.network import read_network
 from macmgr.reconcile import View
 from macmgr.report.explain import explain
+from tests.notebook import remembers_gone
 
 DOMAIN = """
 <domstatus state='running' reason='booted' pid='7'>
@@ -71,11 +73,10 @@ CONFIGURATION = {"br0": Settings(Manager.KERNEL, Pin.STATIC, guest_mac=GuestMac.
 CLOSED = PortFlags(learning=False, unicast_flood=False, locked=True)
 
 
-def look(flags: PortFlags = CLOSED, *entries: Entry, departed: str = "") -> View:
+def look(flags: PortFlags = CLOSED, *entries: Entry, known: Known = NOTHING_KNOWN) -> View:
     status = read_domain_status(etree.fromstring(DOMAIN), "web1.xml")
     sources = PolicySources([read_network(etree.fromstring(NETWORK), "lan.xml")], CONFIGURATION)
-    gone = [read_domain(etree.fromstring(departed), "hook")] if departed else []
-    intent = build_intent([status], sources, departed=gone)
+    intent = build_intent([status], sources)
     snapshot = Snapshot(
         {"br0": Bridge("br0", 1, "02:00:00:00:00:b0", vlan_filtering=True)},
         {
@@ -87,7 +88,7 @@ def look(flags: PortFlags = CLOSED, *entries: Entry, departed: str = "") -> View
         {"br0": None, "eth0": "br0", "vnet0": "br0"},
         entries,
     )
-    return View(intent, snapshot, plan(intent, snapshot))
+    return View(intent, snapshot, plan(intent, snapshot, known), known=known)
 
 
 def entry(mac: str, vid: int, port: str = "vnet0") -> Entry:
@@ -189,10 +190,8 @@ def explain_findings() -> list[str]:
 
 
 def test_a_mac_of_a_guest_that_has_left() -> None:
-    gone = (
-        "<domain><name>web2</name><devices><interface><mac address='52:54:00:aa:00:09'/></interface></devices></domain>"
-    )
-    view = look(CLOSED, entry("52:54:00:aa:00:09", 0, "eth0"), departed=gone)
+    known = remembers_gone({"52:54:00:aa:00:09": "web2"}, "br0")
+    view = look(CLOSED, entry("52:54:00:aa:00:09", 0, "eth0"), known=known)
     assert answer(view, "52:54:00:aa:00:09") == (
         "52:54:00:aa:00:09 is a NIC of web2, which does not run here any more.\n\n"
         "  Kernel says   52:54:00:aa:00:09 -> eth0 in VID 0, static sticky"

@@ -10,10 +10,9 @@ import pytest
 from rich.console import Console
 
 from macmgr.doctor.diagnose import diagnose
-from macmgr.giveback import release
 from macmgr.model.intent import Intent, Manager, Policy, PortlessNic
 from macmgr.model.snapshot import Entry
-from macmgr.reconcile import Scope, View, apply, look
+from macmgr.reconcile import Scope, View, apply, look, release
 from macmgr.report.diagnosis import print_diagnosis, print_vlan_filtering
 from macmgr.report.outcome import print_outcome
 from macmgr.report.release import print_release

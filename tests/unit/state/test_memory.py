@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy
+from macmgr.model.known import NOTHING, Held, KeptMac, Memory, PortBefore
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, PortFlags, Snapshot
-from macmgr.planning.remembered import NOTHING, Held, KeptMac, Memory, PortBefore
 from macmgr.reconcile import apply
 from macmgr.state import mark, memory
 from macmgr.state.lock import WriterLock

@@ -11,15 +11,14 @@ from typing import Any
 
 import pytest
 
-from macmgr.model.intent import Observed
-from macmgr.planning.remembered import Memory
+from macmgr.model.known import Memory, SeenMacs
 from macmgr.state.observedfile import read_observed, write_observed
 
-RECORD = Observed(
+RECORD = SeenMacs(
     *("vnet0", 7, "u1", "52:54:00:00:00:01", "52:54:00:00:00:02"),
     *(("02:00:00:00:00:01", "02:00:00:00:00:02"), ("02:00:00:00:00:02",), ("02:00:00:00:00:03",), True),
 )
-OTHER = Observed("vnet1", 8, "u2", "52:54:00:00:00:03", current="52:54:00:00:00:04")
+OTHER = SeenMacs("vnet1", 8, "u2", "52:54:00:00:00:03", current="52:54:00:00:00:04")
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFla
 from macmgr.planning.planner import Plan
 from macmgr.reconcile import View
 from macmgr.watch.news import LastView
+from tests.notebook import remembers_gone
 
 G1, G2, WAITING, UNMANAGED = (f"52:54:00:00:00:{number:02x}" for number in (1, 2, 3, 4))
 DEPARTED, STRANGER, TAP = "52:54:00:00:00:dd", "02:00:00:00:00:01", "fe:00:00:00:00:01"
@@ -56,8 +57,8 @@ SNAPSHOT = Snapshot(
         Entry(TAP, 0, "vnet1", EntryState.LOCAL),
     ),
 )
-INTENT = Intent(GUESTS, {"br0": "a test says so"}, {DEPARTED: "gone"})
-VIEW = LastView(View(INTENT, SNAPSHOT, Plan((), ())))
+INTENT = Intent(GUESTS, {"br0": "a test says so"})
+VIEW = LastView(View(INTENT, SNAPSHOT, Plan((), ()), known=remembers_gone({DEPARTED: "gone"}, "br0")))
 
 
 def entry(mac: str, ifindex: int, vid: int = 1, bridge: int = BR0, **said: object) -> EntryEvent:
