@@ -68,7 +68,7 @@ class Policy:
     first step that names it, and ``allow`` holds what all of them allow.
     ``problem`` says what is not understood of a place that was to be asked: then the port is left as it is.
     ``incomplete``: a place that might have said otherwise is not there now, the NIC's network or the configuration.
-    Then the port stays as macmgr made it or found it (`macmgr.planning.frozen`).
+    Then the port stays as macmgr made it or found it (`macmgr.planning.closing`).
     """
 
     manager: Manager = Manager.KERNEL

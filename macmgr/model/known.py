@@ -158,7 +158,7 @@ class Known:
     """What is known beside what is wanted and what was read.
 
     ``seen`` is what was seen behind guest ports; what it means is decided once the kernel was read
-    (`macmgr.planning.observed`). ``seen_lost``: there was more, which cannot be read any more. ``cut``: somebody
+    (`macmgr.planning.seen`). ``seen_lost``: there was more, which cannot be read any more. ``cut``: somebody
     consents to cutting off the addresses that are in use behind a port.
     """
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from macmgr.model.changes import Change, requests, typed
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestPort, Pin
+from macmgr.model.scope import Scope
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, Feature, Snapshot
 from macmgr.planning.pins import Pins
 
@@ -17,7 +18,7 @@ MANY_COMMANDS = 3  # more than these nobody types: the fix is the `macmgr apply`
 
 @dataclass(frozen=True, slots=True)
 class Stranded:
-    """An entry that may not stay, in a VID that its port has lost, and why; see `macmgr.planning.stranded`.
+    """An entry that may not stay, in a VID that its port has lost, and why; see `macmgr.planning.lostvids`.
 
     ``because`` is what the change that clears it is for, empty where that is the finding's code.
     """
@@ -49,15 +50,38 @@ class Draft:
     drops: list[Change] = field(default_factory=list)
     stranded: list[Stranded] = field(default_factory=list)
 
-    def find(
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """All changes, in the order in which they are safe."""
+        return (*self.opens, *self.puts, *self.closes, *self.drops)
+
+    def report(
         self, code: Code, guest: GuestPort, message: str, *, mac: str = "", vid: int | None = None, fix: str = ""
     ) -> None:
         """Note a finding about a guest's port."""
         self.findings.append(Finding(code, message, guest.bridge, guest.port, guest.domain, mac, vid, fix))
 
-    def find_at(self, code: Code, message: str, *, bridge: str, domain: str, entry: Entry, fix: str) -> None:
+    def report_at(self, code: Code, message: str, *, bridge: str, domain: str, entry: Entry, fix: str) -> None:
         """Note a finding about an entry on a port that is no guest's of ours."""
         self.findings.append(Finding(code, message, bridge, entry.port, domain, entry.mac, entry.vid, fix))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an audit prints and an apply executes. ``changes`` are in the order in which they are safe."""
+
+    changes: tuple[Change, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+    def only(self, scope: Scope) -> Plan:
+        """The part of the plan that is in scope."""
+
+        def in_scope(item: Change | Finding) -> bool:
+            if isinstance(item, Finding) and item.code is Code.NOTHING_MANAGED:
+                return scope.whole  # it is about all of the host
+            return scope.holds(item.domain, item.bridge)
+
+        return Plan(tuple(filter(in_scope, self.changes)), tuple(filter(in_scope, self.findings)))
 
 
 class Table:

@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 
 from macmgr import virsh
-from macmgr.model.changes import Change
-from macmgr.model.findings import Code, Finding
+from macmgr.model.findings import Code
 from macmgr.model.intent import GuestMac, GuestPort, Intent
 from macmgr.model.known import NOTHING_KNOWN, Known
-from macmgr.model.scope import Scope
 from macmgr.model.snapshot import BridgePort, Feature, Snapshot
+from macmgr.planning.closing import plan_closed, plan_frozen, plan_open, plan_uplinks
 from macmgr.planning.conflicts import conflict_findings, guest_mac_findings, used_elsewhere_findings
 from macmgr.planning.coverage import coverage_findings
-from macmgr.planning.draft import Draft, Table
-from macmgr.planning.entryrules import (
-    Claims,
-    Rights,
+from macmgr.planning.draft import Draft, Plan, Table
+from macmgr.planning.entries import (
+    Places,
+    Protected,
     addresses_in_use,
     plan_entries,
     plan_foreign_entries,
@@ -33,36 +31,16 @@ from macmgr.planning.entryrules import (
     plan_waiting_entries,
     tell_in_use,
 )
-from macmgr.planning.flagrules import plan_closed, plan_open, plan_uplinks
-from macmgr.planning.frozen import plan_frozen
 from macmgr.planning.leftovers import leftover_findings
+from macmgr.planning.lostvids import plan_stranded
+from macmgr.planning.ownership import Owned, ownership, tell_duplicates
 from macmgr.planning.plugged import plug_findings, put_back
-from macmgr.planning.remembered import Recalled, recall
-from macmgr.planning.shares import Share, shares, tell_duplicates
-from macmgr.planning.stranded import plan_stranded
+from macmgr.planning.release import plan_releases
+from macmgr.planning.remembering import Recalled, recall
 from macmgr.planning.unread import beside_unread
 from macmgr.planning.uplinks import promiscuity_findings
-from macmgr.planning.wayback import plan_returning
 
 MAX_PORTS = 1023  # BR_MAX_PORTS, of which 0 is none (br_if.c, find_portno); the next one is refused with EXFULL
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What an audit prints and an apply executes. ``changes`` are in the order in which they are safe."""
-
-    changes: tuple[Change, ...] = ()
-    findings: tuple[Finding, ...] = ()
-
-    def only(self, scope: Scope) -> Plan:
-        """The part of the plan that is in scope."""
-
-        def in_scope(item: Change | Finding) -> bool:
-            if isinstance(item, Finding) and item.code is Code.NOTHING_MANAGED:
-                return scope.whole  # it is about all of the host
-            return scope.holds(item.domain, item.bridge)
-
-        return Plan(tuple(filter(in_scope, self.changes)), tuple(filter(in_scope, self.findings)))
 
 
 def plan(intent: Intent, snapshot: Snapshot, known: Known = NOTHING_KNOWN) -> Plan:
@@ -72,56 +50,56 @@ def plan(intent: Intent, snapshot: Snapshot, known: Known = NOTHING_KNOWN) -> Pl
     recalled = recall(known.memory, intent, snapshot)
     present = [guest for guest in intent.ports if guest.managed and _is_there(guest, snapshot, draft)]
     present = list(beside_unread(present, intent, snapshot, table, draft))
-    given = shares(present, intent, snapshot, known, table, draft)
-    claimed = {
+    given = ownership(present, intent, snapshot, known, table, draft)
+    rightful = {
         (guest.bridge, mac, vid)
-        for guest, share in given.items()
+        for guest, owned in given.items()
         if guest.running
-        for mac, vids in share.vids.items()
+        for mac, vids in owned.vids.items()
         for vid in vids
     }
     left_alone = {(guest.port, mac) for guest in intent.ports if guest not in given for mac in guest.macs}
-    rights = Rights(claimed, {guest.port for guest in given}, left_alone)
+    protected = Protected(rightful, {guest.port for guest in given}, left_alone)
     _tell_unmanaged_duplicates(intent, given, snapshot, draft)
     refused: dict[str, set[tuple[str, int]]] = {}
     for name, mac, vid in known.refused:
         refused.setdefault(name, set()).add((mac, vid))
-    for guest, share in given.items():
+    for guest, owned in given.items():
         port = snapshot.ports[guest.port]
         if guest.frozen:
-            waits_closed = guest.may_wait_closed and not _known_elsewhere(guest, share, claimed, table)
-            in_vain = _lacks_a_refused_entry(guest, share, refused, recalled, snapshot, table)
+            waits_closed = guest.may_wait_closed and not _known_elsewhere(guest, owned, rightful, table)
+            in_vain = _lacks_a_refused_entry(guest, owned, refused, recalled, snapshot, table)
             comes = not in_vain if guest.running else waits_closed
-            plan_frozen(guest, share, port, table, draft, comes=comes)
+            plan_frozen(guest, owned, port, table, draft, comes=comes)
             continue
-        in_use = addresses_in_use(guest, share, claimed, table) if _asks_first(guest, port, known, recalled) else []
+        in_use = addresses_in_use(guest, owned, rightful, table) if _asks_first(guest, port, known, recalled) else []
         if guest.running:
-            plan_entries(guest, share, table, draft)
-            in_vain = _lacks_a_refused_entry(guest, share, refused, recalled, snapshot, table)
+            plan_entries(guest, owned, table, draft)
+            in_vain = _lacks_a_refused_entry(guest, owned, refused, recalled, snapshot, table)
             if in_vain and not port.flags.open:
                 plan_open(guest, port, draft, "its entry cannot be put")
             elif in_use:
                 tell_in_use(guest, in_use, draft)
-            elif share.alive and _not_closed_yet(guest, known, recalled):  # an open port learns when the guest has it
+            elif owned.alive and _not_closed_yet(guest, known, recalled):  # an open port learns when the guest has it
                 plan_open(guest, port, draft, "an address that it is allowed was learned elsewhere")
             else:
-                reached = _is_reached_closed(guest, share, snapshot, table)
+                reached = _is_reached_closed(guest, owned, snapshot, table)
                 plan_closed(guest, port, draft, recalled.locked, only_tell=in_vain, reached=reached)
-            plan_lost_entries(guest, share, rights, table, draft)
+            plan_lost_entries(guest, owned, protected, table, draft)
         else:
-            plan_waiting_entries(guest, share, rights, table, draft)
-            if guest.may_wait_closed and not _known_elsewhere(guest, share, claimed, table):
+            plan_waiting_entries(guest, owned, protected, table, draft)
+            if guest.may_wait_closed and not _known_elsewhere(guest, owned, rightful, table):
                 if in_use:
                     tell_in_use(guest, in_use, draft)
                 else:
                     plan_closed(guest, port, draft, recalled.locked)
             else:
                 plan_open(guest, port, draft, "nobody would put its entry when the guest's CPUs start")
-        plan_foreign_entries(guest, share, claimed, table, draft, keep=in_use)
-        plan_left_addresses(guest, rights, table, draft)
-    plan_gone(recalled.gone_macs, intent, rights, table, draft)
-    plan_returning(intent, snapshot, known.memory, recalled, claimed, table, draft)
-    plan_stranded(claimed, {guest.port for guest in intent.ports}, snapshot, table, draft)
+        plan_foreign_entries(guest, owned, rightful, table, draft, keep=in_use)
+        plan_left_addresses(guest, protected, table, draft)
+    plan_gone(recalled.gone_macs, intent, protected, table, draft)
+    plan_releases(intent, snapshot, known.memory, recalled, rightful, table, draft)
+    plan_stranded(rightful, {guest.port for guest in intent.ports}, snapshot, table, draft)
     plan_uplinks(intent, snapshot, recalled.learning_off, table, draft)
     draft.findings += leftover_findings(intent, snapshot, table, tuple(draft.findings))
     draft.findings += plug_findings(intent, snapshot)
@@ -130,14 +108,14 @@ def plan(intent: Intent, snapshot: Snapshot, known: Known = NOTHING_KNOWN) -> Pl
     draft.findings += conflict_findings(intent, snapshot, table.pins)
     draft.findings += promiscuity_findings(intent, snapshot)
     draft.findings += list(coverage_findings(intent, snapshot, draft.findings))
-    return Plan((*draft.opens, *draft.puts, *draft.closes, *draft.drops), tuple(draft.findings))
+    return Plan(draft.changes, tuple(draft.findings))
 
 
-def _is_reached_closed(guest: GuestPort, share: Share, snapshot: Snapshot, table: Table) -> bool:
+def _is_reached_closed(guest: GuestPort, owned: Owned, snapshot: Snapshot, table: Table) -> bool:
     """Whether the entries that a running guest needs are there, so that its port can be closed by itself."""
     deciding = set(snapshot.deciding_vids(guest.port))
     return all(
-        table.has_static(guest, mac, vid) for mac, vids in share.vids.items() for vid in deciding.intersection(vids)
+        table.has_static(guest, mac, vid) for mac, vids in owned.vids.items() for vid in deciding.intersection(vids)
     )
 
 
@@ -153,22 +131,22 @@ def _not_closed_yet(guest: GuestPort, known: Known, recalled: Recalled) -> bool:
     return not known.cut and not guest.policy.lock and guest.port not in recalled.closed_once
 
 
-def _known_elsewhere(guest: GuestPort, share: Share, claimed: Claims, table: Table) -> bool:
+def _known_elsewhere(guest: GuestPort, owned: Owned, rightful: Places, table: Table) -> bool:
     """Whether another port holds, or is about to get, an entry for the guest.
 
     libvirt's own add, with NLM_F_EXCL, would come to nothing there. An entry that this very plan drops is no exception:
     until it is gone, CPUs that start would find the port closed and no entry put. So the port is opened first, and the
     next look closes it (docs/adr/0005).
     """
-    places = {(guest.bridge, mac, vid) for mac, vids in share.vids.items() for vid in vids}
-    entries = (entry for mac in share.vids for entry in table.of_mac(guest.bridge, mac).values())
+    places = {(guest.bridge, mac, vid) for mac, vids in owned.vids.items() for vid in vids}
+    entries = (entry for mac in owned.vids for entry in table.of_mac(guest.bridge, mac).values())
     found = any(entry.port != guest.port and (guest.bridge, *entry.key) in places for entry in entries)
-    return found or any(place in claimed for place in places)
+    return found or any(place in rightful for place in places)
 
 
 def _lacks_a_refused_entry(
     guest: GuestPort,
-    share: Share,
+    owned: Owned,
     refused: Mapping[str, Collection[tuple[str, int]]],
     recalled: Recalled,
     snapshot: Snapshot,
@@ -188,7 +166,7 @@ def _lacks_a_refused_entry(
     deciding = set(snapshot.deciding_vids(guest.port))
     return any(
         not table.has_static(guest, mac, vid)
-        for mac, vids in share.vids.items()
+        for mac, vids in owned.vids.items()
         if mac not in guest.roaming
         for vid in deciding.intersection(vids)
         if (mac, vid) in in_vain
@@ -199,7 +177,7 @@ def _is_there(guest: GuestPort, snapshot: Snapshot, draft: Draft) -> bool:
     """Whether the tap is on its bridge; where it is not, nothing of it is touched and the audit says so."""
     who = f"{guest.domain} {guest.alias}".strip()
     if guest.port not in snapshot.masters:
-        draft.find(
+        draft.report(
             Code.MISSING_PORT,
             guest,
             f"{guest.port} of {who} does not exist on this host",
@@ -207,7 +185,7 @@ def _is_there(guest: GuestPort, snapshot: Snapshot, draft: Draft) -> bool:
             "restart the guest",
         )
     elif guest.bridge not in snapshot.bridges:
-        draft.find(
+        draft.report(
             Code.WRONG_BRIDGE,
             guest,
             f"{guest.bridge}, which the XML of {who} names, is not a Linux bridge on this host",
@@ -218,7 +196,7 @@ def _is_there(guest: GuestPort, snapshot: Snapshot, draft: Draft) -> bool:
         full = sum(port.bridge == guest.bridge for port in snapshot.ports.values()) >= MAX_PORTS
         moves = f"  # whoever reaches it on {master} does so no longer" if master else ""
         why = f", which has as many ports as a bridge can have ({MAX_PORTS})" if full else ""
-        draft.find(
+        draft.report(
             Code.WRONG_BRIDGE,
             guest,
             f"{guest.port} of {who} {on}, the XML says {guest.bridge}{why}",
@@ -230,16 +208,16 @@ def _is_there(guest: GuestPort, snapshot: Snapshot, draft: Draft) -> bool:
 
 
 def _tell_unmanaged_duplicates(
-    intent: Intent, given: Mapping[GuestPort, Share], snapshot: Snapshot, draft: Draft
+    intent: Intent, given: Mapping[GuestPort, Owned], snapshot: Snapshot, draft: Draft
 ) -> None:
     """Running guests that are left to the kernel and have the MAC of a managed one: their frames go to that one."""
     holders = {
         (guest.bridge, mac, vid): guest
-        for guest, share in given.items()
+        for guest, owned in given.items()
         if guest.running
-        for mac in share.vids
+        for mac in owned.vids
         for vid in snapshot.deciding_vids(guest.port)
-        if (mac, vid) not in share.others
+        if (mac, vid) not in owned.others
     }
     for guest in intent.ports:
         if guest.managed or not guest.running or snapshot.port_on(guest.bridge, guest.port) is None:

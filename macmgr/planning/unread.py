@@ -41,7 +41,7 @@ def beside_unread(
         if entry is None:
             yield guest
             continue
-        draft.find(
+        draft.report(
             Code.UNREADABLE_XML,
             guest,
             f"{guest.port} of {guest.domain} is left as it is: {entry.mac} has a static entry on {entry.port}, which "

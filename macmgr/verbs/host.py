@@ -31,7 +31,7 @@ from macmgr.model.known import Known
 from macmgr.model.scope import Scope, observe_nothing
 from macmgr.oneline import harmless, harmless_json, one_line
 from macmgr.planning.conflicts import definition_findings
-from macmgr.planning.unlisted import NOTHING_BESIDE, Beside
+from macmgr.planning.reading import NOTHING_BESIDE, Beside
 from macmgr.policy.guests import build_intent
 from macmgr.policy.places import PolicySources
 from macmgr.reconcile import MOMENT, View, apply, look, release
@@ -154,11 +154,11 @@ def release_ports(arguments: argparse.Namespace) -> int:
         released = release(held, _or_nothing(host.read_intent), kernel, scope, notes, host.known)
     _tell(notes.problem)
     if _wants_json(arguments):
-        from macmgr.report.release import release_document
+        from macmgr.report.released import release_document
 
         _print_json(outcome_document(released.outcome) | release_document(released))
     else:
-        from macmgr.report.release import print_release
+        from macmgr.report.released import print_release
         from macmgr.report.text import console
 
         print_release(console(_color(arguments)), released, host.scope.observes)

@@ -1,6 +1,6 @@
 """What becomes of sightings: which addresses are remembered of a NIC, and when they are forgotten. Pure.
 
-Everything here is about records; whether an address gets an entry, `macmgr.planning.observed` decides for every verb
+Everything here is about records; whether an address gets an entry, `macmgr.planning.seen` decides for every verb
 alike.
 """
 
@@ -14,7 +14,7 @@ from macmgr.model.changes import SetEntries
 from macmgr.model.intent import GuestMac, GuestPort
 from macmgr.model.known import SeenMacs
 from macmgr.model.snapshot import BridgePort, Snapshot
-from macmgr.planning.observed import MOST, allowed, as_of_now, is_about, moved_on, owners_of, what_is_known
+from macmgr.planning.seen import MOST, allowed, as_of_now, is_about, moved_on, owners_of, what_is_known
 from macmgr.reconcile import View
 
 # A NIC that goes back to its former address and from there to the other one again within this time uses both.

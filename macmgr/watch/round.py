@@ -24,7 +24,7 @@ from macmgr.model.known import Known, SeenMacs
 from macmgr.model.modes import OBSERVE_ALL
 from macmgr.model.snapshot import Snapshot
 from macmgr.planning.announcements import Announced, announcements
-from macmgr.planning.observed import with_seen
+from macmgr.planning.seen import with_seen
 from macmgr.policy.guests import Decisions
 from macmgr.reconcile import Outcome, Scope, apply, look
 from macmgr.sources.host import Sources

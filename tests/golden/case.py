@@ -25,8 +25,8 @@ from macmgr.hook.work import Heard, intent_with
 from macmgr.model.intent import Intent
 from macmgr.model.known import KeptMac, Known, Memory, PortBefore
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot, Stacked
-from macmgr.planning.remembered import Recalled
-from macmgr.planning.unlisted import Beside
+from macmgr.planning.reading import Beside
+from macmgr.planning.remembering import Recalled
 from macmgr.readers.domain import Domain
 from macmgr.readers.hookdata import HookInput, read_hook_input
 from macmgr.readers.network import Network, NetworkPort

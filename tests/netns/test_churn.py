@@ -15,12 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from macmgr import reconcile
 from macmgr.kernel import Kernel
-from macmgr.model.fdb import Key
+from macmgr.model.fdb import Entry, Fdb, Key
 from macmgr.model.findings import Severity
 from macmgr.model.intent import Intent, Manager, Settings
-from macmgr.model.snapshot import Entry, Snapshot
 from macmgr.policy.guests import build_intent
 from macmgr.policy.places import PolicySources
 from macmgr.reconcile import look
@@ -99,9 +97,9 @@ def test_200_audits_under_churn_report_no_difference_that_is_not_there(
 def test_without_the_second_look_an_audit_under_churn_is_not_to_be_trusted(
     ns: Namespace, intent: Intent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def believe_the_dump(snapshot: Snapshot, _: dict[Key, Entry | None]) -> Snapshot:
-        return snapshot
+    def believe_the_dump(fdb: Fdb, _: dict[Key, Entry | None]) -> tuple[Entry, ...]:
+        return tuple(fdb)
 
-    monkeypatch.setattr(reconcile, "_with_entries", believe_the_dump)
+    monkeypatch.setattr(Fdb, "with_found", believe_the_dump)
     with Kernel(ns.name) as kernel, churn(ns, tmp_path):
         assert any(differences(intent, kernel) for _ in range(AUDITS))

@@ -21,7 +21,7 @@ from macmgr.model.intent import GuestPort, Intent, Manager, NicFacts, Policy
 from macmgr.model.kernelevents import EntryEvent
 from macmgr.model.known import KeptMac, Known, Memory, SeenMacs
 from macmgr.model.snapshot import MOST_LISTED, EntryState
-from macmgr.planning.unlisted import NOTHING_BESIDE, Beside
+from macmgr.planning.reading import NOTHING_BESIDE, Beside
 from macmgr.reconcile import View, look
 from tests.netns.conftest import Namespace, eventually
 from tests.netns.hearing import heard

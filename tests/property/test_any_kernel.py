@@ -1,4 +1,4 @@
-"""The laws on trunks, on kernels that lack something without saying so, and on ports whose driver refuses a flag."""
+"""The laws on entryvids, on kernels that lack something without saying so, and on ports whose driver refuses a flag."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from macmgr.model.changes import FLAGS, SetFlags
 from macmgr.model.snapshot import Entry, EntryState
-from macmgr.planning import trunks
+from macmgr.planning import entryvids
 from macmgr.planning.planner import plan
 from macmgr.reconcile import NO_NOTES, apply
 from macmgr.state.lock import WriterLock
@@ -25,7 +25,7 @@ LOCK = WriterLock()
 
 @contextmanager
 def two_vids_are_a_trunk() -> Iterator[None]:
-    with patch.object(trunks, "MANY_VIDS", 1):
+    with patch.object(entryvids, "MANY_VIDS", 1):
         yield
 
 

@@ -15,7 +15,7 @@ from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestMac, Intent, Manager, Pin, Settings
 from macmgr.model.modes import Modes
 from macmgr.model.snapshot import Snapshot
-from macmgr.planning.planner import Plan
+from macmgr.planning.draft import Plan
 from macmgr.reconcile import View
 
 WHOLE = """

@@ -12,7 +12,7 @@ from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.model.known import NOTHING_KNOWN, Known, Memory
 from macmgr.model.scope import Scope
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, Feature, PortFlags
-from macmgr.planning.planner import Plan
+from macmgr.planning.draft import Plan
 from macmgr.reconcile import Run, View, apply, left_out, look, puts, release, remembering, with_lacks, with_refused
 from macmgr.state.lock import WriterLock
 from tests.fake_kernel import FakeKernel, make_snapshot

@@ -18,7 +18,7 @@ from macmgr.model.changes import Change, SetEntries, SetFlags
 from macmgr.model.intent import Intent, Manager, Settings
 from macmgr.model.known import NOTHING, Memory, PortBefore
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, PortFlags, Snapshot
-from macmgr.planning.planner import Plan
+from macmgr.planning.draft import Plan
 from macmgr.readers.hookdata import read_hook_input
 from macmgr.reconcile import Scope, View
 from macmgr.sources import statusfiles

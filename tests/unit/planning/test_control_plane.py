@@ -13,8 +13,9 @@ from macmgr.model.findings import Code, Severity, severity
 from macmgr.model.intent import GuestPort, Intent, Manager, Pin, Policy, Settings, Step
 from macmgr.model.known import KeptMac, Memory
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
-from macmgr.planning.planner import Plan, plan
-from macmgr.planning.remembered import what_is_left
+from macmgr.planning.draft import Plan
+from macmgr.planning.planner import plan
+from macmgr.planning.remembering import what_is_left
 from macmgr.reconcile import Scope, apply, release
 from macmgr.state.lock import WriterLock
 from tests.fake_kernel import FakeKernel, make_snapshot

@@ -10,7 +10,8 @@ from macmgr.model.changes import requests
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Stacked
-from macmgr.planning.planner import Plan, plan
+from macmgr.planning.draft import Plan
+from macmgr.planning.planner import plan
 from tests.fake_kernel import FakeKernel, make_snapshot
 
 OWN, GATEWAY = "52:54:00:00:00:01", "00:00:5e:00:01:01"

@@ -14,7 +14,8 @@ from macmgr.model.intent import GuestMac, GuestPort, Intent, Manager, NicFacts, 
 from macmgr.model.known import Known, Memory, PortBefore
 from macmgr.model.scope import Scope
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, Feature, PortFlags
-from macmgr.planning.planner import Plan, plan
+from macmgr.planning.draft import Plan
+from macmgr.planning.planner import plan
 from tests.fake_kernel import FakeKernel, make_snapshot
 from tests.notebook import remembers_gone
 

@@ -11,7 +11,7 @@ from macmgr.model.changes import bridge_command, requests
 from macmgr.model.intent import GuestPort, Intent, Manager, Pin, Policy
 from macmgr.model.known import NOTHING_KNOWN, KeptMac, Known, Memory
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
-from macmgr.planning.planner import Plan
+from macmgr.planning.draft import Plan
 from macmgr.planning.release import plan_release
 from macmgr.reconcile import Scope, apply, release
 from macmgr.state.lock import WriterLock

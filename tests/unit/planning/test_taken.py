@@ -6,7 +6,7 @@ from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent, Manager, NicFacts, Policy
 from macmgr.model.known import Known
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState
-from macmgr.planning.remembered import after_release, what_is_left
+from macmgr.planning.remembering import after_release, what_is_left
 from macmgr.reconcile import apply, look
 from macmgr.state.lock import WriterLock
 from macmgr.state.statedocument import Memories, document_of, parse_document

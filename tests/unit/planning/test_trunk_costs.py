@@ -17,7 +17,8 @@ from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.model.known import Held, KeptMac, Known, Memory, PortBefore
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
 from macmgr.planning import draft
-from macmgr.planning.planner import Plan, plan
+from macmgr.planning.draft import Plan
+from macmgr.planning.planner import plan
 from macmgr.planning.release import plan_release
 from macmgr.reconcile import Scope, apply, look
 from macmgr.report.document import audit_document

@@ -12,7 +12,7 @@ from macmgr.model.changes import SetEntries
 from macmgr.model.intent import GuestMac, GuestPort, Intent, Manager, NicFacts, Policy
 from macmgr.model.kernelevents import LOST, EntryEvent
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
-from macmgr.planning.planner import Plan
+from macmgr.planning.draft import Plan
 from macmgr.reconcile import View
 from macmgr.watch.addresses import MacChange
 from macmgr.watch.alarms import EVERY, GRACE, Alarms, Kind

@@ -9,7 +9,7 @@ import pytest
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.model.kernelevents import LOST, EntryEvent, Event, LinkEvent, VlanEvent
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
-from macmgr.planning.planner import Plan
+from macmgr.planning.draft import Plan
 from macmgr.reconcile import View
 from macmgr.watch.news import LastView
 from tests.notebook import remembers_gone

@@ -15,7 +15,7 @@ from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import Intent
 from macmgr.model.kernelevents import LOST
 from macmgr.model.snapshot import Entry, PortFlags, Snapshot
-from macmgr.planning.planner import Plan
+from macmgr.planning.draft import Plan
 from macmgr.reconcile import Outcome, View
 from macmgr.watch.hysteresis import Fight
 from macmgr.watch.journal import Journal

@@ -16,7 +16,7 @@ from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.model.modes import MANAGE_ALL, OBSERVE_ALL, Modes
 from macmgr.model.snapshot import Bridge, BridgePort, Entry
-from macmgr.planning.planner import Plan
+from macmgr.planning.draft import Plan
 from macmgr.reconcile import View
 from macmgr.watch.document import document
 from macmgr.watch.messages import Line, Priority

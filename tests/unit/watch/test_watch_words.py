@@ -13,7 +13,7 @@ from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.model.modes import MANAGE_ALL, OBSERVE_ALL, Modes
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
-from macmgr.planning.planner import Plan
+from macmgr.planning.draft import Plan
 from macmgr.reconcile import View, apply
 from macmgr.state.lock import WriterLock
 from macmgr.watch import messages, words

@@ -14,6 +14,8 @@ from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.snapshot import BridgePort, Feature, Snapshot
 from macmgr.planning.draft import Draft, Table
+from macmgr.planning.entries import plan_entries
+from macmgr.planning.ownership import Owned
 
 
 def plan_closed(
@@ -35,7 +37,7 @@ def plan_closed(
     lock = guest.policy.lock and guest.running
     if flags.locked and not guest.policy.lock and port.name in ours:
         unlocked = replace(flags, locked=False)
-        draft.find(
+        draft.report(
             Code.STILL_LOCKED,
             guest,
             f"{port.name} of {guest.domain} takes frames only from addresses that have an entry, and its policy does "
@@ -53,11 +55,11 @@ def plan_closed(
         problems.append((Code.UNLOCKED, "accepts frames from any source address, policy says lock='yes'", "locked on"))
     if lock and flags.locked is None:
         text = f"lock='yes' is asked for {port.name} of {guest.domain}; this kernel has no locked ports, Linux 5.18 has"
-        draft.find(Code.UNSUPPORTED, guest, text)
+        draft.report(Code.UNSUPPORTED, guest, text)
     for code, text, words in problems:
         fix = _link_set(port, words) if reached else f"macmgr apply --domain {shlex.quote(guest.domain)}"
         stays = "; it stays so, because its entry cannot be put and it would be cut off" if only_tell else ""
-        draft.find(code, guest, f"{port.name} of {guest.domain} {text}{stays}", fix="" if only_tell else fix)
+        draft.report(code, guest, f"{port.name} of {guest.domain} {text}{stays}", fix="" if only_tell else fix)
     if problems and not only_tell:
         locked = flags.locked if flags.locked is None else flags.locked or lock
         closed = replace(flags, learning=False, unicast_flood=False, locked=locked)
@@ -71,13 +73,31 @@ def plan_open(guest: GuestPort, port: BridgePort, draft: Draft, why: str) -> Non
     if opened == flags:
         return
     words = "learning on flood on" + (" locked off" if flags.locked else "")
-    draft.find(
+    draft.report(
         Code.CLOSED_WITHOUT_ENTRY,
         guest,
         f"{port.name} of {guest.domain} ({guest.state}) is closed, and {why}: it would be cut off",
         fix=_link_set(port, words),
     )
     draft.opens.append(SetFlags(port.name, flags, opened, guest.bridge, guest.domain, Code.CLOSED_WITHOUT_ENTRY))
+
+
+def plan_frozen(guest: GuestPort, owned: Owned, port: BridgePort, table: Table, draft: Draft, *, comes: bool) -> None:
+    """The port of a NIC whose network is not active: what its portgroup says is not to be known then (docs/adr/0004).
+
+    The network's metadata may keep macmgr from that very port, allow its guest further addresses, or say how its
+    entries are pinned. So the port stays as it is: open or closed, locked or not, with the entries that lead to it. An
+    open port needs nothing. A closed one needs its guest's entry, or is opened where none ``comes``.
+
+    A locked port stays locked: open, it would take frames from any address.
+    """
+    if port.flags.open:
+        return
+    if guest.running:
+        plan_entries(guest, owned, table, draft)
+    there = all(table.has_static(guest, mac, vid) for mac, vids in owned.vids.items() for vid in vids)
+    if not there and not comes and not port.flags.locked:
+        plan_open(guest, port, draft, "nobody puts its entry")
 
 
 def plan_uplinks(intent: Intent, snapshot: Snapshot, learning_off: Collection[str], table: Table, draft: Draft) -> None:

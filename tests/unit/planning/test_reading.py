@@ -11,8 +11,9 @@ from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestPort, Intent, Manager, NicFacts, Policy
 from macmgr.model.known import NOTHING_KNOWN, Known, SeenMacs
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
-from macmgr.planning.planner import Plan, plan
-from macmgr.planning.unlisted import NOTHING_BESIDE, Beside
+from macmgr.planning.draft import Plan
+from macmgr.planning.planner import plan
+from macmgr.planning.reading import NOTHING_BESIDE, Beside
 from macmgr.reconcile import View, look
 from tests.fake_kernel import FakeKernel
 from tests.notebook import remembers_gone

@@ -20,15 +20,15 @@ from macmgr.model.known import Known
 from macmgr.model.mac import virtual_router
 from macmgr.model.snapshot import EntryState, Snapshot
 from macmgr.planning.draft import Draft, Table
+from macmgr.planning.entryvids import Carriers
 from macmgr.planning.hostaddresses import HostAddresses
-from macmgr.planning.trunks import Carriers
 
 _Holders = Mapping[tuple[str, str, int], GuestPort]  # by bridge, MAC and VID
 _SOME = 8  # VIDs that a message names
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class Owned:
     """Which of its addresses a guest has, and in which VIDs; ``others`` are the (MAC, VID) that it must do without.
 
     VID 0 and every VID that the port carries, so that turning VLAN filtering on or off cuts nobody; fewer on a trunk,
@@ -41,24 +41,24 @@ class Share:
     alive: tuple[str, ...] = ()
 
 
-def shares(
+def ownership(
     guests: Iterable[GuestPort], intent: Intent, snapshot: Snapshot, known: Known, table: Table, draft: Draft
-) -> dict[GuestPort, Share]:
+) -> dict[GuestPort, Owned]:
     """What each of the managed ``guests`` gets; one that may not have its own address is left out and told."""
     guests = list(guests)
     barred = _Barred(guests, intent, snapshot, known, table)
     owners = {guest.port: guest for guest in intent.ports}
     fit = [guest for guest in guests if not _collides(guest, barred, snapshot, owners, draft)]
-    contest = _Contest(fit, barred, intent, snapshot, table, draft)
-    left = contest.own()
-    contest.further([guest for guest in fit if guest.running and guest not in left])
-    return {guest: contest.share(guest) for guest in fit if guest not in left}
+    assignment = _Assignment(fit, barred, intent, snapshot, table, draft)
+    left = assignment.own()
+    assignment.further([guest for guest in fit if guest.running and guest not in left])
+    return {guest: assignment.owned_by(guest) for guest in fit if guest not in left}
 
 
 def tell_duplicates(guest: GuestPort, rivals: Mapping[GuestPort, tuple[str, int]], draft: Draft) -> None:
     """Note that a guest has an address that another one has as well."""
     for rival, (mac, vid) in rivals.items():
-        draft.find(
+        draft.report(
             Code.DUPLICATE_MAC,
             guest,
             f"{guest.domain} ({guest.port}) and {rival.domain} ({rival.port}) both have {mac} on {guest.bridge}: "
@@ -112,7 +112,7 @@ class _Barred:
         return self._alive.get((guest, mac), {})
 
 
-class _Contest:
+class _Assignment:
     """All addresses of one look, as they are given out: first each guest's own, then the further ones."""
 
     def __init__(
@@ -133,7 +133,7 @@ class _Contest:
         self._others: dict[GuestPort, set[tuple[str, int]]] = {guest: set() for guest in guests}
         self._owners: dict[tuple[str, str, int], GuestPort] = {}
 
-    def share(self, guest: GuestPort) -> Share:
+    def owned_by(self, guest: GuestPort) -> Owned:
         """What became of one guest's addresses. One that does not run here contests none."""
         vids, others = {}, set(self._others[guest])
         for mac in guest.macs:
@@ -144,12 +144,12 @@ class _Contest:
                 others.update((mac, vid) for vid in barred if vid)  # a copy in VID 0 goes only with all the others
                 if given := self._given.get((guest, mac), () if guest.running else self._free(guest, mac)):
                     vids[mac] = given
-        return Share(vids, frozenset(others), tuple(mac for mac in guest.macs if self._barred.alive(guest, mac)))
+        return Owned(vids, frozenset(others), tuple(mac for mac in guest.macs if self._barred.alive(guest, mac)))
 
     def own(self) -> set[GuestPort]:
         """Give each running guest its own address; the answer is who cannot have it.
 
-        Two running NICs with one MAC share a bridge only in different VLANs of a filtering bridge; then one of them has
+        Two running NICs with one MAC owned a bridge only in different VLANs of a filtering bridge; then one of them has
         VID 0.
         """
         running = [guest for guest in self._guests if guest.running]
@@ -255,7 +255,7 @@ class _Contest:
                     f"allow it to one of them; one that moves between guests is allowed by a prefix "
                     f"({mac.rpartition(':')[0]}:*), with macmgr watch running"
                 )
-            self._draft.find(Code.CONFLICTING_SETTINGS, guest, message, mac=mac, vid=vid, fix=fix)
+            self._draft.report(Code.CONFLICTING_SETTINGS, guest, message, mac=mac, vid=vid, fix=fix)
 
     def _deciding(self, guest: GuestPort) -> tuple[int, ...]:
         return self._snapshot.deciding_vids(guest.port)
@@ -289,7 +289,7 @@ def _collides(
         found = {vid: whose for vid, whose in barred.of(guest, mac).items() if vid in deciding and vid not in alive}
         own, everywhere = mac == guest.macs[0], len(found) == len(deciding)
         if found and (tap := _tap_with(mac, guest.bridge, snapshot, owners)):
-            draft.find(
+            draft.report(
                 Code.MAC_COLLISION,
                 guest,
                 f"{tap.port}, the tap of {tap.domain}, has the MAC address {mac} of {guest.domain} as its own: the "
@@ -301,7 +301,7 @@ def _collides(
         for whose in dict.fromkeys(found.values()):
             vids = sorted(vid for vid in found if found[vid] == whose)
             where = f" in VID {', '.join(map(str, vids[:_SOME]))}{', …' * (len(vids) > _SOME)}" * (len(vids) > 1)
-            draft.find(
+            draft.report(
                 Code.MAC_COLLISION,
                 guest,
                 f"{guest.domain} {'has' if own else 'is allowed'} the MAC address {mac} of {whose}"
@@ -339,7 +339,7 @@ def _other_address(tap: GuestPort, guest: GuestPort, snapshot: Snapshot) -> str:
 def _tell_alive(guest: GuestPort, mac: str, alive: Mapping[int, str], draft: Draft) -> None:
     uplinks = " and ".join(sorted({*alive.values()}))
     prefix = virtual_router(mac) or f"{mac.rpartition(':')[0]}:*"
-    draft.find(
+    draft.report(
         Code.ADDRESS_IN_USE,
         guest,
         f"{guest.domain} is allowed {mac}, which somebody uses on {uplinks}: no entry is put on {guest.port}, it would "

@@ -11,7 +11,7 @@ from macmgr.model.intent import GuestPort, Intent, Manager, Policy, PortlessNic
 from macmgr.model.known import NOTHING, Held, Known, Memory, PortBefore
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 from macmgr.planning.planner import plan
-from macmgr.planning.remembered import recall, remember, what_is_left
+from macmgr.planning.remembering import recall, remember, what_is_left
 from macmgr.reconcile import apply
 from macmgr.state.lock import WriterLock
 from tests.fake_kernel import FakeKernel, make_snapshot

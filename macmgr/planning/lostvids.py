@@ -23,7 +23,7 @@ _FOR_THAT = (Role.DUMMY, Role.UPLINK)  # but no tunnel: what is put there, a con
 
 
 def plan_stranded(
-    claimed: Collection[tuple[str, str, int]],
+    rightful: Collection[tuple[str, str, int]],
     taps: Collection[str],
     snapshot: Snapshot,
     table: Table,
@@ -42,9 +42,9 @@ def plan_stranded(
         if not by:
             there = flushed.get((port, vid), [])
             waiting = [
-                entry for entry in there if (bridge, entry.mac, vid) in claimed
+                entry for entry in there if (bridge, entry.mac, vid) in rightful
             ]  # its guest's put moves it before
-            bystanders = [e for e in there if e.mac not in at_place and (bridge, e.mac, vid) not in claimed]
+            bystanders = [e for e in there if e.mac not in at_place and (bridge, e.mac, vid) not in rightful]
             can = not bystanders and snapshot.lists_port(port) and not table.lacks(Feature.FLUSH)
             # a flush that takes more than one domain's entries is not done for one of them alone
             domains: set[str | None] = {each.domain for each in at_place.values()} | {None for _ in waiting}
@@ -68,7 +68,7 @@ def plan_stranded(
         for entry in entries:
             text = f"{each.text}, in VID {entry.vid}, which {entry.port} does not carry any more"
             by_hand = fix or _by_hand(entry, each.bridge)
-            draft.find_at(each.code, text, bridge=each.bridge, domain=each.domain, entry=entry, fix=by_hand)
+            draft.report_at(each.code, text, bridge=each.bridge, domain=each.domain, entry=entry, fix=by_hand)
 
 
 class _Others:
