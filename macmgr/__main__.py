@@ -35,7 +35,7 @@ def main() -> int:
 
 
 def _run(words: list[str]) -> int:
-    from macmgr.hook.call import OPERATIONS, HookCall
+    from macmgr.model.hookcall import OPERATIONS, HookCall
 
     # exactly as the shims call it, and without argparse: a domain may be named like an option
     if len(words) == 6 and words[0] == "hook" and words[1] in OPERATIONS:

@@ -13,8 +13,8 @@ from typing import NoReturn
 
 from macmgr import __version__, errors, paths
 from macmgr.errors import KernelError, MacmgrError, unexpected
-from macmgr.hook.call import HookCall
 from macmgr.hook.run import run_hook
+from macmgr.model.hookcall import HookCall
 from macmgr.oneline import one_line
 
 _EXIT_CODES = """\

@@ -20,7 +20,7 @@ import select
 import sys
 import time
 
-# As in macmgr.hook.call, macmgr.config and macmgr.hook.run, which are too slow to ask; a test holds them together.
+# As in macmgr.model.hookcall, macmgr.config and macmgr.hook.run, which are too slow to ask; a test holds them together.
 MAX_INPUT = 8 * 1024 * 1024
 TIMEOUT, MIN_TIMEOUT, MAX_TIMEOUT = 2.0, 0.1, 30.0
 REFUSED = 10

@@ -20,7 +20,7 @@ from typing import NoReturn
 from macmgr import paths
 from macmgr.config import MAX_TIMEOUT, HookSettings, load_config
 from macmgr.errors import MacmgrError, unexpected
-from macmgr.hook.call import MAX_INPUT, HookCall
+from macmgr.model.hookcall import MAX_INPUT, HookCall
 
 # The exit code that the shim turns into a refusal; an interpreter that fails to start exits with 1, 2 or 127.
 REFUSED = 10

@@ -8,30 +8,26 @@ status file yet, and the MACs of one that is gone.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from pathlib import Path
 
 from macmgr.config import Config
 from macmgr.errors import XmlError
-from macmgr.hook.call import HookCall
 from macmgr.kernel import Kernel
 from macmgr.model.changes import Change, SetEntries
 from macmgr.model.findings import Code
+from macmgr.model.hookcall import HookCall
 from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.known import Known, Memory
-from macmgr.model.scope import Scope, spare_nothing
-from macmgr.policy.guests import Decisions, build_intent
-from macmgr.policy.places import PolicySources
-from macmgr.readers.domain import Domain, DomainStatus
+from macmgr.model.scope import Scope
+from macmgr.policy.guests import Decisions
 from macmgr.readers.hookdata import HookInput, read_hook_input
-from macmgr.readers.network import Network
 from macmgr.reconcile import MOMENT, Outcome, View, apply
-from macmgr.sources.host import Sources
-from macmgr.sources.statusfiles import NOT_READ, First, StatusCache
+from macmgr.sources.statusfiles import NOT_READ, First, StatusFiles
 from macmgr.state import lock
 from macmgr.state.memory import StateFile, read_memory
 from macmgr.state.observedfile import read_observed
+from macmgr.wanted import WaitingCall, wanted
 
 # Left for reading back and saying so, when the lock is waited for.
 _RESERVE = 0.5
@@ -40,19 +36,17 @@ _FEW = 3  # ports that a line names
 
 def act(call: HookCall, data: bytes, config: Config, run_dir: Path, netns: str | None, deadline: float) -> str:
     """Reconcile what the call concerns; the line to say, empty when there is nothing to say."""
-    given = read_call(call, data)
-    heard = [Heard(call, given)]
-    scope = heard[0].scope(config.observes)
+    waiting = WaitingCall(call, read_call(call, data))
+    scope = waiting.scope(config.observes)
     seen = read_observed(netns)
     # The called domain's file comes first, and the others' get half of the time: its work is done whatever is in those.
     # All looks together read each file once.
     half = (time.monotonic() + deadline) / 2
-    cache, decisions = StatusCache(), Decisions()
+    files, decisions = StatusFiles(run_dir), Decisions()
     first = First(call.driver, call.object, lambda: time.monotonic() > half)
 
     def read_intent() -> Intent:
-        sources = cache.read_status_files(run_dir, first)
-        return intent_with(heard, sources, config, decisions)
+        return wanted(files.read(first, definitions=False), config, [waiting], decisions)
 
     def moment() -> None:
         time.sleep(max(0.0, min(MOMENT, deadline - time.monotonic() - _RESERVE)))
@@ -88,57 +82,6 @@ def read_call(call: HookCall, data: bytes) -> HookInput:
     if problem:
         raise XmlError(f"{problem}; until that is mended, the ports of {call.object} are left as they are")
     return given
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """A hook call with what it was given: what the status files cannot know yet, or know no more.
-
-    ``waits`` says whether libvirt still waits for it. When it does not, the guest's life has gone on, and the files
-    alone say how.
-    """
-
-    call: HookCall
-    given: HookInput
-    waits: Callable[[], bool] = field(default=lambda: True, compare=False)
-
-    def scope(self, observes: Callable[[str], bool], spares: Callable[[Change], bool] = spare_nothing) -> Scope:
-        """The part of the host that the call is about."""
-        if self.given.domain is not None:
-            return Scope(self.given.domain.name, spares=spares, observes=observes)
-        network: Network | None = self.given.network
-        bridges = frozenset({network.bridge}) if network is not None else None
-        return Scope(bridges=bridges, spares=spares, observes=observes)
-
-
-def intent_with(heard: Iterable[Heard], sources: Sources, config: Config, decisions: Decisions | None = None) -> Intent:
-    """What is wanted by ``sources`` and by what hooks have been told since, in the order in which they were called."""
-    domains = {(status.domain.driver, status.domain.name): status for status in sources.domains}
-    networks = {network.name: network for network in sources.networks}
-    unreadable = {finding.domain for finding in sources.findings if finding.code is Code.UNREADABLE_XML}
-    departed: dict[tuple[str, str], Domain] = {}
-    ran: list[DomainStatus] = []
-    for each in heard:
-        operation, domain = each.call.operation, each.given.domain
-        if domain is not None:
-            key = each.call.driver, domain.name
-            if operation in ("stopped", "release"):
-                if (known := domains.pop(key, None)) is not None:
-                    ran.append(known)
-                departed[key] = domain
-            elif operation == "start" or (key not in domains and domain.name not in unreadable):
-                domains[key] = DomainStatus(domain, "starting")
-                departed.pop(key, None)
-        if each.given.network is not None:
-            networks[each.given.network.name] = each.given.network
-    return build_intent(
-        domains.values(),
-        PolicySources(networks.values(), config.bridges, sources.ports, configured=config.written),
-        departed=departed.values(),
-        ran=ran,
-        findings=sources.findings,
-        decisions=decisions,
-    )
 
 
 def concerns(intent: Intent, scope: Scope) -> bool:

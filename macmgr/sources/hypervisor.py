@@ -19,7 +19,7 @@ from macmgr.paths import LIBVIRT_URI
 from macmgr.readers.document import Reader, read_with
 from macmgr.readers.domain import STATES, DomainStatus, read_domain
 from macmgr.readers.network import Network, NetworkPort, read_network, read_network_port
-from macmgr.sources.host import Sources, metadata_findings, unread_network
+from macmgr.sources.libvirtstate import LibvirtState, metadata_findings, unread_network
 
 T = TypeVar("T")
 
@@ -93,8 +93,8 @@ def define_network(hypervisor: Hypervisor, name: str, text: str) -> None:
         hypervisor.connection.networkDefineXML(text)
 
 
-def read_host(uri: str) -> Sources:
-    """What libvirt says of this host, as `read_status_files` reads it from its files.
+def read_host(uri: str) -> LibvirtState:
+    """What libvirt says of this host, as `StatusFiles` reads it from its files.
 
     NotThere for another host, whose bridges cannot be seen from here.
     """
@@ -109,7 +109,7 @@ def read_guests(hypervisor: Hypervisor, *, containers: bool = True) -> tuple[Dom
     return tuple(_read_guests(hypervisor, []) if containers else _read_domains(hypervisor, []))
 
 
-def read_sources(hypervisor: Hypervisor) -> Sources:
+def read_sources(hypervisor: Hypervisor) -> LibvirtState:
     """The domains that run, the active networks and their ports."""
     libvirt = load_libvirt()
     findings: list[Finding] = []
@@ -130,7 +130,7 @@ def read_sources(hypervisor: Hypervisor) -> Sources:
                     ports += _read(port.XMLDesc(0), f"port {port.UUIDString()}", read_network_port, findings)
     findings += metadata_findings(networks, tuple(findings))
     by_uuid = {port.uuid: port for port in ports}
-    return Sources(tuple(domains), tuple(networks), tuple(findings), by_uuid, tuple(definitions))
+    return LibvirtState(tuple(domains), tuple(networks), tuple(findings), by_uuid, tuple(definitions))
 
 
 def _read_guests(hypervisor: Hypervisor, findings: list[Finding]) -> list[DomainStatus]:

@@ -20,13 +20,10 @@ from macmgr.model.findings import Code, Finding
 from macmgr.readers.document import MAX_BYTES, Reader, read_with
 from macmgr.readers.domain import DomainStatus, read_domain_status
 from macmgr.readers.network import Network, read_network, read_network_port
-from macmgr.regularfile import open_regular, read_regular
-from macmgr.sources.host import Sources, metadata_findings, unread_network
+from macmgr.regularfile import open_regular
+from macmgr.sources.libvirtstate import LibvirtState, metadata_findings, unread_network
 
 T = TypeVar("T")
-
-# From the directory that run/libvirt is in: where libvirt keeps the definitions of its networks.
-_DEFINITIONS = Path("etc/libvirt/qemu/networks")
 
 
 NOT_READ = "there was no time for it"
@@ -49,85 +46,79 @@ class First:
 ANY = First()
 
 
-def read_status_files(run_dir: Path, cache: StatusCache | None = None, first: First = ANY) -> Sources:
-    """All domains and active networks known below ``run_dir``.
-
-    A domain that is not read any more runs here all the same: a finding says that nobody knows what it asks for.
-
-    NotThere where the directory does not exist (no libvirt on this host), NoPermission where it may not be read.
-    """
-    try:
-        there = run_dir.is_dir()
-    except PermissionError:
-        raise NoPermission(f"{run_dir}: may not be read; libvirt's status files need root") from None
-    if not there:
-        raise NotThere(
-            f"{run_dir}: no such directory; libvirt has not run on this host, or its status files are elsewhere "
-            "(--run-dir)"
-        )
-    findings: list[Finding] = []
-    networks = list(_read(run_dir / "network", read_network, findings, cache, unread_network))
-    findings += metadata_findings(networks, tuple(findings))
-    # A port's file says what libvirt resolved for its NIC. Only trust cannot be told from the network alone, and a
-    # host with a thousand ports does not read them for nothing.
-    trusting = [network for network in networks if network.trusts_somewhere]
-    ports = [
-        port
-        for network in trusting
-        for port in _read(run_dir / "network" / network.name / "ports", read_network_port, findings, cache)
-    ]
-    of_domains: list[Finding] = []
-    domains: list[DomainStatus] = []
-    for driver in sorted(("qemu", "lxc"), key=lambda driver: (driver != first.driver, driver != "qemu")):
-        domains += _read(run_dir / driver, read_domain_status, of_domains, cache, first=first)
-    uuids = {port.uuid: port for port in ports}
-    return Sources(tuple(domains), tuple(networks), (*of_domains, *findings), uuids)
-
-
-def read_definitions(run_dir: Path, networks: Iterable[Network]) -> tuple[Network, ...]:
-    """The persistent definitions of ``networks``: what holds from their next start on.
-
-    They are in /etc/libvirt where the status files are in /run/libvirt, and beside a copy of the one in a copy of the
-    other. Silently none where there are none (a transient network, a session's daemon), or one is not understood:
-    libvirt would not start with it, and nothing that runs depends on it.
-    """
-    directory = run_dir.resolve().parent.parent / _DEFINITIONS
-    definitions = []
-    for network in networks:
-        path = directory / f"{network.name}.xml"
-        if path.parent != directory:  # libvirt allows no such name; a status file is not libvirt's word for it
-            continue
-        with suppress(OSError, ValueError, XmlError):
-            definitions.append(read_with(read_network, read_regular(path, MAX_BYTES), str(path)))
-    return tuple(definitions)
-
-
-class StatusCache:
-    """What was read of the status files, for those who look again and again: only what has changed is read anew.
+class StatusFiles:
+    """libvirt's status files below ``run_dir``. What was read once is read again only when it has changed.
 
     libvirt renames a new file into place for each change (virXMLSaveFile), so a changed file is another inode; size and
-    times tell the rest. For one run directory and one thread.
+    times tell the rest. For one thread.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, run_dir: Path) -> None:
+        self._run_dir = run_dir
         self._known: dict[str, tuple[Stamp, object]] = {}
         self._seen: dict[str, tuple[Stamp, object]] = {}
-        self._last = Sources()
+        self._last = LibvirtState()
 
-    def read_status_files(self, run_dir: Path, first: First = ANY) -> Sources:
-        """As the function of that name; the very same record as last time where nothing has changed since."""
+    def read(self, first: First = ANY, *, definitions: bool = True) -> LibvirtState:
+        """All domains and active networks; the very same record as last time if nothing has changed since.
+
+        A domain whose file cannot be read runs here nevertheless: a finding says that nobody knows what it asks for.
+
+        NotThere where the directory does not exist (no libvirt on this host), NoPermission where it may not be read.
+        """
         self._seen = {}
-        sources = read_status_files(run_dir, self, first)
+        state = self._read_all(first, definitions=definitions)
         self._known = self._seen
-        if sources != self._last:
-            self._last = sources
+        if state != self._last:
+            self._last = state
         return self._last
 
-    def knows(self, path: str) -> bool:
-        """Whether the file was read before, in whatever state it was then."""
-        return path in self._known
+    def _read_all(self, first: First, *, definitions: bool) -> LibvirtState:
+        run_dir = self._run_dir
+        try:
+            there = run_dir.is_dir()
+        except PermissionError:
+            raise NoPermission(f"{run_dir}: may not be read; libvirt's status files need root") from None
+        if not there:
+            raise NotThere(
+                f"{run_dir}: no such directory; libvirt has not run on this host, or its status files are elsewhere "
+                "(--run-dir)"
+            )
+        findings: list[Finding] = []
+        networks = list(self._read(run_dir / "network", read_network, findings, unread_network))
+        findings += metadata_findings(networks, tuple(findings))
+        # A port's file says what libvirt resolved for its NIC. Only trust cannot be told from the network alone, and a
+        # host with a thousand ports does not read them for nothing.
+        trusting = [network for network in networks if network.trusts_somewhere]
+        ports = [
+            port
+            for network in trusting
+            for port in self._read(run_dir / "network" / network.name / "ports", read_network_port, findings)
+        ]
+        of_domains: list[Finding] = []
+        domains: list[DomainStatus] = []
+        for driver in sorted(("qemu", "lxc"), key=lambda driver: (driver != first.driver, driver != "qemu")):
+            domains += self._read(run_dir / driver, read_domain_status, of_domains, first=first)
+        uuids = {port.uuid: port for port in ports}
+        defined = tuple(self._definitions(networks)) if definitions else ()
+        return LibvirtState(tuple(domains), tuple(networks), (*of_domains, *findings), uuids, defined)
 
-    def get(self, path: str, reader: Reader[T]) -> T | Finding:
+    def _definitions(self, networks: Iterable[Network]) -> Iterator[Network]:
+        """The persistent definitions of ``networks``: what holds from their next start on.
+
+        None for a network that has none (a transient one, a session's daemon) or whose definition is not understood:
+        libvirt would not start with it, and nothing that runs depends on it.
+        """
+        directory = definitions_directory(self._run_dir)
+        for network in networks:
+            path = directory / f"{network.name}.xml"
+            if path.parent != directory:  # libvirt allows no such name; a status file is not libvirt's word for it
+                continue
+            with suppress(OSError, ValueError):
+                if isinstance(found := self._get(str(path), read_network), Network):
+                    yield found
+
+    def _get(self, path: str, reader: Reader[T]) -> T | Finding:
         """What the file holds, read now or before; FileNotFoundError as open() has it."""
         known = self._known.get(path)
         if known is not None and known[0] == stamp_of(os.stat(path)):  # noqa: PTH116 - a thousand times in 5 ms
@@ -136,49 +127,53 @@ class StatusCache:
             self._seen[path] = _read_file(path, reader)
         return self._seen[path][1]  # type: ignore[return-value] # each path is read by one reader
 
-
-def _read(
-    directory: Path,
-    reader: Reader[T],
-    findings: list[Finding],
-    cache: StatusCache | None = None,
-    instead: Callable[[str, str], T] | None = None,
-    first: First = ANY,
-) -> Iterator[T]:
-    """What is in the files of a directory; ``instead`` makes what stands for one that is not understood."""
-    before_all = f"{first.domain}.xml"
-    try:
-        names = sorted(os.listdir(directory), key=lambda name: (name != before_all, name))
-    except FileNotFoundError:
-        return
-    except PermissionError:
-        raise NoPermission(f"{directory}: may not be read; libvirt's status files need root") from None
-    except OSError as error:
-        findings.append(Finding(Code.UNREADABLE_XML, f"{directory}: cannot be read: {error.strerror}"))
-        return
-    for name in names:
-        if not name.endswith(".xml"):
-            continue
-        path = f"{directory}/{name}"
+    def _read(
+        self,
+        directory: Path,
+        reader: Reader[T],
+        findings: list[Finding],
+        instead: Callable[[str, str], T] | None = None,
+        first: First = ANY,
+    ) -> Iterator[T]:
+        """What is in the files of a directory; ``instead`` makes what stands for one that is not understood."""
+        before_all = f"{first.domain}.xml"
         try:
-            if name != before_all and not (cache and cache.knows(path)) and first.late():
-                found: T | Finding = _unreadable(path, NOT_READ, reader)
-            else:
-                found = cache.get(path, reader) if cache is not None else _read_file(path, reader)[1]
+            names = sorted(os.listdir(directory), key=lambda name: (name != before_all, name))
         except FileNotFoundError:
-            if not os.path.lexists(path):
-                continue  # the domain ended, or the network was destroyed, since the directory was listed
-            found = _unreadable(path, "it is a link that leads nowhere", reader)
+            return
         except PermissionError:
-            raise NoPermission(f"{path}: may not be read; libvirt's status files need root") from None
+            raise NoPermission(f"{directory}: may not be read; libvirt's status files need root") from None
         except OSError as error:
-            found = _unreadable(path, str(error.strerror), reader)
-        if isinstance(found, Finding):
-            findings.append(found)
-            if instead is not None:
-                yield instead(name.removesuffix(".xml"), found.message)
-        else:
-            yield found
+            findings.append(Finding(Code.UNREADABLE_XML, f"{directory}: cannot be read: {error.strerror}"))
+            return
+        for name in names:
+            if not name.endswith(".xml"):
+                continue
+            path = f"{directory}/{name}"
+            try:
+                if name != before_all and path not in self._known and first.late():
+                    found: T | Finding = _unreadable(path, NOT_READ, reader)
+                else:
+                    found = self._get(path, reader)
+            except FileNotFoundError:
+                if not os.path.lexists(path):
+                    continue  # the domain ended, or the network was destroyed, since the directory was listed
+                found = _unreadable(path, "it is a link that leads nowhere", reader)
+            except PermissionError:
+                raise NoPermission(f"{path}: may not be read; libvirt's status files need root") from None
+            except OSError as error:
+                found = _unreadable(path, str(error.strerror), reader)
+            if isinstance(found, Finding):
+                findings.append(found)
+                if instead is not None:
+                    yield instead(name.removesuffix(".xml"), found.message)
+            else:
+                yield found
+
+
+def definitions_directory(run_dir: Path) -> Path:
+    """/etc/libvirt/qemu/networks for /run/libvirt; for a copy of the one it is in a copy of the other."""
+    return run_dir.resolve().parent.parent / "etc/libvirt/qemu/networks"
 
 
 def _unreadable(path: str, why: str, reader: Reader[T]) -> Finding:

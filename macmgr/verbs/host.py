@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from macmgr import errors, hookcheck, paths
@@ -30,20 +31,18 @@ from macmgr.model.intent import Intent
 from macmgr.model.known import Known
 from macmgr.model.scope import Scope, observe_nothing
 from macmgr.oneline import harmless, harmless_json, one_line
-from macmgr.planning.conflicts import definition_findings
 from macmgr.planning.reading import NOTHING_BESIDE, Beside
-from macmgr.policy.guests import build_intent
-from macmgr.policy.places import PolicySources
 from macmgr.reconcile import MOMENT, View, apply, look, release
 from macmgr.report.diagnosisdocument import diagnosis_document
 from macmgr.report.document import audit_document, outcome_document
 from macmgr.report.explain import explain, macs_meant
-from macmgr.sources.host import Sources
-from macmgr.sources.statusfiles import read_definitions, read_status_files
+from macmgr.sources.libvirtstate import LibvirtState
+from macmgr.sources.statusfiles import StatusFiles
 from macmgr.state import lock
 from macmgr.state.memory import StateFile, read_memory
 from macmgr.state.observedfile import read_observed
 from macmgr.vlanfiltering import Answer, turn_on
+from macmgr.wanted import wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,34 +224,31 @@ def _host(arguments: argparse.Namespace) -> _Host:
     _tell(seen.problem)
 
     def read_intent() -> Intent:
-        sources = _read_sources(arguments)
-        policy_sources = PolicySources(sources.networks, config.bridges, sources.ports, configured=config.written)
-        pending = definition_findings(sources.networks, sources.definitions)
-        return build_intent(sources.domains, policy_sources, findings=[*sources.findings, *pending])
+        return wanted(read_state(), config)
 
     named = arguments.bridge if arguments.verb in ("apply", "plan") else None
 
     def observes(bridge: str) -> bool:
         return bridge != named and config.observes(bridge)
 
+    read_state = _source(arguments)
     if arguments.domain or arguments.network:
-        _check_names(arguments, _read_sources(arguments))
+        _check_names(arguments, read_state())
     scope = Scope(arguments.domain, _bridges(arguments), observes=observes)
     known = Known(seen=seen.records, seen_lost=seen.lost, cut=getattr(arguments, "cut", False))
     return _Host(read_intent, scope, arguments.netns, known)
 
 
-def _read_sources(arguments: argparse.Namespace) -> Sources:
-    """What libvirt says of this host: by its status files, or where it is asked for by its API."""
+def _source(arguments: argparse.Namespace) -> Callable[[], LibvirtState]:
+    """Reads libvirt's status files, or asks its API where `--source libvirt` says so."""
     if arguments.source == "libvirt":
         from macmgr.sources.hypervisor import read_host
 
-        return read_host(arguments.connect)
-    sources = read_status_files(arguments.run_dir)
-    return replace(sources, definitions=read_definitions(arguments.run_dir, sources.networks))
+        return partial(read_host, arguments.connect)
+    return StatusFiles(arguments.run_dir).read
 
 
-def _check_names(arguments: argparse.Namespace, sources: Sources) -> None:
+def _check_names(arguments: argparse.Namespace, sources: LibvirtState) -> None:
     """A domain or network that means nothing here is an error, not an empty and therefore pleasing audit.
 
     A domain whose status file is not understood is one that runs here: that finding is the answer.

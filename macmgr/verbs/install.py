@@ -25,7 +25,7 @@ from macmgr.install import (
 )
 from macmgr.placing import LARGEST, Step, refuse_others
 from macmgr.regularfile import read_regular
-from macmgr.sources.host import Sources
+from macmgr.sources.libvirtstate import LibvirtState
 from macmgr.state.memory import managed_ports
 from macmgr.tomllines import TomlLines
 
@@ -90,16 +90,16 @@ def _what_is_managed(path: Path, run_dir: Path) -> Iterator[str]:
     """What hooks and daemon will do on this host, by the configuration that is there now."""
     from macmgr.policy.guests import build_intent  # `uninstall` needs neither XML nor policy
     from macmgr.policy.places import PolicySources
-    from macmgr.sources.statusfiles import read_status_files
+    from macmgr.sources.statusfiles import StatusFiles
 
     try:
         config = load_config(path)
-        sources = read_status_files(run_dir)
+        sources = StatusFiles(run_dir).read()
     except ConfigError as error:
         yield f"Nothing is done until the configuration is understood: {error}"
         return
     except MacmgrError:  # no libvirt yet
-        sources = Sources()
+        sources = LibvirtState()
     policy = PolicySources(sources.networks, config.bridges, sources.ports, configured=config.written)
     intent = build_intent(sources.domains, policy)
     ports = Counter(guest.bridge for guest in intent.ports if guest.managed)

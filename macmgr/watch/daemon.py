@@ -20,12 +20,13 @@ from macmgr import paths
 from macmgr.config import Config, load_config
 from macmgr.errors import Busy, MacmgrError, XmlError
 from macmgr.filestamp import Stamp, stamp_at
-from macmgr.hook.call import HookCall
-from macmgr.hook.work import Heard, read_call
+from macmgr.hook.work import read_call
 from macmgr.kernel.events import EventSocket
 from macmgr.model.findings import Code
+from macmgr.model.hookcall import HookCall
 from macmgr.model.modes import OBSERVE_ALL
 from macmgr.sources.libvirtevents import NicAddress
+from macmgr.wanted import WaitingCall
 from macmgr.watch.announcing import Announcing
 from macmgr.watch.files import StatusDirectories
 from macmgr.watch.hooksocket import HookSocket
@@ -231,7 +232,7 @@ class Daemon:
                     given = read_call(call, data)
                 else:
                     given = await asyncio.to_thread(read_call, call, data)
-                self._pending.hear(Heard(call, given, waits), ticket)
+                self._pending.hear(WaitingCall(call, given, waits), ticket)
                 self._dirty.set()
                 self._hurry.set()
                 answer = done, text = await ticket

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from macmgr.config import HookSettings
 from macmgr.errors import Busy, NoPermission, NotThere
-from macmgr.hook.call import MAX_INPUT, HookCall
+from macmgr.model.hookcall import MAX_INPUT, HookCall
 from macmgr.state.lock import open_lock, try_lock
 from macmgr.state.owndirectory import open_own_directory
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from macmgr.hook.work import Heard
+from macmgr.wanted import WaitingCall
 
 Ticket = TypeVar("Ticket")
 
@@ -21,7 +21,7 @@ class Batch(Generic[Ticket]):
     """What one round is for: each reason once, and each hook call with the ticket by which it is answered."""
 
     reasons: tuple[str, ...] = ()
-    calls: tuple[tuple[Heard, Ticket], ...] = ()
+    calls: tuple[tuple[WaitingCall, Ticket], ...] = ()
 
 
 @dataclass(slots=True)
@@ -29,14 +29,14 @@ class Pending(Generic[Ticket]):
     """Marks gather here until they are taken, all at once: a burst is one round."""
 
     _reasons: dict[str, None] = field(default_factory=dict)
-    _calls: list[tuple[Heard, Ticket]] = field(default_factory=list)
+    _calls: list[tuple[WaitingCall, Ticket]] = field(default_factory=list)
 
     def mark(self, reason: str) -> None:
         """The host has to be looked at."""
         if len(self._reasons) < _REASONS:
             self._reasons[reason] = None
 
-    def hear(self, heard: Heard, ticket: Ticket) -> None:
+    def hear(self, heard: WaitingCall, ticket: Ticket) -> None:
         """A hook was called, and libvirt waits for it."""
         self._calls.append((heard, ticket))
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from macmgr.config import Config
 from macmgr.errors import MacmgrError, unexpected
 from macmgr.execution import execute
-from macmgr.hook.work import Heard, concerns, in_words, intent_with, left_as_it_is, remembers
+from macmgr.hook.work import concerns, in_words, left_as_it_is, remembers
 from macmgr.kernel import Kernel
 from macmgr.model.changes import Change
 from macmgr.model.fdb import Key
@@ -27,10 +27,11 @@ from macmgr.planning.announcements import Announced, announcements
 from macmgr.planning.seen import with_seen
 from macmgr.policy.guests import Decisions
 from macmgr.reconcile import Outcome, Scope, apply, look
-from macmgr.sources.host import Sources
-from macmgr.sources.statusfiles import StatusCache
+from macmgr.sources.libvirtstate import LibvirtState
+from macmgr.sources.statusfiles import StatusFiles
 from macmgr.state import lock
 from macmgr.state.memory import LastRead, StateFile, read_memory
+from macmgr.wanted import WaitingCall, wanted
 from macmgr.watch.news import LastView
 
 # As long as a person's `macmgr apply` may take; a hook that waits has given up by then and gone its own way.
@@ -68,14 +69,14 @@ class Rounds:
     """Runs rounds for one host: its status files below ``run_dir``, its bridges in the namespace ``netns``."""
 
     def __init__(self, run_dir: Path, netns: str | None, *, observe: bool = False) -> None:
-        self._run_dir, self._netns, self._observe = run_dir, netns, observe
-        self._cache, self._memory, self._decisions = StatusCache(), LastRead(), Decisions()
+        self._netns, self._observe = netns, observe
+        self._files, self._memory, self._decisions = StatusFiles(run_dir), LastRead(), Decisions()
         self._kernel: Kernel | None = None
-        self._known: tuple[Sources, Config, list[Heard], Intent] | None = None
+        self._known: tuple[LibvirtState, Config, list[WaitingCall], Intent] | None = None
 
     def run(
         self,
-        heard: Iterable[Heard],
+        heard: Iterable[WaitingCall],
         config: Config,
         spares: Callable[[Change], bool],
         *,
@@ -134,7 +135,7 @@ class Rounds:
 
     def _run(
         self,
-        calls: list[Heard],
+        calls: list[WaitingCall],
         config: Config,
         spares: Callable[[Change], bool],
         whole: bool,
@@ -175,16 +176,16 @@ class Rounds:
         scope, known = Scope(observes=OBSERVE_ALL.observes), replace(known, memory=memory)
         return Outcome((), (), look(read_intent, kernel, scope, known)), problem
 
-    def _intent(self, calls: list[Heard], config: Config) -> Intent:
+    def _intent(self, calls: list[WaitingCall], config: Config) -> Intent:
         """What is wanted; made anew only where a file, the configuration or the calls are others than at the last look.
 
         A round with calls asks twice: whether they concern anything, and again under the lock.
         """
         waiting = [each for each in calls if each.waits()]  # asked before the files are read, and under the lock
-        sources = self._cache.read_status_files(self._run_dir)
+        state = self._files.read()
         known = self._known
-        if known is None or known[0] is not sources or known[1] is not config or known[2] != waiting:
-            known = self._known = sources, config, waiting, intent_with(waiting, sources, config, self._decisions)
+        if known is None or known[0] is not state or known[1] is not config or known[2] != waiting:
+            known = self._known = state, config, waiting, wanted(state, config, waiting, self._decisions)
         return known[3]
 
 
@@ -194,7 +195,7 @@ def _left(intent: Intent, scope: Scope) -> tuple[bool, str]:
     return not problem, problem
 
 
-def _answer(each: Heard, outcome: Outcome, scope: Scope) -> tuple[bool, str]:
+def _answer(each: WaitingCall, outcome: Outcome, scope: Scope) -> tuple[bool, str]:
     """The line of one hook call, about its own part of the host, and whether that could be done."""
     well, problem = _left(outcome.view.intent, scope)
     released = any(scope.holds(each.domain, each.bridge) for each in outcome.view.recalled.to_release)

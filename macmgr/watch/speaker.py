@@ -13,8 +13,8 @@ from datetime import datetime
 
 from macmgr import __version__
 from macmgr.errors import unexpected
-from macmgr.hook.call import HookCall
 from macmgr.model.findings import Code, Severity
+from macmgr.model.hookcall import HookCall
 from macmgr.model.kernelevents import LOST, Event
 from macmgr.model.modes import MANAGE_ALL, Modes
 from macmgr.watch import tally, words

@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from macmgr.execution import Failure
-from macmgr.hook.call import HookCall
 from macmgr.model.changes import Change, SetEntries, SetFlags
 from macmgr.model.findings import Code, Finding, Severity
+from macmgr.model.hookcall import HookCall
 from macmgr.model.intent import GuestPort
 from macmgr.model.modes import Modes
 from macmgr.model.snapshot import Entry, EntryState

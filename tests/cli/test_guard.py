@@ -30,7 +30,7 @@ def test_a_bug_is_one_line(
     assert line.endswith("; please report it")
 
 
-@pytest.mark.parametrize("module", ["macmgr.cli", "macmgr.verbs.validate", "macmgr.hook.call", "lxml"])
+@pytest.mark.parametrize("module", ["macmgr.cli", "macmgr.verbs.validate", "macmgr.model.hookcall", "lxml"])
 @pytest.mark.parametrize("words", [("validate", "/dev/null"), ("hook", "qemu", "g1", "started", "begin", "-")])
 def test_an_installation_that_is_not_whole(module: str, words: tuple[str, ...]) -> None:
     """A module that is gone: one line for a person, and for libvirt 0."""

@@ -20,8 +20,7 @@ from typing import Any
 from rich.console import Console
 
 from macmgr.config import Config, load_config
-from macmgr.hook.call import HookCall
-from macmgr.hook.work import Heard, intent_with
+from macmgr.model.hookcall import HookCall
 from macmgr.model.intent import Intent
 from macmgr.model.known import KeptMac, Known, Memory, PortBefore
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot, Stacked
@@ -34,7 +33,8 @@ from macmgr.reconcile import Scope, View, look
 from macmgr.report.document import audit_document
 from macmgr.report.explain import explain
 from macmgr.report.text import print_audit, print_plan
-from macmgr.sources.statusfiles import read_status_files
+from macmgr.sources.statusfiles import StatusFiles
+from macmgr.wanted import WaitingCall, wanted
 from tests.fake_kernel import FakeKernel
 
 CASES = sorted(path.parent for path in Path(__file__).parent.glob("*/snapshot.json"))
@@ -58,13 +58,13 @@ def read_case(folder: Path, workshop: Path) -> Case:
     run_dir = lay_out(folder, workshop)
     path = folder / "config.toml"
     config = load_config(path) if path.exists() else Config(written=False)
-    sources = read_status_files(run_dir)
-    given, heard = HookInput(), []
+    sources = StatusFiles(run_dir).read()
+    given, calls = HookInput(), []
     for hook in folder.glob("hook/*.xml"):
         call = HookCall(*hook.stem.split(" "))
         given = read_hook_input(call.driver, hook.read_bytes())
-        heard.append(Heard(call, given))
-    intent = intent_with(heard, sources, config)
+        calls.append(WaitingCall(call, given))
+    intent = wanted(sources, config, calls)
     said = json.loads((folder / "snapshot.json").read_text())
     kernel = FakeKernel(read_snapshot(said))
     kernel.too_long = {*said.get("too long", ())}

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from macmgr.config import HookSettings
-from macmgr.hook.call import HookCall
+from macmgr.model.hookcall import HookCall
 from macmgr.watch.hooksocket import HookSocket, Waits
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from macmgr.hook import run as hook
-from macmgr.hook.call import HookCall
+from macmgr.model.hookcall import HookCall
 from tests.hooks.conftest import PATIENCE, SCRUBBED, Host, Said, domain, domstatus, open_pipe
 from tests.strangefiles import STRANGE, strange
 

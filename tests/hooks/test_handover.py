@@ -16,9 +16,9 @@ import pytest
 
 from macmgr import config, handover
 from macmgr.config import HookSettings
-from macmgr.hook import call as hookcall
 from macmgr.hook import run as hook
-from macmgr.hook.call import HookCall
+from macmgr.model import hookcall
+from macmgr.model.hookcall import HookCall
 from tests.hooks.conftest import DRIVERS, SCRUBBED, Host, Said, domain, domstatus, open_pipe
 from tests.hooks.daemons import bad_daemon, daemon, process, read_all
 

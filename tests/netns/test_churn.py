@@ -22,7 +22,7 @@ from macmgr.model.intent import Intent, Manager, Settings
 from macmgr.policy.guests import build_intent
 from macmgr.policy.places import PolicySources
 from macmgr.reconcile import look
-from macmgr.sources.statusfiles import read_status_files
+from macmgr.sources.statusfiles import StatusFiles
 from tests import crowd
 from tests.crowd import CrowdGuest
 from tests.netns.conftest import Namespace
@@ -48,7 +48,7 @@ def intent(ns: Namespace, tmp_path: Path) -> Intent:
     for place, mac in enumerate(MACS):
         lines.insert(place * CHURNED // len(MACS), f"fdb replace {mac} dev {GUEST.tap} master static sticky")
     crowd.bridge(ns.name, lines)
-    sources = read_status_files(tmp_path)
+    sources = StatusFiles(tmp_path).read()
     return build_intent(sources.domains, PolicySources(sources.networks, {"br0": POLICY}))
 
 

@@ -15,7 +15,7 @@ from macmgr.model.snapshot import Entry
 from macmgr.policy.guests import build_intent
 from macmgr.policy.places import PolicySources
 from macmgr.reconcile import apply, look
-from macmgr.sources.statusfiles import read_status_files
+from macmgr.sources.statusfiles import StatusFiles
 from macmgr.state.lock import hold
 from tests import crowd
 from tests.crowd import CrowdGuest
@@ -27,7 +27,7 @@ WRONG = 20  # guests for each kind of drift
 
 
 def read_intent(run_dir: Path) -> Intent:
-    sources = read_status_files(run_dir)
+    sources = StatusFiles(run_dir).read()
     return build_intent(sources.domains, PolicySources(sources.networks, {"br0": Settings(Manager.LIBVIRT)}))
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from macmgr import paths
-from macmgr.hook.call import HookCall
 from macmgr.hook.work import read_call
+from macmgr.model.hookcall import HookCall
 from macmgr.readers.hookdata import HookInput
 from macmgr.state import lock
 from macmgr.watch import daemon as daemon_module

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from macmgr.errors import XmlError
-from macmgr.hook.call import OPERATIONS
+from macmgr.model.hookcall import OPERATIONS
 from macmgr.model.intent import Vlan
 from macmgr.readers.document import parse_document
 from macmgr.readers.domain import STATES, Domain, DomainStatus, Nic, read_domain, read_domain_status

@@ -24,9 +24,8 @@ from macmgr.install import (
     uninstall_unit,
 )
 from macmgr.model.findings import Code
-from macmgr.readers.network import read_network
 from macmgr.regularfile import read_regular
-from macmgr.sources.statusfiles import StatusCache, read_definitions, read_status_files
+from macmgr.sources.statusfiles import StatusFiles
 from macmgr.verbs.validate import check_file
 from tests.strangefiles import STRANGE, strange
 
@@ -115,10 +114,10 @@ def test_status_files(tmp_path: Path, kind: str, place: str, cached: bool) -> No
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    cache = StatusCache() if cached else None
+    files = StatusFiles(tmp_path)
     with strange(kind, tmp_path / place):
         for _ in range(2):
-            sources = in_time(lambda: read_status_files(tmp_path, cache))
+            sources = in_time((files if cached else StatusFiles(tmp_path)).read)
             assert not isinstance(sources, Exception), sources
             assert [each.domain.name for each in sources.domains] == ["g1"]  # type: ignore[attr-defined]
             (finding,) = sources.findings  # type: ignore[attr-defined]
@@ -134,19 +133,18 @@ def test_directories_of_status_files(tmp_path: Path, kind: str) -> None:
     run = tmp_path / "run"
     run.mkdir()
     with strange(kind, run / "qemu"):
-        sources = in_time(lambda: read_status_files(run))
+        sources = in_time(lambda: StatusFiles(run).read())
     assert not isinstance(sources, Exception), sources
 
 
 @pytest.mark.parametrize("kind", STRANGE)
 def test_definitions_of_networks(tmp_path: Path, kind: str) -> None:
-    from lxml import etree
-
-    network = read_network(etree.fromstring("<network><name>lan</name><bridge name='br0'/></network>"), "lan")
-    run = tmp_path / "run" / "libvirt"
-    run.mkdir(parents=True)
+    active = tmp_path / "run/libvirt/network/lan.xml"
+    active.parent.mkdir(parents=True)
+    active.write_text("<networkstatus><network><name>lan</name><bridge name='br0'/></network></networkstatus>")
     with strange(kind, tmp_path / "etc" / "libvirt" / "qemu" / "networks" / "lan.xml"):
-        assert in_time(lambda: read_definitions(run, [network])) == ()
+        state = in_time(StatusFiles(tmp_path / "run/libvirt").read)
+    assert (len(state.networks), state.definitions) == (1, ())  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("kind", STRANGE)

@@ -12,9 +12,9 @@ import pytest
 from macmgr.config import Config
 from macmgr.errors import XmlError
 from macmgr.hook import work
-from macmgr.hook.call import HookCall
-from macmgr.hook.work import Heard, act, intent_with, left_as_it_is, read_call, remembers, would_do
+from macmgr.hook.work import act, left_as_it_is, read_call, remembers, would_do
 from macmgr.model.changes import Change, SetEntries, SetFlags
+from macmgr.model.hookcall import HookCall
 from macmgr.model.intent import Intent, Manager, Settings
 from macmgr.model.known import NOTHING, Memory, PortBefore
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, PortFlags, Snapshot
@@ -22,8 +22,9 @@ from macmgr.planning.draft import Plan
 from macmgr.readers.hookdata import read_hook_input
 from macmgr.reconcile import Scope, View
 from macmgr.sources import statusfiles
-from macmgr.sources.statusfiles import read_status_files
+from macmgr.sources.statusfiles import StatusFiles
 from macmgr.state.lock import WriterLock
+from macmgr.wanted import WaitingCall, wanted
 from tests.fake_kernel import FakeKernel
 from tests.notebook import Notebook
 
@@ -57,7 +58,7 @@ def status_file(run_dir: Path, text: str, *, driver: str = "qemu", name: str = "
 
 def intent(run_dir: Path, driver: str, name: str, operation: str, text: str) -> Intent:
     given = read_hook_input(driver, text.encode())
-    return intent_with([Heard(HookCall(driver, name, operation), given)], read_status_files(run_dir), CONFIG)
+    return wanted(StatusFiles(run_dir).read(), CONFIG, [WaitingCall(HookCall(driver, name, operation), given)])
 
 
 def states(found: Intent) -> list[tuple[str, str, str]]:
@@ -131,8 +132,8 @@ def test_a_networks_news_is_believed_before_its_status_file(run_dir: Path) -> No
 
 def several(run_dir: Path, *operations: str) -> Intent:
     given = read_hook_input("qemu", domain().encode())
-    heard = [Heard(HookCall("qemu", "g1", operation), given) for operation in operations]
-    return intent_with(heard, read_status_files(run_dir), CONFIG)
+    heard = [WaitingCall(HookCall("qemu", "g1", operation), given) for operation in operations]
+    return wanted(StatusFiles(run_dir).read(), CONFIG, heard)
 
 
 def test_calls_that_wait_together_count_in_their_order(run_dir: Path) -> None:
@@ -177,7 +178,7 @@ def test_a_network_that_is_not_understood_is_told_by_the_hooks_of_its_guests(run
     call = HookCall("qemu", "g1", "started")
     with pytest.raises(XmlError, match=r"^vnet0 is left as before, until this is mended: .*lan.xml:1: .* 'libvirt'\?$"):
         act(call, on_lan.encode(), Config(), run_dir, None, FAR)
-    found = intent_with([], read_status_files(run_dir), CONFIG)
+    found = wanted(StatusFiles(run_dir).read(), CONFIG)
     assert [(port.port, port.managed) for port in found.ports] == [("vnet0", False), ("vnet1", True)]
     assert left_as_it_is(found, Scope("g1", observes={"br1"}.__contains__)) == "", "nobody is refused by an observer"
     assert left_as_it_is(found, Scope("g2")) == ""

@@ -9,7 +9,7 @@ import pytest
 from macmgr.model.findings import Code, Severity
 from macmgr.planning.conflicts import definition_findings
 from macmgr.readers.network import Network
-from macmgr.sources.statusfiles import read_definitions, read_status_files
+from macmgr.sources.statusfiles import StatusFiles
 
 NETWORK = "<network><name>{name}</name>{inside}<forward mode='{mode}'/><bridge name='br0'{attribute}/></network>"
 STAFF = """<metadata><m:macTable xmlns:m='urn:macmgr:mactable:1'>
@@ -40,8 +40,8 @@ def messages(host: Path) -> list[str]:
 
 
 def both(host: Path) -> tuple[tuple[Network, ...], tuple[Network, ...]]:
-    networks = read_status_files(host / "run/libvirt").networks
-    return networks, read_definitions(host / "run/libvirt", networks)
+    state = StatusFiles(host / "run/libvirt").read()
+    return state.networks, state.definitions
 
 
 def test_another_attribute_waits_for_the_next_start(host: Path) -> None:
@@ -109,8 +109,8 @@ def test_the_definitions_are_found_from_a_linked_run_directory(host: Path) -> No
     write(host, network(), network(attribute=LIBVIRT))
     (host / "var").mkdir()
     (host / "var/run").symlink_to(host / "run")
-    networks = read_status_files(host / "var/run/libvirt").networks
-    assert len(list(definition_findings(networks, read_definitions(host / "var/run/libvirt", networks)))) == 1
+    state = StatusFiles(host / "var/run/libvirt").read()
+    assert len(list(definition_findings(state.networks, state.definitions))) == 1
 
 
 def test_a_mistake_in_the_definition_alone_is_told_before_it_acts(host: Path) -> None:
@@ -129,5 +129,5 @@ def test_a_network_that_is_not_understood_is_compared_with_nothing(host: Path, s
     text = network(attribute=LIBVIRT, inside=STAFF)
     assert text != text.replace(*slip)
     write(host, text.replace(*slip), text)
-    assert read_status_files(host / "run/libvirt").networks[0].problem
+    assert StatusFiles(host / "run/libvirt").read().networks[0].problem
     assert messages(host) == []

@@ -9,8 +9,8 @@ from macmgr.policy.guests import build_intent
 from macmgr.policy.places import PolicySources
 from macmgr.readers.domain import Domain, DomainStatus
 from macmgr.readers.hookdata import read_hook_input
-from macmgr.sources.host import Sources
-from macmgr.sources.statusfiles import read_status_files
+from macmgr.sources.libvirtstate import LibvirtState
+from macmgr.sources.statusfiles import StatusFiles
 
 CAPTURED = Path(__file__).parents[2] / "captured" / "libvirt-9.0.0"
 HOOKS = sorted((CAPTURED / "hooks").glob("*.xml"))
@@ -24,8 +24,8 @@ def _hook_domain(operation: str) -> Domain:
     return domain
 
 
-def _status(moment: str) -> Sources:
-    sources = read_status_files(CAPTURED / f"status-{moment}")
+def _status(moment: str) -> LibvirtState:
+    sources = StatusFiles(CAPTURED / f"status-{moment}").read()
     assert sources.findings == ()
     return sources
 

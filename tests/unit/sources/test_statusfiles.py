@@ -11,7 +11,7 @@ import pytest
 from macmgr.errors import NoPermission, NotThere
 from macmgr.model.findings import Code
 from macmgr.sources import statusfiles
-from macmgr.sources.statusfiles import First, StatusCache, read_status_files
+from macmgr.sources.statusfiles import First, StatusFiles
 
 SECRET = "hunter2"  # noqa: S105 - in the files, in no message
 
@@ -31,17 +31,17 @@ def run_dir(tmp_path: Path) -> Path:
 
 
 def names(run_dir: Path) -> list[str]:
-    return [status.domain.name for status in read_status_files(run_dir).domains]
+    return [status.domain.name for status in StatusFiles(run_dir).read().domains]
 
 
 def test_a_host_on_which_libvirt_has_not_run(tmp_path: Path) -> None:
     with pytest.raises(NotThere, match=r"libvirt: no such directory; .*--run-dir"):
-        read_status_files(tmp_path / "libvirt")
+        StatusFiles(tmp_path / "libvirt").read()
 
 
 def test_a_host_without_guests(tmp_path: Path) -> None:
     """libvirt makes each directory when its driver is first used."""
-    assert read_status_files(tmp_path).domains == ()
+    assert StatusFiles(tmp_path).read().domains == ()
 
 
 def test_domains_of_both_drivers(run_dir: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_file_that_is_being_written_is_not_read(run_dir: Path) -> None:
     (run_dir / "qemu" / "g1.xml.new").write_text("<domst")
     (run_dir / "qemu" / "g1.pid").write_text("1")
     (run_dir / "qemu" / "g1.xml").write_text(domstatus("g1"))
-    sources = read_status_files(run_dir)
+    sources = StatusFiles(run_dir).read()
     assert ([status.domain.name for status in sources.domains], sources.findings) == (["g1"], ())
 
 
@@ -68,7 +68,7 @@ def test_an_unreadable_file_is_a_finding_and_the_rest_goes_on(run_dir: Path, tex
     (run_dir / "qemu" / "a.xml").write_text(domstatus("a"))
     (run_dir / "qemu" / "b.xml").write_text(text)
     (run_dir / "qemu" / "c.xml").write_text(domstatus("c"))
-    sources = read_status_files(run_dir)
+    sources = StatusFiles(run_dir).read()
     (finding,) = sources.findings
     assert [status.domain.name for status in sources.domains] == ["a", "c"]
     assert (finding.code, finding.severity, finding.domain) == ("unreadable-xml", "error", "b")
@@ -83,14 +83,14 @@ def test_a_file_that_vanishes_after_the_directory_was_listed(run_dir: Path, monk
     monkeypatch.setattr(
         "macmgr.sources.statusfiles.os.listdir", lambda path: [*listed, "gone.xml"] if path.name == "qemu" else []
     )
-    sources = read_status_files(run_dir)
+    sources = StatusFiles(run_dir).read()
     assert ([status.domain.name for status in sources.domains], sources.findings) == (["g1"], ())
 
 
 def test_a_directory_that_is_called_like_a_file_is_told(run_dir: Path) -> None:
     (run_dir / "qemu" / "d.xml").mkdir()
     (run_dir / "qemu" / "g1.xml").write_text(domstatus("g1"))
-    sources = read_status_files(run_dir)
+    sources = StatusFiles(run_dir).read()
     assert [status.domain.name for status in sources.domains] == ["g1"]
     assert [finding.code for finding in sources.findings] == ["unreadable-xml"]
 
@@ -107,13 +107,13 @@ def test_what_may_not_be_read_asks_for_root(run_dir: Path, place: str, monkeypat
     monkeypatch.setattr(reads, refuse)
     told = run_dir / place if place != "qemu" else run_dir / "[a-z]+"
     with pytest.raises(NoPermission, match=f"{told}: may not be read; .*root"):
-        read_status_files(run_dir)
+        StatusFiles(run_dir).read()
 
 
 def test_a_running_domain_and_a_paused_one(run_dir: Path) -> None:
     for state in ("running", "paused", "nonsense"):
         (run_dir / "qemu" / f"{state}.xml").write_text(domstatus(state, state))
-    states = {status.domain.name: (status.state, status.running) for status in read_status_files(run_dir).domains}
+    states = {status.domain.name: (status.state, status.running) for status in StatusFiles(run_dir).read().domains}
     assert states == {"running": ("running", True), "paused": ("paused", False), "nonsense": ("unknown", False)}
 
 
@@ -122,8 +122,8 @@ def write_as_libvirt_does(path: Path, text: str) -> None:
     path.with_name(f"{path.name}.new").rename(path)
 
 
-def test_the_cache_answers_as_the_files_do(run_dir: Path) -> None:
-    cache = StatusCache()
+def test_a_later_look_says_what_a_first_one_does(run_dir: Path) -> None:
+    files = StatusFiles(run_dir)
     for step in (
         lambda: write_as_libvirt_does(run_dir / "qemu" / "g1.xml", domstatus("g1")),
         lambda: write_as_libvirt_does(run_dir / "qemu" / "g2.xml", domstatus("g2")),
@@ -134,19 +134,19 @@ def test_the_cache_answers_as_the_files_do(run_dir: Path) -> None:
         lambda: (run_dir / "qemu" / "g1.xml").write_text(domstatus("g1", "running")),
     ):
         step()
-        assert cache.read_status_files(run_dir) == read_status_files(run_dir)
+        assert files.read() == StatusFiles(run_dir).read()
 
 
 def test_nothing_new_is_the_very_same_record(run_dir: Path) -> None:
-    cache = StatusCache()
+    files = StatusFiles(run_dir)
     write_as_libvirt_does(run_dir / "qemu" / "g1.xml", domstatus("g1"))
-    first = cache.read_status_files(run_dir)
-    assert cache.read_status_files(run_dir) is first
+    first = files.read()
+    assert files.read() is first
     write_as_libvirt_does(run_dir / "qemu" / "g1.xml", domstatus("g1", "paused"))
-    assert cache.read_status_files(run_dir) is not first
+    assert files.read() is not first
 
 
-def test_the_cache_reads_only_what_has_changed(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_what_has_changed_is_read_again(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
 
     def counted(path: str, reader: object) -> object:
@@ -155,22 +155,22 @@ def test_the_cache_reads_only_what_has_changed(run_dir: Path, monkeypatch: pytes
 
     read_file: Any = statusfiles._read_file
     monkeypatch.setattr(statusfiles, "_read_file", counted)
-    cache = StatusCache()
+    files = StatusFiles(run_dir)
     for name in ("g1", "g2"):
         write_as_libvirt_does(run_dir / "qemu" / f"{name}.xml", domstatus(name))
-        cache.read_status_files(run_dir)
+        files.read()
     assert opened == ["g1.xml", "g2.xml"]
 
 
 def test_what_is_gone_is_forgotten(run_dir: Path) -> None:
-    cache = StatusCache()
+    files = StatusFiles(run_dir)
     for number in range(50):
         path = run_dir / "qemu" / f"g{number}.xml"
         write_as_libvirt_does(path, domstatus(f"g{number}"))
-        cache.read_status_files(run_dir)
+        files.read()
         path.unlink()
-    cache.read_status_files(run_dir)
-    assert not cache._known
+    files.read()
+    assert not files._known
 
 
 class Clock:
@@ -199,13 +199,13 @@ def test_the_called_domain_is_read_first_and_others_while_there_is_time(
     for other in {"b", "c", "d"}:
         (run_dir / "qemu" / f"{other}.xml").write_text(domstatus(other))
     (run_dir / driver / f"{name}.xml").write_text(domstatus(name))
-    clock, cache = Clock(monkeypatch, until=3), StatusCache()
+    clock, files = Clock(monkeypatch, until=3), StatusFiles(run_dir)
     first = First(driver, name, clock.late)
-    sources = cache.read_status_files(run_dir, first)
+    sources = files.read(first)
     assert clock.read == [f"{driver}/{name}.xml", "qemu/b.xml", "qemu/c.xml"]
     assert {status.domain.name for status in sources.domains} == {name, "b", "c"}
     assert {(each.code, each.domain) for each in sources.findings} == {(Code.UNREADABLE_XML, "d")}
-    assert cache.read_status_files(run_dir, first) is sources, "a second look says the same"
+    assert files.read(first) is sources, "a second look says the same"
     assert len(clock.read) == 3
 
 
@@ -213,5 +213,5 @@ def test_the_called_domain_is_read_however_late_it_is(run_dir: Path, monkeypatch
     for other in ("a", "b"):
         (run_dir / "qemu" / f"{other}.xml").write_text(domstatus(other))
     clock = Clock(monkeypatch, until=0)
-    sources = read_status_files(run_dir, first=First("qemu", "b", clock.late))
+    sources = StatusFiles(run_dir).read(First("qemu", "b", clock.late))
     assert [status.domain.name for status in sources.domains] == ["b"]

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from macmgr import cli, paths
-from macmgr.hook.call import HookCall
 from macmgr.hook.run import run_hook
+from macmgr.model.hookcall import HookCall
 from macmgr.model.snapshot import Bridge, BridgePort, Snapshot
 from macmgr.readers.metadata import NAMESPACE
 from macmgr.state import lock

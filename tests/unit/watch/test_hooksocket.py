@@ -18,7 +18,7 @@ import pytest
 
 from macmgr.config import HookSettings
 from macmgr.errors import Busy, NoPermission, NotThere
-from macmgr.hook.call import MAX_INPUT, HookCall
+from macmgr.model.hookcall import MAX_INPUT, HookCall
 from macmgr.state.lock import hold
 from macmgr.watch import hooksocket
 from macmgr.watch.hooksocket import TIMEOUT_FILE, HookSocket, Waits

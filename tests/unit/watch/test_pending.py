@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from macmgr.hook.call import HookCall
-from macmgr.hook.work import Heard
+from macmgr.model.hookcall import HookCall
 from macmgr.readers.hookdata import HookInput
+from macmgr.wanted import WaitingCall
 from macmgr.watch.pending import Pending
 
-HEARD = Heard(HookCall("daemon", "-", "start"), HookInput())
+HEARD = WaitingCall(HookCall("daemon", "-", "start"), HookInput())
 
 
 def test_a_burst_is_one_batch_with_each_reason_once() -> None:

@@ -9,16 +9,16 @@ import pytest
 from macmgr import paths
 from macmgr.config import Config
 from macmgr.errors import NotThere
-from macmgr.hook.call import HookCall
-from macmgr.hook.work import Heard
+from macmgr.model.hookcall import HookCall
 from macmgr.model.scope import spare_nothing
 from macmgr.readers.domain import Domain, Nic
 from macmgr.readers.hookdata import HookInput
 from macmgr.readers.metadata import DomainMetadata
+from macmgr.wanted import WaitingCall
 from macmgr.watch import round as round_module
 from macmgr.watch.round import Rounds
 
-HEARD = Heard(HookCall("daemon", "-", "start"), HookInput())
+HEARD = WaitingCall(HookCall("daemon", "-", "start"), HookInput())
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,7 @@ def test_a_bug_is_one_line_that_says_where_and_ends_nothing(tmp_path: Path, monk
 
     rounds = Rounds(tmp_path, None)
     with monkeypatch.context() as patched:
-        patched.setattr(round_module, "intent_with", broken)
+        patched.setattr(round_module, "wanted", broken)
         done = rounds.run([HEARD], Config(), spare_nothing)
     assert str(done.failure).startswith("failed unexpectedly (KeyError at test_watch_round.py:")
     assert "hunter2" not in str(done.failure)
@@ -51,7 +51,7 @@ def test_a_bug_is_one_line_that_says_where_and_ends_nothing(tmp_path: Path, monk
 def test_a_call_that_concerns_nothing_managed_asks_no_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Most calls on most hosts: no lock is taken, no netlink socket opened."""
     monkeypatch.setattr(round_module, "Kernel", None)
-    heard = Heard(HookCall("qemu", "g1", "started"), HookInput(domain=Domain("g1", "u", "qemu", ())))
+    heard = WaitingCall(HookCall("qemu", "g1", "started"), HookInput(domain=Domain("g1", "u", "qemu", ())))
     done = Rounds(tmp_path, None).run([heard], Config(), spare_nothing, whole=False)
     assert (done.answers, done.outcome, done.failure) == (((True, ""),), None, None)
 
@@ -62,7 +62,7 @@ def test_ports_that_are_left_as_they_are_are_a_failure_as_they_are_in_process(
     """Policy that is not understood: on_error = "refuse" has to hear of it, whoever does the work."""
     nic = Nic("52:54:00:00:00:01", "bridge", "bridge", bridge="br0", tap="vnet0")
     metadata = DomainMetadata(problem="the metadata of g1 is not understood")
-    heard = Heard(HookCall("qemu", "g1", "start"), HookInput(domain=Domain("g1", "u", "qemu", (nic,), metadata)))
+    heard = WaitingCall(HookCall("qemu", "g1", "start"), HookInput(domain=Domain("g1", "u", "qemu", (nic,), metadata)))
     monkeypatch.setattr(round_module, "Kernel", None)
     ((well, text),) = Rounds(tmp_path, None).run([heard], Config(), spare_nothing, whole=False).answers
     assert not well

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from macmgr.execution import Failure
-from macmgr.hook.call import HookCall
 from macmgr.model.changes import Change, SetEntries, SetFlags
 from macmgr.model.findings import Code, Finding
+from macmgr.model.hookcall import HookCall
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.model.modes import MANAGE_ALL, OBSERVE_ALL, Modes
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot

@@ -12,7 +12,7 @@ from macmgr.readers.network import Network, NetworkPort
 
 
 @dataclass(frozen=True, slots=True)
-class Sources:
+class LibvirtState:
     """The domains that run, the active networks and their ports by uuid.
 
     ``definitions`` are the persistent definitions of the active networks, which hold from their next start on.

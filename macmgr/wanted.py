@@ -1,0 +1,78 @@
+"""Assembles the Intent out of what libvirt says, the configuration, and the hook calls that libvirt waits for.
+
+Verbs, hooks and the daemon all get their Intent here, so they know the same guests and the same conflicts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from macmgr.config import Config
+from macmgr.model.changes import Change
+from macmgr.model.findings import Code
+from macmgr.model.hookcall import HookCall
+from macmgr.model.intent import Intent
+from macmgr.model.scope import Scope, spare_nothing
+from macmgr.planning.conflicts import definition_findings
+from macmgr.policy.guests import Decisions, build_intent
+from macmgr.policy.places import PolicySources
+from macmgr.readers.domain import Domain, DomainStatus
+from macmgr.readers.hookdata import HookInput
+from macmgr.sources.libvirtstate import LibvirtState
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingCall:
+    """A hook call with its input: a guest that has no status file yet, or a guest that has left.
+
+    ``waits`` answers if libvirt still waits for the call. When it does not, the guest's life has gone on, and the
+    status files alone say how.
+    """
+
+    call: HookCall
+    given: HookInput
+    waits: Callable[[], bool] = field(default=lambda: True, compare=False)
+
+    def scope(self, observes: Callable[[str], bool], spares: Callable[[Change], bool] = spare_nothing) -> Scope:
+        """The part of the host that the call is about."""
+        if self.given.domain is not None:
+            return Scope(self.given.domain.name, spares=spares, observes=observes)
+        network = self.given.network
+        bridges = frozenset({network.bridge}) if network is not None else None
+        return Scope(bridges=bridges, spares=spares, observes=observes)
+
+
+def wanted(
+    state: LibvirtState, config: Config, calls: Iterable[WaitingCall] = (), decisions: Decisions | None = None
+) -> Intent:
+    """The Intent of this host; ``calls`` are in the order in which libvirt made them.
+
+    ``decisions`` are those of the last look, for whoever looks again and again.
+    """
+    domains = {(status.domain.driver, status.domain.name): status for status in state.domains}
+    networks = {network.name: network for network in state.networks}
+    unreadable = {finding.domain for finding in state.findings if finding.code is Code.UNREADABLE_XML}
+    departed: dict[tuple[str, str], Domain] = {}
+    ran: list[DomainStatus] = []
+    for each in calls:
+        operation, domain = each.call.operation, each.given.domain
+        if domain is not None:
+            key = each.call.driver, domain.name
+            if operation in ("stopped", "release"):
+                if (known := domains.pop(key, None)) is not None:
+                    ran.append(known)
+                departed[key] = domain
+            elif operation == "start" or (key not in domains and domain.name not in unreadable):
+                domains[key] = DomainStatus(domain, "starting")
+                departed.pop(key, None)
+        if each.given.network is not None:
+            networks[each.given.network.name] = each.given.network
+    return build_intent(
+        domains.values(),
+        PolicySources(networks.values(), config.bridges, state.ports, configured=config.written),
+        departed=departed.values(),
+        ran=ran,
+        findings=[*state.findings, *definition_findings(networks.values(), state.definitions)],
+        decisions=decisions,
+    )
