@@ -85,6 +85,10 @@ class Policy:
         """The place of the step that decided an option; empty where it is a default."""
         return next((step.place for step in self.steps if getattr(step.says, option) not in (None, ())), "")
 
+    def place_that_allows(self, mac: str) -> str:
+        """The place of the step that allows an exact address; empty where none does."""
+        return next((step.place for step in self.steps if mac in step.says.allow), "")
+
 
 @dataclass(frozen=True, slots=True)
 class Vlan:

@@ -74,11 +74,11 @@ def _pinned_routers(guest: GuestPort) -> Iterator[Finding]:
     """Addresses of virtual routers that are allowed in full, and so pinned to this guest while another is master."""
     for mac in guest.policy.allow:
         if not mac.endswith("*") and (prefix := virtual_router(mac)):
-            place = next((step.place for step in guest.policy.steps if mac in step.says.allow), "")
             yield Finding(
                 Code.CONFLICTING_SETTINGS,
-                f"allow {mac} ({place}) pins an address that a virtual router (VRRP, CARP) moves between hosts: while "
-                f"its master is elsewhere, nobody on this host reaches it, for its entry is on {guest.port}",
+                f"allow {mac} ({guest.policy.place_that_allows(mac)}) pins an address that a virtual router (VRRP, "
+                "CARP) moves between hosts: while its master is elsewhere, nobody on this host reaches it, for its "
+                f"entry is on {guest.port}",
                 guest.bridge,
                 guest.port,
                 guest.domain,

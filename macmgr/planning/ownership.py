@@ -1,4 +1,4 @@
-"""Whose an address is that several guests on a bridge have or are allowed, and so what each of them gets. Pure.
+"""Decides which guest owns a MAC that several claim. Pure.
 
 A guest without its own address is left as it is; any further one, it can be without. An address is one guest's in one
 VID: its own address goes before what others are allowed, and among equals, who holds the static entry of that very MAC
@@ -8,7 +8,6 @@ and VID, so that nothing flaps. An address that changed inside a guest takes not
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -17,14 +16,12 @@ from macmgr import virsh
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.known import Known
-from macmgr.model.mac import virtual_router
-from macmgr.model.snapshot import EntryState, Snapshot
+from macmgr.model.snapshot import Snapshot
+from macmgr.planning.collisions import Barred, collides, disallow
 from macmgr.planning.draft import Draft, Table
 from macmgr.planning.entryvids import Carriers
-from macmgr.planning.hostaddresses import HostAddresses
 
 _Holders = Mapping[tuple[str, str, int], GuestPort]  # by bridge, MAC and VID
-_SOME = 8  # VIDs that a message names
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +43,9 @@ def ownership(
 ) -> dict[GuestPort, Owned]:
     """What each of the managed ``guests`` gets; one that may not have its own address is left out and told."""
     guests = list(guests)
-    barred = _Barred(guests, intent, snapshot, known, table)
+    barred = Barred(guests, intent, snapshot, known, table)
     owners = {guest.port: guest for guest in intent.ports}
-    fit = [guest for guest in guests if not _collides(guest, barred, snapshot, owners, draft)]
+    fit = [guest for guest in guests if not collides(guest, barred, snapshot, owners, draft)]
     assignment = _Assignment(fit, barred, intent, snapshot, table, draft)
     left = assignment.own()
     assignment.further([guest for guest in fit if guest.running and guest not in left])
@@ -69,56 +66,13 @@ def tell_duplicates(guest: GuestPort, rivals: Mapping[GuestPort, tuple[str, int]
         )
 
 
-class _Barred:
-    """In which VIDs a guest may not have an address, because it is the host's, and whose it is in words.
-
-    Nor may it have one, that it is only allowed, while somebody on the LAN uses it: ``alive`` has the uplink by VID. Of
-    what was seen behind its own port the daemon knows better.
-    """
-
-    def __init__(
-        self, guests: Iterable[GuestPort], intent: Intent, snapshot: Snapshot, known: Known, table: Table
-    ) -> None:
-        taps = {guest.port for guest in intent.ports}
-        host = HostAddresses(snapshot, table, taps)
-        self._vids = {
-            (guest, mac): barred
-            for guest in guests
-            for mac in guest.macs
-            if (barred := host.among(guest.bridge, mac, (0, *snapshot.ports[guest.port].vids)))
-        }
-        seen = {(record.port, mac) for record in known.seen for mac in record.fresh}
-        self._alive: dict[tuple[GuestPort, str], dict[int, str]] = {}
-        for guest in guests:
-            written = frozenset((guest.macs[0], guest.facts.configured_mac, *guest.roaming))
-            for mac in guest.macs[1:] if guest.running and not known.cut else ():
-                if mac in written or (guest.port, mac) in seen:
-                    continue
-                alive = {
-                    vid: entry.port
-                    for vid, entry in table.of_mac(guest.bridge, mac).items()
-                    if entry.state is EntryState.DYNAMIC and entry.port not in taps
-                    if vid in snapshot.deciding_vids(guest.port)
-                }
-                if alive:
-                    self._alive[guest, mac] = alive
-
-    def of(self, guest: GuestPort, mac: str) -> Mapping[int, str]:
-        barred, alive = self._vids.get((guest, mac), {}), self._alive.get((guest, mac))
-        return {**alive, 0: next(iter(alive.values())), **barred} if alive else barred
-
-    def alive(self, guest: GuestPort, mac: str) -> Mapping[int, str]:
-        """The uplinks on which somebody uses an address that the guest is allowed, by VID."""
-        return self._alive.get((guest, mac), {})
-
-
 class _Assignment:
     """All addresses of one look, as they are given out: first each guest's own, then the further ones."""
 
     def __init__(
         self,
         guests: Collection[GuestPort],
-        barred: _Barred,
+        barred: Barred,
         intent: Intent,
         snapshot: Snapshot,
         table: Table,
@@ -245,7 +199,7 @@ class _Assignment:
                     f"{guest.domain} ({guest.port}) is allowed {mac}, the address of {rival.domain} ({rival.port}) "
                     f"itself, on {guest.bridge}: no entry is put on {guest.port}"
                 )
-                fix = f"take {mac} out of what {guest.domain} is allowed{_where(guest, mac)}"
+                fix = disallow(guest, mac)
             else:
                 message = (
                     f"{guest.domain} ({guest.port}) and {rival.domain} ({rival.port}) are both allowed {mac} on "
@@ -274,88 +228,6 @@ class _Assignment:
         return {(mac, vid) for vid in (0, *self._snapshot.ports[guest.port].vids)}
 
 
-def _collides(
-    guest: GuestPort, barred: _Barred, snapshot: Snapshot, owners: Mapping[str, GuestPort], draft: Draft
-) -> bool:
-    """Whether the guest's own address is the host's wherever it is looked up. Any other is only left out; all are told.
-
-    In the VIDs in which the host has not got it, the guest has it.
-    """
-    deciding = snapshot.deciding_vids(guest.port)
-    for mac in guest.macs:
-        alive = barred.alive(guest, mac)
-        if alive:
-            _tell_alive(guest, mac, alive, draft)
-        found = {vid: whose for vid, whose in barred.of(guest, mac).items() if vid in deciding and vid not in alive}
-        own, everywhere = mac == guest.macs[0], len(found) == len(deciding)
-        if found and (tap := _tap_with(mac, guest.bridge, snapshot, owners)):
-            draft.report(
-                Code.MAC_COLLISION,
-                guest,
-                f"{tap.port}, the tap of {tap.domain}, has the MAC address {mac} of {guest.domain} as its own: the "
-                "bridge hands the guest's frames to the host, and no entry is put",
-                mac=mac,
-                fix=_other_address(tap, guest, snapshot),
-            )
-            continue
-        for whose in dict.fromkeys(found.values()):
-            vids = sorted(vid for vid in found if found[vid] == whose)
-            where = f" in VID {', '.join(map(str, vids[:_SOME]))}{', …' * (len(vids) > _SOME)}" * (len(vids) > 1)
-            draft.report(
-                Code.MAC_COLLISION,
-                guest,
-                f"{guest.domain} {'has' if own else 'is allowed'} the MAC address {mac} of {whose}"
-                f"{'' if everywhere else where}: no entry is put{'' if everywhere else ' there'}, it would take the "
-                "host's own address away",
-                mac=mac,
-                vid=vids[0] if len(vids) == 1 and not everywhere else None,
-                fix=f"{virsh.shown(virsh.edit_domain(guest.domain))}  # give it another MAC address"
-                if own
-                else f"take {mac} out of what {guest.domain} is allowed{_where(guest, mac)}",
-            )
-    return barred.of(guest, guest.macs[0]).keys() >= {*deciding}
-
-
-def _tap_with(mac: str, bridge: str, snapshot: Snapshot, owners: Mapping[str, GuestPort]) -> GuestPort | None:
-    """The guest whose tap has an address of its own that is a guest's: libvirt gives none like that, a script may."""
-    ports = (port for port in snapshot.ports.values() if port.bridge == bridge and port.mac == mac)
-    return next((owners[port.name] for port in ports if port.name in owners), None)
-
-
-def _other_address(tap: GuestPort, guest: GuestPort, snapshot: Snapshot) -> str:
-    """The tap gets the address that libvirt gives it: its guest's, with fe as the first octet (virNetDevTap)."""
-    mac = tap.facts.configured_mac or tap.macs[0]
-    address = f"{'fa' if mac.startswith('fe') else 'fe'}{mac[2:]}"
-    bridge = snapshot.bridges[tap.bridge]
-    if bridge.mac == guest.macs[0]:
-        return (
-            f"give {bridge.name} an address of its own, which is the host's there: it has it from {tap.port}; then "
-            f"'ip link set dev {shlex.quote(tap.port)} address {address}'"
-        )
-    then = f"macmgr apply --domain {shlex.quote(guest.domain)}"
-    return f"ip link set dev {shlex.quote(tap.port)} address {address} && {then}"
-
-
-def _tell_alive(guest: GuestPort, mac: str, alive: Mapping[int, str], draft: Draft) -> None:
-    uplinks = " and ".join(sorted({*alive.values()}))
-    prefix = virtual_router(mac) or f"{mac.rpartition(':')[0]}:*"
-    draft.report(
-        Code.ADDRESS_IN_USE,
-        guest,
-        f"{guest.domain} is allowed {mac}, which somebody uses on {uplinks}: no entry is put on {guest.port}, it would "
-        "take the address from who has it, until it is seen there no more",
-        mac=mac,
-        vid=next(iter(alive)) if len(alive) == 1 else None,
-        fix=f"take {mac} out of what {guest.domain} is allowed{_where(guest, mac)}; one that moves between hosts is "
-        f"allowed by a prefix ({prefix}), with macmgr watch running",
-    )
-
-
 def _has_changed(guest: GuestPort) -> bool:
     """Whether the address that the NIC uses is not the one that its XML gives it: the guest took it by itself."""
     return guest.facts.configured_mac not in ("", guest.macs[0])
-
-
-def _where(guest: GuestPort, mac: str) -> str:
-    place = next((step.place for step in guest.policy.steps if mac in step.says.allow), "")
-    return f" ({place})" if place else ""

@@ -1,0 +1,177 @@
+"""Decides where a guest may not have an address: it is the host's own, or somebody on the LAN uses it. Pure.
+
+Local entries name the host's addresses: what the kernel adds for the bridge and its ports, and what an administrator or
+keepalived adds (`bridge fdb add MAC dev br0 self local`). A local entry on a guest's tap that is not the tap's own
+address is a slip (`bridge fdb add` without `static`): it cuts the guest off, and is no address of the host's. What is
+stacked on a bridge (a VLAN device, a macvlan, a VRRP VMAC) has addresses there that no entry shows.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Collection, Iterable, Mapping
+
+from macmgr import virsh
+from macmgr.model.findings import Code
+from macmgr.model.intent import GuestPort, Intent
+from macmgr.model.known import Known
+from macmgr.model.mac import virtual_router
+from macmgr.model.snapshot import EntryState, Snapshot
+from macmgr.planning.draft import Draft, Table
+
+_SOME = 8  # VIDs that a message names
+
+
+class HostAddresses:
+    """The host's own addresses on all bridges; ``taps`` are the ports of guests."""
+
+    def __init__(self, snapshot: Snapshot, table: Table, taps: Collection[str]) -> None:
+        self._devices = snapshot.own_addresses()
+        self._stacked: dict[tuple[str, str], dict[int, str]] = {}
+        for (bridge, mac, vid), whose in snapshot.stacked_addresses().items():
+            self._stacked.setdefault((bridge, mac), {})[vid] = whose
+        self._table, self._taps = table, taps
+
+    def among(self, bridge: str, mac: str, vids: Iterable[int]) -> dict[int, str]:
+        """Those of ``vids`` in which an address is the host's, with whose it is in words.
+
+        What is the host's in one VID is so in VID 0: without VLAN filtering that is where each VID is looked up, and a
+        request for VID 0 is one for every VID of its port (br_fdb_add).
+        """
+        if device := self._devices.get((bridge, mac)):
+            return dict.fromkeys(vids, device)
+        own = {
+            vid: f"the host (a local entry on {entry.port})"
+            for vid, entry in self._table.of_mac(bridge, mac).items()
+            if entry.state is EntryState.LOCAL and entry.port not in self._taps
+        }
+        own |= self._stacked.get((bridge, mac), {})
+        if own:
+            own.setdefault(0, next(iter(own.values())))
+        return {vid: own[vid] for vid in vids if vid in own}
+
+
+class Barred:
+    """In which VIDs a guest may not have an address, because it is the host's, and whose it is in words.
+
+    Nor may it have one, that it is only allowed, while somebody on the LAN uses it: ``alive`` has the uplink by VID. Of
+    what was seen behind its own port the daemon knows better.
+    """
+
+    def __init__(
+        self, guests: Iterable[GuestPort], intent: Intent, snapshot: Snapshot, known: Known, table: Table
+    ) -> None:
+        taps = {guest.port for guest in intent.ports}
+        host = HostAddresses(snapshot, table, taps)
+        self._vids = {
+            (guest, mac): barred
+            for guest in guests
+            for mac in guest.macs
+            if (barred := host.among(guest.bridge, mac, (0, *snapshot.ports[guest.port].vids)))
+        }
+        seen = {(record.port, mac) for record in known.seen for mac in record.fresh}
+        self._alive: dict[tuple[GuestPort, str], dict[int, str]] = {}
+        for guest in guests:
+            written = frozenset((guest.macs[0], guest.facts.configured_mac, *guest.roaming))
+            for mac in guest.macs[1:] if guest.running and not known.cut else ():
+                if mac in written or (guest.port, mac) in seen:
+                    continue
+                alive = {
+                    vid: entry.port
+                    for vid, entry in table.of_mac(guest.bridge, mac).items()
+                    if entry.state is EntryState.DYNAMIC and entry.port not in taps
+                    if vid in snapshot.deciding_vids(guest.port)
+                }
+                if alive:
+                    self._alive[guest, mac] = alive
+
+    def of(self, guest: GuestPort, mac: str) -> Mapping[int, str]:
+        barred, alive = self._vids.get((guest, mac), {}), self._alive.get((guest, mac))
+        return {**alive, 0: next(iter(alive.values())), **barred} if alive else barred
+
+    def alive(self, guest: GuestPort, mac: str) -> Mapping[int, str]:
+        """The uplinks on which somebody uses an address that the guest is allowed, by VID."""
+        return self._alive.get((guest, mac), {})
+
+
+def collides(
+    guest: GuestPort, barred: Barred, snapshot: Snapshot, owners: Mapping[str, GuestPort], draft: Draft
+) -> bool:
+    """Whether the guest's own address is the host's wherever it is looked up. Any other is only left out; all are told.
+
+    In the VIDs in which the host has not got it, the guest has it.
+    """
+    deciding = snapshot.deciding_vids(guest.port)
+    for mac in guest.macs:
+        alive = barred.alive(guest, mac)
+        if alive:
+            _tell_alive(guest, mac, alive, draft)
+        found = {vid: whose for vid, whose in barred.of(guest, mac).items() if vid in deciding and vid not in alive}
+        own, everywhere = mac == guest.macs[0], len(found) == len(deciding)
+        if found and (tap := _tap_with(mac, guest.bridge, snapshot, owners)):
+            draft.report(
+                Code.MAC_COLLISION,
+                guest,
+                f"{tap.port}, the tap of {tap.domain}, has the MAC address {mac} of {guest.domain} as its own: the "
+                "bridge hands the guest's frames to the host, and no entry is put",
+                mac=mac,
+                fix=_other_address(tap, guest, snapshot),
+            )
+            continue
+        for whose in dict.fromkeys(found.values()):
+            vids = sorted(vid for vid in found if found[vid] == whose)
+            where = f" in VID {', '.join(map(str, vids[:_SOME]))}{', …' * (len(vids) > _SOME)}" * (len(vids) > 1)
+            draft.report(
+                Code.MAC_COLLISION,
+                guest,
+                f"{guest.domain} {'has' if own else 'is allowed'} the MAC address {mac} of {whose}"
+                f"{'' if everywhere else where}: no entry is put{'' if everywhere else ' there'}, it would take the "
+                "host's own address away",
+                mac=mac,
+                vid=vids[0] if len(vids) == 1 and not everywhere else None,
+                fix=f"{virsh.shown(virsh.edit_domain(guest.domain))}  # give it another MAC address"
+                if own
+                else disallow(guest, mac),
+            )
+    return barred.of(guest, guest.macs[0]).keys() >= {*deciding}
+
+
+def _tap_with(mac: str, bridge: str, snapshot: Snapshot, owners: Mapping[str, GuestPort]) -> GuestPort | None:
+    """The guest whose tap has an address of its own that is a guest's: libvirt gives none like that, a script may."""
+    ports = (port for port in snapshot.ports.values() if port.bridge == bridge and port.mac == mac)
+    return next((owners[port.name] for port in ports if port.name in owners), None)
+
+
+def _other_address(tap: GuestPort, guest: GuestPort, snapshot: Snapshot) -> str:
+    """The tap gets the address that libvirt gives it: its guest's, with fe as the first octet (virNetDevTap)."""
+    mac = tap.facts.configured_mac or tap.macs[0]
+    address = f"{'fa' if mac.startswith('fe') else 'fe'}{mac[2:]}"
+    bridge = snapshot.bridges[tap.bridge]
+    if bridge.mac == guest.macs[0]:
+        return (
+            f"give {bridge.name} an address of its own, which is the host's there: it has it from {tap.port}; then "
+            f"'ip link set dev {shlex.quote(tap.port)} address {address}'"
+        )
+    then = f"macmgr apply --domain {shlex.quote(guest.domain)}"
+    return f"ip link set dev {shlex.quote(tap.port)} address {address} && {then}"
+
+
+def _tell_alive(guest: GuestPort, mac: str, alive: Mapping[int, str], draft: Draft) -> None:
+    uplinks = " and ".join(sorted({*alive.values()}))
+    prefix = virtual_router(mac) or f"{mac.rpartition(':')[0]}:*"
+    draft.report(
+        Code.ADDRESS_IN_USE,
+        guest,
+        f"{guest.domain} is allowed {mac}, which somebody uses on {uplinks}: no entry is put on {guest.port}, it would "
+        "take the address from who has it, until it is seen there no more",
+        mac=mac,
+        vid=next(iter(alive)) if len(alive) == 1 else None,
+        fix=f"{disallow(guest, mac)}; one that moves between hosts is allowed by a prefix ({prefix}), "
+        "with macmgr watch running",
+    )
+
+
+def disallow(guest: GuestPort, mac: str) -> str:
+    """What a person does so that a guest is no longer allowed an address."""
+    place = guest.policy.place_that_allows(mac)
+    return f"take {mac} out of what {guest.domain} is allowed{f' ({place})' if place else ''}"
