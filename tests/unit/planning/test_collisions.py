@@ -86,6 +86,12 @@ def test_in_the_vids_in_which_the_host_has_it_not_it_is_the_guests(macs: tuple[s
     assert kernel.ports["vnet1"].flags == CLOSED
 
 
+def test_a_slip_on_its_tap_is_put_right_where_the_host_has_the_address_in_another_vid() -> None:
+    kernel = host(*local("eth0", 0), *local("vnet1", 1))
+    assert carried_out(kernel, guest(GATEWAY)) == [Code.LOCAL_ENTRY]
+    assert entries(kernel) == {(0, "eth0", "permanent"), (1, "vnet1", "static sticky")}
+
+
 def test_a_vid_that_no_port_of_the_guest_carries_is_nobodys_business() -> None:
     kernel = host(*local("br0", 10), vids=(1, 20))
     codes = carried_out(kernel, guest(GATEWAY))
