@@ -11,10 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from macmgr.kernel import wire
-from macmgr.kernel.links import (
+from macmgr.kernel.attributes import (
     IFF_UP,
     IFLA_ADDRESS,
-    IFLA_AF_SPEC,
     IFLA_BR_VLAN_DEFAULT_PVID,
     IFLA_BR_VLAN_FILTERING,
     IFLA_IFNAME,
@@ -22,19 +21,22 @@ from macmgr.kernel.links import (
     IFLA_INFO_KIND,
     IFLA_INFO_SLAVE_DATA,
     IFLA_INFO_SLAVE_KIND,
+    IFLA_LINK,
     IFLA_LINK_NETNSID,
     IFLA_LINKINFO,
     IFLA_PROMISCUITY,
-    read_port_vids,
+    IFLA_VLAN_ID,
+    read_text,
 )
+from macmgr.kernel.links import decode_vids
 from macmgr.kernel.netlink import Connection, Groups
 from macmgr.kernel.sockets import read_drivers, read_packet_sockets
 from macmgr.kernel.wire import HEADER, IFLA_MASTER, LINK, NEIGHBOUR
 from macmgr.model.devices import STACKED, Device, DeviceFacts, Features, PortVlans, Xdp
 
 IFF_PROMISC = 0x100
-IFLA_LINK, IFLA_XDP = 5, 43
-IFLA_VLAN_ID, IFLA_MACVLAN_MODE, IFLA_MACVLAN_FLAGS = 1, 1, 2
+IFLA_XDP = 43
+IFLA_MACVLAN_MODE, IFLA_MACVLAN_FLAGS = 1, 2
 MACVLAN_MODE_PASSTHRU, MACVLAN_FLAG_NOPROMISC = 8, 1
 IFLA_XDP_PROG_ID = 4
 XDP_MODES = {5: "xdpdrv", 6: "xdpgeneric", 7: "xdpoffload"}  # IFLA_XDP_DRV_PROG_ID and so on
@@ -82,7 +84,7 @@ def _device(message: bytes, names: Mapping[int, str]) -> Device:
     found = _attributes(message, _LINK_BODY)
     info = _attributes(found.get(IFLA_LINKINFO, b""))
     data = _attributes(info.get(IFLA_INFO_DATA, b""))
-    kind = _text(info.get(IFLA_INFO_KIND, b""))
+    kind = read_text(info.get(IFLA_INFO_KIND, b""))
     elsewhere = IFLA_LINK_NETNSID in found
     lower = _number(found.get(IFLA_LINK, b""))
     if lower == ifindex:  # some kernels say of a device that is stacked on nothing that it is stacked on itself
@@ -119,9 +121,9 @@ def _features(links: Iterable[bytes]) -> Features:
     port: set[int] = set()
     for message in links:
         info = _attributes(_attributes(message, _LINK_BODY).get(IFLA_LINKINFO, b""))
-        if _text(info.get(IFLA_INFO_KIND, b"")) == "bridge":
+        if read_text(info.get(IFLA_INFO_KIND, b"")) == "bridge":
             bridge |= _attributes(info.get(IFLA_INFO_DATA, b"")).keys()
-        if _text(info.get(IFLA_INFO_SLAVE_KIND, b"")) == "bridge":
+        if read_text(info.get(IFLA_INFO_SLAVE_KIND, b"")) == "bridge":
             port |= _attributes(info.get(IFLA_INFO_SLAVE_DATA, b"")).keys()
     return Features(
         vlan_filtering=IFLA_BR_VLAN_DEFAULT_PVID in bridge if bridge else None,
@@ -148,19 +150,12 @@ def _self_list(connection: Connection, device: Device) -> frozenset[str]:
 
 
 def _vlans(groups: Groups, names: Mapping[int, str]) -> dict[str, PortVlans]:
-    """As `links.decode_vids`, with the VIDs that leave the port untagged; a bridge has its own under its name."""
-    vlans = {}
-    for message in _messages(groups, wire.RTM_NEWLINK):
-        family, _, ifindex, _, _ = LINK.unpack_from(message, HEADER.size)
-        found = _attributes(message, _LINK_BODY)
-        if family == wire.AF_BRIDGE and IFLA_MASTER in found and IFLA_AF_SPEC in found and ifindex in names:
-            vlans[names[ifindex]] = _port_vlans(found[IFLA_AF_SPEC])
-    return vlans
-
-
-def _port_vlans(data: bytes) -> PortVlans:
-    found = read_port_vids(data, 0, len(data))
-    return PortVlans(frozenset(found.vids), found.pvid, frozenset(found.untagged))
+    """The VIDs of ports, and of bridges themselves, as the snapshot has them."""
+    return {
+        names[ifindex]: PortVlans(frozenset(found.vids), found.pvid, frozenset(found.untagged))
+        for ifindex, found in decode_vids(groups).items()
+        if ifindex in names
+    }
 
 
 def _messages(groups: Mapping[bytes, Sequence[bytes]], wanted: int) -> Iterator[bytes]:
@@ -185,7 +180,7 @@ def _is_bridge(device: Device | None) -> bool:
 
 
 def _name(message: bytes) -> str:
-    return _text(_attributes(message, _LINK_BODY).get(IFLA_IFNAME, b""))
+    return read_text(_attributes(message, _LINK_BODY).get(IFLA_IFNAME, b""))
 
 
 def _attribute(kind: int, value: bytes) -> bytes:
@@ -198,7 +193,3 @@ def _nested(kind: int, value: bytes) -> bytes:
 
 def _number(value: bytes) -> int:
     return int.from_bytes(value, sys.byteorder)
-
-
-def _text(value: bytes) -> str:
-    return value.rstrip(b"\0").decode("utf-8", "surrogateescape")

@@ -15,13 +15,11 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from functools import lru_cache
 
-from macmgr.kernel.fdb import entry_state
-from macmgr.kernel.links import (
+from macmgr.kernel.attributes import (
     IFF_UP,
     IFLA_AF_SPEC,
     IFLA_BR_VLAN_DEFAULT_PVID,
     IFLA_BR_VLAN_FILTERING,
-    IFLA_BRIDGE_FLAGS,
     IFLA_IFNAME,
     IFLA_INFO_DATA,
     IFLA_INFO_KIND,
@@ -33,6 +31,7 @@ from macmgr.kernel.links import (
     read_port_vids,
     read_text,
 )
+from macmgr.kernel.fdb import entry_state
 from macmgr.kernel.netlink import open_socket, raise_for
 from macmgr.kernel.wire import (
     AF_BRIDGE,
@@ -254,10 +253,10 @@ def _port_event(message: bytes, found: _Places, event: LinkEvent) -> LinkEvent |
 
     A bridge that speaks of itself names itself as its master (br_fill_ifinfo), and has VIDs and no flags.
     """
-    spec = found.get(IFLA_AF_SPEC)
-    if spec is not None and IFLA_BRIDGE_FLAGS in _attributes(message, *spec):
+    port_vids = read_port_vids(message, *found.get(IFLA_AF_SPEC, (0, 0)))
+    if port_vids is None:
         return None
-    vids = read_port_vids(message, *spec).vids if spec is not None else ()
+    vids = port_vids.vids
     if event.master == event.ifindex:
         return event._replace(master=None, vids=None if event.gone else vids)
     if IFLA_PROTINFO not in found or event.master is None or event.gone:

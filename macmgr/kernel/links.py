@@ -9,11 +9,31 @@ from __future__ import annotations
 import struct
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from itertools import repeat
 from typing import NamedTuple
 
+from macmgr.kernel.attributes import (
+    IFF_UP,
+    IFLA_ADDRESS,
+    IFLA_AF_SPEC,
+    IFLA_BR_VLAN_DEFAULT_PVID,
+    IFLA_BR_VLAN_FILTERING,
+    IFLA_IFNAME,
+    IFLA_INFO_DATA,
+    IFLA_INFO_KIND,
+    IFLA_INFO_SLAVE_DATA,
+    IFLA_INFO_SLAVE_KIND,
+    IFLA_LINK,
+    IFLA_LINK_NETNSID,
+    IFLA_LINKINFO,
+    IFLA_PROMISCUITY,
+    IFLA_VLAN_ID,
+    PortVids,
+    read_port_flags,
+    read_port_vids,
+    read_text,
+)
 from macmgr.kernel.wire import (
     AF_BRIDGE,
     ATTRIBUTE,
@@ -29,20 +49,9 @@ from macmgr.kernel.wire import (
 )
 from macmgr.model.snapshot import VXLAN, PortFlags
 
-IFF_UP = 1
-IFLA_ADDRESS, IFLA_IFNAME, IFLA_LINKINFO, IFLA_AF_SPEC, IFLA_PROMISCUITY, IFLA_LINK_NETNSID = 1, 3, 18, 26, 30, 37
-IFLA_LINK, IFLA_VLAN_ID = 5, 1
-IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
-IFLA_BR_VLAN_FILTERING, IFLA_VXLAN_LEARNING, IFLA_BRPORT_STATE, IFLA_BRPORT_ISOLATED = 7, 7, 1, 33
-IFLA_BR_VLAN_DEFAULT_PVID = 39
-IFLA_BRIDGE_FLAGS, IFLA_BRIDGE_VLAN_INFO, BRIDGE_FLAGS_SELF = 0, 2, 2
-VLAN_PVID, VLAN_UNTAGGED, VLAN_RANGE_BEGIN, VLAN_RANGE_END = 0x02, 0x04, 0x08, 0x10
+IFLA_VXLAN_LEARNING, IFLA_BRPORT_STATE, IFLA_BRPORT_ISOLATED = 7, 1, 33
 
 _BODY = HEADER.size + LINK.size
-_U16 = struct.Struct("=H")
-_VLAN_INFO = struct.Struct("=HH")  # struct bridge_vlan_info: flags, VID
-
-
 _BRIDGE, _VLAN = "bridge", "vlan"
 # Where the fields of `Link` are: types of attributes, from the outside in. What is inside the data of a kind comes
 # after the kind's name, for numbers mean something else in each.
@@ -111,15 +120,6 @@ class _Layout(NamedTuple):
     columns: list[int | None]
 
 
-@dataclass(frozen=True, slots=True)
-class PortVids:
-    """The VIDs that a bridge port carries, ascending, the one its untagged frames get, and those it sends untagged."""
-
-    vids: tuple[int, ...] = ()
-    pvid: int | None = None
-    untagged: tuple[int, ...] = ()
-
-
 def decode_links(groups: Mapping[bytes, Sequence[bytes]]) -> list[Link]:
     """The interfaces of an AF_UNSPEC dump, as `wire.group` sorted it; in no particular order.
 
@@ -143,7 +143,7 @@ def decode_links(groups: Mapping[bytes, Sequence[bytes]]) -> list[Link]:
 def decode_vids(groups: Mapping[bytes, Sequence[bytes]]) -> dict[int, PortVids]:
     """The VIDs by ifindex, of an AF_BRIDGE dump. Nothing for a port without VIDs, or a kernel without them.
 
-    A network card with a switch of its own answers too, flagged BRIDGE_FLAGS_SELF: that is not the bridge's word.
+    A NIC with an embedded switch answers a second time, for itself: that answer is left out.
     """
     found = {}
     for length, message in _link_messages(groups):
@@ -151,7 +151,7 @@ def decode_vids(groups: Mapping[bytes, Sequence[bytes]]) -> dict[int, PortVids]:
         top = {kind: (start, stop) for kind, start, stop in attributes(message, _BODY, length)}
         if family == AF_BRIDGE and IFLA_MASTER in top and IFLA_AF_SPEC in top:
             port_vids = read_port_vids(message, *top[IFLA_AF_SPEC])
-            if port_vids.vids:
+            if port_vids is not None and port_vids.vids:
                 found[ifindex] = port_vids
     return found
 
@@ -267,38 +267,3 @@ def _number(value: bytes) -> int:
 @cache
 def _kind(value: bytes) -> str:
     return read_text(value)
-
-
-@cache
-def read_port_flags(kind: bytes, learning: bytes, unicast_flood: bytes, locked: bytes) -> PortFlags | None:
-    """A flag that the kernel does not know is not there: learning and flood are then on, for they cannot be off."""
-    if read_text(kind) != "bridge":
-        return None
-    return PortFlags(learning != _OFF, unicast_flood != _OFF, locked == _ON if locked else None)
-
-
-def read_port_vids(message: bytes, start: int, stop: int) -> PortVids:
-    vids: list[int] = []
-    untagged: list[int] = []
-    pvid = begin = None
-    for kind, first, last in attributes(message, start, stop):
-        if kind == IFLA_BRIDGE_FLAGS and last - first == 2 and _U16.unpack_from(message, first)[0] & BRIDGE_FLAGS_SELF:
-            return PortVids()
-        if kind != IFLA_BRIDGE_VLAN_INFO or last - first != _VLAN_INFO.size:
-            continue
-        flags, vid = _VLAN_INFO.unpack_from(message, first)
-        if flags & VLAN_PVID:
-            pvid = vid
-        if flags & VLAN_RANGE_BEGIN:
-            begin = vid
-            continue
-        run = range(begin if flags & VLAN_RANGE_END and begin is not None else vid, vid + 1)
-        begin = None
-        vids.extend(run)
-        if flags & VLAN_UNTAGGED:
-            untagged.extend(run)
-    return PortVids(tuple(sorted(set(vids))), pvid, tuple(sorted(set(untagged))))
-
-
-def read_text(value: bytes) -> str:
-    return value.rstrip(b"\0").decode("utf-8", "surrogateescape")

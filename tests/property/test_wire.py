@@ -14,8 +14,9 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 
 from macmgr.kernel import wire
+from macmgr.kernel.attributes import PortVids
 from macmgr.kernel.fdb import decode_entries, decode_replies
-from macmgr.kernel.links import PortVids, decode_links, decode_vids
+from macmgr.kernel.links import decode_links, decode_vids
 from macmgr.model.changes import DeleteEntry, FlushEntries, PutEntry, SetPort
 from macmgr.model.snapshot import Entry, EntryState, PortFlags
 
