@@ -27,7 +27,7 @@ class Refusal(Protocol):
 
 
 class Kernel(Protocol):
-    """What reconciling needs of a kernel; `macmgr.kernel.Kernel` is the real one."""
+    """The kernel as reconciling needs it; `macmgr.kernel.Kernel` is the real one."""
 
     def read_snapshot(
         self, bridges: Collection[str] | None = None, ports: Collection[str] = (), *, whole: bool = False
@@ -109,7 +109,7 @@ def _phase(change: Change) -> str:
 def _send_or_split(
     changes: Sequence[Change], kernel: Kernel, snapshot: Snapshot
 ) -> tuple[list[Change], dict[Change, str]]:
-    """What was sent in the end, and why some of it was refused.
+    """Send ``changes``; the answer is what was sent in the end, and why some of it was refused.
 
     The driver of a switch refuses all flags of a request for the sake of one that it does not know (br_switchdev.c,
     br_switchdev_set_port_flag: EOPNOTSUPP), so there each flag is asked for by itself.

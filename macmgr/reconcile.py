@@ -32,7 +32,7 @@ from macmgr.planning.taps import with_taps_only
 from macmgr.state.lock import WriterLock
 
 # A change of the world while we look can leave a difference after one round; a difference that three rounds do not
-# mend is a fight with somebody else, or a refusal, and is reported.
+# end is a fight with somebody else, or a refusal, and is reported.
 ROUNDS = 3
 
 # libvirt puts the entry of a guest that goes on, tells QEMU to go on, and notes that it runs once QEMU has said so: an
@@ -43,7 +43,7 @@ Planner = Callable[[Intent, Snapshot, Known], Plan]
 
 
 class Notes(Protocol):
-    """Where the memory is between two processes: really `macmgr.state.memory.StateFile`. Neither call may fail."""
+    """The place of the memory between two processes: really `macmgr.state.memory.StateFile`. Neither call may fail."""
 
     def read(self) -> Memory: ...
 
@@ -69,7 +69,7 @@ class View:
 
     ``spared`` are the changes that the plan would hold if they were not spared; their findings are in it. ``scope`` is
     the part of the host that was asked about: a report shows, counts and judges what it holds, and nothing else.
-    ``intent`` has the addresses that guests were seen to use; ``known`` is what the plan was made with beside it.
+    ``intent`` has the addresses that guests were seen to use; ``known`` is the rest that the plan was made with.
     """
 
     intent: Intent
@@ -81,7 +81,7 @@ class View:
 
     @cached_property
     def recalled(self) -> Recalled:
-        """What follows from the memory: what guests left behind, and what is to be undone."""
+        """The conclusions from the memory: what guests left behind, and what is to be undone."""
         return recall(self.known.memory, self.intent, self.snapshot)
 
     @property
@@ -121,7 +121,7 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an apply did. ``view`` is the look taken afterwards: its plan is empty when all is well."""
+    """The result of an apply. ``view`` is the look taken afterwards: its plan is empty when all is well."""
 
     done: tuple[Change, ...]
     failures: tuple[Failure, ...]
@@ -144,7 +144,7 @@ class ReleasedPort:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """What a release did, and the ports that it gave back."""
+    """The result of a release, and the ports that it gave back."""
 
     outcome: Outcome
     ports: tuple[ReleasedPort, ...]
@@ -157,7 +157,7 @@ class Released:
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What a run works with, and the part of the host that it is about."""
+    """The tools of a run, and the part of the host that it is about."""
 
     lock: WriterLock
     read_intent: Callable[[], Intent]
@@ -169,7 +169,7 @@ class Tools:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """How far a run has come: what is known by now, what was asked of the kernel last, and what was done.
+    """The progress of a run: what is known by now, what was asked of the kernel last, and what was done.
 
     ``doubted`` are features that the kernel seemed to lack at the last look. ``put`` are the (port, MAC, VID) of all
     entries that were put.
@@ -372,7 +372,7 @@ def puts(changes: Iterable[Change]) -> Refused:
 
 
 def left_out(changes: Sequence[Change], scope: Scope) -> Iterator[Change]:
-    """What is seen and not made; of a port that is given back all or nothing: its entries go after it is open."""
+    """The changes that are not made; of a port that is given back all or none: its entries go after it is open."""
     spared = set(filter(scope.leaves_out, changes))
     whole = {port for change in spared if gives_back(change) for port in ports_of(change)}
     for change in changes:
@@ -408,7 +408,7 @@ def _released_ports(outcome: Outcome, memory: Memory, scope: Scope) -> Iterator[
 
 
 def _suspects(changes: Iterable[Change], intent: Intent, snapshot: Snapshot) -> list[Key]:
-    """What the changes rest on: the entries they name, and for a port to be closed where its guest's MACs are.
+    """The entries that changes rest on: those they name, and for a port to be closed those of its guest's MACs.
 
     VID 0 is dropped only together with every VID of its port, so a copy there that a dump left out counts as named.
     """

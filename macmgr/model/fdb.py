@@ -15,7 +15,7 @@ Key = tuple[str, str, int]
 
 
 class EntryState(StrEnum):
-    """How an FDB entry came to be, in bridge(8)'s words."""
+    """The origin of an FDB entry, in bridge(8)'s words."""
 
     STATIC = "static"  # set by an administrator, NUD_NOARP: the only state a guest's entry may have
     LOCAL = "permanent"  # the bridge's own address, NUD_PERMANENT: frames go to the host

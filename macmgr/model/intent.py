@@ -1,6 +1,6 @@
-"""What should be: the bridge ports that libvirt's domains ask for, and what policy says of each.
+"""The intent: the bridge ports that libvirt's domains ask for, and what policy says of each.
 
-Plain records between the readers and the policy, which fill them, and the planner. DESIGN, sections 2 and 3.
+Plain records between the readers and the policy, which fill them, and the planner.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from macmgr.model.findings import Finding
 
 
 class Manager(StrEnum):
-    """Who manages the MAC table of a port: the values of libvirt's ``macTableManager`` (since 1.2.11)."""
+    """The manager of a port's MAC table: the values of libvirt's ``macTableManager`` (since 1.2.11)."""
 
     KERNEL = "kernel"
     LIBVIRT = "libvirt"
@@ -31,7 +31,7 @@ class Pin(StrEnum):
 
 
 class GuestMac(StrEnum):
-    """What a MAC change inside the guest does: the entry follows, or it is told, or it is ignored."""
+    """The answer to a MAC change inside the guest: the entry follows, or it is reported, or ignored."""
 
     FOLLOW = "follow"
     ALERT = "alert"
@@ -40,7 +40,7 @@ class GuestMac(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What one place (metadata, portgroup, configuration) says of a NIC; None where it is silent.
+    """The options that one place (metadata, portgroup, configuration) sets for a NIC; None where it is silent.
 
     ``allow`` holds further MACs of the NIC, and prefix patterns (``00:00:5e:00:01:*``).
     """
@@ -105,7 +105,7 @@ class Vlan:
 
 @dataclass(frozen=True, slots=True)
 class NicFacts:
-    """What the XML says of a NIC, as far as it can conflict with the policy.
+    """The XML's word on a NIC, as far as it can conflict with the policy.
 
     ``vlan_live`` and ``isolated_live``: the live XML of the NIC, or its network port, says so itself, and so libvirt
     has set it on the port; what only the network says may have come later.
@@ -160,7 +160,7 @@ class GuestPort:
 
     @property
     def may_wait_closed(self) -> bool:
-        """Whether the port may be closed before the CPUs run: all that it needs comes with them.
+        """The port may be closed before the CPUs run: all that it needs comes with them.
 
         libvirt puts the address that its XML has, and no allowed or changed one: such a port would be closed without
         an entry, and stays open.
@@ -174,7 +174,7 @@ class GuestPort:
 
     @property
     def frozen(self) -> bool:
-        """Whether the port is managed and stays as it is, because the NIC's network is not active."""
+        """The port is managed and stays as it is, because the NIC's network is not active."""
         return self.managed and self.policy.incomplete
 
 

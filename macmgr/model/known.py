@@ -1,4 +1,4 @@
-"""What is neither wanted nor read: what macmgr remembers, what the daemon saw, and what was refused.
+"""The records of what is neither wanted nor read: memory, sightings, refusals.
 
 Plain records, which the planner gets as its third argument. What is remembered, and how a restarted macmgr recognises
 it: docs/adr/0004. What is seen behind guests' ports: docs/adr/0009.
@@ -44,7 +44,7 @@ class PortBefore:
     held: tuple[Held, ...] = ()
 
     def is_still(self, port: BridgePort | None, snapshot: Snapshot) -> bool:
-        """Whether this is about the interface that has the name now."""
+        """The record is about the interface that has the name now."""
         bridge = snapshot.bridges.get(self.bridge)
         return (
             port is not None
@@ -121,11 +121,11 @@ NOTHING = Memory()
 
 @dataclass(frozen=True, slots=True)
 class SeenMacs:
-    """What the daemon has seen behind a guest port.
+    """The addresses that the daemon has seen behind a guest port.
 
     It is about the interface ``ifindex`` with the name ``port``, and the NIC of the domain ``uuid`` whose XML gives it
     ``nic_mac``; about any other it says nothing. ``current`` is the address that the NIC was seen to use instead of its
-    own, ``macs`` are those that it was seen to use beside it, the latest last. ``fresh`` are the ones among them that
+    own, ``macs`` are those that it was seen to use in addition, the latest last. ``fresh`` are the ones among them that
     were seen since their entries were last put: they are here, wherever the FDB has them. ``gone`` have turned up
     elsewhere, or had to make room, and no entry of theirs may stay. ``full`` says that some had to make room.
 
@@ -155,7 +155,7 @@ class SeenMacs:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known beside what is wanted and what was read.
+    """All that the planner gets in addition to what is wanted and what was read.
 
     ``seen`` is what was seen behind guest ports; what it means is decided once the kernel was read
     (`macmgr.planning.seen`). ``seen_lost``: there was more, which cannot be read any more. ``cut``: somebody
@@ -170,7 +170,7 @@ class Known:
 
     @property
     def lacks(self) -> frozenset[Feature]:
-        """What the kernel of this boot was found to be without."""
+        """The features that the kernel of this boot was found to be without."""
         return self.memory.lacks
 
 

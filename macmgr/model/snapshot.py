@@ -1,4 +1,4 @@
-"""What the kernel says: bridges, their ports with flags and VIDs, and the FDB, in one network namespace.
+"""The snapshot: bridges, their ports with flags and VIDs, and the FDB, as read in one network namespace.
 
 Plain records between the netlink edge, which fills them, and the planner, which compares them with the
 intent. Names are those of bridge(8); sources: net/bridge/br_fdb.c, br_netlink.c, include/uapi/linux/neighbour.h.
@@ -25,7 +25,7 @@ MOST_LISTED = 40_000
 
 
 class Feature(StrEnum):
-    """What a kernel may lack without saying so, by the name a state file has for it."""
+    """A feature that a kernel may lack without saying so, by its name in a state file."""
 
     STICKY = "sticky"  # Linux 4.20: before it, the flag is acknowledged and dropped
     FLUSH = "flush"  # Linux 5.19: deleting by port, VID and state
@@ -41,7 +41,7 @@ class PortFlags:
 
     @property
     def open(self) -> bool:
-        """Whether nothing keeps a frame from the port, or one of its own from the bridge: it needs no entry."""
+        """Nothing keeps a frame from the port, or one of its own from the bridge: it needs no entry."""
         return self.learning and self.unicast_flood and not self.locked
 
 
@@ -79,7 +79,7 @@ class BridgePort:
 
     @property
     def has_control_plane(self) -> bool:
-        """Whether a control plane (EVPN) says which addresses are behind it: a vxlan that learns none by itself."""
+        """A control plane (EVPN) says which addresses are behind it: a vxlan that learns none by itself."""
         return self.tunnel_learning is False
 
 
@@ -147,11 +147,11 @@ class Snapshot:
         return port if port is not None and port.bridge == bridge else None
 
     def lists(self, bridge: str) -> bool:
-        """Whether the bridge's FDB was read to its end: then what is not in it is not there."""
+        """The bridge's FDB was read to its end: what is not in it is not there."""
         return self.listed is None or bridge in self.listed
 
     def lists_port(self, port: str) -> bool:
-        """Whether all entries that lead to the port are known."""
+        """All entries that lead to the port are known."""
         return port in self.listed_ports or self.lists(self.bridge_of(port) or "")
 
     def bridge_of(self, interface: str) -> str | None:
@@ -162,7 +162,7 @@ class Snapshot:
         return port.bridge if port else None
 
     def by_control_plane(self, entry: Entry) -> bool:
-        """Whether an external control plane has put the entry: it says so (extern_learn), or nobody else would.
+        """An external control plane has put the entry: it says so (extern_learn), or nobody else would.
 
         That is a static sticky one on a vxlan. FRR puts another host's sticky address there without extern_learn; no
         frame moves a sticky entry, so none was moved there; and macmgr puts none there.

@@ -1,1 +1,1 @@
-"""Intent and snapshot held against each other: what differs, and the changes that mend it. Pure."""
+"""Compares intent and snapshot: the findings, and the changes that put them right. Pure."""

@@ -1,4 +1,4 @@
-"""What is put again, unchanged, where a control plane reads who is here: the entries of guests that run. Pure.
+"""Puts the entries of running guests again, unchanged, where a control plane reads them. Pure.
 
 zebra refuses a local address as long as it knows it as another host's sticky one, and reads the kernel never again by
 itself: any put of the very same entry makes it look (docs/adr/0011). That is no part of a plan, for it changes nothing.

@@ -1,4 +1,4 @@
-"""When a guest's port is closed (learning and unicast flood off) and when it must be open.
+"""Decides when a guest's port is closed (learning and unicast flood off) and when it must be open. Pure.
 
 Only unicast flood is ever touched: multicast flood carries neighbour discovery, broadcast flood ARP and DHCP.
 """
@@ -30,7 +30,7 @@ def plan_closed(
     """Learning and unicast flood off, and ``locked`` on where policy asks for it and an entry is there to allow it.
 
     A lock that policy does not ask for goes where it is ``ours``: not there before macmgr managed the port. One that
-    was stays. ``only_tell``: the port may not be closed now, and nobody is told to close it. ``reached``: the entries
+    was stays. ``only_tell``: the port may not be closed now, and no fix closes it. ``reached``: the entries
     are there without which a port that is closed by itself is cut off; where they are not, an apply puts them first.
     """
     flags = port.flags
@@ -101,7 +101,7 @@ def plan_frozen(guest: GuestPort, owned: Owned, port: BridgePort, table: Table, 
 
 
 def plan_uplinks(intent: Intent, snapshot: Snapshot, learning_off: Collection[str], table: Table, draft: Draft) -> None:
-    """Where the kernel has no sticky entries (before 4.20), an uplink that does not learn moves none away either.
+    """Turn learning off on an uplink where the kernel has no sticky entries (before 4.20): then no frame moves one.
 
     It is safe where the uplink is the only port with unicast flood on (what was not learned still goes there, and
     nowhere else), and no entry of a guest is meant to be moved by a frame. That is judged by what is read, so it comes

@@ -52,7 +52,7 @@ class HostAddresses:
 
 
 class Barred:
-    """In which VIDs a guest may not have an address, because it is the host's, and whose it is in words.
+    """The VIDs in which a guest may not have an address because it is the host's, with whose it is in words.
 
     Nor may it have one, that it is only allowed, while somebody on the LAN uses it: ``alive`` has the uplink by VID. Of
     what was seen behind its own port the daemon knows better.
@@ -97,7 +97,7 @@ class Barred:
 def collides(
     guest: GuestPort, barred: Barred, snapshot: Snapshot, owners: Mapping[str, GuestPort], draft: Draft
 ) -> bool:
-    """Whether the guest's own address is the host's wherever it is looked up. Any other is only left out; all are told.
+    """Report each address that is the host's; true where the guest's own is so wherever the bridge looks it up.
 
     In the VIDs in which the host has not got it, the guest has it.
     """
@@ -172,6 +172,6 @@ def _tell_alive(guest: GuestPort, mac: str, alive: Mapping[int, str], draft: Dra
 
 
 def disallow(guest: GuestPort, mac: str) -> str:
-    """What a person does so that a guest is no longer allowed an address."""
+    """The words for taking an address out of what a guest is allowed."""
     place = guest.policy.place_that_allows(mac)
     return f"take {mac} out of what {guest.domain} is allowed{f' ({place})' if place else ''}"

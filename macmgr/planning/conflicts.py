@@ -1,4 +1,4 @@
-"""Settings that contradict each other: told with both named, never silently resolved.
+"""Reports settings that contradict each other, with both named; none is silently resolved. Pure.
 
 Pure; each rule is one function over one guest port. Two NICs with one MAC, and a guest with the host's own address, are
 findings of their own (`duplicate-mac`, `mac-collision`).
@@ -36,7 +36,7 @@ def conflict_findings(intent: Intent, snapshot: Snapshot, pins: Pins) -> Iterato
 
 
 def guest_mac_findings(intent: Intent) -> Iterator[Finding]:
-    """Guests that use another address than their XML gives them, where policy says to tell (libvirt 11.2.0)."""
+    """Guests that use another address than their XML gives them, where policy says to report it (libvirt 11.2.0)."""
     for guest in intent.ports:
         changed = guest.facts.current_mac not in ("", *guest.macs)
         sure = guest.managed and not guest.frozen  # else its network may say that it follows
@@ -57,7 +57,10 @@ def guest_mac_findings(intent: Intent) -> Iterator[Finding]:
 
 
 def _let_in(guest: GuestPort, mac: str) -> str:
-    """What lets a guest use an address. One that moves between hosts is not pinned here: that takes it from the LAN."""
+    """The words for letting a guest use an address. One that moves between hosts is not pinned here.
+
+    A pin takes it from the LAN.
+    """
     where = f"in the metadata of {guest.domain}"
     if prefix := virtual_router(mac):
         return (
@@ -71,7 +74,7 @@ def _let_in(guest: GuestPort, mac: str) -> str:
 
 
 def _pinned_routers(guest: GuestPort) -> Iterator[Finding]:
-    """Addresses of virtual routers that are allowed in full, and so pinned to this guest while another is master."""
+    """Addresses of virtual routers that are allowed one by one, and so pinned to this guest while another is master."""
     for mac in guest.policy.allow:
         if not mac.endswith("*") and (prefix := virtual_router(mac)):
             yield Finding(
@@ -105,7 +108,7 @@ def _pinned_against(plane: str, guest: GuestPort) -> Finding:
 def used_elsewhere_findings(intent: Intent, snapshot: Snapshot, memory: Memory) -> Iterator[Finding]:
     """Guests whose address was in use on an uplink when they got their entry, and is so still.
 
-    Who has it there gets no frames from this bridge any more. Nothing tells which of the two it belongs to.
+    Who has it there gets no frames from this bridge any more. Nothing says which of the two it belongs to.
     """
     taken = {(each.port, each.mac): each.uplink for each in seen_since(memory.taken, snapshot)}
     for guest in intent.ports if taken else ():
@@ -148,7 +151,7 @@ def definition_findings(networks: Iterable[Network], definitions: Iterable[Netwo
 
 
 def _restart(network: Network) -> str:
-    """How a network is restarted; libvirt deletes a bridge that is its own, and the taps are left without one."""
+    """The words for restarting a network; libvirt deletes its own bridge, and the taps are left without one."""
     warning = "" if network.forward == "bridge" else "  # cuts its guests off until their NICs are plugged again"
     return virsh.shown(*virsh.restart_network(network.name)) + warning
 

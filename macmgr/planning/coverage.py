@@ -1,4 +1,4 @@
-"""Whether anything is looked at, and all of it: bridges that are not here, tables that are too long, nothing managed.
+"""Reports what was not looked at: bridges that are not here, tables that are too long, nothing managed.
 
 Pure. An audit that compares nothing must not look like one that found nothing wrong.
 """
@@ -17,7 +17,7 @@ _FEW = 5  # bridges that a line names
 
 
 def coverage_findings(intent: Intent, snapshot: Snapshot, told: Iterable[Finding]) -> Iterator[Finding]:
-    """What policy asks for and is not here; ``told`` are the findings so far, for a guest's own says it already."""
+    """Policy asks for it and it is not here. ``told`` are the findings so far: a guest's own says it already."""
     named = {name: f'[bridge."{name}"] in the configuration' for name in intent.named} | dict(intent.managed_bridges)
     missing = sorted(named.keys() - snapshot.bridges.keys())
     known = {finding.bridge for finding in told if finding.code is Code.WRONG_BRIDGE} if missing else set()
@@ -45,13 +45,13 @@ def _too_long(bridge: str) -> Finding:
 
 
 def manages_nothing(intent: Intent, snapshot: Snapshot) -> bool:
-    """Whether no bridge here and no guest's port is managed."""
+    """No bridge here and no guest's port is managed."""
     here = not snapshot.bridges.keys().isdisjoint(intent.managed_bridges)
     return not here and not any(guest.managed for guest in intent.ports)
 
 
 def left_to_the_kernel(guests: Iterable[GuestPort]) -> str:
-    """Which guests nobody but the kernel looks after, in words."""
+    """The guests that nobody but the kernel manages, in words."""
     guests = list(guests)
     bridges = sorted({guest.bridge for guest in guests if guest.bridge})
     if not bridges:

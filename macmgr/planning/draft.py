@@ -32,7 +32,7 @@ class Stranded:
 
     @property
     def in_any_vid(self) -> Stranded:
-        """What is the same of it in each VID."""
+        """The same, whatever its VID."""
         return replace(self, entry=self.entry._replace(vid=0))
 
 
@@ -68,7 +68,7 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What an audit prints and an apply executes. ``changes`` are in the order in which they are safe."""
+    """An audit prints it and an apply executes it. ``changes`` are in the order in which they are safe."""
 
     changes: tuple[Change, ...] = ()
     findings: tuple[Finding, ...] = ()
@@ -109,25 +109,25 @@ class Table:
         return self._snapshot.fdb.static_on(port.name, port.bridge, mac)
 
     def has_static(self, guest: GuestPort, mac: str, vid: int) -> bool:
-        """Whether a static entry leads a MAC in one VID to the guest's port."""
+        """A static entry leads a MAC in one VID to the guest's port."""
         entry = self._snapshot.fdb.at(guest.bridge, mac, vid)
         return entry is not None and entry.port == guest.port and entry.state is EntryState.STATIC
 
     def stranded(self, entry: Entry) -> bool:
-        """Whether the entry is in a VID that its port has lost: no request can name it."""
+        """The entry is in a VID that its port has lost: no request can name it."""
         port = self._snapshot.ports.get(entry.port)
         return port is not None and entry.vid not in self._vids_of(port)
 
     def is_sticky(self, guest: GuestPort) -> bool:
-        """Whether the entries of the guest's own addresses are to be sticky ones."""
+        """The entries of the guest's own addresses are to be sticky."""
         return self.pins.of(guest.policy.pin, guest.bridge) is Pin.STICKY
 
     def by_control_plane(self, entry: Entry) -> bool:
-        """Whether an external control plane has put the entry."""
+        """An external control plane has put the entry."""
         return self._snapshot.by_control_plane(entry)
 
     def lacks(self, feature: Feature) -> bool:
-        """Whether this kernel was found to be without a feature."""
+        """This kernel was found to be without a feature."""
         return feature in self._lacks
 
     def _vids_of(self, port: BridgePort) -> frozenset[int]:

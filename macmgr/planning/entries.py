@@ -1,4 +1,4 @@
-"""Which FDB entries a guest's MAC must have, may not have, and where none may be left.
+"""Decides which FDB entries a guest's MAC must have, which it may not have, and where none may be left. Pure.
 
 The rules and their reasons are those of the Linux bridge: net/bridge/br_fdb.c (fdb_add_entry, br_fdb_update).
 """
@@ -17,15 +17,15 @@ from macmgr.model.snapshot import Entry, EntryState, Feature
 from macmgr.planning.draft import Draft, Stranded, Table, fix_of
 from macmgr.planning.ownership import Owned
 
-_SOME = 8  # addresses behind one port that are told one by one
+_SOME = 8  # addresses behind one port that are reported one by one
 Places = Collection[tuple[str, str, int]]  # (bridge, MAC, VID) that a running guest has a right to
 
 
 @dataclass(frozen=True, slots=True)
 class Protected:
-    """What no drop of a stale entry may touch.
+    """The entries that no drop of a stale one may touch.
 
-    ``managed`` ports tell their extra entries themselves. ``left_alone`` is (port, MAC) of each guest that is not
+    ``managed`` ports report their extra entries themselves. ``left_alone`` is (port, MAC) of each guest that is not
     managed, or that keeps its port as it is: its own MAC on its own port may be all that it is reached by.
     """
 
@@ -79,7 +79,7 @@ def plan_entries(guest: GuestPort, owned: Owned, table: Table, draft: Draft) -> 
 
 
 def _problem(what: str, wanted: Entry, have: Entry | None, plain: str) -> tuple[Code, str] | None:
-    """What is wrong with the entry of a running guest's MAC in one VID, or None. ``plain`` is why none is sticky."""
+    """The fault of the entry for a running guest's MAC in one VID, or None. ``plain`` is why none is sticky."""
     if have is None:
         return Code.MISSING_ENTRY, f"no entry for {what}"
     if have.state is EntryState.LOCAL:
@@ -164,7 +164,7 @@ def tell_in_use(guest: GuestPort, macs: Sequence[str], draft: Draft) -> None:
 def plan_foreign_entries(
     guest: GuestPort, owned: Owned, rightful: Places, table: Table, draft: Draft, *, keep: Collection[str] = ()
 ) -> None:
-    """What else leads to a managed port: static entries that nothing asks for, and addresses learned behind it.
+    """Drop what else leads to a managed port: static entries that nothing asks for, and addresses learned behind it.
 
     ``keep`` are those that stay, as the port does that they were learned behind.
     """
@@ -200,7 +200,7 @@ def _foreign_entries(guest: GuestPort, owned: Owned, rightful: Places, table: Ta
     macs, left, patterns = frozenset(guest.macs), frozenset(guest.left), Patterns(guest.policy.allow)
     for entry in table.of_port(guest.port):
         stranded = table.stranded(entry)
-        own = entry.mac in macs and (not stranded or not guest.running)  # a waiting guest's are told elsewhere
+        own = entry.mac in macs and (not stranded or not guest.running)  # a waiting guest's are reported elsewhere
         allowed = entry.mac not in left and patterns.matches(entry.mac)
         own = (own or (allowed and not stranded)) and (entry.mac, entry.vid) not in owned.others
         if not own and (guest.bridge, entry.mac, entry.vid) not in rightful:
@@ -263,7 +263,7 @@ def _stranded(
 
 
 def _tell_control_planes(entries: Iterable[Entry], guest: GuestPort, table: Table, draft: Draft) -> None:
-    """Entries that an external control plane has put: left as they are, and told once for each port."""
+    """Entries that an external control plane has put stay as they are, and are reported once for each port."""
     for entry in {each.port: each for each in entries if table.by_control_plane(each)}.values():
         whose = f", the address of {guest.domain}," if entry.mac in guest.macs else ""
         text = f"{entry.port} has an entry for {entry.mac}{whose} from an external control plane ({entry.in_words})"
@@ -280,7 +280,7 @@ def _droppable(entry: Entry, table: Table) -> bool:
 
 
 def _deletable(entries: list[Entry], on_port: list[Entry], table: Table) -> list[Entry]:
-    """What of ``entries`` can be deleted and no other entry with it; ``on_port`` is all that the port has of the MAC.
+    """Those of ``entries`` that can be deleted alone; ``on_port`` is all that the port has of the MAC.
 
     VID 0 goes only together with every VID of the port (br_fdb_delete): it stays for a copy that is not ours.
     """

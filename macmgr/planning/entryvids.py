@@ -1,4 +1,4 @@
-"""In which VIDs a guest's MAC needs an entry: all of its port's, but for a trunk those that can bring a frame.
+"""Decides in which VIDs a guest's MAC needs an entry: in all of its port's; on a trunk where a frame can come from.
 
 An entry without a VID in its request is one for VID 0 and every VID of the port (br_fdb_add), which for a trunk of all
 VIDs is 4095 entries for each MAC. The rule for trunks and its reasons: docs/adr/0007.
@@ -15,7 +15,7 @@ MANY_VIDS = 64
 
 
 class Carriers:
-    """How many take part in each VID of each bridge: its ports, and the host through the bridge itself."""
+    """Counts who takes part in each VID of a bridge: its ports, and the host through the bridge itself."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot

@@ -1,8 +1,8 @@
-"""What this kernel is without, found by writing and reading: no return code and no version says it.
+"""Finds what this kernel lacks by writing and reading: no return code and no version says it. Pure.
 
 A kernel before 4.20 acknowledges NTF_STICKY and drops it, one before 5.19 takes a flush for a deletion that lacks its
 address, and distributions carry features back to kernels of any version. So a change is made, and what is there
-afterwards tells. Kept for the kernel's boot, in the state file: docs/adr/0010.
+afterwards shows it. Kept for the kernel's boot, in the state file: docs/adr/0010.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from macmgr.model.snapshot import EntryState, Feature, Snapshot
 
 
 def found_lacking(sent: Iterable[Change], snapshot: Snapshot) -> frozenset[Feature]:
-    """What the kernel lacks, by the ``snapshot`` that was read after ``sent`` was asked for."""
+    """The features that the kernel lacks, by the ``snapshot`` that was read after ``sent`` was asked for."""
     entries = [change for change in sent if isinstance(change, SetEntries)]
     lacks = set()
     if _drops_sticky(entries, snapshot):
@@ -26,7 +26,7 @@ def found_lacking(sent: Iterable[Change], snapshot: Snapshot) -> frozenset[Featu
 
 
 def _drops_sticky(changes: Iterable[SetEntries], snapshot: Snapshot) -> bool:
-    """Whether entries that were put as sticky are there and are not, and no other entry is either.
+    """Entries that were put as sticky are there without it, and no other entry is sticky either.
 
     Somebody else's replace of the only one, right after ours, looks like that too: once is not enough to believe it.
     """

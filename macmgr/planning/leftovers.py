@@ -1,8 +1,8 @@
 """Static entries on an uplink that nothing here asks for: they cut a guest off when it comes to this host. Pure.
 
 libvirt leaves one behind when a guest moves away: the guest's first frame from its new host moves the entry to the
-uplink, and there it is static for ever. An administrator may want one; so it is told, with what deletes it, and an
-apply leaves it. What a control plane put is none, and what another finding tells is told there.
+uplink, and there it is static for ever. An administrator may want one; so it is reported, with what deletes it, and an
+apply leaves it. What a control plane put is none. What another finding reports is left to that one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from macmgr.model.roles import uplinks_of
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, Snapshot
 from macmgr.planning.draft import Table
 
-MANY = 8  # addresses of one port that are told one by one
+MANY = 8  # addresses of one port that are reported one by one
 _TOLD = (Code.STOLEN_ENTRY, Code.STALE_ENTRY, Code.MISSING_ENTRY)
 
 

@@ -29,7 +29,7 @@ def plan_stranded(
     table: Table,
     draft: Draft,
 ) -> None:
-    """Clear them where nothing else goes along; else tell how it is done by hand. ``taps`` are all guests' ports."""
+    """Clear them where nothing else goes along; else report how it is done by hand. ``taps`` are all guests' ports."""
     places: dict[tuple[str, int], dict[str, Stranded]] = {}
     for each in draft.stranded:
         places.setdefault((each.entry.port, each.entry.vid), {}).setdefault(each.entry.mac, each)
@@ -92,7 +92,7 @@ class _Others:
 
 
 def _flushed_with(ports: Iterable[str], table: Table) -> dict[tuple[str, int], list[Entry]]:
-    """What a flush of each port and VID would take; a port that was a trunk has entries in thousands of them."""
+    """The entries that a flush of each port and VID would take; a port that was a trunk has thousands."""
     found: dict[tuple[str, int], list[Entry]] = {}
     for port in ports:
         for entry in table.of_port(port):
@@ -102,7 +102,7 @@ def _flushed_with(ports: Iterable[str], table: Table) -> dict[tuple[str, int], l
 
 
 def _by_hand(entry: Entry, bridge: str) -> str:
-    """What every kernel can do, and puts no guest into another VLAN: a port for the moment, that takes the entry along.
+    """Commands for every kernel that put no guest into another VLAN: a port for a moment, which takes the entry along.
 
     With the highest address it does not become the bridge's, and with that MTU it does not lower the bridge's.
     """

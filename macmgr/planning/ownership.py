@@ -26,7 +26,7 @@ _Holders = Mapping[tuple[str, str, int], GuestPort]  # by bridge, MAC and VID
 
 @dataclass(frozen=True, slots=True)
 class Owned:
-    """Which of its addresses a guest has, and in which VIDs; ``others`` are the (MAC, VID) that it must do without.
+    """The VIDs in which a guest owns each of its MACs; ``others`` are the (MAC, VID) that it must do without.
 
     VID 0 and every VID that the port carries, so that turning VLAN filtering on or off cuts nobody; fewer on a trunk,
     and where another has the address in VID 0 or in one of the port's VIDs. ``alive`` are those that it is allowed and
@@ -41,7 +41,7 @@ class Owned:
 def ownership(
     guests: Iterable[GuestPort], intent: Intent, snapshot: Snapshot, known: Known, table: Table, draft: Draft
 ) -> dict[GuestPort, Owned]:
-    """What each of the managed ``guests`` gets; one that may not have its own address is left out and told."""
+    """Give each managed guest the MACs it owns; one that may not have its own address is left out and reported."""
     guests = list(guests)
     barred = Barred(guests, intent, snapshot, known, table)
     owners = {guest.port: guest for guest in intent.ports}
@@ -53,7 +53,7 @@ def ownership(
 
 
 def tell_duplicates(guest: GuestPort, rivals: Mapping[GuestPort, tuple[str, int]], draft: Draft) -> None:
-    """Note that a guest has an address that another one has as well."""
+    """Report that two guests have one address."""
     for rival, (mac, vid) in rivals.items():
         draft.report(
             Code.DUPLICATE_MAC,
@@ -88,7 +88,7 @@ class _Assignment:
         self._owners: dict[tuple[str, str, int], GuestPort] = {}
 
     def owned_by(self, guest: GuestPort) -> Owned:
-        """What became of one guest's addresses. One that does not run here contests none."""
+        """The addresses that one guest owns. One that does not run here contests none."""
         vids, others = {}, set(self._others[guest])
         for mac in guest.macs:
             barred = self._barred.of(guest, mac)
@@ -151,7 +151,7 @@ class _Assignment:
         return left
 
     def further(self, guests: Iterable[GuestPort]) -> None:
-        """Give out the addresses that running guests are allowed beside their own."""
+        """Give out the addresses that running guests are allowed in addition to their own."""
         claims: dict[tuple[str, str], list[GuestPort]] = {}
         for guest in guests:
             for mac in guest.macs[1:]:
@@ -229,5 +229,5 @@ class _Assignment:
 
 
 def _has_changed(guest: GuestPort) -> bool:
-    """Whether the address that the NIC uses is not the one that its XML gives it: the guest took it by itself."""
+    """The NIC uses another address than its XML gives it: the guest took it by itself."""
     return guest.facts.configured_mac not in ("", guest.macs[0])

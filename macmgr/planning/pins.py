@@ -1,4 +1,4 @@
-"""How a guest's entries are pinned: as policy says, and where it leaves that to us, by what the bridge is. Pure.
+"""Decides how a guest's entries are pinned: as policy says; where policy says auto, by what is on the bridge. Pure.
 
 A sticky entry is moved by no frame, and that is what a guest needs where frames say who is where. Where a control plane
 says it (EVPN), NTF_STICKY means something else: that the address never moves to another host. zebra then refuses the
@@ -21,7 +21,7 @@ class Pins:
                 self._planes.setdefault(port.bridge, port.name)
 
     def of(self, pin: Pin, bridge: str) -> Pin:
-        """How the entries are pinned on a bridge, where policy says ``pin``."""
+        """The pin of the entries on a bridge, where policy says ``pin``."""
         if pin is not Pin.AUTO:
             return pin
         return Pin.STATIC if bridge in self._planes else Pin.STICKY

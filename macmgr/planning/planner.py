@@ -1,4 +1,4 @@
-"""The difference between intent and snapshot: what is wrong, in words, and the changes that mend it.
+"""Plans the changes that bring the snapshot to the intent, and reports what is wrong in words.
 
 Pure. The order of the changes is the safety of the guests: open what must be open, put entries, close learning and
 unicast flood, drop what is stale. A wanted MAC that was reachable stays reachable after every single step, because
@@ -112,7 +112,7 @@ def plan(intent: Intent, snapshot: Snapshot, known: Known = NOTHING_KNOWN) -> Pl
 
 
 def _is_reached_closed(guest: GuestPort, owned: Owned, snapshot: Snapshot, table: Table) -> bool:
-    """Whether the entries that a running guest needs are there, so that its port can be closed by itself."""
+    """The entries that a running guest needs are there: its port can be closed by itself."""
     deciding = set(snapshot.deciding_vids(guest.port))
     return all(
         table.has_static(guest, mac, vid) for mac, vids in owned.vids.items() for vid in deciding.intersection(vids)
@@ -120,7 +120,7 @@ def _is_reached_closed(guest: GuestPort, owned: Owned, snapshot: Snapshot, table
 
 
 def _asks_first(guest: GuestPort, port: BridgePort, known: Known, recalled: Recalled) -> bool:
-    """Whether a port is closed only if that cuts off no address that is in use behind it (docs/adr/0015).
+    """The port is closed only if that cuts off no address that is in use behind it (docs/adr/0015).
 
     That is one which was not closed yet. And lock='yes' has said already that no other address may be used there.
     """
@@ -132,7 +132,7 @@ def _not_closed_yet(guest: GuestPort, known: Known, recalled: Recalled) -> bool:
 
 
 def _known_elsewhere(guest: GuestPort, owned: Owned, rightful: Places, table: Table) -> bool:
-    """Whether another port holds, or is about to get, an entry for the guest.
+    """Another port holds, or is about to get, an entry for the guest.
 
     libvirt's own add, with NLM_F_EXCL, would come to nothing there. An entry that this very plan drops is no exception:
     until it is gone, CPUs that start would find the port closed and no entry put. So the port is opened first, and the
@@ -152,7 +152,7 @@ def _lacks_a_refused_entry(
     snapshot: Snapshot,
     table: Table,
 ) -> bool:
-    """Whether a running guest lacks an entry that was just put in vain: only an open port brings it frames.
+    """A running guest lacks an entry that was just refused: only an open port brings it frames.
 
     No guest may open a port by what it sends. So only an entry counts that no frame can move and that is in writing.
     And a lock stays, be it asked for or an administrator's: an open port takes frames from any address.
@@ -174,7 +174,7 @@ def _lacks_a_refused_entry(
 
 
 def _is_there(guest: GuestPort, snapshot: Snapshot, draft: Draft) -> bool:
-    """Whether the tap is on its bridge; where it is not, nothing of it is touched and the audit says so."""
+    """The tap is on its bridge; where it is not, nothing of it is touched and the audit says so."""
     who = f"{guest.domain} {guest.alias}".strip()
     if guest.port not in snapshot.masters:
         draft.report(
@@ -222,7 +222,7 @@ def _tell_unmanaged_duplicates(
     for guest in intent.ports:
         if guest.managed or not guest.running or snapshot.port_on(guest.bridge, guest.port) is None:
             continue
-        own = guest.macs[0]  # what it is allowed beside it is the business of a manager
+        own = guest.macs[0]  # what else it is allowed is the business of a manager
         places = [(own, vid) for vid in snapshot.deciding_vids(guest.port)]
         rivals = {rival: place for place in places if (rival := holders.get((guest.bridge, *place))) is not None}
         tell_duplicates(guest, rivals, draft)

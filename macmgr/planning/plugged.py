@@ -1,4 +1,4 @@
-"""Whether a guest's port is as libvirt plugged it: in the VLAN, and isolated, as its live XML says. Pure; told only.
+"""Compares a guest's port with how libvirt plugged it: its VLAN, and isolation, by its live XML. Pure; reported only.
 
 libvirt sets both when it puts a tap on its bridge (``<port isolated='yes'/>`` since 6.1, ``<vlan>`` on a Linux bridge
 since 11.0), and never again. A tap that leaves its bridge and comes back has neither: it is in the bridge's default
@@ -22,7 +22,7 @@ EVERY_VID = "1-4094"  # a range is taken off without a word about those that are
 
 
 def plug_findings(intent: Intent, snapshot: Snapshot) -> Iterator[Finding]:
-    """What differs on the ports of guests that are on their bridge, where that is managed, whoever manages the port."""
+    """Report differences on the ports of guests that are on a managed bridge, whoever manages the port."""
     guests = {guest.port for guest in intent.ports}
     for guest in intent.ports:
         port = snapshot.port_on(guest.bridge, guest.port)
@@ -40,8 +40,8 @@ def plug_findings(intent: Intent, snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def put_back(guest: GuestPort, snapshot: Snapshot) -> str:
-    """How the guest's tap gets onto its bridge, and never into a VLAN that is not its own, or beside whom it must not
-    hear. What cannot be said as commands is said in words."""
+    """The commands that put the guest's tap on its bridge: never into a VLAN that is not its own, and never where it
+    hears whom it must not. What cannot be said as commands is said in words."""
     port, bridge = shlex.quote(guest.port), snapshot.bridges[guest.bridge]
     master = f"ip link set dev {port} master {shlex.quote(bridge.name)}"
     wanted = vlans_of(guest)
@@ -61,7 +61,7 @@ def put_back(guest: GuestPort, snapshot: Snapshot) -> str:
 
 
 def vlans_of(guest: GuestPort) -> PortVlans | None:
-    """What libvirt gives the port of a NIC with a live ``<vlan>`` (virNetDevBridgeSetupVlans); None without one.
+    """The VLANs that libvirt gives the port of a NIC with a live ``<vlan>`` (virNetDevBridgeSetupVlans), else None.
 
     VID 0 is a priority tag, and 4095 reserved: a bridge port has neither.
     """
@@ -78,7 +78,7 @@ def vlans_of(guest: GuestPort) -> PortVlans | None:
 def _vlan_findings(
     guest: GuestPort, port: BridgePort, bridge: Bridge, snapshot: Snapshot, guests: set[str]
 ) -> Iterator[Finding]:
-    """While VLAN filtering is off there is one network, whatever VIDs a port carries: that is told of the bridge."""
+    """While VLAN filtering is off there is one network, whatever VIDs a port carries."""
     if not bridge.vlan_filtering:
         return
     wanted = vlans_of(guest)
@@ -118,18 +118,18 @@ def _isolate(guest: GuestPort, snapshot: Snapshot, guests: set[str]) -> str:
 
 
 def _has_one_vlan(bridge: Bridge, snapshot: Snapshot) -> bool:
-    """Whether a tap that comes to the bridge can get no other VLAN than it was in, for there is one only."""
+    """A tap that comes to the bridge can get no other VLAN than it was in, for there is one only."""
     ports = [port for port in snapshot.ports.values() if port.bridge == bridge.name]
     return bool(bridge.default_pvid) and all({*port.vids} <= {bridge.default_pvid} for port in ports)
 
 
 def _has_vlans(bridge: Bridge, snapshot: Snapshot) -> bool:
-    """Whether this kernel's bridges have VLANs at all; without filtering, the ports show it."""
+    """This kernel's bridges have VLANs; without filtering, the ports show it."""
     return bridge.vlan_filtering or bool(bridge.default_pvid) or any(port.vids for port in snapshot.ports.values())
 
 
 def _add(port: str, has: PortVlans, wanted: PortVlans) -> Iterator[str]:
-    """What is not there, or tagged otherwise; runs of plain VIDs in one command each."""
+    """Add the VIDs that are missing or tagged otherwise; runs of plain VIDs in one command each."""
     native = wanted.pvid
     if native is not None and (native != has.pvid or (native in wanted.untagged) != (native in has.untagged)):
         words = " untagged" if native in wanted.untagged else ""

@@ -1,4 +1,4 @@
-"""What is read of which FDB: all of the bridges that are managed, and of any other the few entries that matter. Pure.
+"""Decides what is read of which FDB: all of a managed bridge's, of any other the few entries that matter. Pure.
 
 Whoever can send frames fills a bridge's table. So the table of a bridge that is nobody's business here is not read, and
 one that is too long is not read to its end (`Snapshot.listed`). There the kernel is asked for the entries that the
@@ -19,7 +19,7 @@ from macmgr.planning.entryvids import MANY_VIDS, Carriers
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """What somebody wants to see beside what the plan is made of.
+    """Somebody wants to see more than the plan is made of.
 
     ``bridges`` are listed too, and with ``whole`` all are, however long their tables. ``macs`` are looked for on each
     bridge, and with ``bystanders`` the addresses of guests that are not managed are on theirs.
@@ -41,7 +41,7 @@ def bridges_to_read(intent: Intent, memory: Memory, beside: Beside) -> frozenset
 
 
 def ports_to_read(intent: Intent, memory: Memory) -> frozenset[str]:
-    """The ports of which all entries matter, however long the table: an entry that nothing asks for is told there."""
+    """The ports of which all entries matter, however long the table: one that nothing asks for is reported."""
     guests = {guest.port for guest in intent.ports if guest.managed}
     return frozenset(guests.union(each.port for each in memory.ports if each.domain))
 

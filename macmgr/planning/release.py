@@ -89,7 +89,7 @@ def _by_default(port: BridgePort, guest: GuestPort) -> PortRelease:
 
 
 def _bears_the_mark(guest: GuestPort, port: BridgePort, memory: Memory, table: Table) -> bool:
-    """Whether a port of which nothing is remembered looks like ours: an entry as the policy pins it, or a lock.
+    """A port of which nothing is remembered looks like ours: an entry as the policy pins it, or a lock.
 
     Where there was more in the memory, any may be ours.
     """
@@ -163,7 +163,7 @@ def plan_releases(
 
 
 def plan_port_release(back: PortRelease, guest_ports: Collection[str], table: Table, draft: Draft) -> None:
-    """What brings a port back; ``guest_ports`` are all that are some guest's."""
+    """Bring one port back; ``guest_ports`` are all that are some guest's."""
     _plan_port_flags(back, draft)
     for mac in back.macs:
         _plan_port_entries(back, mac, guest_ports, table, draft)
@@ -207,7 +207,7 @@ def as_remembered(
 
 
 def _plan_port_flags(back: PortRelease, draft: Draft) -> None:
-    """What opens the port comes before its entries change, what closes it after."""
+    """Open the port before its entries change, and close it after."""
     now, wanted, bridge = back.port.flags, back.flags, back.port.bridge
     opened = PortFlags(
         now.learning or wanted.learning,
@@ -262,7 +262,7 @@ def _is_static_elsewhere(entry: Entry, back: PortRelease, guest_ports: Collectio
 
 
 def _stranded(back: PortRelease, mac: str, table: Table) -> Iterator[Stranded]:
-    """What was put since in a VID that the port has lost meanwhile: there it leads nowhere, and nobody can name it."""
+    """Entries that were put since in a VID that the port has lost: they lead nowhere, and no request names them."""
     before = {(entry.vid, entry.sticky) for entry in back.entries if entry.mac == mac}
     for vid, entry in table.static_on(back.port, mac).items():
         if table.stranded(entry) and not table.by_control_plane(entry) and (vid, entry.sticky) not in before:

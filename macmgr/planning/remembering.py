@@ -1,4 +1,4 @@
-"""What goes into the memory of the ports that macmgr manages, what stays in it, and what follows from it. Pure.
+"""Writes the memory of the ports that macmgr manages, forgets what is no more, and draws conclusions from it. Pure.
 
 Never a second opinion about what is right: it feeds the planner (`recall`) and the release, and nothing else. Why it
 holds what it holds: docs/adr/0004.
@@ -18,7 +18,7 @@ from macmgr.planning.taken import of_same_ports
 
 
 def default_flags(guest: GuestPort, port: BridgePort) -> PortFlags:
-    """What a guest's port has without macmgr: the kernel's flags, or those that libvirt gives to its own NICs."""
+    """The flags of a guest's port without macmgr: the kernel's, or those that libvirt gives to its own NICs."""
     libvirts = guest.entry_comes
     return PortFlags(not libvirts, not libvirts, None if port.flags.locked is None else False)
 
@@ -93,7 +93,7 @@ def what_is_left(memory: Memory, intent: Intent, snapshot: Snapshot) -> Memory:
 
 
 def valid_ports(memory: Memory, intent: Intent, snapshot: Snapshot) -> tuple[PortBefore, ...]:
-    """What is remembered of ports that are still the same, of the same guest."""
+    """The remembered ports that are still the same, of the same guest."""
     uuids: dict[str, set[str]] = {}
     for guest in intent.ports:  # several may name one port
         uuids.setdefault(guest.port, set()).add(guest.uuid)
@@ -106,7 +106,7 @@ def valid_ports(memory: Memory, intent: Intent, snapshot: Snapshot) -> tuple[Por
 
 @dataclass(frozen=True, slots=True)
 class Recalled:
-    """What follows from the memory for one look: what guests left behind, and what macmgr is to undo.
+    """Conclusions from the memory for one look: what guests left behind, and what macmgr is to undo.
 
     ``gone_macs`` are the MACs of guests that have left this host: (bridge, MAC) with the domain. ``learning_off`` are
     the uplinks whose learning macmgr turned off, ``locked`` the guests' ports that had no lock before macmgr and have
@@ -123,7 +123,7 @@ class Recalled:
 
 
 def recall(memory: Memory, intent: Intent, snapshot: Snapshot) -> Recalled:
-    """What only the memory knows, as far as it is about what is here now.
+    """Draw the conclusions from the memory that are about what is here now.
 
     A guest whose XML could not be read has not left, and neither has one whose tap is still there, whatever the status
     files say: they may be another libvirt's. That a hook call says who has left is no proof that it ever ran here:
@@ -230,7 +230,7 @@ def _held(on_port: Iterable[Entry]) -> Iterator[Held]:
 
 
 def _has_static(bridge: str, mac: str, snapshot: Snapshot) -> bool:
-    """Whether a bridge has a static entry for a MAC that is macmgr's, or could become it.
+    """The bridge has a static entry for a MAC that is macmgr's, or could become it.
 
     One that another host's control plane put, and that no frame moves, is neither.
     """

@@ -1,4 +1,4 @@
-"""What it means that an address was seen behind a guest's port: which of them get entries there, and which may not.
+"""Decides which addresses that were seen behind a guest's port get entries there.
 
 Pure. Policy decides (guestMac, allow), and the kernel's tables: an address that nobody wrote down may roam, and is
 where it was seen last (docs/adr/0009). None is taken away from the host, or from another guest on the bridge.
@@ -22,7 +22,7 @@ Owners = Mapping[Key, GuestPort]
 
 
 def is_about(record: SeenMacs, guest: GuestPort | None, snapshot: Snapshot) -> bool:
-    """Whether something was seen behind the very port and NIC that is there now."""
+    """The record is about the very port and NIC that is there now."""
     port = snapshot.ports.get(record.port)
     return (
         guest is not None
@@ -47,7 +47,7 @@ def what_is_known(record: SeenMacs | None, guest: GuestPort, snapshot: Snapshot)
 
 
 def as_of_now(record: SeenMacs, guest: GuestPort) -> SeenMacs:
-    """The record, with the ``currentAddress`` of libvirt's XML where that has changed since: what was told last holds.
+    """The record, with the ``currentAddress`` of libvirt's XML where that has changed since: what was said last holds.
 
     One that stands there as it did when the guest was last seen is old. libvirt knows of a change at once, but saves
     its status file only with the next suspend, hotplug, migration or restart.
@@ -67,7 +67,7 @@ def as_of_now(record: SeenMacs, guest: GuestPort) -> SeenMacs:
 
 
 def allowed(guest: GuestPort, mac: str) -> bool:
-    """Whether the policy lets the NIC use an address beside its own."""
+    """The policy lets the NIC use an address in addition to its own."""
     return any(matches(pattern, mac) for pattern in guest.policy.allow)
 
 
@@ -85,7 +85,7 @@ def moved_on(mac: str, guest: GuestPort, owners: Owners, snapshot: Snapshot) -> 
 
 
 def owners_of(records: Iterable[SeenMacs], guests: Iterable[GuestPort], snapshot: Snapshot) -> Owners:
-    """Whose the addresses in ``records`` are by libvirt's word."""
+    """The owners of the addresses in ``records`` by libvirt's word."""
     macs = {mac for record in records for mac in (record.current, *record.macs) if mac}
     return {
         (guest.bridge, mac, vid): guest
@@ -98,7 +98,7 @@ def owners_of(records: Iterable[SeenMacs], guests: Iterable[GuestPort], snapshot
 
 
 def with_lost(known: Known, intent: Intent, snapshot: Snapshot) -> Known:
-    """What is known, with what the FDB still shows of what was seen, where the record of that is lost."""
+    """Add what the FDB still shows of what was seen, where the record of that is lost."""
     if not known.seen_lost:
         return known
     return replace(known, seen=(*known.seen, *_from_the_table(known, intent, snapshot)))
@@ -126,7 +126,7 @@ def with_seen(intent: Intent, snapshot: Snapshot, known: Known) -> Intent:
         return any(entry.mac in addresses for entry in fdb.of_port(guest.port))
 
     def may_have(guest: GuestPort, mac: str) -> bool:
-        """Whether the address is free on its bridge; a finding says why not."""
+        """The address is free on its bridge; a finding says why not."""
         places = [(guest.bridge, mac, vid) for vid in snapshot.deciding_vids(guest.port)]
         local = [entry for place in places if (entry := fdb.at(*place)) and entry.state is EntryState.LOCAL]
         above = [whose for place in places if (whose := stacked.get(place))]
@@ -161,7 +161,7 @@ def with_seen(intent: Intent, snapshot: Snapshot, known: Known) -> Intent:
 
 
 def _from_the_table(known: Known, intent: Intent, snapshot: Snapshot) -> Iterator[SeenMacs]:
-    """What the FDB still shows of what was seen, where the record of it is lost.
+    """Read from the FDB what was seen, where the record of it is lost.
 
     Nothing but an address that was seen, and that policy lets roam, has a plain static entry on a guest's closed port,
     and none of them may lose it because a file cannot be read. Where the NIC's own address has none there, the entry
@@ -197,7 +197,7 @@ def _from_the_table(known: Known, intent: Intent, snapshot: Snapshot) -> Iterato
 
 
 def _wanted(record: SeenMacs, guest: GuestPort) -> list[str]:
-    """What the policy would let in, the address that the NIC has changed to first."""
+    """The addresses that the policy would let in, the one that the NIC has changed to first."""
     follows = guest.policy.guest_mac is GuestMac.FOLLOW
     current = [record.current] if follows and record.current else []
     return [*current, *(mac for mac in record.macs if mac not in current and (follows or allowed(guest, mac)))]

@@ -17,11 +17,11 @@ from macmgr.model.known import Taken
 from macmgr.model.snapshot import EntryState, Snapshot
 
 Times = Mapping[Key, tuple[float, float]]
-"""When an entry was last put, or its address seen elsewhere: not before, and not after, in seconds of one clock."""
+"""The time at which an entry was last put, or its address seen elsewhere: not before, not after, of one clock."""
 
 
 def taken_by(changes: Iterable[Change], intent: Intent, snapshot: Snapshot, known: Iterable[Taken]) -> list[Taken]:
-    """What ``changes`` take from uplinks, and what of ``known`` they put anew; the times are not known yet.
+    """The entries that ``changes`` take from uplinks, and those of ``known`` that they put anew; without times yet.
 
     Only sticky entries, for any other goes back to who sends next.
     """
@@ -53,7 +53,7 @@ def with_times(known: Collection[Taken], new: Collection[Taken], times: Times) -
 
 
 def of_same_ports(known: Iterable[Taken], snapshot: Snapshot) -> tuple[Taken, ...]:
-    """What is about ports that are still the same. An entry that is gone may be put again."""
+    """Those about ports that are still the same. An entry that is gone may be put again."""
     ports = ((each, snapshot.port_on(each.bridge, each.port)) for each in known)
     return tuple(each for each, port in ports if port is not None and port.ifindex == each.ifindex)
 

@@ -17,7 +17,7 @@ _A_GUESTS = ("tun", "veth")  # by the kernel's word for the device (IFLA_INFO_KI
 
 
 def with_taps_only(intent: Intent, snapshot: Snapshot) -> Intent:
-    """The intent without the ports that are no tap; each is told, and its NIC is one that has no port here."""
+    """The intent without the ports that are no tap; each is reported, and its NIC is one without a port here."""
     false = [guest for guest in intent.ports if not _may_be_a_guests(guest, snapshot)]
     if not false:
         return intent

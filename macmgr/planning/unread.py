@@ -28,7 +28,7 @@ def unread_domains(intent: Intent) -> list[str]:
 def beside_unread(
     guests: Iterable[GuestPort], intent: Intent, snapshot: Snapshot, table: Table, draft: Draft
 ) -> Iterator[GuestPort]:
-    """The ``guests`` but for those whose address a guest may have whose XML is not known: these are left and told."""
+    """The ``guests`` without those whose address a guest may have whose XML is not known: these are reported."""
     unread = unread_domains(intent)
     if not unread:
         yield from guests

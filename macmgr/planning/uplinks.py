@@ -1,4 +1,4 @@
-"""Why the uplinks of a managed bridge are promiscuous: told, never touched.
+"""Reports why the uplinks of a managed bridge are promiscuous; they are never touched. Pure.
 
 The kernel takes a port out of promiscuous mode only when VLAN filtering is on and no other port learns or floods
 (net/bridge/br_if.c, br_manage_promisc).
