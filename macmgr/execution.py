@@ -73,7 +73,7 @@ def execute(
     return made, tuple(failures)
 
 
-def give_back(
+def execute_release(
     lock: WriterLock, changes: Sequence[Change], kernel: Kernel, snapshot: Snapshot
 ) -> tuple[list[Change], tuple[Failure, ...]]:
     """Open, read back, and only then let go of the entries: on a port that is still closed that is an outage."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
-from macmgr.execution import Failure, Kernel, execute, give_back
+from macmgr.execution import Failure, Kernel, execute, execute_release
 from macmgr.model.changes import Change, SetEntries, ports_of
 from macmgr.model.fdb import Key
 from macmgr.model.findings import Code
@@ -336,10 +336,10 @@ def remembering(run: Run, view: View, notes: Notes) -> Run:
 def _apply_once(tools: Tools, run: Run, view: View) -> Run:
     run = remembering(run, view, tools.notes)
     changes = view.plan.changes
-    back = [change for change in changes if gives_back(change)]
-    made, failures = execute(tools.lock, [c for c in changes if not gives_back(c)], tools.kernel, view.snapshot)
+    back = [change for change in changes if releases(change)]
+    made, failures = execute(tools.lock, [c for c in changes if not releases(c)], tools.kernel, view.snapshot)
     if back:
-        more, unmade = give_back(tools.lock, back, tools.kernel, view.snapshot)
+        more, unmade = execute_release(tools.lock, back, tools.kernel, view.snapshot)
         made, failures = made + more, failures + unmade
     memory = run.known.memory
     if taken := taken_by(made, view.intent, view.snapshot, memory.taken):
@@ -357,7 +357,7 @@ def _apply_once(tools: Tools, run: Run, view: View) -> Run:
 
 
 def _release_once(tools: Tools, run: Run, view: View) -> Run:
-    made, failures = give_back(tools.lock, view.plan.changes, tools.kernel, view.snapshot)
+    made, failures = execute_release(tools.lock, view.plan.changes, tools.kernel, view.snapshot)
     return replace(run, sent=view.plan.changes, done=(*run.done, *made), failures=failures)
 
 
@@ -374,13 +374,13 @@ def puts(changes: Iterable[Change]) -> Refused:
 def left_out(changes: Sequence[Change], scope: Scope) -> Iterator[Change]:
     """The changes that are not made; of a port that is given back all or none: its entries go after it is open."""
     spared = set(filter(scope.leaves_out, changes))
-    whole = {port for change in spared if gives_back(change) for port in ports_of(change)}
+    whole = {port for change in spared if releases(change) for port in ports_of(change)}
     for change in changes:
-        if change in spared or (gives_back(change) and not whole.isdisjoint(ports_of(change))):
+        if change in spared or (releases(change) and not whole.isdisjoint(ports_of(change))):
             yield change
 
 
-def gives_back(change: Change) -> bool:
+def releases(change: Change) -> bool:
     """The change gives back a port that policy leaves to the kernel by now."""
     return change.because == Code.NOT_GIVEN_BACK
 

@@ -132,8 +132,8 @@ class GuestPort:
 
     ``macs`` begins with the NIC's own address; the others are allowed ones. Those that nobody wrote down, and that are
     here because they were seen, are ``roaming``: their entries are plain static ones, whatever the pin, for they may
-    turn up elsewhere (docs/adr/0009). ``left`` are addresses that were seen here and have turned up elsewhere since, or
-    had to make room: no static entry of theirs is to stay. ``state`` is libvirt's word for the domain; ``running``
+    turn up elsewhere (docs/adr/0009). ``moved`` are addresses that were seen here and have turned up elsewhere since,
+    or had to make room: no static entry of theirs is to stay. ``state`` is libvirt's word for the domain; ``running``
     whether its CPUs run *here*, the only case in which its MACs may have entries. ``entry_comes`` says that somebody
     puts the NIC's entry when the CPUs start (libvirt for its own managed NICs).
     """
@@ -152,7 +152,7 @@ class GuestPort:
     policy: Policy = field(default_factory=Policy)
     facts: NicFacts = field(default_factory=NicFacts)
     roaming: tuple[str, ...] = ()
-    left: tuple[str, ...] = ()
+    moved: tuple[str, ...] = ()
 
     def __hash__(self) -> int:
         """By what tells guests' ports apart: the planner keeps them in tables, and a policy is long to hash."""

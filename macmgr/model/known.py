@@ -92,7 +92,7 @@ class Taken:
 class Memory:
     """All that is remembered of one network namespace.
 
-    ``given_back`` are the ports, by name and ifindex, that were released and not touched since: what an administrator
+    ``released`` are the ports, by name and ifindex, that were released and not touched since: what an administrator
     left there is not taken for macmgr's own work. ``lacks`` is what the kernel of this boot was found to be without.
     ``closed`` are the guests' ports, by name and ifindex, that were closed once: no address was learned there before.
     ``taken`` are the entries whose address was in use on an uplink when they were put.
@@ -104,7 +104,7 @@ class Memory:
 
     ports: tuple[PortBefore, ...] = ()
     macs: tuple[KeptMac, ...] = ()
-    given_back: tuple[tuple[str, int], ...] = ()
+    released: tuple[tuple[str, int], ...] = ()
     lacks: frozenset[Feature] = frozenset()
     watched: bool = False
     lost: bool = False
@@ -126,7 +126,7 @@ class SeenMacs:
     It is about the interface ``ifindex`` with the name ``port``, and the NIC of the domain ``uuid`` whose XML gives it
     ``nic_mac``; about any other it says nothing. ``current`` is the address that the NIC was seen to use instead of its
     own, ``macs`` are those that it was seen to use in addition, the latest last. ``fresh`` are the ones among them that
-    were seen since their entries were last put: they are here, wherever the FDB has them. ``gone`` have turned up
+    were seen since their entries were last put: they are here, wherever the FDB has them. ``moved`` have turned up
     elsewhere, or had to make room, and no entry of theirs may stay. ``full`` says that some had to make room.
 
     ``file_said`` is the ``currentAddress`` that libvirt's file had after ``current`` was seen: as long as it stands
@@ -144,7 +144,7 @@ class SeenMacs:
     current: str = ""
     macs: tuple[str, ...] = ()
     fresh: tuple[str, ...] = ()
-    gone: tuple[str, ...] = ()
+    moved: tuple[str, ...] = ()
     full: bool = False
     file_said: str | None = ""
     event_said: str = ""

@@ -133,7 +133,7 @@ def addresses_in_use(guest: GuestPort, owned: Owned, rightful: Places, table: Ta
     return [
         mac
         for mac, entries in found.items()
-        if mac not in guest.macs and mac not in guest.left
+        if mac not in guest.macs and mac not in guest.moved
         if any(each.state is EntryState.DYNAMIC and not each.extern_learn for each in entries)
     ]
 
@@ -197,11 +197,11 @@ def _foreign_entries(guest: GuestPort, owned: Owned, rightful: Places, table: Ta
     the address is another's.
     """
     foreign: dict[str, list[Entry]] = {}
-    macs, left, patterns = frozenset(guest.macs), frozenset(guest.left), Patterns(guest.policy.allow)
+    macs, moved, patterns = frozenset(guest.macs), frozenset(guest.moved), Patterns(guest.policy.allow)
     for entry in table.of_port(guest.port):
         stranded = table.stranded(entry)
         own = entry.mac in macs and (not stranded or not guest.running)  # a waiting guest's are reported elsewhere
-        allowed = entry.mac not in left and patterns.matches(entry.mac)
+        allowed = entry.mac not in moved and patterns.matches(entry.mac)
         own = (own or (allowed and not stranded)) and (entry.mac, entry.vid) not in owned.others
         if not own and (guest.bridge, entry.mac, entry.vid) not in rightful:
             foreign.setdefault(entry.mac, []).append(entry)
@@ -223,9 +223,9 @@ def plan_gone(
             _plan_stale(left, bridge, domain, protected, table, draft)
 
 
-def plan_left_addresses(guest: GuestPort, protected: Protected, table: Table, draft: Draft) -> None:
+def plan_moved_addresses(guest: GuestPort, protected: Protected, table: Table, draft: Draft) -> None:
     """A roaming address that has moved on: the kernel moved its entry along, and there it is static for ever."""
-    for mac in guest.left:
+    for mac in guest.moved:
         elsewhere = (entry for entry in table.of_mac(guest.bridge, mac).values() if entry.port != guest.port)
         why = f"it has moved on from {guest.domain}"
         _plan_stale(elsewhere, guest.bridge, guest.domain, protected, table, draft, why)

@@ -26,8 +26,8 @@ from macmgr.planning.entries import (
     plan_entries,
     plan_foreign_entries,
     plan_gone,
-    plan_left_addresses,
     plan_lost_entries,
+    plan_moved_addresses,
     plan_waiting_entries,
     tell_in_use,
 )
@@ -68,15 +68,15 @@ def plan(intent: Intent, snapshot: Snapshot, known: Known = NOTHING_KNOWN) -> Pl
         port = snapshot.ports[guest.port]
         if guest.frozen:
             waits_closed = guest.may_wait_closed and not _known_elsewhere(guest, owned, rightful, table)
-            in_vain = _lacks_a_refused_entry(guest, owned, refused, recalled, snapshot, table)
-            comes = not in_vain if guest.running else waits_closed
+            was_refused = _lacks_a_refused_entry(guest, owned, refused, recalled, snapshot, table)
+            comes = not was_refused if guest.running else waits_closed
             plan_frozen(guest, owned, port, table, draft, comes=comes)
             continue
         in_use = addresses_in_use(guest, owned, rightful, table) if _asks_first(guest, port, known, recalled) else []
         if guest.running:
             plan_entries(guest, owned, table, draft)
-            in_vain = _lacks_a_refused_entry(guest, owned, refused, recalled, snapshot, table)
-            if in_vain and not port.flags.open:
+            was_refused = _lacks_a_refused_entry(guest, owned, refused, recalled, snapshot, table)
+            if was_refused and not port.flags.open:
                 plan_open(guest, port, draft, "its entry cannot be put")
             elif in_use:
                 tell_in_use(guest, in_use, draft)
@@ -84,7 +84,7 @@ def plan(intent: Intent, snapshot: Snapshot, known: Known = NOTHING_KNOWN) -> Pl
                 plan_open(guest, port, draft, "an address that it is allowed was learned elsewhere")
             else:
                 reached = _is_reached_closed(guest, owned, snapshot, table)
-                plan_closed(guest, port, draft, recalled.locked, only_tell=in_vain, reached=reached)
+                plan_closed(guest, port, draft, recalled.locked, only_tell=was_refused, reached=reached)
             plan_lost_entries(guest, owned, protected, table, draft)
         else:
             plan_waiting_entries(guest, owned, protected, table, draft)
@@ -96,7 +96,7 @@ def plan(intent: Intent, snapshot: Snapshot, known: Known = NOTHING_KNOWN) -> Pl
             else:
                 plan_open(guest, port, draft, "nobody would put its entry when the guest's CPUs start")
         plan_foreign_entries(guest, owned, rightful, table, draft, keep=in_use)
-        plan_left_addresses(guest, protected, table, draft)
+        plan_moved_addresses(guest, protected, table, draft)
     plan_gone(recalled.gone_macs, intent, protected, table, draft)
     plan_releases(intent, snapshot, known.memory, recalled, rightful, table, draft)
     plan_stranded(rightful, {guest.port for guest in intent.ports}, snapshot, table, draft)
@@ -157,8 +157,8 @@ def _lacks_a_refused_entry(
     No guest may open a port by what it sends. So only an entry counts that no frame can move and that is in writing.
     And a lock stays, be it asked for or an administrator's: an open port takes frames from any address.
     """
-    in_vain = refused.get(guest.port)
-    if not in_vain or not table.is_sticky(guest) or table.lacks(Feature.STICKY):
+    of_port = refused.get(guest.port)
+    if not of_port or not table.is_sticky(guest) or table.lacks(Feature.STICKY):
         return False
     locked = guest.policy.lock or (snapshot.ports[guest.port].flags.locked and guest.port not in recalled.locked)
     if locked or guest.policy.guest_mac is GuestMac.FOLLOW:
@@ -169,7 +169,7 @@ def _lacks_a_refused_entry(
         for mac, vids in owned.vids.items()
         if mac not in guest.roaming
         for vid in deciding.intersection(vids)
-        if (mac, vid) in in_vain
+        if (mac, vid) in of_port
     )
 
 

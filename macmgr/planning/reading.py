@@ -64,7 +64,7 @@ def keys_to_look_up(intent: Intent, known: Known, snapshot: Snapshot, beside: Be
             continue
         if guest.managed:
             record = by_port.get(guest.port)
-            seen = (record.current, *record.macs, *record.gone) if record else ()
+            seen = (record.current, *record.macs, *record.moved) if record else ()
             macs = [mac for mac in (*guest.macs, guest.facts.configured_mac, guest.facts.current_mac, *seen) if mac]
             wanted.update((guest.bridge, mac) for mac in macs)
             yield from _keys(guest.bridge, macs, carriers.vids_of(port))

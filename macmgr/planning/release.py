@@ -93,7 +93,7 @@ def _bears_the_mark(guest: GuestPort, port: BridgePort, memory: Memory, table: T
 
     Where there was more in the memory, any may be ours.
     """
-    if (port.name, port.ifindex) in memory.given_back:
+    if (port.name, port.ifindex) in memory.released:
         return False
     if memory.lost:
         return True

@@ -36,7 +36,7 @@ def remember(memory: Memory, intent: Intent, snapshot: Snapshot, changes: Collec
     ports = [_before(guest, snapshot.ports[guest.port], snapshot) for guest in fresh]
     if memory.lost:
         ports = [
-            each if (each.port, each.ifindex) in memory.given_back else _by_default(each, guest, snapshot)
+            each if (each.port, each.ifindex) in memory.released else _by_default(each, guest, snapshot)
             for each, guest in zip(ports, fresh, strict=True)
         ]
     quiet = {change.port for change in changes if isinstance(change, SetFlags)} - {guest.port for guest in intent.ports}
@@ -44,14 +44,14 @@ def remember(memory: Memory, intent: Intent, snapshot: Snapshot, changes: Collec
     put = {(e.port, e.mac) for change in changes if isinstance(change, SetEntries) for e in change.after}
     macs = {each for each in _may_be_kept(guests, snapshot) if (each.port, each.mac) in put}
     again = {(each.port, each.ifindex) for each in ports}
-    given_back = tuple(each for each in memory.given_back if each not in again)
+    still_released = tuple(each for each in memory.released if each not in again)
     shut = {change.port for change in changes if isinstance(change, SetFlags) and change.closes}
     closed = {(guest.port, snapshot.ports[guest.port].ifindex) for guest in guests if guest.port in shut}
     return replace(
         memory,
         ports=(*memory.ports, *ports),
         macs=tuple(sorted({*memory.macs, *macs})),
-        given_back=given_back,
+        released=still_released,
         closed=tuple(sorted({*memory.closed, *closed})),
     )
 
@@ -66,7 +66,7 @@ def with_kept(memory: Memory, intent: Intent, snapshot: Snapshot) -> Memory:
     shut = {(g.port, port.ifindex) for g in guests if g.running and not (port := snapshot.ports[g.port]).auto}
     if not shut <= {*memory.closed}:
         memory = replace(memory, closed=tuple(sorted(shut.union(memory.closed))))
-    new = {each for each in _may_be_kept(guests, snapshot) if (each.port, each.ifindex) not in memory.given_back}
+    new = {each for each in _may_be_kept(guests, snapshot) if (each.port, each.ifindex) not in memory.released}
     new -= {*memory.macs}
     kept = {each for each in new if snapshot.fdb.static_on(each.port, each.bridge, each.mac)}
     return replace(memory, macs=tuple(sorted({*memory.macs, *kept}))) if kept else memory
@@ -86,7 +86,7 @@ def what_is_left(memory: Memory, intent: Intent, snapshot: Snapshot) -> Memory:
         memory,
         ports=valid_ports(memory, intent, snapshot),
         macs=tuple(filter(is_left, memory.macs)),
-        given_back=tuple(each for each in memory.given_back if _exists(*each, snapshot)),
+        released=tuple(each for each in memory.released if _exists(*each, snapshot)),
         closed=tuple(each for each in memory.closed if _exists(*each, snapshot)),
         taken=of_same_ports(memory.taken, snapshot),
     )
@@ -176,7 +176,7 @@ def after_release(memory: Memory, released: Collection[tuple[str, int]]) -> Memo
         memory,
         ports=tuple(each for each in memory.ports if (each.port, each.ifindex) not in released),
         macs=tuple(each for each in memory.macs if (each.port, each.ifindex) not in released),
-        given_back=tuple(sorted({*memory.given_back, *released})),
+        released=tuple(sorted({*memory.released, *released})),
         closed=tuple(each for each in memory.closed if each not in released),
         taken=tuple(each for each in memory.taken if (each.port, each.ifindex) not in released),
     )

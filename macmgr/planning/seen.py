@@ -61,7 +61,7 @@ def as_of_now(record: SeenMacs, guest: GuestPort) -> SeenMacs:
         record,
         current=said,
         fresh=(*fresh, said) if follows else fresh,
-        gone=tuple(mac for mac in record.gone if mac != said),
+        moved=tuple(mac for mac in record.moved if mac != said),
         file_said=said,
     )
 
@@ -214,7 +214,7 @@ def _with_addresses(guest: GuestPort, record: SeenMacs, wanted: Collection[str])
         macs=macs,
         facts=facts,
         roaming=tuple(mac for mac in macs if mac not in written),
-        left=tuple(mac for mac in record.gone if mac not in macs),
+        moved=tuple(mac for mac in record.moved if mac not in macs),
     )
 
 

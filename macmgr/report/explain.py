@@ -116,7 +116,7 @@ def _mode_says(view: View, bridge: str) -> list[str]:
 def _seen(record: SeenMacs) -> list[str]:
     beside = "beside" if virtual_router(record.current) else "beside, or instead of,"
     current = [f"{record.current}, {beside} {record.nic_mac}"] if record.current else []
-    return [*current, *record.macs, *(f"{mac} before: it is elsewhere now" for mac in record.gone)]
+    return [*current, *record.macs, *(f"{mac} before: it is elsewhere now" for mac in record.moved)]
 
 
 def _xml_says(guest: GuestPort, seen: SeenMacs | None) -> list[str]:

@@ -95,7 +95,7 @@ class StateFile:
         """
         if self._memories.of(self._netns) == memory and not self._missing:
             return
-        if not self._writable and not memory.ports and not memory.given_back:
+        if not self._writable and not memory.ports and not memory.released:
             return  # nothing of a port is to be remembered, and so nothing is lost
         self._missing = False
         memories = self._memories.with_one(self._netns, memory)

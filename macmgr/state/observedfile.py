@@ -122,7 +122,7 @@ def _document(record: SeenMacs) -> dict[str, Any]:
         "current": record.current,
         "macs": record.macs,
         "fresh": record.fresh,
-        "gone": record.gone,
+        "gone": record.moved,
         "full": record.full,
         "file_said": record.file_said,
         "event_said": record.event_said,

@@ -48,7 +48,7 @@ def document_of(memories: Memories, boot: str) -> dict[str, Any]:
             name: {
                 "ports": [_port_document(port) for port in memory.ports],
                 "macs": [[each.mac, each.bridge, each.domain, each.port, each.ifindex] for each in memory.macs],
-                "given_back": memory.given_back,
+                "given_back": memory.released,
                 "lacks": sorted(memory.lacks),
                 "watched": memory.watched,
                 "closed": memory.closed,

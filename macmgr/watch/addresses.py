@@ -154,14 +154,14 @@ def settle(records: Records, view: View, now: float, *, sightings: bool = True) 
         back = [mac for mac in moved if mac == record.current and not (sightings and guest.running)]
         moved = [mac for mac in moved if mac not in back]
         forgotten = record.current in moved if follows else not unsure and now - record.at > ALERT
-        gone = [mac for mac in record.gone if unsure or mac not in used.gone or mac in left_to_do]
+        gone = [mac for mac in record.moved if unsure or mac not in used.moved or mac in left_to_do]
         after = replace(
             record,
             current="" if forgotten else record.current,
             file_said="" if forgotten and not follows else record.file_said,
             macs=tuple(mac for mac in record.macs if mac not in moved),
             fresh=(*(mac for mac in record.fresh if mac not in used.fresh), *back),
-            gone=tuple(dict.fromkeys([*gone, *moved]))[-MOST:],
+            moved=tuple(dict.fromkeys([*gone, *moved]))[-MOST:],
         )
         if _says_something(after, now) or view.known.seen_lost:
             settled.append(after)
@@ -277,14 +277,14 @@ def _beside(record: SeenMacs, mac: str) -> SeenMacs:
     """One more address of a NIC. Where there are too many, the one that was first seen the longest ago makes room."""
     macs = record.macs if mac in record.macs else (*record.macs, mac)
     out, macs = macs[:-MOST], macs[-MOST:]
-    gone = tuple(dict.fromkeys([*record.gone, *out]))
-    return _fresh(replace(record, macs=macs, gone=gone[-MOST:], full=record.full or bool(out)), mac)
+    gone = tuple(dict.fromkeys([*record.moved, *out]))
+    return _fresh(replace(record, macs=macs, moved=gone[-MOST:], full=record.full or bool(out)), mac)
 
 
 def _fresh(record: SeenMacs, mac: str) -> SeenMacs:
     here = {record.current, *record.macs}
     fresh = (*(each for each in record.fresh if each != mac and each in here), mac)
-    return replace(record, fresh=fresh, gone=tuple(each for each in record.gone if each != mac))
+    return replace(record, fresh=fresh, moved=tuple(each for each in record.moved if each != mac))
 
 
 def _take(mac: str, guest: GuestPort, guests: dict[str, GuestPort], by_port: dict[str, SeenMacs], view: View) -> None:
@@ -299,7 +299,7 @@ def _take(mac: str, guest: GuestPort, guests: dict[str, GuestPort], by_port: dic
                 record,
                 macs=tuple(each for each in record.macs if each != mac),
                 fresh=tuple(each for each in record.fresh if each != mac),
-                gone=(*record.gone, mac)[-MOST:],
+                moved=(*record.moved, mac)[-MOST:],
             )
 
 

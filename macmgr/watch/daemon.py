@@ -306,7 +306,7 @@ class Daemon:
         self._speaker.looking(True)
         heard, seen = [each for each, _ in batch.calls], self._lookout.records
         lost, kept = self._lookout.lost, self._lookout.kept
-        in_vain = self._hysteresis.in_vain(now)
+        refused = self._hysteresis.refused(now)
         done = await self._loop.run_in_executor(
             self._worker,
             lambda: self._rounds.run(
@@ -317,7 +317,7 @@ class Daemon:
                 observed=seen,
                 lost=lost,
                 kept=kept,
-                in_vain=in_vain,
+                refused=refused,
             ),
         )
         self._round_started, self._round_ended = 0.0, time.monotonic()

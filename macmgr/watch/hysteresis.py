@@ -106,7 +106,7 @@ class Hysteresis:
                 held[Subject(_CLOSE, subject.bridge, subject.port)] = _ALL
         return lambda change: bool(held) and not _vids(change) & ~held.get(_subject(change), 0)
 
-    def in_vain(self, now: float) -> frozenset[tuple[str, str, int]]:
+    def refused(self, now: float) -> frozenset[tuple[str, str, int]]:
         """(port, MAC, VID) of the entries that somebody takes away each time."""
         return frozenset(
             (subject.port, subject.mac, vid)

@@ -63,11 +63,11 @@ class Observer:
 
         Whether there is more for a round to do: the entry of an address that has moved on is swept.
         """
-        before = {record.port: {*record.gone, *record.fresh} for record in self.records}
+        before = {record.port: {*record.moved, *record.fresh} for record in self.records}
         changed = self._replace(settle(self.records, view, now, sightings=sightings))
         self._sightings.watch(watched(view) if sightings else {})
         return changed and any(
-            {*record.gone, *record.fresh} - before.get(record.port, set()) for record in self.records
+            {*record.moved, *record.fresh} - before.get(record.port, set()) for record in self.records
         )
 
     def close(self) -> None:

@@ -84,17 +84,17 @@ class Rounds:
         observed: tuple[SeenMacs, ...] = (),
         lost: bool = False,
         kept: bool = False,
-        in_vain: frozenset[tuple[str, str, int]] = frozenset(),
+        refused: frozenset[tuple[str, str, int]] = frozenset(),
     ) -> Round:
         """Look at the whole host and repair it; where not ``whole``, only if one of the hook calls concerns it.
 
         ``observed`` is what was seen behind guest ports, ``lost`` whether there was more that cannot be read, ``kept``
-        whether it is in its file; ``in_vain`` what was just refused (`Known`).
+        whether it is in its file; ``refused`` what was just refused (`Known`).
         """
         started = time.monotonic()
         calls = list(heard)
         try:
-            result = self._run(calls, config, spares, whole, _Seen(observed, lost, kept), in_vain)
+            result = self._run(calls, config, spares, whole, _Seen(observed, lost, kept), refused)
         except Exception as error:  # noqa: BLE001 - one round that fails must not end what keeps all guests reachable
             self.close()  # a connection that failed half way may hold what is no answer to the next question
             failure = error if isinstance(error, MacmgrError) else unexpected(error)
@@ -140,12 +140,12 @@ class Rounds:
         spares: Callable[[Change], bool],
         whole: bool,
         seen: _Seen,
-        in_vain: frozenset[tuple[str, str, int]],
+        refused: frozenset[tuple[str, str, int]],
     ) -> Round:
         def read_intent() -> Intent:
             return self._intent(calls, config)
 
-        intent, known = read_intent(), Known(seen=seen.records, seen_lost=seen.lost, refused=in_vain)
+        intent, known = read_intent(), Known(seen=seen.records, seen_lost=seen.lost, refused=refused)
         observes = OBSERVE_ALL.observes if self._observe else config.observes
         scopes = [each.scope(observes, spares) for each in calls]
         if not whole and not self._concerned(intent, scopes):

@@ -170,7 +170,7 @@ def flooded(ns: Namespace, kernel: Kernel) -> tuple[Intent, Known]:
     guests = [guest(f"vnet{number}", mac_of(number)) for number in range(1, 6)]
     guests[3] = replace(guests[3], running=False, state="paused")
     there = kernel.read_snapshot(()).ports
-    seen = SeenMacs("vnet5", there["vnet5"].ifindex, "u-vnet5", mac_of(5), gone=(mac_of(55),))
+    seen = SeenMacs("vnet5", there["vnet5"].ifindex, "u-vnet5", mac_of(5), moved=(mac_of(55),))
     intent = Intent(tuple(guests), {"br0": "the test"})
     gone = KeptMac(mac_of(77), "br0", "gone", "vnet77", 9999)
     return intent, Known(Memory(macs=(gone,)), (seen,))

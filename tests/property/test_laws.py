@@ -485,7 +485,7 @@ def test_what_is_in_use_behind_a_port_stays_reached_unless_somebody_consents(wor
     """After every request. What a lock is asked for is consent; so is what the guest itself is given."""
     careful = replace(world, known=replace(world.known, cut=False))
     start = world.kernel()
-    contested = {(guest.bridge, mac) for guest in world.intent.ports for mac in (*guest.macs, *guest.left)}
+    contested = {(guest.bridge, mac) for guest in world.intent.ports for mac in (*guest.macs, *guest.moved)}
     contested |= {(bridge, mac) for bridge in world.start.bridges for mac in world.gone}
     used = [
         (guest, entry.mac)

@@ -72,7 +72,7 @@ def test_it_comes_to_rest_and_nothing_stays_behind(one: Policy, other: Policy, s
     records = host.records
     host.round()
     assert host.records == records
-    assert not any(record.gone or record.fresh for record in records)
+    assert not any(record.moved or record.fresh for record in records)
     assert not [
         entry for entry in host.kernel.fdb.values() if entry.port == "eth0" and entry.state is EntryState.STATIC
     ]

@@ -124,4 +124,4 @@ def test_a_release_is_the_same_loop() -> None:
     assert done.complete
     assert [port.port for port in done.ports] == ["vnet1"]
     assert kernel.ports["vnet1"].flags == PortFlags()
-    assert notes.memory.given_back == (("vnet1", 6),)
+    assert notes.memory.released == (("vnet1", 6),)

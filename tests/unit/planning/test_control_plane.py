@@ -102,7 +102,7 @@ def test_another_hosts_sticky_entry_is_left_where_no_guest_runs(learns: bool) ->
     for intent in (
         wanted(),
         wanted(guest(running=False)),
-        wanted(replace(guest(), macs=(OTHER,), left=(MAC,))),
+        wanted(replace(guest(), macs=(OTHER,), moved=(MAC,))),
     ):
         outcome = apply(
             LOCK, partial(replace, intent), kernel, notes=Notebook(remembers_gone({MAC: "g1"}, "br0").memory)

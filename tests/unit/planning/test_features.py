@@ -295,7 +295,7 @@ def test_what_a_kernel_lacks_is_remembered_for_its_boot() -> None:
 
 
 def test_a_state_file_of_before_is_read() -> None:
-    document = document_of(Memories({"": Memory(given_back=(("vnet1", 3),))}), "boot-1")
+    document = document_of(Memories({"": Memory(released=(("vnet1", 3),))}), "boot-1")
     del document["namespaces"][""]["lacks"]
     assert parse_document(document, "boot-1").of("").lacks == NOTHING.lacks
 

@@ -321,7 +321,7 @@ def test_a_mac_that_left_keeps_its_entry_on_the_own_port_of_a_guest_that_the_ker
 
 def test_stale_copies_go_in_one_round_though_one_of_them_is_claimed() -> None:
     kernel = host(*pinned(port="eth0", vids=(0, 1, 10), sticky=False))
-    had_it = replace(guest(G2), left=(G1,))
+    had_it = replace(guest(G2), moved=(G1,))
     told = planned(kernel, guest(), had_it).findings
     assert {(f.code, f.vid) for f in told if f.mac == G1} == {
         (Code.STOLEN_ENTRY, 0),

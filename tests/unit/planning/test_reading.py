@@ -98,7 +98,7 @@ def paused(intent: Intent) -> Intent:
         (
             entries(SEEN, "up0", 0, 1),
             INTENT,
-            Known(seen=(SeenMacs("vnet1", 11, "u-vnet1", G1, gone=(SEEN,)),)),
+            Known(seen=(SeenMacs("vnet1", 11, "u-vnet1", G1, moved=(SEEN,)),)),
         ),
     ],
     ids=["nothing", "stolen", "half stolen", "local", "extra", "waits", "remembered", "moved on"],

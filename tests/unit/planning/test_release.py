@@ -155,7 +155,7 @@ def test_memory_alone_gives_a_port_back(gone: Intent) -> None:
     ]
     assert kernel.ports["vnet0"].flags == OPEN
     assert {entry.state for entry in entries(kernel)} == {EntryState.DYNAMIC}
-    assert notes.memory == Memory(given_back=(("vnet0", 7),))
+    assert notes.memory == Memory(released=(("vnet0", 7),))
 
 
 def test_without_xml_a_closed_port_keeps_what_reaches_its_guest() -> None:
@@ -206,7 +206,7 @@ def test_what_is_managed_again_is_remembered_again() -> None:
     release(LOCK, lambda: intent(PLAIN), kernel, Scope(), notes)
     apply(LOCK, lambda: intent(PLAIN), kernel, notes=notes)
     assert [each.flags for each in notes.memory.ports] == [OPEN]
-    assert notes.memory.given_back == ()
+    assert notes.memory.released == ()
 
 
 # What goes wrong

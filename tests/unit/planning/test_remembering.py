@@ -139,7 +139,7 @@ def test_what_is_there_is_no_state_of_before_where_the_memory_is_lost(libvirts: 
     for memory, flags, held in (
         (NOTHING, there, True),
         (Memory(lost=True), default, False),
-        (Memory(lost=True, given_back=(("vnet0", 7),)), there, True),
+        (Memory(lost=True, released=(("vnet0", 7),)), there, True),
     ):
         kept = remember(memory, intent, snapshot, plan(intent, snapshot).changes)
         (before,) = kept.ports

@@ -287,7 +287,7 @@ def test_a_virtual_router_fails_over_to_another_host_and_back() -> None:
     assert host.kernel.deliver("br0", "vnet1", VIRTUAL) == {"eth0"}  # by the kernel alone, with that frame
     assert not host.audit().plan.changes  # no verb takes it back
     host.round()
-    assert host.records[0].gone == (VIRTUAL,)
+    assert host.records[0].moved == (VIRTUAL,)
     assert next(each.state for each in host.view.snapshot.entries if each.mac == VIRTUAL) is EntryState.STATIC
     host.round()  # the static entry that is left is swept, and nothing of it stays
     assert (host.entry(VIRTUAL), host.entry(VIRTUAL, 0), host.records) == (None, None, ())
@@ -481,7 +481,7 @@ def test_while_its_network_is_not_active_what_others_say_of_a_guest_still_lets_i
     host.guests = [guest(replace(VRRP, incomplete=True))]
     host.kernel.frame("eth0", VIRTUAL, LAN)
     host.round()
-    assert (host.port_of(VIRTUAL), host.records[0].gone) == ("eth0", (VIRTUAL,))
+    assert (host.port_of(VIRTUAL), host.records[0].moved) == ("eth0", (VIRTUAL,))
     host.round()
     host.guests = [guest(VRRP)]
     host.round()

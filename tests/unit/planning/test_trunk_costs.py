@@ -98,7 +98,7 @@ CASES = {
     "another address": Case((STICKY, STATIC._replace(mac=OTHER))),
     "learned behind it": Case((STICKY, Entry(OTHER, 0, "vnet1", EntryState.DYNAMIC))),
     "departed": Case((STICKY, Entry(OTHER, 0, "eth0")), departed=True),
-    "moved on": Case((STICKY, Entry(OTHER, 0, "eth0")), replace(RUNNING, left=(OTHER,))),
+    "moved on": Case((STICKY, Entry(OTHER, 0, "eth0")), replace(RUNNING, moved=(OTHER,))),
     "lost its VIDs": Case((STICKY,), lost=("vnet1",)),
     "lost its VIDs, paused": Case((STICKY,), PAUSED, lost=("vnet1",)),
     "departed, and the uplink lost its VIDs": Case((STICKY, Entry(OTHER, 0, "eth0")), departed=True, lost=("eth0",)),

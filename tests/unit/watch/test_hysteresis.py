@@ -64,7 +64,7 @@ def test_a_fight_over_what_a_guest_is_reached_by_is_never_long(change: Change) -
             assert spares(change)
             assert spares(CLOSE) == (change is PUT)  # a port whose entry is spared must not be closed
             assert not spares(REOPEN if change is PUT else PUT)
-            assert hysteresis.in_vain(now) == ({("vnet0", MAC, 0)} if change is PUT else frozenset())
+            assert hysteresis.refused(now) == ({("vnet0", MAC, 0)} if change is PUT else frozenset())
             pauses.append(fight.pause)
             now += fight.pause
     assert pauses == [0.25] * 8
@@ -77,10 +77,10 @@ def test_for_a_while_after_a_fight_over_an_entry_its_port_is_not_closed() -> Non
     assert hysteresis.next_end(0) == 0.25
     assert not hysteresis.spares(0.25)(PUT)
     assert hysteresis.spares(1.9)(CLOSE)
-    assert hysteresis.in_vain(1.9) == {("vnet0", MAC, 0)}
+    assert hysteresis.refused(1.9) == {("vnet0", MAC, 0)}
     assert hysteresis.next_end(0.25) == 2
     assert not hysteresis.spares(2)(CLOSE)
-    assert hysteresis.in_vain(2) == frozenset()
+    assert hysteresis.refused(2) == frozenset()
     assert hysteresis.next_end(2) is None
 
 
@@ -136,7 +136,7 @@ def test_vids_that_are_added_one_by_one_are_no_fight() -> None:
     hysteresis = Hysteresis(3)
     for vid in range(100, 140):
         assert hysteresis.note([put(vid)], vid * 0.15) == []
-        assert hysteresis.in_vain(vid * 0.15) == frozenset()
+        assert hysteresis.refused(vid * 0.15) == frozenset()
         assert not hysteresis.spares(vid * 0.15)(CLOSE)
 
 
@@ -159,7 +159,7 @@ def test_a_fight_amid_a_burst_is_seen_and_is_about_its_own_vid() -> None:
     for step in range(8):
         fights += hysteresis.note([put(30), put(100 + step)], step / 10)
     assert [fight.times for fight in fights] == [4, 5, 6, 7, 8]
-    assert hysteresis.in_vain(0.8) == {("vnet0", MAC, 30)}
+    assert hysteresis.refused(0.8) == {("vnet0", MAC, 30)}
     spares = hysteresis.spares(0.8)
     assert spares(put(30))
     assert not spares(put(108))
@@ -181,7 +181,7 @@ def test_a_fight_over_every_vid_is_one() -> None:
     whole = [put(0, *range(1, 200))]
     fights = [hysteresis.note(whole, second) for second in range(4)]
     assert [len(each) for each in fights] == [0, 0, 0, 1]
-    assert len(hysteresis.in_vain(3)) == 200
+    assert len(hysteresis.refused(3)) == 200
 
 
 def test_the_same_entry_put_twice_in_one_round_counts_twice() -> None:
