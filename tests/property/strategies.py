@@ -1,8 +1,13 @@
-"""Worlds: what is wanted of a host, and a kernel that has drifted from it in every way we know of."""
+"""Worlds: what is wanted of a host, and a kernel that has drifted from it in every way we know of.
+
+Most of a property test's time was hypothesis checking strategies that were made anew for each example. What is the same
+for all examples is given as tuples, of which hypothesis keeps the strategy.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 
 from hypothesis import strategies as st
 
@@ -61,10 +66,10 @@ flags_without_lock = st.builds(PortFlags, st.booleans(), st.booleans(), st.just(
 flags = st.builds(PortFlags, st.booleans(), st.booleans(), st.booleans())
 policies = st.builds(
     Policy,
-    manager=st.sampled_from([Manager.LIBVIRT, Manager.LIBVIRT, Manager.LIBVIRT, Manager.KERNEL]),
-    pin=st.sampled_from([Pin.AUTO, Pin.AUTO, Pin.STICKY, Pin.STATIC]),
+    manager=st.sampled_from((Manager.LIBVIRT, Manager.LIBVIRT, Manager.LIBVIRT, Manager.KERNEL)),
+    pin=st.sampled_from((Pin.AUTO, Pin.AUTO, Pin.STICKY, Pin.STATIC)),
     lock=st.booleans(),
-    allow=st.sampled_from([(), (), ("52:54:00:0f:00:*",)]),
+    allow=st.sampled_from(((), (), ("52:54:00:0f:00:*",))),
 )
 
 
@@ -75,9 +80,9 @@ def guests(draw: st.DrawFn, number: int, states: dict[str, str]) -> GuestPort:
     # a MAC of its own in most worlds; else one of all, and some have several
     own = MACS[number] if draw(st.integers(0, 3)) else draw(st.sampled_from(MACS))
     more = draw(st.lists(st.sampled_from((*MACS, VIRTUAL)), max_size=2)) if draw(st.integers(0, 3)) == 0 else []
-    more += [VIRTUAL] * draw(st.sampled_from([0, 0, 1]))
+    more += [VIRTUAL] * draw(st.sampled_from((0, 0, 1)))
     changed = draw(st.sampled_from(MACS)) if draw(st.integers(0, 7)) == 0 else ""
-    collision = [draw(st.sampled_from([address("br0"), address("eth0")]))] if draw(st.integers(0, 15)) == 0 else []
+    collision = [draw(st.sampled_from((address("br0"), address("eth0"))))] if draw(st.integers(0, 15)) == 0 else []
     return GuestPort(
         port=TAPS[number],
         bridge=draw(st.sampled_from(("br0", "br0", "br0", "br1"))),
@@ -109,64 +114,65 @@ def entries_for(draw: st.DrawFn, guest: GuestPort, mac: str, ports: dict[str, Br
             Entry(mac, 0, port, EntryState.STATIC, sticky=True, extern_learn=True),
         ]
         fates += [Entry(mac, 0, port, EntryState.DYNAMIC)] * ports[port].up
-    vids = sorted({0, *tap.vids, *draw(st.sampled_from([(), (), (), (20,)]))})
-    fate = st.sampled_from(fates)
-    chosen = [draw(fate)] * len(vids) if draw(st.booleans()) else [draw(fate) for _ in vids]
+    vids = sorted({0, *tap.vids, *draw(st.sampled_from(((), (), (), (20,))))})
+    fate = st.integers(0, len(fates) - 1)
+    numbers = [draw(fate)] * len(vids) if draw(st.booleans()) else [draw(fate) for _ in vids]
+    chosen = [fates[number] for number in numbers]
     return [entry._replace(vid=vid) for entry, vid in zip(chosen, vids, strict=True) if entry is not None]
 
 
-@st.composite
-def strange_entries(draw: st.DrawFn, ports: dict[str, BridgePort]) -> list[Entry]:
+@cache
+def strange_entries(up: tuple[str, ...], ports: tuple[str, ...]) -> st.SearchStrategy[list[Entry]]:
     """Entries that no guest asks for: of strangers, or of guests in other VIDs, on any port."""
-    up = [name for name, port in ports.items() if port.up]
     dynamic = st.builds(
-        Entry, st.sampled_from(STRANGERS), st.sampled_from([0, 1, 10]), st.sampled_from(up), st.just(EntryState.DYNAMIC)
+        Entry, st.sampled_from(STRANGERS), st.sampled_from((0, 1, 10)), st.sampled_from(up), st.just(EntryState.DYNAMIC)
     )
     other = st.builds(
         Entry,
         st.sampled_from((*STRANGERS, *MACS)),
-        st.sampled_from([0, 0, 1, 10, 20]),
-        st.sampled_from(sorted(ports)),
-        st.sampled_from([EntryState.STATIC, EntryState.STATIC, EntryState.LOCAL]),
+        st.sampled_from((0, 0, 1, 10, 20)),
+        st.sampled_from(ports),
+        st.sampled_from((EntryState.STATIC, EntryState.STATIC, EntryState.LOCAL)),
     )
     sticky = other.map(lambda entry: entry._replace(sticky=entry.state is EntryState.STATIC))
     external = other.map(lambda entry: entry._replace(state=EntryState.DYNAMIC, extern_learn=True))
-    return draw(st.lists(st.one_of(dynamic, other, sticky, external) if up else other, max_size=4))
+    return st.lists(st.one_of(dynamic, other, sticky, external) if up else other, max_size=4)
 
 
 @st.composite
 def worlds(draw: st.DrawFn) -> World:
     """A host with one or two bridges, up to four guest NICs, and a MAC table in any state."""
-    has_vlans, has_lock = draw(st.sampled_from([(True, True), (True, True), (False, True), (True, False)]))
+    has_vlans, has_lock = draw(st.sampled_from(((True, True), (True, True), (False, True), (True, False))))
     port_flags = flags if has_lock else flags_without_lock
     bridges = {
         name: Bridge(name, number + 1, address(name), has_vlans and draw(st.booleans()))
         for number, name in enumerate(BRIDGES)
     }
-    port_vids = st.sampled_from([(1,), (1,), (10,), (1, 10), ()]) if has_vlans else st.just(())
+    port_vids = st.sampled_from(((1,), (1,), (10,), (1, 10), ())) if has_vlans else st.just(())
 
     def port(name: str, bridge: str, up: bool, flags: PortFlags) -> BridgePort:
         vids = draw(port_vids)
         number = 100 + _number(name)
         return BridgePort(name, number, bridge, address(name), flags, vids, vids[0] if vids else None, up=up)
 
-    states = {domain: draw(st.sampled_from(["running", "running", *STATES])) for domain in DOMAINS}
+    states = {domain: draw(st.sampled_from(("running", "running", *STATES))) for domain in DOMAINS}
     wanted = [draw(guests(number, states)) for number in range(draw(st.integers(0, len(TAPS))))]
     ports = {name: port(name, "br0", True, draw(port_flags)) for name in ("eth0", "eth1")[: draw(st.integers(1, 2))]}
     if "eth1" in ports:  # an uplink, or a tunnel to other hosts that learns, or whose addresses a control plane puts
-        kind, learns = draw(st.sampled_from([("", None), ("", None), (VXLAN, True), (VXLAN, False), (VXLAN, False)]))
+        kind, learns = draw(st.sampled_from((("", None), ("", None), (VXLAN, True), (VXLAN, False), (VXLAN, False))))
         ports["eth1"] = replace(ports["eth1"], kind=kind, tunnel_learning=learns)
     ports["eth8"] = port("eth8", "br1", True, draw(port_flags))
     masters: dict[str, str | None] = {}
     for guest in wanted:
-        place = draw(st.sampled_from(["there"] * 8 + ["elsewhere", "on no bridge", "missing"]))
+        place = draw(st.sampled_from((*["there"] * 8, "elsewhere", "on no bridge", "missing")))
         if place in ("there", "elsewhere"):
             other = BRIDGES[1 - BRIDGES.index(guest.bridge)]
             bridge = guest.bridge if place == "there" else other
             ports[guest.port] = port(guest.port, bridge, draw(st.integers(0, 7)) > 0, draw(port_flags))
         elif place == "on no bridge":
             masters[guest.port] = None
-    entries = draw(strange_entries(ports))
+    up = tuple(name for name, port in ports.items() if port.up)
+    entries = list(draw(strange_entries(up, tuple(sorted(ports)))))
     for guest in wanted:
         if guest.port in ports:
             own = {address(name) for name in (*ports, *bridges)}
