@@ -70,6 +70,26 @@ class Host:
         return Said(code, *self._capture.readouterr())
 
 
+@dataclass
+class Clock:
+    """The time that the writer lock sees: it passes while somebody sleeps, and only then."""
+
+    now: float = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def lock_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(lock, "time", clock)
+    return clock
+
+
 @pytest.fixture
 def host(
     request: pytest.FixtureRequest,

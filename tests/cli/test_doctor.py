@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from macmgr.state import lock
-from tests.cli.conftest import Host
+from tests.cli.conftest import Clock, Host
 
 
 def test_doctor_answers_with_0_whatever_it_finds(host: Host) -> None:
@@ -47,10 +47,11 @@ def test_vlan_filtering_is_turned_on_and_said_to_be(host: Host) -> None:
 
 
 @pytest.mark.case("kernel-managed-beside")
-def test_vlan_filtering_needs_the_writer_lock(host: Host) -> None:
+def test_vlan_filtering_needs_the_writer_lock(host: Host, lock_clock: Clock) -> None:
     host.kernel.bridges["br0"] = replace(host.kernel.bridges["br0"], vlan_filtering=False)
     with lock.hold():
         assert host.macmgr("apply", "--vlan-filtering", "br0").code == 75
+    assert 5 <= lock_clock.now < 5.1
     assert not host.kernel.bridges["br0"].vlan_filtering
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from macmgr.model.snapshot import Entry, EntryState
 from macmgr.state import lock
-from tests.cli.conftest import CASES, Host
+from tests.cli.conftest import CASES, Clock, Host
 
 on = pytest.mark.case
 OBSERVED = '[bridge.br0]\nmode = "observe"\n'
@@ -220,9 +220,10 @@ def test_a_configuration_that_was_named_and_is_missing_is_78(host: Host, tmp_pat
 
 
 @on("drift")
-def test_another_writer_is_75(host: Host) -> None:
+def test_another_writer_is_75(host: Host, lock_clock: Clock) -> None:
     with lock.hold():
         said = host.macmgr("apply")
+    assert 5 <= lock_clock.now < 5.1
     assert (said.code, said.stdout, host.kernel.sent) == (75, "", [])
     assert said.stderr.startswith(f"macmgr: another macmgr is writing ({host.lock} is held by process {os.getpid()}, ")
     assert said.stderr.endswith("); nothing was changed, try again\n")

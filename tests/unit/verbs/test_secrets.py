@@ -11,7 +11,7 @@ import argparse
 import os
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -185,7 +185,7 @@ def formats(parser: argparse.ArgumentParser) -> list[list[str]]:
         if "--format" in action.option_strings:
             found += [["--format", str(choice)] for choice in action.choices or ()]
         if "-v" in action.option_strings:
-            found += [["-v"], ["-vv"]]
+            found += [["-v"]]
     return found or [[]]
 
 
@@ -206,6 +206,8 @@ class Kernel(FakeKernel):
 
 @pytest.fixture
 def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    # dozens of runs in one test: two thirds of their time went into making the parser again
+    monkeypatch.setattr(cli, "_parser", cache(cli._parser))
     monkeypatch.setattr("macmgr.verbs.host.Kernel", Kernel)
     monkeypatch.setattr("macmgr.hook.work.Kernel", Kernel)
     monkeypatch.setattr(lock, "hold", partial(lock.hold, tmp_path / "lock"))
