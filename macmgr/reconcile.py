@@ -84,6 +84,11 @@ class View:
         """The conclusions from the memory: what guests left behind, and what is to be undone."""
         return recall(self.known.memory, self.intent, self.snapshot)
 
+    def within(self, scope: Scope) -> View:
+        """What the look says of a part of the host."""
+        spared = tuple(filter(scope.covers, self.spared))
+        return replace(self, plan=self.plan.only(scope), spared=spared, scope=scope)
+
     @property
     def guests(self) -> tuple[GuestPort, ...]:
         """The guests' ports in scope."""
@@ -126,6 +131,11 @@ class Outcome:
     done: tuple[Change, ...]
     failures: tuple[Failure, ...]
     view: View
+
+    def within(self, scope: Scope) -> Outcome:
+        """What came of a part of the host."""
+        failures = tuple(failure for failure in self.failures if scope.covers(failure.change))
+        return Outcome(tuple(filter(scope.covers, self.done)), failures, self.view.within(scope))
 
     @property
     def complete(self) -> bool:

@@ -59,7 +59,7 @@ def act(call: HookCall, data: bytes, config: Config, run_dir: Path, netns: str |
             outcome = apply(
                 held, read_intent, kernel, scope, notes, moment, Known(seen=seen.records, seen_lost=seen.lost)
             )
-        words += [in_words(call, outcome, scope), _unread(outcome, scope), notes.problem, seen.problem]
+        words += [in_words(call, outcome), _unread(outcome), notes.problem, seen.problem]
     line = "; ".join(filter(None, words))
     if words[0]:  # a failure, which the configuration may let refuse the start
         raise XmlError(line)
@@ -85,30 +85,27 @@ def read_call(call: HookCall, data: bytes) -> HookInput:
 
 
 def concerns(intent: Intent, scope: Scope) -> bool:
-    """Whether anything managed is in the scope of a call: most calls on a host end here, before netlink."""
-    if scope.bridges is not None:
-        return not scope.bridges.isdisjoint(intent.managed_bridges)
+    """Something managed is in the scope of a call. Most calls on a host end here, before netlink."""
     if scope.domain is None:
-        return True
-    managed = any(port.managed and port.domain == scope.domain for port in intent.ports)
+        return scope.whole or any(scope.holds(None, bridge) for bridge in intent.managed_bridges)
+    managed = any(port.managed and scope.holds(port.domain, port.bridge) for port in intent.ports)
     return managed or (bool(intent.managed_bridges) and scope.domain in intent.gone_domains)
 
 
 def remembers(memory: Memory, scope: Scope) -> bool:
-    """Whether macmgr has made something of a port in the scope of a call, whatever policy says of it now."""
+    """macmgr has changed a port in the scope of a call, whatever policy says of it now."""
     return any(scope.holds(each.domain, each.bridge) for each in memory.ports)
 
 
 def left_as_it_is(intent: Intent, scope: Scope) -> str:
-    """What keeps macmgr from the ports of the domain that a call is about; empty where it understands all of it.
+    """Names what keeps macmgr from the ports of a call's domain; empty where it understands all of it.
 
     Where it only observes there is nothing to be kept from, and no guest is refused for the sake of it.
     """
-    ports = [
-        port
-        for port in intent.ports
-        if port.policy.problem and port.domain == scope.domain and not scope.observes(port.bridge)
-    ]
+    if scope.domain is None:
+        return ""
+    mine = [port for port in intent.ports if scope.holds(port.domain, port.bridge)]
+    ports = [port for port in mine if port.policy.problem and not scope.observes(port.bridge)]
     if not ports:
         return ""
     names = ", ".join(port.port for port in ports)
@@ -116,40 +113,40 @@ def left_as_it_is(intent: Intent, scope: Scope) -> str:
     return f"{stay}, until this is mended: {ports[0].policy.problem}"
 
 
-def in_words(call: HookCall, outcome: Outcome, scope: Scope, *, watched: bool = False) -> str:
+def in_words(call: HookCall, outcome: Outcome, *, watched: bool = False) -> str:
     """What a hook says of what came of it; empty when all is well.
 
     ``watched``: a daemon sees when a waiting guest's CPUs start, and nobody has to be told to.
     """
     parts = [f"{failure.change.because}: {failure.why}" for failure in outcome.failures]
     parts += would_do(outcome.view)
-    waiting = [port for port in outcome.view.intent.ports if _stays_open(port, outcome, scope)]
+    waiting = [port for port in outcome.view.guests if _stays_open(port, outcome.view)]
     if waiting and not watched and call.operation != "start":  # at `start` no guest runs yet, and `started` follows
         ports = ", ".join(f"{port.port} on {port.bridge}" for port in waiting)
         parts.append(
             f"{ports} stays open (learning and unicast flood on) because the guest's CPUs do not run here yet "
             f"({waiting[0].state}); run 'macmgr apply' when they do"
         )
-    used = [each for each in outcome.view.plan.findings if each.code is Code.ADDRESS_IN_USE]
-    parts += [each.message for each in used if scope.domain in (None, each.domain)]
+    parts += [each.message for each in outcome.view.plan.findings if each.code is Code.ADDRESS_IN_USE]
     if not outcome.complete and not outcome.failures:
         parts.append(f"{len(outcome.view.plan.changes)} changes remain; run 'macmgr audit'")
     return "; ".join(parts)
 
 
-def _unread(outcome: Outcome, scope: Scope) -> str:
+def _unread(outcome: Outcome) -> str:
     """That the call is about guests for whose files there was no time."""
     unread = [finding.domain for finding in outcome.view.intent.findings if NOT_READ in finding.message]
-    if scope.domain is not None or not unread:
+    if outcome.view.scope.domain is not None or not unread:
         return ""
     what = "file was" if len(unread) == 1 else "files were"
     return f"{len(unread)} status {what} not read in time, and those guests are left as they are; run 'macmgr apply'"
 
 
-def _stays_open(port: GuestPort, outcome: Outcome, scope: Scope) -> bool:
-    in_scope = (scope.domain is None or port.domain == scope.domain) and not scope.observes(port.bridge)
-    there = outcome.view.snapshot.ports.get(port.port)
-    return in_scope and port.managed and not port.running and there is not None and there.auto
+def _stays_open(port: GuestPort, view: View) -> bool:
+    there = view.snapshot.ports.get(port.port)
+    return (
+        not view.scope.observes(port.bridge) and port.managed and not port.running and there is not None and there.auto
+    )
 
 
 def would_do(view: View) -> list[str]:

@@ -1,4 +1,4 @@
-"""The part of the host that somebody asked about, and what is seen there and not changed."""
+"""The part of the host that a person or a hook named. It alone decides what is in it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from macmgr.model.changes import Change
+from macmgr.model.findings import Code, Finding
 
 
 def spare_nothing(_change: Change) -> bool:
@@ -31,19 +32,25 @@ class Scope:
 
     @property
     def whole(self) -> bool:
-        """Whether it is all of the host."""
+        """The scope is all of the host."""
         return self.domain is None and self.bridges is None
 
     def holds(self, domain: str | None, bridge: str) -> bool:
-        """Whether what is about a domain (None: about none) and a bridge is in scope.
+        """A fact about a domain (None: about none) and a bridge is in scope.
 
-        An empty ``bridge`` is one that is not known, as where a file is not understood: it may be any.
+        An empty ``bridge`` is not known, as in a file that is not understood: it may be any.
         """
         on_it = self.bridges is None or not bridge or bridge in self.bridges
         return on_it and self.domain in (None, domain)
 
+    def covers(self, item: Change | Finding) -> bool:
+        """A change or finding is in scope."""
+        if isinstance(item, Finding) and item.code is Code.NOTHING_MANAGED:
+            return self.whole  # it is about all of the host
+        return self.holds(item.domain, item.bridge)
+
     def leaves_out(self, change: Change) -> bool:
-        """Whether a change in scope is seen and not made."""
+        """A change in scope is seen and not made."""
         return self.observes(change.bridge) or self.spares(change)
 
 

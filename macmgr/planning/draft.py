@@ -75,13 +75,7 @@ class Plan:
 
     def only(self, scope: Scope) -> Plan:
         """The part of the plan that is in scope."""
-
-        def in_scope(item: Change | Finding) -> bool:
-            if isinstance(item, Finding) and item.code is Code.NOTHING_MANAGED:
-                return scope.whole  # it is about all of the host
-            return scope.holds(item.domain, item.bridge)
-
-        return Plan(tuple(filter(in_scope, self.changes)), tuple(filter(in_scope, self.findings)))
+        return Plan(tuple(filter(scope.covers, self.changes)), tuple(filter(scope.covers, self.findings)))
 
 
 class Table:

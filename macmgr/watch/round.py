@@ -201,18 +201,5 @@ def _answer(each: WaitingCall, outcome: Outcome, scope: Scope) -> tuple[bool, st
     released = any(scope.holds(each.domain, each.bridge) for each in outcome.view.recalled.to_release)
     if not released and not concerns(outcome.view.intent, scope):
         return well, problem
-    mine = replace(
-        outcome,
-        failures=tuple(failure for failure in outcome.failures if _in_scope(failure.change, scope)),
-        view=replace(
-            outcome.view,
-            plan=outcome.view.plan.only(scope),
-            spared=tuple(change for change in outcome.view.spared if _in_scope(change, scope)),
-            scope=scope,
-        ),
-    )
-    return well, "; ".join(filter(None, (problem, in_words(each.call, mine, scope, watched=True))))
-
-
-def _in_scope(change: Change, scope: Scope) -> bool:
-    return scope.holds(change.domain, change.bridge)
+    line = in_words(each.call, outcome.within(scope), watched=True)
+    return well, "; ".join(filter(None, (problem, line)))

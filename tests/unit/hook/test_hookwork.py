@@ -11,16 +11,17 @@ import pytest
 
 from macmgr.config import Config
 from macmgr.errors import XmlError
+from macmgr.execution import Failure
 from macmgr.hook import work
-from macmgr.hook.work import act, left_as_it_is, read_call, remembers, would_do
+from macmgr.hook.work import act, in_words, left_as_it_is, read_call, remembers, would_do
 from macmgr.model.changes import Change, SetEntries, SetFlags
 from macmgr.model.hookcall import HookCall
-from macmgr.model.intent import Intent, Manager, Settings
+from macmgr.model.intent import GuestPort, Intent, Manager, Policy, Settings
 from macmgr.model.known import NOTHING, Memory, PortBefore
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, PortFlags, Snapshot
 from macmgr.planning.draft import Plan
 from macmgr.readers.hookdata import read_hook_input
-from macmgr.reconcile import Scope, View
+from macmgr.reconcile import Outcome, Scope, View
 from macmgr.sources import statusfiles
 from macmgr.sources.statusfiles import StatusFiles
 from macmgr.state.lock import WriterLock
@@ -29,6 +30,7 @@ from tests.fake_kernel import FakeKernel
 from tests.notebook import Notebook
 
 MAC, OTHER = "52:54:00:aa:00:01", "52:54:00:aa:00:02"
+MANAGED = Policy(Manager.LIBVIRT)
 CONFIG = Config({"br0": Settings(manager=Manager.LIBVIRT)})
 
 
@@ -280,3 +282,22 @@ def test_a_hook_about_a_network_says_whose_files_it_had_no_time_for(
     call = HookCall("network", "lan", "started", "begin")
     said = act(call, text.encode(), CONFIG, run_dir, None, deadline=world.now + 8)
     assert said == "3 status files were not read in time, and those guests are left as they are; run 'macmgr apply'"
+
+
+def test_a_networks_call_speaks_of_its_own_bridge_alone() -> None:
+    """A guest that waits on another bridge is no news of this network; a failure there is not its failure."""
+    guests = tuple(
+        GuestPort(f"vnet{n}", f"br{n}", f"g{n}", f"u{n}", (MAC,), state="paused", running=False, policy=MANAGED)
+        for n in range(2)
+    )
+    ports = {f"vnet{n}": BridgePort(f"vnet{n}", n + 10, f"br{n}", MAC) for n in range(2)}
+    snapshot = Snapshot({"br0": Bridge("br0", 1, MAC), "br1": Bridge("br1", 2, MAC)}, ports, {}, ())
+    change = SetFlags("vnet1", PortFlags(), PortFlags(learning=False), "br1", "g1", "learning-on")
+    failed = Failure(change, "no buffer space")
+    outcome = Outcome((change,), (failed,), View(Intent(guests), snapshot, Plan((change,)), (change,)))
+    mine = outcome.within(Scope(bridges=frozenset({"br0"})))
+    assert (mine.done, mine.failures, mine.view.plan.changes, mine.view.spared) == ((), (), (), ())
+    line = in_words(HookCall("network", "lan", "started"), mine)
+    assert "vnet0 on br0 stays open" in line
+    assert "br1" not in line
+    assert "no buffer space" in in_words(HookCall("network", "dmz", "started"), outcome.within(Scope()))
