@@ -17,6 +17,7 @@ from typing import NamedTuple
 from inotify_simple import INotify, flags
 
 from macmgr.errors import MacmgrError
+from macmgr.sources.statusfiles import definitions_directory
 
 EVERYTHING = "everything"
 """The reason where the kernel lost events."""
@@ -37,6 +38,8 @@ class _Watch(NamedTuple):
 
 class StatusDirectories:
     """``qemu``, ``lxc``, ``network`` and ``network/NET/ports`` below ``run_dir``, whether or not they are there yet.
+
+    Networks' definitions are watched too: `virsh net-edit` changes what a network will be at its next start.
 
     A directory that cannot be watched is a reason to look, at the first `read` too; MacmgrError where none can be.
     ``troubles`` says which these are, and why.
@@ -76,7 +79,8 @@ class StatusDirectories:
             if event.mask & _NO_MORE or event.mask & flags.ISDIR:
                 moved = moved or watch.children or bool(event.mask & _NO_MORE)
             elif watch.files and event.name.endswith(".xml"):
-                reasons[f"status file {self._label(watch.path / event.name)}"] = None
+                what = "status file" if watch.path.is_relative_to(self._run_dir) else "definition"
+                reasons[f"{what} {self._label(watch.path / event.name)}"] = None
         if moved:
             reasons |= dict.fromkeys(self._follow())
         reasons |= dict.fromkeys(self._new_troubles)
@@ -124,6 +128,9 @@ class StatusDirectories:
             watch = _Watch(self._run_dir / kind, files=True, children=kind == "network")
             if (wd := self._add(watch)) is not None:
                 yield wd, watch
+        definitions = _Watch(definitions_directory(self._run_dir), files=True, children=False)
+        if (wd := self._add(definitions)) is not None:
+            yield wd, definitions
         for network in _directories(self._run_dir / "network"):
             for watch in (_Watch(network, False, True), _Watch(network / "ports", True, False)):
                 if (wd := self._add(watch)) is not None:

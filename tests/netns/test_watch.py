@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -293,3 +295,22 @@ def test_what_is_optional_and_cannot_be_had_is_told_and_left_out(host: House) ->
     with host.daemon():
         eventually(lambda: "metrics_file /no/such/directory/m.prom: No such file or directory" in host.log, "told")
         assert host.managed(1)
+
+
+def test_status_and_audit_know_the_same_conflicts(host: House) -> None:
+    """A network is edited while it is active: the daemon reports at once what an audit reports."""
+    definition = host.root / "etc/libvirt/qemu/networks/lan.xml"
+    status = host.root / "run/libvirt/network/lan.xml"
+    for path in (definition, status):
+        path.parent.mkdir(parents=True)
+    network = "<network><name>lan</name><uuid>n</uuid><bridge name='br0' macTableManager='libvirt'/></network>"
+    status.write_text(f"<networkstatus>{network}</networkstatus>")
+    definition.write_text(network)
+    where = ("--run-dir", str(host.root / "run/libvirt"))
+    with host.daemon(*where):
+        assert "conflicting-settings" not in host.status()["findings"]
+        definition.with_suffix(".new").write_text(network.replace("'libvirt'", "'kernel'"))
+        definition.with_suffix(".new").rename(definition)
+        eventually(lambda: host.status()["findings"].get("conflicting-settings") == 1, "the daemon knows it")
+        found = json.loads(host.macmgr("audit", "--json", *where).stdout)["findings"]
+        assert dict(Counter(each["code"] for each in found)) == host.status()["findings"]

@@ -334,3 +334,17 @@ def test_nothing_is_watched_that_is_not_there_any_more(run_dir: Path, watched: S
         (run_dir / f"network/n{number}").rename(run_dir.parent / f"n{number}")
         watched.read()
     assert watches() == before == len(KINDS) + 1
+
+
+def test_a_definition_that_is_edited_is_a_reason_to_look(tmp_path: Path) -> None:
+    """`virsh net-edit` writes it as libvirt writes all its files, and touches no status file."""
+    definitions = tmp_path / "etc/libvirt/qemu/networks"
+    definitions.mkdir(parents=True)
+    (tmp_path / "run/libvirt/network").mkdir(parents=True)
+    directories = StatusDirectories(tmp_path / "run/libvirt")
+    try:
+        (definitions / "lan.xml.new").write_text("<network/>")
+        (definitions / "lan.xml.new").rename(definitions / "lan.xml")
+        assert directories.read() == [f"definition {definitions}/lan.xml"]
+    finally:
+        directories.close()

@@ -9,12 +9,14 @@ import pytest
 from macmgr import paths
 from macmgr.config import Config
 from macmgr.errors import NotThere
+from macmgr.model.findings import Code
 from macmgr.model.hookcall import HookCall
 from macmgr.model.scope import spare_nothing
 from macmgr.readers.domain import Domain, Nic
 from macmgr.readers.hookdata import HookInput
 from macmgr.readers.metadata import DomainMetadata
-from macmgr.wanted import WaitingCall
+from macmgr.sources.statusfiles import StatusFiles
+from macmgr.wanted import WaitingCall, wanted
 from macmgr.watch import round as round_module
 from macmgr.watch.round import Rounds
 
@@ -67,3 +69,17 @@ def test_ports_that_are_left_as_they_are_are_a_failure_as_they_are_in_process(
     ((well, text),) = Rounds(tmp_path, None).run([heard], Config(), spare_nothing, whole=False).answers
     assert not well
     assert "vnet0 is left as before" in text
+
+
+def test_the_daemon_and_audit_know_the_same_conflicts(tmp_path: Path) -> None:
+    """A network that waits for its next start is a conflict for both; each look of a hook does without it."""
+    run_dir, definitions = tmp_path / "run/libvirt", tmp_path / "etc/libvirt/qemu/networks"
+    (run_dir / "network").mkdir(parents=True)
+    definitions.mkdir(parents=True)
+    active = "<network><name>lan</name><uuid>n</uuid><bridge name='br0'/></network>"
+    (run_dir / "network/lan.xml").write_text(f"<networkstatus>{active}</networkstatus>")
+    (definitions / "lan.xml").write_text(active.replace("'br0'", "'br0' macTableManager='libvirt'"))
+    audited = wanted(StatusFiles(run_dir).read(), Config())
+    assert [finding.code for finding in audited.findings] == [Code.CONFLICTING_SETTINGS]
+    assert Rounds(run_dir, None)._intent([], Config()) == audited
+    assert wanted(StatusFiles(run_dir).read(definitions=False), Config()).findings == ()
