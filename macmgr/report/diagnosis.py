@@ -17,7 +17,7 @@ from macmgr.doctor.promiscuity import Cause, Reason
 from macmgr.doctor.vlancheck import UNSEEN
 from macmgr.model.roles import Role
 from macmgr.model.scope import observe_nothing
-from macmgr.oneline import one_line
+from macmgr.oneline import one_line, unbroken
 from macmgr.vlanfiltering import Answer
 
 _WORDS = {
@@ -72,7 +72,7 @@ def _print_bridge(out: Console, found: BridgeDiagnosis, how: str) -> None:
     filtering = f"VLAN filtering {'on' if found.bridge.vlan_filtering else 'off'}"
     managed = f"{how} ({found.managed})" if found.managed else "not managed"
     promiscuous = ", promiscuous" if found.bridge.promiscuity else ""
-    line.append(f"  {filtering}, {managed}{promiscuous}", "none")
+    line.append(unbroken(f"  {filtering}, {managed}{promiscuous}"), "none")
     out.print(line)
     table = _table("", "PORT", "WHOSE", "AUTO", "PROMISC", "BECAUSE OF")
     for port in found.ports:
@@ -97,9 +97,9 @@ def _print_steps(out: Console, steps: Iterable[Step]) -> None:
         if step.where:
             _print_indented(out, "     ", f"In {step.where}:")
         for line in step.lines:
-            out.print(Text(f"         {line}", "cyan"))
+            out.print(Text(unbroken(f"         {line}"), "cyan"))
         for command in step.commands:
-            out.print(Text(f"       $ {command}", "cyan"))
+            out.print(Text(unbroken(f"       $ {command}"), "cyan"))
         if step.gain:
             _print_indented(out, "     ", f"Then {step.gain}.")
 
@@ -127,7 +127,7 @@ def _print_heading(out: Console, text: str) -> None:
 
 def _print_indented(out: Console, indent: str, text: str) -> None:
     """A sentence that keeps its indent where the terminal breaks it."""
-    lines = Text(text).wrap(out, max(20, out.width - len(indent)))
+    lines = Text(unbroken(text)).wrap(out, max(20, out.width - len(indent)))
     for place, line in enumerate(lines):
         line.rstrip()
         out.print(Text(indent if place == 0 else " " * len(indent)).append_text(line))
@@ -200,7 +200,7 @@ def _filtering(port: PortDiagnosis) -> str:
 def _whose(port: PortDiagnosis) -> str:
     guest = port.member.guest
     if guest is not None:
-        return f"{guest.domain} {guest.alias} ({guest.policy.manager})"
+        return unbroken(f"{guest.domain} {guest.alias} ({guest.policy.manager})")
     words = {Role.TAP: "nobody's here"}
     return f"{words.get(port.member.role, str(port.member.role))} ({port.member.what})"
 

@@ -45,7 +45,7 @@ class Explanation:
 
     def __str__(self) -> str:
         lines = [line for label, said in self.sections for line in _labelled(label, said)]
-        return "\n".join([self.headline, "", *lines] if lines else [self.headline])
+        return "\n".join(map(unbroken, [self.headline, "", *lines] if lines else [self.headline]))
 
     def document(self) -> dict[str, Any]:
         """The same for scripts: ``xml_says``, ``policy_says`` and so on are lists of lines."""
@@ -261,9 +261,9 @@ def _finding_lines(findings: Iterable[Finding]) -> Iterator[str]:
     for finding in findings:
         if finding.message not in seen:
             seen.add(finding.message)
-            yield f"{finding.severity} {finding.code}: {unbroken(finding.message)}"
+            yield f"{finding.severity} {finding.code}: {finding.message}"
             if finding.fix:
-                yield f"  fix: {unbroken(finding.fix)}"
+                yield f"  fix: {finding.fix}"
 
 
 def _portless(nic: PortlessNic) -> Explanation:

@@ -7,6 +7,7 @@ from rich.text import Text
 
 from macmgr.model.changes import Change, SetEntries, requests, typed
 from macmgr.model.findings import Code, Severity
+from macmgr.oneline import unbroken
 from macmgr.reconcile import Outcome
 from macmgr.report.verdict import Word, verdict_of
 
@@ -18,17 +19,17 @@ def print_outcome(out: Console, outcome: Outcome) -> None:
     for word, change, why in print_changes:
         line = Text()
         line.append(f"{word:<7}", "green" if word == "done" else "red")
-        line.append(f"{_change_in_words(change)}  ({change.because})")
+        line.append(unbroken(f"{_change_in_words(change)}  ({change.because})"))
         out.print(line)
         if why:
-            out.print(Text(f"       {why}", "red"))
+            out.print(Text(unbroken(f"       {why}"), "red"))
     if print_changes:
         out.print()
     out.print(_how_it_ended(outcome))
     for finding in outcome.view.plan.findings:
         if finding.code is Code.ADDRESS_IN_USE:
-            out.print(Text(f"{finding.message}.", "yellow"))
-            out.print(Text(f"       {finding.fix}"))
+            out.print(Text(unbroken(f"{finding.message}."), "yellow"))
+            out.print(Text(unbroken(f"       {finding.fix}")))
     if spared := outcome.view.spared:
         bridges = sorted({change.bridge for change in spared})
         are = "is" if len(bridges) == 1 else "are"
@@ -41,7 +42,7 @@ def _how_it_ended(outcome: Outcome) -> str:
         return f"{len(outcome.view.plan.changes)} changes remain to be made: 'macmgr audit' says which and why."
     verdict = verdict_of(outcome.view)
     if verdict.word is Word.NOTHING and not outcome.done:
-        return verdict.text
+        return unbroken(verdict.text)
     if made := len(outcome.done):
         what = f"{made} change{'s' if made > 1 else ''} made and read back"
     else:

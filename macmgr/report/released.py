@@ -13,6 +13,7 @@ from macmgr.model.changes import SetEntries
 from macmgr.model.scope import observe_nothing
 from macmgr.model.snapshot import Entry, EntryState
 from macmgr.model.vids import fold_vids
+from macmgr.oneline import unbroken
 from macmgr.reconcile import Released, ReleasedPort
 
 
@@ -35,14 +36,14 @@ def print_release(out: Console, released: Released, observes: Callable[[str], bo
     for back in released.ports:
         bridge = outcome.view.snapshot.ports[back.port].bridge
         line = Text("given back  ", "green")
-        line.append(f"{back.port} on {bridge}{f' ({back.domain})' if back.domain else ''}", "bold")
-        line.append(f", {back.because or 'nothing had to be changed'}: {_in_words(released, back)}", "none")
+        line.append(unbroken(f"{back.port} on {bridge}{f' ({back.domain})' if back.domain else ''}"), "bold")
+        line.append(unbroken(f", {back.because or 'nothing had to be changed'}: {_in_words(released, back)}"), "none")
         out.print(line)
     for failure in outcome.failures:
-        out.print(Text(f"failed      {failure.change.domain or failure.change.bridge}: {failure.why}", "red"))
+        out.print(Text(unbroken(f"failed      {failure.change.domain or failure.change.bridge}: {failure.why}"), "red"))
     left = outcome.view.plan.findings
     for finding in left:
-        out.print(Text(f"left        {finding.message}; to clear it: {finding.fix}", "red"))
+        out.print(Text(unbroken(f"left        {finding.message}; to clear it: {finding.fix}"), "red"))
     if not outcome.complete:
         out.print(f"{len(outcome.view.plan.changes)} changes remain to be made; run 'macmgr release' again.")
     elif not released.ports and not outcome.done and not left:

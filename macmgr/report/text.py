@@ -97,7 +97,7 @@ def print_audit(out: Console, view: View) -> None:
         _print_finding(out, finding, vids, observed=view.scope.observes(finding.bridge))
     if printed:
         out.print()
-    _print_wrapped(out, Text(), Text(verdict.text, _VERDICT_STYLE[verdict.word]), 0)
+    _print_wrapped(out, Text(), Text(unbroken(verdict.text), _VERDICT_STYLE[verdict.word]), 0)
 
 
 def print_show(out: Console, view: View) -> None:
@@ -116,7 +116,7 @@ def print_plan(out: Console, view: View) -> None:
     _print_commands(out, view.plan.changes, "")
     if not view.plan.changes and not view.observed:
         verdict = verdict_of(view)
-        out.print(f"# {verdict.text}" if verdict.word is Word.NOTHING else "# nothing to change")
+        out.print(unbroken(f"# {verdict.text}") if verdict.word is Word.NOTHING else "# nothing to change")
     for bridge in sorted({change.bridge for change in view.observed}):
         out.print(
             f"# {bridge} is only observed: nobody makes these until it is managed, or 'macmgr apply --bridge "
@@ -214,7 +214,7 @@ def _print_portless(out: Console, view: View) -> None:
     out.print(Text("NICs without a port on a Linux bridge", "bold"))
     table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
     for nic in view.portless:
-        table.add_row("  ", *(Text(each) for each in (nic.domain, nic.alias, nic.mac, nic.kind, nic.why)))
+        table.add_row("  ", *(Text(unbroken(each)) for each in (nic.domain, nic.alias, nic.mac, nic.kind, nic.why)))
     out.print(table)
     out.print()
 
@@ -223,7 +223,7 @@ def _bridge_facts(bridge: Bridge, view: View) -> Text:
     reason = view.intent.managed_bridges.get(bridge.name)
     how = "only observed" if view.scope.observes(bridge.name) else "managed"
     managed = f"{how} ({reason})" if reason else "not managed"
-    return Text(f"VLAN filtering {'on' if bridge.vlan_filtering else 'off'}, {managed}")
+    return Text(unbroken(f"VLAN filtering {'on' if bridge.vlan_filtering else 'off'}, {managed}"))
 
 
 def _print_wrapped(out: Console, head: Text, text: Text, indent: int) -> None:
@@ -258,7 +258,7 @@ def _port_cells(
     return [
         port.name,
         Text(unbroken(guest.domain)),
-        guest.alias,
+        Text(unbroken(guest.alias)),
         guest.state,
         "?" if guest.policy.problem else str(guest.policy.manager),
         " ".join(guest.macs),
