@@ -30,6 +30,7 @@ from dataclasses import dataclass, replace
 
 from macmgr.model.changes import DeleteEntry, FlushEntries, PutEntry, Request, SetPort
 from macmgr.model.devices import Device, DeviceFacts, Features, PortVlans
+from macmgr.model.flags import with_flag
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 
 Key = tuple[str, str, int]
@@ -196,14 +197,15 @@ class FakeKernel:
 
     def _set_port(self, request: SetPort, port: BridgePort) -> Refusal | None:
         if port.name not in self.forgets_flags:
-            asked = {name: getattr(request, name) for name in ("learning", "unicast_flood", "locked")}
-            if port.flags.locked is None:
-                del asked["locked"]  # a kernel before 5.18 ignores the attribute, and answers OK
-            named = {name: value for name, value in asked.items() if value is not None}
-            if any((port.name, name) in self.refuses_flags for name in named):
+            # an old kernel ignores the attribute of a flag that it does not know, and answers OK
+            known = [(flag, value) for flag, value in request.named() if port.flags.value(flag) is not None]
+            if any((port.name, flag.field) in self.refuses_flags for flag, _ in known):
                 words = "Operation not supported (EOPNOTSUPP): bridge flag offload is not supported"
                 return Refusal(errno.EOPNOTSUPP, f"setting port flags on {port.name}: {words}")
-            self.ports[port.name] = replace(port, flags=replace(port.flags, **named))
+            flags = port.flags
+            for flag, value in known:
+                flags = with_flag(flags, flag, value)
+            self.ports[port.name] = replace(port, flags=flags)
         return None
 
     # What the world does

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from macmgr.kernel.wire import attributes
-from macmgr.model.snapshot import PortFlags
+from macmgr.model.flags import FLAGS, NEW_PORT, Flag, PortFlags, flags_of
 
 IFF_UP = 1
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_LINK, IFLA_LINKINFO, IFLA_AF_SPEC = 1, 3, 5, 18, 26
@@ -20,7 +20,7 @@ IFLA_VLAN_ID, IFLA_BR_VLAN_FILTERING, IFLA_BR_VLAN_DEFAULT_PVID = 1, 7, 39
 VLAN_PVID, VLAN_UNTAGGED, VLAN_RANGE_BEGIN, VLAN_RANGE_END = 0x02, 0x04, 0x08, 0x10
 _IFLA_BRIDGE_FLAGS, _IFLA_BRIDGE_VLAN_INFO, _BRIDGE_FLAGS_SELF = 0, 2, 2
 
-_OFF, _ON = b"\0", b"\1"
+_OFF = b"\0"
 _U16 = struct.Struct("=H")
 _VLAN_INFO = struct.Struct("=HH")  # struct bridge_vlan_info: flags, VID
 
@@ -35,11 +35,20 @@ class PortVids:
 
 
 @cache
-def read_port_flags(kind: bytes, learning: bytes, unicast_flood: bytes, locked: bytes) -> PortFlags | None:
-    """A flag that the kernel does not know is not there: learning and flood are then on, for they cannot be off."""
+def read_port_flags(kind: bytes, *values: bytes) -> PortFlags | None:
+    """The flags of a bridge port, from the value of each of `FLAGS`; empty where the message has none.
+
+    A flag that a port always has may still be missing on an old kernel: it is then as on a new port.
+    """
     if read_text(kind) != "bridge":
         return None
-    return PortFlags(learning != _OFF, unicast_flood != _OFF, locked == _ON if locked else None)
+    return flags_of({flag.field: _switch(flag, value) for flag, value in zip(FLAGS, values, strict=True)})
+
+
+def _switch(flag: Flag, value: bytes) -> bool | None:
+    if value:
+        return value != _OFF
+    return None if flag.since else NEW_PORT.value(flag)
 
 
 def read_port_vids(message: bytes, start: int, stop: int) -> PortVids | None:

@@ -33,6 +33,7 @@ from macmgr.kernel.netlink import Connection, Groups
 from macmgr.kernel.sockets import read_drivers, read_packet_sockets
 from macmgr.kernel.wire import HEADER, IFLA_MASTER, LINK, NEIGHBOUR
 from macmgr.model.devices import STACKED, Device, DeviceFacts, Features, PortVlans, Xdp
+from macmgr.model.flags import LOCKED
 
 IFF_PROMISC = 0x100
 IFLA_XDP = 43
@@ -128,7 +129,7 @@ def _features(links: Iterable[bytes]) -> Features:
     return Features(
         vlan_filtering=IFLA_BR_VLAN_DEFAULT_PVID in bridge if bridge else None,
         ring_state=IFLA_BRPORT_MRP_RING_OPEN in port if port else None,
-        locked=wire.IFLA_BRPORT_LOCKED in port if port else None,
+        locked=LOCKED.number in port if port else None,
         learned_limit=IFLA_BR_FDB_MAX_LEARNED in bridge if bridge else None,
     )
 

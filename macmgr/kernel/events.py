@@ -38,9 +38,6 @@ from macmgr.kernel.wire import (
     AF_UNSPEC,
     ATTRIBUTE,
     HEADER,
-    IFLA_BRPORT_LEARNING,
-    IFLA_BRPORT_LOCKED,
-    IFLA_BRPORT_UNICAST_FLOOD,
     IFLA_MASTER,
     IFLA_PROTINFO,
     LINK,
@@ -57,8 +54,8 @@ from macmgr.kernel.wire import (
     attributes,
     messages,
 )
+from macmgr.model.flags import FLAGS, PortFlags
 from macmgr.model.kernelevents import LOST, EntryEvent, Event, LinkEvent, VlanEvent
-from macmgr.model.snapshot import PortFlags
 
 RTM_DELLINK = 17
 RTM_NEWVLAN, RTM_DELVLAN = 112, 113  # include/uapi/linux/rtnetlink.h
@@ -266,10 +263,7 @@ def _port_event(message: bytes, found: _Places, event: LinkEvent) -> LinkEvent |
 
 def _flags(message: bytes, start: int, stop: int) -> PortFlags | None:
     port = _attributes(message, start, stop)
-    learning, unicast_flood, locked = (
-        _bytes(message, port, kind) for kind in (IFLA_BRPORT_LEARNING, IFLA_BRPORT_UNICAST_FLOOD, IFLA_BRPORT_LOCKED)
-    )
-    return read_port_flags(b"bridge", learning, unicast_flood, locked)
+    return read_port_flags(b"bridge", *(_bytes(message, port, flag.number) for flag in FLAGS))
 
 
 def _attributes(message: bytes, start: int, stop: int) -> _Places:

@@ -38,16 +38,14 @@ from macmgr.kernel.wire import (
     AF_BRIDGE,
     ATTRIBUTE,
     HEADER,
-    IFLA_BRPORT_LEARNING,
-    IFLA_BRPORT_LOCKED,
-    IFLA_BRPORT_UNICAST_FLOOD,
     IFLA_MASTER,
     LINK,
     RTM_NEWLINK,
     WireError,
     attributes,
 )
-from macmgr.model.snapshot import VXLAN, PortFlags
+from macmgr.model.flags import FLAGS, PortFlags
+from macmgr.model.snapshot import VXLAN
 
 IFLA_VXLAN_LEARNING, IFLA_BRPORT_STATE, IFLA_BRPORT_ISOLATED = 7, 1, 33
 
@@ -68,11 +66,9 @@ _WANTED = (
     (IFLA_LINKINFO, IFLA_INFO_DATA, _BRIDGE, IFLA_BR_VLAN_DEFAULT_PVID),
     (IFLA_LINKINFO, IFLA_INFO_DATA, VXLAN, IFLA_VXLAN_LEARNING),
     (IFLA_LINKINFO, IFLA_INFO_DATA, _VLAN, IFLA_VLAN_ID),
-    (IFLA_LINKINFO, IFLA_INFO_SLAVE_DATA, _BRIDGE, IFLA_BRPORT_LEARNING),
-    (IFLA_LINKINFO, IFLA_INFO_SLAVE_DATA, _BRIDGE, IFLA_BRPORT_UNICAST_FLOOD),
-    (IFLA_LINKINFO, IFLA_INFO_SLAVE_DATA, _BRIDGE, IFLA_BRPORT_LOCKED),
     (IFLA_LINKINFO, IFLA_INFO_SLAVE_DATA, _BRIDGE, IFLA_BRPORT_ISOLATED),
     (IFLA_LINKINFO, IFLA_INFO_SLAVE_DATA, _BRIDGE, IFLA_BRPORT_STATE),
+    *((IFLA_LINKINFO, IFLA_INFO_SLAVE_DATA, _BRIDGE, flag.number) for flag in FLAGS),
 )
 _NOWHERE = slice(0, 0)
 _ON, _OFF = b"\1", b"\0"
@@ -235,8 +231,7 @@ def _links(data: bytes, layout: _Layout) -> list[Link]:
     columns = list(zip(*layout.fields.iter_unpack(data), strict=True))
     wanted = [repeat(b"") if place is None else columns[place] for place in layout.columns]
     name, mac, master, promiscuity, elsewhere, lower, kind, port_kind, vlan_filtering, *rest = wanted
-    default_pvid, tunnel_learning, vid, *port = rest
-    learning, unicast_flood, locked, isolated, state = port
+    default_pvid, tunnel_learning, vid, isolated, state, *flags = rest
     rows = zip(
         columns[0],
         map(read_text, name),
@@ -248,7 +243,7 @@ def _links(data: bytes, layout: _Layout) -> list[Link]:
         map(_ON.__eq__, vlan_filtering),
         (_number(value) if value else None for value in default_pvid),
         map(_SWITCH.get, tunnel_learning),
-        map(read_port_flags, port_kind, learning, unicast_flood, locked),
+        map(read_port_flags, port_kind, *flags),
         map(_ON.__eq__, isolated),
         map(_TAKES_DYNAMIC.__contains__, state),
         map(bool, elsewhere),

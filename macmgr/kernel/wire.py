@@ -28,7 +28,6 @@ RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
 AF_UNSPEC, AF_BRIDGE = 0, 7
 
 IFLA_MASTER, IFLA_PROTINFO, IFLA_EXT_MASK = 10, 12, 29
-IFLA_BRPORT_LEARNING, IFLA_BRPORT_UNICAST_FLOOD, IFLA_BRPORT_LOCKED = 8, 9, 39
 RTEXT_FILTER_BRVLAN_COMPRESSED, RTEXT_FILTER_SKIP_STATS = 4, 8
 
 NDA_DST, NDA_LLADDR, NDA_CACHEINFO, NDA_VLAN, NDA_MASTER, NDA_NH_ID = 1, 2, 3, 5, 9, 13
@@ -126,15 +125,7 @@ def flush_entries(request: FlushEntries, ifindex: int) -> Message:
 
 def set_port(request: SetPort, ifindex: int) -> Message:
     """Set flags of a bridge port (br_setlink). Only the flags that ``request`` names are in the message."""
-    flags = b"".join(
-        _attribute(kind, bytes((value,)))
-        for kind, value in (
-            (IFLA_BRPORT_LEARNING, request.learning),
-            (IFLA_BRPORT_UNICAST_FLOOD, request.unicast_flood),
-            (IFLA_BRPORT_LOCKED, request.locked),
-        )
-        if value is not None
-    )
+    flags = b"".join(_attribute(flag.number, bytes((value,))) for flag, value in request.named())
     payload = LINK.pack(AF_BRIDGE, 0, ifindex, 0, 0) + _attribute(IFLA_PROTINFO | NLA_F_NESTED, flags)
     return (RTM_SETLINK, NLM_F_REQUEST, payload)
 

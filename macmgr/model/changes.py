@@ -1,8 +1,8 @@
-"""One step towards the intent, as a record that can be executed, printed and undone.
+"""One step towards the intent, as a record that can be executed and printed.
 
-A change holds the world before and after it, so its inverse is the same record turned round. What the kernel
-cannot do in one message (there is no request that touches VID 0 alone) is worked out in `requests`, the only
-place where a change becomes netlink messages: the printed plan and the executed plan are the same list.
+A change holds the world before and after it. `requests` is the only place where it becomes netlink messages, so the
+printed plan and the executed plan are the same list. There is worked out what the kernel cannot do in one message: no
+request touches VID 0 alone.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from macmgr.model.snapshot import Entry, EntryState, PortFlags
-
-FLAGS = ("learning", "unicast_flood", "locked")
+from macmgr.model.fdb import Entry, EntryState
+from macmgr.model.flags import PortFlags, with_flag
+from macmgr.model.flags import SetPort as SetPort
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +29,9 @@ class SetFlags:
 
     @property
     def closes(self) -> bool:
-        """Whether frames that used to reach the guest now need an FDB entry, or a source MAC that is its own."""
-        return (
-            (self.before.learning and not self.after.learning)
-            or (self.before.unicast_flood and not self.after.unicast_flood)
-            or (bool(self.after.locked) and not self.before.locked)
-        )
+        """Frames that used to reach the guest now need an FDB entry, or a source MAC that is its own."""
+        shutting = [flag for flag in self.before.differing(self.after) if flag.shut is not None]
+        return any(self.after.value(flag) == flag.shut for flag in shutting)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +67,6 @@ def ports_of(change: Change) -> frozenset[str]:
     return frozenset(entry.port for entry in (*change.before, *change.after))
 
 
-def inverse(change: Change) -> Change:
-    """The change that brings back what was before, as far as a request can.
-
-    No local entry of a guest's MAC, for macmgr never puts one; nothing stranded, for the kernel takes none (EINVAL).
-    """
-    if isinstance(change, SetFlags):
-        return replace(change, before=change.after, after=change.before)
-    back = tuple(entry for entry in change.before if entry.state is not EntryState.LOCAL and not change.stranded)
-    return replace(change, before=change.after, after=back)
-
-
 @dataclass(frozen=True, slots=True)
 class PutEntry:
     """RTM_NEWNEIGH, CREATE|REPLACE, NTF_MASTER. ``vid`` None: VID 0 and every VID that the port carries."""
@@ -114,24 +100,14 @@ class FlushEntries:
     vid: int
 
 
-@dataclass(frozen=True, slots=True)
-class SetPort:
-    """RTM_SETLINK, AF_BRIDGE, IFLA_PROTINFO. None leaves a flag as it is."""
-
-    port: str
-    learning: bool | None = None
-    unicast_flood: bool | None = None
-    locked: bool | None = None
-
-
 Request = PutEntry | DeleteEntry | FlushEntries | SetPort
 
 
 def one_flag_each(change: SetFlags) -> tuple[SetFlags, ...]:
     """The same change as one request for each flag, for a port whose driver refuses several at once."""
-    differing = [name for name in FLAGS if getattr(change.before, name) != getattr(change.after, name)]
     return tuple(
-        replace(change, after=replace(change.before, **{name: getattr(change.after, name)})) for name in differing
+        replace(change, after=with_flag(change.before, flag, change.after.value(flag)))
+        for flag in change.before.differing(change.after)
     )
 
 
@@ -152,11 +128,8 @@ def requests(change: Change) -> Iterator[Request]:
 
 
 def _set_port(change: SetFlags) -> SetPort:
-    def wanted(name: str) -> bool | None:
-        before, after = getattr(change.before, name), getattr(change.after, name)
-        return None if before == after else after
-
-    return SetPort(change.port, *map(wanted, FLAGS))
+    differing = change.before.differing(change.after)
+    return SetPort(change.port, **{flag.field: change.after.value(flag) for flag in differing})
 
 
 def _entry_requests(change: SetEntries) -> Iterator[Request]:
@@ -194,13 +167,8 @@ def bridge_command(request: Request) -> list[str]:
     """The bridge(8) command line that sends the same request, as an argument vector."""
     if isinstance(request, SetPort):
         words = ["bridge", "link", "set", "dev", request.port]
-        for name, value in (
-            ("learning", request.learning),
-            ("flood", request.unicast_flood),
-            ("locked", request.locked),
-        ):
-            if value is not None:
-                words += [name, "on" if value else "off"]
+        for flag, value in request.named():
+            words += [flag.bridge_word, "on" if value else "off"]
         return words
     if isinstance(request, FlushEntries):
         place = ["dev", request.port, "vlan", str(request.vid)]

@@ -15,6 +15,8 @@ from typing import NamedTuple
 from macmgr.model.fdb import Entry as Entry
 from macmgr.model.fdb import EntryState as EntryState
 from macmgr.model.fdb import Fdb, Key
+from macmgr.model.flags import NEW_PORT
+from macmgr.model.flags import PortFlags as PortFlags
 
 VXLAN = "vxlan"  # the kind of a tunnel that carries a bridge's frames to other hosts
 
@@ -32,20 +34,6 @@ class Feature(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class PortFlags:
-    """The bridge port flags macmgr may set. ``locked`` is None where the kernel (before 5.18) has no such flag."""
-
-    learning: bool = True
-    unicast_flood: bool = True
-    locked: bool | None = False
-
-    @property
-    def open(self) -> bool:
-        """Nothing keeps a frame from the port, or one of its own from the bridge: it needs no entry."""
-        return self.learning and self.unicast_flood and not self.locked
-
-
-@dataclass(frozen=True, slots=True)
 class BridgePort:
     """An interface enslaved to a bridge. ``promiscuity`` is the kernel's counter, 0 means not promiscuous.
 
@@ -60,7 +48,7 @@ class BridgePort:
     ifindex: int
     bridge: str
     mac: str
-    flags: PortFlags = PortFlags()
+    flags: PortFlags = NEW_PORT
     vids: tuple[int, ...] = ()
     pvid: int | None = None
     promiscuity: int = 0

@@ -69,7 +69,7 @@ def plan_closed(
 def plan_open(guest: GuestPort, port: BridgePort, draft: Draft, why: str) -> None:
     """A port whose entry is not there when it is needed: open is slow, closed without an entry is an outage."""
     flags = port.flags
-    opened = replace(flags, learning=True, unicast_flood=True, locked=None if flags.locked is None else False)
+    opened = flags.opened()
     if opened == flags:
         return
     words = "learning on flood on" + (" locked off" if flags.locked else "")

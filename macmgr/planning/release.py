@@ -188,11 +188,10 @@ def as_remembered(
     # addresses too; and without its XML nobody knows which of the MACs is the NIC's own
     reachable = tuple(mac for mac in macs if table.static_on(port, mac))
     own = (*(guest.macs[:1] if guest else ()), *reachable)
-    locked = None if port.flags.locked is None else bool(before.flags.locked)
     back = PortRelease(
         port,
         guest.domain if guest else before.domain,
-        replace(before.flags, locked=locked),
+        before.flags.for_kernel_of(port.flags),
         because,
         macs=macs,
         own=own,
@@ -202,18 +201,14 @@ def as_remembered(
     )
     if back.closed and guest is not None and not guest.running and not guest.entry_comes:
         # nobody would put the entry when the CPUs start: closed without one is an outage
-        return replace(back, flags=PortFlags(locked=None if locked is None else False))
+        return replace(back, flags=back.flags.opened())
     return back
 
 
 def _plan_port_flags(back: PortRelease, draft: Draft) -> None:
     """Open the port before its entries change, and close it after."""
     now, wanted, bridge = back.port.flags, back.flags, back.port.bridge
-    opened = PortFlags(
-        now.learning or wanted.learning,
-        now.unicast_flood or wanted.unicast_flood,
-        None if now.locked is None else now.locked and bool(wanted.locked),
-    )
+    opened = now.before_closing(wanted)
     if opened != now:
         draft.opens.append(SetFlags(back.port.name, now, opened, bridge, back.domain, back.because))
     if wanted != opened:

@@ -20,7 +20,7 @@ from macmgr.planning.taken import of_same_ports
 def default_flags(guest: GuestPort, port: BridgePort) -> PortFlags:
     """The flags of a guest's port without macmgr: the kernel's, or those that libvirt gives to its own NICs."""
     libvirts = guest.entry_comes
-    return PortFlags(not libvirts, not libvirts, None if port.flags.locked is None else False)
+    return PortFlags(not libvirts, not libvirts).for_kernel_of(port.flags)
 
 
 def remember(memory: Memory, intent: Intent, snapshot: Snapshot, changes: Collection[Change]) -> Memory:

@@ -97,9 +97,7 @@ def _port(port: BridgePort, guest: GuestPort | None, role: Role) -> dict[str, An
         "state": guest.state if guest else None,
         "macs": list(guest.macs) if guest else [],
         "vids": list(port.vids),
-        "learning": port.flags.learning,
-        "unicast_flood": port.flags.unicast_flood,
-        "locked": bool(port.flags.locked),
+        **{name: bool(value) for name, value in port.flags.document().items()},
         "promiscuous": port.promiscuity > 0,
     }
 

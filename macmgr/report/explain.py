@@ -12,6 +12,7 @@ from typing import Any
 
 from macmgr.errors import NotThere
 from macmgr.model.findings import Code, Finding
+from macmgr.model.flags import FLAGS, Flag
 from macmgr.model.intent import GuestPort, Manager, Pin, PortlessNic, Settings
 from macmgr.model.known import SeenMacs
 from macmgr.model.mac import matches, parse_mac, virtual_router
@@ -235,14 +236,17 @@ def _entry_lines(snapshot: Snapshot, bridge: str, macs: Sequence[str]) -> list[s
 
 def _port_words(port: BridgePort, isolated: bool = False) -> str:
     words = [
-        f"learning {'on' if port.flags.learning else 'off'}",
-        f"unicast flood {'on' if port.flags.unicast_flood else 'off'}",
-        "locked" if port.flags.locked else "",
+        *(_flag_words(flag, port.flags.value(flag)) for flag in FLAGS),
         "isolated" if port.isolated else "not isolated" if isolated else "",
         "promiscuous" if port.promiscuity else "not promiscuous",
         "" if port.up else "down",
     ]
     return ", ".join(word for word in words if word)
+
+
+def _flag_words(flag: Flag, value: bool | None) -> str:
+    """A flag that shuts the port when it is off is always named, any other where it is on."""
+    return flag.says(value) if flag.shut is False else flag.words * bool(value)
 
 
 def _verdict(view: View, guest: GuestPort) -> list[str]:

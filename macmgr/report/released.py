@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from macmgr.model.changes import SetEntries
+from macmgr.model.flags import FLAGS
 from macmgr.model.scope import observe_nothing
 from macmgr.model.snapshot import Entry, EntryState
 from macmgr.model.vids import fold_vids
@@ -60,8 +61,7 @@ def print_release(out: Console, released: Released, observes: Callable[[str], bo
 
 def _in_words(released: Released, back: ReleasedPort) -> str:
     flags = released.outcome.view.snapshot.ports[back.port].flags
-    words = [f"learning {_on(flags.learning)}", f"unicast flood {_on(flags.unicast_flood)}"]
-    words += [] if flags.locked is None else [f"locked {_on(flags.locked)}"]
+    words = [flag.says(flags.value(flag)) for flag in FLAGS if flags.value(flag) is not None]
     by_kind: dict[tuple[str, str], list[int]] = {}
     for entry in _entries(released, back):
         by_kind.setdefault((entry.mac, entry.in_words), []).append(entry.vid)
@@ -76,9 +76,7 @@ def _port_document(released: Released, back: ReleasedPort) -> dict[str, Any]:
         "bridge": port.bridge,
         "domain": back.domain,
         "because": back.because,
-        "learning": port.flags.learning,
-        "unicast_flood": port.flags.unicast_flood,
-        "locked": port.flags.locked,
+        **port.flags.document(),
         "static": [
             {"mac": entry.mac, "vid": entry.vid, "sticky": entry.sticky}
             for entry in _entries(released, back)
@@ -95,7 +93,3 @@ def _entries(released: Released, back: ReleasedPort) -> list[Entry]:
         for entry in released.outcome.view.snapshot.fdb.of_port(back.port)
         if (entry.state is EntryState.STATIC or (entry.state is EntryState.DYNAMIC and entry.mac in let_go))
     ]
-
-
-def _on(value: bool) -> str:
-    return "on" if value else "off"

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from macmgr.model.flags import FLAGS, Flag, flags_of
 from macmgr.model.known import NOTHING, Held, KeptMac, Memory, PortBefore, Taken
-from macmgr.model.snapshot import Feature, PortFlags
+from macmgr.model.snapshot import Feature
 
 VERSION = 1
 
@@ -69,9 +70,7 @@ def _port_document(port: PortBefore) -> dict[str, Any]:
         "bridge_ifindex": port.bridge_ifindex,
         "domain": port.domain,
         "uuid": port.uuid,
-        "learning": port.flags.learning,
-        "unicast_flood": port.flags.unicast_flood,
-        "locked": port.flags.locked,
+        **port.flags.document(),
         "static": [{"mac": held.mac, "sticky": held.sticky, "vids": list(_runs(held.vids))} for held in port.held],
     }
 
@@ -118,13 +117,16 @@ def _port(said: dict[str, Any]) -> PortBefore:
         _number(said["bridge_ifindex"]),
         _text(said["domain"]),
         _text(said["uuid"]),
-        PortFlags(
-            _switch(said["learning"]),
-            _switch(said["unicast_flood"]),
-            None if said["locked"] is None else _switch(said["locked"]),
-        ),
+        flags_of({flag.field: _flag(flag, said) for flag in FLAGS}),
         tuple(Held(_text(each["mac"]), _switch(each["sticky"]), _vids(each["vids"])) for each in said["static"]),
     )
+
+
+def _flag(flag: Flag, said: dict[str, Any]) -> bool | None:
+    """An older macmgr did not write down every flag: what it did not know, it did not set."""
+    if flag.since and said.get(flag.field) is None:
+        return None
+    return _switch(said[flag.field])
 
 
 def _vids(runs: list[list[int]]) -> tuple[int, ...]:

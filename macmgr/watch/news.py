@@ -254,16 +254,7 @@ def _together(before: LinkEvent, after: LinkEvent) -> LinkEvent:
 
 
 def _difference(now: PortFlags, then: PortFlags) -> str:
-    words = [
-        f"{words} is {_on(is_on)}"
-        for words, is_on, was_on in (
-            ("learning", now.learning, then.learning),
-            ("unicast flood", now.unicast_flood, then.unicast_flood),
-            ("locked", now.locked, then.locked),
-        )
-        if is_on != was_on
-    ]
-    return ", ".join(words)
+    return ", ".join(f"{flag.words} is {_on(now.value(flag))}" for flag in now.differing(then))
 
 
 def _on(value: bool | None) -> str:

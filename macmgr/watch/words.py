@@ -258,15 +258,7 @@ def _parts(change: Change) -> tuple[str, str, str]:
 
 
 def _flag_parts(change: SetFlags) -> tuple[str, str, str]:
-    words = [
-        f"{word} {'on' if after else 'off'}"
-        for word, before, after in (
-            ("learning", change.before.learning, change.after.learning),
-            ("unicast flood", change.before.unicast_flood, change.after.unicast_flood),
-            ("locked", change.before.locked, change.after.locked),
-        )
-        if before != after
-    ]
+    words = [flag.says(change.after.value(flag)) for flag in change.before.differing(change.after)]
     what = f"{change.port}{f' of {change.domain}' if change.domain else ''} ({', '.join(words)})"
     if change.because == Code.NOT_GIVEN_BACK:
         return "close" if change.closes else "open", what, _TO_THE_KERNEL

@@ -20,6 +20,7 @@ from typing import Any
 from rich.console import Console
 
 from macmgr.config import Config, load_config
+from macmgr.model.flags import FLAGS, flags_of
 from macmgr.model.hookcall import HookCall
 from macmgr.model.intent import Intent
 from macmgr.model.known import KeptMac, Known, Memory, PortBefore
@@ -156,8 +157,8 @@ def _port(
 
 def _flags(said: str) -> PortFlags:
     words = said.split()
-    locked = None if "no-lock" in words else "locked" in words
-    return PortFlags("learning" in words, "flood" in words, locked)
+    old = "no-lock" in words
+    return flags_of({flag.field: None if old and flag.since else flag.bridge_word in words for flag in FLAGS})
 
 
 def _entries(line: str) -> Iterable[Entry]:

@@ -11,6 +11,7 @@ from functools import cache
 
 from hypothesis import strategies as st
 
+from macmgr.model.flags import FLAGS
 from macmgr.model.intent import GuestPort, Intent, Manager, NicFacts, Pin, Policy
 from macmgr.model.known import Known
 from macmgr.model.snapshot import VXLAN, Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot, Stacked
@@ -62,8 +63,10 @@ def address(name: str) -> str:
     return f"fe:00:00:00:00:{_number(name):02x}"
 
 
-flags_without_lock = st.builds(PortFlags, st.booleans(), st.booleans(), st.just(None))
-flags = st.builds(PortFlags, st.booleans(), st.booleans(), st.booleans())
+flags = st.builds(PortFlags, **{flag.field: st.booleans() for flag in FLAGS})
+flags_of_an_old_kernel = st.builds(
+    PortFlags, **{flag.field: st.none() if flag.since else st.booleans() for flag in FLAGS}
+)
 policies = st.builds(
     Policy,
     manager=st.sampled_from((Manager.LIBVIRT, Manager.LIBVIRT, Manager.LIBVIRT, Manager.KERNEL)),
@@ -143,7 +146,7 @@ def strange_entries(up: tuple[str, ...], ports: tuple[str, ...]) -> st.SearchStr
 def worlds(draw: st.DrawFn) -> World:
     """A host with one or two bridges, up to four guest NICs, and a MAC table in any state."""
     has_vlans, has_lock = draw(st.sampled_from(((True, True), (True, True), (False, True), (True, False))))
-    port_flags = flags if has_lock else flags_without_lock
+    port_flags = flags if has_lock else flags_of_an_old_kernel
     bridges = {
         name: Bridge(name, number + 1, address(name), has_vlans and draw(st.booleans()))
         for number, name in enumerate(BRIDGES)

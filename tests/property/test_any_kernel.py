@@ -9,7 +9,8 @@ from unittest.mock import patch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from macmgr.model.changes import FLAGS, SetFlags
+from macmgr.model.changes import SetFlags
+from macmgr.model.flags import FLAGS
 from macmgr.model.snapshot import Entry, EntryState
 from macmgr.planning import entryvids
 from macmgr.planning.planner import plan
@@ -125,7 +126,7 @@ def _some_kernel(world: World, data: st.DataObject) -> FakeKernel:
         kernel.fdb = {key: entry._replace(sticky=False) for key, entry in kernel.fdb.items()}
     taps = sorted(name for name in world.start.ports if name.startswith("vnet"))
     if taps:
-        refused = st.tuples(st.sampled_from(taps), st.sampled_from(FLAGS))
+        refused = st.tuples(st.sampled_from(taps), st.sampled_from([flag.field for flag in FLAGS]))
         kernel.refuses_flags = data.draw(st.sets(refused, max_size=2))
     return kernel
 

@@ -30,7 +30,7 @@ from tests.property.test_wire import (
     with_attributes,
 )
 
-flags = st.lists(st.none() | st.integers(0, 1), min_size=4, max_size=4)
+flags = st.lists(st.none() | st.integers(0, 1), min_size=len(PORT_ATTRIBUTES), max_size=len(PORT_ATTRIBUTES))
 interfaces = st.fixed_dictionaries(
     {
         "index": ifindexes,

@@ -83,6 +83,20 @@ def test_ports_get_their_flags_back(world: World) -> None:
 
 
 @given(worlds())
+def test_uplinks_get_their_learning_back(world: World) -> None:
+    """On a kernel without sticky entries, where an uplink may have been kept from learning."""
+    kernel, notes = world.kernel(), Notebook()
+    kernel.knows_sticky = False
+    kernel.fdb = {key: entry._replace(sticky=False) for key, entry in kernel.fdb.items()}
+    applied(world, kernel, notes)
+    applied(world, kernel, notes)  # the first one found out
+    assert released(world.intent, kernel, notes).outcome.complete
+    for bridge in world.start.bridges:
+        for uplink in world.uplinks(bridge):
+            assert kernel.ports[uplink].flags == world.start.ports[uplink].flags
+
+
+@given(worlds())
 def test_ports_get_their_static_entries_back(world: World) -> None:
     """And a closed one, which nothing else would reach, has one for its guest's own MAC."""
     kernel, notes = world.kernel(), Notebook()

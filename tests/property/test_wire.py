@@ -18,7 +18,8 @@ from macmgr.kernel.attributes import PortVids
 from macmgr.kernel.fdb import decode_entries, decode_replies
 from macmgr.kernel.links import decode_links, decode_vids
 from macmgr.model.changes import DeleteEntry, FlushEntries, PutEntry, SetPort
-from macmgr.model.snapshot import Entry, EntryState, PortFlags
+from macmgr.model.flags import FLAGS, PortFlags, flags_of
+from macmgr.model.snapshot import Entry, EntryState
 
 AF_BRIDGE = 7
 NAMES = {number: f"port{number}" for number in range(1, 6)}
@@ -126,17 +127,15 @@ def test_a_flush_without_a_vid_is_not_written(vid: int) -> None:
         wire.flush_entries(FlushEntries("tap1", vid), 7)
 
 
-@given(*[st.none() | st.booleans()] * 3, ifindexes)
-def test_a_port_request_holds_the_flags_named_and_no_others(
-    learning: bool | None, unicast_flood: bool | None, locked: bool | None, ifindex: int
-) -> None:
-    request = SetPort("tap1", learning, unicast_flood, locked)
+@given(st.fixed_dictionaries({flag.field: st.none() | st.booleans() for flag in FLAGS}), ifindexes)
+def test_a_port_request_holds_the_flags_named_and_no_others(values: dict[str, bool | None], ifindex: int) -> None:
+    request = SetPort("tap1", **values)
     message = ifinfmsg(wire.frame(wire.set_port(request, ifindex), 1))
     message.decode()
     assert (message["header"]["type"], message["family"], message["index"]) == (19, AF_BRIDGE, ifindex)
     given_flags = dict(message.get_attr("IFLA_PROTINFO")["attrs"])
-    names = {"LEARNING": learning, "UNICAST_FLOOD": unicast_flood, "LOCKED": locked}
-    assert given_flags == {f"IFLA_BRPORT_{name}": int(value) for name, value in names.items() if value is not None}
+    named = {name: values[flag.field] for name, flag in zip(PORT_ATTRIBUTES, FLAGS, strict=False)}
+    assert given_flags == {name: int(value) for name, value in named.items() if value is not None}
 
 
 @given(ifindexes, macs, st.none() | vids, sequences)
@@ -280,7 +279,8 @@ def test_an_interface_is_not_read_by_the_places_of_the_one_looked_at_before() ->
         assert (link.ifindex, link.name, link.master, link.promiscuity) == (7, "tap1", 3, 2)
 
 
-PORT_ATTRIBUTES = ("IFLA_BRPORT_LEARNING", "IFLA_BRPORT_UNICAST_FLOOD", "IFLA_BRPORT_LOCKED", "IFLA_BRPORT_ISOLATED")
+# the flags in the order of the table, by the kernel's names, which pyroute2 knows; and one that is none of them
+PORT_ATTRIBUTES = (*(f"IFLA_BRPORT_{flag.field.upper()}" for flag in FLAGS), "IFLA_BRPORT_ISOLATED")
 
 
 def pyroute2_link(link: dict[str, Any]) -> Any:
@@ -305,8 +305,12 @@ def pyroute2_link(link: dict[str, Any]) -> Any:
 def port_of(link: dict[str, Any]) -> tuple[PortFlags | None, bool]:
     if link["port_kind"] != "bridge":
         return None, False
-    learning, unicast_flood, locked, isolated = link["port"]
-    return PortFlags(learning != 0, unicast_flood != 0, None if locked is None else bool(locked)), bool(isolated)
+    *values, isolated = link["port"]
+    said = {
+        flag.field: (None if flag.since else True) if value is None else bool(value)
+        for flag, value in zip(FLAGS, values, strict=True)
+    }
+    return flags_of(said), bool(isolated)
 
 
 @given(st.dictionaries(ifindexes, st.tuples(st.sets(vids), st.integers(0, 40)), max_size=4), st.booleans())

@@ -13,7 +13,6 @@ from macmgr.model.changes import (
     SetFlags,
     SetPort,
     bridge_command,
-    inverse,
     one_flag_each,
     requests,
 )
@@ -93,11 +92,6 @@ def test_flags_can_be_asked_for_one_by_one() -> None:
     ]
 
 
-def test_an_inverse_puts_nothing_stranded_back() -> None:
-    """The kernel takes no entry in a VID that its port does not carry."""
-    assert list(requests(inverse(SetEntries(MAC, (entry(10),), (), stranded=True)))) == []
-
-
 @pytest.mark.parametrize(
     ("before", "after", "closes"),
     [
@@ -113,21 +107,6 @@ def test_an_inverse_puts_nothing_stranded_back() -> None:
 )
 def test_a_port_closes_in_any_of_three_ways(before: PortFlags, after: PortFlags, closes: bool) -> None:
     assert SetFlags("vnet0", before, after).closes is closes
-
-
-def test_an_inverse_is_the_change_turned_round() -> None:
-    flags = SetFlags("vnet0", OPEN, CLOSED, "br0", "g1", "learning-on")
-    entries = SetEntries(MAC, (entry(0, "eth0"),), (entry(0),), "br0", "g1", "stolen-entry")
-    assert inverse(flags) == SetFlags("vnet0", CLOSED, OPEN, "br0", "g1", "learning-on")
-    assert inverse(entries) == SetEntries(MAC, (entry(0),), (entry(0, "eth0"),), "br0", "g1", "stolen-entry")
-    assert inverse(inverse(entries)) == entries
-
-
-def test_an_inverse_puts_no_local_entry_back() -> None:
-    """It would take the guest's frames to the host, and no request of macmgr's can say it."""
-    local = Entry(MAC, 0, "eth0", EntryState.LOCAL)
-    back = inverse(SetEntries(MAC, (local, entry(1, "eth0")), (entry(0), entry(1))))
-    assert list(requests(back)) == [DeleteEntry("vnet0", MAC, None), put(1, "eth0")]
 
 
 @pytest.mark.parametrize(

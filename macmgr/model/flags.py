@@ -1,0 +1,116 @@
+"""The bridge port flags that macmgr reads, sets, remembers and reports: one row each.
+
+Every module that treats all flags alike reads `FLAGS`. docs/contributing.rst walks through adding one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+
+@dataclass(frozen=True, slots=True)
+class PortFlags:
+    """A port's flags, with the values that the kernel gives to a new port.
+
+    None: the kernel has no such flag, or an older macmgr did not remember it.
+    """
+
+    learning: bool = True
+    unicast_flood: bool = True
+    locked: bool | None = False
+
+    @property
+    def open(self) -> bool:
+        """No flag keeps a frame from the port, or one of its own from the bridge: the port needs no entry."""
+        return all(self.value(flag) != flag.shut for flag in FLAGS if flag.shut is not None)
+
+    def value(self, flag: Flag) -> bool | None:
+        """The value of one flag."""
+        value: bool | None = getattr(self, flag.field)
+        return value
+
+    def differing(self, other: PortFlags) -> list[Flag]:
+        """The flags whose values differ."""
+        return [flag for flag in FLAGS if self.value(flag) != other.value(flag)]
+
+    def opened(self) -> PortFlags:
+        """The same flags, with those opened that shut the port."""
+        return _each(lambda flag, value: value if None in (flag.shut, value) else not flag.shut, self)
+
+    def before_closing(self, wanted: PortFlags) -> PortFlags:
+        """The flags that are ``wanted``, without those that would shut what is open."""
+        return _each(lambda flag, now, then: then if now == flag.shut or flag.shut is None else now, self, wanted)
+
+    def for_kernel_of(self, port: PortFlags) -> PortFlags:
+        """These flags as the kernel of ``port`` can hold them; what these do not say is open there, or stays."""
+
+        def fit(flag: Flag, mine: bool | None, there: bool | None) -> bool | None:
+            if mine is None and flag.shut is not None:
+                mine = not flag.shut
+            return there if None in (mine, there) else mine
+
+        return _each(fit, self, port)
+
+    def document(self) -> dict[str, bool | None]:
+        """The flags for JSON, by the names of their fields."""
+        return {flag.field: self.value(flag) for flag in FLAGS}
+
+
+@dataclass(frozen=True, slots=True)
+class SetPort:
+    """RTM_SETLINK, AF_BRIDGE, IFLA_PROTINFO. None leaves a flag as it is."""
+
+    port: str
+    learning: bool | None = None
+    unicast_flood: bool | None = None
+    locked: bool | None = None
+
+    def named(self) -> list[tuple[Flag, bool]]:
+        """The flags that the request sets."""
+        values = ((flag, getattr(self, flag.field)) for flag in FLAGS)
+        return [(flag, value) for flag, value in values if value is not None]
+
+
+class Flag(NamedTuple):
+    """One row: the field of the records above, the kernel's number and other names of a flag.
+
+    ``shut`` is the value that keeps frames from the port or from the bridge where no entry lets them pass; None where
+    neither value does. ``since`` is the first Linux that has the flag; empty where each supported one has it, and each
+    state file of macmgr too.
+    """
+
+    field: str
+    number: int  # IFLA_BRPORT_…, include/uapi/linux/if_link.h
+    bridge_word: str  # bridge(8): bridge link set dev … WORD on
+    words: str  # for people
+    shut: bool | None
+    since: str = ""
+
+    def says(self, value: bool | None) -> str:
+        """The flag and its value for people."""
+        return f"{self.words} {'on' if value else 'off'}"
+
+
+LEARNING = Flag("learning", 8, "learning", "learning", shut=False)
+UNICAST_FLOOD = Flag("unicast_flood", 9, "flood", "unicast flood", shut=False)
+LOCKED = Flag("locked", 39, "locked", "locked", shut=True, since="5.18")
+FLAGS = (LEARNING, UNICAST_FLOOD, LOCKED)
+NEW_PORT = PortFlags()
+
+
+def flags_of(values: Mapping[str, bool | None]) -> PortFlags:
+    """The flags by the names of their fields."""
+    named: dict[str, Any] = {flag.field: values[flag.field] for flag in FLAGS}
+    return PortFlags(**named)
+
+
+def with_flag(flags: PortFlags, flag: Flag, value: bool | None) -> PortFlags:
+    """The flags with one of them changed."""
+    named: dict[str, Any] = {flag.field: value}
+    return replace(flags, **named)
+
+
+def _each(decide: Callable[..., bool | None], *several: PortFlags) -> PortFlags:
+    return flags_of({flag.field: decide(flag, *(flags.value(flag) for flags in several)) for flag in FLAGS})
