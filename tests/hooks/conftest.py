@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -65,6 +66,7 @@ class Host:
     """A host with libvirt's hooks directory, its status files, and a configuration."""
 
     root: Path
+    installed: Path
 
     @property
     def hooks(self) -> Path:
@@ -80,18 +82,8 @@ class Host:
         return self.run / "hook.sock"
 
     def install(self, program: Path) -> None:
-        """Install with a program that works, and have the shims start ``program`` then, whatever it is."""
-        words: list[str | Path] = [
-            sys.executable,
-            "-m",
-            "macmgr",
-            "install",
-            "--hooks-dir",
-            self.hooks,
-            "--program",
-            "/bin/true",
-        ]
-        subprocess.run(words, check=True, capture_output=True)
+        """Put the shims there, as they are installed for a program that works, and have them start ``program``."""
+        shutil.copytree(self.installed, self.hooks, dirs_exist_ok=True)
         for driver in DRIVERS:
             shim = self.hooks / f"{driver}.d" / "50-macmgr"
             text = shim.read_text().replace(" /run/macmgr ", f" {shlex.quote(str(self.run))} ")
@@ -134,10 +126,20 @@ class Host:
         return Said(process.returncode, output, errors.decode(), time.monotonic() - started)
 
 
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the real `macmgr install` puts into a hooks directory: the same for each host, so made once."""
+    hooks = tmp_path_factory.mktemp("installed") / "hooks"
+    words = ["-m", "macmgr", "install", "--hooks-dir", str(hooks), "--program", "/bin/true"]
+    hooks.mkdir()
+    subprocess.run([sys.executable, *words], check=True, capture_output=True)
+    return hooks
+
+
 @pytest.fixture
-def host(tmp_path: Path) -> Host:
+def host(tmp_path: Path, installed: Path) -> Host:
     """A host on which macmgr's hooks are installed and libvirt has run."""
-    made = Host(tmp_path)
+    made = Host(tmp_path, installed)
     (tmp_path / "libvirt" / "qemu").mkdir(parents=True)
     made.install(made.program())
     made.configure("")
