@@ -67,15 +67,15 @@ NO_NOTES = NoNotes()
 class View:
     """One look at the host: what is wanted, what is there, and the plan between them.
 
-    ``spared`` are the changes that the plan would hold if they were not spared; their findings are in it. ``scope`` is
-    the part of the host that was asked about: a report shows, counts and judges what it holds, and nothing else.
+    ``skipped`` are changes that are needed and not made; their findings are in the plan. ``scope`` is the part of the
+    host that was asked about: a report shows, counts and judges what it holds, and nothing else.
     ``intent`` has the addresses that guests were seen to use; ``known`` is the rest that the plan was made with.
     """
 
     intent: Intent
     snapshot: Snapshot
     plan: Plan
-    spared: tuple[Change, ...] = ()
+    skipped: tuple[Change, ...] = ()
     scope: Scope = EVERYTHING
     known: Known = NOTHING_KNOWN
 
@@ -86,8 +86,8 @@ class View:
 
     def within(self, scope: Scope) -> View:
         """What the look says of a part of the host."""
-        spared = tuple(filter(scope.covers, self.spared))
-        return replace(self, plan=self.plan.only(scope), spared=spared, scope=scope)
+        skipped = tuple(filter(scope.covers, self.skipped))
+        return replace(self, plan=self.plan.only(scope), skipped=skipped, scope=scope)
 
     @property
     def guests(self) -> tuple[GuestPort, ...]:
@@ -121,7 +121,7 @@ class View:
     @property
     def observed(self) -> tuple[Change, ...]:
         """The changes that are not made because their bridge is only observed."""
-        return tuple(change for change in self.spared if self.scope.observes(change.bridge))
+        return tuple(change for change in self.skipped if self.scope.observes(change.bridge))
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,12 +230,12 @@ def _look(
         if found != snapshot.fdb.at_all(suspects):
             snapshot = replace(snapshot, entries=snapshot.fdb.with_found(found))
             view = _view(said, snapshot, known, planner, scope)
-    spared = frozenset(left_out(view.plan.changes, scope))
-    if not spared:
+    skipped = frozenset(left_out(view.plan.changes, scope))
+    if not skipped:
         return view
-    changes = tuple(change for change in view.plan.changes if change not in spared)
-    kept_out = tuple(change for change in view.plan.changes if change in spared)
-    return replace(view, plan=replace(view.plan, changes=changes), spared=kept_out)
+    changes = tuple(change for change in view.plan.changes if change not in skipped)
+    kept_out = tuple(change for change in view.plan.changes if change in skipped)
+    return replace(view, plan=replace(view.plan, changes=changes), skipped=kept_out)
 
 
 def _view(said: Intent, snapshot: Snapshot, known: Known, planner: Planner, scope: Scope) -> View:
@@ -383,10 +383,10 @@ def puts(changes: Iterable[Change]) -> Refused:
 
 def left_out(changes: Sequence[Change], scope: Scope) -> Iterator[Change]:
     """The changes that are not made; of a port that is given back all or none: its entries go after it is open."""
-    spared = set(filter(scope.leaves_out, changes))
-    whole = {port for change in spared if releases(change) for port in ports_of(change)}
+    skipped = set(filter(scope.leaves_out, changes))
+    whole = {port for change in skipped if releases(change) for port in ports_of(change)}
     for change in changes:
-        if change in spared or (releases(change) and not whole.isdisjoint(ports_of(change))):
+        if change in skipped or (releases(change) and not whole.isdisjoint(ports_of(change))):
             yield change
 
 
@@ -397,7 +397,7 @@ def releases(change: Change) -> bool:
 
 def _returned(view: View, scope: Scope) -> set[tuple[str, int]]:
     """The ports, by name and ifindex, that policy leaves to the kernel and of which nothing is left to give back."""
-    unfinished = {port for change in (*view.plan.changes, *view.spared) for port in ports_of(change)}
+    unfinished = {port for change in (*view.plan.changes, *view.skipped) for port in ports_of(change)}
     unfinished |= {finding.port for finding in view.plan.findings if finding.code is Code.NOT_GIVEN_BACK}
     return {
         (each.port, each.ifindex)

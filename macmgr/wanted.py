@@ -13,7 +13,7 @@ from macmgr.model.changes import Change
 from macmgr.model.findings import Code
 from macmgr.model.hookcall import HookCall
 from macmgr.model.intent import Intent
-from macmgr.model.scope import Scope, spare_nothing
+from macmgr.model.scope import Scope, skip_nothing
 from macmgr.planning.conflicts import definition_findings
 from macmgr.policy.guests import Decisions, build_intent
 from macmgr.policy.places import PolicySources
@@ -34,13 +34,13 @@ class WaitingCall:
     given: HookInput
     waits: Callable[[], bool] = field(default=lambda: True, compare=False)
 
-    def scope(self, observes: Callable[[str], bool], spares: Callable[[Change], bool] = spare_nothing) -> Scope:
+    def scope(self, observes: Callable[[str], bool], skips: Callable[[Change], bool] = skip_nothing) -> Scope:
         """The part of the host that the call is about."""
         if self.given.domain is not None:
-            return Scope(self.given.domain.name, spares=spares, observes=observes)
+            return Scope(self.given.domain.name, skips=skips, observes=observes)
         network = self.given.network
         bridges = frozenset({network.bridge}) if network is not None else None
-        return Scope(bridges=bridges, spares=spares, observes=observes)
+        return Scope(bridges=bridges, skips=skips, observes=observes)
 
 
 def wanted(

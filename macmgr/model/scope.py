@@ -9,7 +9,7 @@ from macmgr.model.changes import Change
 from macmgr.model.findings import Code, Finding
 
 
-def spare_nothing(_change: Change) -> bool:
+def skip_nothing(_change: Change) -> bool:
     return False
 
 
@@ -21,13 +21,13 @@ def observe_nothing(_bridge: str) -> bool:
 class Scope:
     """The part of the host that a person or a hook named; None is all of it.
 
-    ``spares`` names changes that are seen and not made. Where it spares a port's entry it must spare its closing too: a
+    ``skips`` names changes that are seen and not made. Where it skips a port's entry it must skip its closing too: a
     guest without its entry behind a closed port is cut off. ``observes`` names the bridges on which none is made.
     """
 
     domain: str | None = None
     bridges: frozenset[str] | None = None
-    spares: Callable[[Change], bool] = spare_nothing
+    skips: Callable[[Change], bool] = skip_nothing
     observes: Callable[[str], bool] = observe_nothing
 
     @property
@@ -51,7 +51,7 @@ class Scope:
 
     def leaves_out(self, change: Change) -> bool:
         """A change in scope is seen and not made."""
-        return self.observes(change.bridge) or self.spares(change)
+        return self.observes(change.bridge) or self.skips(change)
 
 
 EVERYTHING = Scope()

@@ -51,14 +51,14 @@ def outcome_document(outcome: Outcome) -> dict[str, Any]:
     view = outcome.view
     return {
         "version": 1,
-        "complete": outcome.complete and not view.spared,
+        "complete": outcome.complete and not view.skipped,
         "done": [{"because": change.because, "commands": _commands(change)} for change in outcome.done],
         "failed": [
             {"because": failure.change.because, "commands": _commands(failure.change), "why": failure.why}
             for failure in outcome.failures
         ],
         "remaining": len(view.plan.changes),
-        "spared": len(view.spared),
+        "spared": len(view.skipped),
         "kept_open": [
             {"port": finding.port, "domain": finding.domain, "why": finding.message, "fix": finding.fix}
             for finding in view.plan.findings

@@ -30,10 +30,10 @@ def print_outcome(out: Console, outcome: Outcome) -> None:
         if finding.code is Code.ADDRESS_IN_USE:
             out.print(Text(unbroken(f"{finding.message}."), "yellow"))
             out.print(Text(unbroken(f"       {finding.fix}")))
-    if spared := outcome.view.spared:
-        bridges = sorted({change.bridge for change in spared})
+    if skipped := outcome.view.skipped:
+        bridges = sorted({change.bridge for change in skipped})
         are = "is" if len(bridges) == 1 else "are"
-        left_out = "1 change is" if len(spared) == 1 else f"{len(spared)} changes are"
+        left_out = "1 change is" if len(skipped) == 1 else f"{len(skipped)} changes are"
         out.print(Text(f"{left_out} left out: {', '.join(bridges)} {are} only observed."))
 
 
@@ -46,7 +46,7 @@ def _how_it_ended(outcome: Outcome) -> str:
     if made := len(outcome.done):
         what = f"{made} change{'s' if made > 1 else ''} made and read back"
     else:
-        what = "Nothing was changed" if outcome.view.spared else "Nothing had to be changed"
+        what = "Nothing was changed" if outcome.view.skipped else "Nothing had to be changed"
     if errors := _beyond_us(outcome):
         return f"{what}; {errors} finding{'s' if errors > 1 else ''} cannot be repaired by changing the MAC table."
     return f"{what}."
@@ -54,7 +54,7 @@ def _how_it_ended(outcome: Outcome) -> str:
 
 def _beyond_us(outcome: Outcome) -> int:
     """How many errors no change of ours mends; one that a change mends is left out with it."""
-    observed = {change.bridge for change in outcome.view.spared}
+    observed = {change.bridge for change in outcome.view.skipped}
     return sum(
         finding.severity is Severity.ERROR and not (finding.bridge in observed and finding.apply_mends_it)
         for finding in outcome.view.plan.findings

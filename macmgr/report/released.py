@@ -22,7 +22,7 @@ def release_document(released: Released) -> dict[str, Any]:
     """The ports given back, and the entries that no change clears, as JSON."""
     return {
         "version": 1,
-        "complete": released.complete and not released.outcome.view.spared,
+        "complete": released.complete and not released.outcome.view.skipped,
         "ports": [_port_document(released, back) for back in released.ports],
         "left": [
             {"port": each.port, "mac": each.mac, "vid": each.vid, "message": each.message, "fix": each.fix}

@@ -140,7 +140,7 @@ def apply_changes(arguments: argparse.Namespace) -> int:
         from macmgr.report.text import console
 
         print_outcome(console(_color(arguments)), outcome)
-    return errors.IN_SYNC if outcome.complete and not outcome.view.spared else errors.DRIFT
+    return errors.IN_SYNC if outcome.complete and not outcome.view.skipped else errors.DRIFT
 
 
 def release_ports(arguments: argparse.Namespace) -> int:

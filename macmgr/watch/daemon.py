@@ -296,9 +296,9 @@ class Daemon:
         self._dirty.clear()
         self._hurry.clear()
         now, config = time.monotonic(), self._config  # SIGHUP may change it while the round runs
-        spares = (
-            self._hysteresis.spares(now),
-            self._patience.spares(now, self._last.had if self._last else lambda _: False),
+        skips = (
+            self._hysteresis.skips(now),
+            self._patience.skips(now, self._last.had if self._last else lambda _: False),
             lambda change: change.because == Code.NOT_GIVEN_BACK and self._is_outdated(),
         )
         self._loop.remove_reader(self._events.fileno())  # what comes meanwhile is held against the view of this round
@@ -312,7 +312,7 @@ class Daemon:
             lambda: self._rounds.run(
                 heard,
                 config,
-                lambda change: any(spared(change) for spared in spares),
+                lambda change: any(skipped(change) for skipped in skips),
                 whole=bool(batch.reasons),
                 observed=seen,
                 lost=lost,
@@ -351,10 +351,10 @@ class Daemon:
             self._announcing.note(done.announced, made, now)
             self._announce_later()
         if done.outcome:
-            spared = done.outcome.view.spared
-            back = any(change.because == Code.NOT_GIVEN_BACK for change in spared)
+            skipped = done.outcome.view.skipped
+            back = any(change.because == Code.NOT_GIVEN_BACK for change in skipped)
             self._speaker.outdated(back and self._is_outdated())
-            self._patience.note(spared, now)
+            self._patience.note(skipped, now)
         ends = self._hysteresis.next_end(now), self._patience.next_end(started)
         if (end := min((each for each in ends if each is not None), default=None)) is not None:
             self._after(end - now, "pause", lambda: self._mark("the end of a pause"))

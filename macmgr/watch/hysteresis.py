@@ -1,9 +1,9 @@
 """Two programs that want different things of one port: how often we insist, and how long we stand back.
 
 Pure; the time is an argument, in seconds of a clock that never goes back. A change that was made more often than the
-limit within a minute is a fight. Then it is spared, for a second at first, twice as long each time the fight goes on,
+limit within a minute is a fight. Then it is skipped, for a second at first, twice as long each time the fight goes on,
 and a minute at most. A port that somebody opens again and again stays open, and its entries are put all the same: that
-is only slow. Without its entry, or closed when it must be open, a guest may be cut off: what mends that is spared for
+is only slow. Without its entry, or closed when it must be open, a guest may be cut off: what mends that is skipped for
 no longer than our time needs to be saved. Where the fight is over an entry, its port is not closed for a while, and the
 planner is told that putting it is in vain.
 
@@ -96,7 +96,7 @@ class Hysteresis:
         self._tidy(now)
         return fights
 
-    def spares(self, now: float) -> Callable[[Change], bool]:
+    def skips(self, now: float) -> Callable[[Change], bool]:
         """What says of a change whether it is left out now: not where it has something to do beside the fight."""
         held: dict[Subject, int] = {}
         for (subject, _), record in self._records.items():

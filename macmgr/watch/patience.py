@@ -22,24 +22,24 @@ class Patience:
     def __init__(self) -> None:
         self._since: dict[tuple[str, str], float] = {}
 
-    def spares(self, now: float, had: Callable[[Change], bool]) -> Callable[[Change], bool]:
+    def skips(self, now: float, had: Callable[[Change], bool]) -> Callable[[Change], bool]:
         """Whether a change is left out now; ``had``: whether its entries were there at the last look."""
 
-        def is_spared(change: Change) -> bool:
+        def is_skipped(change: Change) -> bool:
             if change.because is not Code.EARLY_ENTRY:
                 return False
             since = self._since.get(_what(change))
             return not had(change) if since is None else now - since < MOMENT
 
-        return is_spared
+        return is_skipped
 
-    def note(self, spared: Iterable[Change], now: float) -> None:
+    def note(self, skipped: Iterable[Change], now: float) -> None:
         """Which changes the last look left out: of an early entry that is not among them the next one is another."""
-        early = {_what(change) for change in spared if change.because is Code.EARLY_ENTRY}
+        early = {_what(change) for change in skipped if change.because is Code.EARLY_ENTRY}
         self._since = {what: self._since.get(what, now) for what in early}
 
     def next_end(self, looked: float) -> float | None:
-        """When the next moment is over that was not at the last look, whoever else spares the entry; None for none."""
+        """When the next moment is over that was not at the last look, whoever else skips the entry; None for none."""
         return min((end for since in self._since.values() if (end := since + MOMENT) > looked), default=None)
 
 

@@ -78,7 +78,7 @@ class Rounds:
         self,
         heard: Iterable[WaitingCall],
         config: Config,
-        spares: Callable[[Change], bool],
+        skips: Callable[[Change], bool],
         *,
         whole: bool = True,
         observed: tuple[SeenMacs, ...] = (),
@@ -94,7 +94,7 @@ class Rounds:
         started = time.monotonic()
         calls = list(heard)
         try:
-            result = self._run(calls, config, spares, whole, _Seen(observed, lost, kept), refused)
+            result = self._run(calls, config, skips, whole, _Seen(observed, lost, kept), refused)
         except Exception as error:  # noqa: BLE001 - one round that fails must not end what keeps all guests reachable
             self.close()  # a connection that failed half way may hold what is no answer to the next question
             failure = error if isinstance(error, MacmgrError) else unexpected(error)
@@ -137,7 +137,7 @@ class Rounds:
         self,
         calls: list[WaitingCall],
         config: Config,
-        spares: Callable[[Change], bool],
+        skips: Callable[[Change], bool],
         whole: bool,
         seen: _Seen,
         refused: frozenset[tuple[str, str, int]],
@@ -147,7 +147,7 @@ class Rounds:
 
         intent, known = read_intent(), Known(seen=seen.records, seen_lost=seen.lost, refused=refused)
         observes = OBSERVE_ALL.observes if self._observe else config.observes
-        scopes = [each.scope(observes, spares) for each in calls]
+        scopes = [each.scope(observes, skips) for each in calls]
         if not whole and not self._concerned(intent, scopes):
             return Round(tuple(_left(intent, scope) for scope in scopes))
         self._kernel = self._kernel or Kernel(self._netns)
@@ -156,7 +156,7 @@ class Rounds:
         else:
             with lock.hold(wait=_LOCK_WAIT) as held:
                 notes = StateFile(held, self._netns, known=self._memory, watched=seen.kept)
-                scope = Scope(spares=spares, observes=observes)
+                scope = Scope(skips=skips, observes=observes)
                 outcome = apply(held, read_intent, self._kernel, scope, notes, known=known)
                 problem = notes.problem
         answers = tuple(_answer(each, outcome, scope) for each, scope in zip(calls, scopes, strict=True))
@@ -171,7 +171,7 @@ class Rounds:
         return any(remembers(memory, scope) for scope in scopes)
 
     def _seen(self, read_intent: Callable[[], Intent], known: Known, kernel: Kernel) -> tuple[Outcome, str]:
-        """Only look: all changes are spared."""
+        """Only look: all changes are skipped."""
         memory, problem = read_memory(self._netns, known=self._memory)
         scope, known = Scope(observes=OBSERVE_ALL.observes), replace(known, memory=memory)
         return Outcome((), (), look(read_intent, kernel, scope, known)), problem

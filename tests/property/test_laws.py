@@ -512,7 +512,7 @@ def test_no_port_is_closed_without_its_entries(world: World, data: st.DataObject
 
 @given(worlds(), st.data())
 def test_no_port_stays_closed_without_an_entry_that_was_put_in_vain(world: World, data: st.DataObject) -> None:
-    """The kernel refuses some, of some it shows nothing, and some are spared: somebody takes them away each time."""
+    """The kernel refuses some, of some it shows nothing, and some are skipped: somebody takes them away each time."""
     kernel = world.kernel()
     taps = sorted(name for name in world.start.ports if name.startswith("vnet"))
     some = st.sets(st.sampled_from(taps)) if taps else st.just(set[str]())
@@ -525,13 +525,13 @@ def test_no_port_stays_closed_without_an_entry_that_was_put_in_vain(world: World
         for vid in (0, *world.start.ports[guest.port].vids)
     )
 
-    def spares(change: Change) -> bool:
+    def skips(change: Change) -> bool:
         if isinstance(change, SetFlags):
             return change.closes and change.port in fought
         return any((entry.port, change.mac, entry.vid) in lost for entry in change.after)
 
     known = replace(world.known, refused=lost)
-    applied(replace(world, known=known), kernel, Scope(spares=spares))
+    applied(replace(world, known=known), kernel, Scope(skips=skips))
     fine = rightful(world)
     for guest, mac in unshared(world):
         locked = guest.policy.lock or world.start.ports[guest.port].flags.locked

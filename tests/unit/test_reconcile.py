@@ -368,7 +368,7 @@ def test_a_bridge_that_is_only_observed_is_told_of_and_not_touched() -> None:
     kernel = host()
     outcome = applied(kernel, scope=Scope(observes={"br0"}.__contains__))
     assert not kernel.sent
-    assert {change.because for change in outcome.view.spared} == {Code.MISSING_ENTRY, Code.LEARNING_ON}
+    assert {change.because for change in outcome.view.skipped} == {Code.MISSING_ENTRY, Code.LEARNING_ON}
     assert {Code.MISSING_ENTRY, Code.LEARNING_ON, Code.FLOOD_ON} <= codes(outcome)
     assert outcome.complete  # of what was to be made
     assert applied(kernel, scope=Scope(observes={"br7"}.__contains__)).done

@@ -96,14 +96,14 @@ OTHER: tuple[Change, ...] = (
 )
 
 
-@pytest.mark.parametrize("spared", BACK, ids=["its opening", "its entry"])
-def test_a_port_is_given_back_all_or_nothing(spared: Change) -> None:
-    scope = Scope(spares=lambda change: change == spared)
+@pytest.mark.parametrize("skipped", BACK, ids=["its opening", "its entry"])
+def test_a_port_is_given_back_all_or_nothing(skipped: Change) -> None:
+    scope = Scope(skips=lambda change: change == skipped)
     assert tuple(left_out((*BACK, *OTHER), scope)) == BACK
 
 
-def test_of_any_other_port_only_what_is_spared_is_left_out() -> None:
-    scope = Scope(spares=lambda change: change == OTHER[1])
+def test_of_any_other_port_only_what_is_skipped_is_left_out() -> None:
+    scope = Scope(skips=lambda change: change == OTHER[1])
     assert tuple(left_out((*BACK, *OTHER), scope)) == (OTHER[1],)
     assert tuple(left_out((*BACK, *OTHER), Scope())) == ()
 

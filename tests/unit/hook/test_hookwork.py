@@ -217,7 +217,7 @@ def flags_of(port: str, *, closes: bool, bridge: str = "br0") -> SetFlags:
             [flags_of("vnet1", closes=True), flags_of("vnet8", closes=True, bridge="br1")],
             ["on br0 (observed): would close vnet1", "on br1 (observed): would close vnet8"],
         ),
-        ([flags_of("vnet1", closes=True, bridge="br2")], []),  # spared for another reason, and told in another way
+        ([flags_of("vnet1", closes=True, bridge="br2")], []),  # skipped for another reason, and told in another way
     ],
 )
 def test_what_would_be_done_on_an_observed_bridge_is_one_line(changes: list[Change], said: list[str]) -> None:
@@ -296,7 +296,7 @@ def test_a_networks_call_speaks_of_its_own_bridge_alone() -> None:
     failed = Failure(change, "no buffer space")
     outcome = Outcome((change,), (failed,), View(Intent(guests), snapshot, Plan((change,)), (change,)))
     mine = outcome.within(Scope(bridges=frozenset({"br0"})))
-    assert (mine.done, mine.failures, mine.view.plan.changes, mine.view.spared) == ((), (), (), ())
+    assert (mine.done, mine.failures, mine.view.plan.changes, mine.view.skipped) == ((), (), (), ())
     line = in_words(HookCall("network", "lan", "started"), mine)
     assert "vnet0 on br0 stays open" in line
     assert "br1" not in line

@@ -104,4 +104,4 @@ def test_a_change_on_an_observed_bridge_is_left_out() -> None:
     change = SetFlags("vnet0", PortFlags(), PortFlags(learning=False), "br0", "web1", "learning-on")
     assert Scope(observes={"br0"}.__contains__).leaves_out(change)
     assert not Scope(observes={"br1"}.__contains__).leaves_out(change)
-    assert Scope(spares=lambda _: True).leaves_out(change)
+    assert Scope(skips=lambda _: True).leaves_out(change)

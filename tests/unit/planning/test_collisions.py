@@ -104,7 +104,7 @@ def test_a_vid_that_no_port_of_the_guest_carries_is_nobodys_business() -> None:
 
 
 def test_without_vlan_filtering_the_address_in_a_vid_is_the_hosts_altogether() -> None:
-    """The kernel has no request for VID 0 that spares the entry in VID 10."""
+    """The kernel has no request for VID 0 that skips the entry in VID 10."""
     kernel = host(*local("br0", 10), vids=(1, 10), filtering=False)
     assert planned(kernel, guest(GATEWAY)).changes == ()
 

@@ -198,11 +198,11 @@ SPARED = {
 }
 
 
-@pytest.mark.parametrize("spares", SPARED.values(), ids=SPARED)
-def test_what_is_spared_is_spared_as_a_whole(spares) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("skips", SPARED.values(), ids=SPARED)
+def test_what_is_skipped_is_skipped_as_a_whole(skips) -> None:  # type: ignore[no-untyped-def]
     """An entry that ages on a port that is still closed would be an outage."""
     kernel, notes = managed()
-    assert applied(kernel, notes, KERNELS, scope=Scope(spares=spares)).done == ()
+    assert applied(kernel, notes, KERNELS, scope=Scope(skips=skips)).done == ()
     assert (kernel.ports["vnet0"].flags, entries(kernel)) == (CLOSED, PINNED)
     assert [each.port for each in notes.memory.ports] == ["vnet0"]
 

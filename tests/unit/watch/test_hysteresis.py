@@ -18,11 +18,11 @@ DROP = SetEntries(MAC, (Entry(MAC, 0, "up0"),), (), "br0", "g1", Code.STALE_ENTR
 OTHER = SetEntries(MAC[:-1] + "2", (Entry(MAC[:-1] + "2", 0, "up0"),), (), "br0", "g2", Code.STALE_ENTRY)
 
 
-def test_up_to_the_limit_nothing_is_spared() -> None:
+def test_up_to_the_limit_nothing_is_skipped() -> None:
     hysteresis = Hysteresis(3)
     for second in range(3):
         assert hysteresis.note([CLOSE], second) == []
-    assert not hysteresis.spares(2)(CLOSE)
+    assert not hysteresis.skips(2)(CLOSE)
     assert hysteresis.next_end(2) is None
 
 
@@ -32,14 +32,14 @@ def test_one_more_is_a_fight_and_the_port_is_left_open() -> None:
         hysteresis.note([CLOSE], second)
     (fight,) = hysteresis.note([CLOSE], 3)
     assert (fight.port, fight.times, fight.pause) == ("vnet0", 4, 1.0)
-    spares = hysteresis.spares(3.9)
-    assert spares(CLOSE)
-    assert not spares(PUT)  # a port with its entry and open is slow; closed and without it, it is cut off
-    assert not spares(REOPEN)
-    assert not spares(DROP)
+    skips = hysteresis.skips(3.9)
+    assert skips(CLOSE)
+    assert not skips(PUT)  # a port with its entry and open is slow; closed and without it, it is cut off
+    assert not skips(REOPEN)
+    assert not skips(DROP)
     assert hysteresis.held(3.9) == ["vnet0"]
     assert hysteresis.next_end(3.9) == 4
-    assert not hysteresis.spares(4)(CLOSE)
+    assert not hysteresis.skips(4)(CLOSE)
 
 
 def test_the_pause_doubles_up_to_a_minute_while_the_fight_goes_on() -> None:
@@ -60,10 +60,10 @@ def test_a_fight_over_what_a_guest_is_reached_by_is_never_long(change: Change) -
     hysteresis.note([change], now)
     for _ in range(8):
         for fight in hysteresis.note([change], now):
-            spares = hysteresis.spares(now)
-            assert spares(change)
-            assert spares(CLOSE) == (change is PUT)  # a port whose entry is spared must not be closed
-            assert not spares(REOPEN if change is PUT else PUT)
+            skips = hysteresis.skips(now)
+            assert skips(change)
+            assert skips(CLOSE) == (change is PUT)  # a port whose entry is skipped must not be closed
+            assert not skips(REOPEN if change is PUT else PUT)
             assert hysteresis.refused(now) == ({("vnet0", MAC, 0)} if change is PUT else frozenset())
             pauses.append(fight.pause)
             now += fight.pause
@@ -75,11 +75,11 @@ def test_for_a_while_after_a_fight_over_an_entry_its_port_is_not_closed() -> Non
     hysteresis = Hysteresis(1)
     hysteresis.note([PUT, PUT], 0)
     assert hysteresis.next_end(0) == 0.25
-    assert not hysteresis.spares(0.25)(PUT)
-    assert hysteresis.spares(1.9)(CLOSE)
+    assert not hysteresis.skips(0.25)(PUT)
+    assert hysteresis.skips(1.9)(CLOSE)
     assert hysteresis.refused(1.9) == {("vnet0", MAC, 0)}
     assert hysteresis.next_end(0.25) == 2
-    assert not hysteresis.spares(2)(CLOSE)
+    assert not hysteresis.skips(2)(CLOSE)
     assert hysteresis.refused(2) == frozenset()
     assert hysteresis.next_end(2) is None
 
@@ -104,17 +104,17 @@ def test_a_router_with_many_addresses_is_no_fight_and_a_fight_over_one_of_them_i
     puts = [SetEntries(mac, (), (Entry(mac, 0, "vnet0"),), "br0", "g1", Code.MISSING_ENTRY) for mac in macs]
     assert hysteresis.note(puts, 0) == []
     assert len(hysteresis.note(puts[:1] * 3, 1)) == 1
-    spares = hysteresis.spares(1)
-    assert [spares(put) for put in puts] == [True] + [False] * 19
-    assert spares(CLOSE)  # one of its addresses has no entry: closed, that one would be cut off
-    assert not spares(SetEntries(macs[0], (Entry(macs[0], 0, "vnet0"),), (), "br0", "g1", Code.EXTRA_ENTRY))
+    skips = hysteresis.skips(1)
+    assert [skips(put) for put in puts] == [True] + [False] * 19
+    assert skips(CLOSE)  # one of its addresses has no entry: closed, that one would be cut off
+    assert not skips(SetEntries(macs[0], (Entry(macs[0], 0, "vnet0"),), (), "br0", "g1", Code.EXTRA_ENTRY))
 
 
-def test_an_entry_that_comes_back_on_the_uplink_spares_no_other_entry_there() -> None:
+def test_an_entry_that_comes_back_on_the_uplink_skips_no_other_entry_there() -> None:
     hysteresis = Hysteresis(1)
     assert len(hysteresis.note([DROP, DROP], 0)) == 1
-    assert hysteresis.spares(0)(DROP)
-    assert not hysteresis.spares(0)(OTHER)
+    assert hysteresis.skips(0)(DROP)
+    assert not hysteresis.skips(0)(OTHER)
 
 
 # VIDs: in another one it is another entry
@@ -137,7 +137,7 @@ def test_vids_that_are_added_one_by_one_are_no_fight() -> None:
     for vid in range(100, 140):
         assert hysteresis.note([put(vid)], vid * 0.15) == []
         assert hysteresis.refused(vid * 0.15) == frozenset()
-        assert not hysteresis.spares(vid * 0.15)(CLOSE)
+        assert not hysteresis.skips(vid * 0.15)(CLOSE)
 
 
 def test_what_a_put_names_and_leaves_as_it_is_does_not_count() -> None:
@@ -151,7 +151,7 @@ def test_what_a_put_names_and_leaves_as_it_is_does_not_count() -> None:
 def test_a_range_that_is_removed_at_once_is_no_fight() -> None:
     hysteresis = Hysteresis(10)
     assert hysteresis.note([drop(vid) for vid in range(2000, 4095)], 0) == []
-    assert not hysteresis.spares(0)(drop(30))
+    assert not hysteresis.skips(0)(drop(30))
 
 
 def test_a_fight_amid_a_burst_is_seen_and_is_about_its_own_vid() -> None:
@@ -160,20 +160,20 @@ def test_a_fight_amid_a_burst_is_seen_and_is_about_its_own_vid() -> None:
         fights += hysteresis.note([put(30), put(100 + step)], step / 10)
     assert [fight.times for fight in fights] == [4, 5, 6, 7, 8]
     assert hysteresis.refused(0.8) == {("vnet0", MAC, 30)}
-    spares = hysteresis.spares(0.8)
-    assert spares(put(30))
-    assert not spares(put(108))
-    assert not spares(put(30, 108))  # what is new is put, and the other one with it
-    assert spares(CLOSE)
+    skips = hysteresis.skips(0.8)
+    assert skips(put(30))
+    assert not skips(put(108))
+    assert not skips(put(30, 108))  # what is new is put, and the other one with it
+    assert skips(CLOSE)
 
 
 def test_a_fight_in_one_vid_leaves_what_is_dropped_in_another() -> None:
     hysteresis = Hysteresis(2)
     for second in range(3):
         hysteresis.note([drop(30)], second)
-    assert hysteresis.spares(2)(drop(30))
-    assert not hysteresis.spares(2)(drop(31))
-    assert not hysteresis.spares(2)(drop(30, 31))
+    assert hysteresis.skips(2)(drop(30))
+    assert not hysteresis.skips(2)(drop(31))
+    assert not hysteresis.skips(2)(drop(30, 31))
 
 
 def test_a_fight_over_every_vid_is_one() -> None:

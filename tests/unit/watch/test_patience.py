@@ -14,12 +14,12 @@ STALE = SetEntries(MAC, (Entry(MAC, 0, "up0"),), (), "br0", "g1", Code.STALE_ENT
 
 def looked(patience: Patience, now: float, *, had: bool = False) -> bool:
     """A round at which an early entry is there: whether it is left alone. It is looked at several times."""
-    spares = patience.spares(now, lambda _: had)
-    assert not spares(STALE)
-    spared = spares(EARLY)
-    assert spares(EARLY) is spared
-    patience.note([EARLY, STALE] if spared else [STALE], now)
-    return spared
+    skips = patience.skips(now, lambda _: had)
+    assert not skips(STALE)
+    skipped = skips(EARLY)
+    assert skips(EARLY) is skipped
+    patience.note([EARLY, STALE] if skipped else [STALE], now)
+    return skipped
 
 
 def test_an_early_entry_is_left_alone_for_a_moment() -> None:
@@ -41,8 +41,8 @@ def test_the_entry_of_a_guest_that_moved_away_goes_at_once() -> None:
 
 def test_a_round_that_takes_longer_than_the_moment_is_followed_by_one_that_acts() -> None:
     patience = Patience()
-    spares = patience.spares(0, lambda _: False)
-    assert spares(EARLY)
+    skips = patience.skips(0, lambda _: False)
+    assert skips(EARLY)
     patience.note([EARLY], 4.0)
     assert patience.next_end(0) == 5.0
     assert not looked(patience, 5.0)

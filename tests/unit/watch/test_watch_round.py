@@ -11,7 +11,7 @@ from macmgr.config import Config
 from macmgr.errors import NotThere
 from macmgr.model.findings import Code
 from macmgr.model.hookcall import HookCall
-from macmgr.model.scope import spare_nothing
+from macmgr.model.scope import skip_nothing
 from macmgr.readers.domain import Domain, Nic
 from macmgr.readers.hookdata import HookInput
 from macmgr.readers.metadata import DomainMetadata
@@ -31,7 +31,7 @@ def no_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_libvirt_is_a_failure_that_every_hook_hears_of(tmp_path: Path) -> None:
-    done = Rounds(tmp_path / "libvirt", None).run([HEARD, HEARD], Config(), spare_nothing)
+    done = Rounds(tmp_path / "libvirt", None).run([HEARD, HEARD], Config(), skip_nothing)
     assert isinstance(done.failure, NotThere)
     assert done.answers == ((False, str(done.failure)),) * 2
     assert done.outcome is None
@@ -44,17 +44,17 @@ def test_a_bug_is_one_line_that_says_where_and_ends_nothing(tmp_path: Path, monk
     rounds = Rounds(tmp_path, None)
     with monkeypatch.context() as patched:
         patched.setattr(round_module, "wanted", broken)
-        done = rounds.run([HEARD], Config(), spare_nothing)
+        done = rounds.run([HEARD], Config(), skip_nothing)
     assert str(done.failure).startswith("failed unexpectedly (KeyError at test_watch_round.py:")
     assert "hunter2" not in str(done.failure)
-    assert rounds.run([], Config(), spare_nothing, whole=False).failure is None
+    assert rounds.run([], Config(), skip_nothing, whole=False).failure is None
 
 
 def test_a_call_that_concerns_nothing_managed_asks_no_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Most calls on most hosts: no lock is taken, no netlink socket opened."""
     monkeypatch.setattr(round_module, "Kernel", None)
     heard = WaitingCall(HookCall("qemu", "g1", "started"), HookInput(domain=Domain("g1", "u", "qemu", ())))
-    done = Rounds(tmp_path, None).run([heard], Config(), spare_nothing, whole=False)
+    done = Rounds(tmp_path, None).run([heard], Config(), skip_nothing, whole=False)
     assert (done.answers, done.outcome, done.failure) == (((True, ""),), None, None)
 
 
@@ -66,7 +66,7 @@ def test_ports_that_are_left_as_they_are_are_a_failure_as_they_are_in_process(
     metadata = DomainMetadata(problem="the metadata of g1 is not understood")
     heard = WaitingCall(HookCall("qemu", "g1", "start"), HookInput(domain=Domain("g1", "u", "qemu", (nic,), metadata)))
     monkeypatch.setattr(round_module, "Kernel", None)
-    ((well, text),) = Rounds(tmp_path, None).run([heard], Config(), spare_nothing, whole=False).answers
+    ((well, text),) = Rounds(tmp_path, None).run([heard], Config(), skip_nothing, whole=False).answers
     assert not well
     assert "vnet0 is left as before" in text
 
