@@ -53,7 +53,6 @@ class NicList:
     present: int | None
     missing: tuple[tuple[str, str], ...]
     capacity: Capacity | None
-    carrier: str
     text: str
 
 
@@ -207,7 +206,7 @@ def _nic_list(
             if mac not in have
         ]
     text = _room(len(needed), capacity, carriers[0], applies=applies)
-    return NicList(len(needed), present, tuple(missing), capacity, carriers[0].name, text)
+    return NicList(len(needed), present, tuple(missing), capacity, text)
 
 
 def _room(needed: int, capacity: Capacity | None, carrier: Device, *, applies: bool) -> str:

@@ -49,7 +49,6 @@ class Nic:
     virtualport: str = ""
     filter: str = ""
     teaming: str = ""
-    link: str = ""
     vlan: Vlan | None = None
     isolated: bool | None = None
     trust: bool | None = None
@@ -142,7 +141,6 @@ def read_nic(element: etree._Element, where: str) -> Nic:
         virtualport=said(final, "virtualport", "type") or said(parts, "virtualport", "type"),
         filter=said(parts, "filterref", "filter"),
         teaming=teaming if teaming in ("persistent", "transient") else "",
-        link=said(parts, "link", "state"),
         vlan=vlan if vlan is not None else read_vlan(element, where),
         isolated=isolated if isolated is not None else read_isolated(element),
         trust=trust if trust is not None else read_trust(element),

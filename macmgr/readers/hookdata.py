@@ -1,7 +1,7 @@
 """What libvirt writes to a hook's standard input: a domain, or ``<hookData>`` around a network and its port.
 
-Until libvirt 5.4 the network hook was called ``plugged`` and ``unplugged``, with the NIC's ``<interface>`` beside the
-network; since 5.5 it is ``port-created`` and ``port-deleted``, with a ``<networkport>``.
+Since libvirt 5.5 the network hook is called ``port-created`` and ``port-deleted``, with a ``<networkport>``. Before, it
+was ``plugged`` and ``unplugged``, with the NIC's ``<interface>``, which is left out: a look reads the NICs.
 Source: libvirt hooks.html; src/util/virhook.c, src/network/bridge_driver.c (networkRunHook).
 """
 
@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from macmgr.errors import XmlError
-from macmgr.readers.document import attribute, parse_written_by_libvirt, place
-from macmgr.readers.domain import Domain, Nic, read_domain, read_nic
+from macmgr.readers.document import parse_written_by_libvirt, place
+from macmgr.readers.domain import Domain, read_domain
 from macmgr.readers.network import Network, NetworkPort, read_network, read_network_port
 
 
@@ -22,7 +22,6 @@ class HookInput:
     domain: Domain | None = None
     network: Network | None = None
     port: NetworkPort | None = None
-    nic: Nic | None = None
 
 
 def read_hook_input(driver: str, data: bytes) -> HookInput:
@@ -36,9 +35,8 @@ def read_hook_input(driver: str, data: bytes) -> HookInput:
     network = root.find("network") if root.tag == "hookData" else None
     if network is None:
         raise XmlError(f"{place(root, where)}: <hookData> with a <network> was expected")
-    port, nic = root.find("networkport"), root.find("interface")
+    port = root.find("networkport")
     return HookInput(
         network=read_network(network, where, metadata),
         port=None if port is None else read_network_port(port, where),
-        nic=None if nic is None or not attribute(nic, "mac", "address") else read_nic(nic, where),
     )

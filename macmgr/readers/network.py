@@ -57,12 +57,10 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class NetworkPort:
-    """A port of a network: which NIC holds it and what libvirt resolved for it. ``bridge`` is empty without one."""
+    """A port of a network: its NIC's MAC and what libvirt resolved for it. ``bridge`` is empty without one."""
 
     uuid: str
     mac: str
-    owner: str = ""
-    group: str = ""
     bridge: str = ""
     manager: str = ""
     vlan: Vlan | None = None
@@ -103,8 +101,6 @@ def read_network_port(element: etree._Element, where: str, _metadata: Metadata |
     return NetworkPort(
         uuid=text_of(element, "uuid"),
         mac=attribute(element, "mac", "address").lower(),
-        owner=text_of(element, "owner/name"),
-        group=text_of(element, "group"),
         bridge=attribute(element, "plug", "bridge"),
         manager=attribute(element, "plug", "macTableManager"),
         vlan=read_vlan(element, where),

@@ -49,21 +49,6 @@ class Journal:
         stream = os.environ.get("JOURNAL_STREAM", "") if stream is None else stream
         self._journald = _is_stream(stderr, stream)
 
-    def say(
-        self,
-        priority: Priority,
-        message: str,
-        *,
-        message_id: str = "",
-        domain: str = "",
-        port: str = "",
-        bridge: str = "",
-        mac: str = "",
-        code: str = "",
-    ) -> None:
-        """Log one line, with the fields that apply to it."""
-        self.tell([Line(priority, message, message_id, domain, port, bridge, mac, code)])
-
     def tell(self, lines: Iterable[Line]) -> None:
         """Log several lines, in their order."""
         for line in lines:

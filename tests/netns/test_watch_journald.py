@@ -17,7 +17,7 @@ from macmgr.model.findings import Code
 from macmgr.model.snapshot import Entry
 from macmgr.watch import messages, words
 from macmgr.watch.journal import Journal
-from macmgr.watch.messages import Priority
+from macmgr.watch.messages import Line, Priority
 from tests.netns.conftest import eventually
 
 PROGRAM = Path("/lib/systemd/systemd-journald")
@@ -94,8 +94,8 @@ def test_a_repair_is_found_by_guest_by_mac_and_by_kind(journald: Journald) -> No
 def test_a_name_with_a_newline_is_one_value(journald: Journald) -> None:
     name = "web1\nPRIORITY=0\nMACMGR_PORT=eth0"
     with journald.stream() as stderr:
-        journal_of(stderr, journald.path).say(
-            Priority.WARNING, f"theft from {name}", message_id=messages.THEFT, domain=name
+        journal_of(stderr, journald.path).tell(
+            [Line(Priority.WARNING, f"theft from {name}", message_id=messages.THEFT, domain=name)]
         )
         eventually(lambda: bool(journald.find(f"MESSAGE_ID={messages.THEFT}")), "the line is in the journal")
     (found,) = journald.find(f"MESSAGE_ID={messages.THEFT}")
@@ -107,7 +107,7 @@ def test_a_name_with_a_newline_is_one_value(journald: Journald) -> None:
 
 def test_over_the_stream_a_line_keeps_its_priority(journald: Journald) -> None:
     with journald.stream() as stderr:
-        journal_of(stderr, Path("/nowhere")).say(Priority.ERROR, "the socket is gone")
+        journal_of(stderr, Path("/nowhere")).tell([Line(Priority.ERROR, "the socket is gone")])
         eventually(lambda: bool(journald.find("SYSLOG_IDENTIFIER=macmgr")), "the line is in the journal")
     (found,) = journald.find("SYSLOG_IDENTIFIER=macmgr")
     assert (found["MESSAGE"], found["PRIORITY"], found["_TRANSPORT"]) == ("the socket is gone", "3", "stdout")
