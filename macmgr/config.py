@@ -18,7 +18,7 @@ from macmgr.errors import ConfigError, Problem
 from macmgr.model.intent import Settings
 from macmgr.model.mac import parse_mac_pattern
 from macmgr.model.modes import MANAGE_ALL, OBSERVE_ALL, Modes
-from macmgr.options import OPTIONS, YES_NO, in_words, read_options, unknown_name, wrong_word
+from macmgr.options import OPTIONS, YES_NO, in_words, read_options, unknown_name, wrong_word, yes_or_no
 from macmgr.regularfile import read_regular
 from macmgr.tomllines import TomlLines
 
@@ -252,7 +252,7 @@ class _Reader:
         return YES_NO[self._word(table, ("audit",), "strict", "no", YES_NO)]
 
     def _word(self, table: Mapping[str, Any], path: Keys, option: str, default: str, words: Iterable[str]) -> str:
-        value = table.get(option, default)
+        value = yes_or_no(table.get(option, default), words)
         text = wrong_word(option, value, words, xml=False)
         if text:
             self._add((*path, option), text)

@@ -64,6 +64,7 @@ def read_options(
     for name, value in values.items():
         option = by_name.get(name)
         if option is not None:
+            value = value if xml else yes_or_no(value, option.values)
             text = wrong_word(name, value, option.values, xml=xml)
             if text:
                 mistakes.append((name, text))
@@ -72,6 +73,11 @@ def read_options(
         elif name not in others:
             mistakes.append((name, unknown_name(name, names, xml=xml)))
     return found, mistakes
+
+
+def yes_or_no(value: object, words: Iterable[str]) -> object:
+    """TOML's true and false as yes and no, where those are the option's words; any other value as it is."""
+    return ("yes" if value else "no") if isinstance(value, bool) and "yes" in words else value
 
 
 def wrong_word(name: str, value: object, words: Iterable[str], *, xml: bool) -> str:

@@ -9,6 +9,11 @@ ZERO = "00:00:00:00:00:00"
 # Addresses that move between hosts by themselves: those of VRRP for IPv4, which CARP uses too, and for IPv6 (RFC 9568).
 _VIRTUAL_ROUTERS = ("00:00:5e:00:01:*", "00:00:5e:00:02:*")
 _FORM = re.compile(r"(?:[0-9a-f]{1,2}:){5}[0-9a-f]{1,2}", re.ASCII | re.IGNORECASE)
+# Windows' and IEEE's, Cisco's, and the digits alone
+_SPELLINGS = re.compile(
+    r"[0-9a-f]{2}(?:-[0-9a-f]{2}){5}|[0-9a-f]{6}-?[0-9a-f]{6}|[0-9a-f]{4}(?:[.-][0-9a-f]{4}){2}",
+    re.ASCII | re.IGNORECASE,
+)
 _SPACE = " \t\r\n"  # what XML calls white space
 _ALMOST = re.compile(r"(?:\w{0,4}[:.-]){2,7}(?:\w{0,4}|\*)", re.ASCII)
 
@@ -26,6 +31,15 @@ def parse_mac(text: str) -> str:
     if octets[0] & 1:
         raise ValueError(f"{text} is a group (multicast) address, a NIC needs a unicast one")
     return ":".join(f"{octet:02x}" for octet in octets)
+
+
+def parse_typed_mac(text: str) -> str:
+    """A MAC address as a person pastes it: with dashes, with dots, bare, in upper case, in quotes or with a comma."""
+    text = text.strip(_SPACE + ",;\"'")
+    digits = re.sub("[.-]", "", text)
+    if _SPELLINGS.fullmatch(text):
+        text = ":".join(digits[index : index + 2] for index in range(0, 12, 2))
+    return parse_mac(text)
 
 
 def parse_mac_pattern(text: str) -> str:

@@ -15,7 +15,7 @@ from macmgr.model.findings import Code, Finding
 from macmgr.model.flags import FLAGS, Flag
 from macmgr.model.intent import GuestPort, Manager, Pin, PortlessNic, Settings
 from macmgr.model.known import SeenMacs
-from macmgr.model.mac import matches, parse_mac, virtual_router
+from macmgr.model.mac import matches, parse_typed_mac, virtual_router
 from macmgr.model.roles import Role, roles_of
 from macmgr.model.snapshot import BridgePort, Snapshot
 from macmgr.model.vids import fold_vids
@@ -64,7 +64,7 @@ def explain(view: View, what: str) -> list[Explanation]:
 def macs_meant(what: str) -> frozenset[str]:
     """The address, where one is asked for."""
     try:
-        return frozenset({parse_mac(what)})
+        return frozenset({parse_typed_mac(what)})
     except ValueError:
         return frozenset()
 

@@ -85,12 +85,18 @@ def test_every_way_to_write_a_table(text: str) -> None:
     ]
 
 
+@pytest.mark.parametrize(("toml", "word"), [("true", "yes"), ("false", "no")])
+def test_booleans_of_toml_are_yes_and_no_in_every_option_that_has_these(toml: str, word: str) -> None:
+    yes_no = [f"[daemon]\n{name} = " for name in ("sightings", "libvirt_events", "metrics_per_mac")]
+    for option in ("[bridge.b]\nlock = ", "[audit]\nstrict = ", *yes_no):
+        assert parse_config(f"{option}{toml}".encode(), "f") == parse_config(f"{option}'{word}'".encode(), "f")
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("[bridge.b]\nlock = true", f"f:2: lock is true without quotes, {WORD}; allowed: yes, no; did you mean 'yes'?"),
-        ("[bridge.b]\nlock = false", f"f:2: lock is false without quotes, {WORD}; allowed: yes, no; did you mean "
-         "'no'?"),
+        ("[bridge.b]\npin = true", f"f:2: pin is true without quotes, {WORD}; allowed: auto, sticky, static"),
+        ("[bridge.b]\nlock = 0", f"f:2: lock is the number 0, {WORD}; allowed: yes, no; did you mean 'no'?"),
         ("[bridge.b]\nlock = 1", f"f:2: lock is the number 1, {WORD}; allowed: yes, no; did you mean 'yes'?"),
         ("[bridge.b]\nlock = ''", "f:2: lock is ''; allowed: yes, no"),
         ("[bridge.b]\npin = ['sticky']", f"f:2: pin is a list, {WORD}; allowed: auto, sticky, static"),
@@ -120,8 +126,7 @@ def test_every_way_to_write_a_table(text: str) -> None:
         ("[hook]\ntimeout = true", "f:2: timeout is true without quotes; allowed: seconds from 0.1 to 30, without "
          "quotes"),
         ("[hook]\non_error = []", f"f:2: on_error is a list, {WORD}; allowed: ignore, refuse"),
-        ("[audit]\nstrict = true", f"f:2: strict is true without quotes, {WORD}; allowed: yes, no; did you mean "
-         "'yes'?"),
+        ("[audit]\nstrict = 1", f"f:2: strict is the number 1, {WORD}; allowed: yes, no; did you mean 'yes'?"),
         ("[deputy]", "f:1: unknown name 'deputy'; allowed: defaults, bridge, hook, daemon, audit"),
         ("[daemon]\nresync = 1", "f:2: resync is the number 1; allowed: seconds from 10 to 86400, without quotes"),
         ("[daemon]\nrepairs_per_minute = 1.5", "f:2: repairs_per_minute is the number 1.5; allowed: a whole number "
