@@ -12,6 +12,9 @@ import os
 import stat
 from pathlib import Path
 
+Stamp = tuple[int, int, int, int, int]
+"""Tells a file from the one that was read before: a replaced file is another inode, a written one has other times."""
+
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
@@ -47,3 +50,16 @@ def read_regular(path: str | Path, largest: int, *, follow: bool = True, dir_fd:
 def _too_large(path: str | Path, largest: int) -> OSError:
     size = f"{largest >> 20} MiB" if largest >= 1 << 20 else f"{largest} bytes"
     return OSError(errno.EFBIG, f"it is larger than {size}", str(path))
+
+
+def stamp_of(status: os.stat_result) -> Stamp:
+    """Device and inode, size in bytes, and the times of the last change of content and of inode in nanoseconds."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def stamp_at(path: Path, *, follow_symlinks: bool = True) -> Stamp | None:
+    """The stamp of what is at ``path`` now; None where nothing is there, or nothing can be told of it."""
+    try:
+        return stamp_of(path.stat(follow_symlinks=follow_symlinks))
+    except OSError:
+        return None

@@ -24,7 +24,7 @@ class Carriers:
     def vids_of(self, port: BridgePort) -> tuple[int, ...]:
         """The VIDs in which the port's guest needs its entries, ascending; VID 0 is what counts without filtering.
 
-        VID 0 cannot be had without an entry in every VID of the port, so a trunk that is skipped those has none.
+        VID 0 cannot be had without an entry in every VID of the port, so a trunk without those has none.
         """
         every_vid = tuple(sorted({0, *port.vids}))
         if len(port.vids) <= MANY_VIDS or not self._snapshot.bridges[port.bridge].vlan_filtering:

@@ -18,7 +18,7 @@ from macmgr.errors import XmlError
 from macmgr.model.intent import GuestMac, Manager, Pin, Policy, Settings, Step
 from macmgr.model.modes import is_pattern, sections_of
 from macmgr.options import MAC_TABLE_MANAGER, wrong_word
-from macmgr.policy.places import PolicySources
+from macmgr.policy.policysources import PolicySources
 from macmgr.readers.domain import Domain, Nic
 from macmgr.readers.network import Network
 

@@ -11,7 +11,7 @@ from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestMac, GuestPort, Intent, Manager, NicFacts, Policy, PortlessNic
 from macmgr.model.modes import is_pattern
 from macmgr.policy.decide import decide, managed_bridges
-from macmgr.policy.places import PolicySources
+from macmgr.policy.policysources import PolicySources
 from macmgr.policy.portless import kind_of, why_portless
 from macmgr.readers.domain import Domain, DomainStatus, Nic
 

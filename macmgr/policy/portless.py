@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from macmgr.model.mac import ZERO
 from macmgr.options import quoted
-from macmgr.policy.places import PolicySources
+from macmgr.policy.policysources import PolicySources
 from macmgr.readers.domain import Nic
 
 # Why a NIC of a type has no port on a Linux bridge.

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from macmgr.errors import NoPermission, NotThere, XmlError
-from macmgr.filestamp import Stamp, stamp_of
 from macmgr.model.findings import Code, Finding
 from macmgr.readers.document import MAX_BYTES, Reader, read_with
 from macmgr.readers.domain import DomainStatus, read_domain_status
 from macmgr.readers.network import Network, read_network, read_network_port
-from macmgr.regularfile import open_regular
+from macmgr.regularfile import Stamp, open_regular, stamp_of
 from macmgr.sources.libvirtstate import LibvirtState, metadata_findings, unread_network
 
 T = TypeVar("T")

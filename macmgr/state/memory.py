@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from macmgr import paths
-from macmgr.filestamp import Stamp, stamp_at
 from macmgr.model.known import Memory
+from macmgr.regularfile import Stamp, stamp_at
 from macmgr.state.lock import WriterLock
 from macmgr.state.mark import boot, is_lost, leave_mark, mark_of
 from macmgr.state.owndirectory import own_directory

@@ -19,12 +19,12 @@ from pathlib import Path
 from macmgr import paths
 from macmgr.config import Config, load_config
 from macmgr.errors import Busy, MacmgrError, XmlError
-from macmgr.filestamp import Stamp, stamp_at
 from macmgr.hook.work import read_call
 from macmgr.kernel.events import EventSocket
 from macmgr.model.findings import Code
 from macmgr.model.hookcall import HookCall
 from macmgr.model.modes import OBSERVE_ALL
+from macmgr.regularfile import Stamp, stamp_at
 from macmgr.sources.libvirtevents import NicAddress
 from macmgr.wanted import WaitingCall
 from macmgr.watch.announcing import Announcing

@@ -1,4 +1,4 @@
-"""The places that policy is decided from: what a NIC says itself, its network says for it, and the configuration."""
+"""Policy is decided from what a NIC says itself, what its network says for it, and the configuration."""
 
 from __future__ import annotations
 
