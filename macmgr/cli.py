@@ -62,7 +62,9 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _run(argv: Sequence[str]) -> int:
-    arguments = _parser().parse_args(argv)
+    if argv[:1] == ["help"]:
+        argv = [*argv[1:], "--help"]
+    arguments = _parser().parse_args(["--version"] if list(argv) == ["version"] else argv)
     if arguments.verb == "hook":
         call = HookCall(
             arguments.driver, arguments.object, arguments.operation, arguments.sub_operation, arguments.extra

@@ -6,7 +6,9 @@ the kernel's or the parser's own words, what to do next.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 IN_SYNC = 0
 DRIFT = 1
@@ -50,6 +52,12 @@ class NotThere(MacmgrError):
     """libvirt, a domain or a bridge that was named does not exist here."""
 
     exit_code = 69
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """The end of a message about a name that is not here: the name of what is here that comes nearest, if any does."""
+    near = get_close_matches(name, sorted(names), 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 class KernelError(MacmgrError):

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from macmgr.errors import NotThere
+from macmgr.errors import NotThere, did_you_mean
 from macmgr.model.findings import Code, Finding
 from macmgr.model.flags import FLAGS, Flag
 from macmgr.model.intent import GuestPort, Manager, Pin, PortlessNic, Settings
@@ -57,7 +57,9 @@ def explain(view: View, what: str) -> list[Explanation]:
     """The explanations of a MAC, a port or a domain; NotThere where nothing here is called so."""
     parts = list(_parts(view, what))
     if not parts:
-        raise NotThere(f"{what!r} is no domain that runs here, no bridge port and no MAC that is known here")
+        guests = {guest.domain for guest in view.intent.ports} | {nic.domain for nic in view.intent.portless}
+        near = did_you_mean(what, {*guests, *view.snapshot.ports})
+        raise NotThere(f"{what!r} is no domain that runs here, no bridge port and no MAC that is known here{near}")
     return parts
 
 

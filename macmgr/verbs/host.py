@@ -22,7 +22,7 @@ from typing import Any
 from macmgr import errors, hookcheck, paths
 from macmgr.config import load_config
 from macmgr.doctor.diagnose import diagnose
-from macmgr.errors import NotThere
+from macmgr.errors import NotThere, did_you_mean
 from macmgr.kernel import Kernel
 from macmgr.kernel.edge import collector_paused
 from macmgr.model.changes import Change, bridge_command, requests
@@ -256,19 +256,24 @@ def _check_names(arguments: argparse.Namespace, sources: LibvirtState) -> None:
     running = {status.domain.name for status in sources.domains}
     unread = {finding.domain for finding in sources.findings if finding.code is Code.UNREADABLE_XML}
     if arguments.domain and arguments.domain not in running | unread:
-        raise NotThere(f"domain {arguments.domain!r} does not run here; see 'virsh list'")
+        near = did_you_mean(arguments.domain, {*running, *filter(None, unread)})
+        raise NotThere(f"domain {arguments.domain!r} does not run here; see 'virsh list'{near}")
     if arguments.network:
         bridges = {network.name: network.bridge for network in sources.networks}
         if not bridges.get(arguments.network):
-            raise NotThere(f"network {arguments.network!r} is not active here or has no bridge; see 'virsh net-list'")
+            near = did_you_mean(arguments.network, (name for name, bridge in bridges.items() if bridge))
+            raise NotThere(
+                f"network {arguments.network!r} is not active here or has no bridge; see 'virsh net-list'{near}"
+            )
         if arguments.bridge and arguments.bridge != bridges[arguments.network]:
             raise NotThere(f"network {arguments.network!r} is on {bridges[arguments.network]}, not {arguments.bridge}")
         arguments.bridge = bridges[arguments.network]
 
 
 def _check_bridge(arguments: argparse.Namespace, kernel: Kernel) -> None:
-    if arguments.bridge and arguments.bridge not in kernel.read_snapshot(()).bridges:
-        raise NotThere(f"bridge {arguments.bridge!r} does not exist here; see 'ip link show type bridge'")
+    if arguments.bridge and arguments.bridge not in (bridges := kernel.read_snapshot(()).bridges):
+        near = did_you_mean(arguments.bridge, bridges)
+        raise NotThere(f"bridge {arguments.bridge!r} does not exist here; see 'ip link show type bridge'{near}")
 
 
 def _bridges(arguments: argparse.Namespace) -> frozenset[str] | None:

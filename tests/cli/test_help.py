@@ -59,5 +59,14 @@ def test_no_help_is_left_of_a_verb_that_is_gone() -> None:
     assert {path.name for path in HERE.iterdir()} == names
 
 
-def test_version(host: Host) -> None:
+def test_version(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
     assert host.macmgr("--version").stdout == f"macmgr {__version__}\n"
+    assert cli.run(["version"]) == 0
+    assert capsys.readouterr().out == f"macmgr {__version__}\n"
+
+
+@pytest.mark.parametrize("words", [(), ("audit",), ("net", "get")], ids=" ".join)
+def test_help_is_a_verb_too(help_of: Help, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
+    wanted = help_of(*words)
+    assert cli.run(["help", *words]) == 0
+    assert capsys.readouterr().out == wanted

@@ -184,7 +184,19 @@ def test_names_with_spaces_quotes_and_unicode(host: Host) -> None:
     [
         (("audit", "--domain", "g9"), "domain 'g9' does not run here; see 'virsh list'"),
         (("apply", "--domain", "g9"), "domain 'g9' does not run here; see 'virsh list'"),
-        (("plan", "--bridge", "br9"), "bridge 'br9' does not exist here; see 'ip link show type bridge'"),
+        (
+            ("plan", "--bridge", "br9"),
+            "bridge 'br9' does not exist here; see 'ip link show type bridge'; did you mean 'br0'?",
+        ),
+        (("audit", "--domain", "wbe1"), "domain 'wbe1' does not run here; see 'virsh list'; did you mean 'web1'?"),
+        (
+            ("show", "--network", "lna"),
+            "network 'lna' is not active here or has no bridge; see 'virsh net-list'; did you mean 'lan'?",
+        ),
+        (
+            ("explain", "vnet00"),
+            "'vnet00' is no domain that runs here, no bridge port and no MAC that is known here; did you mean 'vnet0'?",
+        ),
         (("show", "--network", "n9"), "network 'n9' is not active here or has no bridge; see 'virsh net-list'"),
         (("audit", "--network", "lan", "--bridge", "br9"), "network 'lan' is on br0, not br9"),
         (("explain", "g9"), "'g9' is no domain that runs here, no bridge port and no MAC that is known here"),
