@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import libvirt
 import pytest
 
 from macmgr.cli import run
 from macmgr.sources.definition import without_manager
 from macmgr.sources.hypervisor import Definition, Hypervisor
 from macmgr.verbs import net as netverbs
+
+libvirt = pytest.importorskip("libvirt")
 
 URI = "test:///default"  # one host for all connections of a process, as long as one of them is open
 LAN = """<network>

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.netns.conftest import Namespace, eventually
 
 MANAGED = "[bridge.br0]\nmac_table_manager = 'libvirt'\n"
@@ -107,6 +109,7 @@ class House:
     @contextmanager
     def daemon(self, *words: str, environment: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
         """`macmgr watch`, once it has made its first round; ended with SIGTERM."""
+        pytest.importorskip("inotify_simple")
         with (self.root / "daemon.log").open("ab") as log:
             env = {**os.environ, **(environment or {})}
             daemon = subprocess.Popen(self.macmgr_command("watch", *words), stderr=log, stdout=log, env=env)

@@ -22,7 +22,6 @@ import pytest
 from pyroute2 import netns
 
 from macmgr import paths
-from macmgr.watch.daemon import Daemon, Places
 from macmgr.watch.journal import Journal
 from macmgr.watch.messages import Priority
 from macmgr.watch.speaker import Speaker
@@ -30,6 +29,10 @@ from macmgr.watch.systemd import Systemd
 from tests import crowd
 from tests.netns.conftest import Namespace, eventually
 from tests.netns.house import MANAGED, House, house, mac_of
+
+pytest.importorskip("inotify_simple")
+
+from macmgr.watch.daemon import Daemon, Places
 
 GUESTS = 4
 

@@ -19,13 +19,16 @@ from macmgr.hook.work import read_call
 from macmgr.model.hookcall import HookCall
 from macmgr.readers.hookdata import HookInput
 from macmgr.state import lock
-from macmgr.watch import daemon as daemon_module
-from macmgr.watch.daemon import Daemon, Places
 from macmgr.watch.journal import Journal
 from macmgr.watch.speaker import Speaker
 from macmgr.watch.systemd import Systemd
 from tests.netns.conftest import Namespace
 from tests.netns.house import MANAGED, mac_of
+
+pytest.importorskip("inotify_simple")
+
+from macmgr.watch import daemon as daemon_module
+from macmgr.watch.daemon import Daemon, Places
 
 STARTED = b"hook\0qemu\0g1\0started\0begin\0-\0"
 

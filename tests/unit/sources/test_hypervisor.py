@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import libvirt
 import pytest
 
 from macmgr.errors import NotThere
@@ -21,6 +20,8 @@ from macmgr.sources.hypervisor import (
     read_host,
     read_sources,
 )
+
+libvirt = pytest.importorskip("libvirt")
 
 NIC = """<interface type='network'><mac address='52:54:00:aa:00:{number:02x}'/><source network='lan'/></interface>"""
 DOMAIN = """<domain type='test' xmlns:test='http://libvirt.org/schemas/domain/test/1.0'><name>{name}</name>

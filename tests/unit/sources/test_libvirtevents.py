@@ -15,6 +15,8 @@ import pytest
 from macmgr.sources.hypervisor import load_libvirt
 from macmgr.sources.libvirtevents import LibvirtEvents, NicAddress
 
+pytest.importorskip("libvirt")
+
 URI = "test:///default"
 
 

@@ -9,12 +9,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
-from inotify_simple import INotify
 
 from macmgr.errors import MacmgrError
-from macmgr.watch.files import StatusDirectories
+
+inotify_simple = pytest.importorskip("inotify_simple")
+
+from macmgr.watch.files import StatusDirectories  # noqa: E402
 
 KINDS = ("qemu", "lxc", "network")
 
@@ -244,15 +247,15 @@ def test_a_directory_made_while_the_watches_are_set_is_not_missed(
             root = tmp_path / f"{moment} {after}"
             (root / there).mkdir(parents=True)
             with monkeypatch.context() as patch:
-                patch.setattr(INotify, "add_watch", meddling(root / made, moment, after))
+                patch.setattr(inotify_simple.INotify, "add_watch", meddling(root / made, moment, after))
                 assert heard_all(root), f"moment {moment}, after {after}"
 
 
-def meddling(made: Path, moment: int, after: bool) -> Callable[[INotify, Path, int], int]:
+def meddling(made: Path, moment: int, after: bool) -> Callable[[Any, Path, int], int]:
     """INotify.add_watch, and somebody who makes a directory before or after one of its calls."""
-    add, calls = INotify.add_watch, count(1)
+    add, calls = inotify_simple.INotify.add_watch, count(1)
 
-    def add_watch(self: INotify, path: Path, mask: int) -> int:
+    def add_watch(self: Any, path: Path, mask: int) -> int:
         now = next(calls) == moment
         if now and not after:
             made.mkdir(parents=True, exist_ok=True)
@@ -287,14 +290,14 @@ def test_a_file_where_a_directory_should_be(run_dir: Path) -> None:
 
 
 def test_a_directory_that_cannot_be_watched_is_a_reason_to_look(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    add = INotify.add_watch
+    add = inotify_simple.INotify.add_watch
 
-    def full(self: INotify, path: Path, mask: int) -> int:
+    def full(self: Any, path: Path, mask: int) -> int:
         if path.name == "qemu":
             raise OSError(28, "No space left on device")
         return int(add(self, path, mask))
 
-    monkeypatch.setattr(INotify, "add_watch", full)
+    monkeypatch.setattr(inotify_simple.INotify, "add_watch", full)
     with watching(run_dir) as watched:
         assert watched.read() == [
             "qemu cannot be watched: No space left on device; fs.inotify.max_user_watches limits how many there may be"

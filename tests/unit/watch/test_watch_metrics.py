@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from macmgr.errors import KernelError
 from macmgr.model.findings import Code, Finding
@@ -32,6 +31,8 @@ from macmgr.watch.tally import (
 )
 from tests.unit.watch.test_watch_tally import G1, G2, NOON, change, line, view
 
+parser = pytest.importorskip("prometheus_client.parser")
+
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 OBSERVE_BR0 = Modes(named=(("br0", True),))
@@ -41,7 +42,7 @@ def read(text: str) -> Samples:
     """The samples as Prometheus reads them; each family once, with its type and its help."""
     samples: Samples = {}
     names: list[str] = []
-    for family in text_string_to_metric_families(text):
+    for family in parser.text_string_to_metric_families(text):
         assert family.documentation.endswith(".")
         assert family.type in ("gauge", "counter")
         names.append(family.name)
