@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import shlex
 
+from macmgr.model.findings import Command
 from macmgr.readers.metadata import NAMESPACE
-
-Command = tuple[str, ...]
 
 _OURS = (NAMESPACE, "--key", "macmgr", "--edit", "--live")
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+
+from macmgr.model.changes import Change
+
+Command = tuple[str, ...]  # an argument vector: a person runs it, and macmgr does not
+Mend = Change | Command
 
 
 class Severity(StrEnum):
@@ -56,7 +61,6 @@ class Code(StrEnum):
     TABLE_TOO_LONG = "table-too-long"
 
 
-_BY_HAND = {Code.WRONG_VLAN, Code.NO_VLAN, Code.NOT_ISOLATED, Code.LEFT_ON_UPLINK}
 _WARNINGS = {
     Code.ADDRESS_IN_USE,
     Code.LEFT_ON_UPLINK,
@@ -90,8 +94,11 @@ def severity(code: Code) -> Severity:
 class Finding:
     """One difference between the intent and the snapshot, or one thing a person should know.
 
-    ``message`` is a whole sentence; ``fix`` the command or the act that mends it, empty where nothing is to be
-    done. Empty and None fields do not apply to the finding.
+    ``message`` is a whole sentence. ``mends`` repair it, in this order: each is a change that an apply makes, or a
+    command for a person. ``note`` says in prose what no command does, or what to know before one is run. Empty and None
+    fields do not apply to the finding. `macmgr.report.fixes` prints both.
+
+    Findings are compared without ``mends``: thousands of VIDs of one trunk share a change that names all of them.
     """
 
     code: Code
@@ -101,17 +108,14 @@ class Finding:
     domain: str | None = None
     mac: str = ""
     vid: int | None = None
-    fix: str = ""
+    mends: tuple[Mend, ...] = field(default=(), compare=False)
+    note: str = ""
 
     @property
     def severity(self) -> Severity:
         return severity(self.code)
 
     @property
-    def apply_mends_it(self) -> bool:
-        """Whether the fix is what an apply sends, or the apply itself where that is too much to be typed.
-
-        It is not where a person has to give a port a VID first, isolate it, or decide what an uplink may keep: an apply
-        leaves all of it as it is.
-        """
-        return self.code not in _BY_HAND and self.fix.startswith(("bridge fdb ", "bridge link ", "macmgr apply "))
+    def changes(self) -> tuple[Change, ...]:
+        """The changes among ``mends``: an apply repairs the finding where there are some."""
+        return tuple(mend for mend in self.mends if not isinstance(mend, tuple))

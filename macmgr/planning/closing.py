@@ -5,11 +5,10 @@ Only unicast flood is ever touched: multicast flood carries neighbour discovery,
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Collection
 from dataclasses import replace
 
-from macmgr.model.changes import SetFlags
+from macmgr.model.changes import Change, SetEntries, SetFlags
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.snapshot import BridgePort, Feature, Snapshot
@@ -31,35 +30,40 @@ def plan_closed(
 
     A lock that policy does not ask for goes where it is ``ours``: not there before macmgr managed the port. One that
     was stays. ``only_tell``: the port may not be closed now, and no fix closes it. ``reached``: the entries
-    are there without which a port that is closed by itself is cut off; where they are not, an apply puts them first.
+    are there without which a port that is closed by itself is cut off; where they are not, they are put first.
     """
     flags = port.flags
     lock = guest.policy.lock and guest.running
     if flags.locked and not guest.policy.lock and port.name in ours:
         unlocked = replace(flags, locked=False)
+        unlock = SetFlags(port.name, flags, unlocked, guest.bridge, guest.domain, Code.STILL_LOCKED)
         draft.report(
             Code.STILL_LOCKED,
             guest,
             f"{port.name} of {guest.domain} takes frames only from addresses that have an entry, and its policy does "
             "not ask for that any more",
-            fix=_link_set(port, "locked off"),
+            mends=(unlock,),
         )
-        draft.opens.append(SetFlags(port.name, flags, unlocked, guest.bridge, guest.domain, Code.STILL_LOCKED))
+        draft.opens.append(unlock)
         flags = unlocked
     problems = []
     if flags.learning:
-        problems.append((Code.LEARNING_ON, "learns source addresses", "learning off"))
+        problems.append((Code.LEARNING_ON, "learns source addresses", replace(flags, learning=False)))
     if flags.unicast_flood:
-        problems.append((Code.FLOOD_ON, "gets every frame with an unknown destination", "flood off"))
+        without = replace(flags, unicast_flood=False)
+        problems.append((Code.FLOOD_ON, "gets every frame with an unknown destination", without))
     if lock and flags.locked is False:
-        problems.append((Code.UNLOCKED, "accepts frames from any source address, policy says lock='yes'", "locked on"))
+        text = "accepts frames from any source address, policy says lock='yes'"
+        problems.append((Code.UNLOCKED, text, replace(flags, locked=True)))
     if lock and flags.locked is None:
         text = f"lock='yes' is asked for {port.name} of {guest.domain}; this kernel has no locked ports, Linux 5.18 has"
         draft.report(Code.UNSUPPORTED, guest, text)
-    for code, text, words in problems:
-        fix = _link_set(port, words) if reached else f"macmgr apply --domain {shlex.quote(guest.domain)}"
+    first = () if reached else _puts_on(port, draft)
+    for code, text, better in problems:
+        closing = SetFlags(port.name, flags, better, guest.bridge, guest.domain, code)
         stays = "; it stays so, because its entry cannot be put and it would be cut off" if only_tell else ""
-        draft.report(code, guest, f"{port.name} of {guest.domain} {text}{stays}", fix="" if only_tell else fix)
+        mends = () if only_tell else (*first, closing)
+        draft.report(code, guest, f"{port.name} of {guest.domain} {text}{stays}", mends=mends)
     if problems and not only_tell:
         locked = flags.locked if flags.locked is None else flags.locked or lock
         closed = replace(flags, learning=False, unicast_flood=False, locked=locked)
@@ -72,14 +76,14 @@ def plan_open(guest: GuestPort, port: BridgePort, draft: Draft, why: str) -> Non
     opened = flags.opened()
     if opened == flags:
         return
-    words = "learning on flood on" + (" locked off" if flags.locked else "")
+    change = SetFlags(port.name, flags, opened, guest.bridge, guest.domain, Code.CLOSED_WITHOUT_ENTRY)
     draft.report(
         Code.CLOSED_WITHOUT_ENTRY,
         guest,
         f"{port.name} of {guest.domain} ({guest.state}) is closed, and {why}: it would be cut off",
-        fix=_link_set(port, words),
+        mends=(change,),
     )
-    draft.opens.append(SetFlags(port.name, flags, opened, guest.bridge, guest.domain, Code.CLOSED_WITHOUT_ENTRY))
+    draft.opens.append(change)
 
 
 def plan_frozen(guest: GuestPort, owned: Owned, port: BridgePort, table: Table, draft: Draft, *, comes: bool) -> None:
@@ -136,5 +140,7 @@ def plan_uplinks(intent: Intent, snapshot: Snapshot, learning_off: Collection[st
             draft.findings.append(Finding(Code.UNSUPPORTED, text, bridge))
 
 
-def _link_set(port: BridgePort, words: str) -> str:
-    return f"bridge link set dev {shlex.quote(port.name)} {words}"
+def _puts_on(port: BridgePort, draft: Draft) -> tuple[Change, ...]:
+    """The entries that are put on a port: closed before them, it would cut its guest off."""
+    puts = (put for put in draft.puts if isinstance(put, SetEntries))
+    return tuple(put for put in puts if any(entry.port == port.name for entry in put.after))

@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Collection, Iterable, Mapping
 
 from macmgr import virsh
-from macmgr.model.findings import Code
+from macmgr.model.findings import Code, Command
 from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.known import Known
 from macmgr.model.mac import virtual_router
@@ -109,13 +109,15 @@ def collides(
         found = {vid: whose for vid, whose in barred.of(guest, mac).items() if vid in deciding and vid not in alive}
         own, everywhere = mac == guest.macs[0], len(found) == len(deciding)
         if found and (tap := _tap_with(mac, guest.bridge, snapshot, owners)):
+            mends, note = _other_address(tap, guest, snapshot)
             draft.report(
                 Code.MAC_COLLISION,
                 guest,
                 f"{tap.port}, the tap of {tap.domain}, has the MAC address {mac} of {guest.domain} as its own: the "
                 "bridge hands the guest's frames to the host, and no entry is put",
                 mac=mac,
-                fix=_other_address(tap, guest, snapshot),
+                mends=mends,
+                note=note,
             )
             continue
         for whose in dict.fromkeys(found.values()):
@@ -129,9 +131,8 @@ def collides(
                 "host's own address away",
                 mac=mac,
                 vid=vids[0] if len(vids) == 1 and not everywhere else None,
-                fix=f"{virsh.shown(virsh.edit_domain(guest.domain))}  # give it another MAC address"
-                if own
-                else disallow(guest, mac),
+                mends=(virsh.edit_domain(guest.domain),) if own else (),
+                note="give it another MAC address" if own else disallow(guest, mac),
             )
     return barred.of(guest, guest.macs[0]).keys() >= {*deciding}
 
@@ -142,18 +143,18 @@ def _tap_with(mac: str, bridge: str, snapshot: Snapshot, owners: Mapping[str, Gu
     return next((owners[port.name] for port in ports if port.name in owners), None)
 
 
-def _other_address(tap: GuestPort, guest: GuestPort, snapshot: Snapshot) -> str:
-    """The tap gets the address that libvirt gives it: its guest's, with fe as the first octet (virNetDevTap)."""
+def _other_address(tap: GuestPort, guest: GuestPort, snapshot: Snapshot) -> tuple[tuple[Command, ...], str]:
+    """Commands or words. The tap gets the address that libvirt gives it: its guest's, with fe first (virNetDevTap)."""
     mac = tap.facts.configured_mac or tap.macs[0]
     address = f"{'fa' if mac.startswith('fe') else 'fe'}{mac[2:]}"
     bridge = snapshot.bridges[tap.bridge]
     if bridge.mac == guest.macs[0]:
-        return (
+        return (), (
             f"give {bridge.name} an address of its own, which is the host's there: it has it from {tap.port}; then "
             f"'ip link set dev {shlex.quote(tap.port)} address {address}'"
         )
-    then = f"macmgr apply --domain {shlex.quote(guest.domain)}"
-    return f"ip link set dev {shlex.quote(tap.port)} address {address} && {then}"
+    there = ("ip", "link", "set", "dev", tap.port, "address", address)
+    return (there, ("macmgr", "apply", "--domain", guest.domain)), ""
 
 
 def _tell_alive(guest: GuestPort, mac: str, alive: Mapping[int, str], draft: Draft) -> None:
@@ -166,7 +167,7 @@ def _tell_alive(guest: GuestPort, mac: str, alive: Mapping[int, str], draft: Dra
         "take the address from who has it, until it is seen there no more",
         mac=mac,
         vid=next(iter(alive)) if len(alive) == 1 else None,
-        fix=f"{disallow(guest, mac)}; one that moves between hosts is allowed by a prefix ({prefix}), "
+        note=f"{disallow(guest, mac)}; one that moves between hosts is allowed by a prefix ({prefix}), "
         "with macmgr watch running",
     )
 

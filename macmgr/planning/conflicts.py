@@ -52,7 +52,7 @@ def guest_mac_findings(intent: Intent) -> Iterator[Finding]:
                 guest.port,
                 guest.domain,
                 guest.facts.current_mac,
-                fix=_let_in(guest, mac),
+                note=_let_in(guest, mac),
             )
 
 
@@ -86,7 +86,7 @@ def _pinned_routers(guest: GuestPort) -> Iterator[Finding]:
                 guest.port,
                 guest.domain,
                 guest.macs[0],
-                fix=f"allow {prefix} in its place, with macmgr watch running",
+                note=f"allow {prefix} in its place, with macmgr watch running",
             )
 
 
@@ -101,7 +101,7 @@ def _pinned_against(plane: str, guest: GuestPort) -> Finding:
         guest.port,
         guest.domain,
         guest.macs[0],
-        fix=f"set pin='auto', or leave it out ({guest.policy.place_of('pin')})",
+        note=f"set pin='auto', or leave it out ({guest.policy.place_of('pin')})",
     )
 
 
@@ -123,7 +123,7 @@ def used_elsewhere_findings(intent: Intent, snapshot: Snapshot, memory: Memory) 
                     guest.port,
                     guest.domain,
                     mac,
-                    fix=f"find out whose {mac} is; if it is not {guest.domain}'s, "
+                    note=f"find out whose {mac} is; if it is not {guest.domain}'s, "
                     f"'{virsh.shown(virsh.edit_domain(guest.domain))}' gives it another",
                 )
 
@@ -146,14 +146,9 @@ def definition_findings(networks: Iterable[Network], definitions: Iterable[Netwo
                 Code.CONFLICTING_SETTINGS,
                 f"network {network.name} is active with {what}: that takes effect at the next start",
                 network.bridge,
-                fix=_restart(network),
+                mends=virsh.restart_network(network.name),
+                note="" if network.forward == "bridge" else "cuts its guests off until their NICs are plugged again",
             )
-
-
-def _restart(network: Network) -> str:
-    """The words for restarting a network; libvirt deletes its own bridge, and the taps are left without one."""
-    warning = "" if network.forward == "bridge" else "  # cuts its guests off until their NICs are plugged again"
-    return virsh.shown(*virsh.restart_network(network.name)) + warning
 
 
 def _in_the_settings(guest: GuestPort) -> Iterator[str]:

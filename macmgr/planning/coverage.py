@@ -5,7 +5,6 @@ Pure. An audit that compares nothing must not look like one that found nothing w
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Iterator
 
 from macmgr.model.findings import Code, Finding
@@ -40,7 +39,8 @@ def _too_long(bridge: str) -> Finding:
         f"the MAC table of {bridge} has more than {MOST_LISTED:,} entries: those of guests' addresses and on managed "
         "ports were read; of all others, such as static ones left on an uplink, nothing is said",
         bridge,
-        fix=f"see who sends from so many addresses: bridge fdb show br {shlex.quote(bridge)} dynamic",
+        mends=(("bridge", "fdb", "show", "br", bridge, "dynamic"),),
+        note="see who sends from so many addresses",
     )
 
 

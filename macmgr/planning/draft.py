@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-from macmgr.model.changes import Change, requests, typed
-from macmgr.model.findings import Code, Finding
+from macmgr.model.changes import Change
+from macmgr.model.findings import Code, Finding, Mend
 from macmgr.model.intent import GuestPort, Pin
 from macmgr.model.scope import Scope
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, Feature, Snapshot
 from macmgr.planning.pins import Pins
-
-MANY_COMMANDS = 3  # more than these nobody types: the fix is the `macmgr apply` that sends them
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +53,24 @@ class Draft:
         return (*self.opens, *self.puts, *self.closes, *self.drops)
 
     def report(
-        self, code: Code, guest: GuestPort, message: str, *, mac: str = "", vid: int | None = None, fix: str = ""
+        self,
+        code: Code,
+        guest: GuestPort,
+        message: str,
+        *,
+        mac: str = "",
+        vid: int | None = None,
+        mends: tuple[Mend, ...] = (),
+        note: str = "",
     ) -> None:
         """Note a finding about a guest's port."""
-        self.findings.append(Finding(code, message, guest.bridge, guest.port, guest.domain, mac, vid, fix))
+        self.findings.append(Finding(code, message, guest.bridge, guest.port, guest.domain, mac, vid, mends, note))
 
-    def report_at(self, code: Code, message: str, *, bridge: str, domain: str, entry: Entry, fix: str) -> None:
+    def report_at(
+        self, code: Code, message: str, *, bridge: str, domain: str, entry: Entry, mends: tuple[Mend, ...]
+    ) -> None:
         """Note a finding about an entry on a port that is no guest's of ours."""
-        self.findings.append(Finding(code, message, bridge, entry.port, domain, entry.mac, entry.vid, fix))
+        self.findings.append(Finding(code, message, bridge, entry.port, domain, entry.mac, entry.vid, mends))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,16 +137,3 @@ class Table:
         if vids is None:
             vids = self._reachable[port.name] = frozenset((0, *port.vids))
         return vids
-
-
-def fix_of(changes: Iterable[Change], bridge: str, domain: str | None = None) -> str:
-    """What a person types to have ``changes`` made: their commands, or the apply that sends them where they are many.
-
-    One text for all findings of a change: on a trunk there is a finding, and often a command, for each of thousands of
-    VIDs. Without a ``domain``, as where its guest has left and `--domain` would not know it, it is for all its bridge.
-    """
-    sent = [request for change in changes for request in requests(change)]
-    if len(sent) <= MANY_COMMANDS:
-        return "; ".join(map(typed, sent))
-    scope = ["--bridge", bridge, *(["--domain", domain] if domain is not None else [])]
-    return f"{shlex.join(['macmgr', 'apply', *scope])}  # {len(sent)} commands: 'macmgr plan' shows them"

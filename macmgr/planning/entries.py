@@ -14,7 +14,7 @@ from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestPort, Intent, Pin
 from macmgr.model.mac import Patterns, virtual_router
 from macmgr.model.snapshot import Entry, EntryState, Feature
-from macmgr.planning.draft import Draft, Stranded, Table, fix_of
+from macmgr.planning.draft import Draft, Stranded, Table
 from macmgr.planning.ownership import Owned
 
 _SOME = 8  # addresses behind one port that are reported one by one
@@ -73,9 +73,9 @@ def plan_entries(guest: GuestPort, owned: Owned, table: Table, draft: Draft) -> 
             next(iter(wrong.values()))[0],
         )
         draft.puts.append(change)
-        fix = fix_of([change], guest.bridge, guest.domain)
+        mends = (change,)  # one for all of them: each VID of a trunk is a finding
         for vid, (code, text) in wrong.items():
-            draft.report(code, guest, text, mac=mac, vid=vid, fix=fix)
+            draft.report(code, guest, text, mac=mac, vid=vid, mends=mends)
 
 
 def _problem(what: str, wanted: Entry, have: Entry | None, plain: str) -> tuple[Code, str] | None:
@@ -109,9 +109,9 @@ def plan_waiting_entries(guest: GuestPort, owned: Owned, protected: Protected, t
         if early:
             change = _drop(here, guest.bridge, guest.domain, Code.EARLY_ENTRY)
             draft.drops.append(change)
-            fix = fix_of([change], guest.bridge, guest.domain)
+            mends = (change,)
             for entry in early:
-                draft.report(Code.EARLY_ENTRY, guest, text, mac=mac, vid=entry.vid, fix=fix)
+                draft.report(Code.EARLY_ENTRY, guest, text, mac=mac, vid=entry.vid, mends=mends)
         elsewhere = [entry for entry in table.of_mac(guest.bridge, mac).values() if entry.port != guest.port]
         _plan_stale(elsewhere, guest.bridge, guest.domain, protected, table, draft)
         _tell_control_planes(elsewhere, guest, table, draft)
@@ -147,8 +147,8 @@ def tell_in_use(guest: GuestPort, macs: Sequence[str], draft: Draft) -> None:
             f"{mac}, an address that {guest.domain} is not given, is in use behind {guest.port}: if that were closed, "
             "nobody would reach it",
             mac=mac,
-            fix=f"allow {virtual_router(mac) or mac} in the metadata of {guest.domain}, or leave the NIC to the kernel "
-            "(manager='kernel')",
+            note=f"allow {virtual_router(mac) or mac} in the metadata of {guest.domain}, or leave the NIC to the "
+            "kernel (manager='kernel')",
         )
     more = f" and {len(macs) - _SOME} more" if len(macs) > _SOME else ""
     draft.report(
@@ -156,7 +156,7 @@ def tell_in_use(guest: GuestPort, macs: Sequence[str], draft: Draft) -> None:
         guest,
         f"{guest.port} of {guest.domain} stays open (learning and unicast flood on): closing it would cut off "
         f"{', '.join(macs[:_SOME])}{more}, which nothing allows",
-        fix="allow them, or leave the NIC to the kernel; "
+        note="allow them, or leave the NIC to the kernel; "
         f"'macmgr apply --cut --domain {shlex.quote(guest.domain)}' closes the port and cuts them off",
     )
 
@@ -182,12 +182,12 @@ def plan_foreign_entries(
         because = Code.EXTRA_ENTRY if static else Code.LEARNED_ON_MANAGED_PORT
         change = _drop([*static, *learned], guest.bridge, guest.domain, because)
         draft.drops.append(change)
-        fix = fix_of([change], guest.bridge, guest.domain)
+        mends = (change,)
         for entry in static:
-            draft.report(Code.EXTRA_ENTRY, guest, text, mac=mac, vid=entry.vid, fix=fix)
+            draft.report(Code.EXTRA_ENTRY, guest, text, mac=mac, vid=entry.vid, mends=mends)
         text = f"{mac}, an address that {guest.domain} is not given, was learned behind {guest.port}"
         for entry in learned:
-            draft.report(Code.LEARNED_ON_MANAGED_PORT, guest, text, mac=mac, vid=entry.vid, fix=fix)
+            draft.report(Code.LEARNED_ON_MANAGED_PORT, guest, text, mac=mac, vid=entry.vid, mends=mends)
 
 
 def _foreign_entries(guest: GuestPort, owned: Owned, rightful: Places, table: Table) -> dict[str, list[Entry]]:
@@ -248,9 +248,9 @@ def _plan_stale(
         change = _drop(found, bridge, domain, Code.STALE_ENTRY)
         draft.drops.append(change)
         text = f"{port} has a static entry for {found[0].mac}, but {why or f'{domain} does not run here'}"
-        fix = fix_of([change], bridge)  # not for the domain alone: its guest may have left
+        mends = (change,)
         for entry in found:
-            draft.report_at(Code.STALE_ENTRY, text, bridge=bridge, domain=domain, entry=entry, fix=fix)
+            draft.report_at(Code.STALE_ENTRY, text, bridge=bridge, domain=domain, entry=entry, mends=mends)
 
 
 def _stranded(

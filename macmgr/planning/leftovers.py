@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from macmgr.model.changes import DeleteEntry, typed
-from macmgr.model.findings import Code, Finding
+from macmgr.model.changes import DeleteEntry, bridge_command
+from macmgr.model.findings import Code, Command, Finding
 from macmgr.model.intent import Intent
 from macmgr.model.roles import uplinks_of
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, Snapshot
@@ -45,6 +45,7 @@ def leftover_findings(intent: Intent, snapshot: Snapshot, table: Table, told: It
             else:
                 domain = guest.domain
                 what += f"{domain}, which has that address on {guest.port}, gets no frames for it"
+            mends, note = _cleared(uplink, entry, table)
             yield Finding(
                 Code.LEFT_ON_UPLINK,
                 what,
@@ -53,26 +54,27 @@ def leftover_findings(intent: Intent, snapshot: Snapshot, table: Table, told: It
                 domain,
                 entry.mac,
                 entry.vid,
-                _fix(uplink, entry, table),
+                mends,
+                note,
             )
         if len(found) > MANY:
             what = f"{uplink.name} has static entries for {len(found) - MANY} more addresses that nothing here asks for"
             yield Finding(Code.LEFT_ON_UPLINK, what, uplink.bridge, uplink.name)
 
 
-def _fix(uplink: BridgePort, entry: Entry, table: Table) -> str:
-    """Deletes the entry, and in VID 0 its copies in the port's VIDs with it.
+def _cleared(uplink: BridgePort, entry: Entry, table: Table) -> tuple[tuple[Command, ...], str]:
+    """The command that deletes the entry, and in VID 0 its copies in the port's VIDs with it; or words.
 
     A host on the LAN that has the address is reached by flooding until it speaks, but not where the port floods
     nothing, or takes frames only from addresses that have an entry.
     """
     mac = entry.mac
     if not uplink.flags.unicast_flood or uplink.flags.locked:
-        return f"see who behind {uplink.name} has {mac}: without the entry, who has it is cut off there"
+        return (), f"see who behind {uplink.name} has {mac}: without the entry, who has it is cut off there"
     if entry.vid:
-        return typed(DeleteEntry(uplink.name, mac, entry.vid))
+        return (tuple(bridge_command(DeleteEntry(uplink.name, mac, entry.vid))),), ""
     others = (each for each in table.of_mac(uplink.bridge, mac).values() if each.port == uplink.name and each.vid)
     if any(each.state is EntryState.LOCAL or each.extern_learn for each in others):
-        return f"see who put the other entries for {mac} on {uplink.name}: the one in VID 0 goes only with them"
+        return (), f"see who put the other entries for {mac} on {uplink.name}: the one in VID 0 goes only with them"
     # the request without a VID is one for all VIDs of the port, as the one that put it was (br_fdb_add)
-    return typed(DeleteEntry(uplink.name, mac, None))
+    return (tuple(bridge_command(DeleteEntry(uplink.name, mac, None))),), ""

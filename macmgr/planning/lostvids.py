@@ -10,14 +10,13 @@ port, VID and state, for all MACs at once. A kernel that leaves no such entry be
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Collection, Iterable
 
 from macmgr.model.changes import SetEntries
-from macmgr.model.findings import Code, Finding
+from macmgr.model.findings import Code, Command, Finding, Mend
 from macmgr.model.roles import Role, roles_of
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, Feature, Snapshot
-from macmgr.planning.draft import Draft, Stranded, Table, fix_of
+from macmgr.planning.draft import Draft, Stranded, Table
 
 _FOR_THAT = (Role.DUMMY, Role.UPLINK)  # but no tunnel: what is put there, a control plane hears of
 
@@ -64,11 +63,11 @@ def plan_stranded(
         )
         if can:
             draft.drops.append(change)
-        fix = fix_of([change], each.bridge, domain) if can else ""
+        mends: tuple[Mend, ...] = (change,)
         for entry in entries:
             text = f"{each.text}, in VID {entry.vid}, which {entry.port} does not carry any more"
-            by_hand = fix or _by_hand(entry, each.bridge)
-            draft.report_at(each.code, text, bridge=each.bridge, domain=each.domain, entry=entry, fix=by_hand)
+            mends = mends if can else _by_hand(entry, each.bridge)
+            draft.report_at(each.code, text, bridge=each.bridge, domain=each.domain, entry=entry, mends=mends)
 
 
 class _Others:
@@ -101,14 +100,16 @@ def _flushed_with(ports: Iterable[str], table: Table) -> dict[tuple[str, int], l
     return found
 
 
-def _by_hand(entry: Entry, bridge: str) -> str:
+def _by_hand(entry: Entry, bridge: str) -> tuple[Command, ...]:
     """Commands for every kernel that put no guest into another VLAN: a port for a moment, which takes the entry along.
 
     With the highest address it does not become the bridge's, and with that MTU it does not lower the bridge's.
     """
-    name, vid = "macmgr-tmp", entry.vid
+    name, vid = "macmgr-tmp", str(entry.vid)
     return (
-        f"ip link add {name} address fe:ff:ff:ff:ff:fe mtu 65535 type dummy; "
-        f"ip link set dev {name} master {shlex.quote(bridge)}; bridge vlan add dev {name} vid {vid}; "
-        f"bridge fdb replace {entry.mac} dev {name} vlan {vid} master static; ip link del {name}"
+        ("ip", "link", "add", name, "address", "fe:ff:ff:ff:ff:fe", "mtu", "65535", "type", "dummy"),
+        ("ip", "link", "set", "dev", name, "master", bridge),
+        ("bridge", "vlan", "add", "dev", name, "vid", vid),
+        ("bridge", "fdb", "replace", entry.mac, "dev", name, "vlan", vid, "master", "static"),
+        ("ip", "link", "del", name),
     )

@@ -62,7 +62,8 @@ def tell_duplicates(guest: GuestPort, rivals: Mapping[GuestPort, tuple[str, int]
             f"the entry stays with {rival.port}, and {guest.port} is left as it is",
             mac=mac,
             vid=vid,
-            fix=f"{virsh.shown(virsh.edit_domain(guest.domain))}  # give it another MAC address",
+            mends=(virsh.edit_domain(guest.domain),),
+            note="give it another MAC address",
         )
 
 
@@ -199,17 +200,17 @@ class _Assignment:
                     f"{guest.domain} ({guest.port}) is allowed {mac}, the address of {rival.domain} ({rival.port}) "
                     f"itself, on {guest.bridge}: no entry is put on {guest.port}"
                 )
-                fix = disallow(guest, mac)
+                note = disallow(guest, mac)
             else:
                 message = (
                     f"{guest.domain} ({guest.port}) and {rival.domain} ({rival.port}) are both allowed {mac} on "
                     f"{guest.bridge}: its entry leads to {rival.port}, also while {guest.domain} uses the address"
                 )
-                fix = (
+                note = (
                     f"allow it to one of them; one that moves between guests is allowed by a prefix "
                     f"({mac.rpartition(':')[0]}:*), with macmgr watch running"
                 )
-            self._draft.report(Code.CONFLICTING_SETTINGS, guest, message, mac=mac, vid=vid, fix=fix)
+            self._draft.report(Code.CONFLICTING_SETTINGS, guest, message, mac=mac, vid=vid, note=note)
 
     def _deciding(self, guest: GuestPort) -> tuple[int, ...]:
         return self._snapshot.deciding_vids(guest.port)

@@ -7,7 +7,6 @@ a port floods until its entry is there, and an entry is moved by one replace, ne
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Collection, Mapping
 
 from macmgr import virsh
@@ -181,26 +180,32 @@ def _is_there(guest: GuestPort, snapshot: Snapshot, draft: Draft) -> bool:
             Code.MISSING_PORT,
             guest,
             f"{guest.port} of {who} does not exist on this host",
-            fix=f"{virsh.shown(virsh.list_nics(guest.domain))} shows the NIC; detach and attach it, or "
-            "restart the guest",
+            mends=(virsh.list_nics(guest.domain),),
+            note="shows the NIC; detach and attach it, or restart the guest",
         )
     elif guest.bridge not in snapshot.bridges:
         draft.report(
             Code.WRONG_BRIDGE,
             guest,
             f"{guest.bridge}, which the XML of {who} names, is not a Linux bridge on this host",
-            fix=f"ip -d link show dev {shlex.quote(guest.bridge)}",
+            mends=(("ip", "-d", "link", "show", "dev", guest.bridge),),
         )
     elif (master := snapshot.masters[guest.port]) != guest.bridge:
         on = f"is on {master}" if master else "is on no bridge"
         full = sum(port.bridge == guest.bridge for port in snapshot.ports.values()) >= MAX_PORTS
-        moves = f"  # whoever reaches it on {master} does so no longer" if master else ""
+        mends, note = put_back(guest, snapshot)
+        if full:
+            mends, note = (), f"give a port of {guest.bridge} another bridge first"
+        elif master:
+            note = f"{note}; whoever" if note else "whoever"
+            note += f" reaches it on {master} does so no longer"
         why = f", which has as many ports as a bridge can have ({MAX_PORTS})" if full else ""
         draft.report(
             Code.WRONG_BRIDGE,
             guest,
             f"{guest.port} of {who} {on}, the XML says {guest.bridge}{why}",
-            fix=f"give a port of {guest.bridge} another bridge first" if full else put_back(guest, snapshot) + moves,
+            mends=mends,
+            note=note,
         )
     else:
         return True

@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Iterable, Iterator
 
 from macmgr.model.devices import PortVlans
-from macmgr.model.findings import Code, Finding
+from macmgr.model.findings import Code, Command, Finding
 from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.roles import uplinks_of
 from macmgr.model.snapshot import Bridge, BridgePort, Snapshot
@@ -35,29 +35,30 @@ def plug_findings(intent: Intent, snapshot: Snapshot) -> Iterator[Finding]:
                 guest,
                 f"{port.name} of {guest.domain} is not isolated, and its XML says <port isolated='yes'/>: other "
                 "isolated guests hear it",
-                _isolate(guest, snapshot, guests),
+                *_isolate(guest, snapshot, guests),
             )
 
 
-def put_back(guest: GuestPort, snapshot: Snapshot) -> str:
+def put_back(guest: GuestPort, snapshot: Snapshot) -> tuple[tuple[Command, ...], str]:
     """The commands that put the guest's tap on its bridge: never into a VLAN that is not its own, and never where it
     hears whom it must not. What cannot be said as commands is said in words."""
-    port, bridge = shlex.quote(guest.port), snapshot.bridges[guest.bridge]
-    master = f"ip link set dev {port} master {shlex.quote(bridge.name)}"
+    bridge = snapshot.bridges[guest.bridge]
+    link = (*["ip", "link", "set", "dev"], guest.port)
+    master = (*link, "master", bridge.name)
     wanted = vlans_of(guest)
-    steps = []
+    steps: list[Command] = []
     if wanted is not None and _has_vlans(bridge, snapshot):
-        steps = [f"bridge vlan del dev {port} vid {EVERY_VID}", *_add(guest.port, PortVlans(), wanted)]
+        steps = [_vlan("del", guest.port, EVERY_VID), *_add(guest.port, PortVlans(), wanted)]
     elif bridge.vlan_filtering and not _has_one_vlan(bridge, snapshot):
-        return (
+        return (), (
             f"put {guest.port} back on {bridge.name} as it was put there first: its XML has no <vlan>, and the default "
             f"VLAN of {bridge.name} may be another one than its own"
         )
     if guest.facts.isolated_live:
-        steps.append(f"bridge link set dev {port} isolated on")
+        steps.append(_isolated_on(guest.port))
     if not steps:
-        return master
-    return " && ".join([f"ip link set dev {port} down", master, *steps, f"ip link set dev {port} up"])
+        return (master,), ""
+    return ((*link, "down"), master, *steps, (*link, "up")), ""
 
 
 def vlans_of(guest: GuestPort) -> PortVlans | None:
@@ -88,33 +89,43 @@ def _vlan_findings(
             Code.NO_VLAN,
             guest,
             f"{port.name} of {guest.domain} is in no VLAN, and VLAN filtering is on: no frame reaches it, or leaves it",
-            f"bridge vlan add dev {shlex.quote(port.name)} vid VID pvid untagged  # with the VID of its network",
+            (),
+            f"'{shlex.join(_vlan('add', port.name, 'VID', 'pvid', 'untagged'))}' with the VID of its network",
         )
     elif wanted is not None and has != wanted:
-        fix = " && ".join([*_add(port.name, has, wanted), *_take(port.name, has, wanted)])
+        mends, note = [*_add(port.name, has, wanted), *_take(port.name, has, wanted)], ""
         if guest.managed:  # its entries belong in other VIDs then
-            fix += f" && macmgr apply --domain {shlex.quote(guest.domain)}"
+            mends.append(("macmgr", "apply", "--domain", guest.domain))
         ways_out = uplinks_of((each for each in snapshot.ports.values() if each.bridge == bridge.name), guests)
         if ways_out and wanted.vids.isdisjoint(vid for each in ways_out for vid in each.vids):
-            fix += f"  # no uplink of {bridge.name} carries VID {fold_vids(sorted(wanted.vids))}"
+            note = f"no uplink of {bridge.name} carries VID {fold_vids(sorted(wanted.vids))}"
         yield _finding(
             Code.WRONG_VLAN,
             guest,
             f"{port.name} of {guest.domain} carries {_words(has)}, and its XML says {_words(wanted)}",
-            fix,
+            tuple(mends),
+            note,
         )
 
 
-def _isolate(guest: GuestPort, snapshot: Snapshot, guests: set[str]) -> str:
+def _isolate(guest: GuestPort, snapshot: Snapshot, guests: set[str]) -> tuple[tuple[Command, ...], str]:
     """Nobody but isolated ports loses the guest by it: so first an uplink that is isolated has to be seen to."""
     ports = [each for each in snapshot.ports.values() if each.bridge == guest.bridge]
     for uplink in uplinks_of(ports, guests):
         if uplink.isolated:
-            return (
-                f"see to the uplink {uplink.name} first, which is isolated too: then 'bridge link set dev "
-                f"{shlex.quote(guest.port)} isolated on', without cutting {guest.domain} off from it"
+            return (), (
+                f"see to the uplink {uplink.name} first, which is isolated too: then "
+                f"'{shlex.join(_isolated_on(guest.port))}', without cutting {guest.domain} off from it"
             )
-    return f"bridge link set dev {shlex.quote(guest.port)} isolated on"
+    return (_isolated_on(guest.port),), ""
+
+
+def _isolated_on(port: str) -> Command:
+    return (*["bridge", "link", "set", "dev"], port, "isolated", "on")
+
+
+def _vlan(verb: str, port: str, vids: str, *how: str) -> Command:
+    return ("bridge", "vlan", verb, "dev", port, "vid", vids, *how)
 
 
 def _has_one_vlan(bridge: Bridge, snapshot: Snapshot) -> bool:
@@ -128,20 +139,19 @@ def _has_vlans(bridge: Bridge, snapshot: Snapshot) -> bool:
     return bridge.vlan_filtering or bool(bridge.default_pvid) or any(port.vids for port in snapshot.ports.values())
 
 
-def _add(port: str, has: PortVlans, wanted: PortVlans) -> Iterator[str]:
+def _add(port: str, has: PortVlans, wanted: PortVlans) -> Iterator[Command]:
     """Add the VIDs that are missing or tagged otherwise; runs of plain VIDs in one command each."""
     native = wanted.pvid
     if native is not None and (native != has.pvid or (native in wanted.untagged) != (native in has.untagged)):
-        words = " untagged" if native in wanted.untagged else ""
-        yield f"bridge vlan add dev {shlex.quote(port)} vid {native} pvid{words}"
+        yield _vlan("add", port, str(native), "pvid", *(["untagged"] if native in wanted.untagged else []))
     plain = (vid for vid in wanted.vids if vid != native)
     for run in _runs(vid for vid in plain if vid not in has.vids or vid == has.pvid or vid in has.untagged):
-        yield f"bridge vlan add dev {shlex.quote(port)} vid {run}"
+        yield _vlan("add", port, run)
 
 
-def _take(port: str, has: PortVlans, wanted: PortVlans) -> Iterator[str]:
+def _take(port: str, has: PortVlans, wanted: PortVlans) -> Iterator[Command]:
     for run in _runs(has.vids - wanted.vids):
-        yield f"bridge vlan del dev {shlex.quote(port)} vid {run}"
+        yield _vlan("del", port, run)
 
 
 def _runs(vids: Iterable[int]) -> list[str]:
@@ -163,5 +173,5 @@ def _words(vlans: PortVlans) -> str:
     return "VID " + " and ".join(f"{fold_vids(sorted(vids))}{how}" for vids, how in said if vids)
 
 
-def _finding(code: Code, guest: GuestPort, message: str, fix: str) -> Finding:
-    return Finding(code, message, guest.bridge, guest.port, guest.domain, guest.macs[0], fix=fix)
+def _finding(code: Code, guest: GuestPort, message: str, mends: tuple[Command, ...], note: str = "") -> Finding:
+    return Finding(code, message, guest.bridge, guest.port, guest.domain, guest.macs[0], None, mends, note)

@@ -17,7 +17,7 @@ from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.known import Known, Memory, PortBefore
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, PortFlags, Snapshot
-from macmgr.planning.draft import Draft, Plan, Stranded, Table, fix_of
+from macmgr.planning.draft import Draft, Plan, Stranded, Table
 from macmgr.planning.lostvids import plan_stranded
 from macmgr.planning.remembering import Recalled, default_flags, recall, valid_ports
 
@@ -154,7 +154,7 @@ def plan_releases(
             guest,
             f"{port.name} of {guest.domain} is left to the kernel ({guest.policy.reason}), and still is as macmgr "
             "made it",
-            fix=fix_of(changes, guest.bridge, guest.domain),
+            mends=changes,
         )
         draft.opens += part.opens
         draft.puts += part.puts

@@ -242,7 +242,7 @@ def _collision(guest: GuestPort, mac: str, whose: str) -> Finding:
         guest.port,
         guest.domain,
         mac,
-        fix=f"ask who runs {guest.domain} to use another MAC address",
+        note=f"ask who runs {guest.domain} to use another MAC address",
     )
 
 
@@ -256,7 +256,7 @@ def _duplicate(guest: GuestPort, mac: str, other: GuestPort, vid: int) -> Findin
         guest.domain,
         mac,
         vid,
-        fix=f"ask who runs {guest.domain} to use another MAC address",
+        note=f"ask who runs {guest.domain} to use another MAC address",
     )
 
 
@@ -269,5 +269,5 @@ def _full(guest: GuestPort) -> Finding:
         guest.port,
         guest.domain,
         guest.macs[0],
-        fix=f"narrow the prefixes under allow, or leave {guest.port} to the kernel (manager='kernel')",
+        note=f"narrow the prefixes under allow, or leave {guest.port} to the kernel (manager='kernel')",
     )

@@ -36,7 +36,8 @@ def with_taps_only(intent: Intent, snapshot: Snapshot) -> Intent:
                     guest.port,
                     guest.domain,
                     guest.macs[0],
-                    fix=f"{virsh.shown(virsh.list_nics(guest.domain))} shows the NIC; give it another target",
+                    mends=(virsh.list_nics(guest.domain),),
+                    note="shows the NIC; give it another target",
                 )
             )
     return replace(

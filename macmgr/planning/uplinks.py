@@ -32,7 +32,7 @@ def promiscuity_findings(intent: Intent, snapshot: Snapshot) -> Iterator[Finding
                 Code.VLAN_FILTERING_OFF,
                 f"VLAN filtering is off on {name}: the kernel keeps every port promiscuous",
                 name,
-                fix=f"macmgr apply --vlan-filtering {shlex.quote(name)}",  # it asks first who would be cut off
+                mends=(("macmgr", "apply", "--vlan-filtering", name),),  # it asks first who would be cut off
             )
         for port in ports:
             guest = guests.get(port.name)
@@ -44,7 +44,8 @@ def promiscuity_findings(intent: Intent, snapshot: Snapshot) -> Iterator[Finding
                     name,
                     port.name,
                     guest.domain,
-                    fix=virsh.shown(virsh.start_network(guest.network))
+                    mends=(virsh.start_network(guest.network),) if guest.frozen else (),
+                    note=""
                     if guest.frozen
                     else f'mac_table_manager = "libvirt" under [bridge."{name}"], or the attribute on its network',
                 )

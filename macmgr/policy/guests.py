@@ -103,8 +103,8 @@ def _without_contested(ports: Sequence[GuestPort]) -> tuple[list[GuestPort], lis
                         port.port,
                         port.domain,
                         port.macs[0],
-                        fix=f"{virsh.shown(virsh.list_nics(port.domain))}  # and so for the others: one file is out "
-                        "of date, or one domain has to let go of the tap",
+                        mends=(virsh.list_nics(port.domain),),
+                        note="and so for the others: one file is out of date, or one domain has to let go of the tap",
                     )
                 )
             policy = replace(port.policy, manager=Manager.KERNEL, problem=problem)
@@ -176,7 +176,8 @@ def _metadata_problem(domain: Domain) -> Iterable[Finding]:
             Code.UNREADABLE_XML,
             f"{domain.metadata.problem}; until that is mended, the ports of {domain.name} are left as they are",
             domain=domain.name,
-            fix=f"{virsh.shown(virsh.edit_metadata(domain.name))}  # and again with --config, for its next start",
+            mends=(virsh.edit_metadata(domain.name),),
+            note="and again with --config, for its next start",
         )
 
 

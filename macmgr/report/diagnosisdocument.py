@@ -9,6 +9,7 @@ from macmgr.doctor.advice import Step
 from macmgr.doctor.diagnose import BridgeDiagnosis, Diagnosis, NicList, PortDiagnosis
 from macmgr.doctor.promiscuity import Cause
 from macmgr.report.document import finding_document
+from macmgr.report.fixes import fix_of
 
 
 def diagnosis_document(diagnosis: Diagnosis, host: str, taken_at: str, hooks: Sequence[str] = ()) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def _bridge_document(found: BridgeDiagnosis) -> dict[str, Any]:
         "steps": [_step_document(step) for step in found.steps],
         "gain": list(found.gain),
         "notes": list(found.notes),
-        "findings": [finding_document(finding) for finding in found.findings],
+        "findings": [finding_document(finding, fix_of(finding)) for finding in found.findings],
     }
 
 

@@ -14,6 +14,7 @@ from macmgr.model.intent import GuestPort
 from macmgr.model.roles import Role, roles_of
 from macmgr.model.snapshot import Bridge, BridgePort
 from macmgr.reconcile import Outcome, View
+from macmgr.report.fixes import Fix, Fixes, fix_of
 from macmgr.report.verdict import verdict_of
 
 
@@ -22,7 +23,8 @@ def audit_document(view: View, host: str, taken_at: str) -> dict[str, Any]:
     guests = {guest.port: guest for guest in view.guests}
     roles = roles_of(view.snapshot.ports.values(), {guest.port for guest in view.intent.ports})
     documents = [_bridge(bridge, view, guests, roles) for bridge in view.bridges]
-    findings = [finding_document(finding) for finding in view.plan.findings]
+    fixes = Fixes()
+    findings = [finding_document(finding, fixes.of(finding)) for finding in view.plan.findings]
     counts = {str(severity): sum(f["severity"] == severity for f in findings) for severity in Severity}
     ports = [port for document in documents for port in document["ports"]]
     return {
@@ -60,7 +62,12 @@ def outcome_document(outcome: Outcome) -> dict[str, Any]:
         "remaining": len(view.plan.changes),
         "spared": len(view.skipped),
         "kept_open": [
-            {"port": finding.port, "domain": finding.domain, "why": finding.message, "fix": finding.fix}
+            {
+                "port": finding.port,
+                "domain": finding.domain,
+                "why": finding.message,
+                **fix_document(fix_of(finding)),
+            }
             for finding in view.plan.findings
             if finding.code is Code.ADDRESS_IN_USE
         ],
@@ -102,7 +109,7 @@ def _port(port: BridgePort, guest: GuestPort | None, role: Role) -> dict[str, An
     }
 
 
-def finding_document(finding: Finding) -> dict[str, Any]:
+def finding_document(finding: Finding, fix: Fix) -> dict[str, Any]:
     """One finding, as every document of macmgr holds it."""
     return {
         "code": str(finding.code),
@@ -113,5 +120,14 @@ def finding_document(finding: Finding) -> dict[str, Any]:
         "mac": finding.mac or None,
         "vid": finding.vid,
         "message": finding.message,
-        "fix": finding.fix or None,
+        **fix_document(fix),
+    }
+
+
+def fix_document(fix: Fix) -> dict[str, Any]:
+    """``mends`` are argument vectors, ``note`` is prose, and ``fix`` is the text of both, for a person."""
+    return {
+        "mends": [list(command) for command in fix.commands],
+        "note": fix.note or None,
+        "fix": fix.text or None,
     }

@@ -24,6 +24,7 @@ from macmgr.options import OPTIONS
 from macmgr.planning.pins import Pins
 from macmgr.planning.seen import is_about
 from macmgr.reconcile import View
+from macmgr.report.fixes import fix_of
 
 _WIDTH = 14
 # What is told of an address, beside the NIC's own, that a port has to do without.
@@ -268,8 +269,8 @@ def _finding_lines(findings: Iterable[Finding]) -> Iterator[str]:
         if finding.message not in seen:
             seen.add(finding.message)
             yield f"{finding.severity} {finding.code}: {finding.message}"
-            if finding.fix:
-                yield f"  fix: {finding.fix}"
+            if fix := fix_of(finding).text:
+                yield f"  fix: {fix}"
 
 
 def _portless(nic: PortlessNic) -> Explanation:

@@ -9,6 +9,7 @@ from macmgr.model.changes import Change, SetEntries, requests, typed
 from macmgr.model.findings import Code, Severity
 from macmgr.oneline import unbroken
 from macmgr.reconcile import Outcome
+from macmgr.report.fixes import fix_of
 from macmgr.report.verdict import Word, verdict_of
 
 
@@ -29,7 +30,7 @@ def print_outcome(out: Console, outcome: Outcome) -> None:
     for finding in outcome.view.plan.findings:
         if finding.code is Code.ADDRESS_IN_USE:
             out.print(Text(unbroken(f"{finding.message}."), "yellow"))
-            out.print(Text(unbroken(f"       {finding.fix}")))
+            out.print(Text(unbroken(f"       {fix_of(finding).text}")))
     if skipped := outcome.view.skipped:
         bridges = sorted({change.bridge for change in skipped})
         are = "is" if len(bridges) == 1 else "are"
@@ -56,7 +57,7 @@ def _beyond_us(outcome: Outcome) -> int:
     """How many errors no change of ours mends; one that a change mends is left out with it."""
     observed = {change.bridge for change in outcome.view.skipped}
     return sum(
-        finding.severity is Severity.ERROR and not (finding.bridge in observed and finding.apply_mends_it)
+        finding.severity is Severity.ERROR and not (finding.bridge in observed and finding.changes)
         for finding in outcome.view.plan.findings
     )
 

@@ -16,16 +16,25 @@ from macmgr.model.snapshot import Entry, EntryState
 from macmgr.model.vids import fold_vids
 from macmgr.oneline import unbroken
 from macmgr.reconcile import Released, ReleasedPort
+from macmgr.report.document import fix_document
+from macmgr.report.fixes import Fixes
 
 
 def release_document(released: Released) -> dict[str, Any]:
     """The ports given back, and the entries that no change clears, as JSON."""
+    fixes = Fixes()
     return {
         "version": 1,
         "complete": released.complete and not released.outcome.view.skipped,
         "ports": [_port_document(released, back) for back in released.ports],
         "left": [
-            {"port": each.port, "mac": each.mac, "vid": each.vid, "message": each.message, "fix": each.fix}
+            {
+                "port": each.port,
+                "mac": each.mac,
+                "vid": each.vid,
+                "message": each.message,
+                **fix_document(fixes.of(each)),
+            }
             for each in released.outcome.view.plan.findings
         ],
     }
@@ -42,9 +51,9 @@ def print_release(out: Console, released: Released, observes: Callable[[str], bo
         out.print(line)
     for failure in outcome.failures:
         out.print(Text(unbroken(f"failed      {failure.change.domain or failure.change.bridge}: {failure.why}"), "red"))
-    left = outcome.view.plan.findings
+    left, fixes = outcome.view.plan.findings, Fixes()
     for finding in left:
-        out.print(Text(unbroken(f"left        {finding.message}; to clear it: {finding.fix}"), "red"))
+        out.print(Text(unbroken(f"left        {finding.message}; to clear it: {fixes.of(finding).text}"), "red"))
     if not outcome.complete:
         out.print(f"{len(outcome.view.plan.changes)} changes remain to be made; run 'macmgr release' again.")
     elif not released.ports and not outcome.done and not left:

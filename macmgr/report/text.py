@@ -25,6 +25,7 @@ from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState
 from macmgr.model.vids import fold_vids
 from macmgr.oneline import harmless, unbroken
 from macmgr.reconcile import View
+from macmgr.report.fixes import Fix, Fixes
 from macmgr.report.verdict import Word, verdict_of
 
 _COLUMNS = (
@@ -88,13 +89,14 @@ class _Plain:
 
 def print_audit(out: Console, view: View) -> None:
     """The ports with their verdicts, the findings with their fixes, and one line that says how it stands."""
-    groups = _grouped(view.plan.findings)
+    fixes = Fixes()
+    groups = _grouped(view.plan.findings, fixes)
     verdict = verdict_of(view, [finding for finding, _ in groups])
     _print_tree(out, view, verdict.at_risk, only_managed=True)
     _print_portless(out, view)
     printed = [group for group in groups if group[0].code is not Code.NOTHING_MANAGED]  # the verdict says it
     for finding, vids in printed:
-        _print_finding(out, finding, vids, observed=view.scope.observes(finding.bridge))
+        _print_finding(out, finding, fixes.of(finding), vids, observed=view.scope.observes(finding.bridge))
     if printed:
         out.print()
     _print_wrapped(out, Text(), Text(unbroken(verdict.text), _VERDICT_STYLE[verdict.word]), 0)
@@ -278,11 +280,12 @@ def _entry_word(guest: GuestPort, entries: Iterable[Entry]) -> str:
     return "sticky" if all(entry.sticky for entry in own) else "static"
 
 
-def _grouped(findings: Iterable[Finding]) -> list[tuple[Finding, list[int]]]:
+def _grouped(findings: Iterable[Finding], fixes: Fixes) -> list[tuple[Finding, list[int]]]:
     """Findings that differ only in the VID are one line for a person."""
     groups: dict[tuple[object, ...], tuple[Finding, list[int]]] = {}
     for finding in findings:
-        key = (finding.code, finding.bridge, finding.port, finding.domain, finding.mac, finding.message, finding.fix)
+        fix = fixes.of(finding).text
+        key = (finding.code, finding.bridge, finding.port, finding.domain, finding.mac, finding.message, fix)
         _, vids = groups.setdefault(key, (finding, []))
         if finding.vid is not None:
             vids.append(finding.vid)
@@ -290,7 +293,7 @@ def _grouped(findings: Iterable[Finding]) -> list[tuple[Finding, list[int]]]:
     return sorted(groups.values(), key=lambda group: order.index(group[0].severity))
 
 
-def _print_finding(out: Console, finding: Finding, vids: list[int], *, observed: bool) -> None:
+def _print_finding(out: Console, finding: Finding, fix: Fix, vids: list[int], *, observed: bool) -> None:
     line = Text()
     line.append(f"{finding.severity!s:<8}", _STYLE[finding.severity])
     line.append(f"{finding.code!s:<23} ", "bold")
@@ -300,12 +303,12 @@ def _print_finding(out: Console, finding: Finding, vids: list[int], *, observed:
         Text(unbroken(finding.message) + (f" (VID {fold_vids(vids)})" if vids else "")),
         max(_INDENT, line.cell_len),
     )
-    if not finding.fix or finding.severity is Severity.INFO:
+    if not fix.text or finding.severity is Severity.INFO:
         return
-    if not observed or not finding.apply_mends_it:
-        out.print(Text(f"{'':<8}fix: {unbroken(finding.fix)}", "dim"))
-    elif not finding.fix.startswith("macmgr apply "):  # that would change nothing there
-        out.print(Text(f"{'':<8}would run: {unbroken(finding.fix)}", "dim"))
+    if not observed or not fix.by_apply:
+        out.print(Text(f"{'':<8}fix: {unbroken(fix.text)}", "dim"))
+    elif not fix.is_apply:  # that would change nothing there
+        out.print(Text(f"{'':<8}would run: {unbroken(fix.text)}", "dim"))
 
 
 def _on(value: bool) -> str:

@@ -173,9 +173,9 @@ def _read(
     try:
         return [read_with(reader, text.encode(), where)]
     except XmlError as error:
-        fix = "look at it with virsh dumpxml, net-dumpxml or net-port-dumpxml"
+        note = "look at it with virsh dumpxml, net-dumpxml or net-port-dumpxml"
         text = f"{error}; until that is mended, the ports of {domain} are left as they are" if domain else str(error)
-        findings.append(Finding(Code.UNREADABLE_XML, text, domain=domain, fix=fix))
+        findings.append(Finding(Code.UNREADABLE_XML, text, domain=domain, note=note))
         return []
 
 

@@ -41,6 +41,7 @@ def metadata_findings(networks: Iterable[Network], told: Iterable[Finding]) -> I
                 Code.UNREADABLE_XML,
                 f"{network.problem}; until that is mended, the ports of network {network.name} are left as they are",
                 network.bridge,
-                fix=f"{virsh.shown(virsh.edit_network_metadata(network.name))}  # and again with --config; "
+                mends=(virsh.edit_network_metadata(network.name),),
+                note="and again with --config; "
                 f"before libvirt 9.7: {virsh.shown(virsh.edit_network(network.name))}, and a restart of the network",
             )

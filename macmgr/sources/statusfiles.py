@@ -199,5 +199,5 @@ def _read_file(path: str, reader: Reader[T]) -> tuple[Stamp, T | Finding]:
             Code.UNREADABLE_XML,
             f"{error}; until that is mended, the ports of {domain} are left as they are" if domain else str(error),
             domain=domain,
-            fix=f"look at {path}; libvirt has written it, and does so again with its next change",
+            note=f"look at {path}; libvirt has written it, and does so again with its next change",
         )

@@ -19,6 +19,7 @@ from macmgr.model.modes import Modes
 from macmgr.model.snapshot import Entry, EntryState
 from macmgr.model.vids import fold_vids
 from macmgr.reconcile import View
+from macmgr.report.fixes import Fix, Fixes
 from macmgr.report.verdict import Word, verdict_of
 from macmgr.watch import messages
 from macmgr.watch.alarms import Alarm, Kind
@@ -26,7 +27,6 @@ from macmgr.watch.bursts import Told
 from macmgr.watch.messages import Line, Priority
 
 MANY = 20  # lines of one kind that one round may say
-_LONG = 200  # letters of a fix that still fit into a line
 THEFT = "theft"  # the code of the alarm; it is no finding, for the entry was held
 
 _PAST = {"put": "put", "move": "moved", "pin": "pinned", "unpin": "unpinned", "drop": "dropped", "close": "closed"}
@@ -170,9 +170,9 @@ def left(found: Iterable[Finding], observes: Callable[[str], bool], told: Sequen
     ``told`` are changes of which a line already says that they were not made. The same findings come back in each
     round: the caller says only what it did not say the last time.
     """
-    covered = {_subject(change) for change in told}
+    covered, fixes = {_subject(change) for change in told}, Fixes()
     worded = _with_vids(
-        (_finding(finding, observes), frozenset(() if finding.vid is None else (finding.vid,)))
+        (_finding(finding, fixes.of(finding), observes), frozenset(() if finding.vid is None else (finding.vid,)))
         for finding in found
         if finding.severity is not Severity.INFO and _subject_of(finding) not in covered
     )
@@ -209,19 +209,19 @@ def events_lost(source: str) -> Line:
     return Line(Priority.NOTICE, f"the kernel dropped {source} events: everything is looked at", messages.EVENTS_LOST)
 
 
-def _finding(finding: Finding, observes: Callable[[str], bool]) -> Line:
+def _finding(finding: Finding, fix: Fix, observes: Callable[[str], bool]) -> Line:
     """A finding as a line, without its VID."""
     message_id, message, does = messages.LEFT_TO_A_PERSON, finding.message, "to mend it"
     if finding.code is Code.GUEST_MAC_CHANGED:
         message_id = messages.GUEST_MAC_CHANGED
     elif finding.code is Code.UNREADABLE_XML:
         message_id = messages.UNREADABLE
-    elif finding.apply_mends_it and observes(finding.bridge):
+    elif fix.by_apply and observes(finding.bridge):
         message_id, message = messages.DRIFT, f"observed only: {message}"
         does = "would run"
-    vain = message_id == messages.DRIFT and finding.fix.startswith("macmgr apply ")  # it changes nothing there
-    if finding.fix and len(finding.fix) <= _LONG and not vain:
-        message += f"; {does}: {finding.fix}"
+    vain = message_id == messages.DRIFT and fix.is_apply  # it changes nothing there
+    if fix.text and not vain:
+        message += f"; {does}: {fix.text}"
     return Line(
         Priority.ERROR if finding.severity is Severity.ERROR else Priority.WARNING,
         message,

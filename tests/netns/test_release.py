@@ -307,8 +307,8 @@ def test_the_command_leaves_nothing_in_a_vid_that_the_port_has_lost(ns: Namespac
     done = macmgr(ns, host, "release", "--no-color")
     assert done.returncode == 1, done.stderr
     assert "left        guest still has the static entry of" in done.stdout.replace("\n", " ")
-    for command in said["left"][0]["fix"].split("; "):
-        ns.run(*command.split())
+    for command in said["left"][0]["mends"]:
+        ns.run(*command)
     assert left() == set()
     assert macmgr(ns, host, "release").returncode == 0
     assert {(each["mac"], each.get("vlan")) for each in ns.fdb() if each["mac"] == LAN} == {(LAN, 31)}
@@ -324,7 +324,7 @@ def test_an_audit_tells_what_is_not_given_back_and_apply_gives_it_back(ns: Names
     (told,) = (each for each in json.loads(audit.stdout)["findings"] if each["severity"] == "error")
     assert (told["code"], told["port"]) == ("not-given-back", "guest")
     assert told["fix"] == (
-        f"bridge link set dev guest learning on flood on; bridge fdb replace {GUEST} dev guest master dynamic"
+        f"bridge link set dev guest learning on flood on && bridge fdb replace {GUEST} dev guest master dynamic"
     )
     assert macmgr(ns, host, "apply").returncode == 0
     assert port_state(ns) == before

@@ -15,6 +15,7 @@ from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.model.snapshot import Entry, EntryState
 from macmgr.reconcile import Outcome, View, apply, look
+from macmgr.report.fixes import fix_of
 from macmgr.state.lock import hold
 from tests.netns.conftest import Namespace, eventually, require
 
@@ -184,7 +185,7 @@ def test_without_a_flush_the_fix_that_is_told_does_it(
     view = seen(kernel)
     assert not view.plan.changes
     (told,) = [finding for finding in view.plan.findings if finding.code is Code.STALE_ENTRY]
-    for command in told.fix.split("; "):
+    for command in fix_of(told).text.split(" && "):
         ns.run(*shlex.split(command))
     assert vids_of(kernel, GUEST, "eth1") == set()
     assert vids_of(kernel, STRANGER, "eth1") == {30}

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from macmgr import virsh
+from macmgr.model.findings import Command
 
 NAME = "web $(reboot); 'x'"
 
@@ -22,7 +23,7 @@ NAME = "web $(reboot); 'x'"
         virsh.stop_network,
     ],
 )
-def test_a_name_is_one_word_of_the_command(command: Callable[[str], virsh.Command]) -> None:
+def test_a_name_is_one_word_of_the_command(command: Callable[[str], Command]) -> None:
     words = shlex.split(virsh.shown(command(NAME)))
     assert words[0] == "virsh"
     assert words[2] == NAME

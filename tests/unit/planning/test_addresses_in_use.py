@@ -12,6 +12,7 @@ from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.model.known import Known
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
 from macmgr.reconcile import Outcome, apply
+from macmgr.report.fixes import fix_of
 from macmgr.state.lock import WriterLock
 from macmgr.state.statedocument import Memories, document_of, parse_document
 from tests.fake_kernel import FakeKernel, make_snapshot
@@ -58,7 +59,7 @@ def test_what_is_in_use_stays_reached_and_is_told(used: tuple[str, ...]) -> None
     (message,) = told(outcome)
     assert all(mac in message for mac in strange)
     assert len(told(outcome, Code.LEARNED_ON_MANAGED_PORT)) == len(strange)
-    assert not any(finding.fix.startswith("bridge") for finding in outcome.view.plan.findings)
+    assert not any(fix_of(finding).text.startswith("bridge") for finding in outcome.view.plan.findings)
 
 
 def test_a_word_of_consent_closes_the_port() -> None:

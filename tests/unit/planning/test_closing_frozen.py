@@ -14,6 +14,7 @@ from macmgr.model.known import KeptMac, Memory
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
 from macmgr.reconcile import Outcome, Scope, apply
 from macmgr.report.explain import explain
+from macmgr.report.fixes import fix_of
 from macmgr.state.lock import WriterLock
 from tests.fake_kernel import FakeKernel, make_snapshot
 from tests.notebook import Notebook
@@ -58,7 +59,11 @@ def test_an_open_port_stays_open_and_one_line_says_why() -> None:
     assert outcome.done == ()
     assert (kernel.ports["vnet0"].flags, kernel.fdb) == (OPEN, before)
     (told,) = (each for each in outcome.view.plan.findings if each.port == "vnet0")
-    assert (told.code, told.severity, told.fix) == (Code.UNMANAGED_AUTO_PORT, Severity.INFO, "virsh net-start lan")
+    assert (told.code, told.severity, fix_of(told).text) == (
+        Code.UNMANAGED_AUTO_PORT,
+        Severity.INFO,
+        "virsh net-start lan",
+    )
     assert told.message == (
         "vnet0 of web1 is left as it is (its network lan is not active) and learns or floods: the uplink must stay "
         "promiscuous"

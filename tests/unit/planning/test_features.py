@@ -13,6 +13,7 @@ from macmgr.model.known import NOTHING, Known, Memory
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, Feature, PortFlags, Snapshot
 from macmgr.planning.features import found_lacking
 from macmgr.reconcile import Outcome, Scope, apply, look, release
+from macmgr.report.fixes import fix_of
 from macmgr.state.lock import WriterLock
 from macmgr.state.statedocument import Memories, document_of, parse_document
 from tests.fake_kernel import FakeKernel, make_snapshot
@@ -220,9 +221,12 @@ def test_a_kernel_that_cannot_flush_is_asked_once_and_told_of() -> None:
     assert notes.memory.lacks == {Feature.FLUSH}
     (told,) = unsupported(outcome)
     assert "Linux 5.19 can" in told.message
-    assert [each.fix for each in outcome.view.plan.findings if each.vid == 30 and each.code is Code.EXTRA_ENTRY] == [
-        "ip link add macmgr-tmp address fe:ff:ff:ff:ff:fe mtu 65535 type dummy; ip link set dev macmgr-tmp master br0; "
-        f"bridge vlan add dev macmgr-tmp vid 30; bridge fdb replace {G1} dev macmgr-tmp vlan 30 master static; "
+    assert [
+        fix_of(each).text for each in outcome.view.plan.findings if each.vid == 30 and each.code is Code.EXTRA_ENTRY
+    ] == [
+        "ip link add macmgr-tmp address fe:ff:ff:ff:ff:fe mtu 65535 type dummy && "
+        "ip link set dev macmgr-tmp master br0 && "
+        f"bridge vlan add dev macmgr-tmp vid 30 && bridge fdb replace {G1} dev macmgr-tmp vlan 30 master static && "
         "ip link del macmgr-tmp"
     ]
     kernel.sent.clear()

@@ -10,6 +10,7 @@ from macmgr.model.findings import Code, Finding, Severity
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
 from macmgr.planning.planner import plan
+from macmgr.report.fixes import fix_of
 from tests.fake_kernel import make_snapshot
 
 LEFT, OWN = "52:54:00:00:00:99", "52:54:00:00:00:01"
@@ -35,10 +36,10 @@ def told(
 def test_one_is_told_with_what_deletes_it() -> None:
     (finding,) = told(Entry(LEFT, 7, "eth0"))
     assert (finding.severity, finding.port, finding.mac, finding.vid) == (Severity.WARNING, "eth0", LEFT, 7)
-    assert finding.fix == f"bridge fdb del {LEFT} dev eth0 vlan 7 master"
-    assert not finding.apply_mends_it
+    assert fix_of(finding).text == f"bridge fdb del {LEFT} dev eth0 vlan 7 master"
+    assert not finding.changes
     (flat,) = told(Entry(LEFT, 0, "eth0"), filtering=False)
-    assert flat.fix == f"bridge fdb del {LEFT} dev eth0 master"
+    assert fix_of(flat).text == f"bridge fdb del {LEFT} dev eth0 master"
 
 
 @pytest.mark.parametrize(
@@ -62,12 +63,12 @@ def test_what_a_control_plane_put_on_a_vxlan_is_not() -> None:
 @pytest.mark.parametrize("flags", [PortFlags(unicast_flood=False), PortFlags(locked=True)])
 def test_where_it_may_be_all_that_somebody_is_reached_by_no_command_is_printed(flags: PortFlags) -> None:
     (finding,) = told(Entry(LEFT, 1, "eth0"), uplink=replace(UPLINK, flags=flags))
-    assert finding.fix.startswith("see who behind eth0")
+    assert fix_of(finding).text.startswith("see who behind eth0")
 
 
 def test_the_copy_in_vid_0_goes_only_with_all_others() -> None:
     (finding,) = told(Entry(LEFT, 0, "eth0"), Entry(LEFT, 7, "eth0", extern_learn=True), filtering=False)
-    assert finding.fix.startswith("see who put the other entries")
+    assert fix_of(finding).text.startswith("see who put the other entries")
 
 
 def test_a_guest_that_is_here_is_said_to_be_cut_off() -> None:

@@ -14,6 +14,7 @@ from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, Feature, PortFlags, Snapshot
 from macmgr.planning.planner import plan
 from macmgr.reconcile import Outcome, Scope, apply, release
+from macmgr.report.fixes import fix_of
 from macmgr.state.lock import WriterLock
 from tests.fake_kernel import FakeKernel, Refusal, make_snapshot
 from tests.notebook import Notebook
@@ -105,7 +106,7 @@ def test_thousands_of_vids_are_one_change() -> None:
     (change,) = drops(kernel.read_snapshot())
     assert [entry.vid for entry in change.before] == list(vids)
     findings = [finding for finding in plan(BOTH, kernel.read_snapshot()).findings if finding.code is Code.EXTRA_ENTRY]
-    assert {finding.fix for finding in findings} == {
+    assert {fix_of(finding).text for finding in findings} == {
         "macmgr apply --bridge br0 --domain vnet1  # 4190 commands: 'macmgr plan' shows them"
     }
     assert applied(kernel).complete
@@ -149,9 +150,9 @@ def test_what_only_a_person_can_clear_puts_no_guest_into_a_vlan() -> None:
     kernel = host(Entry(G1, 50, "eth0"), Entry(BYSTANDER, 50, "eth0"))
     outcome = applied(kernel)
     (finding,) = [finding for finding in outcome.view.plan.findings if finding.code is Code.STALE_ENTRY]
-    assert not finding.apply_mends_it
-    assert "vlan add dev macmgr-tmp vid 50; " in finding.fix
-    assert finding.fix.count("eth0") == finding.fix.count("vnet") == 0
+    assert not finding.changes
+    assert "vlan add dev macmgr-tmp vid 50 && " in fix_of(finding).text
+    assert fix_of(finding).text.count("eth0") == fix_of(finding).text.count("vnet") == 0
 
 
 # release
@@ -196,7 +197,7 @@ def test_a_release_says_what_it_cannot_clear_and_is_not_complete() -> None:
     assert {each.port for each in released.ports} == {"vnet2"}
     (left,) = released.outcome.view.plan.findings
     assert left.message == (f"vnet1 still has the static entry of {G1}, in VID 30, which vnet1 does not carry any more")
-    assert "macmgr-tmp" in left.fix
+    assert "macmgr-tmp" in fix_of(left).text
     kernel.lose_entry("br0", BYSTANDER, 30)
     again = release(LOCK, lambda: BOTH, kernel, Scope(), notes)
     assert again.complete
@@ -210,7 +211,9 @@ def test_a_release_on_a_kernel_that_cannot_flush_says_how_it_is_done_by_hand() -
         released = release(LOCK, lambda: BOTH, kernel, Scope(), notes)
         notes.memory = replace(notes.memory, lacks=frozenset({Feature.FLUSH}))
     assert not released.complete
-    assert [each.fix.startswith("ip link add macmgr-tmp") for each in released.outcome.view.plan.findings] == [True]
+    assert [fix_of(each).text.startswith("ip link add macmgr-tmp") for each in released.outcome.view.plan.findings] == [
+        True
+    ]
 
 
 def test_a_guest_that_has_gone_leaves_nothing_in_such_a_vid_either() -> None:

@@ -16,6 +16,7 @@ from macmgr.model.scope import Scope
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, Feature, PortFlags
 from macmgr.planning.draft import Plan
 from macmgr.planning.planner import plan
+from macmgr.report.fixes import fix_of
 from tests.fake_kernel import FakeKernel, make_snapshot
 from tests.notebook import remembers_gone
 
@@ -398,7 +399,7 @@ def test_the_plan_of_one_domain_holds_nothing_of_another() -> None:
 
 
 def test_each_finding_comes_with_the_command_that_mends_it() -> None:
-    fixes = [f.fix for f in planned(host(), guest()).findings if f.code is Code.MISSING_ENTRY]
+    fixes = [fix_of(f).text for f in planned(host(), guest()).findings if f.code is Code.MISSING_ENTRY]
     assert fixes == [f"bridge fdb replace {G1} dev vnet1 master static sticky"] * 2
 
 
@@ -407,15 +408,19 @@ def test_a_fix_can_be_typed_whatever_things_are_called() -> None:
     odd = GuestPort("vnet;x", "br0", "web 1; 'x'", "u", (G1,), policy=Policy(manager=Manager.LIBVIRT))
     port = BridgePort("vnet;x", 30, "br0", "fe:00:00:00:00:30", vids=(1,), pvid=1)
     bridge = Bridge("br0", 1, "fe:00:00:00:01:00", True)
-    fixes = {finding.fix for finding in plan(Intent((odd,), {"br0": "x"}), make_snapshot([bridge], [port])).findings}
+    fixes = {
+        fix_of(finding).text for finding in plan(Intent((odd,), {"br0": "x"}), make_snapshot([bridge], [port])).findings
+    }
     assert f"bridge fdb replace {G1} dev 'vnet;x' master static sticky" in fixes
-    closes = "macmgr apply --domain " + shlex.quote("web 1; 'x'")  # by itself it would cut off, without the entry
-    assert closes in fixes
+    puts = f"bridge fdb replace {G1} dev 'vnet;x' master static sticky"  # without the entry a closed port cuts it off
+    assert {f"{puts} && bridge link set dev 'vnet;x' {words} off" for words in ("learning", "flood")} <= fixes
     entries = [Entry(G1, vid, "vnet;x", sticky=True) for vid in (0, 1)]
-    fixes = {f.fix for f in plan(Intent((odd,), {"br0": "x"}), make_snapshot([bridge], [port], entries)).findings}
+    fixes = {
+        fix_of(f).text for f in plan(Intent((odd,), {"br0": "x"}), make_snapshot([bridge], [port], entries)).findings
+    }
     assert {f"bridge link set dev 'vnet;x' {words} off" for words in ("learning", "flood")} <= fixes
     (missing,) = plan(Intent((odd,), {"br0": "x"}), make_snapshot([bridge], [])).findings
-    assert shlex.split(missing.fix)[:3] == ["virsh", "domiflist", "web 1; 'x'"]
+    assert shlex.split(fix_of(missing).text)[:3] == ["virsh", "domiflist", "web 1; 'x'"]
 
 
 @pytest.mark.parametrize("flushes", [True, False])
@@ -427,9 +432,9 @@ def test_so_can_the_fix_of_an_entry_in_a_vid_that_its_port_has_lost(flushes: boo
     lacks = frozenset() if flushes else frozenset({Feature.FLUSH})
     findings = plan(Intent((odd,), {"br0": "x"}), start, Known(Memory(lacks=lacks))).findings
     (finding,) = [finding for finding in findings if finding.code is Code.EXTRA_ENTRY]
-    fix = finding.fix
-    assert finding.apply_mends_it == flushes
-    commands = re.split("; (?=bridge |ip )", fix)
+    fix = fix_of(finding).text
+    assert bool(finding.changes) == flushes
+    commands = re.split(" && (?=bridge |ip )", fix)
     assert commands == [shlex.join(shlex.split(command)) for command in commands]
     assert fix.count(" dev 'x;id>p' ") == (1 if flushes else 0)
     assert len(commands) == (1 if flushes else 5)
@@ -473,7 +478,7 @@ def test_a_closed_port_whose_entry_was_put_in_vain_is_opened(entries: list[Entry
     assert steps.changes[0] == opens
     (told,) = [finding for finding in steps.findings if finding.code is Code.CLOSED_WITHOUT_ENTRY]
     assert told.message == "vnet1 of g1 (running) is closed, and its entry cannot be put: it would be cut off"
-    assert told.fix == "bridge link set dev vnet1 learning on flood on"
+    assert fix_of(told).text == "bridge link set dev vnet1 learning on flood on"
 
 
 def test_an_open_port_whose_entry_was_put_in_vain_is_not_closed() -> None:
@@ -481,7 +486,7 @@ def test_an_open_port_whose_entry_was_put_in_vain_is_not_closed() -> None:
     assert flag_changes(steps) == []
     assert {Code.MISSING_ENTRY, Code.LEARNING_ON, Code.FLOOD_ON} <= {finding.code for finding in steps.findings}
     told = [finding for finding in steps.findings if finding.code in (Code.LEARNING_ON, Code.FLOOD_ON)]
-    assert [finding.fix for finding in told] == ["", ""]  # nobody is told to close what is kept open
+    assert [fix_of(finding).text for finding in told] == ["", ""]  # nobody is told to close what is kept open
     assert all("it stays so, because its entry cannot be put" in finding.message for finding in told)
 
 
@@ -522,11 +527,11 @@ def test_a_tap_with_its_guests_own_address_gets_the_one_that_libvirt_gives() -> 
 
     told = collision(bridge, port)
     assert told.message.startswith("vnet1, the tap of g1, has the MAC address")
-    assert told.fix == f"ip link set dev vnet1 address fe{G1[2:]} && macmgr apply --domain g1"
+    assert fix_of(told).text == f"ip link set dev vnet1 address fe{G1[2:]} && macmgr apply --domain g1"
     taken = collision(replace(bridge, mac=G1), port)  # the bridge has the lowest address of its ports
-    assert taken.fix.startswith("give br0 an address of its own")
+    assert fix_of(taken).text.startswith("give br0 an address of its own")
     other = replace(port, name="eth9", ifindex=31)
-    assert collision(bridge, replace(port, mac="fe:00:00:00:00:30"), other).fix.startswith("virsh edit g1")
+    assert fix_of(collision(bridge, replace(port, mac="fe:00:00:00:00:30"), other)).text.startswith("virsh edit g1")
 
 
 UNREAD = Finding(Code.UNREADABLE_XML, "other.xml: not understood", domain="other")

@@ -14,6 +14,7 @@ from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestPort, Intent, Manager, NicFacts, Policy, Vlan
 from macmgr.model.snapshot import Bridge, BridgePort, Snapshot
 from macmgr.planning.plugged import plug_findings, put_back, vlans_of
+from macmgr.report.fixes import fix_of
 
 MAC = "52:54:00:00:00:01"
 ACCESS = NicFacts(vlan=Vlan((42,)), vlan_live=True)
@@ -90,8 +91,10 @@ def test_isolation() -> None:
     assert codes(guest(ISOLATED), tap()) == [Code.NOT_ISOLATED]
     assert codes(guest(ISOLATED), replace(tap(), isolated=True)) == []
     assert codes(guest(NicFacts(isolated=True)), tap()) == []  # only its network says so
-    assert found(guest(ISOLATED), tap(), uplink(1))[0].fix == "bridge link set dev vnet0 isolated on"
-    assert found(guest(ISOLATED), tap(), uplink(1, isolated=True))[0].fix.startswith("see to the uplink eth0 first")
+    assert fix_of(found(guest(ISOLATED), tap(), uplink(1))[0]).text == "bridge link set dev vnet0 isolated on"
+    assert fix_of(found(guest(ISOLATED), tap(), uplink(1, isolated=True))[0]).text.startswith(
+        "see to the uplink eth0 first"
+    )
 
 
 def test_nothing_is_told_of_a_bridge_that_is_not_managed() -> None:
@@ -101,7 +104,7 @@ def test_nothing_is_told_of_a_bridge_that_is_not_managed() -> None:
 
 def test_where_no_uplink_carries_the_vid_the_fix_says_so() -> None:
     (finding,) = found(guest(ACCESS), tap(), uplink(1, 7))
-    assert finding.fix.endswith("macmgr apply --domain web1  # no uplink of br0 carries VID 42")
+    assert fix_of(finding).text.endswith("macmgr apply --domain web1  # no uplink of br0 carries VID 42")
 
 
 vids = st.sets(st.integers(1, 60), min_size=1, max_size=20)
@@ -115,8 +118,8 @@ def test_the_commands_bring_about_what_the_xml_says(
     native = ordered[place] if place < len(ordered) else None
     who = guest(trunk(*ordered, native=native, tagged=tagged))
     port = tap(tuple(had), had[pvid] if pvid < len(had) else None, tuple(sorted(untagged & has)))
-    told = found(who, port)
-    after = typed(told[0].fix, port) if told else PortVlans(frozenset(has), port.pvid, frozenset(port.untagged))
+    told = [" && ".join(map(shlex.join, fix_of(finding).commands)) for finding in found(who, port)]
+    after = typed(told[0], port) if told else PortVlans(frozenset(has), port.pvid, frozenset(port.untagged))
     assert after == vlans_of(who)
 
 
@@ -139,20 +142,26 @@ def typed(fix: str, port: BridgePort) -> PortVlans:
     return PortVlans(frozenset(carried), pvid, frozenset(untagged))
 
 
+def commands(who: GuestPort, snapshot: Snapshot) -> str:
+    mends, note = put_back(who, snapshot)
+    assert bool(mends) != bool(note)
+    return " && ".join(map(shlex.join, mends))
+
+
 def test_a_tap_is_put_back_with_what_it_had() -> None:
     snapshot = Snapshot({"br0": BR0}, {"eth0": uplink(1, 42)})
     down, up = "ip link set dev vnet0 down && ip link set dev vnet0 master br0", "ip link set dev vnet0 up"
     cleared = "bridge vlan del dev vnet0 vid 1-4094"
-    assert put_back(guest(ACCESS), snapshot) == " && ".join(
+    assert commands(guest(ACCESS), snapshot) == " && ".join(
         [down, cleared, "bridge vlan add dev vnet0 vid 42 pvid untagged", up]
     )
-    assert put_back(guest(replace(ACCESS, isolated=True, isolated_live=True)), snapshot) == " && ".join(
+    assert commands(guest(replace(ACCESS, isolated=True, isolated_live=True)), snapshot) == " && ".join(
         [
             *(down, cleared, "bridge vlan add dev vnet0 vid 42 pvid untagged"),
             *("bridge link set dev vnet0 isolated on", up),
         ]
     )
-    assert put_back(guest(trunk(10, 20, native=10)), snapshot) == " && ".join(
+    assert commands(guest(trunk(10, 20, native=10)), snapshot) == " && ".join(
         [
             *(down, cleared, "bridge vlan add dev vnet0 vid 10 pvid untagged"),
             *("bridge vlan add dev vnet0 vid 20", up),
@@ -165,21 +174,23 @@ def test_a_tap_whose_vlan_nobody_knows_is_put_back_in_words() -> None:
     one, several = Snapshot({"br0": BR0}, {"eth0": uplink(1)}), Snapshot({"br0": BR0}, {"eth0": uplink(1, 42)})
     flat = Snapshot({"br0": replace(BR0, vlan_filtering=False)}, {"eth0": uplink(1, 42)})
     plain = "ip link set dev vnet0 master br0"
-    assert put_back(guest(NicFacts()), one) == put_back(guest(NicFacts()), flat) == plain
-    assert put_back(guest(NicFacts()), several).startswith("put vnet0 back on br0 as it was put there first")
-    assert put_back(guest(ISOLATED), several).startswith("put vnet0 back")
+    assert commands(guest(NicFacts()), one) == commands(guest(NicFacts()), flat) == plain
+    assert put_back(guest(NicFacts()), several)[1].startswith("put vnet0 back on br0 as it was put there first")
+    assert put_back(guest(ISOLATED), several)[1].startswith("put vnet0 back")
     none = Snapshot({"br0": replace(BR0, default_pvid=0)}, {"eth0": uplink()})
-    assert put_back(guest(NicFacts()), none).startswith("put vnet0 back")
+    assert put_back(guest(NicFacts()), none)[1].startswith("put vnet0 back")
 
 
 def test_without_vlans_in_the_kernel_none_is_set() -> None:
     """`bridge vlan` is refused there, and a tap that stays down is cut off."""
     bare = Snapshot({"br0": Bridge("br0", 2, "02:00:00:00:00:02")}, {"eth0": replace(uplink(), pvid=None)})
-    assert put_back(guest(ACCESS), bare) == "ip link set dev vnet0 master br0"
-    assert "vlan" not in put_back(guest(replace(ACCESS, isolated_live=True)), bare)
+    assert commands(guest(ACCESS), bare) == "ip link set dev vnet0 master br0"
+    assert "vlan" not in commands(guest(replace(ACCESS, isolated_live=True)), bare)
 
 
 def test_names_are_one_word_to_a_shell() -> None:
     snapshot = Snapshot({"br0": BR0}, {"eth0": uplink(1, 42)})
-    for command in put_back(guest(ACCESS, port="x;id>p"), snapshot).split(" && "):
+    mends, _ = put_back(guest(ACCESS, port="x;id>p"), snapshot)
+    assert all("x;id>p" in command for command in mends)
+    for command in commands(guest(ACCESS, port="x;id>p"), snapshot).split(" && "):
         assert "x;id>p" in shlex.split(command)

@@ -13,6 +13,7 @@ from macmgr.model.intent import GuestPort, Intent, Manager, Policy, Settings, St
 from macmgr.model.known import Known
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 from macmgr.reconcile import Outcome, Scope, apply, look
+from macmgr.report.fixes import fix_of
 from macmgr.state.lock import WriterLock
 from tests.fake_kernel import FakeKernel, make_snapshot
 from tests.notebook import Notebook
@@ -73,7 +74,7 @@ def test_a_port_that_goes_to_the_kernel_is_opened_and_then_its_entry_is_the_kern
         "bridge link set dev vnet0 learning on flood on",
         f"bridge fdb replace {MAC} dev vnet0 master dynamic",
     ]
-    assert told.fix == "; ".join(steps)
+    assert fix_of(told).text == " && ".join(steps)
 
 
 @pytest.mark.parametrize("bridges", [{}, {"br0": "a test says so"}], ids=["the whole bridge", "one guest"])

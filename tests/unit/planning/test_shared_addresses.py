@@ -11,6 +11,7 @@ from macmgr.model.intent import GuestPort, Intent, Manager, NicFacts, Policy, Se
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
 from macmgr.planning.draft import Plan
 from macmgr.planning.planner import plan
+from macmgr.report.fixes import fix_of
 from tests.fake_kernel import FakeKernel, make_snapshot
 from tests.property.test_laws import carry_out
 
@@ -77,7 +78,7 @@ def test_each_keeps_its_own_address_a_closed_port_and_its_lock(filtering: bool) 
         f"router2 (vnet2) and router1 (vnet1) are both allowed {V} on br0: its entry leads to vnet1, also while "
         "router2 uses the address"
     )
-    assert "52:54:00:00:aa:*" in told.fix
+    assert "52:54:00:00:aa:*" in fix_of(told).text
 
 
 def test_who_has_it_keeps_it_though_the_other_has_an_entry_of_its_own() -> None:
@@ -117,7 +118,7 @@ def test_a_guests_own_address_is_nobody_elses_to_have(other: GuestPort) -> None:
     assert kernel.ports["vnet1"].flags == replace(CLOSED, locked=True)
     assert (told.code, told.port, told.mac) == (Code.CONFLICTING_SETTINGS, "vnet1", M2)
     assert f"router1 (vnet1) is allowed {M2}, the address of router2 (vnet2) itself, on br0" in told.message
-    assert told.fix == f"take {M2} out of what router1 is allowed ({PLACE})"
+    assert fix_of(told).text == f"take {M2} out of what router1 is allowed ({PLACE})"
 
 
 def test_an_address_that_changed_in_the_guest_takes_nothing_that_another_is_allowed() -> None:
@@ -147,7 +148,7 @@ def test_the_hosts_address_is_left_out_and_not_the_guest() -> None:
         f"router1 is allowed the MAC address {BRIDGE_MAC} of the bridge br0 itself: no entry is put, it would take the "
         "host's own address away"
     )
-    assert told.fix == f"take {BRIDGE_MAC} out of what router1 is allowed ({PLACE})"
+    assert fix_of(told).text == f"take {BRIDGE_MAC} out of what router1 is allowed ({PLACE})"
 
 
 def test_a_virtual_routers_address_is_advised_as_a_prefix() -> None:
@@ -155,5 +156,5 @@ def test_a_virtual_routers_address_is_advised_as_a_prefix() -> None:
     address = "00:00:5e:00:02:0a"
     (told,) = settled(host(), router(1, address, "00:00:5e:00:01:*"))
     assert (told.code, told.severity, told.port) == (Code.CONFLICTING_SETTINGS, Severity.WARNING, "vnet1")
-    assert told.fix == "allow 00:00:5e:00:02:* in its place, with macmgr watch running"
+    assert fix_of(told).text == "allow 00:00:5e:00:02:* in its place, with macmgr watch running"
     assert settled(host(), router(1, "00:00:5e:00:03:01")) == []

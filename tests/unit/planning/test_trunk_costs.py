@@ -21,7 +21,9 @@ from macmgr.planning.draft import Plan
 from macmgr.planning.planner import plan
 from macmgr.planning.release import plan_release
 from macmgr.reconcile import Scope, apply, look
+from macmgr.report import fixes
 from macmgr.report.document import audit_document
+from macmgr.report.fixes import Fixes
 from macmgr.state.lock import WriterLock
 from tests.fake_kernel import FakeKernel, make_snapshot
 from tests.notebook import remembers_gone
@@ -113,16 +115,16 @@ cases = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_no_finding_of_thousands_is_longer_than_a_line(case: Case) -> None:
     """One guest made a document of a gigabyte, when each finding had the commands for all VIDs."""
     size = ALL
-    findings = case.plan(size).findings
+    findings, made = case.plan(size).findings, Fixes()
     assert len(findings) <= 2 * (size + 1) + 10
-    assert max((len(finding.fix) for finding in findings), default=0) <= 1000
+    assert max((len(made.of(finding).text) for finding in findings), default=0) <= 1000
     view = look(case.intent, case.kernel(size), known=case.known(size))
     assert len(json.dumps(audit_document(view, "host", "now"))) < 4_000_000
 
 
 @cases
 def test_a_change_is_put_into_words_once(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The commands that a plan writes down for its fixes are those that it has, and no more."""
+    """The commands that are written down for the fixes of a plan are those that it has, and no more."""
     written = 0
 
     def counted(change: Change) -> Iterator[Request]:
@@ -131,8 +133,9 @@ def test_a_change_is_put_into_words_once(case: Case, monkeypatch: pytest.MonkeyP
             written += 1
             yield request
 
-    monkeypatch.setattr(draft, "requests", counted)
-    steps = case.plan(200)
+    monkeypatch.setattr(fixes, "requests", counted)
+    steps, made = case.plan(200), Fixes()
+    assert all(made.of(finding).text or not finding.mends for finding in steps.findings)
     assert written <= sum(1 for change in steps.changes for _ in changes.requests(change))
 
 
@@ -215,13 +218,14 @@ def test_what_a_flush_would_take_is_looked_up_once_for_a_port(monkeypatch: pytes
 
 
 def fix(case: str, code: Code, size: int) -> str:
-    (text,) = {finding.fix for finding in CASES[case].plan(size).findings if finding.code is code}
+    made = Fixes()
+    (text,) = {made.of(finding).text for finding in CASES[case].plan(size).findings if finding.code is code}
     return text
 
 
 def test_three_commands_are_typed_and_four_are_an_apply_for_that_guest() -> None:
     three = fix("paused", Code.EARLY_ENTRY, 2)
-    assert three.count("; ") == 2
+    assert three.count(" && ") == 2
     assert three.endswith(f"bridge fdb del {MAC} dev vnet1 master")
     four = fix("paused", Code.EARLY_ENTRY, 3)
     assert four == "macmgr apply --bridge br0 --domain 'web 1'  # 4 commands: 'macmgr plan' shows them"
@@ -245,4 +249,4 @@ def test_the_apply_is_one_that_the_command_line_takes() -> None:
 
 def test_an_apply_of_the_fix_is_told_as_what_would_be_done() -> None:
     """What an observed bridge would have done to it is no thing that is left to a person."""
-    assert {finding.apply_mends_it for finding in CASES["paused"].plan(100).findings if finding.mac == MAC} == {True}
+    assert {bool(finding.changes) for finding in CASES["paused"].plan(100).findings if finding.mac == MAC} == {True}

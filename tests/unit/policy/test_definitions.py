@@ -9,6 +9,7 @@ import pytest
 from macmgr.model.findings import Code, Severity
 from macmgr.planning.conflicts import definition_findings
 from macmgr.readers.network import Network
+from macmgr.report.fixes import fix_of
 from macmgr.sources.statusfiles import StatusFiles
 
 NETWORK = "<network><name>{name}</name>{inside}<forward mode='{mode}'/><bridge name='br0'{attribute}/></network>"
@@ -56,13 +57,13 @@ def test_another_attribute_waits_for_the_next_start(host: Path) -> None:
         "network lan is active with macTableManager kernel, and its definition says libvirt: that takes effect at the "
         "next start"
     )
-    assert finding.fix == "virsh net-destroy lan && virsh net-start lan"
+    assert fix_of(finding).text == "virsh net-destroy lan && virsh net-start lan"
 
 
 def test_restarting_a_bridge_of_libvirts_own_costs_the_guests_their_connection(host: Path) -> None:
     write(host, network("my net", LIBVIRT, mode="nat"), network("my net", mode="nat"), "my net")
     (finding,) = definition_findings(*both(host))
-    assert finding.fix == (
+    assert fix_of(finding).text == (
         "virsh net-destroy 'my net' && virsh net-start 'my net'  # cuts its guests off until their NICs are plugged "
         "again"
     )

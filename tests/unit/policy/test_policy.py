@@ -15,6 +15,7 @@ from macmgr.policy.policysources import PolicySources
 from macmgr.readers.domain import Domain, DomainStatus, Nic
 from macmgr.readers.metadata import DomainMetadata
 from macmgr.readers.network import Inherited, Network, NetworkPort
+from macmgr.report.fixes import fix_of
 
 MAC = "52:54:00:aa:00:01"
 NIC = Nic(MAC, "bridge", "network", bridge="br0", network="lan", portgroup="staff", tap="vnet0", alias="net0")
@@ -295,7 +296,9 @@ def test_a_mistake_in_a_domains_metadata_is_told_once_and_its_ports_are_known() 
     ]
     (finding,) = intent.findings
     assert finding.message == "it's.xml:4: wrong; until that is mended, the ports of it's are left as they are"
-    assert finding.fix.startswith("""virsh metadata 'it'"'"'s' urn:macmgr:mactable:1 --key macmgr --edit --live""")
+    assert fix_of(finding).text.startswith(
+        """virsh metadata 'it'"'"'s' urn:macmgr:mactable:1 --key macmgr --edit --live"""
+    )
 
 
 def test_decisions_that_are_kept_are_those_that_would_be_made() -> None:

@@ -172,17 +172,20 @@ def test_what_drift_is_told() -> None:
 
 def explain_findings() -> list[str]:
     indent = " " * 16
+    own = "bridge fdb replace 52:54:00:aa:00:01 dev vnet0 vlan 10 master static sticky"
+    allowed = "bridge fdb replace 00:00:5e:00:01:0a dev vnet0 master static sticky"
+    closed = f"{own} && {allowed} && bridge link set dev vnet0"  # no port is closed before its entries are there
     lines = [
         "error stolen-entry: the static sticky entry for 52:54:00:aa:00:01 of web1 leads to eth0, not to vnet0",
-        "  fix: bridge fdb replace 52:54:00:aa:00:01 dev vnet0 vlan 10 master static sticky",
+        f"  fix: {own}",
         "error missing-entry: no entry for 00:00:5e:00:01:0a of web1",
-        "  fix: bridge fdb replace 00:00:5e:00:01:0a dev vnet0 master static sticky",
+        f"  fix: {allowed}",
         "error learning-on: vnet0 of web1 learns source addresses",
-        "  fix: macmgr apply --domain web1",
+        f"  fix: {closed} learning off",
         "error flood-on: vnet0 of web1 gets every frame with an unknown destination",
-        "  fix: macmgr apply --domain web1",
+        f"  fix: {closed} flood off",
         "error unlocked: vnet0 of web1 accepts frames from any source address, policy says lock='yes'",
-        "  fix: macmgr apply --domain web1",
+        f"  fix: {closed} locked on",
         *(line.removeprefix("  Verdict").strip(" ") for line in ANSWER.splitlines()[-4:]),
     ]
     lines[-3], lines[-1] = f"  {lines[-3]}", f"  {lines[-1]}"  # the fixes

@@ -10,6 +10,7 @@ import pytest
 
 from macmgr.errors import NoPermission, NotThere
 from macmgr.model.findings import Code
+from macmgr.report.fixes import fix_of
 from macmgr.sources import statusfiles
 from macmgr.sources.statusfiles import First, StatusFiles
 
@@ -73,7 +74,7 @@ def test_an_unreadable_file_is_a_finding_and_the_rest_goes_on(run_dir: Path, tex
     assert [status.domain.name for status in sources.domains] == ["a", "c"]
     assert (finding.code, finding.severity, finding.domain) == ("unreadable-xml", "error", "b")
     assert str(run_dir / "qemu" / "b.xml") in finding.message
-    assert SECRET not in finding.message + finding.fix
+    assert SECRET not in finding.message + fix_of(finding).text
 
 
 def test_a_file_that_vanishes_after_the_directory_was_listed(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

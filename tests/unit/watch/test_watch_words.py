@@ -15,6 +15,7 @@ from macmgr.model.modes import MANAGE_ALL, OBSERVE_ALL, Modes
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 from macmgr.planning.draft import Plan
 from macmgr.reconcile import View, apply
+from macmgr.report.fixes import fix_of
 from macmgr.state.lock import WriterLock
 from macmgr.watch import messages, words
 from macmgr.watch.messages import Line, Priority
@@ -208,12 +209,13 @@ def test_a_theft_names_both_ports() -> None:
 
 
 MISSING = [
-    Finding(Code.MISSING_ENTRY, "no entry for it", "br0", "vnet0", "web1", MAC, vid, "bridge fdb replace it")
-    for vid in (0, 1, 2, 3)
+    Finding(Code.MISSING_ENTRY, "no entry for it", "br0", "vnet0", "web1", MAC, vid, (PUT,)) for vid in (0, 1, 2, 3)
 ]
-DUPLICATE = Finding(Code.DUPLICATE_MAC, "two of them", "br0", "vnet0", "web1", MAC, 1, "virsh edit web1")
+DUPLICATE = Finding(Code.DUPLICATE_MAC, "two of them", "br0", "vnet0", "web1", MAC, 1, (("virsh", "edit", "web1"),))
 CHANGED = Finding(Code.GUEST_MAC_CHANGED, "web1 uses another", "br0", "vnet0", "web1", "52:54:00:aa:00:09")
-FLOODS = Finding(Code.FLOOD_ON, "it floods", "br0", "vnet0", "web1", fix="bridge link set dev vnet0 flood off")
+PUT_TYPED = "bridge fdb replace 52:54:00:aa:00:01 dev vnet0 master static sticky"
+NO_FLOOD = SetFlags("vnet0", OPEN, replace(OPEN, unicast_flood=False), "br0", "web1", Code.FLOOD_ON)
+FLOODS = Finding(Code.FLOOD_ON, "it floods", "br0", "vnet0", "web1", mends=(NO_FLOOD,))
 BROKEN = Finding(Code.UNREADABLE_XML, "web2.xml: not well-formed XML")
 STRANDED = Finding(
     Code.EXTRA_ENTRY,
@@ -223,7 +225,7 @@ STRANDED = Finding(
     "web1",
     MAC,
     7,
-    "bridge vlan add dev vnet0 vid 7; bridge fdb del it",
+    (("bridge", "vlan", "add", "dev", "vnet0", "vid", "7"), ("bridge", "fdb", "del", "it")),
 )
 PROMISCUOUS = Finding(Code.UPLINK_PROMISCUOUS, "that is how it is", "br0", "up0")
 
@@ -235,7 +237,7 @@ def told(lines: list[Line]) -> list[tuple[str, str]]:
 def test_drift_on_a_bridge_that_is_only_observed_says_what_would_be_done() -> None:
     lines = words.left([*MISSING, FLOODS, PROMISCUOUS], BR0)
     assert told(lines) == [
-        (messages.DRIFT, "observed only: no entry for it; would run: bridge fdb replace it (VID 0,1-3)"),
+        (messages.DRIFT, f"observed only: no entry for it; would run: {PUT_TYPED} (VID 0,1-3)"),
         (messages.DRIFT, "observed only: it floods; would run: bridge link set dev vnet0 flood off"),
     ]
     assert lines == words.left([*MISSING, FLOODS, PROMISCUOUS], ALL)
@@ -256,7 +258,7 @@ def test_what_no_repair_mends_is_left_to_a_person() -> None:
 def test_what_is_done_by_hand_is_not_what_an_apply_would_run() -> None:
     """Also on a bridge that is only observed, and though it begins with bridge(8)."""
     assert told(words.left([STRANDED], BR0)) == [
-        (messages.LEFT_TO_A_PERSON, f"it is stranded; to mend it: {STRANDED.fix} (VID 7)")
+        (messages.LEFT_TO_A_PERSON, f"it is stranded; to mend it: {fix_of(STRANDED).text} (VID 7)")
     ]
 
 
@@ -267,14 +269,15 @@ def test_what_failed_or_was_left_out_is_not_told_twice() -> None:
 
 
 def test_an_apply_that_would_change_nothing_is_not_what_would_run() -> None:
-    apply = replace(FLOODS, fix="macmgr apply --domain web1")
-    assert [line.message for line in words.left([apply], BR0)] == ["observed only: it floods"]
-    assert [line.message for line in words.left([apply], NONE)] == ["it floods; to mend it: macmgr apply --domain web1"]
+    many = replace(FLOODS, mends=(PUT, PUT, PUT, NO_FLOOD))
+    assert [line.message for line in words.left([many], BR0)] == ["observed only: it floods"]
+    (line,) = words.left([many], NONE)
+    assert line.message.startswith("it floods; to mend it: macmgr apply --bridge br0 --domain web1  # 4 commands")
 
 
 def test_a_fix_of_a_hundred_commands_is_no_line() -> None:
-    (line,) = words.left([replace(FLOODS, fix="bridge link set; " * 100)], ALL)
-    assert line.message == "observed only: it floods"
+    (line,) = words.left([replace(FLOODS, mends=(("bridge", "link", "set"),) * 100)], ALL)
+    assert line.message == "it floods; to mend it: 100 commands: 'macmgr audit --json' has them"
 
 
 def test_a_thousand_findings_are_one_line_and_details() -> None:

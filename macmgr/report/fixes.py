@@ -1,0 +1,70 @@
+"""The text of a fix: what a finding's mends and note are in a table, in JSON and in the journal."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from macmgr.model.changes import Change, bridge_command, requests
+from macmgr.model.findings import Code, Command, Finding, Mend
+
+MANY_COMMANDS = 3  # more of an apply's commands nobody types: the fix is the apply that sends them
+MANY_BY_HAND = 8  # more of a person's commands are no line: a VLAN trunk may need one for each of thousands of VIDs
+
+
+@dataclass(frozen=True, slots=True)
+class Fix:
+    """What repairs a finding. ``by_apply``: an apply does. ``is_apply``: it is named instead of its commands."""
+
+    commands: tuple[Command, ...] = ()
+    note: str = ""
+    by_apply: bool = False
+    is_apply: bool = False
+
+    @property
+    def text(self) -> str:
+        """For a shell, where there is a command: each runs only if the one before it succeeded."""
+        if len(self.commands) > MANY_BY_HAND:
+            return f"{len(self.commands)} commands: 'macmgr audit --json' has them{self.note and f'; {self.note}'}"
+        typed = " && ".join(map(shlex.join, self.commands))
+        return f"{typed}  # {self.note}" if typed and self.note else typed or self.note
+
+
+class Fixes:
+    """The fixes of many findings: thousands of them may share one change of as many commands, which is read once."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[int, str], tuple[tuple[Mend, ...], Fix]] = {}
+
+    def of(self, finding: Finding) -> Fix:
+        if not finding.mends:
+            return Fix(note=finding.note)
+        key = id(finding.mends), finding.note
+        if key not in self._made:
+            self._made[key] = finding.mends, fix_of(finding)  # the tuple is kept, so that no other gets its id
+        return self._made[key][1]
+
+
+def fix_of(finding: Finding) -> Fix:
+    """The fix of one finding."""
+    commands: list[Command] = []
+    for mend in finding.mends:
+        commands += [mend] if isinstance(mend, tuple) else [tuple(bridge_command(each)) for each in requests(mend)]
+    changes = finding.changes
+    if changes and len(commands) > MANY_COMMANDS:
+        note = f"{len(commands)} commands: 'macmgr plan' shows them{finding.note and f'; {finding.note}'}"
+        return Fix((_apply(changes),), note, by_apply=True, is_apply=True)
+    return Fix(tuple(commands), finding.note, by_apply=bool(changes))
+
+
+def _apply(changes: Iterable[Change]) -> Command:
+    """The apply of what the changes are about: a domain that has left, or is one of several, it would not know."""
+    bridges, domains, left = set(), set(), False
+    for change in changes:
+        bridges.add(change.bridge)
+        domains.add(change.domain)
+        left = left or change.because == Code.STALE_ENTRY
+    words = [word for bridge in sorted(bridges) for word in ("--bridge", bridge)]
+    (domain,) = domains if len(domains) == 1 and not left else (None,)
+    return ("macmgr", "apply", *words, *(() if domain is None else ("--domain", domain)))
