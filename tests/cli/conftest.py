@@ -109,7 +109,7 @@ def host(
     monkeypatch.setattr(paths, "STATE", tmp_path / "state" / "state.json")
     monkeypatch.setattr(paths, "OBSERVED", tmp_path / "observed.json")
     monkeypatch.setattr(paths, "REMEMBERED", tmp_path / "remembered")
-    monkeypatch.setattr(lock, "hold", partial(lock.hold, tmp_path / "lock"))
+    monkeypatch.setattr(lock, "hold", partial(lock.hold, tmp_path / "lock", wait=0.3))  # 5 s: tests/unit/state
     monkeypatch.setenv("COLUMNS", "80")
     return Host(kernel, lay_out(case, tmp_path), config, tmp_path / "lock", capsys)
 

@@ -9,6 +9,7 @@ are the real ones in all else.
 from __future__ import annotations
 
 import os
+import resource
 import shlex
 import shutil
 import subprocess
@@ -24,6 +25,10 @@ import pytest
 SCRUBBED = {"LC_ALL": "C", "PATH": "/usr/bin:/bin"}
 DRIVERS = ("qemu", "lxc", "network", "daemon")
 PATIENCE = 60  # seconds until a hook counts as hanging
+# A hook that has given up has ended by then, also on a machine whose processors others keep busy. What a hook does in
+# its 2 s is asserted by the time that it had a processor.
+ENDED = 30.0
+BUDGET = 2.0
 # A hook's time counts from its start by the wall clock, and on a busy machine Python alone may take two seconds to
 # start. So a test that is not about the limit has a long one, and who is about it writes its own.
 UNHURRIED = "timeout = 30\n"
@@ -49,12 +54,16 @@ raise SystemExit(main())
 
 @dataclass(frozen=True)
 class Said:
-    """What libvirtd gets of a hook call. ``seconds`` is until the last holder of the hook's output is gone."""
+    """What libvirtd gets of a hook call.
+
+    ``seconds`` is until the last holder of the hook's output is gone, ``busy`` the processor time of all its processes.
+    """
 
     code: int
     stdout: bytes
     stderr: str
     seconds: float
+    busy: float = 0.0
 
     @property
     def lines(self) -> list[str]:
@@ -112,7 +121,7 @@ class Host:
     def hook(self, driver: str, *words: str | bytes, stdin: bytes | int = b"") -> Said:
         """Call the hook of ``driver`` as libvirtd does; ``stdin`` is what it writes, or a descriptor it gives."""
         command: list[str | bytes] = [str(self.hooks / f"{driver}.d" / "50-macmgr"), *words]
-        started = time.monotonic()
+        started, before = time.monotonic(), _processor_time()
         process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE if isinstance(stdin, bytes) else stdin,
@@ -123,7 +132,8 @@ class Host:
         )
         # communicate() returns when both outputs are closed by everyone, which is what libvirt waits for
         output, errors = process.communicate(stdin if isinstance(stdin, bytes) else None, timeout=PATIENCE)
-        return Said(process.returncode, output, errors.decode(), time.monotonic() - started)
+        seconds, busy = time.monotonic() - started, _processor_time() - before
+        return Said(process.returncode, output, errors.decode(), seconds, busy)
 
 
 @pytest.fixture(scope="session")
@@ -144,6 +154,12 @@ def host(tmp_path: Path, installed: Path) -> Host:
     made.install(made.program())
     made.configure("")
     return made
+
+
+def _processor_time() -> float:
+    """Of all children that have ended, in seconds."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 @contextmanager

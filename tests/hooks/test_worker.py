@@ -11,7 +11,7 @@ import pytest
 
 from macmgr.hook.run import REFUSED
 from macmgr.state.lock import hold
-from tests.hooks.conftest import PATIENCE, SCRUBBED, Host, domain, domstatus
+from tests.hooks.conftest import ENDED, PATIENCE, SCRUBBED, Host, domain, domstatus
 
 CALL = ("hook", "qemu", "g1", "started", "begin", "-")
 
@@ -48,14 +48,14 @@ def test_an_input_without_an_end_is_read_no_further_than_a_document_may_be_long(
 
 def test_another_writer_is_waited_for_and_named(host: Host) -> None:
     """In time to say so, and not killed while it waits."""
-    host.configure("[bridge.br-test0]\nmac_table_manager = 'libvirt'\n[hook]\ntimeout = 2\n")
+    host.configure("[bridge.br-test0]\nmac_table_manager = 'libvirt'\n[hook]\ntimeout = 4\n")
     host.status_file("qemu/g1.xml", domstatus("g1", "running"))
     with hold(host.root / "lock"):
         said = host.hook(*CALL[1:], stdin=domain("g1").encode())
     assert (said.code, said.stdout) == (0, b"")
     (line,) = said.lines
     assert "another macmgr is writing" in line
-    assert said.seconds < 3
+    assert said.seconds < ENDED
 
 
 @pytest.mark.parametrize(

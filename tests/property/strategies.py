@@ -1,22 +1,26 @@
 """Worlds: what is wanted of a host, and a kernel that has drifted from it in every way we know of.
 
-Most of a property test's time was hypothesis checking strategies that were made anew for each example. What is the same
-for all examples is given as tuples, of which hypothesis keeps the strategy.
+A world is made from a string of bytes, one for each choice, with the first option for 0. Hypothesis draws the string:
+a hundred draws of its own for each world took three quarters of the time of a law.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 
-from macmgr.model.flags import FLAGS
+from macmgr.model.flags import FLAGS, PortFlags
 from macmgr.model.intent import GuestPort, Intent, Manager, NicFacts, Pin, Policy
 from macmgr.model.known import Known
-from macmgr.model.snapshot import VXLAN, Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot, Stacked
+from macmgr.model.snapshot import VXLAN, Bridge, BridgePort, Entry, EntryState, Snapshot, Stacked
 from tests.fake_kernel import FakeKernel, make_snapshot
 from tests.notebook import remembers_gone
+
+T = TypeVar("T")
+CHOICES = 192  # more than a world has; those that it lacks are 0
 
 BRIDGES = ("br0", "br1")
 DOMAINS = ("web1", "web2", "web3")
@@ -63,46 +67,66 @@ def address(name: str) -> str:
     return f"fe:00:00:00:00:{_number(name):02x}"
 
 
-flags = st.builds(PortFlags, **{flag.field: st.booleans() for flag in FLAGS})
-flags_of_an_old_kernel = st.builds(
-    PortFlags, **{flag.field: st.none() if flag.since else st.booleans() for flag in FLAGS}
-)
-policies = st.builds(
-    Policy,
-    manager=st.sampled_from((Manager.LIBVIRT, Manager.LIBVIRT, Manager.LIBVIRT, Manager.KERNEL)),
-    pin=st.sampled_from((Pin.AUTO, Pin.AUTO, Pin.STICKY, Pin.STATIC)),
-    lock=st.booleans(),
-    allow=st.sampled_from(((), (), ("52:54:00:0f:00:*",))),
-)
+class Choices:
+    """Bytes, as choices among options."""
+
+    def __init__(self, drawn: bytes) -> None:
+        self._rest = iter(drawn)
+
+    def one(self, options: Sequence[T]) -> T:
+        return options[next(self._rest, 0) % len(options)]
+
+    def flag(self) -> bool:
+        return self.one((False, True))
+
+    def seldom(self, times: int) -> bool:
+        """True once in so many times."""
+        return self.one((*[False] * (times - 1), True))
+
+    def some(self, options: Sequence[T], most: int) -> list[T]:
+        """Up to ``most`` of the options, the same one more than once or not."""
+        return [self.one(options) for _ in range(self.one(range(most + 1)))]
 
 
-@st.composite
-def guests(draw: st.DrawFn, number: int, states: dict[str, str]) -> GuestPort:
+def _flags(choose: Choices, has_lock: bool) -> PortFlags:
+    said: dict[str, Any] = {flag.field: choose.flag() if has_lock or not flag.since else None for flag in FLAGS}
+    return PortFlags(**said)
+
+
+def _policy(choose: Choices) -> Policy:
+    return Policy(
+        manager=choose.one([Manager.LIBVIRT, Manager.LIBVIRT, Manager.LIBVIRT, Manager.KERNEL]),
+        pin=choose.one([Pin.AUTO, Pin.AUTO, Pin.STICKY, Pin.STATIC]),
+        lock=choose.flag(),
+        allow=choose.one([(), (), ("52:54:00:0f:00:*",)]),
+    )
+
+
+def _guest(choose: Choices, number: int, states: dict[str, str]) -> GuestPort:
     """One NIC of a domain. A domain is in one state, whatever its number of NICs."""
-    domain = draw(st.sampled_from(DOMAINS))
+    domain = choose.one(DOMAINS)
     # a MAC of its own in most worlds; else one of all, and some have several
-    own = MACS[number] if draw(st.integers(0, 3)) else draw(st.sampled_from(MACS))
-    more = draw(st.lists(st.sampled_from((*MACS, VIRTUAL)), max_size=2)) if draw(st.integers(0, 3)) == 0 else []
-    more += [VIRTUAL] * draw(st.sampled_from((0, 0, 1)))
-    changed = draw(st.sampled_from(MACS)) if draw(st.integers(0, 7)) == 0 else ""
-    collision = [draw(st.sampled_from((address("br0"), address("eth0"))))] if draw(st.integers(0, 15)) == 0 else []
+    own = choose.one(MACS) if choose.seldom(4) else MACS[number]
+    more = choose.some((*MACS, VIRTUAL), 2) if choose.seldom(4) else []
+    more += [VIRTUAL] * choose.one([0, 0, 1])
+    changed = choose.one(MACS) if choose.seldom(8) else ""
+    collision = [choose.one([address("br0"), address("eth0")])] if choose.seldom(16) else []
     return GuestPort(
         port=TAPS[number],
-        bridge=draw(st.sampled_from(("br0", "br0", "br0", "br1"))),
+        bridge=choose.one(("br0", "br0", "br0", "br1")),
         domain=domain,
         uuid=f"uuid-{domain}",
         macs=tuple(dict.fromkeys([own, *more, *collision])),
         alias=f"net{number}",
         state=states[domain],
         running=STATES[states[domain]],
-        entry_comes=draw(st.booleans()),
-        policy=draw(policies),
+        entry_comes=choose.flag(),
+        policy=_policy(choose),
         facts=NicFacts(configured_mac=changed),
     )
 
 
-@st.composite
-def entries_for(draw: st.DrawFn, guest: GuestPort, mac: str, ports: dict[str, BridgePort]) -> list[Entry]:
+def _entries_for(choose: Choices, guest: GuestPort, mac: str, ports: dict[str, BridgePort]) -> list[Entry]:
     """The entries of one MAC of a guest, as wanted or drifted, in all its VIDs alike or in each VID on its own."""
     tap = ports[guest.port]
     others = [name for name, port in ports.items() if port.bridge == tap.bridge and name != tap.name]
@@ -117,75 +141,69 @@ def entries_for(draw: st.DrawFn, guest: GuestPort, mac: str, ports: dict[str, Br
             Entry(mac, 0, port, EntryState.STATIC, sticky=True, extern_learn=True),
         ]
         fates += [Entry(mac, 0, port, EntryState.DYNAMIC)] * ports[port].up
-    vids = sorted({0, *tap.vids, *draw(st.sampled_from(((), (), (), (20,))))})
-    fate = st.integers(0, len(fates) - 1)
-    numbers = [draw(fate)] * len(vids) if draw(st.booleans()) else [draw(fate) for _ in vids]
-    chosen = [fates[number] for number in numbers]
+    vids = sorted({0, *tap.vids, *choose.one([(), (), (), (20,)])})
+    chosen = [choose.one(fates)] * len(vids) if choose.flag() else [choose.one(fates) for _ in vids]
     return [entry._replace(vid=vid) for entry, vid in zip(chosen, vids, strict=True) if entry is not None]
 
 
-@cache
-def strange_entries(up: tuple[str, ...], ports: tuple[str, ...]) -> st.SearchStrategy[list[Entry]]:
-    """Entries that no guest asks for: of strangers, or of guests in other VIDs, on any port."""
-    dynamic = st.builds(
-        Entry, st.sampled_from(STRANGERS), st.sampled_from((0, 1, 10)), st.sampled_from(up), st.just(EntryState.DYNAMIC)
-    )
-    other = st.builds(
-        Entry,
-        st.sampled_from((*STRANGERS, *MACS)),
-        st.sampled_from((0, 0, 1, 10, 20)),
-        st.sampled_from(ports),
-        st.sampled_from((EntryState.STATIC, EntryState.STATIC, EntryState.LOCAL)),
-    )
-    sticky = other.map(lambda entry: entry._replace(sticky=entry.state is EntryState.STATIC))
-    external = other.map(lambda entry: entry._replace(state=EntryState.DYNAMIC, extern_learn=True))
-    return st.lists(st.one_of(dynamic, other, sticky, external) if up else other, max_size=4)
+def _strange_entry(choose: Choices, ports: dict[str, BridgePort]) -> Entry:
+    """An entry that no guest asks for: of a stranger, or of a guest in another VID, on any port."""
+    up = [name for name, port in ports.items() if port.up]
+    kind = choose.one(("dynamic", "other", "sticky", "external")) if up else "other"
+    if kind == "dynamic":
+        return Entry(choose.one(STRANGERS), choose.one((0, 1, 10)), choose.one(up), EntryState.DYNAMIC)
+    mac, vid, port = choose.one((*STRANGERS, *MACS)), choose.one((0, 0, 1, 10, 20)), choose.one(sorted(ports))
+    if kind == "external":
+        return Entry(mac, vid, port, EntryState.DYNAMIC, extern_learn=True)
+    state = choose.one((EntryState.STATIC, EntryState.STATIC, EntryState.LOCAL))
+    return Entry(mac, vid, port, state, sticky=kind == "sticky" and state is EntryState.STATIC)
 
 
-@st.composite
-def worlds(draw: st.DrawFn) -> World:
+def worlds() -> st.SearchStrategy[World]:
     """A host with one or two bridges, up to four guest NICs, and a MAC table in any state."""
-    has_vlans, has_lock = draw(st.sampled_from(((True, True), (True, True), (False, True), (True, False))))
-    port_flags = flags if has_lock else flags_of_an_old_kernel
+    return st.binary(min_size=CHOICES, max_size=CHOICES).map(lambda drawn: _world(Choices(drawn)))
+
+
+def _world(choose: Choices) -> World:
+    has_vlans, has_lock = choose.one([(True, True), (True, True), (False, True), (True, False)])
     bridges = {
-        name: Bridge(name, number + 1, address(name), has_vlans and draw(st.booleans()))
+        name: Bridge(name, number + 1, address(name), has_vlans and choose.flag())
         for number, name in enumerate(BRIDGES)
     }
-    port_vids = st.sampled_from(((1,), (1,), (10,), (1, 10), ())) if has_vlans else st.just(())
 
-    def port(name: str, bridge: str, up: bool, flags: PortFlags) -> BridgePort:
-        vids = draw(port_vids)
-        number = 100 + _number(name)
-        return BridgePort(name, number, bridge, address(name), flags, vids, vids[0] if vids else None, up=up)
+    def port(name: str, bridge: str, up: bool) -> BridgePort:
+        vids: tuple[int, ...] = choose.one([(1,), (1,), (10,), (1, 10), ()]) if has_vlans else ()
+        pvid = vids[0] if vids else None
+        flags = _flags(choose, has_lock)
+        return BridgePort(name, 100 + _number(name), bridge, address(name), flags, vids, pvid, up=up)
 
-    states = {domain: draw(st.sampled_from(("running", "running", *STATES))) for domain in DOMAINS}
-    wanted = [draw(guests(number, states)) for number in range(draw(st.integers(0, len(TAPS))))]
-    ports = {name: port(name, "br0", True, draw(port_flags)) for name in ("eth0", "eth1")[: draw(st.integers(1, 2))]}
+    states = {domain: choose.one(["running", "running", *STATES]) for domain in DOMAINS}
+    wanted = [_guest(choose, number, states) for number in range(choose.one(range(len(TAPS) + 1)))]
+    ports = {name: port(name, "br0", True) for name in ("eth0", "eth1")[: choose.one((1, 2))]}
     if "eth1" in ports:  # an uplink, or a tunnel to other hosts that learns, or whose addresses a control plane puts
-        kind, learns = draw(st.sampled_from((("", None), ("", None), (VXLAN, True), (VXLAN, False), (VXLAN, False))))
+        kinds = [("", None), ("", None), (VXLAN, True), (VXLAN, False), (VXLAN, False)]
+        kind, learns = choose.one(kinds)
         ports["eth1"] = replace(ports["eth1"], kind=kind, tunnel_learning=learns)
-    ports["eth8"] = port("eth8", "br1", True, draw(port_flags))
+    ports["eth8"] = port("eth8", "br1", True)
     masters: dict[str, str | None] = {}
     for guest in wanted:
-        place = draw(st.sampled_from((*["there"] * 8, "elsewhere", "on no bridge", "missing")))
+        place = choose.one(["there"] * 8 + ["elsewhere", "on no bridge", "missing"])
         if place in ("there", "elsewhere"):
             other = BRIDGES[1 - BRIDGES.index(guest.bridge)]
-            bridge = guest.bridge if place == "there" else other
-            ports[guest.port] = port(guest.port, bridge, draw(st.integers(0, 7)) > 0, draw(port_flags))
+            ports[guest.port] = port(guest.port, guest.bridge if place == "there" else other, not choose.seldom(8))
         elif place == "on no bridge":
             masters[guest.port] = None
-    up = tuple(name for name, port in ports.items() if port.up)
-    entries = list(draw(strange_entries(up, tuple(sorted(ports)))))
+    entries = [_strange_entry(choose, ports) for _ in range(choose.one(range(5)))]
     for guest in wanted:
         if guest.port in ports:
             own = {address(name) for name in (*ports, *bridges)}
             for mac in guest.macs:
-                entries += draw(entries_for(guest, mac, ports)) if mac not in own else []
+                entries += _entries_for(choose, guest, mac, ports) if mac not in own else []
     start = make_snapshot(bridges.values(), ports.values(), entries)
-    managed = {guest.bridge for guest in wanted if guest.managed} | draw(st.sets(st.sampled_from(BRIDGES), max_size=1))
-    departed = draw(st.dictionaries(st.sampled_from((*MACS, STRANGERS[0])), st.just(GONE), max_size=2))
+    managed = {guest.bridge for guest in wanted if guest.managed} | {*choose.some(BRIDGES, 1)}
+    departed = dict.fromkeys(choose.some((*MACS, STRANGERS[0]), 2), GONE)
     return World(
         Intent(tuple(wanted), dict.fromkeys(sorted(managed), "a test says so")),
-        replace(start, masters={**start.masters, **masters}, stacked=draw(st.sampled_from(STACKED))),
+        replace(start, masters={**start.masters, **masters}, stacked=choose.one(STACKED)),
         replace(remembers_gone(departed, *BRIDGES), cut=True),
     )
