@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -99,3 +100,10 @@ def test_no_other_module_spells_a_flag_out() -> None:
         if not fields.isdisjoint(word for word in words if isinstance(word, str)):
             found.add(str(path.relative_to(ROOT)))
     assert found == NAMES_FLAGS
+
+
+def test_the_documentation_names_files_that_are_there() -> None:
+    text = (ROOT / "docs" / "contributing.rst").read_text()
+    names = set(re.findall(r"``((?:macmgr|docs|tests)/[\w/.-]+)``", text))
+    assert "macmgr/model/flags.py" in names
+    assert [name for name in names if not (ROOT / name).exists()] == []
