@@ -22,7 +22,7 @@ class Manager(StrEnum):
 class Pin(StrEnum):
     """sticky: no frame seen elsewhere moves the entry. static: one can.
 
-    auto is one of the two, by what else is on the bridge: `macmgr.planning.pins`.
+    auto is one of the two, by what else is on the bridge: `macmgr.planning.entryform`.
     """
 
     AUTO = "auto"

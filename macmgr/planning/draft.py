@@ -10,12 +10,12 @@ from macmgr.model.findings import Code, Finding, Mend
 from macmgr.model.intent import GuestPort, Pin
 from macmgr.model.scope import Scope
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, Feature, Snapshot
-from macmgr.planning.pins import Pins
+from macmgr.planning.entryform import Pins
 
 
 @dataclass(frozen=True, slots=True)
 class Stranded:
-    """An entry that may not stay, in a VID that its port has lost, and why; see `macmgr.planning.lostvids`.
+    """An entry that may not stay, in a VID that its port has lost, and why; see `macmgr.planning.leftovers`.
 
     ``because`` is what the change that clears it is for, empty where that is the finding's code.
     """

@@ -19,7 +19,7 @@ from macmgr.model.known import Known
 from macmgr.model.snapshot import Snapshot
 from macmgr.planning.collisions import Barred, collides, disallow
 from macmgr.planning.draft import Draft, Table
-from macmgr.planning.entryvids import Carriers
+from macmgr.planning.entryform import Carriers
 
 _Holders = Mapping[tuple[str, str, int], GuestPort]  # by bridge, MAC and VID
 

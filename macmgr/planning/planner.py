@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from macmgr import virsh
-from macmgr.model.findings import Code
 from macmgr.model.intent import GuestMac, GuestPort, Intent
 from macmgr.model.known import NOTHING_KNOWN, Known
 from macmgr.model.snapshot import BridgePort, Feature, Snapshot
+from macmgr.planning.bridges import coverage_findings, promiscuity_findings
 from macmgr.planning.closing import plan_closed, plan_frozen, plan_open, plan_uplinks
 from macmgr.planning.conflicts import conflict_findings, guest_mac_findings, used_elsewhere_findings
-from macmgr.planning.coverage import coverage_findings
 from macmgr.planning.draft import Draft, Plan, Table
+from macmgr.planning.eligible import beside_unread, is_on_its_bridge
 from macmgr.planning.entries import (
     Places,
     Protected,
@@ -30,16 +29,11 @@ from macmgr.planning.entries import (
     plan_waiting_entries,
     tell_in_use,
 )
-from macmgr.planning.leftovers import leftover_findings
-from macmgr.planning.lostvids import plan_stranded
+from macmgr.planning.leftovers import leftover_findings, plan_stranded
 from macmgr.planning.ownership import Owned, ownership, tell_duplicates
-from macmgr.planning.plugged import plug_findings, put_back
+from macmgr.planning.plugged import plug_findings
 from macmgr.planning.release import plan_releases
 from macmgr.planning.remembering import Recalled, recall
-from macmgr.planning.unread import beside_unread
-from macmgr.planning.uplinks import promiscuity_findings
-
-MAX_PORTS = 1023  # BR_MAX_PORTS, of which 0 is none (br_if.c, find_portno); the next one is refused with EXFULL
 
 
 def plan(intent: Intent, snapshot: Snapshot, known: Known = NOTHING_KNOWN) -> Plan:
@@ -47,7 +41,7 @@ def plan(intent: Intent, snapshot: Snapshot, known: Known = NOTHING_KNOWN) -> Pl
     draft = Draft(findings=list(intent.findings))
     table = Table(snapshot, known.lacks)
     recalled = recall(known.memory, intent, snapshot)
-    present = [guest for guest in intent.ports if guest.managed and _is_there(guest, snapshot, draft)]
+    present = [guest for guest in intent.ports if guest.managed and is_on_its_bridge(guest, snapshot, draft)]
     present = list(beside_unread(present, intent, snapshot, table, draft))
     given = ownership(present, intent, snapshot, known, table, draft)
     rightful = {
@@ -170,46 +164,6 @@ def _lacks_a_refused_entry(
         for vid in deciding.intersection(vids)
         if (mac, vid) in of_port
     )
-
-
-def _is_there(guest: GuestPort, snapshot: Snapshot, draft: Draft) -> bool:
-    """The tap is on its bridge; where it is not, nothing of it is touched and the audit says so."""
-    who = f"{guest.domain} {guest.alias}".strip()
-    if guest.port not in snapshot.masters:
-        draft.report(
-            Code.MISSING_PORT,
-            guest,
-            f"{guest.port} of {who} does not exist on this host",
-            mends=(virsh.list_nics(guest.domain),),
-            note="shows the NIC; detach and attach it, or restart the guest",
-        )
-    elif guest.bridge not in snapshot.bridges:
-        draft.report(
-            Code.WRONG_BRIDGE,
-            guest,
-            f"{guest.bridge}, which the XML of {who} names, is not a Linux bridge on this host",
-            mends=(("ip", "-d", "link", "show", "dev", guest.bridge),),
-        )
-    elif (master := snapshot.masters[guest.port]) != guest.bridge:
-        on = f"is on {master}" if master else "is on no bridge"
-        full = sum(port.bridge == guest.bridge for port in snapshot.ports.values()) >= MAX_PORTS
-        mends, note = put_back(guest, snapshot)
-        if full:
-            mends, note = (), f"give a port of {guest.bridge} another bridge first"
-        elif master:
-            note = f"{note}; whoever" if note else "whoever"
-            note += f" reaches it on {master} does so no longer"
-        why = f", which has as many ports as a bridge can have ({MAX_PORTS})" if full else ""
-        draft.report(
-            Code.WRONG_BRIDGE,
-            guest,
-            f"{guest.port} of {who} {on}, the XML says {guest.bridge}{why}",
-            mends=mends,
-            note=note,
-        )
-    else:
-        return True
-    return False
 
 
 def _tell_unmanaged_duplicates(

@@ -14,7 +14,7 @@ from macmgr.model.fdb import Key
 from macmgr.model.intent import Intent
 from macmgr.model.known import Known, Memory
 from macmgr.model.snapshot import Snapshot
-from macmgr.planning.entryvids import MANY_VIDS, Carriers
+from macmgr.planning.entryform import MANY_VIDS, Carriers
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.known import Known, Memory, PortBefore
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, PortFlags, Snapshot
 from macmgr.planning.draft import Draft, Plan, Stranded, Table
-from macmgr.planning.lostvids import plan_stranded
+from macmgr.planning.leftovers import plan_stranded
 from macmgr.planning.remembering import Recalled, default_flags, recall, valid_ports
 
 AS_BEFORE = "as it was before macmgr"

@@ -14,7 +14,7 @@ from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.known import Held, KeptMac, Memory, PortBefore
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, PortFlags, Snapshot
-from macmgr.planning.taken import of_same_ports
+from macmgr.planning.lessons import of_same_ports
 
 
 def default_flags(guest: GuestPort, port: BridgePort) -> PortFlags:

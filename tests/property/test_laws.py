@@ -19,7 +19,7 @@ from macmgr.model.intent import GuestMac, GuestPort, Intent, Pin
 from macmgr.model.snapshot import Entry, EntryState, PortFlags, Snapshot
 from macmgr.planning.announcements import announcements
 from macmgr.planning.draft import Plan
-from macmgr.planning.pins import Pins
+from macmgr.planning.entryform import Pins
 from macmgr.planning.planner import plan
 from macmgr.reconcile import Outcome, Scope, apply
 from macmgr.state.lock import WriterLock

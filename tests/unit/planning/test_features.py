@@ -11,7 +11,7 @@ from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestPort, Intent, Manager, Pin, Policy
 from macmgr.model.known import NOTHING, Known, Memory
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, Feature, PortFlags, Snapshot
-from macmgr.planning.features import found_lacking
+from macmgr.planning.lessons import found_lacking
 from macmgr.reconcile import Outcome, Scope, apply, look, release
 from macmgr.report.fixes import fix_of
 from macmgr.state.lock import WriterLock

@@ -1,14 +1,47 @@
-"""Decides in which VIDs a guest's MAC needs an entry: in all of its port's; on a trunk where a frame can come from.
+"""Decides the form of a guest's entries: how they are pinned, and in which VIDs there is one. Pure.
+
+A sticky entry is moved by no frame, and that is what a guest needs where frames say who is where. Where a control plane
+says it (EVPN), NTF_STICKY means something else: that the address never moves to another host. zebra then refuses the
+host to which the guest has moved, for as long as it lives (docs/adr/0011).
 
 An entry without a VID in its request is one for VID 0 and every VID of the port (br_fdb_add), which for a trunk of all
-VIDs is 4095 entries for each MAC. The rule for trunks and its reasons: docs/adr/0007.
+VIDs is 4095 entries for each MAC. On a trunk there is one where a frame can come from (docs/adr/0007).
 """
 
 from __future__ import annotations
 
 from collections import Counter
 
+from macmgr.model.intent import Pin
 from macmgr.model.snapshot import BridgePort, Snapshot
+
+
+class Pins:
+    """The pins on the bridges of one snapshot: never auto."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._planes: dict[str, str] = {}
+        for port in snapshot.ports.values():
+            if port.has_control_plane:
+                self._planes.setdefault(port.bridge, port.name)
+
+    def of(self, pin: Pin, bridge: str) -> Pin:
+        """The pin of the entries on a bridge, where policy says ``pin``."""
+        if pin is not Pin.AUTO:
+            return pin
+        return Pin.STATIC if bridge in self._planes else Pin.STICKY
+
+    def control_plane(self, bridge: str) -> str | None:
+        """The port by which a control plane puts addresses into the bridge's MAC table, if there is one."""
+        return self._planes.get(bridge)
+
+    def why(self, bridge: str) -> str:
+        """Why pin='auto' is not sticky there; empty where it is."""
+        plane = self._planes.get(bridge)
+        if plane is None:
+            return ""
+        return f"a control plane puts addresses here, for the vxlan {plane} does not learn by itself"
+
 
 # Up to so many VIDs an entry in each costs less than a VID that is added elsewhere and waits for the next look.
 MANY_VIDS = 64
