@@ -114,6 +114,7 @@ def finding_document(finding: Finding, fix: Fix) -> dict[str, Any]:
     return {
         "code": str(finding.code),
         "severity": str(finding.severity),
+        "consequence": str(finding.code.consequence),
         "bridge": finding.bridge or None,
         "port": finding.port or None,
         "domain": finding.domain,

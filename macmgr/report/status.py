@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from macmgr.model.findings import Code, Severity, severity
+from macmgr.model.findings import Code, Severity
 from macmgr.oneline import one_line
 from macmgr.report.verdict import Word
 
 _SHOWN = 5  # repairs and alarms, without --verbose
-_ERRORS = {str(code) for code in Code if severity(code) is Severity.ERROR}
+_ERRORS = {str(code) for code in Code if code.severity is Severity.ERROR}
 _UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 Document = Mapping[str, Any]

@@ -15,24 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from macmgr import __version__
-from macmgr.model.findings import Code, Severity, severity
+from macmgr.model.findings import Code, Severity
 from macmgr.watch.tally import Tally
 from macmgr.watch.words import THEFT
 
 Sample = tuple[Mapping[str, str], float]
 
-_REPAIRABLE = (
-    *(Code.MISSING_ENTRY, Code.STOLEN_ENTRY, Code.LOCAL_ENTRY, Code.EXTRA_ENTRY, Code.STALE_ENTRY, Code.EARLY_ENTRY),
-    *(
-        Code.CLOSED_WITHOUT_ENTRY,
-        Code.NOT_GIVEN_BACK,
-        Code.LEARNING_ON,
-        Code.FLOOD_ON,
-        Code.UNLOCKED,
-        Code.STILL_LOCKED,
-    ),
-    *(Code.NOT_STICKY, Code.LEARNED_ON_MANAGED_PORT),
-)
+_REPAIRABLE = tuple(code for code in Code if code.why)
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
@@ -91,7 +80,7 @@ def _state(tally: Tally, now: float) -> Iterator[_Family]:
     yield _gauge(
         "findings",
         "What the last look found.",
-        [({"code": str(code), "severity": str(severity(code))}, found[code]) for code in Code],
+        [({"code": str(code), "severity": str(code.severity)}, found[code]) for code in Code],
     )
     ports = Counter(guest.bridge for guest in tally.managed_ports)
     yield _gauge(

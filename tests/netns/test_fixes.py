@@ -106,13 +106,13 @@ ROWS = [
     Row(
         Code.FLOOD_ON,
         bridge("link set dev vnet1 learning on flood on", f"fdb del {ONE} dev vnet1 master"),
-        begins="macmgr apply --domain g1",
+        begins="bridge fdb replace",
         name="without its entry",
     ),
     Row(
         Code.LEARNING_ON,
         bridge("link set dev vnet1 learning on", f"fdb del {ONE} dev vnet1 master"),
-        begins="macmgr apply --domain g1",
+        begins="bridge fdb replace",
         name="without its entry",
     ),
     Row(Code.STOLEN_ENTRY, bridge(f"fdb replace {ONE} dev up0 master static")),

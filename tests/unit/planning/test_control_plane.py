@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from macmgr.model.changes import requests
-from macmgr.model.findings import Code, Severity, severity
+from macmgr.model.findings import Code, Severity
 from macmgr.model.intent import GuestPort, Intent, Manager, Pin, Policy, Settings, Step
 from macmgr.model.known import KeptMac, Memory
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
@@ -91,7 +91,7 @@ def test_what_policy_says_goes_first_and_sticky_is_told(pin: Pin) -> None:
     assert [(each.port, each.domain, "a place" in each.message) for each in told] == [("vnet1", "g1", True)] * (
         pin is Pin.STICKY
     )
-    assert severity(Code.PIN_AGAINST_CONTROL_PLANE) is Severity.WARNING
+    assert Code.PIN_AGAINST_CONTROL_PLANE.severity is Severity.WARNING
     assert codes(planned(host(learns=True), guest(pin))) == {Code.MISSING_ENTRY}
 
 
