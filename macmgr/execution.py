@@ -1,6 +1,6 @@
-"""Carrying out changes: in phases, in batches, each put looked up again, and no port closed whose entry is not there.
+"""Carries out changes in phases and batches, looks each put up again, and closes no port whose entry is missing.
 
-It decides nothing. What could not be made is a `Failure` with the kernel's own words, and the rest goes on.
+It decides nothing. A change that fails becomes a `Failure` with the kernel's own words, and the rest goes on.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from macmgr.state.lock import WriterLock
 
 
 class Refusal(Protocol):
-    """Why the kernel did not take a request, in its own words."""
+    """The kernel's reason for refusing a request, in its own words."""
 
     @property
     def errno(self) -> int: ...
@@ -76,7 +76,7 @@ def execute(
 def execute_release(
     lock: WriterLock, changes: Sequence[Change], kernel: Kernel, snapshot: Snapshot
 ) -> tuple[list[Change], tuple[Failure, ...]]:
-    """Open, read back, and only then let go of the entries: on a port that is still closed that is an outage."""
+    """Opens ports, reads back, and only then drops entries: on a port that is still closed that is an outage."""
     opens = [change for change in changes if isinstance(change, SetFlags) and not change.closes]
     made, failures = execute(lock, opens, kernel, snapshot)
     now = kernel.read_snapshot(()).ports if opens else {}
@@ -89,7 +89,7 @@ def execute_release(
 
 
 def _phases(changes: Sequence[Change]) -> Iterable[list[Change]]:
-    """Runs of changes of one kind, in order: what a phase holds may be sent in one batch."""
+    """Runs of changes of one kind, in order. One phase may be sent in one batch."""
     run: list[Change] = []
     for change in changes:
         if run and _phase(run[-1]) != _phase(change):
@@ -140,7 +140,7 @@ def _send(changes: Sequence[Change], kernel: Kernel, snapshot: Snapshot) -> dict
 def _not_there(
     changes: Sequence[Change], refused: dict[Change, str], kernel: Kernel, snapshot: Snapshot
 ) -> dict[Change, str]:
-    """The puts that the kernel acknowledged and that are not in its table: an ACK alone proves nothing."""
+    """The puts that the kernel acknowledged and does not show: an ACK alone proves nothing."""
     puts = [change for change in changes if isinstance(change, SetEntries) and change.after and change not in refused]
     if not puts:
         return {}

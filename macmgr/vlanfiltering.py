@@ -1,7 +1,7 @@
-"""Turning VLAN filtering on for a bridge: the one change that is never a side effect, made only if nobody is cut off.
+"""Turns VLAN filtering on for a bridge, if that cuts nobody off. No other verb does it as a side effect.
 
-The check and the change happen under the writer lock, in this order: look, refuse with the whole list or change, read
-back. What is built on it (entries in each VID) is the normal apply's work.
+Check and change happen under the writer lock: look, refuse with the whole list or change, read back. The entries in
+each VID are then the normal apply's work.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from macmgr.state.lock import WriterLock
 
 
 class Kernel(Protocol):
-    """What is needed of a kernel; `macmgr.kernel.Kernel` is the real one."""
+    """The kernel as it is needed here; `macmgr.kernel.Kernel` is the real one."""
 
     def read_snapshot(
         self, bridges: Collection[str] | None = None, ports: Collection[str] = (), *, whole: bool = False
@@ -32,7 +32,7 @@ class Kernel(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """``cut`` says who would be cut off, and then nothing was done; ``turned_on`` is False where it was on before."""
+    """``cut`` names those that would be cut off: nothing was done. ``turned_on`` is False where it was on before."""
 
     turned_on: bool = False
     cut: tuple[str, ...] = ()

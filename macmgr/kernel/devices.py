@@ -1,6 +1,6 @@
-"""Devices out of the dumps: stacking, promiscuity, XDP programs, `self` lists, and the VIDs with their tagging.
+"""Decodes devices for the doctor: stacking, promiscuity, XDP programs, `self` lists, and VIDs with their tagging.
 
-Only the doctor reads them, rarely, so each message is walked attribute by attribute. net/core/rtnetlink.c
+The doctor reads them rarely, so each message is walked attribute by attribute. Sources: net/core/rtnetlink.c
 (rtnl_fill_ifinfo, rtnl_xdp_fill, ndo_dflt_fdb_dump), net/bridge/br_netlink.c, drivers/net/macvlan.c, net/8021q.
 """
 
@@ -53,9 +53,9 @@ _Attributes = dict[int, bytes]
 
 
 def read_devices(connection: Connection, netns: str | None) -> DeviceFacts:
-    """One reading of all devices; nothing is changed. ``netns`` is the namespace that ``connection`` belongs to.
+    """Reads all devices and changes nothing. ``netns`` is the namespace that ``connection`` belongs to.
 
-    The `self` lists are read of everything but taps, which filter nothing and of which there may be a thousand.
+    The `self` lists of taps are not read: taps filter nothing, and there may be a thousand.
     """
     links = list(_messages(connection.dump(wire.link_dump(), "reading the interfaces"), wire.RTM_NEWLINK))
     names = {LINK.unpack_from(message, HEADER.size)[2]: _name(message) for message in links}
@@ -74,7 +74,7 @@ def read_devices(connection: Connection, netns: str | None) -> DeviceFacts:
 
 
 def set_vlan_filtering(ifindex: int) -> wire.Message:
-    """RTM_NEWLINK that turns VLAN filtering on for a bridge (br_changelink), and says nothing else."""
+    """Returns the RTM_NEWLINK that turns VLAN filtering on for a bridge, and sets nothing else (br_changelink)."""
     data = _nested(IFLA_INFO_DATA, _attribute(IFLA_BR_VLAN_FILTERING, b"\1"))
     info = _nested(IFLA_LINKINFO, _attribute(IFLA_INFO_KIND, b"bridge\0") + data)
     return (wire.RTM_NEWLINK, wire.NLM_F_REQUEST, LINK.pack(wire.AF_UNSPEC, 0, ifindex, 0, 0) + info)
@@ -110,14 +110,14 @@ def _device(message: bytes, names: Mapping[int, str]) -> Device:
 
 
 def _xdp(found: _Attributes) -> tuple[Xdp, ...]:
-    """Each mode's program; one whose mode the kernel (before 4.20) does not tell."""
+    """The program of each mode. A kernel before 4.20 names one program without its mode."""
     by_mode = [Xdp(mode, _number(found[kind])) for kind, mode in XDP_MODES.items() if kind in found]
     alone = [Xdp("xdp", _number(found[IFLA_XDP_PROG_ID]))] if IFLA_XDP_PROG_ID in found else []
     return tuple(by_mode or alone)
 
 
 def _features(links: Iterable[bytes]) -> Features:
-    """What bridges and bridge ports report; an attribute that none of them has is one the kernel does not know."""
+    """The features of the kernel: it does not know an attribute that no bridge and no bridge port reports."""
     bridge: set[int] = set()
     port: set[int] = set()
     for message in links:
@@ -137,8 +137,8 @@ def _features(links: Iterable[bytes]) -> Features:
 def _self_list(connection: Connection, device: Device) -> frozenset[str]:
     """The device's own unicast addresses (dev->uc).
 
-    Those of its bridge's FDB carry NDA_MASTER. A vxlan's list is of other hosts' addresses, with the host that each is
-    behind (NDA_DST), or the nexthop (NDA_NH_ID): none that it receives for.
+    Entries of its bridge's FDB carry NDA_MASTER and are left out. So are those of a vxlan: they are other hosts'
+    addresses, each with its host (NDA_DST) or nexthop (NDA_NH_ID), and the vxlan receives for none of them.
     """
     operation = f"reading the addresses of {device.name}"
     found = set()

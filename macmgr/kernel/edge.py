@@ -1,8 +1,8 @@
-"""The kernel as the rest of macmgr sees it: a snapshot, look-ups, and requests carried out one by one.
+"""The kernel for the rest of macmgr: it reads snapshots, looks entries up, and carries requests out one by one.
 
-Everything goes by interface name outside and by ifindex inside. The ifindex is always that of the snapshot the
-caller decided upon: an interface that was deleted and made again under the same name has another one, so a
-request meant for the old interface fails with ENODEV and never reaches another guest's port.
+Callers use interface names, netlink uses ifindexes. Each ifindex comes from the snapshot that the caller decided
+upon. An interface that was deleted and made again under the same name has another ifindex, so a request meant for
+the old one fails with ENODEV and never reaches another guest's port.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 
 from macmgr.kernel import wire
+from macmgr.kernel.assembly import assemble
 from macmgr.kernel.attributes import PortVids
 from macmgr.kernel.devices import read_devices, set_vlan_filtering
 from macmgr.kernel.fdb import decode_age, decode_entries, decode_replies
 from macmgr.kernel.links import Link, decode_links, decode_vids
 from macmgr.kernel.netlink import Connection, Gone, Groups, TooLong, raise_for, words
 from macmgr.model.changes import DeleteEntry, FlushEntries, PutEntry, Request, SetPort
-from macmgr.model.devices import STACKED, DeviceFacts
-from macmgr.model.snapshot import MOST_LISTED, Bridge, BridgePort, Entry, PortFlags, Snapshot, Stacked
+from macmgr.model.devices import DeviceFacts
+from macmgr.model.snapshot import MOST_LISTED, Bridge, BridgePort, Entry, Snapshot
 
-_TICK = 0.01  # seconds: how exactly the kernel tells ages
+_TICK = 0.01  # seconds: the kernel reports ages no more exactly
 _BRIDGE_GONE = "Invalid master ifindex"  # rtnetlink.c, rtnl_fdb_get; with EINVAL
 
 Key = tuple[str, str, int]
@@ -34,7 +35,7 @@ Key = tuple[str, str, int]
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What the kernel would not do, in its own words."""
+    """The kernel refused a request, for this reason in its own words."""
 
     errno: int
     text: str
@@ -65,14 +66,14 @@ class Kernel:
     def read_snapshot(
         self, bridges: Collection[str] | None = None, ports: Collection[str] = (), *, whole: bool = False
     ) -> Snapshot:
-        """What is there now: every interface's master, bridges and ports with their VIDs, and the FDB of ``bridges``.
+        """Reads each interface's master, bridges and ports with their VIDs, and the FDBs of ``bridges`` (None: all).
 
-        None means that of all of them. An FDB of more than MOST_LISTED entries is not read to its end: of it, only what
-        leads to ``ports`` and to the bridge itself is read, unless ``whole`` says so. The kernel begins at the head of
-        the list for each 32 KiB that it answers (br_fdb_dump), so that takes time by the square of the entries.
+        An FDB of more than MOST_LISTED entries is not read to its end, unless ``whole`` is set: only the entries that
+        lead to ``ports`` and to the bridge itself are read. The kernel starts at the head of the list for each 32 KiB
+        of its answer (br_fdb_dump), so a whole dump takes time by the square of the entries.
 
-        The dumps follow each other and no two are of the same instant. The FDB comes last, so that an entry
-        whose port has just appeared is left out, never attributed to another port.
+        No two dumps show the same instant. The FDB is read last: an entry whose port has just appeared is then left
+        out, and never attributed to another port.
         """
         with collector_paused():
             links = decode_links(self._connection.dump(wire.link_dump(), "reading the interfaces"))
@@ -92,7 +93,7 @@ class Kernel:
                     else:
                         of_bridge = self._list_ports(own, ports)
                     entries += of_bridge
-            snapshot = _snapshot(links, found, members, vids, entries)
+            snapshot = assemble(links, found, members, vids, entries)
             if listed == snapshot.bridges.keys():
                 return snapshot
             asked = {port.name for port in snapshot.ports.values() if bridges is None or port.bridge in bridges}
@@ -107,7 +108,7 @@ class Kernel:
             return None
 
     def _list_ports(self, interfaces: Sequence[Link], ports: Collection[str]) -> list[Entry]:
-        """What leads to some ports of a bridge, and to the bridge itself, the first of ``interfaces``."""
+        """The entries that lead to ``ports``, and to the bridge itself, the first of ``interfaces``."""
         entries: list[Entry] = []
         for link in interfaces:
             if link is interfaces[0] or link.name in ports:
@@ -121,21 +122,21 @@ class Kernel:
             return {}
 
     def read_devices(self) -> DeviceFacts:
-        """What the doctor asks of devices beyond their bridges; reads that fail for want of a feature are left out."""
+        """Reads the devices for the doctor. A kernel without a feature gives less."""
         return read_devices(self._connection, self._netns)
 
     def turn_vlan_filtering_on(self, bridge: Bridge) -> None:
-        """Turn VLAN filtering on for ``bridge`` as it was read. Whether it then is on, the caller must read."""
+        """Turns VLAN filtering on for ``bridge`` as it was read. The caller must read back that it is on."""
         operation = f"turning VLAN filtering on for {bridge.name}"
         for code, text in self._connection.transact([set_vlan_filtering(bridge.ifindex)], operation).failures.values():
             raise_for(code, text, operation)
 
     def look_up(self, keys: Iterable[Key], snapshot: Snapshot) -> dict[Key, Entry | None]:
-        """What the bridges' FDBs hold for exactly these keys; None where there is no entry.
+        """Reads the entries of exactly these keys; None where there is no entry.
 
-        A dump may miss an entry while others change; this does not. An entry on a port that is not in
-        ``snapshot`` counts as none; so does one of a bridge that is not there. A kernel before 5.0 looks nothing up
-        (EOPNOTSUPP): there another dump has to do.
+        A dump may miss an entry while others change; a look-up does not. An entry on a port that is not in ``snapshot``
+        counts as none; so does one of a bridge that is gone. A kernel before 5.0 cannot look up (EOPNOTSUPP), so there
+        another dump is read.
         """
         found: dict[Key, Entry | None] = dict.fromkeys(keys)
         names = {interface.ifindex: name for name, interface in _interfaces(snapshot).items()}
@@ -156,9 +157,9 @@ class Kernel:
     def ages(self, keys: Iterable[Key], snapshot: Snapshot) -> dict[Key, float | None]:
         """How many seconds ago these entries were put, or their MACs seen, to a hundredth; None where there is none.
 
-        Only a port that learns sees (br_input.c, br_handle_frame_finish), and a sticky entry does not move to it. So
-        where a guest's own port does not learn, an age that begins anew says that its MAC was seen on another port:
-        or that somebody put the entry, which is told as an event, while what is seen is not (br_fdb_update).
+        Only a port that learns renews an age (br_input.c, br_handle_frame_finish), and a sticky entry does not move to
+        it. So where a guest's own port does not learn, a new age has one of two reasons. Its MAC was seen on another
+        port, which causes no event (br_fdb_update); or somebody put the entry, which causes one.
         """
         found: dict[Key, float | None] = dict.fromkeys(keys)
         for key, reply in (self._get_entries(found, snapshot, "reading the ages of FDB entries") or {}).items():
@@ -166,8 +167,9 @@ class Kernel:
         return found
 
     def refreshed(self, keys: Iterable[Key], snapshot: Snapshot) -> dict[Key, tuple[float, float]]:
-        """When these entries were put, or their MACs seen (`ages`): not before, and not after, in seconds of the
-        monotonic clock. It is the kernel's own: neither goes on while the machine sleeps.
+        """The times when these entries were put, or their MACs seen (`ages`): not before, and not after.
+
+        In seconds of the monotonic clock, which stops like the kernel's while the machine sleeps.
         """
         before = time.monotonic()
         ages = self.ages(keys, snapshot)
@@ -175,7 +177,7 @@ class Kernel:
         return {key: (before - age - _TICK, after - age) for key, age in ages.items() if age is not None}
 
     def _get_entries(self, keys: Iterable[Key], snapshot: Snapshot, operation: str) -> dict[Key, bytes] | None:
-        """The kernel's answers about the entries that there are, of bridges that are there; None: it gives none."""
+        """The kernel's answers for the entries that exist; None where the kernel cannot look up."""
         known = [key for key in keys if key[0] in snapshot.bridges]
         requests = [wire.fdb_get(snapshot.bridges[bridge].ifindex, mac, vid) for bridge, mac, vid in known]
         answers = self._connection.transact(requests, operation)
@@ -190,9 +192,9 @@ class Kernel:
     def send(self, requests: Sequence[Request], snapshot: Snapshot) -> list[Refusal | None]:
         """Carry out ``requests``, in order, on the interfaces as they were in ``snapshot``; a slot for each.
 
-        A failure does not stop the requests behind it. Deleting an entry that is not there (ENOENT) is no
-        refusal. The kernel's OK is no proof: it ignores a flag it does not know and may carry out a part of a
-        request (br_netlink.c, br_setport), so the caller reads back.
+        A failure does not stop the requests behind it. Deleting an entry that does not exist (ENOENT) is no refusal.
+        The kernel's OK is no proof, so the caller reads back: the kernel ignores a flag that it does not know, and
+        may carry out part of a request (br_netlink.c, br_setport).
         """
         ifindexes = {name: interface.ifindex for name, interface in _interfaces(snapshot).items()}
         slots: list[Refusal | None] = [None] * len(requests)
@@ -217,7 +219,7 @@ class Kernel:
         return slots
 
     def _may_change(self) -> bool:
-        """Whether the capability is there. EPERM alone does not tell, see `_refusal`; a request for nothing does."""
+        """This process has the capability. EPERM alone is no answer (`_refusal`); a request for nothing gives one."""
         nothing = wire.delete_entry(DeleteEntry("", "02:00:00:00:00:00", None), ifindex=0)
         answers = self._connection.transact([nothing], "asking for the capability")
         return answers.failures.get(0, (0, ""))[0] != errno.EPERM
@@ -258,81 +260,9 @@ def _interfaces(snapshot: Snapshot) -> dict[str, Bridge | BridgePort]:
     return {**snapshot.bridges, **snapshot.ports}
 
 
-def _snapshot(
-    links: Sequence[Link],
-    found: Mapping[int, Link],
-    members: Sequence[Link],
-    vids: Mapping[int, PortVids],
-    entries: Sequence[Entry],
-) -> Snapshot:
-    names = {link.ifindex: link.name for link in links}
-    bridges = {
-        link.name: Bridge(
-            link.name,
-            link.ifindex,
-            link.mac,
-            link.vlan_filtering,
-            link.promiscuity,
-            link.up,
-            vids.get(link.ifindex, PortVids()).vids,
-            link.default_pvid,
-        )
-        for link in found.values()
-    }
-    return Snapshot(
-        bridges=bridges,
-        ports={
-            link.name: _port(link, link.flags, found[link.master].name, vids.get(link.ifindex, PortVids()))
-            for link in members
-            if link.flags is not None and link.master is not None
-        },
-        masters={link.name: names.get(link.master) if link.master else None for link in links},
-        entries=tuple(entries),
-        stacked=tuple(_stacked(links, bridges, vids)),
-    )
-
-
-def _stacked(links: Iterable[Link], bridges: Mapping[str, Bridge], vids: Mapping[int, PortVids]) -> Iterator[Stacked]:
-    """The devices on bridges, and those on these, that have another address than their bridge.
-
-    What is below another VLAN device is in that one's VID; what is right on the bridge gets what it sends untagged.
-    """
-    uppers: dict[int, list[Link]] = {}
-    for link in links:
-        if link.kind in STACKED and link.lower and link.lower != link.ifindex and not link.elsewhere:
-            uppers.setdefault(link.lower, []).append(link)
-    for bridge in bridges.values():
-        untagged = vids.get(bridge.ifindex, PortVids()).untagged
-        waiting = [(link, (link.vid,) if link.vid else untagged) for link in uppers.get(bridge.ifindex, ())]
-        for link, carried in waiting:  # nothing is stacked on itself, so the walk ends
-            waiting += [(upper, carried) for upper in uppers.get(link.ifindex, ())]
-            if link.mac and link.mac != bridge.mac:
-                yield Stacked(bridge.name, link.name, link.mac, carried)
-
-
-def _port(link: Link, flags: PortFlags, bridge: str, port_vids: PortVids) -> BridgePort:
-    return BridgePort(
-        name=link.name,
-        ifindex=link.ifindex,
-        bridge=bridge,
-        mac=link.mac,
-        flags=flags,
-        vids=port_vids.vids,
-        pvid=port_vids.pvid,
-        untagged=port_vids.untagged,
-        promiscuity=link.promiscuity,
-        up=link.up,
-        kind=link.kind,
-        isolated=link.isolated,
-        tunnel_learning=link.tunnel_learning,
-        forwarding=link.forwarding,
-        elsewhere=link.elsewhere,
-    )
-
-
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Nothing that is read here is garbage, yet looking for some is a quarter of a big decode's, or a look's, time."""
+    """Pauses the garbage collector: it takes a quarter of a big decode's or look's time, and finds nothing here."""
     running = gc.isenabled()
     gc.disable()
     try:

@@ -1,9 +1,9 @@
-"""The kernel's own news, from the netlink multicast groups of interfaces, neighbours and the VIDs of bridge ports.
+"""The kernel's events, from the netlink multicast groups of interfaces, neighbours and the VIDs of bridge ports.
 
 A bridge reports a port's flags and VIDs in a message of its own (AF_BRIDGE, br_netlink.c, br_info_notify); masters,
 kinds and VLAN filtering come with the message about the interface (AF_UNSPEC, rtnetlink.c, rtmsg_ifinfo). A write that
-changes nothing is reported like one that does. What its default PVID does to its ports, a bridge reports in the group
-of VIDs alone (br_vlan.c, br_vlan_notify; Linux 5.6); on an older kernel the bridge's own interface has to do.
+changes nothing is reported like one that does. A bridge reports what its default PVID does to its ports only in the
+group of VIDs (br_vlan.c, br_vlan_notify; Linux 5.6). An older kernel reports just the bridge's own interface.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ _Places = dict[int, tuple[int, int]]
 
 
 class EventSocket:
-    """What changes from now on in the network namespace ``netns``, or in that of the calling thread."""
+    """Receives all changes from now on in the network namespace ``netns``, or in that of the calling thread."""
 
     def __init__(self, netns: str | None = None) -> None:
         self._socket = open_socket(netns, _GROUPS)
@@ -100,15 +100,15 @@ class EventSocket:
         self._socket.close()
 
     def heed(self, bridges: Collection[int]) -> None:
-        """From now on leave out the FDB entries of all bridges but these: frames on others must not cost us time."""
+        """From now on leave out the FDB entries of all bridges but these: frames on others must not cost time."""
         self._heeded = bridges
 
     def read(self) -> list[Event]:
         """The events that are there, from a bounded number of datagrams; empty when there are none.
 
-        `LOST` says that all must be read anew. From an overflow on the kernel drops everything until the queue is
-        empty, and says so once (af_netlink.c, netlink_overrun): so the queue is emptied first, and what is read
-        after `LOST` was seen misses nothing.
+        `LOST`: all must be read anew. After an overflow the kernel drops everything until the queue is empty, and
+        reports that once (af_netlink.c, netlink_overrun). So the queue is emptied first: a snapshot read after `LOST`
+        misses nothing.
         """
         events: list[Event] = []
         try:
@@ -141,10 +141,9 @@ class EventSocket:
 
 
 def is_strange(data: bytes | memoryview, heeded: Collection[int]) -> bool:
-    """Whether a datagram is about one FDB entry, and that of a bridge which is not heeded.
+    """The datagram holds one FDB entry of a bridge that is not heeded.
 
-    A glance to where the kernel puts NDA_LLADDR and NDA_MASTER (br_fdb.c, fdb_fill_info): what looks different is
-    decoded.
+    Looks only where the kernel puts NDA_LLADDR and NDA_MASTER (br_fdb.c, fdb_fill_info). Any other layout is decoded.
     """
     if len(data) < _ENTRY.size:
         return False
@@ -197,7 +196,7 @@ _entry_state = lru_cache(maxsize=None)(entry_state)
 
 
 def _link_event(message: bytes, gone: bool) -> LinkEvent | None:
-    """None for another family's view of an interface, and for what a network card says of a switch of its own."""
+    """None for another family's message about an interface, and for that of a NIC's embedded switch."""
     if len(message) < _LINK_BODY:
         raise WireError(f"interface message of {len(message)} bytes")
     family, _, ifindex, device_flags, _ = LINK.unpack_from(message, HEADER.size)

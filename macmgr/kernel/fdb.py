@@ -1,4 +1,4 @@
-"""FDB entries out of an RTM_GETNEIGH dump, in bulk.
+"""Decodes FDB entries from an RTM_GETNEIGH dump, in bulk.
 
 A host has tens of thousands of entries, all laid out alike (br_fdb.c, fdb_fill_info). So the layout is worked out
 once from a first message, checked for all messages of the same length at once, and then whole columns of
@@ -51,7 +51,7 @@ _Columns = tuple[Sequence[int], Sequence[int], Sequence[int], Sequence[bytes], I
 def decode_entries(groups: Mapping[bytes, Sequence[bytes]], names: Mapping[int, str]) -> list[Entry]:
     """The entries of bridges' FDBs in a dump, as `wire.group` sorted it; in no particular order.
 
-    An entry of a bridge's FDB carries NDA_MASTER, by which bridge(8) tells ``master`` from ``self``; the
+    An entry of a bridge's FDB carries NDA_MASTER, which separates ``master`` from ``self`` for bridge(8); the
     devices' own lists are left out. So are entries of an interface that is not in ``names``.
     """
     entries: list[Entry] = []
@@ -113,7 +113,7 @@ def _decode(data: bytes, length: int, stride: int, names: Mapping[int, str]) -> 
 
 
 def _all_alike(data: bytes, stride: int, layout: _Layout) -> bool:
-    """Whether every message has its attributes where the first one has them: byte column by byte column."""
+    """Every message has its attributes where the first one has them. Compared byte column by byte column."""
     count = len(data) // stride
     fixed = [HEADER.size, *(start - 4 + byte for _, start, _ in layout for byte in range(4))]
     return all(data[offset::stride] == data[offset : offset + 1] * count for offset in fixed)
@@ -121,7 +121,7 @@ def _all_alike(data: bytes, stride: int, layout: _Layout) -> bool:
 
 @lru_cache(maxsize=64)
 def _parser(stride: int, layout: _Layout, count: int) -> struct.Struct | None:
-    """What reads ``count`` times the fields of `_Row`, VID only where there is one; None for what no bridge sends."""
+    """The reader of ``count`` rows of `_Row`, VID only where there is one; None for a layout that no bridge sends."""
     places = {kind: (start, stop - start) for kind, start, stop in layout}
     mac, vid = places.get(NDA_LLADDR, (0, 0)), places.get(NDA_VLAN)
     if NDA_MASTER not in places or mac[1] != 6 or (vid and (vid[1] != 2 or vid[0] < mac[0])):

@@ -1,6 +1,6 @@
-"""Interfaces, bridges, bridge ports and their VIDs out of RTM_GETLINK dumps.
+"""Decodes interfaces, bridges, bridge ports and their VIDs from RTM_GETLINK dumps.
 
-One AF_UNSPEC dump tells names, masters, promiscuity, the bridge's VLAN filtering and each port's flags
+One AF_UNSPEC dump has names, masters, promiscuity, the bridge's VLAN filtering and each port's flags
 (net/core/rtnetlink.c, rtnl_fill_ifinfo; net/bridge/br_netlink.c, br_port_fill_attrs); one AF_BRIDGE dump the VIDs.
 """
 
@@ -104,7 +104,7 @@ class Link(NamedTuple):
 
 
 class _Layout(NamedTuple):
-    """Where a message has `_WANTED`, and what another must have in common with it to have it there too.
+    """The places of `_WANTED` in a message, and the words that another must share to have it in the same places.
 
     ``fixed`` are the 32-bit words with an attribute's header or a kind, by their place. ``fields`` reads ifindex,
     device flags and the wanted values in the order of the message; ``columns`` says which of these each of `_WANTED`
@@ -119,9 +119,9 @@ class _Layout(NamedTuple):
 def decode_links(groups: Mapping[bytes, Sequence[bytes]]) -> list[Link]:
     """The interfaces of an AF_UNSPEC dump, as `wire.group` sorted it; in no particular order.
 
-    Each has some eighty attributes, and a host has a thousand taps that differ in nothing but the values. So the
-    places found in one message are used for all that have the same headers in them, column by column: a microsecond
-    an interface, where a look at each message by itself takes three.
+    Each has some eighty attributes, and a host has a thousand taps that differ only in the values. So the places
+    found in one message are used for all with the same headers, column by column. That takes a microsecond an
+    interface; decoding each message by itself takes three.
     """
     alike: dict[tuple[int, bytes], list[bytes]] = {}
     for length, message in _link_messages(groups):
@@ -169,7 +169,7 @@ def _link_messages(groups: Mapping[bytes, Sequence[bytes]]) -> Iterator[tuple[in
 def _known_layout(message: bytes, length: int) -> _Layout:
     """The layout of the message: that of the last one of its length and first header, where it still fits.
 
-    A daemon looks at the same interfaces again and again, and to find the places is a quarter of a small host's look.
+    A daemon reads the same interfaces again and again. Finding the places takes a quarter of a small host's look.
     """
     key = length, message[_BODY : _BODY + ATTRIBUTE.size]
     layout, words = _layouts.get(key), memoryview(message).cast("I")

@@ -1,4 +1,4 @@
-"""The rtnetlink connection: dumps, and batches of requests whose failures are told apart.
+"""The rtnetlink connection: dumps, and batches of requests, with the failure of each.
 
 pyroute2 opens the socket and enters the network namespace; the bytes go through a plain blocking socket, because its
 event loop costs more per message than the kernel's work does. One `Connection` belongs to one thread at a time.
@@ -37,16 +37,16 @@ Groups = Mapping[bytes, Sequence[bytes]]
 
 
 class Gone(KernelError):
-    """What a dump was asked of is not there any more (ENODEV)."""
+    """The bridge or port of a dump is gone (ENODEV)."""
 
 
 class TooLong(Exception):
-    """A dump has more messages than were asked for. Never seen outside of `macmgr.kernel`."""
+    """A dump has more messages than were asked for. It never leaves `macmgr.kernel`."""
 
 
 @dataclass(slots=True)
 class Answers:
-    """What the kernel said to a batch, by the position of the request. A request in neither was carried out."""
+    """The kernel's answers to a batch, by the position of the request. A request in neither was carried out."""
 
     failures: dict[int, tuple[int, str]] = field(default_factory=dict)
     replies: dict[int, bytes] = field(default_factory=dict)
@@ -77,8 +77,8 @@ class Connection:
         """The messages that answer a dump request, as `wire.group` sorts them.
 
         A dump that the kernel marks as interrupted (NLM_F_DUMP_INTR: interfaces came or went meanwhile) or whose
-        parts were lost is asked for again. `TooLong` where there are more than ``most`` messages: it is given up then,
-        and the socket with it, for the kernel would go on with it.
+        parts were lost is asked for again. `TooLong` where there are more than ``most`` messages: the dump is given up
+        then, and the socket with it, for the kernel would go on sending.
         """
         for _ in range(_DUMP_TRIES):
             groups = self._dump_once(request, operation, most)
@@ -233,8 +233,8 @@ def words(code: int, text: str = "") -> str:
 def open_socket(namespace: str | None, groups: int = 0) -> socket.socket:
     """An rtnetlink socket that hears the multicast ``groups`` (a mask), opened in a thread of its own.
 
-    Entering a network namespace changes the calling thread only, and this one ends here: nothing to restore, and
-    no fork.
+    Entering a network namespace changes only the calling thread. That one ends here, so nothing has to be restored,
+    and no process is forked.
     """
     outcome: list[socket.socket | BaseException] = []
 

@@ -1,8 +1,8 @@
-"""Frames that leave a guest with another source address than its own: seen with packet sockets, one for each port.
+"""Sees frames that leave a guest with another source address than its own, with one packet socket for each port.
 
 A managed port does not learn, so the kernel keeps no trace of such an address. The sockets are bound to the port and
-never promiscuous, so they show what the guest sends and nothing else. A classic BPF program runs before the kernel
-copies or queues anything and lets pass only what is news: a unicast source that is none of the known ones. Sources:
+never promiscuous, so they show only what the guest sends. A classic BPF program runs before the kernel
+copies or queues anything. It lets pass only news: a unicast source that is not known. Sources:
 packet(7), net/packet/af_packet.c (packet_rcv), include/uapi/linux/filter.h.
 """
 
@@ -75,9 +75,9 @@ class _Port:
 
 
 class Sightings:
-    """Looks at the ports it is told to watch, in the network namespace ``netns`` or that of the calling thread.
+    """Watches the ports that `watch` names, in the network namespace ``netns`` or that of the calling thread.
 
-    ``problem`` is one line about why it cannot see, empty while all is well: the rest of macmgr works without.
+    ``problem`` is one line that says why it sees nothing, empty while all is well. The rest of macmgr works without.
     """
 
     def __init__(self, netns: str | None = None) -> None:
@@ -90,7 +90,7 @@ class Sightings:
         self._epoll.register(self._timer, select.EPOLLIN)
 
     def watch(self, ports: Ports) -> None:
-        """From now on look at exactly these ports, for any source address but those that are known there."""
+        """From now on watches exactly these ports, for any source address that is not known there."""
         old = [port for port in self._ports.values() if ports.get(port.name, (None, None))[0] != port.ifindex]
         self._drop(old)
         for name, port in self._ports.items():
@@ -109,7 +109,7 @@ class Sightings:
         return self._epoll.fileno()
 
     def read(self) -> list[Sighting]:
-        """What was seen since the last reading, each address of a port once, the latest last. Never waits."""
+        """The addresses seen since the last reading, each once for a port, the latest last. Never waits."""
         now = time.monotonic()
         found: list[Sighting] = []
         for fd, _ in self._epoll.poll(0):
@@ -122,7 +122,7 @@ class Sightings:
         return found
 
     def close(self) -> None:
-        """Look at nothing any more."""
+        """Stops watching all ports."""
         for thread in self._drop(list(self._ports.values())):
             thread.join()
         os.close(self._timer)
@@ -139,7 +139,7 @@ class Sightings:
                 if error.errno in (errno.EPERM, errno.EACCES):
                     self.problem = (
                         "packet sockets need CAP_NET_RAW, so nobody sees which addresses guests send from: guest_mac "
-                        "acts on what libvirt tells, and prefixes under allow let nothing in"
+                        "acts on what libvirt reports, and prefixes under allow let nothing in"
                     )
                     return
                 blind += 1
@@ -152,10 +152,10 @@ class Sightings:
             self._epoll.register(opened, select.EPOLLIN)
 
     def _drop(self, ports: Sequence[_Port]) -> list[threading.Thread]:
-        """Look at some ports no more; the threads that close their sockets.
+        """Stops watching some ports; returns the threads that close their sockets.
 
-        The kernel waits for a grace period, some 10 ms, in each close (packet_release, synchronize_net): many wait for
-        the same one, and the caller for none.
+        The kernel waits for a grace period, some 10 ms, in each close (packet_release, synchronize_net). The threads
+        share such periods, and the caller waits for none.
         """
         for port in ports:
             del self._ports[port.name], self._by_fd[port.socket.fileno()]
@@ -191,7 +191,7 @@ class Sightings:
         return [Sighting(port.name, port.ifindex, mac, vid) for mac, vid in seen]
 
     def _pause(self, port: _Port, now: float, *, full: bool) -> None:
-        """Do not listen for a while: longer each time, unless it was quiet for longer than that."""
+        """Stops listening for a while: longer each time, unless the port was quiet for longer than that."""
         quiet = now - port.told_at > 2 * LONGEST_PAUSE
         port.pause = FIRST_PAUSE if quiet else min(LONGEST_PAUSE, 2 * port.pause)
         if full:
@@ -200,7 +200,7 @@ class Sightings:
         self._epoll.unregister(port.socket)
 
     def _resume(self, now: float) -> None:
-        """Listen again to those whose pause is over, and have the timer wake us for the next one."""
+        """Listens again to the ports whose pause is over, and sets the timer for the next one."""
         waiting = []
         for port in self._ports.values():
             if port.resumes is None:
@@ -219,7 +219,7 @@ def _close(ports: Sequence[_Port]) -> None:
 
 
 def _is_news(frame: bytes, source: str, address: tuple[object, ...], known: Collection[str]) -> bool:
-    """What the filter has let pass; a frame may have been queued before the filter was changed."""
+    """The filter would let the frame pass. It may have been queued before the filter was changed."""
     return address[2] != socket.PACKET_OUTGOING and not frame[6] & 1 and source != ZERO and source not in known
 
 
@@ -232,7 +232,7 @@ def _vid(ancillary: list[tuple[int, int, bytes]]) -> int | None:
 
 
 def _packet_socket(ifindex: int, known: frozenset[str]) -> socket.socket:
-    """A packet socket for what comes in on an interface; it hears nothing before its filter is there."""
+    """A packet socket for what comes in on an interface; it receives nothing before its filter is attached."""
     opened = socket.socket(AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, 0)
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)

@@ -1,8 +1,8 @@
-"""What rtnetlink does not tell of devices: which packet sockets want them promiscuous, and which driver they have.
+"""Reads what rtnetlink does not have of devices: the packet sockets that want them promiscuous, and their drivers.
 
 Packet sockets come from /proc/net/packet, and what they ask for from sock_diag(7) (net/packet/diag.c,
 PACKET_DIAG_MCLIST); their owners from /proc/PID/fd; drivers from ETHTOOL_GDRVINFO (net/ethtool/ioctl.c). All of it is
-read only, and all of it may be missing: then the answer is shorter.
+read only. Any of it may be missing; the answer is then shorter.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What one pass over a namespace's packet sockets found, by inode; ``memberships`` None without packet_diag."""
+    """The packet sockets of a namespace by inode, from one pass; ``memberships`` is None without packet_diag."""
 
     bound: Mapping[int, int] = field(default_factory=dict)
     memberships: Mapping[int, tuple[int, ...]] | None = None
@@ -75,7 +75,7 @@ def read_drivers(interfaces: Collection[str], netns: str | None) -> dict[str, st
 
 
 def _look_at_sockets() -> _Seen:
-    """Sockets first from /proc: asking sock_diag loads a module, and mostly there is nothing to ask about."""
+    """Reads /proc first: sock_diag loads a kernel module, and most hosts have no packet socket to ask about."""
     try:
         lines = Path("/proc/thread-self/net/packet").read_text(encoding="ascii", errors="replace").splitlines()[1:]
     except OSError:
@@ -160,7 +160,7 @@ def _driver(opened: socket.socket, name: str) -> str:
 
 
 def in_namespace(netns: str | None, ask: Callable[[], _T]) -> _T:
-    """What ``ask`` answers in a network namespace: a thread of its own enters it, and ends."""
+    """Calls ``ask`` in a network namespace, in a thread of its own that enters it and ends."""
     if netns is None:
         return ask()
     answers: list[_T] = []

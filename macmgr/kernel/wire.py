@@ -1,4 +1,4 @@
-"""rtnetlink as bytes: the requests macmgr sends, and the frames and attributes of what the kernel answers.
+"""Encodes and decodes rtnetlink: macmgr's requests, and the frames and attributes of the kernel's answers.
 
 No socket and no names: interfaces are ifindexes here. Layouts and numbers: include/uapi/linux/{netlink,rtnetlink,
 neighbour,if_link,if_bridge}.h; what each request may hold: net/core/rtnetlink.c (valid_fdb_dump_strict, rtnl_fdb_get)
@@ -74,7 +74,7 @@ def vlan_dump() -> Message:
 
 
 def fdb_dump(port: int = 0, bridge: int = 0) -> Message:
-    """The FDB of all bridges, of one bridge, or what leads to one port; all of them by ifindex.
+    """The FDB of all bridges, of one bridge, or the entries that lead to one port. Both are ifindexes.
 
     The kernel filters on a strict-check socket only (rtnl_fdb_dump, since 4.20); else the answer is about all bridges.
     """

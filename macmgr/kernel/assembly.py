@@ -1,0 +1,82 @@
+"""Puts a snapshot together from decoded interfaces, VIDs and entries: ifindexes become names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from macmgr.kernel.attributes import PortVids
+from macmgr.kernel.links import Link
+from macmgr.model.devices import STACKED
+from macmgr.model.snapshot import Bridge, BridgePort, Entry, PortFlags, Snapshot, Stacked
+
+
+def assemble(
+    links: Sequence[Link],
+    found: Mapping[int, Link],
+    members: Sequence[Link],
+    vids: Mapping[int, PortVids],
+    entries: Sequence[Entry],
+) -> Snapshot:
+    names = {link.ifindex: link.name for link in links}
+    bridges = {
+        link.name: Bridge(
+            link.name,
+            link.ifindex,
+            link.mac,
+            link.vlan_filtering,
+            link.promiscuity,
+            link.up,
+            vids.get(link.ifindex, PortVids()).vids,
+            link.default_pvid,
+        )
+        for link in found.values()
+    }
+    return Snapshot(
+        bridges=bridges,
+        ports={
+            link.name: _port(link, link.flags, found[link.master].name, vids.get(link.ifindex, PortVids()))
+            for link in members
+            if link.flags is not None and link.master is not None
+        },
+        masters={link.name: names.get(link.master) if link.master else None for link in links},
+        entries=tuple(entries),
+        stacked=tuple(_stacked(links, bridges, vids)),
+    )
+
+
+def _stacked(links: Iterable[Link], bridges: Mapping[str, Bridge], vids: Mapping[int, PortVids]) -> Iterator[Stacked]:
+    """The devices stacked on bridges, directly or not, that have another address than their bridge.
+
+    A device above a VLAN device is in that one's VID. Any other is in the VIDs that the bridge sends untagged.
+    """
+    uppers: dict[int, list[Link]] = {}
+    for link in links:
+        if link.kind in STACKED and link.lower and link.lower != link.ifindex and not link.elsewhere:
+            uppers.setdefault(link.lower, []).append(link)
+    for bridge in bridges.values():
+        untagged = vids.get(bridge.ifindex, PortVids()).untagged
+        waiting = [(link, (link.vid,) if link.vid else untagged) for link in uppers.get(bridge.ifindex, ())]
+        for link, carried in waiting:  # nothing is stacked on itself, so the walk ends
+            waiting += [(upper, carried) for upper in uppers.get(link.ifindex, ())]
+            if link.mac and link.mac != bridge.mac:
+                yield Stacked(bridge.name, link.name, link.mac, carried)
+
+
+def _port(link: Link, flags: PortFlags, bridge: str, port_vids: PortVids) -> BridgePort:
+    return BridgePort(
+        name=link.name,
+        ifindex=link.ifindex,
+        bridge=bridge,
+        mac=link.mac,
+        flags=flags,
+        vids=port_vids.vids,
+        pvid=port_vids.pvid,
+        untagged=port_vids.untagged,
+        promiscuity=link.promiscuity,
+        up=link.up,
+        kind=link.kind,
+        isolated=link.isolated,
+        tunnel_learning=link.tunnel_learning,
+        forwarding=link.forwarding,
+        elsewhere=link.elsewhere,
+    )
