@@ -16,7 +16,7 @@ from macmgr.model.intent import Intent
 from macmgr.model.scope import Scope, skip_nothing
 from macmgr.planning.conflicts import definition_findings
 from macmgr.policy.guests import Decisions, build_intent
-from macmgr.policy.policysources import PolicySources
+from macmgr.policy.precedence import PolicySources
 from macmgr.readers.domain import Domain, DomainStatus
 from macmgr.readers.hookdata import HookInput
 from macmgr.sources.libvirtstate import LibvirtState

@@ -15,9 +15,7 @@ from lxml import etree
 from macmgr.errors import XmlError
 from macmgr.model.intent import Settings, Vlan
 from macmgr.model.mac import parse_mac
-from macmgr.readers.aside import Metadata
-from macmgr.readers.document import ROOTS, attribute, name_of, parts_of, place, said, text_of
-from macmgr.readers.limits import MAX_NICS
+from macmgr.readers.document import MAX_NICS, ROOTS, Metadata, attribute, name_of, parts_of, place, said, text_of
 from macmgr.readers.metadata import DomainMetadata, read_domain_metadata
 from macmgr.readers.nicparts import read_isolated, read_trust, read_vlan
 

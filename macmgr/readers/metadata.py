@@ -23,9 +23,7 @@ from macmgr.errors import Problem
 from macmgr.model.intent import Settings
 from macmgr.model.mac import parse_mac, parse_mac_pattern
 from macmgr.options import ELEMENTS, OPTIONS, nearest, quoted, read_options, unknown_name
-from macmgr.readers.aside import Metadata
-from macmgr.readers.document import line_of
-from macmgr.readers.limits import MAX_ALLOWED, MAX_ELEMENTS
+from macmgr.readers.document import MAX_ALLOWED, MAX_ELEMENTS, Metadata, line_of
 
 T = TypeVar("T")
 

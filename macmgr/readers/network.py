@@ -14,8 +14,7 @@ from lxml import etree
 from macmgr.errors import XmlError
 from macmgr.model.intent import Manager, Settings, Vlan
 from macmgr.options import MAC_TABLE_MANAGER, wrong_word
-from macmgr.readers.aside import Metadata
-from macmgr.readers.document import attribute, name_of, place, text_of
+from macmgr.readers.document import Metadata, attribute, name_of, place, text_of
 from macmgr.readers.metadata import read_network_metadata
 from macmgr.readers.nicparts import read_isolated, read_trust, read_vlan
 

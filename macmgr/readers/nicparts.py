@@ -6,8 +6,7 @@ from lxml import etree
 
 from macmgr.errors import XmlError
 from macmgr.model.intent import Vlan
-from macmgr.readers.document import attribute, place
-from macmgr.readers.limits import MAX_TAGS
+from macmgr.readers.document import MAX_TAGS, attribute, place
 
 MAX_VID = 4094
 _DIGITS = 20

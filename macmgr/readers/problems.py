@@ -17,8 +17,7 @@ from macmgr.errors import Problem, XmlError
 from macmgr.model.intent import Manager
 from macmgr.model.mac import parse_mac
 from macmgr.options import MAC_TABLE_MANAGER, allowed, nearest, quoted, wrong_word
-from macmgr.readers.aside import too_large
-from macmgr.readers.document import ROOTS, attribute, line_of, parse_document, text_of
+from macmgr.readers.document import ROOTS, attribute, line_of, parse_document, text_of, too_large
 from macmgr.readers.domain import read_domain, read_nic
 from macmgr.readers.metadata import NAMESPACE, TABLE, almost_ours, find_table, read_domain_table, read_network_table
 from macmgr.readers.network import read_network, read_network_port

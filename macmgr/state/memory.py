@@ -3,6 +3,9 @@
 Hooks read it while libvirt waits, so it is one small JSON document; and nothing that is wrong with it may stop a
 repair. It is written whole or not at all, under the writer lock, and a symbolic link, or a directory that belongs to
 somebody else, is not followed. Why it holds what it holds: docs/adr/0004.
+
+A mark in /run says that a memory was written in this boot. Without it a memory that was lost is no other than one that
+never was, and macmgr's own work would be taken for what was there before (docs/adr/0004).
 """
 
 from __future__ import annotations
@@ -19,10 +22,40 @@ from macmgr import paths
 from macmgr.model.known import Memory
 from macmgr.regularfile import Stamp, stamp_at
 from macmgr.state.lock import WriterLock
-from macmgr.state.mark import boot, is_lost, leave_mark, mark_of
-from macmgr.state.owndirectory import own_directory
-from macmgr.state.ownfiles import Broken, OtherVersion, read_own, temporary_name, write_own
+from macmgr.state.ownfiles import Broken, OtherVersion, own_directory, read_own, temporary_name, write_own
 from macmgr.state.statedocument import Memories, document_of, is_other_version, parse_document
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_SMALL = 256
+_WHOLE, _LOST = "whole", "lost"
+
+
+def mark_of(path: Path) -> Path:
+    """Where the mark of a memory is."""
+    return paths.REMEMBERED if path == paths.STATE else path.parent.with_name(f"{path.parent.name}.remembered")
+
+
+def is_lost(mark: Path, *, there: bool) -> bool:
+    """Whether something that was to be remembered in this boot is not in the memory, which is ``there`` or not."""
+    try:
+        booted, _, how = (read_own(mark, _SMALL) or b"").decode("ascii").partition(" ")
+        return booted == boot() and (how == _LOST or not there)
+    except (Broken, OSError, ValueError):
+        return False
+
+
+def leave_mark(mark: Path, *, lost: bool) -> None:
+    """Say that a memory was written, or ``lost`` that it could not be; where that fails, it is not known later."""
+    with suppress(Broken, OSError):
+        text = f"{boot()} {_LOST if lost else _WHOLE}"
+        if read_own(mark, _SMALL) != text.encode():
+            write_own(mark, text, mode=0o755)
+
+
+def boot() -> str:
+    """The kernel's id of this boot."""
+    return _BOOT_ID.read_text(encoding="ascii").strip()
+
 
 _LARGEST = 16 << 20  # a thousand ports are a third of a megabyte
 _DEFAULT = "ports are managed all the same, and 'macmgr release' gives back as the default what is not remembered"

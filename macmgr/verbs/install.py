@@ -89,7 +89,7 @@ def _look_for_them() -> str:
 def _what_is_managed(path: Path, run_dir: Path) -> Iterator[str]:
     """What hooks and daemon will do on this host, by the configuration that is there now."""
     from macmgr.policy.guests import build_intent  # `uninstall` needs neither XML nor policy
-    from macmgr.policy.policysources import PolicySources
+    from macmgr.policy.precedence import PolicySources
     from macmgr.sources.statusfiles import StatusFiles
 
     try:

@@ -17,7 +17,7 @@ from typing import Any
 from macmgr import errors, hookcheck, paths
 from macmgr.errors import NoPermission, NotThere
 from macmgr.oneline import harmless_json
-from macmgr.state.lockholder import Process, process
+from macmgr.state.lock import Process, process
 
 _PATIENCE = 5.0  # seconds; the daemon answers beside its rounds, which take a tenth of one
 _LARGEST = 16 << 20

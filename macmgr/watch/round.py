@@ -21,7 +21,7 @@ from macmgr.model.changes import Change
 from macmgr.model.fdb import Key
 from macmgr.model.intent import Intent
 from macmgr.model.known import Known, SeenMacs
-from macmgr.model.modes import OBSERVE_ALL
+from macmgr.model.scope import OBSERVE_ALL
 from macmgr.model.snapshot import Snapshot
 from macmgr.planning.announcements import Announced, announcements
 from macmgr.planning.seen import with_seen

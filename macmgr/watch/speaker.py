@@ -16,7 +16,7 @@ from macmgr.errors import unexpected
 from macmgr.model.findings import Code, Severity
 from macmgr.model.hookcall import HookCall
 from macmgr.model.kernelevents import LOST, Event
-from macmgr.model.modes import MANAGE_ALL, Modes
+from macmgr.model.scope import MANAGE_ALL, Modes
 from macmgr.watch import tally, words
 from macmgr.watch.bursts import AT_ONCE, EACH, OVER, Bursts
 from macmgr.watch.document import document

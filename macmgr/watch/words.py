@@ -15,7 +15,7 @@ from macmgr.model.changes import Change, SetEntries, SetFlags
 from macmgr.model.findings import Code, Finding, Severity
 from macmgr.model.hookcall import HookCall
 from macmgr.model.intent import GuestPort
-from macmgr.model.modes import Modes
+from macmgr.model.scope import Modes
 from macmgr.model.snapshot import Entry, EntryState
 from macmgr.model.vids import fold_vids
 from macmgr.reconcile import View

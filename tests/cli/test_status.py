@@ -18,8 +18,7 @@ from macmgr import cli, paths
 from macmgr.errors import Busy, NotThere
 from macmgr.install import install_hooks
 from macmgr.model.findings import Code, Finding
-from macmgr.model.modes import Modes
-from macmgr.model.scope import Scope
+from macmgr.model.scope import Modes, Scope
 from macmgr.verbs import status as statusverb
 from macmgr.watch import words
 from macmgr.watch.document import document

@@ -14,7 +14,7 @@ import pytest
 from macmgr.errors import XmlError
 from macmgr.model.intent import Manager, Settings
 from macmgr.policy.guests import build_intent
-from macmgr.policy.policysources import PolicySources
+from macmgr.policy.precedence import PolicySources
 from macmgr.readers.document import parse_document
 from macmgr.readers.domain import DomainStatus, Nic, read_domain, read_domain_status
 from macmgr.readers.network import read_network, read_network_port

@@ -20,7 +20,7 @@ from macmgr.model.fdb import Entry, Fdb, Key
 from macmgr.model.findings import Severity
 from macmgr.model.intent import Intent, Manager, Settings
 from macmgr.policy.guests import build_intent
-from macmgr.policy.policysources import PolicySources
+from macmgr.policy.precedence import PolicySources
 from macmgr.reconcile import look
 from macmgr.sources.statusfiles import StatusFiles
 from tests import crowd

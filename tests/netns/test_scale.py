@@ -13,7 +13,7 @@ from macmgr.model.findings import Code, Severity
 from macmgr.model.intent import Intent, Manager, Settings
 from macmgr.model.snapshot import Entry
 from macmgr.policy.guests import build_intent
-from macmgr.policy.policysources import PolicySources
+from macmgr.policy.precedence import PolicySources
 from macmgr.reconcile import apply, look
 from macmgr.sources.statusfiles import StatusFiles
 from macmgr.state.lock import hold

@@ -10,8 +10,7 @@ from macmgr import paths
 from macmgr.config import Config, load_config, parse_config
 from macmgr.install import install_config, uninstall_config
 from macmgr.model.changes import SetFlags
-from macmgr.model.modes import MANAGE_ALL, OBSERVE_ALL, sections_of
-from macmgr.model.scope import Scope
+from macmgr.model.scope import MANAGE_ALL, OBSERVE_ALL, Scope, sections_of
 from macmgr.model.snapshot import PortFlags
 
 

@@ -12,7 +12,7 @@ from macmgr.model.findings import Code
 from macmgr.model.intent import Intent, Manager, Settings
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, PortFlags, Snapshot
 from macmgr.policy.guests import build_intent
-from macmgr.policy.policysources import PolicySources
+from macmgr.policy.precedence import PolicySources
 from macmgr.readers.domain import DomainStatus, read_domain
 from macmgr.reconcile import Scope, apply, release
 from macmgr.state.lock import WriterLock

@@ -9,9 +9,8 @@ import pytest
 
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestMac, GuestPort, Manager, Pin, Policy, PortlessNic, Settings, Vlan
-from macmgr.policy.decide import decide, managed_bridges
 from macmgr.policy.guests import Decisions, build_intent, guest_port
-from macmgr.policy.policysources import PolicySources
+from macmgr.policy.precedence import PolicySources, decide, managed_bridges
 from macmgr.readers.domain import Domain, DomainStatus, Nic
 from macmgr.readers.metadata import DomainMetadata
 from macmgr.readers.network import Inherited, Network, NetworkPort

@@ -10,10 +10,17 @@ import pytest
 from lxml import etree
 
 from macmgr.errors import MacmgrError, XmlError
-from macmgr.readers.aside import set_aside
-from macmgr.readers.document import parse_document, parse_written_by_libvirt, read_with
+from macmgr.readers.document import (
+    MAX_ELEMENTS,
+    MAX_METADATA,
+    MAX_NICS,
+    MAX_TAGS,
+    parse_document,
+    parse_written_by_libvirt,
+    read_with,
+    set_aside,
+)
 from macmgr.readers.domain import Domain, read_domain
-from macmgr.readers.limits import MAX_ELEMENTS, MAX_METADATA, MAX_NICS, MAX_TAGS
 from macmgr.readers.metadata import NAMESPACE
 from macmgr.readers.network import read_network
 from macmgr.readers.problems import check_document

@@ -11,7 +11,7 @@ from macmgr.model.known import NOTHING_KNOWN, Known
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 from macmgr.planning.planner import plan
 from macmgr.policy.guests import build_intent
-from macmgr.policy.policysources import PolicySources
+from macmgr.policy.precedence import PolicySources
 from macmgr.readers.domain import DomainStatus, read_domain_status
 from macmgr.readers.network import read_network
 from macmgr.reconcile import View

@@ -6,7 +6,7 @@ import pytest
 
 from macmgr.model.intent import GuestPort
 from macmgr.policy.guests import build_intent
-from macmgr.policy.policysources import PolicySources
+from macmgr.policy.precedence import PolicySources
 from macmgr.readers.domain import Domain, DomainStatus
 from macmgr.readers.hookdata import read_hook_input
 from macmgr.sources.libvirtstate import LibvirtState

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from macmgr.errors import Busy, NotThere
-from macmgr.state import lockholder
+from macmgr.state import lock
 from macmgr.state.lock import hold
 
 
@@ -55,7 +55,7 @@ def test_the_holder_is_named(tmp_path: Path) -> None:
 def test_a_holder_that_cannot_be_told_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without /proc, and where the kernel's list holds what is none of ours."""
     path = tmp_path / "lock"
-    monkeypatch.setattr(lockholder, "PROC", tmp_path)
+    monkeypatch.setattr(lock, "PROC", tmp_path)
     with hold(path), pytest.raises(Busy, match="it holds") as told:
         hold(path, wait=0).__enter__()
     assert told.value.pid is None

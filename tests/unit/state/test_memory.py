@@ -16,7 +16,7 @@ from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.model.known import NOTHING, Held, KeptMac, Memory, PortBefore
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, PortFlags, Snapshot
 from macmgr.reconcile import apply
-from macmgr.state import mark, memory
+from macmgr.state import memory
 from macmgr.state.lock import WriterLock
 from macmgr.state.memory import LastRead, StateFile, is_another_macmgrs, managed_ports, read_memory, remove
 from macmgr.state.ownfiles import write_own
@@ -147,7 +147,7 @@ def test_the_file_is_synced_before_it_takes_the_name(path: Path, monkeypatch: py
 
 
 def document(**changed: object) -> bytes:
-    good = {"version": 1, "boot": mark.boot(), "namespaces": {}}
+    good = {"version": 1, "boot": memory.boot(), "namespaces": {}}
     return json.dumps(good | changed).encode()
 
 
@@ -294,7 +294,6 @@ def test_another_boots_file_says_nothing(path: Path, monkeypatch: pytest.MonkeyP
     """Every interface it names is gone, and others may have the names and the numbers."""
     keep(path, MEMORY)
     monkeypatch.setattr(memory, "boot", lambda: "another boot")
-    monkeypatch.setattr(mark, "boot", lambda: "another boot")
     assert read_memory(None, path) == (NOTHING, "")
     fresh = Memory((replace(PORT, flags=PortFlags()),))
     assert keep(path, fresh) == ""

@@ -14,7 +14,7 @@ import pytest
 
 from macmgr.errors import KernelError
 from macmgr.model.findings import Code, Finding
-from macmgr.model.modes import Modes
+from macmgr.model.scope import Modes
 from macmgr.watch import metricsport
 from macmgr.watch.metrics import metrics, write_textfile
 from macmgr.watch.metricsport import MetricsPort

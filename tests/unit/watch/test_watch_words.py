@@ -11,7 +11,7 @@ from macmgr.model.changes import Change, SetEntries, SetFlags
 from macmgr.model.findings import Code, Finding
 from macmgr.model.hookcall import HookCall
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy
-from macmgr.model.modes import MANAGE_ALL, OBSERVE_ALL, Modes
+from macmgr.model.scope import MANAGE_ALL, OBSERVE_ALL, Modes
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 from macmgr.planning.draft import Plan
 from macmgr.reconcile import View, apply
