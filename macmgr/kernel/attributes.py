@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 from dataclasses import dataclass
 from functools import cache
 
@@ -81,6 +82,11 @@ def read_port_vids(message: bytes, start: int, stop: int) -> PortVids | None:
         if flags & VLAN_UNTAGGED:
             untagged.extend(run)
     return PortVids(tuple(sorted(set(vids))), pvid, tuple(sorted(set(untagged))))
+
+
+@cache
+def read_number(value: bytes) -> int:
+    return int.from_bytes(value, sys.byteorder)
 
 
 def read_text(value: bytes) -> str:

@@ -6,7 +6,6 @@ The doctor reads them rarely, so each message is walked attribute by attribute. 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -26,6 +25,7 @@ from macmgr.kernel.attributes import (
     IFLA_LINKINFO,
     IFLA_PROMISCUITY,
     IFLA_VLAN_ID,
+    read_number,
     read_text,
 )
 from macmgr.kernel.links import decode_vids
@@ -75,8 +75,8 @@ def read_devices(connection: Connection, netns: str | None) -> DeviceFacts:
 
 def set_vlan_filtering(ifindex: int) -> wire.Message:
     """Returns the RTM_NEWLINK that turns VLAN filtering on for a bridge, and sets nothing else (br_changelink)."""
-    data = _nested(IFLA_INFO_DATA, _attribute(IFLA_BR_VLAN_FILTERING, b"\1"))
-    info = _nested(IFLA_LINKINFO, _attribute(IFLA_INFO_KIND, b"bridge\0") + data)
+    data = wire.attribute(IFLA_INFO_DATA | wire.NLA_F_NESTED, wire.attribute(IFLA_BR_VLAN_FILTERING, b"\1"))
+    info = wire.attribute(IFLA_LINKINFO | wire.NLA_F_NESTED, wire.attribute(IFLA_INFO_KIND, b"bridge\0") + data)
     return (wire.RTM_NEWLINK, wire.NLM_F_REQUEST, LINK.pack(wire.AF_UNSPEC, 0, ifindex, 0, 0) + info)
 
 
@@ -87,7 +87,7 @@ def _device(message: bytes, names: Mapping[int, str]) -> Device:
     data = _attributes(info.get(IFLA_INFO_DATA, b""))
     kind = read_text(info.get(IFLA_INFO_KIND, b""))
     elsewhere = IFLA_LINK_NETNSID in found
-    lower = _number(found.get(IFLA_LINK, b""))
+    lower = read_number(found.get(IFLA_LINK, b""))
     if lower == ifindex:  # some kernels say of a device that is stacked on nothing that it is stacked on itself
         lower = 0
     return Device(
@@ -95,24 +95,24 @@ def _device(message: bytes, names: Mapping[int, str]) -> Device:
         ifindex=ifindex,
         mac=found.get(IFLA_ADDRESS, b"").hex(":"),
         kind=kind,
-        master=names.get(_number(found.get(IFLA_MASTER, b""))),
+        master=names.get(read_number(found.get(IFLA_MASTER, b""))),
         lower=names.get(lower) if not elsewhere else None,
         lower_elsewhere=elsewhere and kind in STACKED,
         up=bool(flags & IFF_UP),
-        promiscuity=_number(found.get(IFLA_PROMISCUITY, b"")),
+        promiscuity=read_number(found.get(IFLA_PROMISCUITY, b"")),
         administrator=bool(flags & IFF_PROMISC),
-        vid=_number(data.get(IFLA_VLAN_ID, b"")) if kind == "vlan" else None,
+        vid=read_number(data.get(IFLA_VLAN_ID, b"")) if kind == "vlan" else None,
         passthru=kind in ("macvlan", "macvtap")
-        and _number(data.get(IFLA_MACVLAN_MODE, b"")) == MACVLAN_MODE_PASSTHRU
-        and not _number(data.get(IFLA_MACVLAN_FLAGS, b"")) & MACVLAN_FLAG_NOPROMISC,
+        and read_number(data.get(IFLA_MACVLAN_MODE, b"")) == MACVLAN_MODE_PASSTHRU
+        and not read_number(data.get(IFLA_MACVLAN_FLAGS, b"")) & MACVLAN_FLAG_NOPROMISC,
         xdp=_xdp(_attributes(found.get(IFLA_XDP, b""))),
     )
 
 
 def _xdp(found: _Attributes) -> tuple[Xdp, ...]:
     """The program of each mode. A kernel before 4.20 names one program without its mode."""
-    by_mode = [Xdp(mode, _number(found[kind])) for kind, mode in XDP_MODES.items() if kind in found]
-    alone = [Xdp("xdp", _number(found[IFLA_XDP_PROG_ID]))] if IFLA_XDP_PROG_ID in found else []
+    by_mode = [Xdp(mode, read_number(found[kind])) for kind, mode in XDP_MODES.items() if kind in found]
+    alone = [Xdp("xdp", read_number(found[IFLA_XDP_PROG_ID]))] if IFLA_XDP_PROG_ID in found else []
     return tuple(by_mode or alone)
 
 
@@ -182,15 +182,3 @@ def _is_bridge(device: Device | None) -> bool:
 
 def _name(message: bytes) -> str:
     return read_text(_attributes(message, _LINK_BODY).get(IFLA_IFNAME, b""))
-
-
-def _attribute(kind: int, value: bytes) -> bytes:
-    return wire.ATTRIBUTE.pack(wire.ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
-
-
-def _nested(kind: int, value: bytes) -> bytes:
-    return _attribute(kind | wire.NLA_F_NESTED, value)
-
-
-def _number(value: bytes) -> int:
-    return int.from_bytes(value, sys.byteorder)

@@ -7,7 +7,6 @@ One AF_UNSPEC dump has names, masters, promiscuity, the bridge's VLAN filtering 
 from __future__ import annotations
 
 import struct
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from itertools import repeat
@@ -30,6 +29,7 @@ from macmgr.kernel.attributes import (
     IFLA_PROMISCUITY,
     IFLA_VLAN_ID,
     PortVids,
+    read_number,
     read_port_flags,
     read_port_vids,
     read_text,
@@ -236,27 +236,22 @@ def _links(data: bytes, layout: _Layout) -> list[Link]:
         columns[0],
         map(read_text, name),
         map(bytes.hex, mac, repeat(":")),
-        (number or None for number in map(_number, master)),
+        (number or None for number in map(read_number, master)),
         (bool(flags & IFF_UP) for flags in columns[1]),
-        map(_number, promiscuity),
+        map(read_number, promiscuity),
         map(_kind, kind),
         map(_ON.__eq__, vlan_filtering),
-        (_number(value) if value else None for value in default_pvid),
+        (read_number(value) if value else None for value in default_pvid),
         map(_SWITCH.get, tunnel_learning),
         map(read_port_flags, port_kind, *flags),
         map(_ON.__eq__, isolated),
         map(_TAKES_DYNAMIC.__contains__, state),
         map(bool, elsewhere),
-        (number or None for number in map(_number, lower)),
-        (_number(value) if value else None for value in vid),
+        (number or None for number in map(read_number, lower)),
+        (read_number(value) if value else None for value in vid),
         strict=False,  # the column of what is not there is endless
     )
     return list(map(Link._make, rows))
-
-
-@cache
-def _number(value: bytes) -> int:
-    return int.from_bytes(value, sys.byteorder)
 
 
 @cache

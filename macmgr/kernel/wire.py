@@ -117,16 +117,16 @@ def flush_entries(request: FlushEntries, ifindex: int) -> Message:
     if not 0 < request.vid < 4095:
         raise ValueError(f"no flush without a VID: {request.vid} is none")
     payload = NEIGHBOUR.pack(AF_BRIDGE, ifindex, NUD_NOARP, NTF_MASTER, 0)
-    payload += _attribute(NDA_VLAN, _U16.pack(request.vid))
-    payload += _attribute(NDA_NDM_STATE_MASK, _U16.pack(NUD_NOARP | NUD_PERMANENT))
-    payload += _attribute(NDA_NDM_FLAGS_MASK, bytes((NTF_EXT_LEARNED,)))
+    payload += attribute(NDA_VLAN, _U16.pack(request.vid))
+    payload += attribute(NDA_NDM_STATE_MASK, _U16.pack(NUD_NOARP | NUD_PERMANENT))
+    payload += attribute(NDA_NDM_FLAGS_MASK, bytes((NTF_EXT_LEARNED,)))
     return (RTM_DELNEIGH, NLM_F_REQUEST | NLM_F_BULK, payload)
 
 
 def set_port(request: SetPort, ifindex: int) -> Message:
     """Set flags of a bridge port (br_setlink). Only the flags that ``request`` names are in the message."""
-    flags = b"".join(_attribute(flag.number, bytes((value,))) for flag, value in request.named())
-    payload = LINK.pack(AF_BRIDGE, 0, ifindex, 0, 0) + _attribute(IFLA_PROTINFO | NLA_F_NESTED, flags)
+    flags = b"".join(attribute(flag.number, bytes((value,))) for flag, value in request.named())
+    payload = LINK.pack(AF_BRIDGE, 0, ifindex, 0, 0) + attribute(IFLA_PROTINFO | NLA_F_NESTED, flags)
     return (RTM_SETLINK, NLM_F_REQUEST, payload)
 
 
@@ -161,10 +161,10 @@ def _key(ifindex: int, state: int, flags: int, mac: str, vid: int | None) -> byt
 
 
 def _u32(kind: int, value: int) -> bytes:
-    return _attribute(kind, _LENGTH.pack(value))
+    return attribute(kind, _LENGTH.pack(value))
 
 
-def _attribute(kind: int, value: bytes) -> bytes:
+def attribute(kind: int, value: bytes) -> bytes:
     return ATTRIBUTE.pack(ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
 
 
