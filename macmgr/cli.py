@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from macmgr import __version__, errors, paths
-from macmgr.errors import KernelError, MacmgrError, unexpected
+from macmgr.errors import KernelError, MacmgrError, did_you_mean, unexpected
 from macmgr.hook.run import run_hook
 from macmgr.model.hookcall import HookCall
 from macmgr.oneline import one_line
@@ -25,6 +25,9 @@ exit codes:
   65 XML not understood          77 needs CAP_NET_ADMIN
                                  78 configuration wrong
 """
+_USAGE = 2
+# What every verb reads that looks at the host.
+_HOST = ("config", "run-dir", "source", "connect", "netns", "format")
 
 
 def run(argv: Sequence[str]) -> int:
@@ -64,7 +67,13 @@ def run(argv: Sequence[str]) -> int:
 def _run(argv: Sequence[str]) -> int:
     if argv[:1] == ["help"]:
         argv = [*argv[1:], "--help"]
-    arguments = _parser().parse_args(["--version"] if list(argv) == ["version"] else argv)
+    parser = _parser()
+    if not argv:
+        parser.epilog = "'macmgr VERB --help' shows the options of a verb and an example."
+        parser.print_help(sys.stderr)
+        return _USAGE
+    arguments = parser.parse_args(["--version"] if list(argv) == ["version"] else argv)
+    _complete(arguments)
     if arguments.verb == "hook":
         call = HookCall(
             arguments.driver, arguments.object, arguments.operation, arguments.sub_operation, arguments.extra
@@ -87,17 +96,46 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         super().error(one_line(message))
 
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            words = ", ".join(action.choices)
+            near = did_you_mean(value, action.choices)
+            raise argparse.ArgumentError(action, f"invalid choice: {value!r} (choose from {words}){near}")
+
+
+class _Verb(_Parser):
+    """The parser of one verb: it refuses by itself what it does not know, so that its own usage is printed."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        known, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return known, unknown
+
+
+def _complete(arguments: argparse.Namespace) -> None:
+    """Give each option that the verb reads its default; refuse one that stood before the verb and is not the verb's."""
+    values = vars(arguments)
+    for name, (default, _) in _options().items():
+        field = name.replace("-", "_")
+        if name in arguments.options:
+            values.setdefault(field, default)
+        elif field in values:
+            option = "-v or --verbose" if name == "verbose" else f"--{name}{' or --json' * (name == 'format')}"
+            arguments.parser.error(f"{arguments.parser.prog.removeprefix('macmgr ')} has no option {option}")
+
 
 def _parser() -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = _Parser(
         prog="macmgr",
+        usage="macmgr [-h] [--version] [OPTION...] VERB ...",
         description="Manage the MAC table of Linux bridges for libvirt guests.",
         epilog=_EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"macmgr {__version__}")
-    _global_options(parser, suppress=False)
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    _add_options(parser, "options of most verbs, before the verb or after it", _options())
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", prog="macmgr", parser_class=_Verb)
 
     for name, function, text, example in (
         ("audit", "audit", "compare what libvirt says with what the bridges do", "macmgr audit --bridge br0"),
@@ -105,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
         ("apply", "apply_changes", "make the changes and read them back", "macmgr apply"),
         ("show", "show", "bridges, ports, guests, MACs and promiscuity", "macmgr show --bridge br0"),
     ):
-        verb = _verb(verbs, name, text, example)
+        verb = _verb(verbs, name, text, example, *_HOST, "no-color")
         verb.set_defaults(function=function)
         verb.add_argument("--domain", metavar="D", help="only this domain")
         verb.add_argument("--bridge", metavar="B", help="only this bridge")
@@ -120,29 +158,26 @@ def _parser() -> argparse.ArgumentParser:
                 "--cut", action="store_true", help="close ports also where that cuts off addresses in use behind them"
             )
 
-    explain = _verb(verbs, "explain", "why a MAC, a port or a domain is as it is", "macmgr explain web1")
+    explain = _verb(verbs, "explain", "why a MAC, a port or a domain is as it is", "macmgr explain web1", *_HOST)
     explain.set_defaults(function="explain_one", domain=None, bridge=None, network=None)
     explain.add_argument("what", metavar="WHAT", help="a MAC, a bridge port, or a domain")
 
-    release = _verb(
-        verbs, "release", "give ports back to the kernel as they were before macmgr", "sudo macmgr release --bridge br0"
-    )
+    text = "give ports back to the kernel as they were before macmgr"
+    release = _verb(verbs, "release", text, "sudo macmgr release --bridge br0", *_HOST, "no-color")
     release.set_defaults(function="release_ports", domain=None, network=None)
     release.add_argument("--bridge", metavar="B", help="only the ports of this bridge")
 
-    doctor = _verb(verbs, "doctor", "why an uplink is promiscuous, and what would change it", "macmgr doctor br0")
+    text = "why an uplink is promiscuous, and what would change it"
+    doctor = _verb(verbs, "doctor", text, "macmgr doctor br0", *_HOST, "no-color")
     doctor.set_defaults(function="doctor", domain=None, network=None)
     doctor.add_argument("bridge", metavar="BRIDGE", nargs="?", help="managed or not; default all managed ones")
 
-    status = _verb(verbs, "status", "what the daemon manages, repaired and saw", "sudo macmgr status")
+    text = "what the daemon manages, repaired and saw"
+    status = _verb(verbs, "status", text, "sudo macmgr status", "format", "verbose", "no-color")
     status.set_defaults(function="status", module="macmgr.verbs.status")
 
-    watch = _verb(
-        verbs,
-        "watch",
-        "the daemon, in the foreground: keep the MAC tables right as long as guests live",
-        "sudo macmgr watch",
-    )
+    text = "the daemon, in the foreground: keep the MAC tables right as long as guests live"
+    watch = _verb(verbs, "watch", text, "sudo macmgr watch", "config", "run-dir", "netns", "verbose")
     watch.set_defaults(function="watch", module="macmgr.verbs.watch")
     watch.add_argument(
         "--observe",
@@ -150,33 +185,35 @@ def _parser() -> argparse.ArgumentParser:
         help="tell what it would do, on every bridge, and change nothing; hooks do their work themselves",
     )
 
-    hook = _verb(
-        verbs, "hook", "what libvirt's hooks call; XML on stdin", "macmgr hook qemu web1 started begin - < web1.xml"
-    )
+    text, example = "what libvirt's hooks call; XML on stdin", "macmgr hook qemu web1 started begin - < web1.xml"
+    hook = _verb(verbs, "hook", text, example, "config", "run-dir", "netns")
     hook.add_argument("driver", metavar="DRIVER", choices=("qemu", "lxc", "network", "daemon"))
     hook.add_argument("object", metavar="OBJECT")
     hook.add_argument("operation", metavar="OP")
     hook.add_argument("sub_operation", metavar="SUBOP", nargs="?", default="-")
     hook.add_argument("extra", metavar="EXTRA", nargs="?", default="-")
 
-    net = _verb(
-        verbs, "net", "read or change the attribute of a libvirt network, through libvirt", "macmgr net set lan libvirt"
-    )
-    net.set_defaults(module="macmgr.verbs.net")
+    text = "read or change the attribute of a libvirt network, through libvirt"
+    net = _verb(verbs, "net", text, "macmgr net set lan libvirt", "config", "connect", "format", "verbose")
     actions = net.add_subparsers(dest="action", required=True, metavar="get|set")
-    for name, function, text, example in (
-        ("get", "get_manager", "who manages the MAC table of a network's bridge", "macmgr net get lan"),
-        ("set", "set_manager", "change macTableManager in a network's definition", "macmgr net set lan libvirt"),
+    for name, function, text, example, option in (
+        ("get", "get_manager", "who manages the MAC table of a network's bridge", "macmgr net get lan", "verbose"),
+        (
+            "set",
+            "set_manager",
+            "change macTableManager in a network's definition",
+            "macmgr net set lan kernel",
+            "config",
+        ),
     ):
-        action = _verb(actions, name, text, example)
-        action.set_defaults(function=function)
+        action = _verb(actions, name, text, example, option, "connect", "format")
+        action.set_defaults(function=function, module="macmgr.verbs.net")
         action.add_argument("network", metavar="NETWORK")
         if name == "set":
             action.add_argument("manager", choices=("kernel", "libvirt"))
 
-    validate = _verb(
-        verbs, "validate", "check network, domain and configuration files", "macmgr validate lan.xml macmgr.toml"
-    )
+    text = "check network, domain and configuration files"
+    validate = _verb(verbs, "validate", text, "macmgr validate lan.xml macmgr.toml", "format")
     validate.set_defaults(function="validate", module="macmgr.verbs.validate")
     validate.add_argument("files", nargs="+", metavar="FILE", help="XML of libvirt, or macmgr.toml; /dev/stdin too")
 
@@ -184,7 +221,7 @@ def _parser() -> argparse.ArgumentParser:
         ("install", "install libvirt's hooks, the daemon's unit, and a configuration where there is none"),
         ("uninstall", "remove what install put, but for a configuration that was changed since"),
     ):
-        verb = _verb(verbs, name, text, f"sudo macmgr {name}")
+        verb = _verb(verbs, name, text, f"sudo macmgr {name}", "config", *(("run-dir",) if name == "install" else ()))
         verb.set_defaults(function=name, module="macmgr.verbs.install")
         verb.add_argument(
             "--hooks-dir", type=Path, default=paths.LIBVIRT_HOOKS, metavar="DIR", help=f"default {paths.LIBVIRT_HOOKS}"
@@ -209,9 +246,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _verb(
-    verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str, example: str
-) -> argparse.ArgumentParser:
+def _verb(verbs: argparse._SubParsersAction[_Verb], name: str, text: str, example: str, *options: str) -> _Verb:
+    """A verb that reads ``options`` of the table below, and has no other of them."""
     verb = verbs.add_parser(
         name,
         help=text,
@@ -219,36 +255,36 @@ def _verb(
         epilog=f"example:\n  {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    _global_options(verb, suppress=True)
+    verb.set_defaults(parser=verb, options=options)
+    _add_options(verb, "options that may stand before the verb too", options)
     return verb
 
 
-def _global_options(parser: argparse.ArgumentParser, *, suppress: bool) -> None:
-    """The options that may stand before or after the verb; after it they override, and have no default of their own."""
+def _add_options(parser: argparse.ArgumentParser, title: str, names: Iterable[str]) -> None:
+    """None has a default here: argparse would let the verb's overrule what stands before the verb."""
+    group, table = parser.add_argument_group(title), _options()
+    for name in names:
+        flags = ("-v", "--verbose") if name == "verbose" else (f"--{name}",)
+        group.add_argument(*flags, default=argparse.SUPPRESS, **table[name][1])
+        if name == "format":
+            same = "the same as --format json"
+            group.add_argument(
+                "--json", dest="format", action="store_const", const="json", default=argparse.SUPPRESS, help=same
+            )
 
-    def default(value: object) -> object:
-        return argparse.SUPPRESS if suppress else value
 
-    group = parser.add_argument_group("global options")
-    group.add_argument("--config", type=Path, default=default(None), metavar="FILE", help=f"default {paths.CONFIG}")
-    group.add_argument(
-        "--run-dir",
-        type=Path,
-        default=default(paths.LIBVIRT_RUN),
-        metavar="DIR",
-        help=f"libvirt's status files are below it; default {paths.LIBVIRT_RUN}",
-    )
-    group.add_argument(
-        "--source",
-        choices=("status", "libvirt"),
-        default=default("status"),
-        help="ask libvirt's status files, or its API; default status",
-    )
-    group.add_argument(
-        "--connect", default=default(paths.LIBVIRT_URI), metavar="URI", help=f"libvirt; default {paths.LIBVIRT_URI}"
-    )
-    group.add_argument("--netns", default=default(None), metavar="NAME", help="look at this network namespace")
-    group.add_argument("--format", choices=("table", "json"), default=default("table"), help="default table")
-    group.add_argument("--json", action="store_true", default=default(False), help="the same as --format json")
-    group.add_argument("-v", "--verbose", action="store_true", default=default(False), help="say more")
-    group.add_argument("--no-color", action="store_true", default=default(False), help="no colour, on a terminal too")
+def _options() -> dict[str, tuple[object, dict[str, Any]]]:
+    """The options that more than one verb reads: the default, and how argparse is told of each."""
+    run, uri = paths.LIBVIRT_RUN, paths.LIBVIRT_URI
+    status_files = f"libvirt's status files are below it; default {run}"
+    source = "ask libvirt's status files, or its API; default status"
+    return {
+        "config": (None, {"type": Path, "metavar": "FILE", "help": f"default {paths.CONFIG}"}),
+        "run-dir": (run, {"type": Path, "metavar": "DIR", "help": status_files}),
+        "source": ("status", {"choices": ("status", "libvirt"), "help": source}),
+        "connect": (uri, {"metavar": "URI", "help": f"libvirt; default {uri}"}),
+        "netns": (None, {"metavar": "NAME", "help": "look at this network namespace"}),
+        "format": ("table", {"choices": ("table", "json"), "help": "default table"}),
+        "verbose": (False, {"action": "store_true", "help": "say more"}),
+        "no-color": (False, {"action": "store_true", "help": "no colour, on a terminal too"}),
+    }

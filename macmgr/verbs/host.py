@@ -59,7 +59,7 @@ class _Host:
 def audit(arguments: argparse.Namespace) -> int:
     """Compare, print the verdict, and change nothing."""
     view = _look(arguments, Beside(bystanders=True))
-    if _wants_json(arguments):
+    if arguments.format == "json":
         _print_json(_document(view))
     else:
         from macmgr.report.text import console, print_audit
@@ -75,7 +75,7 @@ def audit(arguments: argparse.Namespace) -> int:
 def plan(arguments: argparse.Namespace) -> int:
     """Print the changes that apply would make."""
     view = _look(arguments)
-    if _wants_json(arguments):
+    if arguments.format == "json":
         commands, observed = map(_commands, (view.plan.changes, view.observed))
         _print_json({"version": 1, "commands": commands, "observed": observed})
     else:
@@ -89,7 +89,7 @@ def plan(arguments: argparse.Namespace) -> int:
 def show(arguments: argparse.Namespace) -> int:
     """Print bridges, ports, guests, MACs and promiscuity."""
     view = _look(arguments, Beside(bystanders=True))
-    if _wants_json(arguments):
+    if arguments.format == "json":
         _print_json({"version": 1, "bridges": _document(view)["bridges"]})
     else:
         from macmgr.report.text import console, print_show
@@ -106,7 +106,7 @@ def explain_one(arguments: argparse.Namespace) -> int:
     bridges = frozenset({port.bridge}) if port else frozenset()
     beside = Beside(bridges, macs=macs_meant(arguments.what), bystanders=True)
     explanations = explain(_look(arguments, beside), arguments.what)
-    if _wants_json(arguments):
+    if arguments.format == "json":
         _print_json({"version": 1, "explanations": [each.document() for each in explanations]})
     else:
         print(harmless("\n\n".join(map(str, explanations))))
@@ -133,7 +133,7 @@ def apply_changes(arguments: argparse.Namespace) -> int:
             f'{bridge} is only observed (mode = "observe"): see macmgr plan; '
             f"--bridge {shlex.quote(bridge)} changes it all the same"
         )
-    if _wants_json(arguments):
+    if arguments.format == "json":
         _print_json(outcome_document(outcome))
     else:
         from macmgr.report.outcome import print_outcome
@@ -152,7 +152,7 @@ def release_ports(arguments: argparse.Namespace) -> int:
         scope = replace(host.scope, observes=observe_nothing)  # it gives back what macmgr made, wherever that is
         released = release(held, _or_nothing(host.read_intent), kernel, scope, notes, host.known)
     _tell(notes.problem)
-    if _wants_json(arguments):
+    if arguments.format == "json":
         from macmgr.report.released import release_document
 
         _print_json(outcome_document(released.outcome) | release_document(released))
@@ -186,7 +186,7 @@ def doctor(arguments: argparse.Namespace) -> int:
         diagnosis = diagnose(view.intent, view.snapshot, kernel.read_devices(), view.plan.findings, arguments.bridge)
     here = arguments.run_dir == paths.LIBVIRT_RUN and host.netns is None
     hooks = hookcheck.problems(paths.LIBVIRT_HOOKS) if here else ()
-    if _wants_json(arguments):
+    if arguments.format == "json":
         _print_json(diagnosis_document(diagnosis, socket.gethostname(), _now(), hooks))
     else:
         from macmgr.report.diagnosis import print_diagnosis, print_hooks
@@ -287,7 +287,7 @@ def _refuse_observed(arguments: argparse.Namespace) -> int:
         f'{bridge} is only observed (mode = "observe"): VLAN filtering is left as it is; '
         f"--bridge {shlex.quote(bridge)} turns it on all the same"
     )
-    if _wants_json(arguments):
+    if arguments.format == "json":
         refused = {"bridge": bridge, "would_be_cut": [], "observed": True}
         _print_json({"version": 1, "complete": False, "vlan_filtering_refused": refused})
     return errors.DRIFT
@@ -307,7 +307,7 @@ def _now() -> str:
 
 def _print_vlan_filtering(arguments: argparse.Namespace, answer: Answer) -> None:
     """Whether it was turned on, or who would be cut off; as a document only the refusal, for it is all that is said."""
-    if not _wants_json(arguments):
+    if arguments.format != "json":
         from macmgr.report.diagnosis import print_vlan_filtering
         from macmgr.report.text import console
 
@@ -319,10 +319,6 @@ def _print_vlan_filtering(arguments: argparse.Namespace, answer: Answer) -> None
 
 def _print_json(document: dict[str, Any]) -> None:
     print(harmless_json(json.dumps(document, indent=2, ensure_ascii=False)))
-
-
-def _wants_json(arguments: argparse.Namespace) -> bool:
-    return bool(arguments.json) or arguments.format == "json"
 
 
 def _color(arguments: argparse.Namespace) -> bool:

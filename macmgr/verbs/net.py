@@ -61,7 +61,7 @@ def get_manager(arguments: argparse.Namespace) -> int:
     network = active or persistent
     if network is None or not _has_table(definition.active or definition.persistent, network):
         raise NotThere(_why_no_table(arguments.network, network))
-    if _wants_json(arguments):
+    if arguments.format == "json":
         print(harmless_json(json.dumps(_get_document(network, active, persistent), indent=2, ensure_ascii=False)))
     else:
         print(harmless("\n".join(_get_lines(network, active, persistent, verbose=arguments.verbose))))
@@ -73,7 +73,7 @@ def set_manager(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.config)  # a mistake in it is told before anything is changed
     with connect(arguments.connect) as hypervisor:
         report = change_manager(hypervisor, arguments.network, Manager(arguments.manager))
-    if _wants_json(arguments):
+    if arguments.format == "json":
         document = {**_set_document(report), "observed": config.observes(report.network.bridge)}
         print(harmless_json(json.dumps(document, indent=2, ensure_ascii=False)))
     else:
@@ -228,7 +228,3 @@ def _set_document(report: Report) -> dict[str, object]:
         "restart_network": report.restart_network,
         "restart_guests": list(report.restart_guests),
     }
-
-
-def _wants_json(arguments: argparse.Namespace) -> bool:
-    return bool(arguments.json) or arguments.format == "json"

@@ -42,7 +42,7 @@ def status(arguments: argparse.Namespace) -> int:
     if hooks.get("never_came") and not problems and any(hookcheck.installed(paths.LIBVIRT_HOOKS)):
         problems = (_NEVER_CAME.format(hooks["guests_started"]),)
     hooks["problems"] = list(problems)
-    if arguments.json or arguments.format == "json":
+    if arguments.format == "json":
         print(harmless_json(json.dumps(document, indent=2, ensure_ascii=False)))
     else:
         from macmgr.report.status import print_status  # rich takes its time, and a document needs none of it

@@ -36,7 +36,7 @@ class Verdict:
 def validate(arguments: argparse.Namespace) -> int:
     """Check the files and print the verdicts in their order; the exit code is that of the first one with a mistake."""
     verdicts = [check_file(file) for file in arguments.files]
-    if arguments.json or arguments.format == "json":
+    if arguments.format == "json":
         print(json.dumps({"version": 1, "files": [_document(verdict) for verdict in verdicts]}, indent=2))
     else:
         for line in _lines(verdicts):

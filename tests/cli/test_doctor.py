@@ -51,7 +51,7 @@ def test_vlan_filtering_needs_the_writer_lock(host: Host, lock_clock: Clock) -> 
     host.kernel.bridges["br0"] = replace(host.kernel.bridges["br0"], vlan_filtering=False)
     with lock.hold():
         assert host.macmgr("apply", "--vlan-filtering", "br0").code == 75
-    assert 5 <= lock_clock.now < 5.1
+    assert 0.3 <= lock_clock.now < 0.4  # as `host` shortens the wait
     assert not host.kernel.bridges["br0"].vlan_filtering
 
 

@@ -70,3 +70,11 @@ def test_help_is_a_verb_too(help_of: Help, capsys: pytest.CaptureFixture[str], w
     wanted = help_of(*words)
     assert cli.run(["help", *words]) == 0
     assert capsys.readouterr().out == wanted
+
+
+def test_macmgr_alone_is_the_short_help_and_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run([]) == 2
+    said, errors = capsys.readouterr()
+    assert said == ""
+    assert all(f"\n    {words[0]}" in errors for words in VERBS)
+    assert errors.endswith("\n'macmgr VERB --help' shows the options of a verb and an example.\n")

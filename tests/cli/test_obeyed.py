@@ -18,7 +18,7 @@ from macmgr import cli, paths
 from macmgr.oneline import harmless, harmless_json
 from macmgr.report.text import console
 from tests.cli.conftest import Host
-from tests.unit.verbs.test_secrets import STATUS, VERBS, formats, run_dir, verbs, write
+from tests.unit.verbs.test_secrets import STATUS, VERBS, formats, places, run_dir, verbs, write
 
 __all__ = ["run_dir"]  # the fixture: a host with one bridge and one port
 
@@ -40,9 +40,8 @@ def test_no_verb_lets_a_terminal_obey_a_name(run_dir: Path, capfd: pytest.Captur
     for name, words in calls.items():
         for call in words:
             for form in formats(parsers[name]):
-                options = ["--run-dir", str(run_dir), "--config", str(run_dir.with_name("macmgr.toml"))]
                 files = [word.format(run=run_dir) for word in call]
-                assert cli.run([name, *files, *form, *options]) in (0, 1, 65, 69)
+                assert cli.run([name, *files, *form, *places(name, run_dir)]) in (0, 1, 65, 69)
     captured = capfd.readouterr()
     assert "evil" in captured.out
     obeyed = [line for line in (captured.out + captured.err).split("\n") if CONTROLS & set(map(ord, line))]
@@ -76,7 +75,7 @@ def test_no_error_lets_a_terminal_obey_a_name(
 def test_no_mistake_in_the_words_does(capfd: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["audit", NAME]) == 2
     errors = capfd.readouterr().err
-    assert errors.splitlines()[-1].startswith("macmgr: error: unrecognized arguments: web1?31m?evil")
+    assert errors.splitlines()[-1].startswith("macmgr audit: error: unrecognized arguments: web1?31m?evil")
     assert CONTROLS.isdisjoint(map(ord, errors))
 
 

@@ -48,7 +48,8 @@ class House:
         return ["nsenter", "-t", str(self.keeper.pid), "-m", "-n", *words]
 
     def macmgr_command(self, *words: str) -> list[str]:
-        return self.command(sys.executable, "-m", "macmgr", *words[:1], "--config", str(self.config), *words[1:])
+        config = [] if words[:1] == ("status",) else ["--config", str(self.config)]  # it asks the daemon, and no file
+        return self.command(sys.executable, "-m", "macmgr", *words[:1], *config, *words[1:])
 
     def macmgr(self, *words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         """Run a verb on this host."""

@@ -165,7 +165,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, text in (("lan.xml", LAN), ("web.xml", WEB), ("macmgr.toml", CONFIG)):
         (tmp_path / name).write_text(text)
     (tmp_path / "bad.xml").write_text(LAN.replace("macTableManager", "macTableManger"))
-    (tmp_path / "bad.toml").write_text(CONFIG.replace("libvirt", "libvrt") + "lock = true\n")
+    (tmp_path / "bad.toml").write_text(CONFIG.replace("libvirt", "libvrt") + "lock = 1\n")
     return tmp_path
 
 
@@ -182,7 +182,7 @@ def test_mistakes_in_the_order_of_the_files(files: Path, capsys: pytest.CaptureF
     assert run(["validate", "bad.toml", "lan.xml", "bad.xml", "gone.xml"]) == 78
     assert capsys.readouterr().out == (
         "bad.toml:2: mac_table_manager is 'libvrt'; allowed: kernel, libvirt; did you mean 'libvirt'?\n"
-        "bad.toml:3: lock is true without quotes, a word in quotes is expected; allowed: yes, no; did you mean 'yes'?\n"
+        "bad.toml:3: lock is the number 1, a word in quotes is expected; allowed: yes, no; did you mean 'yes'?\n"
         "lan.xml: network 'lan': understood (br0, managed by libvirt)\n"
         "bad.xml:8: unknown attribute 'macTableManger', which libvirt drops without a word; "
         "did you mean 'macTableManager'?\n"
