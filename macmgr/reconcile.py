@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Protocol
 
 from macmgr.execution import Failure, Kernel, execute, execute_release
-from macmgr.model.changes import Change, SetEntries, ports_of
+from macmgr.model.changes import Change, SetEntries, ports_of, reason
 from macmgr.model.fdb import Key
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent, PortlessNic
@@ -406,7 +406,7 @@ def _returned(view: View, scope: Scope) -> set[tuple[str, int]]:
 
 
 def _released_ports(outcome: Outcome, memory: Memory, scope: Scope) -> Iterator[ReleasedPort]:
-    because = {port: change.because for change in reversed(outcome.done) for port in ports_of(change)}
+    because = {port: reason(change) for change in reversed(outcome.done) for port in ports_of(change)}
     domains = {guest.port: guest.domain for guest in outcome.view.intent.ports if guest.port in because}
     domains |= {each.port: each.domain for each in memory.ports}
     unfinished = {port for change in outcome.view.plan.changes for port in ports_of(change)}

@@ -14,7 +14,7 @@ from pathlib import Path
 from macmgr.config import Config
 from macmgr.errors import XmlError
 from macmgr.kernel import Kernel
-from macmgr.model.changes import Change, SetEntries
+from macmgr.model.changes import Change, SetEntries, reason
 from macmgr.model.findings import Code
 from macmgr.model.hookcall import HookCall
 from macmgr.model.intent import GuestPort, Intent
@@ -118,7 +118,7 @@ def in_words(call: HookCall, outcome: Outcome, *, watched: bool = False) -> str:
 
     ``watched``: a daemon sees when a waiting guest's CPUs start, and nobody has to be told to.
     """
-    parts = [f"{failure.change.because}: {failure.why}" for failure in outcome.failures]
+    parts = [f"{reason(failure.change)}: {failure.why}" for failure in outcome.failures]
     parts += would_do(outcome.view)
     waiting = [port for port in outcome.view.guests if _stays_open(port, outcome.view)]
     if waiting and not watched and call.operation != "start":  # at `start` no guest runs yet, and `started` follows

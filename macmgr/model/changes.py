@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from macmgr.model.codes import Code
 from macmgr.model.fdb import Entry, EntryState
 from macmgr.model.flags import PortFlags, with_flag
 from macmgr.model.flags import SetPort as SetPort
@@ -25,7 +26,8 @@ class SetFlags:
     after: PortFlags
     bridge: str = ""
     domain: str | None = None
-    because: str = ""
+    because: Code | None = None
+    why: str = ""
 
     @property
     def closes(self) -> bool:
@@ -52,12 +54,18 @@ class SetEntries:
     after: tuple[Entry, ...]
     bridge: str = ""
     domain: str | None = None
-    because: str = ""
+    because: Code | None = None
     stranded: bool = False
     by: str = ""
+    why: str = ""
 
 
 Change = SetFlags | SetEntries
+
+
+def reason(change: Change) -> str:
+    """Why a change is made, in words: ``why``, or where a finding asks for it the words of ``because``, its code."""
+    return change.why or (change.because.why if change.because else "")
 
 
 def ports_of(change: Change) -> frozenset[str]:

@@ -45,7 +45,7 @@ class Code(StrEnum):
         code.severity, code.consequence, code.why = severity, consequence, why
         return code
 
-    MISSING_ENTRY = "missing-entry", _ERROR, _CUT_OFF, "no entry leads to the guest"
+    MISSING_ENTRY = "missing-entry", _ERROR, _CUT_OFF, "no static entry leads to the guest"
     STOLEN_ENTRY = "stolen-entry", _ERROR, _CUT_OFF, "the guest's entry leads to another port"
     LOCAL_ENTRY = "local-entry", _ERROR, _CUT_OFF, "the entry is a local one, and the host swallows the guest's frames"
     EXTRA_ENTRY = "extra-entry", _ERROR, _EXPOSED, "nothing asks for the entry"

@@ -17,7 +17,7 @@ from macmgr.planning.entryform import Pins
 class Stranded:
     """An entry that may not stay, in a VID that its port has lost, and why; see `macmgr.planning.leftovers`.
 
-    ``because`` is what the change that clears it is for, empty where that is the finding's code.
+    ``why`` says in words why it is cleared, empty where the finding's code does.
     """
 
     entry: Entry
@@ -25,7 +25,7 @@ class Stranded:
     domain: str
     code: Code
     text: str
-    because: str = ""
+    why: str = ""
 
     @property
     def in_any_vid(self) -> Stranded:

@@ -129,7 +129,15 @@ def plan_stranded(
             found.setdefault(kind, []).append(each.entry)
     for (each, domain, by, can), entries in found.items():
         change = SetEntries(
-            each.entry.mac, tuple(entries), (), each.bridge, domain, each.because or each.code, stranded=True, by=by
+            each.entry.mac,
+            tuple(entries),
+            (),
+            each.bridge,
+            domain,
+            None if each.why else each.code,
+            stranded=True,
+            by=by,
+            why=each.why,
         )
         if can:
             draft.drops.append(change)

@@ -38,12 +38,17 @@ class PortRelease:
     port: BridgePort
     domain: str
     flags: PortFlags
-    because: str
+    why: str
     macs: tuple[str, ...] = ()
     own: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     present: tuple[str, ...] = ()
     entries: tuple[Entry, ...] = ()
+
+    @property
+    def because(self) -> Code | None:
+        """The finding that asks for it; None for a release, which says ``why`` in words."""
+        return None if self.why else Code.NOT_GIVEN_BACK
 
     @property
     def closed(self) -> bool:
@@ -119,7 +124,7 @@ def _plan_left_behind(
             else:
                 by_port.setdefault(entry.port, []).append(entry)
         for found in by_port.values():
-            draft.drops.append(SetEntries(mac, tuple(found), (), bridge, domain, LEFT_BEHIND))
+            draft.drops.append(SetEntries(mac, tuple(found), (), bridge, domain, why=LEFT_BEHIND))
 
 
 def plan_releases(
@@ -141,7 +146,7 @@ def plan_releases(
     not_theirs = taken | recalled.gone_macs.keys()
     for before in recalled.to_release:
         guest, port = guests[before.port], snapshot.ports[before.port]
-        back = as_remembered(port, before, memory, guest, Code.NOT_GIVEN_BACK, owned, table)
+        back = as_remembered(port, before, memory, guest, "", owned, table)
         macs = (mac for mac in back.macs if (port.bridge, mac) not in not_theirs)
         part = Draft()
         plan_port_release(replace(back, macs=tuple(macs)), guests.keys(), table, part)
@@ -175,7 +180,7 @@ def as_remembered(
     before: PortBefore,
     memory: Memory,
     guest: GuestPort | None,
-    because: str,
+    why: str,
     others: Collection[tuple[str, str]],
     table: Table,
 ) -> PortRelease:
@@ -192,7 +197,7 @@ def as_remembered(
         port,
         guest.domain if guest else before.domain,
         before.flags.for_kernel_of(port.flags),
-        because,
+        why,
         macs=macs,
         own=own,
         absent=guest.macs if guest and not guest.running else (),
@@ -210,9 +215,9 @@ def _plan_port_flags(back: PortRelease, draft: Draft) -> None:
     now, wanted, bridge = back.port.flags, back.flags, back.port.bridge
     opened = now.before_closing(wanted)
     if opened != now:
-        draft.opens.append(SetFlags(back.port.name, now, opened, bridge, back.domain, back.because))
+        draft.opens.append(SetFlags(back.port.name, now, opened, bridge, back.domain, back.because, back.why))
     if wanted != opened:
-        draft.closes.append(SetFlags(back.port.name, opened, wanted, bridge, back.domain, back.because))
+        draft.closes.append(SetFlags(back.port.name, opened, wanted, bridge, back.domain, back.because, back.why))
 
 
 def _plan_port_entries(back: PortRelease, mac: str, guest_ports: Collection[str], table: Table, draft: Draft) -> None:
@@ -246,6 +251,7 @@ def _plan_port_entries(back: PortRelease, mac: str, guest_ports: Collection[str]
             port.bridge,
             back.domain,
             back.because,
+            why=back.why,
         )
         (draft.puts if change.after else draft.drops).append(change)
 
@@ -262,7 +268,7 @@ def _stranded(back: PortRelease, mac: str, table: Table) -> Iterator[Stranded]:
     for vid, entry in table.static_on(back.port, mac).items():
         if table.stranded(entry) and not table.by_control_plane(entry) and (vid, entry.sticky) not in before:
             text = f"{back.port.name} still has the static entry of {mac}"
-            yield Stranded(entry, back.port.bridge, back.domain, Code.NOT_GIVEN_BACK, text, back.because)
+            yield Stranded(entry, back.port.bridge, back.domain, Code.NOT_GIVEN_BACK, text, back.why)
 
 
 def _static_back(back: PortRelease, mac: str) -> Iterator[tuple[int, Entry]]:

@@ -54,9 +54,13 @@ def outcome_document(outcome: Outcome) -> dict[str, Any]:
     return {
         "version": 1,
         "complete": outcome.complete and not view.skipped,
-        "done": [{"because": change.because, "commands": _commands(change)} for change in outcome.done],
+        "done": [{"because": change.because or change.why, "commands": _commands(change)} for change in outcome.done],
         "failed": [
-            {"because": failure.change.because, "commands": _commands(failure.change), "why": failure.why}
+            {
+                "because": failure.change.because or failure.change.why,
+                "commands": _commands(failure.change),
+                "why": failure.why,
+            }
             for failure in outcome.failures
         ],
         "remaining": len(view.plan.changes),

@@ -64,7 +64,7 @@ def _apply(changes: Iterable[Change]) -> Command:
     for change in changes:
         bridges.add(change.bridge)
         domains.add(change.domain)
-        left = left or change.because == Code.STALE_ENTRY
+        left = left or change.because is Code.STALE_ENTRY
     words = [word for bridge in sorted(bridges) for word in ("--bridge", bridge)]
     (domain,) = domains if len(domains) == 1 and not left else (None,)
     return ("macmgr", "apply", *words, *(() if domain is None else ("--domain", domain)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from macmgr.model.changes import Change, SetEntries, requests, typed
+from macmgr.model.changes import Change, SetEntries, reason, requests, typed
 from macmgr.model.findings import Code, Severity
 from macmgr.oneline import unbroken
 from macmgr.reconcile import Outcome
@@ -20,7 +20,7 @@ def print_outcome(out: Console, outcome: Outcome) -> None:
     for word, change, why in print_changes:
         line = Text()
         line.append(f"{word:<7}", "green" if word == "done" else "red")
-        line.append(unbroken(f"{_change_in_words(change)}  ({change.because})"))
+        line.append(unbroken(f"{_change_in_words(change)}  ({reason(change)})"))
         out.print(line)
         if why:
             out.print(Text(unbroken(f"       {why}"), "red"))

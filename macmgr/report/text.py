@@ -16,7 +16,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from macmgr.model.changes import Change, requests, typed
+from macmgr.model.changes import Change, reason, requests, typed
 from macmgr.model.fdb import Fdb
 from macmgr.model.findings import Code, Finding, Severity
 from macmgr.model.intent import GuestPort
@@ -130,7 +130,7 @@ def print_plan(out: Console, view: View) -> None:
 def _print_commands(out: Console, changes: Iterable[Change], before: str) -> None:
     lines: list[tuple[str, str]] = []
     for change in changes:
-        why = unbroken(f"# {change.because}{f' ({change.domain})' if change.domain else ''}")
+        why = unbroken(f"# {reason(change)}{f' ({change.domain})' if change.domain else ''}")
         for request in requests(change):
             lines.append((before + typed(request), why))
             why = ""

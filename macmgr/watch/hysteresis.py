@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from macmgr.model.changes import Change, SetEntries, SetFlags
+from macmgr.model.codes import Code
 
 WINDOW = 60.0
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
@@ -73,7 +74,7 @@ class Hysteresis:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._records: dict[tuple[Subject, str], _Record] = {}
+        self._records: dict[tuple[Subject, Code | None], _Record] = {}
 
     def note(self, made: Iterable[Change], now: float) -> list[Fight]:
         """Count changes that were just made; the fights that have now become, or go on."""
@@ -137,9 +138,9 @@ def _forget(record: _Record, now: float) -> None:
         record.made.popleft()
 
 
-def _together(made: Iterable[Change]) -> dict[tuple[Subject, str], list[tuple[Change, int]]]:
+def _together(made: Iterable[Change]) -> dict[tuple[Subject, Code | None], list[tuple[Change, int]]]:
     """The changes by what they are about; those of different VIDs, made at once, are one."""
-    found: dict[tuple[Subject, str], list[tuple[Change, int]]] = {}
+    found: dict[tuple[Subject, Code | None], list[tuple[Change, int]]] = {}
     for change in made:
         changes, vids = found.setdefault((_subject(change), change.because), []), _vids(change)
         if changes and not changes[-1][1] & vids:

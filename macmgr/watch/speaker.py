@@ -147,7 +147,9 @@ class Speaker:
         outcome = done.outcome
         repaired, failures = words.repairs_by_vids(outcome.done, expected), words.failures(outcome.failures)
         told = [each.change for each in outcome.failures]
-        left = words.left(outcome.view.plan.findings, outcome.view.scope.observes, told)
+        observes = outcome.view.scope.observes
+        held = [change for change in outcome.view.skipped if not observes(change.bridge)]
+        left = words.left(outcome.view.plan.findings, observes, told, held)
         lasting, wait = self._lasting(left)
         fresh, turn = self._fresh(lasting)
         self._journal.tell(

@@ -152,7 +152,7 @@ def after_round(
         rounds=tally.rounds + 1,
         last_round_at=at,
         last_round_seconds=seconds,
-        repairs=_with(tally.repairs, [change.because for change in done]),
+        repairs=_with(tally.repairs, [change.because for change in done if change.because]),
         last_repairs=_last(tally.last_repairs, told, at),
         failures=tally.failures + failures,
         guests_started=tally.guests_started + _started(tally.view, view),

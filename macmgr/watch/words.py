@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from macmgr.execution import Failure
-from macmgr.model.changes import Change, SetEntries, SetFlags
+from macmgr.model.changes import Change, SetEntries, SetFlags, reason
 from macmgr.model.findings import Code, Finding, Severity
 from macmgr.model.hookcall import HookCall
 from macmgr.model.intent import GuestPort
@@ -31,7 +31,7 @@ THEFT = "theft"  # the code of the alarm; it is no finding, for the entry was he
 
 _PAST = {"put": "put", "move": "moved", "pin": "pinned", "unpin": "unpinned", "drop": "dropped", "close": "closed"}
 _PAST |= {"open": "opened", "set": "set", "unlock": "unlocked", "give back": "gave back"}
-_OPEN: Mapping[str, str] = {
+_OPEN: Mapping[Code | None, str] = {
     Code.LEARNING_ON: "it learned source addresses",
     Code.FLOOD_ON: "it got every frame with an unknown destination",
     Code.UNLOCKED: "it took frames from any source address",
@@ -43,7 +43,6 @@ _STATES = {
     Word.AT_RISK: "one frame can cut guests off",
     Word.IN_SYNC: "in sync",
 }
-_TO_THE_KERNEL = "the policy leaves the port to the kernel by now"
 
 
 def started(version: str, modes: Modes, managed: Iterable[str]) -> Line:
@@ -164,17 +163,24 @@ def alarm(alarm: Alarm) -> Line:
     )
 
 
-def left(found: Iterable[Finding], observes: Callable[[str], bool], told: Sequence[Change] = ()) -> list[Line]:
+def left(
+    found: Iterable[Finding],
+    observes: Callable[[str], bool],
+    told: Sequence[Change] = (),
+    held: Iterable[Change] = (),
+) -> list[Line]:
     """What a round left as it is: drift on a bridge that is only observed, and what no change of the MAC table mends.
 
-    ``told`` are changes of which a line already says that they were not made. The same findings come back in each
-    round: the caller says only what it did not say the last time.
+    ``told`` are changes of which a line already says that they were not made. ``held`` are left out for now, and nobody
+    is advised to make them: a port whose entry is taken away each time stays open on purpose. The same findings come
+    back in each round: the caller says only what it did not say the last time.
     """
-    covered, fixes = {_subject(change) for change in told}, Fixes()
+    covered, kept, fixes = {_subject(change) for change in told}, {_subject(change) for change in held}, Fixes()
     worded = _with_vids(
-        (_finding(finding, fixes.of(finding), observes), frozenset(() if finding.vid is None else (finding.vid,)))
+        (_finding(finding, Fix() if subject in kept else fixes.of(finding), observes), vids)
         for finding in found
-        if finding.severity is not Severity.INFO and _subject_of(finding) not in covered
+        if finding.severity is not Severity.INFO and (subject := _subject_of(finding)) not in covered
+        for vids in [frozenset(() if finding.vid is None else (finding.vid,))]
     )
     observed = [line for line in worded if line.message_id == messages.DRIFT]
     others = [line for line in worded if line.message_id != messages.DRIFT]
@@ -247,7 +253,7 @@ def _line(priority: Priority, message: str, message_id: str, change: Change) -> 
         port, mac = change.port, ""
     else:
         port, mac = (change.after or change.before)[0].port, change.mac
-    return Line(priority, message, message_id, change.domain or "", port, change.bridge, mac, str(change.because))
+    return Line(priority, message, message_id, change.domain or "", port, change.bridge, mac, change.because or "")
 
 
 def _parts(change: Change) -> tuple[str, str, str]:
@@ -260,15 +266,12 @@ def _parts(change: Change) -> tuple[str, str, str]:
 def _flag_parts(change: SetFlags) -> tuple[str, str, str]:
     words = [flag.says(change.after.value(flag)) for flag in change.before.differing(change.after)]
     what = f"{change.port}{f' of {change.domain}' if change.domain else ''} ({', '.join(words)})"
-    if change.because == Code.NOT_GIVEN_BACK:
-        return "close" if change.closes else "open", what, _TO_THE_KERNEL
+    if change.because is Code.NOT_GIVEN_BACK:
+        return "close" if change.closes else "open", what, reason(change)
     if change.closes:
-        return "close", what, _OPEN.get(change.because, str(change.because))
-    if change.because == Code.CLOSED_WITHOUT_ENTRY:
-        return "open", what, "without an entry, a closed port would cut the guest off"
-    if change.because == Code.STILL_LOCKED:
-        return "unlock", what, "the policy does not ask for the lock any more"
-    return "set", what, str(change.because)
+        return "close", what, _OPEN.get(change.because) or reason(change)
+    verbs = {Code.CLOSED_WITHOUT_ENTRY: "open", Code.STILL_LOCKED: "unlock"}
+    return verbs.get(change.because, "set") if change.because else "set", what, reason(change)
 
 
 def _put_parts(change: SetEntries) -> tuple[str, str, str]:
@@ -287,8 +290,8 @@ def _put_parts(change: SetEntries) -> tuple[str, str, str]:
         case Code.NOT_STICKY:
             return "unpin", what, "it was sticky, and is to be a plain static one"
         case Code.NOT_GIVEN_BACK:
-            return "give back", what, _TO_THE_KERNEL
-    return "put", what, str(change.because)
+            return "give back", what, reason(change)
+    return "put", what, reason(change)
 
 
 def _led_to(entry: Entry) -> str:
@@ -304,12 +307,10 @@ def _drop_parts(change: SetEntries) -> tuple[str, str, str]:
             return "drop", of_guest, f"{who} does not run here"
         case Code.EARLY_ENTRY:
             return "drop", of_guest, f"the CPUs of {who} do not run here"
-        case Code.NOT_GIVEN_BACK:
-            return "drop", of_guest, _TO_THE_KERNEL
         case Code.EXTRA_ENTRY | Code.LEARNED_ON_MANAGED_PORT:
             word = "learned" if entry.state is EntryState.DYNAMIC else "static"
             return "drop", f"the {word} entry of {change.mac} on {entry.port}", f"{who} is not given this address"
-    return "drop", of_guest, str(change.because)
+    return "drop", of_guest, reason(change)
 
 
 def _owner(change: SetEntries) -> str:

@@ -111,7 +111,7 @@ def locked() -> Tally:
 
 
 def busy() -> Tally:
-    changes = [change for change, _ in SAID if change.because in set(Code)]
+    changes = [change for change, _ in SAID if change.because]
     missing = Finding(Code.MISSING_ENTRY, "no entry", "br0", "vnet3", "web1", G2)
     promiscuous = Finding(Code.UPLINK_PROMISCUOUS, "it is", "br0", "eth0")
     (guest,) = intent("web1").ports

@@ -15,6 +15,7 @@ from macmgr.execution import Failure
 from macmgr.hook import work
 from macmgr.hook.work import act, in_words, left_as_it_is, read_call, remembers, would_do
 from macmgr.model.changes import Change, SetEntries, SetFlags
+from macmgr.model.codes import Code
 from macmgr.model.hookcall import HookCall
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy, Settings
 from macmgr.model.known import NOTHING, Memory, PortBefore
@@ -189,12 +190,12 @@ def test_a_network_that_is_not_understood_is_told_by_the_hooks_of_its_guests(run
 
 def entries_of(mac: str, port: str, *, put: bool) -> SetEntries:
     there = (Entry(mac, 0, port, sticky=True), Entry(mac, 1, port, sticky=True))
-    return SetEntries(mac, () if put else there, there if put else (), "br0", "g1", "missing-entry")
+    return SetEntries(mac, () if put else there, there if put else (), "br0", "g1", Code.MISSING_ENTRY)
 
 
 def flags_of(port: str, *, closes: bool, bridge: str = "br0") -> SetFlags:
     shut = PortFlags(learning=False, unicast_flood=False)
-    return SetFlags(port, PortFlags() if closes else shut, shut if closes else PortFlags(), bridge, "g1", "flood-on")
+    return SetFlags(port, PortFlags() if closes else shut, shut if closes else PortFlags(), bridge, "g1", Code.FLOOD_ON)
 
 
 @pytest.mark.parametrize(
@@ -292,7 +293,7 @@ def test_a_networks_call_speaks_of_its_own_bridge_alone() -> None:
     )
     ports = {f"vnet{n}": BridgePort(f"vnet{n}", n + 10, f"br{n}", MAC) for n in range(2)}
     snapshot = Snapshot({"br0": Bridge("br0", 1, MAC), "br1": Bridge("br1", 2, MAC)}, ports, {}, ())
-    change = SetFlags("vnet1", PortFlags(), PortFlags(learning=False), "br1", "g1", "learning-on")
+    change = SetFlags("vnet1", PortFlags(), PortFlags(learning=False), "br1", "g1", Code.LEARNING_ON)
     failed = Failure(change, "no buffer space")
     outcome = Outcome((change,), (failed,), View(Intent(guests), snapshot, Plan((change,)), (change,)))
     mine = outcome.within(Scope(bridges=frozenset({"br0"})))

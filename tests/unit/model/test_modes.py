@@ -10,6 +10,7 @@ from macmgr import paths
 from macmgr.config import Config, load_config, parse_config
 from macmgr.install import install_config, uninstall_config
 from macmgr.model.changes import SetFlags
+from macmgr.model.codes import Code
 from macmgr.model.scope import MANAGE_ALL, OBSERVE_ALL, Scope, sections_of
 from macmgr.model.snapshot import PortFlags
 
@@ -100,7 +101,7 @@ def test_what_a_scope_holds(scope: Scope, held: list[bool]) -> None:
 
 
 def test_a_change_on_an_observed_bridge_is_left_out() -> None:
-    change = SetFlags("vnet0", PortFlags(), PortFlags(learning=False), "br0", "web1", "learning-on")
+    change = SetFlags("vnet0", PortFlags(), PortFlags(learning=False), "br0", "web1", Code.LEARNING_ON)
     assert Scope(observes={"br0"}.__contains__).leaves_out(change)
     assert not Scope(observes={"br1"}.__contains__).leaves_out(change)
     assert Scope(skips=lambda _: True).leaves_out(change)

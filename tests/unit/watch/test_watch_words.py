@@ -27,7 +27,7 @@ OPEN, CLOSED = PortFlags(), PortFlags(learning=False, unicast_flood=False)
 
 
 def entries(
-    because: str, *before: Entry, to: str = "vnet0", sticky: bool = True, domain: str | None = "web1"
+    because: Code, *before: Entry, to: str = "vnet0", sticky: bool = True, domain: str | None = "web1"
 ) -> SetEntries:
     after = () if not to else (Entry(MAC, 0, to, sticky=sticky), Entry(MAC, 1, to, sticky=sticky))
     return SetEntries(MAC, before, after, "br0", domain, because)
@@ -37,7 +37,7 @@ def at(port: str, state: EntryState = EntryState.STATIC, vid: int = 1) -> Entry:
     return Entry(MAC, vid, port, state)
 
 
-def flags(before: PortFlags, after: PortFlags, because: str) -> SetFlags:
+def flags(before: PortFlags, after: PortFlags, because: Code) -> SetFlags:
     return SetFlags("vnet0", before, after, "br0", "web1", because)
 
 
@@ -80,7 +80,7 @@ SAID: list[tuple[Change, str]] = [
         "dropped the learned entry of 52:54:00:aa:00:01 on vnet0: web1 is not given this address (VID 1)",
     ),
     (
-        entries("left behind", at("up0"), to="", domain=None),
+        replace(entries(Code.STALE_ENTRY, at("up0"), to="", domain=None), because=None, why="left behind"),
         "dropped the entry of 52:54:00:aa:00:01 on up0: left behind (VID 1)",
     ),
     (
@@ -97,7 +97,7 @@ SAID: list[tuple[Change, str]] = [
     ),
     (
         flags(replace(CLOSED, locked=True), OPEN, Code.CLOSED_WITHOUT_ENTRY),
-        "opened vnet0 of web1 (learning on, unicast flood on, locked off): without an entry, a closed port would cut "
+        "opened vnet0 of web1 (learning on, unicast flood on, locked off): without an entry, a closed port cuts "
         "the guest off",
     ),
     (
@@ -121,7 +121,14 @@ SAID: list[tuple[Change, str]] = [
         "dropped the entry of web1 (52:54:00:aa:00:01) on vnet0: the policy leaves the port to the kernel by now "
         "(VID 1)",
     ),
-    (flags(CLOSED, OPEN, "as it was before"), "set vnet0 of web1 (learning on, unicast flood on): as it was before"),
+    (
+        replace(flags(CLOSED, OPEN, Code.UNSUPPORTED), because=None, why="as it was before"),
+        "set vnet0 of web1 (learning on, unicast flood on): as it was before",
+    ),
+    (
+        flags(CLOSED, replace(CLOSED, learning=True), Code.UNSUPPORTED),
+        "set vnet0 of web1 (learning on): this kernel has no sticky entries",
+    ),
 ]
 
 
@@ -130,7 +137,7 @@ def test_a_repair(change: Change, said: str) -> None:
     (line,) = words.repairs([change])
     assert line.message == said
     assert (line.priority, line.message_id) == (Priority.NOTICE, messages.REPAIRED)
-    assert line.code == change.because
+    assert line.code == (change.because or "")
     assert line.bridge == "br0"
     assert line.port in said
     assert line.mac == ("" if isinstance(change, SetFlags) else MAC)
@@ -266,6 +273,28 @@ def test_what_failed_or_was_left_out_is_not_told_twice() -> None:
     assert words.left(MISSING, NONE, [PUT]) == []
     assert words.left([FLOODS], NONE, [flags(OPEN, CLOSED, Code.LEARNING_ON)]) == []
     assert len(words.left([FLOODS, *MISSING], NONE, [PUT])) == 1
+
+
+def test_nobody_is_advised_to_close_what_is_kept_open() -> None:
+    """Another program takes the entry away each time, and so its port is not closed for a while."""
+    close = flags(OPEN, CLOSED, Code.LEARNING_ON)
+    assert told(words.left([FLOODS, *MISSING], NONE, held=[close])) == [
+        (messages.LEFT_TO_A_PERSON, "it floods"),
+        (messages.LEFT_TO_A_PERSON, f"no entry for it; to mend it: {PUT_TYPED} (VID 0,1-3)"),
+    ]
+
+
+@pytest.mark.parametrize("code", [code for code in Code if code.why])
+def test_no_line_is_a_bare_code(code: Code) -> None:
+    changes: list[Change] = [
+        flags(OPEN, CLOSED, code),
+        flags(CLOSED, OPEN, code),
+        entries(code),
+        entries(code, at("vnet0"), to=""),
+    ]
+    for line in [*words.repairs(changes), *words.failures([Failure(change, "no memory") for change in changes])]:
+        assert str(code) not in line.message
+        assert line.message.rpartition(": ")[2]
 
 
 def test_an_apply_that_would_change_nothing_is_not_what_would_run() -> None:
