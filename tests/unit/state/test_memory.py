@@ -341,9 +341,10 @@ def test_an_apply_writes_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def _counted(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     done: list[Path] = []
 
-    def counted(path: Path, text: str) -> None:
-        done.append(path)
-        write_own(path, text)
+    def counted(path: Path, text: str, *, mode: int = 0o700) -> None:
+        if path.suffix == ".json":  # the mark beside it is a word for this boot
+            done.append(path)
+        write_own(path, text, mode=mode)
 
     monkeypatch.setattr(memory, "write_own", counted)
     return lambda: len(done)
