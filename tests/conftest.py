@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,9 @@ _COMMON = settings(deadline=None, database=None, print_blob=True, suppress_healt
 settings.register_profile("fast", _COMMON, derandomize=True, max_examples=100)
 settings.register_profile("nightly", _COMMON, max_examples=20_000)
 settings.load_profile("fast")
+
+# What an installed macmgr has on this machine. A test has its own, or a mount namespace where these are others.
+OURS_HERE = (Path("/run/macmgr"), Path("/var/lib/macmgr"))
 
 Golden = Callable[[Path, str], None]
 """Asserts that a file holds a text; with --update-golden it writes the text instead."""
@@ -38,3 +42,26 @@ def golden(request: pytest.FixtureRequest) -> Golden:
         assert text == path.read_text(encoding="utf-8"), f"{path} differs; --update-golden rewrites it"
 
     return check
+
+
+def what_is_here() -> dict[str, tuple[int, int, int]]:
+    found = {}
+    for top in OURS_HERE:
+        for place, _, files in os.walk(top):
+            for path in (place, *(f"{place}/{name}" for name in files)):
+                status = os.lstat(path)
+                found[path] = (status.st_ino, status.st_mtime_ns, status.st_size)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def this_machine_is_left_alone() -> Iterator[None]:
+    """Fails a test that writes where an installed macmgr keeps its lock, its socket and its memory."""
+    if Path("/run/lab/settings").exists():  # the lab is a machine of the tests' own
+        yield
+        return
+    before = what_is_here()
+    yield
+    after = what_is_here()
+    changed = sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
+    assert not changed, f"the test (or a macmgr that runs on this machine) wrote {', '.join(changed)}"

@@ -16,12 +16,14 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 from pyroute2 import netns
 
 from macmgr import paths
+from macmgr.state import lock
 from macmgr.watch.journal import Journal
 from macmgr.watch.messages import Priority
 from macmgr.watch.speaker import Speaker
@@ -59,6 +61,7 @@ class Killable:
         if self.pid == 0:
             try:
                 netns.setns(ns.name, flags=0)
+                vars(lock)["hold"] = partial(lock.hold, root / "lock")  # its default was read when it was imported
                 paths.LOCK, paths.STATE = root / "lock", root / "state" / "state.json"
                 paths.OBSERVED, paths.REMEMBERED = root / "observed.json", root / "remembered"
                 places = Places(root / "libvirt", root / "macmgr.toml", socket=root / "run" / "hook.sock")
