@@ -158,9 +158,11 @@ def _parser() -> argparse.ArgumentParser:
                 "--cut", action="store_true", help="close ports also where that cuts off addresses in use behind them"
             )
 
-    explain = _verb(verbs, "explain", "why a MAC, a port or a domain is as it is", "macmgr explain web1", *_HOST)
+    explain = _verb(
+        verbs, "explain", "why a MAC, a port, a bridge or a domain is as it is", "macmgr explain web1", *_HOST
+    )
     explain.set_defaults(function="explain_one", domain=None, bridge=None, network=None)
-    explain.add_argument("what", metavar="WHAT", help="a MAC, a bridge port, or a domain")
+    explain.add_argument("what", metavar="WHAT", help="a MAC, a bridge, a bridge port, or a domain")
 
     text = "give ports back to the kernel as they were before macmgr"
     release = _verb(verbs, "release", text, "sudo macmgr release --bridge br0", *_HOST, "no-color")

@@ -55,12 +55,14 @@ class Explanation:
 
 
 def explain(view: View, what: str) -> list[Explanation]:
-    """The explanations of a MAC, a port or a domain; NotThere where nothing here is called so."""
+    """The explanations of a MAC, a port, a bridge or a domain; NotThere where nothing here is called so."""
     parts = list(_parts(view, what))
     if not parts:
         guests = {guest.domain for guest in view.intent.ports} | {nic.domain for nic in view.intent.portless}
-        near = did_you_mean(what, {*guests, *view.snapshot.ports})
-        raise NotThere(f"{what!r} is no domain that runs here, no bridge port and no MAC that is known here{near}")
+        near = did_you_mean(what, {*guests, *view.snapshot.ports, *view.snapshot.bridges})
+        raise NotThere(
+            f"{what!r} is no domain that runs, no bridge, no bridge port and no MAC that is known here{near}"
+        )
     return parts
 
 
@@ -80,6 +82,8 @@ def _parts(view: View, what: str) -> Iterator[Explanation]:
         yield _guest(view, guest)
     for nic in portless:
         yield _portless(nic)
+    if what in view.snapshot.bridges:
+        yield _bridge(view, what)
     port = view.snapshot.ports.get(what)
     if port is not None and not guests:
         yield _other_port(view, port)
@@ -295,6 +299,21 @@ def _other_port(view: View, port: BridgePort) -> Explanation:
             ("Kernel says", [f"{_port_words(port)}, entries that lead to it: {count}"]),
             ("Verdict", list(_finding_lines(findings)) or ["macmgr does not touch it"]),
         ),
+    )
+
+
+def _bridge(view: View, name: str) -> Explanation:
+    bridge, reason = view.snapshot.bridges[name], view.intent.managed_bridges.get(name)
+    domains = {guest.port: guest.domain for guest in view.intent.ports}
+    ports = [port.name for port in view.snapshot.ports.values() if port.bridge == name]
+    facts = f"VLAN filtering {'on' if bridge.vlan_filtering else 'off'}{', promiscuous' * (bridge.promiscuity > 0)}"
+    policy = f"managed: {reason}" if reason else "not managed: no network, no guest and no configuration asks for it"
+    kernel = [facts, *(f"port {port}{f' of {domains[port]}' if port in domains else ''}" for port in sorted(ports))]
+    mine = [finding for finding in view.plan.findings if finding.bridge == name]
+    verdict = list(_finding_lines(mine)) or ["in sync" if reason else "not managed: there is nothing to compare"]
+    return Explanation(
+        f"{name} is a bridge with {len(ports)} port{'' if len(ports) == 1 else 's'}.",
+        (("Policy says", [policy, *_mode_says(view, name)]), ("Kernel says", kernel), ("Verdict", verdict)),
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from macmgr.errors import NotThere, XmlError
+from macmgr.errors import NotThere, XmlError, did_you_mean
 from macmgr.model.findings import Code, Finding
 from macmgr.paths import LIBVIRT_URI
 from macmgr.readers.document import Reader, read_with
@@ -67,7 +67,9 @@ def connect(uri: str, *, read_only: bool = False) -> Iterator[Hypervisor]:
 def read_definition(hypervisor: Hypervisor, name: str) -> Definition:
     """Both forms of a network, each byte as libvirt returns it."""
     libvirt = load_libvirt()
-    with _in_one_line(f"network {name!r}", hypervisor.uri, "see 'virsh net-list --all'"):
+    with _in_one_line("networks", hypervisor.uri):
+        near = did_you_mean(name, (each.name() for each in hypervisor.connection.listAllNetworks()))
+    with _in_one_line(f"network {name!r}", hypervisor.uri, f"see 'virsh net-list --all'{near}"):
         network = hypervisor.connection.networkLookupByName(name)
     with _in_one_line(f"network {name!r}", hypervisor.uri):
         active, persistent = bool(network.isActive()), bool(network.isPersistent())

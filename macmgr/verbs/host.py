@@ -99,11 +99,11 @@ def show(arguments: argparse.Namespace) -> int:
 
 
 def explain_one(arguments: argparse.Namespace) -> int:
-    """Print what the XML, the policy and the kernel say of one MAC, port or domain."""
+    """Print what the XML, the policy and the kernel say of one MAC, port, bridge or domain."""
     host = _host(arguments)
     with Kernel(host.netns) as kernel:
-        port = kernel.read_snapshot(()).ports.get(arguments.what)
-    bridges = frozenset({port.bridge}) if port else frozenset()
+        there = kernel.read_snapshot(()).bridge_of(arguments.what)
+    bridges = frozenset({there}) if there else frozenset()
     beside = Beside(bridges, macs=macs_meant(arguments.what), bystanders=True)
     explanations = explain(_look(arguments, beside), arguments.what)
     if arguments.format == "json":

@@ -168,7 +168,7 @@ def test_an_active_network_of_the_test_driver_is_refused(connection: Any, capsys
 
 
 def test_an_unknown_network_and_a_wrong_word(connection: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "see 'virsh net-list --all'" in said(capsys, "get", "lam", expect=69)
+    assert "see 'virsh net-list --all'; did you mean 'lan'?" in said(capsys, "get", "lam", expect=69)
     assert run(["net", "set", "lan", "libvrt"]) == 2
     assert "invalid choice: 'libvrt'" in capsys.readouterr().err
 

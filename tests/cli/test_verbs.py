@@ -165,6 +165,24 @@ def test_show(host: Host) -> None:
     assert json.loads(host.macmgr("show", "--json").stdout)["bridges"][0]["name"] == "br0"
 
 
+@on("drift")
+def test_explain_a_bridge(host: Host) -> None:
+    said = host.macmgr("explain", "br0").stdout
+    audited = json.loads(host.macmgr("audit", "--json").stdout)
+    (bridge,) = [each for each in audited["bridges"] if each["name"] == "br0"]
+    assert said.startswith(f"br0 is a bridge with {len(bridge['ports'])} ports.\n")
+    assert f"managed: {bridge['reason']}\n" in said
+    assert all(f"port {port['port']}" in said for port in bridge["ports"])
+    assert all(each["message"] in said for each in audited["findings"] if each["bridge"] == "br0")
+
+
+@on("nothing-managed")
+def test_explain_a_bridge_that_is_not_managed(host: Host) -> None:
+    said = host.macmgr("explain", "virbr0").stdout
+    assert "not managed: no network, no guest and no configuration asks for it\n" in said
+    assert said.endswith("not managed: there is nothing to compare\n")
+
+
 def test_explain(host: Host) -> None:
     said = host.macmgr("explain", "web1")
     assert (said.code, said.stderr) == (0, "")
@@ -195,11 +213,12 @@ def test_names_with_spaces_quotes_and_unicode(host: Host) -> None:
         ),
         (
             ("explain", "vnet00"),
-            "'vnet00' is no domain that runs here, no bridge port and no MAC that is known here; did you mean 'vnet0'?",
+            "'vnet00' is no domain that runs, no bridge, no bridge port and no MAC that is known here; "
+            "did you mean 'vnet0'?",
         ),
         (("show", "--network", "n9"), "network 'n9' is not active here or has no bridge; see 'virsh net-list'"),
         (("audit", "--network", "lan", "--bridge", "br9"), "network 'lan' is on br0, not br9"),
-        (("explain", "g9"), "'g9' is no domain that runs here, no bridge port and no MAC that is known here"),
+        (("explain", "g9"), "'g9' is no domain that runs, no bridge, no bridge port and no MAC that is known here"),
     ],
 )
 def test_what_is_not_there_is_69(host: Host, words: tuple[str, ...], line: str) -> None:

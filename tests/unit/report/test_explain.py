@@ -212,7 +212,9 @@ def test_an_uplink_is_left_alone() -> None:
 
 @pytest.mark.parametrize("what", ["web2", "52:54:00:aa:00:77", "vnet9", "", "--help"])
 def test_what_is_not_here_is_an_error(what: str) -> None:
-    with pytest.raises(NotThere, match="is no domain that runs here, no bridge port and no MAC that is known here"):
+    with pytest.raises(
+        NotThere, match="is no domain that runs, no bridge, no bridge port and no MAC that is known here"
+    ):
         answer(IN_SYNC, what)
 
 
