@@ -27,14 +27,14 @@ from macmgr.model.scope import OBSERVE_ALL
 from macmgr.regularfile import Stamp, stamp_at
 from macmgr.sources.libvirtevents import NicAddress
 from macmgr.wanted import WaitingCall
+from macmgr.watch.addresswatch import AddressWatch
 from macmgr.watch.announcing import Announcing
+from macmgr.watch.backoff import Backoff
+from macmgr.watch.eventfilter import LastView
 from macmgr.watch.files import StatusDirectories
+from macmgr.watch.grace import Grace
 from macmgr.watch.hooksocket import HookSocket
-from macmgr.watch.hysteresis import Hysteresis
-from macmgr.watch.lookout import Lookout
-from macmgr.watch.news import LastView
 from macmgr.watch.options import Options
-from macmgr.watch.patience import Patience
 from macmgr.watch.pending import Batch, Pending
 from macmgr.watch.round import Round, Rounds
 from macmgr.watch.speaker import Speaker
@@ -83,7 +83,7 @@ class Daemon:
         if not places.hooks:
             speaker.leaves_hooks()
         self._pending: Pending[Ticket] = Pending()
-        self._hysteresis, self._patience = Hysteresis(self._config.daemon.repairs_per_minute), Patience()
+        self._backoff, self._grace = Backoff(self._config.daemon.repairs_per_minute), Grace()
         self._announcing = Announcing()
         self._last: LastView | None = None
         self._window, self._retry = FIRST_WINDOW, FIRST_RETRY
@@ -103,8 +103,8 @@ class Daemon:
             opened.callback(self._rounds.close)
             self._events = EventSocket(self._places.netns)
             opened.callback(self._events.close)
-            self._lookout = Lookout(self._places.netns, self._speaker.alarms, self._speaker.trouble)
-            opened.callback(self._lookout.close)
+            self._address_watch = AddressWatch(self._places.netns, self._speaker.alarms, self._speaker.trouble)
+            opened.callback(self._address_watch.close)
             self._files = StatusDirectories(self._places.run_dir)
             opened.callback(self._files.close)
             self._hooks = HookSocket(self._places.socket, self._called, self._speaker.status, self._config.hook)
@@ -128,7 +128,7 @@ class Daemon:
             self._loop.add_signal_handler(number, act)
         self._read_files()  # what could not be watched is told there, and by no event
         self._loop.add_reader(self._files.fileno(), self._read_files)
-        self._loop.add_reader(self._lookout.fileno(), self._look_out)
+        self._loop.add_reader(self._address_watch.fileno(), self._look_out)
         self._after(_AGES, "ages", self._ask_ages)
         self._stay_alive()
         self._mark("start")
@@ -176,39 +176,39 @@ class Daemon:
     def _read_events(self) -> None:
         events = self._events.read()
         self._speaker.events(events)
-        self._lookout.events(events)
+        self._address_watch.events(events)
         for reason in self._last.news_among(events) if self._last else ["events before the first look"]:
             self._mark(reason)
 
     def _look_out(self) -> None:
-        if self._lookout.read(time.monotonic()):
+        if self._address_watch.read(time.monotonic()):
             self._mark("a guest was seen to use another address")
 
     def _hear_from_anywhere(self, word: NicAddress) -> None:
         self._loop.call_soon_threadsafe(self._hear, word)
 
     def _hear(self, word: NicAddress) -> None:
-        self._lookout.note(word)
+        self._address_watch.note(word)
         if "words" not in self._timers:
             self._after(max(0.0, self._heard + _WORDS - time.monotonic()), "words", self._hear_what_was_noted)
 
     def _hear_what_was_noted(self) -> None:
         del self._timers["words"]
         self._heard = time.monotonic()
-        if self._lookout.hear(self._heard):
+        if self._address_watch.hear(self._heard):
             self._mark("libvirt said that a guest uses another address")
 
     def _ask_ages(self) -> None:
         """See from time to time whether a guest's MAC was seen where its sticky entry does not let it go."""
         self._after(_AGES, "ages", self._ask_ages)
-        if questions := self._lookout.questions():
+        if questions := self._address_watch.questions():
             asked = self._loop.run_in_executor(self._worker, self._rounds.ages, *questions)
-            asked.add_done_callback(lambda done: self._lookout.ages(done.result(), time.monotonic()))
+            asked.add_done_callback(lambda done: self._address_watch.ages(done.result(), time.monotonic()))
 
     def _announce(self) -> None:
         """Have entries put again, unchanged, that a control plane may have refused."""
         if due := self._announcing.take(time.monotonic()):
-            config, seen = self._config, self._lookout.records
+            config, seen = self._config, self._address_watch.records
             asked = self._loop.run_in_executor(self._worker, self._rounds.announce, due, config, seen)
             asked.add_done_callback(lambda done: done.result())  # so that a bug is told
         self._announce_later()
@@ -250,7 +250,7 @@ class Daemon:
         try:
             stamp = self._config_stamp()
             self._config, self._stamp = load_config(self._places.config), stamp
-            self._hysteresis.limit = self._config.daemon.repairs_per_minute
+            self._backoff.limit = self._config.daemon.repairs_per_minute
             self._configured()
             self._hooks.configure(self._config.hook)
         except MacmgrError as error:
@@ -297,16 +297,16 @@ class Daemon:
         self._hurry.clear()
         now, config = time.monotonic(), self._config  # SIGHUP may change it while the round runs
         skips = (
-            self._hysteresis.skips(now),
-            self._patience.skips(now, self._last.had if self._last else lambda _: False),
+            self._backoff.skips(now),
+            self._grace.skips(now, self._last.had if self._last else lambda _: False),
             lambda change: change.because == Code.NOT_GIVEN_BACK and self._is_outdated(),
         )
         self._loop.remove_reader(self._events.fileno())  # what comes meanwhile is held against the view of this round
         self._round_started = now
         self._speaker.looking(True)
-        heard, seen = [each for each, _ in batch.calls], self._lookout.records
-        lost, kept = self._lookout.lost, self._lookout.kept
-        refused = self._hysteresis.refused(now)
+        heard, seen = [each for each, _ in batch.calls], self._address_watch.records
+        lost, kept = self._address_watch.lost, self._address_watch.kept
+        refused = self._backoff.refused(now)
         done = await self._loop.run_in_executor(
             self._worker,
             lambda: self._rounds.run(
@@ -346,7 +346,7 @@ class Daemon:
             self._events.heed(done.last.heeded)
         made = done.outcome.done if done.outcome else ()
         self._window = FIRST_WINDOW if made or batch.calls else min(LONGEST_WINDOW, 2 * self._window)
-        fights = self._hysteresis.note(made, now)
+        fights = self._backoff.note(made, now)
         if done.outcome:
             self._announcing.note(done.announced, made, now)
             self._announce_later()
@@ -354,8 +354,8 @@ class Daemon:
             skipped = done.outcome.view.skipped
             back = any(change.because == Code.NOT_GIVEN_BACK for change in skipped)
             self._speaker.outdated(back and self._is_outdated())
-            self._patience.note(skipped, now)
-        ends = self._hysteresis.next_end(now), self._patience.next_end(started)
+            self._grace.note(skipped, now)
+        ends = self._backoff.next_end(now), self._grace.next_end(started)
         if (end := min((each for each in ends if each is not None), default=None)) is not None:
             self._after(end - now, "pause", lambda: self._mark("the end of a pause"))
         if done.outcome or done.failure:
@@ -372,8 +372,8 @@ class Daemon:
         expected = frozenset(each.call.object for each, _ in batch.calls if each.given.domain is not None)
         if (wait := self._speaker.round(batch.reasons, done, expected)) is not None:
             self._after(wait, "lasting", lambda: self._mark("what may have passed"))
-        self._speaker.fights(fights, self._hysteresis.held(now))
-        if self._lookout.after(done, now, sightings=self._config.daemon.sightings):
+        self._speaker.fights(fights, self._backoff.held(now))
+        if self._address_watch.after(done, now, sightings=self._config.daemon.sightings):
             self._mark("an address has moved on")
 
 

@@ -32,7 +32,7 @@ from macmgr.sources.statusfiles import StatusFiles
 from macmgr.state import lock
 from macmgr.state.memory import LastRead, StateFile, read_memory
 from macmgr.wanted import WaitingCall, wanted
-from macmgr.watch.news import LastView
+from macmgr.watch.eventfilter import LastView
 
 # As long as a person's `macmgr apply` may take; a hook that waits has given up by then and gone its own way.
 _LOCK_WAIT = 5.0

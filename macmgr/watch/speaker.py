@@ -18,9 +18,9 @@ from macmgr.model.hookcall import HookCall
 from macmgr.model.kernelevents import LOST, Event
 from macmgr.model.scope import MANAGE_ALL, Modes
 from macmgr.watch import tally, words
+from macmgr.watch.backoff import Fight
 from macmgr.watch.bursts import AT_ONCE, EACH, OVER, Bursts
 from macmgr.watch.document import document
-from macmgr.watch.hysteresis import Fight
 from macmgr.watch.journal import Journal
 from macmgr.watch.messages import Line
 from macmgr.watch.metrics import metrics

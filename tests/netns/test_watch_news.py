@@ -13,7 +13,7 @@ from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.model.kernelevents import EntryEvent
 from macmgr.reconcile import apply
 from macmgr.state.lock import WriterLock
-from macmgr.watch.news import LastView
+from macmgr.watch.eventfilter import LastView
 from tests.netns.conftest import Namespace, eventually, require
 from tests.netns.hearing import heard
 

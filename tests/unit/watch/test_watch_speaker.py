@@ -17,7 +17,7 @@ from macmgr.model.kernelevents import LOST
 from macmgr.model.snapshot import Entry, PortFlags, Snapshot
 from macmgr.planning.draft import Plan
 from macmgr.reconcile import Outcome, View
-from macmgr.watch.hysteresis import Fight
+from macmgr.watch.backoff import Fight
 from macmgr.watch.journal import Journal
 from macmgr.watch.round import Round
 from macmgr.watch.speaker import Speaker

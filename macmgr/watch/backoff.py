@@ -69,7 +69,7 @@ class _Record:
         return counted[limit]
 
 
-class Hysteresis:
+class Backoff:
     """Counts what was changed, and knows what is left alone for now. ``limit`` is in changes a minute."""
 
     def __init__(self, limit: int) -> None:

@@ -1,4 +1,4 @@
-"""An entry that seems early is given a moment: libvirt's own comes before the word that the guest runs.
+"""libvirt adds its own entry before it writes state='running': an early entry is not dropped for a moment.
 
 It puts the entry, tells QEMU to go on, and writes the status file once QEMU has said so (qemuProcessStartCPUs). Its
 entry wakes the daemon within milliseconds; dropped then, the guest would run behind a closed port without one. An entry
@@ -16,7 +16,7 @@ from macmgr.model.findings import Code
 MOMENT = 1.0
 
 
-class Patience:
+class Grace:
     """Remembers since when each early entry is there, by bridge and domain."""
 
     def __init__(self) -> None:

@@ -26,7 +26,7 @@ _MOST_EVENTS = (
 _MOST_WORDS = 10_000  # of libvirt's, about NICs that no look has found yet
 
 
-class Lookout:
+class AddressWatch:
     """For one namespace. ``tell`` says alarms, ``trouble`` what keeps it from seeing; both in the loop's thread."""
 
     def __init__(

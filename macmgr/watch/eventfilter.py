@@ -1,4 +1,4 @@
-"""Whether an event of the kernel shows anything that the last look did not.
+"""Filters the kernel's events: a round is due only for those that show what the last look did not.
 
 It compares with what was read, not with what is right: that is the planner's business alone. Our own writes were read
 back, so seen as events they are no news. Most events on a busy host are about addresses that an uplink learns, and

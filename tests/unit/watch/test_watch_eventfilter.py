@@ -11,7 +11,7 @@ from macmgr.model.kernelevents import LOST, EntryEvent, Event, LinkEvent, VlanEv
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 from macmgr.planning.draft import Plan
 from macmgr.reconcile import View
-from macmgr.watch.news import LastView
+from macmgr.watch.eventfilter import LastView
 from tests.notebook import remembers_gone
 
 G1, G2, WAITING, UNMANAGED = (f"52:54:00:00:00:{number:02x}" for number in (1, 2, 3, 4))
