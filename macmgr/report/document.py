@@ -1,6 +1,6 @@
 """The audit, and what an apply did, as JSON documents, version 1: fields may be added, none is renamed.
 
-Schema of the audit: docs/audit-v1.schema.json.
+Schemas: docs/audit-v1.schema.json, docs/apply-v1.schema.json.
 """
 
 from __future__ import annotations
