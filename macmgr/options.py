@@ -28,6 +28,10 @@ class Option:
     toml: str
     values: Mapping[str, Any]
 
+    def word(self, value: object) -> str:
+        """The word that means ``value``."""
+        return next(word for word, meaning in self.values.items() if meaning == value)
+
 
 YES_NO = {"yes": True, "no": False}
 OPTIONS = (

@@ -15,9 +15,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from macmgr.errors import XmlError
-from macmgr.model.intent import GuestMac, Manager, Pin, Policy, Settings, Step
+from macmgr.model.intent import GuestMac, Manager, Policy, Settings, Step
 from macmgr.model.scope import is_pattern, sections_of
-from macmgr.options import MAC_TABLE_MANAGER, wrong_word
+from macmgr.options import MAC_TABLE_MANAGER, OPTIONS, wrong_word
 from macmgr.readers.domain import Domain, Nic
 from macmgr.readers.network import Inherited, Network, NetworkPort
 
@@ -87,15 +87,15 @@ def decide(domain: Domain, nic: Nic, sources: PolicySources) -> Policy:
         return Policy(reason="left as it is: what decides about it is not understood", problem=problem)
     steps = tuple(_steps(domain, nic, sources))
 
-    def first(option: str, default: Any) -> Any:
-        return next((value for step in steps if (value := getattr(step.says, option)) is not None), default)
+    nobody = Policy(guest_mac=GuestMac.FOLLOW if sources.trusts(nic) else GuestMac.ALERT)
+
+    def first(option: str) -> Any:
+        said = (value for step in steps if (value := getattr(step.says, option)) is not None)
+        return next(said, getattr(nobody, option))
 
     return Policy(
-        manager=first("manager", Manager.KERNEL),
-        reason=next((step.place for step in steps if step.says.manager is not None), Policy().reason),
-        pin=first("pin", Pin.AUTO),
-        lock=first("lock", False),
-        guest_mac=first("guest_mac", GuestMac.FOLLOW if sources.trusts(nic) else GuestMac.ALERT),
+        **{option.field: first(option.field) for option in OPTIONS},
+        reason=next((step.place for step in steps if step.says.manager is not None), nobody.reason),
         allow=tuple(dict.fromkeys(pattern for step in steps for pattern in step.says.allow)),
         steps=steps,
         incomplete=_incomplete(nic, network, sources, steps),

@@ -7,7 +7,7 @@ what the planner and the policy recorded; nothing is decided here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from macmgr.errors import NotThere, did_you_mean
@@ -173,12 +173,11 @@ def _policy_says(guest: GuestPort, pins: Pins) -> list[str]:
     auto = "auto, " if policy.pin is Pin.AUTO and (why or policy.place_of("pin")) else ""
     because = f": {why}" if auto and why else ""
     trust = "the NIC is trusted" if guest.facts.trust else "the NIC is not trusted"
-    results = [
-        f"manager {policy.manager} ({by('manager', f'step {len(steps)}')})",
-        f"pin {pins.of(policy.pin, guest.bridge)} ({auto}{by('pin', 'default')}{because})",
-        f"lock {'yes' if policy.lock else 'no'} ({by('lock', 'default')})",
-        f"guestMac {policy.guest_mac} ({by('guest_mac', trust)})",
-    ]
+    defaults = {"manager": f"step {len(steps)}", "guest_mac": trust}
+    said = {option.field: by(option.field, defaults.get(option.field, "default")) for option in OPTIONS}
+    said["pin"] = f"{auto}{said['pin']}{because}"
+    made = replace(policy, pin=pins.of(policy.pin, guest.bridge))
+    results = [f"{each.xml} {each.word(getattr(made, each.field))} ({said[each.field]})" for each in OPTIONS]
     if policy.allow:
         results.append(f"also allowed {' '.join(policy.allow)}")
     return [*lines, f"Together: {', '.join(results)}."]
@@ -329,8 +328,7 @@ def _settings_words(says: Settings) -> str:
     for option in OPTIONS:
         value = getattr(says, option.field)
         if value is not None:
-            word = next(word for word, meaning in option.values.items() if meaning == value)
-            words.append(f"{option.xml}='{word}'")
+            words.append(f"{option.xml}='{option.word(value)}'")
     words += [f"allow {pattern}" for pattern in says.allow]
     return ", ".join(words) or "nothing"
 
