@@ -18,8 +18,8 @@ from types import TracebackType
 from macmgr.kernel import wire
 from macmgr.kernel.assembly import assemble
 from macmgr.kernel.attributes import PortVids
-from macmgr.kernel.devices import read_devices, set_vlan_filtering
-from macmgr.kernel.fdb import decode_age, decode_entries, decode_replies
+from macmgr.kernel.devicedump import read_devices, set_vlan_filtering
+from macmgr.kernel.fdbdump import decode_age, decode_entries, decode_replies
 from macmgr.kernel.links import Link, decode_links, decode_vids
 from macmgr.kernel.netlink import Connection, Gone, Groups, TooLong, raise_for, words
 from macmgr.model.changes import DeleteEntry, FlushEntries, PutEntry, Request, SetPort

@@ -31,7 +31,7 @@ from macmgr.kernel.attributes import (
     read_port_vids,
     read_text,
 )
-from macmgr.kernel.fdb import entry_state
+from macmgr.kernel.fdbdump import entry_state
 from macmgr.kernel.netlink import open_socket, raise_for
 from macmgr.kernel.wire import (
     AF_BRIDGE,

@@ -8,7 +8,7 @@ from typing import Any
 from macmgr.doctor.advice import Step
 from macmgr.doctor.diagnose import BridgeDiagnosis, Diagnosis, NicList, PortDiagnosis
 from macmgr.doctor.promiscuity import Cause
-from macmgr.report.document import finding_document
+from macmgr.report.auditdocument import finding_document
 from macmgr.report.fixes import fix_of
 
 

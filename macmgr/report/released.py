@@ -16,7 +16,7 @@ from macmgr.model.snapshot import Entry, EntryState
 from macmgr.model.vids import fold_vids
 from macmgr.oneline import unbroken
 from macmgr.reconcile import Released, ReleasedPort
-from macmgr.report.document import fix_document
+from macmgr.report.auditdocument import fix_document
 from macmgr.report.fixes import Fixes
 
 

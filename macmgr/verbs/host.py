@@ -33,8 +33,8 @@ from macmgr.model.scope import Scope, observe_nothing
 from macmgr.oneline import harmless, harmless_json, one_line
 from macmgr.planning.reading import NOTHING_BESIDE, Beside
 from macmgr.reconcile import MOMENT, View, apply, look, release
+from macmgr.report.auditdocument import audit_document, outcome_document
 from macmgr.report.diagnosisdocument import diagnosis_document
-from macmgr.report.document import audit_document, outcome_document
 from macmgr.report.explain import explain, macs_meant
 from macmgr.sources.libvirtstate import LibvirtState
 from macmgr.sources.statusfiles import StatusFiles

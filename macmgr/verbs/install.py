@@ -11,7 +11,7 @@ from macmgr import errors, paths
 from macmgr.config import load_config
 from macmgr.errors import ConfigError, MacmgrError, NotThere
 from macmgr.hookcheck import LIBVIRT_DAEMONS, PID_FILES, program_fails
-from macmgr.install import (
+from macmgr.installation import (
     UNIT,
     find_program,
     install_config,

@@ -45,7 +45,7 @@ def status(arguments: argparse.Namespace) -> int:
     if arguments.format == "json":
         print(harmless_json(json.dumps(document, indent=2, ensure_ascii=False)))
     else:
-        from macmgr.report.status import print_status  # rich takes its time, and a document needs none of it
+        from macmgr.report.statustext import print_status  # rich takes its time, and a document needs none of it
         from macmgr.report.text import console
 
         color = not arguments.no_color and "NO_COLOR" not in os.environ and sys.stdout.isatty()

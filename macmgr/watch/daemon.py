@@ -34,9 +34,9 @@ from macmgr.watch.eventfilter import LastView
 from macmgr.watch.files import StatusDirectories
 from macmgr.watch.grace import Grace
 from macmgr.watch.hooksocket import HookSocket
-from macmgr.watch.options import Options
 from macmgr.watch.pending import Batch, Pending
 from macmgr.watch.round import Round, Rounds
+from macmgr.watch.settings import Options
 from macmgr.watch.speaker import Speaker
 from macmgr.watch.systemd import Systemd, watchdog_seconds
 

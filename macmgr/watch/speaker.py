@@ -20,11 +20,11 @@ from macmgr.model.scope import MANAGE_ALL, Modes
 from macmgr.watch import tally, words
 from macmgr.watch.backoff import Fight
 from macmgr.watch.bursts import AT_ONCE, EACH, OVER, Bursts
-from macmgr.watch.document import document
 from macmgr.watch.journal import Journal
 from macmgr.watch.messages import Line
 from macmgr.watch.metrics import metrics
 from macmgr.watch.round import Round
+from macmgr.watch.statusdocument import document
 from macmgr.watch.tally import StandingBack, Tally
 
 # What passes by itself while a guest starts, goes on or ends is told when it has lasted for so many seconds.

@@ -13,7 +13,7 @@ from lxml import etree
 
 from macmgr.kernel import Kernel
 from macmgr.kernel.edge import collector_paused
-from macmgr.kernel.fdb import decode_entries
+from macmgr.kernel.fdbdump import decode_entries
 from macmgr.kernel.links import decode_links
 from macmgr.kernel.netlink import Connection
 from macmgr.kernel.wire import fdb_dump, link_dump

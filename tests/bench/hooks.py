@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from macmgr.install import PYTHON, install_hooks
+from macmgr.installation import PYTHON, install_hooks
 from tests import crowd
 from tests.bench.measure import Result, Side, compare
 from tests.netns.conftest import eventually, namespace

@@ -16,12 +16,12 @@ import pytest
 
 from macmgr import cli, paths
 from macmgr.errors import Busy, NotThere
-from macmgr.install import install_hooks
+from macmgr.installation import install_hooks
 from macmgr.model.findings import Code, Finding
 from macmgr.model.scope import Modes, Scope
 from macmgr.verbs import status as statusverb
 from macmgr.watch import words
-from macmgr.watch.document import document
+from macmgr.watch.statusdocument import document
 from macmgr.watch.tally import (
     StandingBack,
     Tally,

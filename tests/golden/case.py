@@ -31,7 +31,7 @@ from macmgr.readers.domain import Domain
 from macmgr.readers.hookdata import HookInput, read_hook_input
 from macmgr.readers.network import Network, NetworkPort
 from macmgr.reconcile import Scope, View, look
-from macmgr.report.document import audit_document
+from macmgr.report.auditdocument import audit_document
 from macmgr.report.explain import explain
 from macmgr.report.text import print_audit, print_plan
 from macmgr.sources.statusfiles import StatusFiles

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from macmgr import handover, install
+from macmgr import handover, installation
 from macmgr.cli import run
 from macmgr.errors import NotThere
 from macmgr.hookcheck import DRIVERS, NAME
@@ -78,9 +78,9 @@ def test_hooks_get_ours_where_the_hosts_own_does_not_run_it(
 ) -> None:
     ours = Path(sys.executable).resolve()
     theirs = python_that(tmp_path, fault) if fault else tmp_path / "missing"
-    monkeypatch.setattr(install, "PYTHON", theirs)
-    monkeypatch.setattr(install, "_PATIENCE", 2.0)
-    list(install.install_hooks(tmp_path / "hooks", Path("/usr/bin/macmgr")))
+    monkeypatch.setattr(installation, "PYTHON", theirs)
+    monkeypatch.setattr(installation, "_PATIENCE", 2.0)
+    list(installation.install_hooks(tmp_path / "hooks", Path("/usr/bin/macmgr")))
     for driver in DRIVERS:
         assert f"\npython={ours}\n" in (tmp_path / "hooks" / f"{driver}.d" / NAME).read_text()
 
@@ -88,8 +88,8 @@ def test_hooks_get_ours_where_the_hosts_own_does_not_run_it(
 def test_the_hosts_own_is_taken_where_it_runs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is asked with the script and no words, as a shim starts it."""
     theirs = python_that(tmp_path, f'echo "$@" > {tmp_path}/asked')
-    monkeypatch.setattr(install, "PYTHON", theirs)
-    assert install.find_python() == theirs
+    monkeypatch.setattr(installation, "PYTHON", theirs)
+    assert installation.find_python() == theirs
     assert (tmp_path / "asked").read_text() == f"-ISE {SCRIPT}\n"
 
 
@@ -97,7 +97,7 @@ def test_without_an_interpreter_nothing_is_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     broken = python_that(tmp_path, "exit 1")
-    monkeypatch.setattr(install, "PYTHON", broken)
+    monkeypatch.setattr(installation, "PYTHON", broken)
     monkeypatch.setattr(sys, "executable", str(broken))
     program = shutil.which("true")
     assert run(["install", "--hooks-dir", str(tmp_path / "hooks"), "--program", str(program)]) == NotThere.exit_code

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from macmgr.install import install_config
+from macmgr.installation import install_config
 from tests.netns.conftest import Namespace, eventually
 from tests.netns.house import House, house, mac_of
 

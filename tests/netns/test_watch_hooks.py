@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from macmgr.install import install_hooks
+from macmgr.installation import install_hooks
 from tests.netns.conftest import Namespace, eventually
 from tests.netns.house import MANAGED, House, house, mac_of
 

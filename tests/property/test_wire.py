@@ -15,7 +15,7 @@ from pyroute2.netlink.rtnl.ndmsg import ndmsg
 
 from macmgr.kernel import wire
 from macmgr.kernel.attributes import PortVids
-from macmgr.kernel.fdb import decode_entries, decode_replies
+from macmgr.kernel.fdbdump import decode_entries, decode_replies
 from macmgr.kernel.links import decode_links, decode_vids
 from macmgr.model.changes import DeleteEntry, FlushEntries, PutEntry, SetPort
 from macmgr.model.flags import FLAGS, PortFlags, flags_of

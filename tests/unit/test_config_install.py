@@ -10,7 +10,7 @@ import pytest
 
 from macmgr.config import AUDIT_NAMES, DAEMON_NAMES, HOOK_NAMES, TABLES, Config, read_config
 from macmgr.errors import NotThere
-from macmgr.install import install_config, uninstall_config
+from macmgr.installation import install_config, uninstall_config
 from macmgr.model.scope import OBSERVE_ALL
 from macmgr.options import OPTIONS
 from macmgr.placing import Step

@@ -20,7 +20,7 @@ import pytest
 from macmgr import hookcheck
 from macmgr.errors import NotThere
 from macmgr.hookcheck import DRIVERS, NAME, program_fails, tried, unstartable
-from macmgr.install import install_hooks
+from macmgr.installation import install_hooks
 from macmgr.selinux import SELinux
 from tests.unit.test_install import tree, write
 
@@ -189,7 +189,7 @@ def test_a_hook_is_tried_as_libvirt_calls_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("fault", ["exit 1", "exit 126", "echo word"])
 def test_one_that_fails_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
     """At no time is one of them where libvirt would run it: not even those that are tried before it."""
-    from macmgr import install
+    from macmgr import installation
 
     seen: list[list[str]] = []
 
@@ -206,8 +206,8 @@ def test_one_that_fails_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         )
         return built[-1]
 
-    monkeypatch.setattr(install, "tried", watched)
-    monkeypatch.setattr(install, "_shim", shim)
+    monkeypatch.setattr(installation, "tried", watched)
+    monkeypatch.setattr(installation, "_shim", shim)
     with pytest.raises(NotThere, match=r"daemon\.d/50-macmgr: it "):
         install_hooks(tmp_path, TRUE)
     assert seen == [[]] * len(DRIVERS)
@@ -215,12 +215,12 @@ def test_one_that_fails_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_older_ones_that_run_stay_when_new_ones_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from macmgr import install
+    from macmgr import installation
 
     hooks = tmp_path / "hooks"
     install_hooks(hooks, TRUE)
     before = tree(hooks)
-    monkeypatch.setattr(install, "_shim", lambda *_: "#!/bin/sh\n# installed by macmgr\nexit 1\n")
+    monkeypatch.setattr(installation, "_shim", lambda *_: "#!/bin/sh\n# installed by macmgr\nexit 1\n")
     with pytest.raises(NotThere, match="it fails"):
         install_hooks(hooks, TRUE)
     assert tree(hooks) == before
@@ -245,7 +245,7 @@ def test_what_a_killed_install_left_goes(tmp_path: Path) -> None:
 
 
 def install_uninstall(hooks: Path) -> Iterator[object]:
-    from macmgr.install import uninstall_hooks
+    from macmgr.installation import uninstall_hooks
 
     yield from uninstall_hooks(hooks)
 

@@ -10,7 +10,7 @@ import pytest
 
 from macmgr.errors import NotThere
 from macmgr.hookcheck import DRIVERS, NAME
-from macmgr.install import find_program, install_hooks, uninstall_hooks
+from macmgr.installation import find_program, install_hooks, uninstall_hooks
 
 PROGRAM = Path("/usr/bin/macmgr")
 

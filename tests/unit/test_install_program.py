@@ -9,7 +9,7 @@ import pytest
 from macmgr.cli import run
 from macmgr.errors import NotThere
 from macmgr.hookcheck import DRIVERS, NAME
-from macmgr.install import UNIT
+from macmgr.installation import UNIT
 from tests.unit.test_install import tree, write
 
 

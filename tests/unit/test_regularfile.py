@@ -15,7 +15,7 @@ import pytest
 from macmgr import hookcheck
 from macmgr.config import load_config
 from macmgr.errors import ConfigError, NotThere, XmlError
-from macmgr.install import (
+from macmgr.installation import (
     install_config,
     install_hooks,
     install_unit,

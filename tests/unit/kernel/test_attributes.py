@@ -14,7 +14,7 @@ import pytest
 
 from macmgr.doctor.vlancheck import who_would_be_cut
 from macmgr.kernel.attributes import PortVids
-from macmgr.kernel.devices import read_devices
+from macmgr.kernel.devicedump import read_devices
 from macmgr.kernel.events import decode_events
 from macmgr.kernel.links import decode_vids
 from macmgr.kernel.netlink import Connection
@@ -92,8 +92,8 @@ def grouped(messages: Sequence[bytes]) -> dict[bytes, list[bytes]]:
 
 @pytest.fixture(autouse=True)
 def _no_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("macmgr.kernel.devices.read_packet_sockets", lambda names, netns: [])
-    monkeypatch.setattr("macmgr.kernel.devices.read_drivers", lambda names, netns: {})
+    monkeypatch.setattr("macmgr.kernel.devicedump.read_packet_sockets", lambda names, netns: [])
+    monkeypatch.setattr("macmgr.kernel.devicedump.read_drivers", lambda names, netns: {})
 
 
 @NIC

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from macmgr.kernel import sockets
-from macmgr.kernel.devices import read_devices, set_vlan_filtering
+from macmgr.kernel.devicedump import read_devices, set_vlan_filtering
 from macmgr.kernel.netlink import Connection
 from macmgr.kernel.wire import HEADER, LINK, RTM_GETLINK, RTM_NEWLINK, Message, WireError, attributes, group
 from macmgr.model.devices import Device, Xdp
@@ -51,7 +51,7 @@ class Canned(Connection):
 
 @pytest.fixture(autouse=True)
 def _no_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("macmgr.kernel.devices.read_packet_sockets", lambda names, netns: [])
+    monkeypatch.setattr("macmgr.kernel.devicedump.read_packet_sockets", lambda names, netns: [])
 
 
 def devices(*messages: bytes) -> Mapping[str, Device]:

@@ -8,7 +8,7 @@ import pytest
 
 from macmgr import paths
 from macmgr.config import Config, load_config, parse_config
-from macmgr.install import install_config, uninstall_config
+from macmgr.installation import install_config, uninstall_config
 from macmgr.model.changes import SetFlags
 from macmgr.model.codes import Code
 from macmgr.model.scope import MANAGE_ALL, OBSERVE_ALL, Scope, sections_of

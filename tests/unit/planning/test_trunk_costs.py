@@ -22,7 +22,7 @@ from macmgr.planning.planner import plan
 from macmgr.planning.release import plan_release
 from macmgr.reconcile import Scope, apply, look
 from macmgr.report import fixes
-from macmgr.report.document import audit_document
+from macmgr.report.auditdocument import audit_document
 from macmgr.report.fixes import Fixes
 from macmgr.state.lock import WriterLock
 from tests.fake_kernel import FakeKernel, make_snapshot

@@ -18,8 +18,8 @@ from macmgr.model.scope import MANAGE_ALL, OBSERVE_ALL, Modes
 from macmgr.model.snapshot import Bridge, BridgePort, Entry
 from macmgr.planning.draft import Plan
 from macmgr.reconcile import View
-from macmgr.watch.document import document
 from macmgr.watch.messages import Line, Priority
+from macmgr.watch.statusdocument import document
 from macmgr.watch.tally import (
     KEPT,
     StandingBack,
