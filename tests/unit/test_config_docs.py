@@ -38,7 +38,7 @@ def test_the_configuration() -> None:
 def test_every_setting_is_described() -> None:
     names = {*TABLES, *HOOK_NAMES, *DAEMON_NAMES, *AUDIT_NAMES, "allow", "mode", *(option.toml for option in OPTIONS)}
     assert not {name for name in names if name not in CONFIGURATION}
-    assert not {option.xml for option in OPTIONS if f"{option.xml}" not in METADATA}
+    assert not {option.xml for option in OPTIONS if f"``{option.xml}``" not in METADATA}
     for option in OPTIONS:
         row = next(line for line in CONFIGURATION.splitlines() if line.startswith(f"``{option.toml}``"))
         assert not {value for value in option.values if value not in row}
