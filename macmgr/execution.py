@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from macmgr.model.changes import Change, Request, SetEntries, SetFlags, one_flag_each, ports_of, requests
-from macmgr.model.fdb import Entry, Key
-from macmgr.model.snapshot import Snapshot
+from macmgr.model.snapshot import Entry, Key, Snapshot
 from macmgr.state.lock import WriterLock
 
 

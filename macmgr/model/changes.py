@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from macmgr.model.codes import Code
-from macmgr.model.fdb import Entry, EntryState
 from macmgr.model.flags import PortFlags, with_flag
 from macmgr.model.flags import SetPort as SetPort
+from macmgr.model.snapshot import Entry, EntryState
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from macmgr.model.fdb import Entry, EntryState, Key
-from macmgr.model.snapshot import BridgePort, Feature, PortFlags, Snapshot
+from macmgr.model.snapshot import BridgePort, Entry, EntryState, Feature, Key, PortFlags, Snapshot
 
 Refused = frozenset[tuple[str, str, int]]
 """(port, MAC, VID) of entries that were just put in vain: the kernel refused them, or somebody takes them away."""

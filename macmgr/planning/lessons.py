@@ -15,10 +15,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from macmgr.model.changes import Change, SetEntries
-from macmgr.model.fdb import Key
 from macmgr.model.intent import Intent
 from macmgr.model.known import Taken
-from macmgr.model.snapshot import EntryState, Feature, Snapshot
+from macmgr.model.snapshot import EntryState, Feature, Key, Snapshot
 
 
 def found_lacking(sent: Iterable[Change], snapshot: Snapshot) -> frozenset[Feature]:

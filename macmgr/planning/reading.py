@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from macmgr.model.fdb import Key
 from macmgr.model.intent import Intent
 from macmgr.model.known import Known, Memory
-from macmgr.model.snapshot import Snapshot
+from macmgr.model.snapshot import Key, Snapshot
 from macmgr.planning.entryform import MANY_VIDS, Carriers
 
 

@@ -12,11 +12,10 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from macmgr.model.changes import SetEntries, SetFlags
-from macmgr.model.fdb import Key
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.known import Known, Memory, PortBefore
-from macmgr.model.snapshot import BridgePort, Entry, EntryState, PortFlags, Snapshot
+from macmgr.model.snapshot import BridgePort, Entry, EntryState, Key, PortFlags, Snapshot
 from macmgr.planning.draft import Draft, Plan, Stranded, Table
 from macmgr.planning.leftovers import plan_stranded
 from macmgr.planning.remembering import Recalled, default_flags, recall, valid_ports

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from macmgr.model.fdb import Key
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestMac, GuestPort, Intent
 from macmgr.model.known import Known, SeenMacs
 from macmgr.model.mac import matches
-from macmgr.model.snapshot import Entry, EntryState, Snapshot
+from macmgr.model.snapshot import Entry, EntryState, Key, Snapshot
 
 MOST = 64  # further addresses of one NIC
 

@@ -15,8 +15,8 @@ from macmgr.errors import XmlError
 from macmgr.model.intent import Manager, Settings, Vlan
 from macmgr.options import MAC_TABLE_MANAGER, wrong_word
 from macmgr.readers.document import Metadata, attribute, name_of, place, text_of
+from macmgr.readers.domain import read_isolated, read_trust, read_vlan
 from macmgr.readers.metadata import read_network_metadata
-from macmgr.readers.nicparts import read_isolated, read_trust, read_vlan
 
 
 @dataclass(frozen=True, slots=True)

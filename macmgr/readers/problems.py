@@ -18,10 +18,9 @@ from macmgr.model.intent import Manager
 from macmgr.model.mac import parse_mac
 from macmgr.options import MAC_TABLE_MANAGER, allowed, nearest, quoted, wrong_word
 from macmgr.readers.document import ROOTS, attribute, line_of, parse_document, text_of, too_large
-from macmgr.readers.domain import read_domain, read_nic
+from macmgr.readers.domain import read_domain, read_nic, read_vlan
 from macmgr.readers.metadata import NAMESPACE, TABLE, almost_ours, find_table, read_domain_table, read_network_table
 from macmgr.readers.network import read_network, read_network_port
-from macmgr.readers.nicparts import read_vlan
 
 # Forward modes without a bridge of libvirt's: it refuses a network that has one of them and macTableManager='libvirt'.
 _NO_TABLE = ("private", "vepa", "passthrough", "hostdev")

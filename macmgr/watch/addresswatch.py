@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from macmgr.model.fdb import Key
 from macmgr.model.kernelevents import EntryEvent, Event
-from macmgr.model.snapshot import Snapshot
+from macmgr.model.snapshot import Key, Snapshot
 from macmgr.reconcile import View
 from macmgr.watch import words
 from macmgr.watch.addresses import Records, Word

@@ -15,10 +15,9 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from macmgr.model.changes import Change, SetEntries
-from macmgr.model.fdb import Key
 from macmgr.model.intent import GuestPort
 from macmgr.model.kernelevents import EntryEvent, Event
-from macmgr.model.snapshot import EntryState, Snapshot
+from macmgr.model.snapshot import EntryState, Key, Snapshot
 from macmgr.reconcile import View
 from macmgr.watch.addresses import MacChange, Seen
 

@@ -18,11 +18,10 @@ from macmgr.execution import execute
 from macmgr.hook.work import concerns, in_words, left_as_it_is, remembers
 from macmgr.kernel import Kernel
 from macmgr.model.changes import Change
-from macmgr.model.fdb import Key
 from macmgr.model.intent import Intent
 from macmgr.model.known import Known, SeenMacs
 from macmgr.model.scope import OBSERVE_ALL
-from macmgr.model.snapshot import Snapshot
+from macmgr.model.snapshot import Key, Snapshot
 from macmgr.planning.announcements import Announced, announcements
 from macmgr.planning.seen import with_seen
 from macmgr.policy.guests import Decisions

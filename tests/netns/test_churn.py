@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from macmgr.kernel import Kernel
-from macmgr.model.fdb import Entry, Fdb, Key
 from macmgr.model.findings import Severity
 from macmgr.model.intent import Intent, Manager, Settings
+from macmgr.model.snapshot import Entry, Fdb, Key
 from macmgr.policy.guests import build_intent
 from macmgr.policy.precedence import PolicySources
 from macmgr.reconcile import look

@@ -3,8 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from macmgr.model.fdb import Entry, EntryState, Fdb
-from macmgr.model.snapshot import Bridge, BridgePort, Snapshot
+from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, Fdb, Snapshot
 
 A, B = "52:54:00:aa:00:01", "52:54:00:aa:00:02"
 ENTRIES = (
