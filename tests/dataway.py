@@ -1,0 +1,135 @@
+"""The data's way: the modules and records that one `apply` for two guests goes through.
+
+It begins with the status files of libvirt and ends where requests are handed to the kernel, the fake one. Reading
+the configuration, and printing, are not on the way. ``python -m tests.dataway docs/design.rst`` writes
+the list into the document, and `tests/unit/test_dataway.py` holds the document against the code.
+
+A module is on the way when one of its functions runs. A move is a call from a function of one module to one of another.
+A record form is a dataclass or named tuple of macmgr's of which one is made.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+import macmgr
+from macmgr import paths
+from macmgr.config import load_config
+from macmgr.model.flags import PortFlags
+from macmgr.model.intent import Intent
+from macmgr.model.snapshot import EntryState
+from macmgr.reconcile import Outcome, apply
+from macmgr.sources.statusfiles import StatusFiles
+from macmgr.state import lock
+from macmgr.state.memory import StateFile
+from macmgr.wanted import wanted
+from tests.fake_kernel import FakeKernel
+from tests.golden.case import lay_out, read_snapshot
+
+BEGIN, END = ".. the data's way begins\n", ".. the data's way ends\n"
+_PACKAGE = Path(macmgr.__file__).parent
+_CASE = Path(__file__).parent / "golden" / "two-guests-and-a-plain-bridge"
+_MAKES = ("__init__", "__new__", "<lambda>", "_make")  # written by dataclasses and named tuples, in no file
+
+
+@dataclass
+class Way:
+    """Modules in the order in which they are come through, with the record forms that each is the first to make."""
+
+    modules: dict[str, list[str]] = field(default_factory=dict)
+    functions: set[tuple[str, str, int]] = field(default_factory=set)
+    moves: int = 0
+
+    @property
+    def records(self) -> list[str]:
+        return [record for made in self.modules.values() for record in made]
+
+    def note(self, frame: FrameType, event: str, _: object) -> None:
+        """For `sys.setprofile`."""
+        code, caller = frame.f_code, frame.f_back
+        if event != "call" or caller is None or code.co_name == "<module>":
+            return
+        here, there = _module(code.co_filename), _module(caller.f_code.co_filename)
+        if here:
+            self.modules.setdefault(here, [])
+            self.functions.add((here, code.co_qualname, code.co_firstlineno))
+            self.moves += there not in ("", here)
+        elif there and code.co_filename.startswith("<") and code.co_name in _MAKES:
+            first = next(iter(frame.f_locals.values()), None)
+            kind = first if isinstance(first, type) else type(first)
+            if kind.__module__.startswith("macmgr.") and kind.__name__ not in self.records:
+                self.modules.setdefault(there, []).append(kind.__name__)
+
+
+def _module(filename: str) -> str:
+    path = Path(filename)
+    return ".".join(path.relative_to(_PACKAGE).with_suffix("").parts) if path.is_relative_to(_PACKAGE) else ""
+
+
+def measure() -> Way:
+    """The guests of a golden case, but their ports are open and have no entries."""
+    way = Way()
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        workshop = Path(name)
+        patch.setattr(paths, "STATE", workshop / "state.json")
+        patch.setattr(paths, "REMEMBERED", workshop / "remembered")
+        work = _work(workshop)
+        before = sys.getprofile()
+        sys.setprofile(way.note)
+        try:
+            outcome = work()
+        finally:
+            sys.setprofile(before)
+    assert outcome.complete, "the apply is to succeed"
+    assert outcome.done, "the apply is to change something"
+    return way
+
+
+def _work(workshop: Path) -> Callable[[], Outcome]:
+    kernel = FakeKernel(read_snapshot(json.loads((_CASE / "snapshot.json").read_text())))
+    for port in ("vnet0", "vnet1", "vnet2"):
+        kernel.set_flags(port, PortFlags())
+    for entry in kernel.read_snapshot().entries:
+        if entry.state is EntryState.STATIC:
+            kernel.lose_entry("br0", entry.mac, entry.vid)
+    run_dir, config = lay_out(_CASE, workshop), load_config(_CASE / "config.toml")
+
+    def read_intent() -> Intent:
+        return wanted(StatusFiles(run_dir).read(), config)
+
+    def work() -> Outcome:
+        with lock.hold(workshop / "lock") as held:
+            return apply(held, read_intent, kernel, notes=StateFile(held, None))
+
+    return work
+
+
+def in_words(way: Way) -> str:
+    """The list for the document."""
+    lines = [f"{len(way.modules)} modules, {len(way.records)} record forms:\n"]
+    for number, (module, made) in enumerate(way.modules.items(), 1):
+        records = f": {', '.join(f'``{each}``' for each in made)}" if made else ""
+        lines.append(f"{number}. ``{module}``{records}")
+    return "\n".join(lines) + "\n"
+
+
+def with_list(document: str, listed: str) -> str:
+    """The document, with the list between its two marks."""
+    before, rest = document.split(BEGIN)
+    return f"{before}{BEGIN}\n{listed}\n{END}{rest.split(END)[1]}"
+
+
+if __name__ == "__main__":
+    found = measure()
+    print(f"{len(found.functions)} functions, {found.moves} moves between modules")
+    print(in_words(found))
+    for document in map(Path, sys.argv[1:]):
+        document.write_text(with_list(document.read_text(), in_words(found)))
