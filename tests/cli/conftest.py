@@ -117,4 +117,4 @@ def host(
 def run_macmgr(*words: str | Path, **how: object) -> subprocess.CompletedProcess[str]:
     """macmgr as a process of its own."""
     command = [sys.executable, "-m", "macmgr", *map(str, words)]
-    return subprocess.run(command, text=True, check=False, timeout=20, **how)  # type: ignore[call-overload, no-any-return]
+    return subprocess.run(command, text=True, check=False, timeout=60, **how)  # type: ignore[call-overload, no-any-return]

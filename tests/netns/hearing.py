@@ -16,7 +16,7 @@ def heard(ns: Namespace, events: EventSocket) -> list[Event]:
     ns.ip("link del mark")
     read: list[Event] = []
     while not any(event.gone for event in links(read, "mark", bridge_message=False)):
-        assert select.select([events], [], [], 5)[0], "never told"
+        assert select.select([events], [], [], 30)[0], "never told"
         read += events.read()
     return read
 

@@ -122,7 +122,7 @@ class House:
         finally:
             if daemon.poll() is None:
                 daemon.send_signal(signal.SIGTERM)
-            daemon.wait(10)
+            daemon.wait(30)
 
 
 def mac_of(number: int) -> str:

@@ -57,7 +57,7 @@ class Box:
         if powerless:
             command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", *command]
         entered = ["ip", "netns", "exec", self.ns.name, "unshare", "--mount", "sh", "-c", _ENTER, "sh", *command]
-        return subprocess.run(entered, input=stdin, capture_output=True, check=False, timeout=30)
+        return subprocess.run(entered, input=stdin, capture_output=True, check=False, timeout=60)
 
 
 @pytest.fixture
@@ -229,8 +229,8 @@ def test_another_writer_is_75(box: Box, tmp_path: Path) -> None:
     entered = ["ip", "netns", "exec", box.ns.name, "unshare", "--mount", "sh", "-c", script, "sh", str(lock), *command]
     with lock.open("r+") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        done = subprocess.run(entered, capture_output=True, check=False, timeout=30)
+        done = subprocess.run(entered, capture_output=True, check=False, timeout=60)
     holder = f"/run/macmgr/lock is held by process {os.getpid()}, "
     assert_one_line(done, 75, f"another macmgr is writing ({holder}")
     assert b"nothing was changed, try again" in done.stderr
-    assert subprocess.run(entered, capture_output=True, check=False, timeout=30).returncode == 0
+    assert subprocess.run(entered, capture_output=True, check=False, timeout=60).returncode == 0

@@ -257,7 +257,7 @@ def macmgr(ns: Namespace, tmp_path: Path, *words: str, stdin: str = "") -> subpr
     )
     options = ["--netns", ns.name, "--run-dir", str(tmp_path / "libvirt")]
     command = [sys.executable, "-c", program, *words, *(options if words[0] != "uninstall" else [])]
-    return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=30)
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=60)
 
 
 @pytest.fixture

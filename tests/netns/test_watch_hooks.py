@@ -54,7 +54,7 @@ def shim(host: House) -> list[str]:
 def started(host: House) -> None:
     """What libvirt does when a guest runs: the status file, then the hook, which says nothing."""
     xml = host.status_file("g1", "vnet1", mac_of(1))
-    said = subprocess.run(shim(host), input=xml.encode(), capture_output=True, check=True, cwd="/", timeout=30)
+    said = subprocess.run(shim(host), input=xml.encode(), capture_output=True, check=True, cwd="/", timeout=60)
     assert (said.stdout, said.stderr) == (b"", b"")
 
 
@@ -111,7 +111,7 @@ def test_with_a_daemon_that_only_watches_or_looks_elsewhere(host: House, words: 
     with host.daemon(*words):
         before = time.monotonic()
         started(host)
-        assert time.monotonic() - before < 5
+        assert time.monotonic() - before < 10
         assert host.managed(1)
         assert did_it_itself(host)
         assert host.status()["hooks"]["calls"] == []
@@ -132,7 +132,7 @@ def test_on_a_bridge_that_is_only_observed_the_daemon_answers_all_the_same(host:
     host.config.write_text(MANAGED + "mode = 'observe'\n")
     with host.daemon():
         xml = host.status_file("g1", "vnet1", mac_of(1))
-        said = subprocess.run(shim(host), input=xml.encode(), capture_output=True, check=True, cwd="/", timeout=30)
+        said = subprocess.run(shim(host), input=xml.encode(), capture_output=True, check=True, cwd="/", timeout=60)
         assert said.stdout == b""
         assert host.status()["hooks"]["calls"] == ONE_CALL
     assert not host.managed(1)

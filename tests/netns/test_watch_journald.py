@@ -55,7 +55,7 @@ class Journald:
 
     def find(self, *matches: str) -> list[dict[str, str]]:
         command = ["journalctl", "--quiet", "-D", str(self.run / "log/journal"), "-o", "json", *matches]
-        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
+        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
         return [json.loads(line) for line in said.stdout.splitlines()]
 
 

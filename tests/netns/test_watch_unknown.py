@@ -127,7 +127,7 @@ def test_a_daemon_that_never_looked_does_not_know(host: House) -> None:
             assert code in (69, 75)
         finally:
             daemon.terminate()
-            daemon.wait(20)
+            daemon.wait(30)
 
 
 def test_a_lock_that_cannot_be_opened(host: House) -> None:

@@ -32,7 +32,7 @@ def libvirt() -> Iterator[Any]:
 def woken() -> Iterator[queue.Queue[str]]:
     reasons: queue.Queue[str] = queue.Queue()
     events = LibvirtEvents(URI, reasons.put)
-    assert reasons.get(timeout=10) == f"connected to {URI}"
+    assert reasons.get(timeout=30) == f"connected to {URI}"
     yield reasons
     events.close()
     assert load_libvirt().open(URI).close() == 0  # the last one: nothing holds the driver's state
@@ -41,24 +41,24 @@ def woken() -> Iterator[queue.Queue[str]]:
 def test_a_domain_that_changes_its_state(woken: queue.Queue[str], libvirt: Any) -> None:
     domain = libvirt.lookupByName("test")
     domain.suspend()
-    assert woken.get(timeout=10) == "libvirt: domain test changed its state"
+    assert woken.get(timeout=30) == "libvirt: domain test changed its state"
     domain.resume()
-    assert woken.get(timeout=10) == "libvirt: domain test changed its state"
+    assert woken.get(timeout=30) == "libvirt: domain test changed its state"
 
 
 def test_metadata_that_changes(woken: queue.Queue[str], libvirt: Any) -> None:
     constants = load_libvirt()
     element, live = constants.VIR_DOMAIN_METADATA_ELEMENT, constants.VIR_DOMAIN_AFFECT_LIVE
     libvirt.lookupByName("test").setMetadata(element, "<m/>", "m", "urn:test:m", live)
-    assert woken.get(timeout=10) == "libvirt: domain test has other metadata"
+    assert woken.get(timeout=30) == "libvirt: domain test has other metadata"
 
 
 def test_a_network_that_changes_its_state(woken: queue.Queue[str], libvirt: Any) -> None:
     network = libvirt.networkLookupByName("default")
     network.destroy()
-    assert woken.get(timeout=10) == "libvirt: network default changed its state"
+    assert woken.get(timeout=30) == "libvirt: network default changed its state"
     network.create()
-    assert woken.get(timeout=10) == "libvirt: network default changed its state"
+    assert woken.get(timeout=30) == "libvirt: network default changed its state"
 
 
 def test_a_host_without_a_network_driver(monkeypatch: pytest.MonkeyPatch, libvirt: Any) -> None:
@@ -70,9 +70,9 @@ def test_a_host_without_a_network_driver(monkeypatch: pytest.MonkeyPatch, libvir
     monkeypatch.setattr(load_libvirt().virConnect, "networkEventRegisterAny", refuse)
     reasons: queue.Queue[str] = queue.Queue()
     events = LibvirtEvents(URI, reasons.put)
-    assert reasons.get(timeout=10) == f"connected to {URI}"
+    assert reasons.get(timeout=30) == f"connected to {URI}"
     libvirt.lookupByName("test").suspend()
-    assert reasons.get(timeout=10) == "libvirt: domain test changed its state"
+    assert reasons.get(timeout=30) == "libvirt: domain test changed its state"
     events.close()
 
 
@@ -91,7 +91,7 @@ def test_a_connection_that_cannot_be_listened_to_is_closed_before_the_next(monke
     monkeypatch.setattr(load_libvirt(), "openReadOnly", remember)
     monkeypatch.setattr(load_libvirt().virConnect, "registerCloseCallback", fail)
     events = LibvirtEvents(URI, lambda _: None)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while len(made) < 3 and time.monotonic() < deadline:
         time.sleep(0.01)
     events.close()

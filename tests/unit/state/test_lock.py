@@ -83,7 +83,7 @@ def test_the_second_writer_waits_for_the_first(tmp_path: Path) -> None:
     def first() -> None:
         with hold(path):
             first_has_it.set()
-            deadline = time.monotonic() + 5
+            deadline = time.monotonic() + 30
             while not order and time.monotonic() < deadline:  # until the second one is at the door
                 time.sleep(0.001)
             order.append("first is done")

@@ -209,7 +209,7 @@ def with_port(client: Callable[[int], Awaitable[None]], text: str = "", patience
 
 
 def ask(port: int, method: str, path: str) -> tuple[int, dict[str, str], str]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
         connection.request(method, path)
         response = connection.getresponse()
