@@ -1,4 +1,4 @@
-"""The tally as Prometheus text (format 0.0.4): a file for node_exporter's textfile collector, or /metrics on loopback.
+"""The counters as Prometheus text (format 0.0.4): a file for node_exporter's textfile collector, or loopback /metrics.
 
 Labels are those that libvirt's exporters use: ``domain``, ``source_bridge``, ``target_device``. A MAC is a label only
 where that is asked for: each costs a series. Counters are there from the start, with 0: increase() misses the first
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from macmgr import __version__
 from macmgr.model.findings import Code, Severity
-from macmgr.watch.tally import Tally
+from macmgr.watch.counters import Counters
 from macmgr.watch.words import THEFT
 
 Sample = tuple[Mapping[str, str], float]
@@ -35,10 +35,10 @@ class _Family:
     samples: list[Sample]
 
 
-def metrics(tally: Tally, now: float, *, per_mac: bool = False) -> str:
+def metrics(counters: Counters, now: float, *, per_mac: bool = False) -> str:
     """All metrics; families without a sample are left out."""
-    known = tally.unknown(now) is None
-    families = [*_state(tally, now), *(_ports(tally, per_mac=per_mac) if known else ()), *_counters(tally)]
+    known = counters.unknown(now) is None
+    families = [*_state(counters, now), *(_ports(counters, per_mac=per_mac) if known else ()), *_counters(counters)]
     return "".join(line for family in families if family.samples for line in _lines(family))
 
 
@@ -62,47 +62,56 @@ def write_textfile(path: Path, text: str) -> None:
         os.close(directory)
 
 
-def _state(tally: Tally, now: float) -> Iterator[_Family]:
+def _state(counters: Counters, now: float) -> Iterator[_Family]:
     yield _gauge("build_info", "The version of the daemon.", [({"version": __version__}, 1)])
-    yield _gauge("start_time_seconds", "When the daemon started, since the epoch.", tally.started_at)
+    yield _gauge("start_time_seconds", "When the daemon started, since the epoch.", counters.started_at)
     yield _gauge(
-        "in_sync", "1 when the last look found no error, 0 when it did; absent while nobody knows.", tally.in_sync(now)
+        "in_sync",
+        "1 when the last look found no error, 0 when it did; absent while nobody knows.",
+        counters.in_sync(now),
     )
-    unknown = tally.unknown(now)
+    unknown = counters.unknown(now)
     since = unknown.since if unknown else None
     yield _gauge("unknown_since_timestamp_seconds", "Since when nobody knows, since the epoch.", since)
-    yield _gauge("last_round_timestamp_seconds", "When the last look was taken, since the epoch.", tally.last_round_at)
-    yield _gauge("last_round_duration_seconds", "How long the last look and its repairs took.", _seconds(tally))
-    yield _gauge("last_resync_timestamp_seconds", "When all was last read anew, since the epoch.", tally.last_resync_at)
-    if tally.view is None:
+    yield _gauge(
+        "last_round_timestamp_seconds", "When the last look was taken, since the epoch.", counters.last_round_at
+    )
+    yield _gauge("last_round_duration_seconds", "How long the last look and its repairs took.", _seconds(counters))
+    yield _gauge(
+        "last_resync_timestamp_seconds", "When all was last read anew, since the epoch.", counters.last_resync_at
+    )
+    if counters.view is None:
         return
-    found = Counter(finding.code for finding in tally.findings)
+    found = Counter(finding.code for finding in counters.findings)
     yield _gauge(
         "findings",
         "What the last look found.",
         [({"code": str(code), "severity": str(code.severity)}, found[code]) for code in Code],
     )
-    ports = Counter(guest.bridge for guest in tally.managed_ports)
+    ports = Counter(guest.bridge for guest in counters.managed_ports)
     yield _gauge(
         "managed_ports",
         "Managed ports of a bridge.",
-        [({"source_bridge": name}, ports[name]) for name in sorted(tally.view.intent.managed_bridges)],
+        [({"source_bridge": name}, ports[name]) for name in sorted(counters.view.intent.managed_bridges)],
     )
     yield _gauge(
         "bridge_observed",
         "1 where a managed bridge is only observed and nothing is changed, 0 where it is managed.",
-        [({"source_bridge": name}, tally.modes.observes(name)) for name in sorted(tally.view.intent.managed_bridges)],
+        [
+            ({"source_bridge": name}, counters.modes.observes(name))
+            for name in sorted(counters.view.intent.managed_bridges)
+        ],
     )
-    yield _gauge("standing_back", "Changes left out because another program undoes them.", len(tally.standing_back))
+    yield _gauge("standing_back", "Changes left out because another program undoes them.", len(counters.standing_back))
 
 
-def _ports(tally: Tally, *, per_mac: bool) -> Iterator[_Family]:
-    errors = [finding for finding in tally.findings if finding.severity is Severity.ERROR]
+def _ports(counters: Counters, *, per_mac: bool) -> Iterator[_Family]:
+    errors = [finding for finding in counters.findings if finding.severity is Severity.ERROR]
     faulty_macs = {(finding.port, finding.mac) for finding in errors}
     faulty_ports = {finding.port for finding in errors}
     ports: list[Sample] = []
     macs: list[Sample] = []
-    for guest in tally.managed_ports:
+    for guest in counters.managed_ports:
         labels = {"domain": guest.domain, "source_bridge": guest.bridge, "target_device": guest.port}
         ports.append((labels, guest.port not in faulty_ports))
         macs += [
@@ -113,36 +122,38 @@ def _ports(tally: Tally, *, per_mac: bool) -> Iterator[_Family]:
     yield _gauge("mac_in_sync", "1 when the last look found no error at a MAC of a managed port, 0 when it did.", macs)
 
 
-def _counters(tally: Tally) -> Iterator[_Family]:
-    yield _counter("rounds", "Looks at the host.", tally.rounds)
-    yield _counter("rounds_failed", "Looks that could not be taken.", tally.failed_rounds)
-    yield _counter("resyncs", "Looks for which all sources were read anew.", tally.resyncs)
-    yield _counter("repairs", "Changes made and read back.", _by_code(_REPAIRABLE, tally.repairs))
+def _counters(counters: Counters) -> Iterator[_Family]:
+    yield _counter("rounds", "Looks at the host.", counters.rounds)
+    yield _counter("rounds_failed", "Looks that could not be taken.", counters.failed_rounds)
+    yield _counter("resyncs", "Looks for which all sources were read anew.", counters.resyncs)
+    yield _counter("repairs", "Changes made and read back.", _by_code(_REPAIRABLE, counters.repairs))
     yield _counter(
-        "repair_failures", "Changes that the kernel refused, or that could not be read back.", tally.failures
+        "repair_failures", "Changes that the kernel refused, or that could not be read back.", counters.failures
     )
-    yield _counter("alarms", "Warnings to a person.", _by_code((THEFT, Code.GUEST_MAC_CHANGED), tally.alarms))
-    yield _counter("stood_back", "How often a fight with another program was given up for a while.", tally.stood_back)
+    yield _counter("alarms", "Warnings to a person.", _by_code((THEFT, Code.GUEST_MAC_CHANGED), counters.alarms))
+    yield _counter(
+        "stood_back", "How often a fight with another program was given up for a while.", counters.stood_back
+    )
     yield _counter(
         "hook_calls",
         "Calls that libvirt's hooks handed over.",
         [
             ({"driver": driver, "operation": operation}, count)
-            for (driver, operation), count in sorted(tally.hook_calls.items())
+            for (driver, operation), count in sorted(counters.hook_calls.items())
         ],
     )
-    yield _counter("hook_failures", "Hook calls that were answered with a failure.", tally.hook_failures)
-    yield _counter("hook_timeouts", "Hook calls whose caller had gone before the answer.", tally.hook_timeouts)
-    yield _counter("events_read", "Events read from the kernel.", tally.events_read)
-    yield _counter("events_lost", "How often the kernel had dropped events.", tally.events_lost)
+    yield _counter("hook_failures", "Hook calls that were answered with a failure.", counters.hook_failures)
+    yield _counter("hook_timeouts", "Hook calls whose caller had gone before the answer.", counters.hook_timeouts)
+    yield _counter("events_read", "Events read from the kernel.", counters.events_read)
+    yield _counter("events_lost", "How often the kernel had dropped events.", counters.events_lost)
 
 
 def _by_code(codes: tuple[str, ...], counts: Mapping[str, int]) -> list[Sample]:
     return [({"code": code}, count) for code, count in {**dict.fromkeys(map(str, codes), 0), **counts}.items()]
 
 
-def _seconds(tally: Tally) -> float | None:
-    return tally.last_round_seconds if tally.rounds else None
+def _seconds(counters: Counters) -> float | None:
+    return counters.last_round_seconds if counters.rounds else None
 
 
 def _gauge(name: str, text: str, value: float | list[Sample] | None) -> _Family:

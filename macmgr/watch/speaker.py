@@ -1,4 +1,4 @@
-"""What the daemon says and counts: the words of watch/words to the journal, and the tally for `macmgr status`.
+"""What the daemon says and counts: the words of watch/words to the journal, and the counters for `macmgr status`.
 
 The loop hands over what happened; here is decided what of it is worth a line. What was told once is not told in each
 round: a finding that stays, or a failure that comes back, is said again only after it was gone.
@@ -17,15 +17,15 @@ from macmgr.model.findings import Code, Severity
 from macmgr.model.hookcall import HookCall
 from macmgr.model.kernelevents import LOST, Event
 from macmgr.model.scope import MANAGE_ALL, Modes
-from macmgr.watch import tally, words
+from macmgr.watch import counters, words
 from macmgr.watch.backoff import Fight
 from macmgr.watch.bursts import AT_ONCE, EACH, OVER, Bursts
+from macmgr.watch.counters import Counters, StandingBack
 from macmgr.watch.journal import Journal
 from macmgr.watch.messages import Line
 from macmgr.watch.metrics import metrics
 from macmgr.watch.round import Round
 from macmgr.watch.statusdocument import document
-from macmgr.watch.tally import StandingBack, Tally
 
 # What passes by itself while a guest starts, goes on or ends is told when it has lasted for so many seconds.
 _PASSING = {Code.EARLY_ENTRY, Code.MISSING_PORT, Code.WRONG_BRIDGE, Code.NO_SUCH_BRIDGE}
@@ -43,7 +43,7 @@ class Speaker:
 
     def __init__(self, journal: Journal, modes: Modes = MANAGE_ALL) -> None:
         self._journal = journal
-        self._tally = Tally(time.time(), modes)
+        self._counters = Counters(time.time(), modes)
         self._said: frozenset[Line] = frozenset()
         self._failed: frozenset[Line] = frozenset()
         self._since: dict[Line, float] = {}
@@ -59,7 +59,7 @@ class Speaker:
 
     def started(self) -> None:
         """The first round is over."""
-        self._journal.tell([words.started(__version__, self._tally.modes, self._tally.managed_bridges)])
+        self._journal.tell([words.started(__version__, self._counters.modes, self._counters.managed_bridges)])
 
     def stopped(self) -> None:
         """The daemon ends."""
@@ -67,31 +67,31 @@ class Speaker:
 
     def configured(self, modes: Modes, resync: float) -> None:
         """The configuration was read, at the start or after SIGHUP."""
-        self._tally = tally.configured(self._tally, modes, resync)
+        self._counters = counters.configured(self._counters, modes, resync)
 
     def misconfigured(self, problem: str) -> None:
         """The configuration was to be read after SIGHUP, and is wrong."""
         self.trouble("the old configuration stays", problem)
-        self._tally = tally.misconfigured(self._tally, problem)
+        self._counters = counters.misconfigured(self._counters, problem)
 
     def looking(self, is_so: bool) -> None:
         """A round begins, or is over."""
-        self._tally = tally.looking(self._tally, time.time() if is_so else None)
+        self._counters = counters.looking(self._counters, time.time() if is_so else None)
 
     def headline(self) -> str:
         """How things stand, in a line for `systemctl status`."""
         now = time.time()
-        if unknown := self._tally.unknown(now):
+        if unknown := self._counters.unknown(now):
             return f"unknown since {_clock(unknown.since)}: {unknown.why}"
-        errors = sum(finding.severity is Severity.ERROR for finding in self._tally.findings)
-        ports = len(self._tally.managed_ports)
+        errors = sum(finding.severity is Severity.ERROR for finding in self._counters.findings)
+        ports = len(self._counters.managed_ports)
         if not errors and not ports:
             return "the last look found nothing to manage"
         return f"managed ports: {ports}, errors that the last look found: {errors}"
 
     def leaves_hooks(self) -> None:
         """This daemon takes no hook calls."""
-        self._tally = tally.leaves_hooks(self._tally)
+        self._counters = counters.leaves_hooks(self._counters)
 
     def trouble(self, what: str, why: str) -> None:
         """Something that a person has to mend, and the daemon can live with."""
@@ -113,7 +113,7 @@ class Speaker:
     def events(self, events: Sequence[Event]) -> None:
         """Netlink events were read."""
         lost = sum(event is LOST for event in events)
-        self._tally = tally.after_events(self._tally, read=len(events), lost=lost)
+        self._counters = counters.after_events(self._counters, read=len(events), lost=lost)
         now = time.monotonic()
         if lost and now >= self._quiet_until:
             self._quiet_until = now + _LOST_EACH
@@ -122,11 +122,13 @@ class Speaker:
     def alarms(self, lines: Sequence[Line]) -> None:
         """A guest's MAC was seen where it does not belong, or a guest uses another one."""
         self._journal.tell(lines)
-        self._tally = tally.after_alarms(self._tally, lines, at=time.time())
+        self._counters = counters.after_alarms(self._counters, lines, at=time.time())
 
     def hook(self, call: HookCall, done: bool, text: str, *, timed_out: bool = False) -> None:
         """A hook call was answered. What it said to libvirt's log stands in the journal too."""
-        self._tally = tally.after_hook(self._tally, call.driver, call.operation, failed=not done, timed_out=timed_out)
+        self._counters = counters.after_hook(
+            self._counters, call.driver, call.operation, failed=not done, timed_out=timed_out
+        )
         if text:
             failed = timed_out or not done
             self._journal.tell([words.hook_failed(call, text) if failed else words.hook_said(call, text)])
@@ -165,8 +167,8 @@ class Speaker:
         )
         self._said = self._said.intersection(lasting).union(fresh)
         self._failed = frozenset(failures)
-        self._tally = tally.after_round(
-            self._tally,
+        self._counters = counters.after_round(
+            self._counters,
             outcome.view,
             at=now,
             seconds=done.seconds,
@@ -176,21 +178,21 @@ class Speaker:
         )
         if whole := next((reason for reason in reasons if reason in ("start", "SIGHUP", "the timer")), ""):
             self._journal.tell([words.resync(whole, outcome.view, done.seconds)])
-            self._tally = tally.after_resync(self._tally, whole, at=now)
+            self._counters = counters.after_resync(self._counters, whole, at=now)
         waits = (wait, turn, self._bursts.next_end(time.monotonic()))
         return min((each for each in waits if each is not None), default=None)
 
     def _known_or_not(self, done: Round, now: float) -> None:
         """Say that a look failed: each reason once, and again while it lasts; and that one succeeds again."""
         if done.failure:
-            self._tally = tally.after_failure(self._tally, done.failure, at=now)
-            failing = self._tally.failing
+            self._counters = counters.after_failure(self._counters, done.failure, at=now)
+            failing = self._counters.failing
             if failing and (failing.why != self._failure or time.monotonic() >= self._failure_again):
                 self._failure, self._failure_again = failing.why, time.monotonic() + _FAILING_EACH
                 self._journal.tell([words.look_failed(failing.why, _clock(failing.since))])
             self._failed_in_a_row += 1
         elif done.outcome:
-            if failing := self._tally.failing:
+            if failing := self._counters.failing:
                 self._journal.tell([words.looks_again(now - failing.since, self._failed_in_a_row)])
             self._failure, self._failed_in_a_row = "", 0
 
@@ -230,18 +232,18 @@ class Speaker:
             if (line.port, line.code) not in self._fought:
                 self._fought[line.port, line.code] = now
                 self._journal.tell([line])
-        going_on = [each for each in self._tally.standing_back if each.until > now]
+        going_on = [each for each in self._counters.standing_back if each.until > now]
         begun = [StandingBack(line, now, now + fight.pause) for line, fight in zip(lines, fights, strict=True)]
-        if begun or len(going_on) != len(self._tally.standing_back):
-            self._tally = tally.standing_back(self._tally, [*going_on, *begun], len(begun))
+        if begun or len(going_on) != len(self._counters.standing_back):
+            self._counters = counters.standing_back(self._counters, [*going_on, *begun], len(begun))
 
     def metrics(self, *, per_mac: bool) -> str:
         """The text that Prometheus reads."""
-        return metrics(self._tally, time.time(), per_mac=per_mac)
+        return metrics(self._counters, time.time(), per_mac=per_mac)
 
     def status(self) -> bytes:
         """The document of `macmgr status --json`."""
-        return json.dumps(document(self._tally, time.time()), ensure_ascii=False).encode()
+        return json.dumps(document(self._counters, time.time()), ensure_ascii=False).encode()
 
 
 def _clock(seconds: float) -> str:

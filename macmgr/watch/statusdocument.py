@@ -1,4 +1,4 @@
-"""The answer to `macmgr status`: the tally as JSON, version 1: fields may be added, none is renamed.
+"""The answer to `macmgr status`: the counters as JSON, version 1: fields may be added, none is renamed.
 
 Schema: docs/status-v1.schema.json.
 """
@@ -13,74 +13,74 @@ from typing import Any
 
 from macmgr import __version__
 from macmgr.report.verdict import verdict_of
+from macmgr.watch.counters import Counters, Event, Unknown
 from macmgr.watch.messages import Line
-from macmgr.watch.tally import Event, Tally, Unknown
 
 
-def document(tally: Tally, now: float) -> dict[str, Any]:
+def document(counters: Counters, now: float) -> dict[str, Any]:
     """How things stand at ``now``."""
-    managed, unknown = tally.managed_ports, tally.unknown(now)
+    managed, unknown = counters.managed_ports, counters.unknown(now)
     return {
         "version": 1,
         "macmgr": __version__,
         "pid": os.getpid(),
         "taken_at": _time(now),
-        "started_at": _time(tally.started_at),
-        "in_sync": tally.in_sync(now),
-        "verdict": None if unknown or tally.view is None else str(verdict_of(tally.view).word),
+        "started_at": _time(counters.started_at),
+        "in_sync": counters.in_sync(now),
+        "verdict": None if unknown or counters.view is None else str(verdict_of(counters.view).word),
         "unknown": _unknown(unknown),
-        "configuration": {"problem": tally.config_problem or None},
+        "configuration": {"problem": counters.config_problem or None},
         "managed": {
-            "bridges": _bridges(tally),
+            "bridges": _bridges(counters),
             "ports": len(managed),
             "guests": len({guest.uuid for guest in managed}),
         },
-        "findings": dict(Counter(str(finding.code) for finding in tally.findings)),
+        "findings": dict(Counter(str(finding.code) for finding in counters.findings)),
         "rounds": {
-            "count": tally.rounds,
-            "failed": tally.failed_rounds,
-            "last_at": _time(tally.last_round_at),
-            "last_seconds": round(tally.last_round_seconds, 6),
+            "count": counters.rounds,
+            "failed": counters.failed_rounds,
+            "last_at": _time(counters.last_round_at),
+            "last_seconds": round(counters.last_round_seconds, 6),
         },
         "resyncs": {
-            "count": tally.resyncs,
-            "last_at": _time(tally.last_resync_at),
-            "last_why": tally.last_resync_why or None,
+            "count": counters.resyncs,
+            "last_at": _time(counters.last_resync_at),
+            "last_why": counters.last_resync_why or None,
         },
         "repairs": {
-            "count": sum(tally.repairs.values()),
-            "by_code": dict(tally.repairs),
-            "failed": tally.failures,
-            "last": _events(tally.last_repairs),
+            "count": sum(counters.repairs.values()),
+            "by_code": dict(counters.repairs),
+            "failed": counters.failures,
+            "last": _events(counters.last_repairs),
         },
         "alarms": {
-            "count": sum(tally.alarms.values()),
-            "by_code": dict(tally.alarms),
-            "last": _events(tally.last_alarms),
+            "count": sum(counters.alarms.values()),
+            "by_code": dict(counters.alarms),
+            "last": _events(counters.last_alarms),
         },
         "standing_back": {
-            "count": tally.stood_back,
+            "count": counters.stood_back,
             "now": [
                 {"since": _time(each.since), "until": _time(each.until), **_line(each.line)}
-                for each in tally.standing_back
+                for each in counters.standing_back
             ],
         },
         "hooks": {
             "calls": [
                 {"driver": driver, "operation": operation, "count": count}
-                for (driver, operation), count in tally.hook_calls.items()
+                for (driver, operation), count in counters.hook_calls.items()
             ],
-            "failed": tally.hook_failures,
-            "timeouts": tally.hook_timeouts,
-            "guests_started": tally.guests_started,
-            "never_came": tally.hooks_taken and tally.guests_started > 0 and not _guests_called(tally),
+            "failed": counters.hook_failures,
+            "timeouts": counters.hook_timeouts,
+            "guests_started": counters.guests_started,
+            "never_came": counters.hooks_taken and counters.guests_started > 0 and not _guests_called(counters),
         },
-        "events": {"read": tally.events_read, "lost": tally.events_lost},
+        "events": {"read": counters.events_read, "lost": counters.events_lost},
     }
 
 
-def _guests_called(tally: Tally) -> bool:
-    return any(driver in ("qemu", "lxc") for driver, _ in tally.hook_calls)
+def _guests_called(counters: Counters) -> bool:
+    return any(driver in ("qemu", "lxc") for driver, _ in counters.hook_calls)
 
 
 def _unknown(unknown: Unknown | None) -> dict[str, Any] | None:
@@ -95,19 +95,19 @@ def _unknown(unknown: Unknown | None) -> dict[str, Any] | None:
     }
 
 
-def _bridges(tally: Tally) -> list[dict[str, Any]]:
-    if tally.view is None:
+def _bridges(counters: Counters) -> list[dict[str, Any]]:
+    if counters.view is None:
         return []
-    ports = Counter(guest.bridge for guest in tally.managed_ports)
+    ports = Counter(guest.bridge for guest in counters.managed_ports)
     return [
         {
             "name": name,
             "reason": reason,
-            "mode": "observe" if tally.modes.observes(name) else "manage",
-            "there": name in tally.view.snapshot.bridges,
+            "mode": "observe" if counters.modes.observes(name) else "manage",
+            "there": name in counters.view.snapshot.bridges,
             "ports": ports[name],
         }
-        for name, reason in sorted(tally.view.intent.managed_bridges.items())
+        for name, reason in sorted(counters.view.intent.managed_bridges.items())
     ]
 
 

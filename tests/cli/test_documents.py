@@ -15,7 +15,7 @@ from tests.golden.case import CASES
 
 HERE = Path(__file__).parents[2]
 SCHEMAS = {path.name.split("-")[0]: json.loads(path.read_text()) for path in HERE.glob("docs/*-v1.schema.json")}
-# status is what the daemon says: tests/unit/watch/test_watch_tally.py
+# status is what the daemon says: tests/unit/watch/test_watch_counters.py
 VERBS = sorted(SCHEMAS.keys() - {"status"})
 
 

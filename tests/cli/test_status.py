@@ -21,10 +21,9 @@ from macmgr.model.findings import Code, Finding
 from macmgr.model.scope import Modes, Scope
 from macmgr.verbs import status as statusverb
 from macmgr.watch import words
-from macmgr.watch.statusdocument import document
-from macmgr.watch.tally import (
+from macmgr.watch.counters import (
+    Counters,
     StandingBack,
-    Tally,
     after_alarms,
     after_events,
     after_failure,
@@ -35,8 +34,9 @@ from macmgr.watch.tally import (
     misconfigured,
     standing_back,
 )
+from macmgr.watch.statusdocument import document
 from tests.conftest import Golden
-from tests.unit.watch.test_watch_tally import G2, NOON, SCHEMA, view
+from tests.unit.watch.test_watch_counters import G2, NOON, SCHEMA, view
 from tests.unit.watch.test_watch_words import CLOSED, OPEN, SAID, flags, intent
 
 HERE = Path(__file__).parent / "status"
@@ -96,28 +96,28 @@ def status(capsys: pytest.CaptureFixture[str]) -> Status:
     return run
 
 
-def told(tally: Tally) -> dict[str, Any]:
-    return document(tally, NOON) | {"macmgr": "1.2", "pid": 1234}
+def told(counters: Counters) -> dict[str, Any]:
+    return document(counters, NOON) | {"macmgr": "1.2", "pid": 1234}
 
 
-def quiet() -> Tally:
-    tally = after_round(Tally(NOON - 90_000), view(), at=NOON - 3, seconds=0.0713)
-    return after_resync(tally, "started", at=NOON - 3600)
+def quiet() -> Counters:
+    counters = after_round(Counters(NOON - 90_000), view(), at=NOON - 3, seconds=0.0713)
+    return after_resync(counters, "started", at=NOON - 3600)
 
 
-def locked() -> Tally:
+def locked() -> Counters:
     why = "another macmgr is writing (/run/macmgr/lock is held by process 812, ma\x1bcmgr); nothing was changed"
     return after_failure(after_failure(quiet(), Busy(why, 812, "macmgr"), at=NOON - 125), Busy(why), at=NOON - 2)
 
 
-def busy() -> Tally:
+def busy() -> Counters:
     changes = [change for change, _ in SAID if change.because]
     missing = Finding(Code.MISSING_ENTRY, "no entry", "br0", "vnet3", "web1", G2)
     promiscuous = Finding(Code.UPLINK_PROMISCUOUS, "it is", "br0", "eth0")
     (guest,) = intent("web1").ports
     fight = words.standing_back(flags(OPEN, CLOSED, Code.LEARNING_ON), 10, 8.0)
-    tally = after_round(
-        Tally(NOON - 119, modes=Modes(named=(("br9", True),))),
+    counters = after_round(
+        Counters(NOON - 119, modes=Modes(named=(("br9", True),))),
         view(missing, promiscuous),
         at=NOON - 3,
         seconds=0.0713,
@@ -125,17 +125,17 @@ def busy() -> Tally:
         told=words.repairs(changes),
         failures=2,
     )
-    tally = after_resync(tally, "netlink events were lost", at=NOON - 60)
-    tally = after_alarms(tally, [words.theft(guest, guest.macs[0], "up0", 1, 3)], at=NOON - 1)
-    tally = standing_back(tally, [StandingBack(fight, NOON - 5, NOON + 3)], begun=3)
-    tally = after_hook(tally, "qemu", "started", timed_out=True)
-    return after_events(tally, read=12345, lost=2)
+    counters = after_resync(counters, "netlink events were lost", at=NOON - 60)
+    counters = after_alarms(counters, [words.theft(guest, guest.macs[0], "up0", 1, 3)], at=NOON - 1)
+    counters = standing_back(counters, [StandingBack(fight, NOON - 5, NOON + 3)], begun=3)
+    counters = after_hook(counters, "qemu", "started", timed_out=True)
+    return after_events(counters, read=12345, lost=2)
 
 
 @pytest.mark.parametrize(
-    ("name", "tally", "arguments", "code"),
+    ("name", "counters", "arguments", "code"),
     [
-        ("new", Tally(NOON - 1), (), 69),
+        ("new", Counters(NOON - 1), (), 69),
         ("locked", misconfigured(locked(), "/etc/macmgr/macmgr.toml:3: no such manager: 'libvrit'"), (), 75),
         ("stuck", looking(quiet(), NOON - 100), (), 69),
         ("quiet", quiet(), (), 0),
@@ -144,9 +144,9 @@ def busy() -> Tally:
     ],
 )
 def test_what_a_person_sees(
-    daemon: Daemon, status: Status, golden: Golden, name: str, tally: Tally, arguments: tuple[str, ...], code: int
+    daemon: Daemon, status: Status, golden: Golden, name: str, counters: Counters, arguments: tuple[str, ...], code: int
 ) -> None:
-    daemon.answers(json.dumps(told(tally)).encode())
+    daemon.answers(json.dumps(told(counters)).encode())
     answered, text, errors = status(*arguments)
     assert (answered, errors) == (code, "")
     golden(HERE / f"{name}.txt", "".join(f"{line.rstrip()}\n" for line in text.splitlines()))
@@ -221,7 +221,7 @@ def test_an_answer_that_is_no_status(daemon: Daemon, status: Status, answer: byt
 
 
 def test_a_daemon_before_this_one_says_less(daemon: Daemon, status: Status) -> None:
-    before = told(Tally(NOON - 1))
+    before = told(Counters(NOON - 1))
     del before["unknown"], before["configuration"], before["rounds"]["failed"]
     daemon.answers(json.dumps(before).encode())
     code, text, _ = status()
@@ -269,8 +269,8 @@ def test_what_nobody_compared_or_changes_is_not_called_in_sync(
         intent=replace(seen.intent, managed_bridges=managed, ports=ports),
         scope=Scope(observes=modes.observes),
     )
-    tally = after_round(Tally(NOON - 9, modes=modes), seen, at=NOON, seconds=0.1)
-    daemon.answers(json.dumps(told(tally)).encode())
+    counters = after_round(Counters(NOON - 9, modes=modes), seen, at=NOON, seconds=0.1)
+    daemon.answers(json.dumps(told(counters)).encode())
     answered, out, _ = status()
     assert (answered, out[: len(said)]) == (code, said)
     daemon.end()

@@ -12,8 +12,8 @@ from macmgr.model.changes import SetFlags
 from macmgr.model.codes import Code, Consequence, Severity
 from macmgr.model.findings import Finding
 from macmgr.model.snapshot import PortFlags
+from macmgr.watch.counters import Counters
 from macmgr.watch.metrics import metrics
-from macmgr.watch.tally import Tally
 
 DOCS = Path(__file__).parents[3] / "docs"
 SCHEMA = json.loads((DOCS / "audit-v1.schema.json").read_text())["$defs"]
@@ -41,7 +41,7 @@ def test_each_code_is_explained_as_its_row_says() -> None:
 
 
 def test_the_metrics_count_each_code_from_the_start() -> None:
-    text = metrics(Tally(0.0), 0.0)
+    text = metrics(Counters(0.0), 0.0)
     counted = re.findall(r'^macmgr_repairs_total\{code="(.+)"\} 0\.0$', text, re.MULTILINE)
     assert counted == [str(code) for code in Code if code.why]
 

@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 
 from macmgr.watch import messages
+from macmgr.watch.counters import Counters
 from macmgr.watch.metrics import metrics
-from macmgr.watch.tally import Tally
+from tests.unit.watch.test_watch_counters import NOON
 from tests.unit.watch.test_watch_metrics import busy
-from tests.unit.watch.test_watch_tally import NOON
 
 DOCS = (Path(__file__).parents[3] / "docs/watch.rst").read_text()
 
@@ -22,7 +22,7 @@ def test_message_ids() -> None:
 def test_metrics() -> None:
     rows = re.findall(r"^macmgr_.*?  ", DOCS, re.MULTILINE)
     documented = {name for row in rows for name in re.findall(r"macmgr_\w+", row)}
-    known, unknown = metrics(busy(), NOON, per_mac=True), metrics(Tally(NOON), NOON)
+    known, unknown = metrics(busy(), NOON, per_mac=True), metrics(Counters(NOON), NOON)
     assert documented == set(re.findall(r"^# TYPE (\w+)", known + unknown, re.MULTILINE))
 
 
@@ -30,5 +30,5 @@ def test_the_alarms_name_metrics_that_are_there() -> None:
     _, alarms = DOCS.split("Alarms worth having::")
     names = set(re.findall(r"macmgr_\w+", alarms))
     assert len(names) == 5
-    exported = metrics(busy(), NOON) + metrics(Tally(NOON), NOON)
+    exported = metrics(busy(), NOON) + metrics(Counters(NOON), NOON)
     assert names <= set(re.findall(r"^# TYPE (\w+)", exported, re.MULTILINE))

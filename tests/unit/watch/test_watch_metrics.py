@@ -16,11 +16,9 @@ from macmgr.errors import KernelError
 from macmgr.model.findings import Code, Finding
 from macmgr.model.scope import Modes
 from macmgr.watch import metricsport
-from macmgr.watch.metrics import metrics, write_textfile
-from macmgr.watch.metricsport import MetricsPort
-from macmgr.watch.tally import (
+from macmgr.watch.counters import (
+    Counters,
     StandingBack,
-    Tally,
     after_alarms,
     after_events,
     after_failure,
@@ -29,7 +27,9 @@ from macmgr.watch.tally import (
     after_round,
     standing_back,
 )
-from tests.unit.watch.test_watch_tally import G1, G2, NOON, change, line, view
+from macmgr.watch.metrics import metrics, write_textfile
+from macmgr.watch.metricsport import MetricsPort
+from tests.unit.watch.test_watch_counters import G1, G2, NOON, change, line, view
 
 parser = pytest.importorskip("prometheus_client.parser")
 
@@ -60,19 +60,19 @@ def value(samples: Samples, name: str, **labels: str) -> float | None:
     return samples.get((f"macmgr_{name}", frozenset(labels.items())))
 
 
-def busy() -> Tally:
-    """A tally in which each count is another."""
+def busy() -> Counters:
+    """Counters in which each count is another."""
     found = Finding(Code.MISSING_ENTRY, "none", "br0", "vnet3", "web1", G2)
-    tally = after_round(
-        Tally(NOON), view(found), at=NOON + 1, seconds=0.25, done=[change()] * 3, told=[line()] * 3, failures=4
+    counters = after_round(
+        Counters(NOON), view(found), at=NOON + 1, seconds=0.25, done=[change()] * 3, told=[line()] * 3, failures=4
     )
-    tally = after_resync(tally, "timer", at=NOON + 2)
-    tally = after_alarms(tally, [line(code="theft")] * 5, at=NOON)
-    tally = standing_back(tally, [StandingBack(line(), NOON, NOON)] * 6, begun=7)
+    counters = after_resync(counters, "timer", at=NOON + 2)
+    counters = after_alarms(counters, [line(code="theft")] * 5, at=NOON)
+    counters = standing_back(counters, [StandingBack(line(), NOON, NOON)] * 6, begun=7)
     for _ in range(8):
-        tally = after_hook(tally, "qemu", "started")
-    tally = after_hook(tally, "lxc", "stopped", failed=True, timed_out=True)
-    return after_events(tally, read=10, lost=11)
+        counters = after_hook(counters, "qemu", "started")
+    counters = after_hook(counters, "lxc", "stopped", failed=True, timed_out=True)
+    return after_events(counters, read=10, lost=11)
 
 
 def test_what_was_counted_is_what_is_read() -> None:
@@ -117,7 +117,7 @@ def test_while_nobody_knows_no_verdict_is_exported() -> None:
 
 
 def test_a_bridge_that_is_only_observed_is_told_from_one_that_is_managed() -> None:
-    samples = read(metrics(after_round(Tally(NOON, modes=OBSERVE_BR0), view(), at=NOON, seconds=0.1), NOON))
+    samples = read(metrics(after_round(Counters(NOON, modes=OBSERVE_BR0), view(), at=NOON, seconds=0.1), NOON))
     assert value(samples, "bridge_observed", source_bridge="br0") == 1
     assert value(samples, "bridge_observed", source_bridge="br9") == 0
 
@@ -141,7 +141,7 @@ def test_macs_are_labels_only_where_that_is_asked_for() -> None:
 
 
 def test_counters_begin_with_nought_and_what_is_unknown_is_left_out() -> None:
-    samples = read(metrics(Tally(NOON), NOON))
+    samples = read(metrics(Counters(NOON), NOON))
     assert value(samples, "repairs_total", code="stolen-entry") == 0
     assert value(samples, "alarms_total", code="theft") == 0
     assert value(samples, "rounds_total") == 0
@@ -152,10 +152,10 @@ def test_counters_begin_with_nought_and_what_is_unknown_is_left_out() -> None:
 
 @pytest.mark.parametrize("name", ['we"b', "we\\b", "we\nb", "we\\nb", "web\\", 'a="b",c="d', "{}", "wéb € ", "\r\x1b"])
 def test_any_name_of_a_guest_comes_through(name: str) -> None:
-    tally = after_round(Tally(NOON), view(), at=NOON, seconds=0)
-    assert tally.view is not None
-    guests = tuple(replace(guest, domain=name) for guest in tally.view.intent.ports)
-    named = replace(tally, view=replace(tally.view, intent=replace(tally.view.intent, ports=guests)))
+    counters = after_round(Counters(NOON), view(), at=NOON, seconds=0)
+    assert counters.view is not None
+    guests = tuple(replace(guest, domain=name) for guest in counters.view.intent.ports)
+    named = replace(counters, view=replace(counters.view, intent=replace(counters.view.intent, ports=guests)))
     samples = read(metrics(named, NOON))
     assert value(samples, "port_in_sync", domain=name, source_bridge="br0", target_device="vnet0") == 1
 

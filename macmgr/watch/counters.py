@@ -56,7 +56,7 @@ class Unknown:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class Counters:
     """All that was counted since the daemon started.
 
     ``modes`` says on which bridges nothing is changed. ``guests_started`` counts those that came since the first look;
@@ -135,7 +135,7 @@ class Tally:
 
 
 def after_round(
-    tally: Tally,
+    counters: Counters,
     view: View,
     *,
     at: float,
@@ -143,19 +143,19 @@ def after_round(
     done: Sequence[Change] = (),
     told: Sequence[Line] = (),
     failures: int = 0,
-) -> Tally:
+) -> Counters:
     """One look was taken, and ``done`` was changed; ``told`` are the lines that say so, one for each change."""
     return replace(
-        tally,
+        counters,
         view=view,
         failing=None,
-        rounds=tally.rounds + 1,
+        rounds=counters.rounds + 1,
         last_round_at=at,
         last_round_seconds=seconds,
-        repairs=_with(tally.repairs, [change.because for change in done if change.because]),
-        last_repairs=_last(tally.last_repairs, told, at),
-        failures=tally.failures + failures,
-        guests_started=tally.guests_started + _started(tally.view, view),
+        repairs=_with(counters.repairs, [change.because for change in done if change.because]),
+        last_repairs=_last(counters.last_repairs, told, at),
+        failures=counters.failures + failures,
+        guests_started=counters.guests_started + _started(counters.view, view),
     )
 
 
@@ -166,52 +166,54 @@ def _started(before: View | None, after: View) -> int:
     return len({guest.uuid for guest in after.intent.ports} - {guest.uuid for guest in before.intent.ports})
 
 
-def after_failure(tally: Tally, error: MacmgrError, *, at: float) -> Tally:
+def after_failure(counters: Counters, error: MacmgrError, *, at: float) -> Counters:
     """A look could not be taken. The state is unknown since the first one that failed in a row."""
-    since = tally.failing.since if tally.failing else at
+    since = counters.failing.since if counters.failing else at
     pid, program = (error.pid, error.program) if isinstance(error, Busy) else (None, "")
     failing = Unknown(since, str(error), error.exit_code, pid, program)
-    return replace(tally, failing=failing, failed_rounds=tally.failed_rounds + 1)
+    return replace(counters, failing=failing, failed_rounds=counters.failed_rounds + 1)
 
 
-def looking(tally: Tally, since: float | None) -> Tally:
+def looking(counters: Counters, since: float | None) -> Counters:
     """A look is under way since then, or none is."""
-    return replace(tally, looking_since=since)
+    return replace(counters, looking_since=since)
 
 
-def after_resync(tally: Tally, why: str, *, at: float) -> Tally:
+def after_resync(counters: Counters, why: str, *, at: float) -> Counters:
     """The round before took nothing for granted: all sources were read anew, because of ``why``."""
-    return replace(tally, resyncs=tally.resyncs + 1, last_resync_at=at, last_resync_why=why)
+    return replace(counters, resyncs=counters.resyncs + 1, last_resync_at=at, last_resync_why=why)
 
 
-def after_alarms(tally: Tally, alarms: Sequence[Line], *, at: float) -> Tally:
+def after_alarms(counters: Counters, alarms: Sequence[Line], *, at: float) -> Counters:
     """A person was warned, once for each line."""
     return replace(
-        tally,
-        alarms=_with(tally.alarms, [line.code for line in alarms]),
-        last_alarms=_last(tally.last_alarms, alarms, at),
+        counters,
+        alarms=_with(counters.alarms, [line.code for line in alarms]),
+        last_alarms=_last(counters.last_alarms, alarms, at),
     )
 
 
-def standing_back(tally: Tally, now: Sequence[StandingBack], begun: int = 0) -> Tally:
+def standing_back(counters: Counters, now: Sequence[StandingBack], begun: int = 0) -> Counters:
     """These changes are left out for now; ``begun`` of them were still made the last time."""
-    return replace(tally, standing_back=tuple(now), stood_back=tally.stood_back + begun)
+    return replace(counters, standing_back=tuple(now), stood_back=counters.stood_back + begun)
 
 
-def after_hook(tally: Tally, driver: str, operation: str, *, failed: bool = False, timed_out: bool = False) -> Tally:
+def after_hook(
+    counters: Counters, driver: str, operation: str, *, failed: bool = False, timed_out: bool = False
+) -> Counters:
     """A hook call was answered, or nobody waited for the answer any more."""
-    calls = {**tally.hook_calls, (driver, operation): tally.hook_calls.get((driver, operation), 0) + 1}
+    calls = {**counters.hook_calls, (driver, operation): counters.hook_calls.get((driver, operation), 0) + 1}
     return replace(
-        tally,
+        counters,
         hook_calls=calls,
-        hook_failures=tally.hook_failures + failed,
-        hook_timeouts=tally.hook_timeouts + timed_out,
+        hook_failures=counters.hook_failures + failed,
+        hook_timeouts=counters.hook_timeouts + timed_out,
     )
 
 
-def after_events(tally: Tally, *, read: int = 0, lost: int = 0) -> Tally:
+def after_events(counters: Counters, *, read: int = 0, lost: int = 0) -> Counters:
     """Events of netlink or inotify were read; ``lost`` counts the times that the kernel had dropped some."""
-    return replace(tally, events_read=tally.events_read + read, events_lost=tally.events_lost + lost)
+    return replace(counters, events_read=counters.events_read + read, events_lost=counters.events_lost + lost)
 
 
 def _with(counts: Counts, codes: Sequence[str]) -> Counts:
@@ -227,16 +229,16 @@ def _last(events: tuple[Event, ...], lines: Sequence[Line], at: float) -> tuple[
     return (*events, *(Event(at, line) for line in lines[-KEPT:]))[-KEPT:]
 
 
-def configured(tally: Tally, modes: Modes, resync: float) -> Tally:
+def configured(counters: Counters, modes: Modes, resync: float) -> Counters:
     """The configuration was read, and says where nothing is changed, and how often all is looked at."""
-    return replace(tally, modes=modes, resync=resync, config_problem="")
+    return replace(counters, modes=modes, resync=resync, config_problem="")
 
 
-def leaves_hooks(tally: Tally) -> Tally:
+def leaves_hooks(counters: Counters) -> Counters:
     """This daemon takes no hook calls: hooks do their work themselves."""
-    return replace(tally, hooks_taken=False)
+    return replace(counters, hooks_taken=False)
 
 
-def misconfigured(tally: Tally, problem: str) -> Tally:
+def misconfigured(counters: Counters, problem: str) -> Counters:
     """The configuration was to be read, and its former content holds."""
-    return replace(tally, config_problem=problem)
+    return replace(counters, config_problem=problem)

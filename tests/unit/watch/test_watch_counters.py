@@ -18,12 +18,10 @@ from macmgr.model.scope import MANAGE_ALL, OBSERVE_ALL, Modes
 from macmgr.model.snapshot import Bridge, BridgePort, Entry
 from macmgr.planning.draft import Plan
 from macmgr.reconcile import View
-from macmgr.watch.messages import Line, Priority
-from macmgr.watch.statusdocument import document
-from macmgr.watch.tally import (
+from macmgr.watch.counters import (
     KEPT,
+    Counters,
     StandingBack,
-    Tally,
     after_alarms,
     after_events,
     after_failure,
@@ -36,6 +34,8 @@ from macmgr.watch.tally import (
     misconfigured,
     standing_back,
 )
+from macmgr.watch.messages import Line, Priority
+from macmgr.watch.statusdocument import document
 from tests.fake_kernel import make_snapshot
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "docs/status-v1.schema.json").read_text())
@@ -68,8 +68,8 @@ def line(message: str = "put the entry", code: str = "missing-entry") -> Line:
     return Line(Priority.NOTICE, message, domain="web1", port="vnet0", bridge="br0", mac=G1, code=code)
 
 
-def told(tally: Tally, now: float = NOON) -> dict[str, Any]:
-    answer = document(tally, now)
+def told(counters: Counters, now: float = NOON) -> dict[str, Any]:
+    answer = document(counters, now)
     jsonschema.Draft202012Validator(SCHEMA).validate(answer)
     return answer
 
@@ -79,7 +79,7 @@ def test_the_schema_is_one() -> None:
 
 
 def test_before_the_first_look_nobody_knows() -> None:
-    answer = told(Tally(NOON - 3))
+    answer = told(Counters(NOON - 3))
     assert answer["started_at"] == "2026-11-18T11:59:57Z"
     assert answer["taken_at"] == "2026-11-18T12:00:00Z"
     assert answer["in_sync"] is None
@@ -95,9 +95,9 @@ def test_before_the_first_look_nobody_knows() -> None:
 
 def test_everything_that_is_counted_is_told() -> None:
     """Also a test of the schema: each of its fields is there, and it knows each field that is there."""
-    tally = Tally(NOON - 60)
-    tally = after_round(
-        tally,
+    counters = Counters(NOON - 60)
+    counters = after_round(
+        counters,
         view(Finding(Code.DUPLICATE_MAC, "two of them"), Finding(Code.UPLINK_PROMISCUOUS, "it is")),
         at=NOON - 30,
         seconds=0.0712345678,
@@ -105,15 +105,17 @@ def test_everything_that_is_counted_is_told() -> None:
         told=[line("one"), line("two"), line("three")],
         failures=2,
     )
-    tally = after_resync(tally, "libvirtd came back", at=NOON - 30)
-    tally = after_alarms(tally, [line("seen on eth0", "theft"), line("it changed", "guest-mac-changed")], at=NOON - 20)
-    tally = standing_back(tally, [StandingBack(line(), NOON - 1, NOON + 1)], begun=1)
-    tally = after_hook(tally, "qemu", "started")
-    tally = after_hook(tally, "qemu", "started", failed=True)
-    tally = after_hook(tally, "lxc", "stopped", timed_out=True)
-    tally = after_events(tally, read=5, lost=1)
-    tally = after_events(tally, read=2)
-    answer = told(tally)
+    counters = after_resync(counters, "libvirtd came back", at=NOON - 30)
+    counters = after_alarms(
+        counters, [line("seen on eth0", "theft"), line("it changed", "guest-mac-changed")], at=NOON - 20
+    )
+    counters = standing_back(counters, [StandingBack(line(), NOON - 1, NOON + 1)], begun=1)
+    counters = after_hook(counters, "qemu", "started")
+    counters = after_hook(counters, "qemu", "started", failed=True)
+    counters = after_hook(counters, "lxc", "stopped", timed_out=True)
+    counters = after_events(counters, read=5, lost=1)
+    counters = after_events(counters, read=2)
+    answer = told(counters)
     event = {"domain": "web1", "port": "vnet0", "bridge": "br0", "mac": G1, "code": "missing-entry"}
     assert answer.pop("pid") > 0
     assert answer.pop("macmgr")
@@ -175,7 +177,7 @@ def test_everything_that_is_counted_is_told() -> None:
         },
         "events": {"read": 7, "lost": 1},
     }
-    jsonschema.Draft202012Validator(_closed(SCHEMA)).validate(document(tally, NOON))
+    jsonschema.Draft202012Validator(_closed(SCHEMA)).validate(document(counters, NOON))
 
 
 def _closed(schema: Any) -> Any:
@@ -187,31 +189,33 @@ def _closed(schema: Any) -> Any:
 
 
 def test_only_errors_are_drift() -> None:
-    clean = after_round(Tally(NOON), view(Finding(Code.NOT_STICKY, "not sticky")), at=NOON, seconds=0.1)
+    clean = after_round(Counters(NOON), view(Finding(Code.NOT_STICKY, "not sticky")), at=NOON, seconds=0.1)
     assert told(clean)["in_sync"] is True
     assert told(after_round(clean, view(Finding(Code.FLOOD_ON, "it floods")), at=NOON, seconds=0.1))["in_sync"] is False
 
 
 def test_a_bridge_that_is_only_observed_says_so() -> None:
-    tally = after_round(Tally(NOON, modes=Modes(named=(("br9", True),))), view(), at=NOON, seconds=0.1)
-    assert [bridge["mode"] for bridge in told(tally)["managed"]["bridges"]] == ["manage", "observe"]
-    everywhere = replace(tally, modes=OBSERVE_ALL)
+    counters = after_round(Counters(NOON, modes=Modes(named=(("br9", True),))), view(), at=NOON, seconds=0.1)
+    assert [bridge["mode"] for bridge in told(counters)["managed"]["bridges"]] == ["manage", "observe"]
+    everywhere = replace(counters, modes=OBSERVE_ALL)
     assert [bridge["mode"] for bridge in told(everywhere)["managed"]["bridges"]] == ["observe", "observe"]
 
 
 def test_the_memory_of_a_thousand_repairs_is_short() -> None:
-    tally = Tally(NOON)
+    counters = Counters(NOON)
     for number in range(1000):
-        tally = after_round(tally, view(), at=NOON, seconds=0.1, done=[change()] * 30, told=[line(str(number))] * 30)
-        tally = after_alarms(tally, [line(str(number), "theft")], at=NOON)
-    answer = told(tally)
+        counters = after_round(
+            counters, view(), at=NOON, seconds=0.1, done=[change()] * 30, told=[line(str(number))] * 30
+        )
+        counters = after_alarms(counters, [line(str(number), "theft")], at=NOON)
+    answer = told(counters)
     assert answer["repairs"]["count"] == 30_000
     assert [event["message"] for event in answer["repairs"]["last"]] == ["999"] * KEPT
     assert [event["message"] for event in answer["alarms"]["last"]] == [str(n) for n in range(999, 999 - KEPT, -1)]
 
 
 def test_a_record_is_never_changed() -> None:
-    first = after_hook(Tally(NOON), "qemu", "started")
+    first = after_hook(Counters(NOON), "qemu", "started")
     second = after_hook(first, "qemu", "started")
     assert (first.hook_calls, second.hook_calls) == ({("qemu", "started"): 1}, {("qemu", "started"): 2})
 
@@ -220,29 +224,29 @@ def test_guests_that_come_and_no_hook_that_calls() -> None:
     """Hooks are installed and libvirt does not, or may not, run them: nothing else tells."""
     before, after = view(), view()
     more = replace(after, intent=replace(after.intent, ports=(*after.intent.ports, guest("vnet7", G1, "new1"))))
-    tally = after_round(Tally(NOON - 60), before, at=NOON, seconds=0)
-    assert (told(tally)["hooks"]["guests_started"], told(tally)["hooks"]["never_came"]) == (0, False)
-    tally = after_round(tally, more, at=NOON, seconds=0)
-    tally = after_round(
-        tally, replace(more, intent=replace(more.intent, ports=tuple(more.intent.ports))), at=NOON, seconds=0
+    counters = after_round(Counters(NOON - 60), before, at=NOON, seconds=0)
+    assert (told(counters)["hooks"]["guests_started"], told(counters)["hooks"]["never_came"]) == (0, False)
+    counters = after_round(counters, more, at=NOON, seconds=0)
+    counters = after_round(
+        counters, replace(more, intent=replace(more.intent, ports=tuple(more.intent.ports))), at=NOON, seconds=0
     )
-    assert (told(tally)["hooks"]["guests_started"], told(tally)["hooks"]["never_came"]) == (1, True)
-    assert told(after_hook(tally, "network", "started"))["hooks"]["never_came"]
-    assert not told(after_hook(tally, "qemu", "stopped"))["hooks"]["never_came"]
-    assert not told(leaves_hooks(tally))["hooks"]["never_came"]
+    assert (told(counters)["hooks"]["guests_started"], told(counters)["hooks"]["never_came"]) == (1, True)
+    assert told(after_hook(counters, "network", "started"))["hooks"]["never_came"]
+    assert not told(after_hook(counters, "qemu", "stopped"))["hooks"]["never_came"]
+    assert not told(leaves_hooks(counters))["hooks"]["never_came"]
 
 
 # What nobody knows
 
 
-def looked() -> Tally:
-    return after_round(configured(Tally(NOON - 900), MANAGE_ALL, 300.0), view(), at=NOON - 10, seconds=0.1)
+def looked() -> Counters:
+    return after_round(configured(Counters(NOON - 900), MANAGE_ALL, 300.0), view(), at=NOON - 10, seconds=0.1)
 
 
 @pytest.mark.parametrize("error", [KernelError("no buffer space"), Busy("it is held"), MacmgrError("a bug")])
 def test_while_looks_fail_nobody_knows_and_the_cause_says_the_exit_code(error: MacmgrError) -> None:
-    tally = after_failure(after_failure(looked(), KernelError("at first"), at=NOON - 8), error, at=NOON - 2)
-    answer = told(tally)
+    counters = after_failure(after_failure(looked(), KernelError("at first"), at=NOON - 8), error, at=NOON - 2)
+    answer = told(counters)
     assert answer["in_sync"] is None
     assert answer["unknown"] == {
         "since": "2026-11-18T11:59:52Z",
@@ -251,14 +255,14 @@ def test_while_looks_fail_nobody_knows_and_the_cause_says_the_exit_code(error: M
         "lock_holder": None,
     }
     assert answer["rounds"]["failed"] == 2
-    again = told(after_round(tally, view(), at=NOON - 1, seconds=0.1))
+    again = told(after_round(counters, view(), at=NOON - 1, seconds=0.1))
     assert (again["in_sync"], again["unknown"], again["rounds"]["failed"]) == (True, None, 2)
 
 
 def test_who_holds_the_lock_is_told() -> None:
     for program, said in (("macmgr", "macmgr"), ("", None)):
-        tally = after_failure(looked(), Busy("it is held", 812, program), at=NOON - 2)
-        assert told(tally)["unknown"]["lock_holder"] == {"pid": 812, "program": said}
+        counters = after_failure(looked(), Busy("it is held", 812, program), at=NOON - 2)
+        assert told(counters)["unknown"]["lock_holder"] == {"pid": 812, "program": said}
 
 
 def test_a_look_that_does_not_end_says_nothing_of_now() -> None:
@@ -268,7 +272,7 @@ def test_a_look_that_does_not_end_says_nothing_of_now() -> None:
     assert answer["unknown"]["since"] == "2026-11-18T11:59:29Z"
     assert answer["unknown"]["exit_code"] == 69
     assert told(looking(looking(looked(), NOON - 31), None))["in_sync"] is True
-    assert "not come to its end" in told(looking(Tally(NOON - 60), NOON - 60))["unknown"]["why"]
+    assert "not come to its end" in told(looking(Counters(NOON - 60), NOON - 60))["unknown"]["why"]
 
 
 def test_a_look_long_ago_says_nothing_of_now() -> None:
@@ -281,7 +285,7 @@ def test_a_look_long_ago_says_nothing_of_now() -> None:
 
 
 def test_a_configuration_that_was_not_taken_is_told_until_one_is() -> None:
-    tally = misconfigured(looked(), "macmgr.toml:3: no")
-    assert told(tally)["configuration"] == {"problem": "macmgr.toml:3: no"}
-    assert told(tally)["in_sync"] is True
-    assert told(configured(tally, MANAGE_ALL, 300.0))["configuration"] == {"problem": None}
+    counters = misconfigured(looked(), "macmgr.toml:3: no")
+    assert told(counters)["configuration"] == {"problem": "macmgr.toml:3: no"}
+    assert told(counters)["in_sync"] is True
+    assert told(configured(counters, MANAGE_ALL, 300.0))["configuration"] == {"problem": None}
