@@ -8,9 +8,9 @@ import resource
 
 from macmgr import errors, paths
 from macmgr.watch.daemon import Daemon, Places
+from macmgr.watch.daemonlog import DaemonLog
 from macmgr.watch.journal import Journal
 from macmgr.watch.messages import Priority
-from macmgr.watch.speaker import Speaker
 from macmgr.watch.systemd import Systemd
 
 
@@ -21,8 +21,8 @@ def watch(arguments: argparse.Namespace) -> int:
     places = Places(
         arguments.run_dir, arguments.config, arguments.netns, arguments.observe, hooks=_repairs_this_host(arguments)
     )
-    speaker = Speaker(Journal(least=Priority.DEBUG if arguments.verbose else Priority.INFO))
-    asyncio.run(Daemon(places, speaker, Systemd()).run())
+    log = DaemonLog(Journal(least=Priority.DEBUG if arguments.verbose else Priority.INFO))
+    asyncio.run(Daemon(places, log, Systemd()).run())
     return errors.IN_SYNC
 
 

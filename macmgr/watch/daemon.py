@@ -30,6 +30,7 @@ from macmgr.wanted import WaitingCall
 from macmgr.watch.addresswatch import AddressWatch
 from macmgr.watch.announcing import Announcing
 from macmgr.watch.backoff import Backoff
+from macmgr.watch.daemonlog import DaemonLog
 from macmgr.watch.eventfilter import LastView
 from macmgr.watch.files import StatusDirectories
 from macmgr.watch.grace import Grace
@@ -37,7 +38,6 @@ from macmgr.watch.hooksocket import HookSocket
 from macmgr.watch.pending import Batch, Pending
 from macmgr.watch.round import Round, Rounds
 from macmgr.watch.settings import Options
-from macmgr.watch.speaker import Speaker
 from macmgr.watch.systemd import Systemd, watchdog_seconds
 
 Ticket = asyncio.Future[tuple[bool, str]]
@@ -75,13 +75,13 @@ class Places:
 class Daemon:
     """One daemon for one host. ``run`` ends after SIGTERM or SIGINT; what cannot be opened at its start is raised."""
 
-    def __init__(self, places: Places, speaker: Speaker, systemd: Systemd) -> None:
-        self._places, self._speaker, self._systemd = places, speaker, systemd
+    def __init__(self, places: Places, log: DaemonLog, systemd: Systemd) -> None:
+        self._places, self._log, self._systemd = places, log, systemd
         self._stamp = self._config_stamp()
         self._config: Config = load_config(places.config)
         self._configured()
         if not places.hooks:
-            speaker.leaves_hooks()
+            log.leaves_hooks()
         self._pending: Pending[Ticket] = Pending()
         self._backoff, self._grace = Backoff(self._config.daemon.repairs_per_minute), Grace()
         self._announcing = Announcing()
@@ -95,7 +95,7 @@ class Daemon:
     async def run(self) -> None:
         """Start dirty, resync, be woken, until somebody says stop."""
         self._loop = asyncio.get_running_loop()
-        self._loop.set_exception_handler(lambda _, context: self._speaker.bug(context.get("exception")))
+        self._loop.set_exception_handler(lambda _, context: self._log.bug(context.get("exception")))
         self._dirty, self._stop, self._hurry = asyncio.Event(), asyncio.Event(), asyncio.Event()
         with ExitStack() as opened:
             self._worker = opened.enter_context(ThreadPoolExecutor(1, "macmgr-round"))
@@ -103,13 +103,13 @@ class Daemon:
             opened.callback(self._rounds.close)
             self._events = EventSocket(self._places.netns)
             opened.callback(self._events.close)
-            self._address_watch = AddressWatch(self._places.netns, self._speaker.alarms, self._speaker.trouble)
+            self._address_watch = AddressWatch(self._places.netns, self._log.alarms, self._log.trouble)
             opened.callback(self._address_watch.close)
             self._files = StatusDirectories(self._places.run_dir)
             opened.callback(self._files.close)
-            self._hooks = HookSocket(self._places.socket, self._called, self._speaker.status, self._config.hook)
+            self._hooks = HookSocket(self._places.socket, self._called, self._log.status, self._config.hook)
             await self._hooks.start()
-            self._options = Options(self._speaker, self._mark_from_anywhere, self._hear_from_anywhere)
+            self._options = Options(self._log, self._mark_from_anywhere, self._hear_from_anywhere)
             try:
                 await self._options.configure(self._config.daemon)
                 await self._serve()
@@ -117,7 +117,7 @@ class Daemon:
                 self._systemd.stopping()
                 await self._options.close()
                 await self._hooks.close()  # hooks that still wait get no answer, and do their work themselves
-                self._speaker.stopped()
+                self._log.stopped()
 
     async def _serve(self) -> None:
         for number, act in (
@@ -133,7 +133,7 @@ class Daemon:
         self._stay_alive()
         self._mark("start")
         await self._round()
-        self._speaker.started()
+        self._log.started()
         self._systemd.ready()
         stop = asyncio.create_task(self._stop.wait())
         settings = self._config.daemon
@@ -171,11 +171,11 @@ class Daemon:
         for reason in self._files.read():
             self._mark(reason)
             if reason in self._files.troubles:
-                self._speaker.trouble("a directory of libvirt's status files", reason)
+                self._log.trouble("a directory of libvirt's status files", reason)
 
     def _read_events(self) -> None:
         events = self._events.read()
-        self._speaker.events(events)
+        self._log.events(events)
         self._address_watch.events(events)
         for reason in self._last.news_among(events) if self._last else ["events before the first look"]:
             self._mark(reason)
@@ -242,7 +242,7 @@ class Daemon:
             done, text = False, f"{error}; the hook does it itself"
         except TimeoutError:
             done, text, timed_out = False, f"not done after {patience:g} s; the hook does it itself", True
-        self._speaker.hook(call, done, text, timed_out=timed_out)
+        self._log.hook(call, done, text, timed_out=timed_out)
         return answer
 
     def _reload(self) -> None:
@@ -254,7 +254,7 @@ class Daemon:
             self._configured()
             self._hooks.configure(self._config.hook)
         except MacmgrError as error:
-            self._speaker.misconfigured(str(error))
+            self._log.misconfigured(str(error))
         self._files.try_again()
         self._mark("SIGHUP")
         self._systemd.ready()
@@ -273,7 +273,7 @@ class Daemon:
 
     def _configured(self) -> None:
         modes = OBSERVE_ALL if self._places.observe else self._config.modes
-        self._speaker.configured(modes, self._config.daemon.resync)
+        self._log.configured(modes, self._config.daemon.resync)
 
     def _after(self, seconds: float, name: str, act: Callable[[], None]) -> None:
         """Do something later; one timer of each name."""
@@ -303,7 +303,7 @@ class Daemon:
         )
         self._loop.remove_reader(self._events.fileno())  # what comes meanwhile is held against the view of this round
         self._round_started = now
-        self._speaker.looking(True)
+        self._log.looking(True)
         heard, seen = [each for each, _ in batch.calls], self._address_watch.records
         lost, kept = self._address_watch.lost, self._address_watch.kept
         refused = self._backoff.refused(now)
@@ -321,7 +321,7 @@ class Daemon:
             ),
         )
         self._round_started, self._round_ended = 0.0, time.monotonic()
-        self._speaker.looking(False)
+        self._log.looking(False)
         for (_, ticket), answer in zip(batch.calls, done.answers, strict=True):
             _answer(ticket, answer if done.failure is None else done.failure)
         if not all(each.waits() for each in heard):
@@ -330,11 +330,11 @@ class Daemon:
             self._digest(batch, done, now)
             self._say_how_it_stands()
         except Exception as error:  # noqa: BLE001 - what cannot be told must not end what keeps all guests reachable
-            self._speaker.bug(error)
+            self._log.bug(error)
         self._loop.add_reader(self._events.fileno(), self._read_events)
 
     def _say_how_it_stands(self) -> None:
-        if (headline := self._speaker.headline()) != self._headline:
+        if (headline := self._log.headline()) != self._headline:
             self._headline = headline
             self._systemd.status(headline)
 
@@ -353,7 +353,7 @@ class Daemon:
         if done.outcome:
             skipped = done.outcome.view.skipped
             back = any(change.because == Code.NOT_GIVEN_BACK for change in skipped)
-            self._speaker.outdated(back and self._is_outdated())
+            self._log.outdated(back and self._is_outdated())
             self._grace.note(skipped, now)
         ends = self._backoff.next_end(now), self._grace.next_end(started)
         if (end := min((each for each in ends if each is not None), default=None)) is not None:
@@ -370,9 +370,9 @@ class Daemon:
             if retry := self._timers.pop("retry", None):
                 retry.cancel()
         expected = frozenset(each.call.object for each, _ in batch.calls if each.given.domain is not None)
-        if (wait := self._speaker.round(batch.reasons, done, expected)) is not None:
+        if (wait := self._log.round(batch.reasons, done, expected)) is not None:
             self._after(wait, "lasting", lambda: self._mark("what may have passed"))
-        self._speaker.fights(fights, self._backoff.held(now))
+        self._log.fights(fights, self._backoff.held(now))
         if self._address_watch.after(done, now, sightings=self._config.daemon.sightings):
             self._mark("an address has moved on")
 

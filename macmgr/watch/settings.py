@@ -13,9 +13,9 @@ from macmgr import paths
 from macmgr.config import DaemonSettings
 from macmgr.errors import MacmgrError, unexpected
 from macmgr.sources.libvirtevents import LibvirtEvents, NicAddress
+from macmgr.watch.daemonlog import DaemonLog
 from macmgr.watch.metrics import write_textfile
 from macmgr.watch.metricsport import MetricsPort
-from macmgr.watch.speaker import Speaker
 
 # As often as Prometheus asks by default, at most.
 _TEXTFILE_EACH = 15.0
@@ -27,8 +27,8 @@ class Options:
     ``wake`` and ``hear``, which gets what libvirt says of NICs' addresses, may be called from any thread.
     """
 
-    def __init__(self, speaker: Speaker, wake: Callable[[str], None], hear: Callable[[NicAddress], None]) -> None:
-        self._speaker, self._wake, self._hear = speaker, wake, hear
+    def __init__(self, log: DaemonLog, wake: Callable[[str], None], hear: Callable[[NicAddress], None]) -> None:
+        self._log, self._wake, self._hear = log, wake, hear
         self._settings = DaemonSettings()
         self._port: MetricsPort | None = None
         self._libvirt: LibvirtEvents | None = None
@@ -62,7 +62,7 @@ class Options:
             await self._port.listen(self._settings.metrics_port)
         except OSError as error:
             self._port = None
-            self._speaker.trouble(f"metrics_port {self._settings.metrics_port}", error.strerror or str(error))
+            self._log.trouble(f"metrics_port {self._settings.metrics_port}", error.strerror or str(error))
 
     async def _close_port(self) -> None:
         if self._port is not None:
@@ -80,7 +80,7 @@ class Options:
             except Exception as error:  # noqa: BLE001 - what is optional must not end for good, and in silence
                 why = error.strerror if isinstance(error, OSError) else str(unexpected(error))
                 if told != (told := why or str(error)):
-                    self._speaker.trouble(f"metrics_file {self._settings.metrics_file}", told)
+                    self._log.trouble(f"metrics_file {self._settings.metrics_file}", told)
             await asyncio.sleep(_TEXTFILE_EACH)
 
     async def _stop_writing(self) -> None:
@@ -94,9 +94,9 @@ class Options:
             try:
                 self._libvirt = LibvirtEvents(paths.LIBVIRT_URI, self._wake, self._hear)
             except MacmgrError as error:
-                self._speaker.trouble("libvirt_events", str(error))
+                self._log.trouble("libvirt_events", str(error))
             except Exception as error:  # noqa: BLE001 - libvirt's own class of errors cannot be named without libvirt
-                self._speaker.trouble("libvirt_events", str(unexpected(error)))
+                self._log.trouble("libvirt_events", str(unexpected(error)))
 
     async def _stop_listening(self) -> None:
         if self._libvirt is not None:
@@ -104,4 +104,4 @@ class Options:
             self._libvirt = None
 
     def _metrics(self) -> str:
-        return self._speaker.metrics(per_mac=self._settings.metrics_per_mac)
+        return self._log.metrics(per_mac=self._settings.metrics_per_mac)

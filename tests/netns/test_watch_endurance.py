@@ -24,9 +24,9 @@ from pyroute2 import netns
 
 from macmgr import paths
 from macmgr.state import lock
+from macmgr.watch.daemonlog import DaemonLog
 from macmgr.watch.journal import Journal
 from macmgr.watch.messages import Priority
-from macmgr.watch.speaker import Speaker
 from macmgr.watch.systemd import Systemd
 from tests import crowd
 from tests.netns.conftest import Namespace, eventually
@@ -66,8 +66,8 @@ class Killable:
                 paths.OBSERVED, paths.REMEMBERED = root / "observed.json", root / "remembered"
                 places = Places(root / "libvirt", root / "macmgr.toml", socket=root / "run" / "hook.sock")
                 log = os.open(root / "daemon.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-                speaker = Speaker(Journal(stderr=log, stream="", least=Priority.WARNING))
-                asyncio.run(Daemon(places, speaker, Systemd({})).run())
+                daemonlog = DaemonLog(Journal(stderr=log, stream="", least=Priority.WARNING))
+                asyncio.run(Daemon(places, daemonlog, Systemd({})).run())
             finally:
                 os._exit(1)
 

@@ -19,8 +19,8 @@ from macmgr.hook.work import read_call
 from macmgr.model.hookcall import HookCall
 from macmgr.readers.hookdata import HookInput
 from macmgr.state import lock
+from macmgr.watch.daemonlog import DaemonLog
 from macmgr.watch.journal import Journal
-from macmgr.watch.speaker import Speaker
 from macmgr.watch.systemd import Systemd
 from tests.netns.conftest import Namespace
 from tests.netns.house import MANAGED, mac_of
@@ -53,14 +53,14 @@ class Host:
         path.with_suffix(".new").write_text(f"<domstatus state='running' pid='1'>{self.xml}</domstatus>")
         path.with_suffix(".new").rename(path)
 
-    def live(self, test: Callable[[], Awaitable[None]], speaker: Speaker | None = None) -> None:
+    def live(self, test: Callable[[], Awaitable[None]], log: DaemonLog | None = None) -> None:
         """Run the daemon, ``test`` beside it, and end it as systemd does."""
 
         async def both() -> None:
             said = Places(
                 self.root / "libvirt", self.root / "macmgr.toml", self.ns.name, socket=self.root / "run" / "hook.sock"
             )
-            running = asyncio.create_task(Daemon(said, speaker or Speaker(Journal()), Systemd({})).run())
+            running = asyncio.create_task(Daemon(said, log or DaemonLog(Journal()), Systemd({})).run())
             async with asyncio.timeout(30):
                 try:
                     await test()
@@ -115,7 +115,7 @@ def test_what_cannot_be_told_ends_nothing(
     def broken(*_: object) -> None:
         raise KeyError("hunter2")
 
-    monkeypatch.setattr(Speaker, "round", broken)
+    monkeypatch.setattr(DaemonLog, "round", broken)
 
     async def test() -> None:
         await host.until_managed()

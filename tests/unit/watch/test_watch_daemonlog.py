@@ -18,9 +18,9 @@ from macmgr.model.snapshot import Entry, PortFlags, Snapshot
 from macmgr.planning.draft import Plan
 from macmgr.reconcile import Outcome, View
 from macmgr.watch.backoff import Fight
+from macmgr.watch.daemonlog import DaemonLog
 from macmgr.watch.journal import Journal
 from macmgr.watch.round import Round
-from macmgr.watch.speaker import Speaker
 
 CLOSE = SetFlags("vnet0", PortFlags(), PortFlags(False, False), "br0", "web1", Code.LEARNING_ON)
 GONE = Finding(Code.MISSING_PORT, "vnet0 of web1 does not exist on this host", "br0", "vnet0", "web1")
@@ -33,9 +33,9 @@ def a_round(*findings: Finding, failures: tuple[Failure, ...] = ()) -> Round:
 def test_a_refusal_that_comes_back_in_each_round_is_said_once_until_it_is_gone(tmp_path: Path) -> None:
     log, refused = tmp_path / "log", Failure(CLOSE, "not supported (EOPNOTSUPP)")
     with log.open("w") as stderr:
-        speaker = Speaker(Journal(stderr=stderr.fileno(), stream=""))
+        daemonlog = DaemonLog(Journal(stderr=stderr.fileno(), stream=""))
         for failures in ((refused,), (refused,), (), (refused,)):
-            speaker.round(["learning is on"], a_round(failures=failures))
+            daemonlog.round(["learning is on"], a_round(failures=failures))
     assert log.read_text().count("EOPNOTSUPP") == 2
 
 
@@ -43,20 +43,20 @@ def test_what_passes_while_a_guest_ends_is_said_only_when_it_lasts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log, now = tmp_path / "log", [1000.0]
-    monkeypatch.setattr("macmgr.watch.speaker.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("macmgr.watch.daemonlog.time.monotonic", lambda: now[0])
     with log.open("w") as stderr:
-        speaker = Speaker(Journal(stderr=stderr.fileno(), stream=""))
-        assert speaker.round(["vnet0 is gone"], a_round(GONE)) == 2.0
+        daemonlog = DaemonLog(Journal(stderr=stderr.fileno(), stream=""))
+        assert daemonlog.round(["vnet0 is gone"], a_round(GONE)) == 2.0
         now[0] = 1000.5
-        assert speaker.round(["status file qemu/web1.xml"], a_round()) is None
+        assert daemonlog.round(["status file qemu/web1.xml"], a_round()) is None
         assert log.read_text() == ""
         now[0] = 1001.0
-        assert speaker.round(["vnet0 is gone"], a_round(GONE)) == 2.0
+        assert daemonlog.round(["vnet0 is gone"], a_round(GONE)) == 2.0
         now[0] = 1002.5
-        assert speaker.round(["another"], a_round(GONE)) == 0.5
+        assert daemonlog.round(["another"], a_round(GONE)) == 0.5
         now[0] = 1003.0
-        assert speaker.round(["what may have passed"], a_round(GONE)) is None
-        assert speaker.round(["another"], a_round(GONE)) is None
+        assert daemonlog.round(["what may have passed"], a_round(GONE)) is None
+        assert daemonlog.round(["another"], a_round(GONE)) is None
     assert log.read_text().count("does not exist on this host") == 1
 
 
@@ -64,23 +64,23 @@ def test_lost_events_are_all_counted_and_said_once_a_minute(tmp_path: Path, monk
     log = tmp_path / "log"
     clock = iter((1000.0, 1001.0, 1059.0, 1060.0, 1061.0))
     with log.open("w") as stderr:
-        speaker = Speaker(Journal(stderr=stderr.fileno(), stream=""))
-        monkeypatch.setattr("macmgr.watch.speaker.time.monotonic", lambda: next(clock))
+        daemonlog = DaemonLog(Journal(stderr=stderr.fileno(), stream=""))
+        monkeypatch.setattr("macmgr.watch.daemonlog.time.monotonic", lambda: next(clock))
         for _ in range(5):
-            speaker.events([LOST])
+            daemonlog.events([LOST])
         monkeypatch.undo()
     assert log.read_text().count("the kernel dropped netlink events") == 2
-    assert json.loads(speaker.status())["events"] == {"read": 5, "lost": 5}
+    assert json.loads(daemonlog.status())["events"] == {"read": 5, "lost": 5}
 
 
 def test_a_fight_is_told_once_a_minute_and_not_each_of_its_repairs(tmp_path: Path) -> None:
     log, fight = tmp_path / "log", Fight(CLOSE, "vnet0", 11, 0.25)
     done = Round((), Outcome((CLOSE,), (), View(Intent(), Snapshot(), Plan())))
     with log.open("w") as stderr:
-        speaker = Speaker(Journal(stderr=stderr.fileno(), stream=""))
+        daemonlog = DaemonLog(Journal(stderr=stderr.fileno(), stream=""))
         for _ in range(3):
-            speaker.round(["learning is on"], done)
-            speaker.fights([fight], ["vnet0"])
+            daemonlog.round(["learning is on"], done)
+            daemonlog.fights([fight], ["vnet0"])
     assert log.read_text().count("standing back") == 1
     assert log.read_text().count("closed vnet0") == 2  # once by itself, and once in the line of the fight
 
@@ -88,8 +88,8 @@ def test_a_fight_is_told_once_a_minute_and_not_each_of_its_repairs(tmp_path: Pat
 def test_many_fights_at_one_port_that_begin_together_are_one_line(tmp_path: Path) -> None:
     log, fights = tmp_path / "log", [Fight(CLOSE, "vnet0", 11, 0.25)] * 4000
     with log.open("w") as stderr:
-        speaker = Speaker(Journal(stderr=stderr.fileno(), stream=""))
-        speaker.fights(fights, ["vnet0"])
+        daemonlog = DaemonLog(Journal(stderr=stderr.fileno(), stream=""))
+        daemonlog.fights(fights, ["vnet0"])
     assert log.read_text().count("another program undoes it") == 1
 
 
@@ -98,34 +98,34 @@ def test_looks_that_fail_are_told_with_their_reason_and_so_is_the_end(
 ) -> None:
     """Each reason once, and again after ten minutes; a hook's call in between that needs no look is no end."""
     log, now = tmp_path / "log", [1000.0]
-    monkeypatch.setattr("macmgr.watch.speaker.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("macmgr.watch.daemonlog.time.monotonic", lambda: now[0])
     busy, refused = Round((), failure=Busy("process 812 holds it", 812)), Round((), failure=KernelError("no buffer"))
     with log.open("w") as stderr:
-        speaker = Speaker(Journal(stderr=stderr.fileno(), stream=""))
-        assert speaker.headline().startswith("unknown since")
-        speaker.round(["start"], a_round())
-        assert speaker.headline() == "the last look found nothing to manage"
-        speaker.round(["start"], a_round(GONE))
-        assert speaker.headline() == "managed ports: 0, errors that the last look found: 1"
+        daemonlog = DaemonLog(Journal(stderr=stderr.fileno(), stream=""))
+        assert daemonlog.headline().startswith("unknown since")
+        daemonlog.round(["start"], a_round())
+        assert daemonlog.headline() == "the last look found nothing to manage"
+        daemonlog.round(["start"], a_round(GONE))
+        assert daemonlog.headline() == "managed ports: 0, errors that the last look found: 1"
         for step, done in enumerate((busy, busy, Round(()), busy, refused, refused, busy)):
             now[0] = 1000.0 + step
-            speaker.round(["the timer"], done)
-            assert speaker.headline().startswith("unknown since")
-        assert json.loads(speaker.status())["in_sync"] is None
+            daemonlog.round(["the timer"], done)
+            assert daemonlog.headline().startswith("unknown since")
+        assert json.loads(daemonlog.status())["in_sync"] is None
         assert log.read_text().count("this round could not be made") == 3
         now[0] = 1700.0
-        speaker.round(["the timer"], busy)
+        daemonlog.round(["the timer"], busy)
         assert log.read_text().count("the state is unknown since") == 4
-        speaker.round(["the timer"], a_round())
-        speaker.round(["the timer"], a_round())
+        daemonlog.round(["the timer"], a_round())
+        daemonlog.round(["the timer"], a_round())
     assert log.read_text().count("in which 7 looks failed") == 1
     assert log.read_text().count("it can look again") == 1
-    assert json.loads(speaker.status())["in_sync"] is True
+    assert json.loads(daemonlog.status())["in_sync"] is True
 
 
 def test_a_loop_over_vids_is_told_together_and_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log, now = tmp_path / "log", [1000.0]
-    monkeypatch.setattr("macmgr.watch.speaker.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("macmgr.watch.daemonlog.time.monotonic", lambda: now[0])
     mac, view = "52:54:00:00:00:01", View(Intent(), Snapshot(), Plan())
 
     def put(vid: int) -> Round:
@@ -133,15 +133,15 @@ def test_a_loop_over_vids_is_told_together_and_at_the_end(tmp_path: Path, monkey
         return Round((), Outcome((change,), (), view))
 
     with log.open("w") as stderr:
-        speaker = Speaker(Journal(stderr=stderr.fileno(), stream=""))
+        daemonlog = DaemonLog(Journal(stderr=stderr.fileno(), stream=""))
         for vid in range(100, 140):
-            wait = speaker.round(["the VIDs of vnet0 changed"], put(vid))
+            wait = daemonlog.round(["the VIDs of vnet0 changed"], put(vid))
             now[0] += 0.15
         assert wait == pytest.approx(10 - 34 * 0.15)
         now[0] += 10
-        assert speaker.round(["what may have passed"], a_round()) is None
-        speaker.round(["the VIDs of vnet0 changed"], put(140))
-        speaker.stopped()
+        assert daemonlog.round(["what may have passed"], a_round()) is None
+        daemonlog.round(["the VIDs of vnet0 changed"], put(140))
+        daemonlog.stopped()
     lines = [line for line in log.read_text().splitlines() if "put the entry" in line]
     assert len(lines) == 7
     assert lines[-2].endswith("(VID 105-139)")
@@ -153,22 +153,22 @@ def test_a_loop_over_vids_on_an_observed_bridge_is_a_few_lines_too(
 ) -> None:
     """Each VID is a finding more at the same entry; the last word has all of them."""
     log, now = tmp_path / "log", [1000.0]
-    monkeypatch.setattr("macmgr.watch.speaker.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("macmgr.watch.daemonlog.time.monotonic", lambda: now[0])
     missing = Finding(Code.MISSING_ENTRY, "no entry for it", "br0", "vnet0", "web1", "52:54:00:00:00:01")
     found: list[Finding] = []
     with log.open("w") as stderr:
-        speaker = Speaker(Journal(stderr=stderr.fileno(), stream=""))
+        daemonlog = DaemonLog(Journal(stderr=stderr.fileno(), stream=""))
         for vid in range(100, 200):
             found.append(replace(missing, vid=vid))
-            wait = speaker.round(["the VIDs of vnet0 changed"], a_round(*found))
+            wait = daemonlog.round(["the VIDs of vnet0 changed"], a_round(*found))
             now[0] += 0.15
         assert wait is not None
         now[0] += 10
-        assert speaker.round(["what may have passed"], a_round(*found)) is None
-        assert speaker.round(["another"], a_round(*found)) is None
+        assert daemonlog.round(["what may have passed"], a_round(*found)) is None
+        assert daemonlog.round(["another"], a_round(*found)) is None
         now[0] += 60
-        speaker.round(["another"], a_round())
-        speaker.round(["another"], a_round(missing))
+        daemonlog.round(["another"], a_round())
+        daemonlog.round(["another"], a_round(missing))
     lines = [line for line in log.read_text().splitlines() if "no entry for it" in line]
     assert len(lines) == 5 + 1 + 1 + 1
     assert lines[-2].endswith("(VID 100-199)")

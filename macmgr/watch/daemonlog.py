@@ -38,7 +38,7 @@ _FIGHT_EACH = 60.0
 _FAILING_EACH = 600.0
 
 
-class Speaker:
+class DaemonLog:
     """The voice of one daemon. ``modes`` says on which bridges nothing is changed."""
 
     def __init__(self, journal: Journal, modes: Modes = MANAGE_ALL) -> None:
