@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from macmgr import paths, virsh
-from macmgr.doctor.gain import Key, Ward, gain, key_of
+from macmgr.doctor.expectedgain import Key, UplinkState, expected_gain, key_of
 from macmgr.doctor.promiscuity import Cause, Member, Reason
 from macmgr.model.roles import Role
 from macmgr.model.snapshot import Bridge, EntryState, Snapshot
@@ -43,7 +43,7 @@ class Step:
 def advise(
     bridge: Bridge,
     everyone: Sequence[Member],
-    wards: Sequence[Ward],
+    uplinks: Sequence[UplinkState],
     own_causes: Sequence[Cause],
     obstacles: Sequence[str],
     snapshot: Snapshot,
@@ -53,10 +53,10 @@ def advise(
 
     ``cut`` says what VLAN filtering has cut off already: that comes first.
     """
-    causes = list(dict.fromkeys(cause for ward in wards for cause in ward.held))
+    causes = list(dict.fromkeys(cause for uplink in uplinks for cause in uplink.held))
     steps = [
         *(Step(sentence) for sentence in cut),
-        *_lost_addresses(bridge, wards),
+        *_lost_addresses(bridge, uplinks),
         *_close_ports(bridge, everyone, snapshot),
         *_one_uplink(bridge, everyone),
         *_vlan_filtering(bridge, causes, obstacles),
@@ -66,25 +66,25 @@ def advise(
         *(_from_outside(cause) for cause in causes if cause.reason in _BEYOND_US and cause.certain),
     ]
     told = []
-    left = {ward.name: ward.keys for ward in wards}
+    left = {uplink.name: uplink.keys for uplink in uplinks}
     for step in steps:
         freed = [name for name, keys in left.items() if keys and not keys - step.removes]
         left = {name: keys - step.removes for name, keys in left.items()}
-        told.append(replace(step, gain="; ".join(filter(None, (step.gain, _leaves(freed, wards))))))
-    resting = [ward for ward in wards if ward.keys and not left[ward.name]]
-    return tuple(told), tuple(gain(everyone, wards, resting))
+        told.append(replace(step, gain="; ".join(filter(None, (step.gain, _leaves(freed, uplinks))))))
+    resting = [uplink for uplink in uplinks if uplink.keys and not left[uplink.name]]
+    return tuple(told), tuple(expected_gain(everyone, uplinks, resting))
 
 
-def _lost_addresses(bridge: Bridge, wards: Sequence[Ward]) -> Iterator[Step]:
-    for ward in wards:
-        if ward.lost:
-            whose = ", ".join(f"{mac} of {domain}" for mac, domain in ward.lost[:5])
-            more = f" and {len(ward.lost) - 5} more" if len(ward.lost) > 5 else ""
+def _lost_addresses(bridge: Bridge, uplinks: Sequence[UplinkState]) -> Iterator[Step]:
+    for uplink in uplinks:
+        if uplink.lost:
+            whose = ", ".join(f"{mac} of {domain}" for mac, domain in uplink.lost[:5])
+            more = f" and {len(uplink.lost) - 5} more" if len(uplink.lost) > 5 else ""
             yield Step(
-                f"The filter of {ward.name} lacks {whose}{more}: unicast from the LAN does not reach "
-                f"{'it' if len(ward.lost) == 1 else 'them'}. Let the kernel write the whole list again.",
+                f"The filter of {uplink.name} lacks {whose}{more}: unicast from the LAN does not reach "
+                f"{'it' if len(uplink.lost) == 1 else 'them'}. Let the kernel write the whole list again.",
                 (_ip_link(bridge.name, "promisc on"), _ip_link(bridge.name, "promisc off")),
-                f"{'it is' if len(ward.lost) == 1 else 'they are'} reachable again",
+                f"{'it is' if len(uplink.lost) == 1 else 'they are'} reachable again",
             )
 
 
@@ -251,10 +251,10 @@ def _ip_link(device: str, words: str) -> str:
     return f"ip link set dev {shlex.quote(device)} {words}"
 
 
-def _leaves(freed: Sequence[str], wards: Sequence[Ward]) -> str:
+def _leaves(freed: Sequence[str], uplinks: Sequence[UplinkState]) -> str:
     if not freed:
         return ""
-    unsure = any(ward.unsure for ward in wards if ward.name in freed)
+    unsure = any(uplink.unsure for uplink in uplinks if uplink.name in freed)
     condition = ", if it can filter" if unsure else ""
     return f"{' and '.join(freed)} {'leaves' if len(freed) == 1 else 'leave'} promiscuous mode{condition}"
 

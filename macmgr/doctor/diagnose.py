@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from macmgr.doctor.advice import Step, advise
-from macmgr.doctor.gain import Ward
+from macmgr.doctor.expectedgain import UplinkState
 from macmgr.doctor.nicfilters import Capacity, Filter, capacity_of, filter_of
 from macmgr.doctor.promiscuity import (
     Cause,
@@ -130,9 +130,9 @@ def _bridge(
     ports = tuple(_port(member, bridge, everyone, intent, snapshot, facts) for member in everyone)
     uplinks = [port for port in ports if port.member.role is Role.UPLINK]
     obstacles = tuple(who_would_be_cut(bridge.name, intent, snapshot, facts))
-    wards = [_ward(port) for port in uplinks]
+    states = [_uplink_state(port) for port in uplinks]
     cut = who_is_cut(bridge.name, intent, snapshot, facts)
-    steps, gain = advise(bridge, everyone, wards, own_causes, obstacles, snapshot, cut)
+    steps, gain = advise(bridge, everyone, states, own_causes, obstacles, snapshot, cut)
     codes = (Code.VLAN_FILTERING_OFF, Code.UNMANAGED_AUTO_PORT, Code.UPLINK_PROMISCUOUS)
     told = [finding for finding in findings if finding.bridge == bridge.name and finding.code in codes]
     told += [finding for port in uplinks if (finding := _no_filter(port, bridge))]
@@ -141,15 +141,15 @@ def _bridge(
     return BridgeDiagnosis(bridge, managed, own_causes, ports, obstacles, steps, gain, tuple(told), notes)
 
 
-def _ward(port: PortDiagnosis) -> Ward:
+def _uplink_state(port: PortDiagnosis) -> UplinkState:
     """What holds an uplink, and what would hold it once the bridge lets it go."""
     lost = port.nic_list.missing if port.nic_list else ()
     if not port.promiscuous:
-        return Ward(port.member.name, lost=lost)
+        return UplinkState(port.member.name, lost=lost)
     held = list(port.causes)
     if port.filter.filters is not True and not any(cause.reason is Reason.NO_UNICAST_FILTER for cause in held):
         held.append(cannot_filter(port.member, port.filter))
-    return Ward(port.member.name, tuple(held), lost, tuple(_open_below(port)))
+    return UplinkState(port.member.name, tuple(held), lost, tuple(_open_below(port)))
 
 
 def _open_below(port: PortDiagnosis) -> Iterator[str]:

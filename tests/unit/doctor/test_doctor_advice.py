@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from macmgr.doctor.diagnose import Diagnosis, diagnose
-from macmgr.doctor.gain import in_measured_words
+from macmgr.doctor.expectedgain import in_measured_words
 from macmgr.doctor.nicfilters import filter_of
 from macmgr.model.devices import Device, Xdp
 from macmgr.model.intent import Intent, Manager, Policy, Settings, Step

@@ -21,7 +21,7 @@ Key = tuple[Reason, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Ward:
+class UplinkState:
     """An uplink under treatment: ``held`` is what keeps it promiscuous or would, ``lost`` guests its filter lacks.
 
     ``open_below`` are devices below it that receive every frame all the same.
@@ -55,10 +55,12 @@ def in_measured_words(taps: int) -> str:
     return f"{below[-1]} times or more"
 
 
-def gain(everyone: Sequence[Member], wards: Sequence[Ward], resting: Sequence[Ward]) -> Iterator[str]:
+def expected_gain(
+    everyone: Sequence[Member], uplinks: Sequence[UplinkState], resting: Sequence[UplinkState]
+) -> Iterator[str]:
     """What all steps together would gain; ``resting`` are the uplinks that leave promiscuous mode by them."""
     flooded = [member for member in everyone if member.port.flags.unicast_flood and member.role is not Role.UPLINK]
-    held = [ward for ward in wards if ward.held]
+    held = [uplink for uplink in uplinks if uplink.held]
     if flooded:
         count = len(flooded)
         yield (
@@ -67,19 +69,19 @@ def gain(everyone: Sequence[Member], wards: Sequence[Ward], resting: Sequence[Wa
             f"took {in_measured_words(count)} the CPU time of one that is not."
         )
     if resting:
-        names = " and ".join(ward.name for ward in resting)
-        unsure = any(ward.unsure for ward in resting)
+        names = " and ".join(uplink.name for uplink in resting)
+        unsure = any(uplink.unsure for uplink in resting)
         condition = f" (if {names} can filter, which is not known)" if unsure else ""
-        below = " and ".join(name for ward in resting for name in ward.open_below)
+        below = " and ".join(name for uplink in resting for name in uplink.open_below)
         yield f"With {names} out of promiscuous mode{condition}, such frames do not reach " + (
             f"the bridge. They still reach the host, because {below} below it receives everything."
             if below
             else "the host at all."
         )
-    for ward in held:
-        if any(cause.reason is Reason.NO_UNICAST_FILTER and cause.certain for cause in ward.held):
-            yield f"{ward.name} itself stays promiscuous whatever is done here, because it cannot filter."
-        elif ward not in resting:
-            yield f"Whether {ward.name} comes to rest is not certain: not every cause can be seen from here."
+    for uplink in held:
+        if any(cause.reason is Reason.NO_UNICAST_FILTER and cause.certain for cause in uplink.held):
+            yield f"{uplink.name} itself stays promiscuous whatever is done here, because it cannot filter."
+        elif uplink not in resting:
+            yield f"Whether {uplink.name} comes to rest is not certain: not every cause can be seen from here."
     if not flooded and not held:
         yield "Nothing: no port gets foreign frames, and no uplink is promiscuous."
