@@ -1,1 +1,1 @@
-"""Why a port is promiscuous, what to do about it, and what that would gain. Pure; nothing is ever changed."""
+"""Explains why a port is promiscuous, which steps end that, and what they gain. Pure; changes nothing."""

@@ -1,8 +1,8 @@
-"""What to do about a promiscuous uplink, in order, and what it would gain: whole sentences with the exact commands.
+"""Advises how an uplink leaves promiscuous mode: steps in order, in whole sentences, with the exact commands.
 
-The order is that of safety and use: first guests that are cut off, then what helps by itself (a closed port gets no
-foreign frames), then VLAN filtering, which must not cut anybody, then what keeps the bridge or the NIC promiscuous from
-outside, last what only other hardware mends. Pure.
+Safety and use decide the order. Guests that are cut off come first. Then comes what helps alone: a closed port gets no
+foreign frames. VLAN filtering follows; it must cut nobody off. Then come outside causes that keep the bridge or the NIC
+promiscuous. Last comes what only other hardware solves. Pure.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _BEYOND_US = (Reason.NO_UNICAST_FILTER, Reason.UNSEEN)
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing to do: why, in whole sentences; the commands; what it gains, together with the steps before it.
+    """One step: the reason in whole sentences, the commands, and the gain together with the steps before it.
 
-    ``lines`` are to be in the file ``where`` before the commands are run. ``removes`` are the causes it does away with.
+    The file ``where`` must hold ``lines`` before the commands run. The step ends the causes in ``removes``.
     """
 
     text: str
@@ -49,9 +49,10 @@ def advise(
     snapshot: Snapshot,
     cut: Sequence[str] = (),
 ) -> tuple[tuple[Step, ...], tuple[str, ...]]:
-    """The steps, and what all of them would gain. ``own_causes`` are those that hold the bridge device itself.
+    """Returns the steps, and the gain of all of them together.
 
-    ``cut`` says what VLAN filtering has cut off already: that comes first.
+    ``own_causes`` keep the bridge device itself promiscuous. ``cut`` lists what VLAN filtering has cut off already; it
+    comes first.
     """
     causes = list(dict.fromkeys(cause for uplink in uplinks for cause in uplink.held))
     steps = [
@@ -127,8 +128,7 @@ def _close_ports(bridge: Bridge, everyone: Sequence[Member], snapshot: Snapshot)
 
 
 def _strangers(bridge: Bridge, auto: Sequence[Member], snapshot: Snapshot) -> Iterator[Step]:
-    """Ports that no domain asks for. No command closes one behind which somebody is reached: macmgr saw at most some of
-    the addresses there."""
+    """Ports no domain asks for. No command closes one with hosts behind it: macmgr saw at most some of their MACs."""
     taps = [member for member in auto if member.role is Role.TAP]
     for member in taps[:_MANY]:
         macs = sorted({e.mac for e in snapshot.fdb.of_port(member.name) if e.state is EntryState.DYNAMIC})[:8]
@@ -204,7 +204,7 @@ def _vlan_filtering(bridge: Bridge, causes: Sequence[Cause], obstacles: Sequence
 
 
 def _bridge_itself(bridge: Bridge, own_causes: Sequence[Cause]) -> Iterator[Step]:
-    """The bridge comes to rest with the last of its causes, and not at all while one of them is beyond us."""
+    """The bridge leaves promiscuous mode with its last cause, and never while one cause is beyond our reach."""
     curable = all(cause.reason not in _BEYOND_US for cause in own_causes)
     for place, cause in enumerate(own_causes, 1):
         last = place == len(own_causes) and curable
@@ -212,7 +212,7 @@ def _bridge_itself(bridge: Bridge, own_causes: Sequence[Cause]) -> Iterator[Step
 
 
 def _from_outside(cause: Cause) -> Step:
-    """What ends one cause outside the bridge's rule."""
+    """Returns the step that ends one cause outside the bridge's rule."""
     text = _capitalised(cause.text) + "."
     match cause.reason:
         case Reason.ADMINISTRATOR:
@@ -247,7 +247,7 @@ def _isolated(everyone: Sequence[Member]) -> Iterator[Step]:
 
 
 def _ip_link(device: str, words: str) -> str:
-    """A command to be copied: a device may be called by what a shell takes for its own."""
+    """A person copies the command to a shell, and a device's name may hold shell characters."""
     return f"ip link set dev {shlex.quote(device)} {words}"
 
 
@@ -275,5 +275,5 @@ def _one(cause: Cause) -> frozenset[Key]:
 
 
 def _capitalised(text: str) -> str:
-    """A sentence begins with a capital, but an interface's name is written as it is."""
+    """A sentence begins with a capital; an interface's name stays as it is."""
     return text[0].upper() + text[1:] if text.startswith(("a ", "an ", "one ", "perhaps ")) else text

@@ -1,7 +1,7 @@
-"""Why each port of a bridge is or is not promiscuous, and what the uplink's filter must hold. Pure; nothing is changed.
+"""Diagnoses each port of a bridge: its promiscuous mode with the causes, and what the uplink's filter must hold.
 
-A promiscuous uplink hands every frame of the LAN segment to the host's CPU; one that is not leaves the choice to the
-NIC, which then must know every MAC behind the bridge (net/bridge/br_fdb.c, br_fdb_sync_static).
+A promiscuous uplink hands every frame of the LAN segment to the host's CPU. Any other uplink leaves the choice to the
+NIC, which must then know every MAC behind the bridge (net/bridge/br_fdb.c, br_fdb_sync_static). Pure; changes nothing.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from macmgr.model.snapshot import Bridge, EntryState, Snapshot
 
 @dataclass(frozen=True, slots=True)
 class Below:
-    """A device that carries an uplink's frames: what the uplink asks of its filter, it asks of this one."""
+    """A device below an uplink: it carries the uplink's frames, and its filter must hold the same addresses."""
 
     device: Device
     filter: Filter
@@ -43,10 +43,10 @@ class Below:
 
 @dataclass(frozen=True, slots=True)
 class NicList:
-    """The addresses that an uplink's filter must let in, against its `self` list and what is known to fit.
+    """The addresses that an uplink's filter must let in, compared with its `self` list and its known capacity.
 
-    ``needed`` counts those of the bridge's static and local entries beside the uplink's own; ``present`` is None where
-    the list was not read, or has no meaning because the uplink is promiscuous. ``missing`` are guests' MACs.
+    ``needed`` counts the bridge's static and local entries without the uplink's own. ``present`` is None if the list
+    was not read, or means nothing because the uplink is promiscuous. ``missing`` are guests' MACs.
     """
 
     needed: int
@@ -58,7 +58,7 @@ class NicList:
 
 @dataclass(frozen=True, slots=True)
 class PortDiagnosis:
-    """One port: who it is, whether it is promiscuous, and every cause that can be seen."""
+    """One port with its role, its promiscuous mode, and every visible cause."""
 
     member: Member
     filter: Filter
@@ -79,7 +79,7 @@ class PortDiagnosis:
 
 @dataclass(frozen=True, slots=True)
 class BridgeDiagnosis:
-    """One bridge. ``obstacles`` are what VLAN filtering would cut; ``steps`` what to do, in order."""
+    """One bridge. ``obstacles`` say what VLAN filtering would cut off; ``steps`` are in order."""
 
     bridge: Bridge
     managed: str | None
@@ -94,7 +94,7 @@ class BridgeDiagnosis:
 
 @dataclass(frozen=True, slots=True)
 class Ability:
-    """What the kernel can do. ``has`` is None where nothing that was read could show it."""
+    """One ability of the kernel. ``has`` is None if nothing that was read could show it."""
 
     name: str
     since: str
@@ -104,7 +104,7 @@ class Ability:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What `macmgr doctor` prints."""
+    """The result of `macmgr doctor`."""
 
     bridges: tuple[BridgeDiagnosis, ...]
     abilities: tuple[Ability, ...] = field(default=())
@@ -113,7 +113,7 @@ class Diagnosis:
 def diagnose(
     intent: Intent, snapshot: Snapshot, facts: DeviceFacts, findings: Sequence[Finding], bridge: str | None = None
 ) -> Diagnosis:
-    """The diagnosis of one bridge, or of every managed one. ``findings`` are those of the plan of the same look."""
+    """Diagnoses one bridge, or every managed one. ``findings`` come from the plan of the same look."""
     names = [bridge] if bridge else sorted(name for name in intent.managed_bridges if name in snapshot.bridges)
     return Diagnosis(
         tuple(_bridge(snapshot.bridges[name], intent, snapshot, facts, findings) for name in names),
@@ -142,7 +142,7 @@ def _bridge(
 
 
 def _uplink_state(port: PortDiagnosis) -> UplinkState:
-    """What holds an uplink, and what would hold it once the bridge lets it go."""
+    """Returns the causes that hold an uplink now, and those that would hold it once the bridge lets it go."""
     lost = port.nic_list.missing if port.nic_list else ()
     if not port.promiscuous:
         return UplinkState(port.member.name, lost=lost)
@@ -153,7 +153,7 @@ def _uplink_state(port: PortDiagnosis) -> UplinkState:
 
 
 def _open_below(port: PortDiagnosis) -> Iterator[str]:
-    """Devices below an uplink that would receive every frame even if the uplink were at rest."""
+    """Devices below an uplink that receive every frame even after the uplink leaves promiscuous mode."""
     chain = {port.member.name, *(below.device.name for below in port.below)}
     for below in port.below:
         others = any(cause.subject not in chain for cause in below.causes)
@@ -169,7 +169,7 @@ def _port(
     snapshot: Snapshot,
     facts: DeviceFacts,
 ) -> PortDiagnosis:
-    # A port that cannot filter is held in any case, and a thousand taps need not name each other as well.
+    # A port that cannot filter is promiscuous in any case: a thousand taps need not name each other as well.
     held_anyway = member.role is not Role.UPLINK and filter_of(member.device).filters is False
     rule = bridge_rule(member, bridge, () if held_anyway else everyone, facts)
     known = member_filter(member, rule, facts)
@@ -188,7 +188,7 @@ def _port(
 def _nic_list(
     member: Member, below: Sequence[Below], bridge: Bridge, intent: Intent, snapshot: Snapshot
 ) -> NicList | None:
-    """Rule: static and local entries of the bridge, in any VID and on any port, are synced to the uplink's list."""
+    """The kernel syncs the bridge's static and local entries, in any VID and on any port, to the uplink's list."""
     static = {entry.mac for entry in snapshot.fdb.of_bridge(bridge.name) if entry.state is not EntryState.DYNAMIC}
     needed = {mac for mac in static if not int(mac[:2], 16) & 1} - {member.port.mac}
     device, carriers = member.device, [each.device for each in below if not each.device.kind] or [member.device]
@@ -263,7 +263,7 @@ def _no_filter(port: PortDiagnosis, bridge: Bridge) -> Finding | None:
 
 
 def _abilities(features: Features, snapshot: Snapshot) -> Iterator[Ability]:
-    """What the attributes of bridges and ports, and the entries that are there, show of the kernel."""
+    """Reads the kernel's abilities from the attributes of bridges and ports, and from the entries present."""
     sticky = any(entry.sticky for entry in snapshot.fdb)
     recent = features.locked is True
     yield Ability(

@@ -1,7 +1,7 @@
-"""What would be gained by an uplink at rest, in measured terms, and no more than is known.
+"""States the gain of an uplink out of promiscuous mode, in measured terms, and claims no more than is known.
 
-A frame for a MAC that nobody here has costs twice: it reaches the host because the uplink is promiscuous, and it is
-copied to every port that floods. Pure.
+A frame for a MAC that nobody here has costs twice: it reaches the host because the uplink is promiscuous, and every
+port that floods gets a copy. Pure.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from dataclasses import dataclass
 from macmgr.doctor.promiscuity import Cause, Member, Reason
 from macmgr.model.roles import Role
 
-# CPU time for a frame with an unknown destination that every tap gets a copy of, as a multiple of what it takes when
-# the taps are closed, by number of taps: measured with raw frames. docs/doctor.rst says how far to trust it.
+# CPU time for a frame with an unknown destination of which every tap gets a copy, as a multiple of the time with closed
+# taps, by number of taps. Measured with raw frames; docs/doctor.rst says how far to trust it.
 MEASURED = ((1, "1.4"), (10, "4.3"), (100, "24"), (1000, "54"))
 
 Key = tuple[Reason, str]
-"""A cause apart from its words: why, and by whom."""
+"""A cause without its words: the reason and the subject."""
 
 
 @dataclass(frozen=True, slots=True)
 class UplinkState:
-    """An uplink under treatment: ``held`` is what keeps it promiscuous or would, ``lost`` guests its filter lacks.
+    """An uplink: ``held`` are the causes that keep it promiscuous, or would; ``lost`` the guests its filter lacks.
 
-    ``open_below`` are devices below it that receive every frame all the same.
+    ``open_below`` are devices below it that receive every frame in any case.
     """
 
     name: str
@@ -34,7 +34,7 @@ class UplinkState:
 
     @property
     def keys(self) -> frozenset[Key]:
-        """What must go; what only may be a cause, or is known to nobody, is left out."""
+        """The causes that must go, without those that are uncertain or unknown."""
         return frozenset(key_of(cause) for cause in self.held if cause.certain)
 
     @property
@@ -47,7 +47,7 @@ def key_of(cause: Cause) -> Key:
 
 
 def in_measured_words(taps: int) -> str:
-    """The measured range that a number of taps falls into."""
+    """Returns the measured range for a number of taps."""
     below = [ratio for count, ratio in MEASURED if count <= taps]
     above = [ratio for count, ratio in MEASURED if count >= taps]
     if below and above:
@@ -58,7 +58,7 @@ def in_measured_words(taps: int) -> str:
 def expected_gain(
     everyone: Sequence[Member], uplinks: Sequence[UplinkState], resting: Sequence[UplinkState]
 ) -> Iterator[str]:
-    """What all steps together would gain; ``resting`` are the uplinks that leave promiscuous mode by them."""
+    """Yields the gain of all steps together. With them the uplinks in ``resting`` leave promiscuous mode."""
     flooded = [member for member in everyone if member.port.flags.unicast_flood and member.role is not Role.UPLINK]
     held = [uplink for uplink in uplinks if uplink.held]
     if flooded:

@@ -1,8 +1,8 @@
-"""Which devices filter unicast addresses, and how many fit: what is known of kinds and drivers, with its source.
+"""Tables of device kinds and drivers: unicast filter or none, the addresses that fit, and the source.
 
-A device that filters has IFF_UNICAST_FLT in its priv_flags, which no interface of the kernel tells (net/core/dev.c,
-__dev_set_rx_mode; net/bridge/br_if.c, br_manage_promisc). So it is looked up here, unless the device's state proves it.
-Read in Linux 6.1; what is not in a table is not known.
+A device that filters has IFF_UNICAST_FLT in its priv_flags. No interface of the kernel shows that flag (net/core/dev.c,
+__dev_set_rx_mode; net/bridge/br_if.c, br_manage_promisc), so it is looked up here unless the device's state proves it.
+The tables follow Linux 6.1; a device in no table is unknown.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from macmgr.model.devices import Device
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Whether a device filters unicast addresses, None where that is not known, and how macmgr comes to say so."""
+    """``filters`` is True if the device filters unicast addresses, None if unknown. ``source`` is the evidence."""
 
     filters: bool | None
     source: str
@@ -22,7 +22,7 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """How many addresses fit beside the device's own: ``certain`` on every model of a driver, ``most`` on the best."""
+    """Addresses that fit apart from the device's own: ``certain`` on every model of a driver, ``most`` on the best."""
 
     certain: int
     most: int
@@ -91,7 +91,7 @@ _CAPACITIES = {
 
 
 def filter_of(device: Device) -> Filter:
-    """What is known of a device by its kind, or by its driver where it is a physical one."""
+    """Looks a device up by its kind, a physical one by its driver."""
     if device.kind in _KINDS:
         known, source = _KINDS[device.kind]
         return Filter(known, f"{device.kind} devices {'do' if known else 'do not'} ({source})")
@@ -106,5 +106,5 @@ def filter_of(device: Device) -> Filter:
 
 
 def capacity_of(device: Device) -> Capacity | None:
-    """How much the filter of a device holds; None where that is not known, or has no limit of its own."""
+    """Returns the capacity of a device's filter; None if it is unknown, or has no limit of its own."""
     return _CAPACITIES.get(device.driver) if not device.kind else None

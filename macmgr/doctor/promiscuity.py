@@ -1,9 +1,10 @@
-"""Who makes a device promiscuous: every cause by name, so far as it can be seen, and what remains unexplained.
+"""Finds what makes a device promiscuous: every visible cause by name, and the rest as unexplained.
 
-The kernel counts the users of promiscuous mode (IFLA_PROMISCUITY). The bridge is at most one of them: it holds a port
+The kernel counts the users of promiscuous mode (IFLA_PROMISCUITY). The bridge is at most one of them. It holds a port
 while VLAN filtering is off, while the bridge device itself is promiscuous, while another port learns or floods, or
-where the device cannot filter (net/bridge/br_if.c, br_manage_promisc). The others are packet sockets, administrators,
-and devices stacked on the port (net/core/dev.c). What the sum does not explain is said to be unexplained. Pure.
+where the device cannot filter (net/bridge/br_if.c, br_manage_promisc). The other users are packet sockets,
+administrators, and devices stacked on the port (net/core/dev.c). Users without a visible cause are reported as
+unexplained. Pure.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from macmgr.model.snapshot import Bridge, BridgePort
 
 
 class Reason(StrEnum):
-    """Why a device is promiscuous, one word for scripts."""
+    """The reason why a device is promiscuous, as one word for scripts."""
 
     NO_VLAN_FILTERING = "kernel-without-vlan-filtering"
     VLAN_FILTERING_OFF = "vlan-filtering-off"
@@ -37,10 +38,9 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """One reason why a device is promiscuous. ``subject`` is the port, device or program that it comes from.
+    """One reason why a device is promiscuous. ``subject`` is the port, device or program behind it.
 
-    ``certain`` is False for what may be the cause and cannot be told apart from another one. ``pid`` is that of the
-    program, where it is one.
+    ``certain`` is False for a possible cause that nothing distinguishes from another one. ``pid`` is set for a program.
     """
 
     reason: Reason
@@ -52,7 +52,7 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A bridge port with all that is known of it."""
+    """A bridge port with all known facts."""
 
     port: BridgePort
     role: Role
@@ -70,7 +70,7 @@ class Member:
 
     @property
     def who(self) -> str:
-        """The port and whose it is, as the subject of a sentence."""
+        """The port and its owner, as the subject of a sentence."""
         if self.guest is not None:
             policy = self.guest.policy
             return f"{self.name} of {self.guest.domain} (manager {policy.manager}; {policy.reason})"
@@ -82,7 +82,7 @@ class Member:
 
     @property
     def auto_words(self) -> str:
-        """What makes it an auto port; empty where it is none."""
+        """The reasons why it is an auto port; empty if it is none."""
         flags = self.port.flags
         words = ["learns"] * flags.learning + ["floods"] * flags.unicast_flood
         down = " (it is down, and counts all the same)" if words and not self.port.up else ""
@@ -102,7 +102,7 @@ def members(bridge: str, ports: Sequence[BridgePort], guests: dict[str, GuestPor
 
 
 def bridge_rule(member: Member, bridge: Bridge, all_members: Sequence[Member], facts: DeviceFacts) -> list[Cause]:
-    """Why the bridge holds a port in promiscuous mode whatever the device can do; empty where it would let it go."""
+    """Returns the bridge's reasons to hold a port promiscuous, whatever the device can do; empty if it has none."""
     causes = []
     if facts.features.vlan_filtering is False:
         text = "this kernel's bridge has no VLAN filtering: every port is promiscuous, always"
@@ -122,7 +122,7 @@ def bridge_rule(member: Member, bridge: Bridge, all_members: Sequence[Member], f
 
 
 def port_causes(member: Member, rule: Sequence[Cause], facts: DeviceFacts) -> list[Cause]:
-    """Every cause for one port, as far as it can be seen, the bridge's own first; empty where it is not promiscuous."""
+    """Returns every visible cause for one port, the bridge's own first; empty if the port is not promiscuous."""
     if not member.port.promiscuity:
         return []
     outside = outside_causes(member.device, facts)
@@ -141,7 +141,7 @@ def port_causes(member: Member, rule: Sequence[Cause], facts: DeviceFacts) -> li
 
 
 def cannot_filter(member: Member, known: Filter) -> Cause:
-    """That a device without a unicast filter is promiscuous as soon as it is to receive for others."""
+    """A device without a unicast filter becomes promiscuous as soon as it must receive for others."""
     if known.filters is False:
         text = f"{member.name} cannot filter unicast addresses: {known.source}"
         return Cause(Reason.NO_UNICAST_FILTER, member.name, text)
@@ -152,10 +152,10 @@ def cannot_filter(member: Member, known: Filter) -> Cause:
 
 
 def member_filter(member: Member, rule: Sequence[Cause], facts: DeviceFacts) -> Filter:
-    """Whether the device filters: proved by its state where that is possible, else as the tables know it.
+    """The device filters if its state proves it; otherwise the tables decide.
 
-    A device that may leave promiscuous mode, is up and has addresses in its list, and that nobody but the causes seen
-    keeps promiscuous, filters: otherwise the kernel would have made it promiscuous itself (__dev_set_rx_mode).
+    The proof: it may leave promiscuous mode, it is up, its list has addresses, and only the visible causes keep it
+    promiscuous. Without a filter the kernel would have made it promiscuous itself (__dev_set_rx_mode).
     """
     device, known = member.device, filter_of(member.device)
     held = member.port.promiscuity - len(outside_causes(device, facts))
@@ -165,7 +165,7 @@ def member_filter(member: Member, rule: Sequence[Cause], facts: DeviceFacts) -> 
 
 
 def outside_causes(device: Device, facts: DeviceFacts) -> list[Cause]:
-    """Who beside a bridge makes a device promiscuous, one cause for each user that the kernel counts."""
+    """Returns every cause other than a bridge, one for each user that the kernel counts."""
     causes = []
     if device.administrator:
         text = f"an administrator set {device.name} promiscuous (its IFF_PROMISC flag)"
@@ -184,7 +184,7 @@ def outside_causes(device: Device, facts: DeviceFacts) -> list[Cause]:
 
 
 def bridge_causes(bridge: Bridge, facts: DeviceFacts) -> list[Cause]:
-    """Why the bridge device itself is promiscuous, which makes every port so (br_dev_change_rx_flags)."""
+    """Returns the bridge device's own causes: they make every port promiscuous (br_dev_change_rx_flags)."""
     device = facts.devices.get(bridge.name)
     if not bridge.promiscuity or device is None:
         return []
@@ -196,7 +196,7 @@ def bridge_causes(bridge: Bridge, facts: DeviceFacts) -> list[Cause]:
 
 
 def lower_causes(device: Device, facts: DeviceFacts) -> list[Cause]:
-    """Why a device below an uplink is promiscuous."""
+    """Returns the causes for a device below an uplink."""
     causes = outside_causes(device, facts)
     master = facts.devices.get(device.master or "")
     if master is not None and master.promiscuity:
@@ -209,7 +209,7 @@ def lower_causes(device: Device, facts: DeviceFacts) -> list[Cause]:
 
 
 def _upper_causes(device: Device, facts: DeviceFacts) -> Iterator[Cause]:
-    """Devices stacked on it that pass promiscuous mode on (vlan_dev_change_rx_flags; macvlan_open in passthru mode)."""
+    """Stacked devices pass promiscuous mode on (vlan_dev_change_rx_flags; macvlan_open in passthru mode)."""
     for upper in facts.uppers(device.name):
         if upper.up and upper.passthru:
             text = f"{upper.name} ({upper.kind} in passthru mode) on {device.name} takes every frame"
@@ -221,7 +221,7 @@ def _upper_causes(device: Device, facts: DeviceFacts) -> Iterator[Cause]:
 
 
 def _suspects(device: Device, facts: DeviceFacts) -> list[Cause]:
-    """Packet sockets of which this kernel does not tell what they ask for; our own daemon's ask for nothing."""
+    """Packet sockets with a request that this kernel does not show. Our own daemon's ask for nothing."""
     near = [
         each
         for each in facts.sockets

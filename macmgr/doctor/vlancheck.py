@@ -1,9 +1,9 @@
-"""Who would be cut off if VLAN filtering were turned on: an explicit step, taken only when the answer is nobody.
+"""Lists what VLAN filtering would cut off. Turning it on is an explicit step, taken only if the list is empty.
 
-With VLAN filtering off a bridge passes every frame, tagged or not, and looks MACs up in VID 0. With it on, a port drops
-what is not in its VIDs, an untagged frame belongs to the port's PVID, and MACs are looked up in that VID
-(net/bridge/br_vlan.c, __allowed_ingress; br_handle_vlan). Pure. What a guest tags by itself, without a <vlan> in its
-XML, is seen nowhere: that must be asked of people.
+With VLAN filtering off, a bridge passes every frame, tagged or not, and looks MACs up in VID 0. With it on, a port
+drops frames outside its VIDs, an untagged frame belongs to the port's PVID, and MACs are looked up in that VID
+(net/bridge/br_vlan.c, __allowed_ingress; br_handle_vlan). Nothing on the host shows the tags that a guest without a
+<vlan> in its XML sets itself: people must be asked. Pure.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ UNSEEN = (
 
 
 def who_would_be_cut(bridge: str, intent: Intent, snapshot: Snapshot, facts: DeviceFacts) -> list[str]:
-    """A whole sentence for each obstacle; empty where VLAN filtering may be turned on, or is on already."""
+    """Returns a whole sentence for each obstacle; empty if VLAN filtering may be turned on, or is on already."""
     if snapshot.bridges[bridge].vlan_filtering:
         return []
     if facts.features.vlan_filtering is False:
@@ -44,7 +44,7 @@ def who_would_be_cut(bridge: str, intent: Intent, snapshot: Snapshot, facts: Dev
 
 
 def who_is_cut(bridge: str, intent: Intent, snapshot: Snapshot, facts: DeviceFacts) -> list[str]:
-    """What is stacked on a bridge that filters VLANs, and gets no frames by that; one below its uplinks counts too."""
+    """Returns a sentence for each stacked device cut off by its bridge's VLAN filtering, also below an uplink."""
     guests = {guest.port: guest for guest in intent.ports}
     found: list[str] = []
     waiting = [bridge]
@@ -63,7 +63,7 @@ def who_is_cut(bridge: str, intent: Intent, snapshot: Snapshot, facts: DeviceFac
 
 
 def _own_vids(member: Member, facts: DeviceFacts) -> Iterator[str]:
-    """A port without a PVID drops untagged frames; a guest's <vlan> must be what its port carries."""
+    """A port without a PVID drops untagged frames; a guest's port must carry the guest's <vlan>."""
     vlans = facts.vlans.get(member.name, PortVlans())
     who = _who(member)
     vlan = member.guest.facts.vlan if member.guest else None
@@ -112,7 +112,7 @@ def _untagged(bridge: str, ports: Sequence[Member], uplinks: Sequence[Member], f
 
 
 def _stacked(bridge: str, uplinks: Sequence[Member], facts: DeviceFacts, *, now: bool = False) -> Iterator[str]:
-    """8021q devices on the bridge get frames only if the bridge itself, and the uplink, carry their VID tagged."""
+    """An 802.1Q device on the bridge gets frames only if the bridge itself and the uplink carry its VID tagged."""
     own = facts.vlans.get(bridge, PortVlans())
     cut = "is cut off" if now else "would be cut off"
     for upper in facts.uppers(bridge):
@@ -143,7 +143,7 @@ def _on_uplinks(
 
 
 def _entries(ports: Sequence[Member], snapshot: Snapshot, facts: DeviceFacts) -> Iterator[str]:
-    """A port that floods nothing is reached by its entries alone: they must be in the VID that is looked up then."""
+    """Only its entries reach a port that does not flood: they must be in the VID that filtering looks up."""
     for member in ports:
         vlans = facts.vlans.get(member.name, PortVlans())
         if member.port.flags.unicast_flood or vlans.pvid is None:
@@ -151,7 +151,7 @@ def _entries(ports: Sequence[Member], snapshot: Snapshot, facts: DeviceFacts) ->
         own = [entry for entry in snapshot.fdb.of_port(member.name) if entry.state is not EntryState.LOCAL]
         there = {entry.mac for entry in own if entry.vid == vlans.pvid}
         for entry in sorted(entry for entry in own if entry.vid == 0 and entry.mac not in there):
-            pin = " sticky" if entry.sticky else ""  # as it is pinned in VID 0: to EVPN the two are not the same
+            pin = " sticky" if entry.sticky else ""  # the same as in VID 0: EVPN distinguishes the two
             yield (
                 f"{_who(member)} is closed, and the entry for {entry.mac} is not in VID {vlans.pvid}: it would be cut "
                 f"off; 'bridge fdb replace {entry.mac} dev {shlex.quote(member.name)} vlan {vlans.pvid} master "
