@@ -1,4 +1,4 @@
-"""The audit, and what an apply did, as JSON documents, version 1: fields may be added, none is renamed.
+"""Writes an audit, and the result of an apply, as JSON, version 1. Fields may be added; none is renamed.
 
 Schemas: docs/audit-v1.schema.json, docs/apply-v1.schema.json.
 """
@@ -19,7 +19,7 @@ from macmgr.report.verdict import verdict_of
 
 
 def audit_document(view: View, host: str, taken_at: str) -> dict[str, Any]:
-    """The document for one look at ``host``, of what is in scope; ``taken_at`` is a UTC time in ISO 8601."""
+    """Returns the document for one look at ``host``, limited to the scope. ``taken_at`` is a UTC time in ISO 8601."""
     guests = {guest.port: guest for guest in view.guests}
     roles = roles_of(view.snapshot.ports.values(), {guest.port for guest in view.intent.ports})
     documents = [_bridge(bridge, view, guests, roles) for bridge in view.bridges]
@@ -49,7 +49,7 @@ def audit_document(view: View, host: str, taken_at: str) -> dict[str, Any]:
 
 
 def outcome_document(outcome: Outcome) -> dict[str, Any]:
-    """What an apply did and left; ``spared`` counts the changes left out, on bridges that are only observed."""
+    """Returns the result of an apply. ``spared`` counts the changes left out on observe-only bridges."""
     view = outcome.view
     return {
         "version": 1,
@@ -114,7 +114,7 @@ def _port(port: BridgePort, guest: GuestPort | None, role: Role) -> dict[str, An
 
 
 def finding_document(finding: Finding, fix: Fix) -> dict[str, Any]:
-    """One finding, as every document of macmgr holds it."""
+    """Returns one finding in the form of every macmgr document."""
     return {
         "code": str(finding.code),
         "severity": str(finding.severity),

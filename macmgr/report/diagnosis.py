@@ -1,7 +1,4 @@
-"""`macmgr doctor` on paper: the ports with what holds them, why, what to do in order, and what it would gain.
-
-Everything here prints a `Diagnosis`; nothing is decided here.
-"""
+"""Prints a `Diagnosis` for `macmgr doctor`: ports and their causes, steps in order, and the gain. Decides nothing."""
 
 from __future__ import annotations
 
@@ -35,7 +32,7 @@ _HAS = {True: "yes", False: "no", None: "not known"}
 
 
 def print_diagnosis(out: Console, diagnosis: Diagnosis, observes: Callable[[str], bool] = observe_nothing) -> None:
-    """Each bridge, managed or only observed, then what the kernel is able to do."""
+    """Prints each bridge, managed or observe-only, then the kernel's abilities."""
     for bridge in diagnosis.bridges:
         _print_bridge(out, bridge, "only observed" if observes(bridge.bridge.name) else "managed")
     if not diagnosis.bridges:
@@ -47,7 +44,7 @@ def print_diagnosis(out: Console, diagnosis: Diagnosis, observes: Callable[[str]
 
 
 def print_hooks(out: Console, problems: Sequence[str]) -> None:
-    """What is wrong with libvirt's hooks on this host."""
+    """Prints the problems of libvirt's hooks on this host."""
     for problem in problems:
         out.print(Text(one_line(problem), "red"), soft_wrap=True)
     if problems:
@@ -55,7 +52,7 @@ def print_hooks(out: Console, problems: Sequence[str]) -> None:
 
 
 def print_vlan_filtering(out: Console, bridge: str, answer: Answer) -> None:
-    """What became of turning VLAN filtering on: it is on, or why it stays off."""
+    """Prints the answer about VLAN filtering: it is on, or the reasons why it stays off."""
     if answer.cut:
         _print_indented(out, "", f"VLAN filtering stays off on {bridge} and nothing was changed, because of this:")
         for sentence in answer.cut:
@@ -88,7 +85,7 @@ def _print_bridge(out: Console, found: BridgeDiagnosis, how: str) -> None:
 
 
 def _print_steps(out: Console, steps: Iterable[Step]) -> None:
-    """Numbered, each with its commands on lines of their own, to be copied."""
+    """Numbers the steps; each command has its own line, for copying."""
     if not steps:
         return
     _print_heading(out, "What to do, in order")
@@ -126,7 +123,7 @@ def _print_heading(out: Console, text: str) -> None:
 
 
 def _print_indented(out: Console, indent: str, text: str) -> None:
-    """A sentence that keeps its indent where the terminal breaks it."""
+    """The sentence keeps its indent where the terminal breaks it."""
     lines = Text(unbroken(text)).wrap(out, max(20, out.width - len(indent)))
     for place, line in enumerate(lines):
         line.rstrip()
@@ -134,7 +131,7 @@ def _print_indented(out: Console, indent: str, text: str) -> None:
 
 
 def _why(found: BridgeDiagnosis) -> Iterator[tuple[str, list[str]]]:
-    """The uplinks, cause by cause; the bridge device; then what holds for all guests' ports in one sentence."""
+    """Yields the uplinks, cause by cause; then the bridge device; then one sentence for all guests' ports."""
     for port in found.ports:
         if port.member.role is Role.UPLINK:
             yield from _why_uplink(port)
@@ -163,7 +160,7 @@ def _why_uplink(port: PortDiagnosis) -> Iterator[tuple[str, list[str]]]:
 
 
 def _reasons(name: str, causes: Sequence[Cause]) -> tuple[str, list[str]]:
-    """One cause in the same sentence; several below it, of the auto ports only the first ones."""
+    """One cause stands in the sentence itself; several stand below it, with only the first auto ports."""
     if len(causes) == 1:
         return f"{name} is promiscuous: {causes[0].text}.", []
     auto = [cause for cause in causes if cause.reason is Reason.AUTO_PORT]
@@ -206,7 +203,7 @@ def _whose(port: PortDiagnosis) -> str:
 
 
 def _in_short(port: PortDiagnosis) -> str:
-    """The causes in a few words; auto ports by name, the first few."""
+    """Names the causes in a few words, and the first few auto ports."""
     if port.member.role is not Role.UPLINK and port.filter.filters is False:
         always = "a tap always is" if port.member.device.kind == "tun" else "it cannot filter"
         return ", ".join([always, *_short_words(_beside(port))])
@@ -214,7 +211,7 @@ def _in_short(port: PortDiagnosis) -> str:
 
 
 def _beside(port: PortDiagnosis) -> list[Cause]:
-    """What makes a port promiscuous beside the bridge."""
+    """Returns the causes of a port's promiscuous mode outside the bridge."""
     return [cause for cause in port.causes if cause not in port.rule and cause.reason is not Reason.NO_UNICAST_FILTER]
 
 

@@ -1,4 +1,4 @@
-"""`macmgr doctor --json`: the diagnosis as a document, version 1. Fields may be added, none is renamed."""
+"""Writes the diagnosis of `macmgr doctor --json`, version 1. Fields may be added; none is renamed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from macmgr.report.fixes import fix_of
 
 
 def diagnosis_document(diagnosis: Diagnosis, host: str, taken_at: str, hooks: Sequence[str] = ()) -> dict[str, Any]:
-    """The diagnosis for scripts."""
+    """Returns the diagnosis for scripts."""
     return {
         "version": 1,
         "host": host,

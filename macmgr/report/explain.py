@@ -1,7 +1,7 @@
-"""`macmgr explain`: what the XML says, what policy says of it, what the kernel says, and the verdict, for one thing.
+"""Explains one thing for `macmgr explain`: the XML, the policy, the kernel, and the verdict.
 
-The answer a colleague would give: every place that was asked, which one decided, and what follows from it. It prints
-what the planner and the policy recorded; nothing is decided here.
+The answer is a colleague's: every place asked, the place that decided, and the consequence. It prints the records of
+planner and policy, and decides nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from macmgr.reconcile import View
 from macmgr.report.fixes import fix_of
 
 _WIDTH = 14
-# What is told of an address, beside the NIC's own, that a port has to do without.
+# Findings that leave a port without an address; the NIC's own address is excepted.
 _OTHERS = (Code.CONFLICTING_SETTINGS, Code.MAC_COLLISION)
 
 _ROLES = {
@@ -40,7 +40,7 @@ _ROLES = {
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """One sentence that says what a thing is, and under a label each what is said of it, line by line."""
+    """One sentence says what a thing is; each labelled section lists facts, line by line."""
 
     headline: str
     sections: tuple[tuple[str, list[str]], ...] = ()
@@ -50,12 +50,12 @@ class Explanation:
         return "\n".join(map(unbroken, [self.headline, "", *lines] if lines else [self.headline]))
 
     def document(self) -> dict[str, Any]:
-        """The same for scripts: ``xml_says``, ``policy_says`` and so on are lists of lines."""
+        """Returns the same for scripts: ``xml_says``, ``policy_says`` and so on are lists of lines."""
         return {"headline": self.headline} | {label.lower().replace(" ", "_"): said for label, said in self.sections}
 
 
 def explain(view: View, what: str) -> list[Explanation]:
-    """The explanations of a MAC, a port, a bridge or a domain; NotThere where nothing here is called so."""
+    """Explains a MAC, a port, a bridge or a domain. Raises NotThere if nothing here has that name."""
     parts = list(_parts(view, what))
     if not parts:
         guests = {guest.domain for guest in view.intent.ports} | {nic.domain for nic in view.intent.portless}
@@ -67,7 +67,7 @@ def explain(view: View, what: str) -> list[Explanation]:
 
 
 def macs_meant(what: str) -> frozenset[str]:
-    """The address, where one is asked for."""
+    """Returns the MAC, if ``what`` is one."""
     try:
         return frozenset({parse_typed_mac(what)})
     except ValueError:
@@ -223,7 +223,7 @@ def _kernel_says(guest: GuestPort, port: BridgePort | None, snapshot: Snapshot) 
     if guest.facts.vlan is not None:
         pvid = f", PVID {port.pvid}" if port.pvid else ""
         vlans = f", VID {fold_vids(port.vids)}{pvid}" if port.vids else ", no VID"
-    # of a guest that is not managed only its own address was asked for, where its bridge's table was not read
+    # An unmanaged guest: if its bridge's table was not read, only its own address was asked for.
     macs = guest.macs if guest.managed or snapshot.lists(port.bridge) else guest.macs[:1]
     return [_port_words(port, guest.facts.isolated) + vlans, *_entry_lines(snapshot, port.bridge, macs)]
 
@@ -251,7 +251,7 @@ def _port_words(port: BridgePort, isolated: bool = False) -> str:
 
 
 def _flag_words(flag: Flag, value: bool | None) -> str:
-    """A flag that shuts the port when it is off is always named, any other where it is on."""
+    """A flag that shuts the port when off is always named; any other only when on."""
     return flag.says(value) if flag.shut is False else flag.words * bool(value)
 
 

@@ -1,4 +1,4 @@
-"""The text of a fix: what a finding's mends and note are in a table, in JSON and in the journal."""
+"""Writes the text of a fix from a finding's mends and note, for tables, JSON and the journal."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from macmgr.model.changes import Change, bridge_command, requests
 from macmgr.model.findings import Code, Command, Finding, Mend
 
-MANY_COMMANDS = 3  # more of an apply's commands nobody types: the fix is the apply that sends them
-MANY_BY_HAND = 8  # more of a person's commands are no line: a VLAN trunk may need one for each of thousands of VIDs
+MANY_COMMANDS = 3  # nobody types more of an apply's commands: the fix is then the apply that sends them
+MANY_BY_HAND = 8  # more commands for a person fit no line: a VLAN trunk may need one for each of thousands of VIDs
 
 
 @dataclass(frozen=True, slots=True)
 class Fix:
-    """What repairs a finding. ``by_apply``: an apply does. ``is_apply``: it is named instead of its commands."""
+    """The repair of a finding. ``by_apply``: an apply does it. ``is_apply``: the apply is named, not its commands."""
 
     commands: tuple[Command, ...] = ()
     note: str = ""
@@ -24,7 +24,7 @@ class Fix:
 
     @property
     def text(self) -> str:
-        """For a shell, where there is a command: each runs only if the one before it succeeded."""
+        """Returns a shell line if there are commands: each runs only if the one before it succeeded."""
         if len(self.commands) > MANY_BY_HAND:
             return f"{len(self.commands)} commands: 'macmgr audit --json' has them{self.note and f'; {self.note}'}"
         typed = " && ".join(map(shlex.join, self.commands))
@@ -32,7 +32,7 @@ class Fix:
 
 
 class Fixes:
-    """The fixes of many findings: thousands of them may share one change of as many commands, which is read once."""
+    """Keeps the fixes made: thousands of findings may share one change of as many commands, which is read once."""
 
     def __init__(self) -> None:
         self._made: dict[tuple[int, str], tuple[tuple[Mend, ...], Fix]] = {}
@@ -42,12 +42,12 @@ class Fixes:
             return Fix(note=finding.note)
         key = id(finding.mends), finding.note
         if key not in self._made:
-            self._made[key] = finding.mends, fix_of(finding)  # the tuple is kept, so that no other gets its id
+            self._made[key] = finding.mends, fix_of(finding)  # keeps the tuple, so that no other gets its id
         return self._made[key][1]
 
 
 def fix_of(finding: Finding) -> Fix:
-    """The fix of one finding."""
+    """Returns the fix of one finding."""
     commands: list[Command] = []
     for mend in finding.mends:
         commands += [mend] if isinstance(mend, tuple) else [tuple(bridge_command(each)) for each in requests(mend)]
@@ -59,7 +59,7 @@ def fix_of(finding: Finding) -> Fix:
 
 
 def _apply(changes: Iterable[Change]) -> Command:
-    """The apply of what the changes are about: a domain that has left, or is one of several, it would not know."""
+    """Returns the apply for the changes. It names a sole domain, unless that is gone and apply would not know it."""
     bridges, domains, left = set(), set(), False
     for change in changes:
         bridges.add(change.bridge)

@@ -1,4 +1,4 @@
-"""What an apply says: each change that it made or could not make, and how things stand now."""
+"""Prints the result of an apply: each change made or failed, and the state now."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from macmgr.report.verdict import Word, verdict_of
 
 
 def print_outcome(out: Console, outcome: Outcome) -> None:
-    """What an apply made, what it could not make, and how things stand now."""
+    """Prints the changes made, the failures, and the state now."""
     print_changes = [("done", change, "") for change in outcome.done]
     print_changes += [("failed", failure.change, failure.why) for failure in outcome.failures]
     for word, change, why in print_changes:
@@ -54,7 +54,7 @@ def _how_it_ended(outcome: Outcome) -> str:
 
 
 def _beyond_us(outcome: Outcome) -> int:
-    """How many errors no change of ours mends; one that a change mends is left out with it."""
+    """Counts the errors that no change of ours repairs. An error that a left-out change repairs does not count."""
     observed = {change.bridge for change in outcome.view.skipped}
     return sum(
         finding.severity is Severity.ERROR and not (finding.bridge in observed and finding.changes)

@@ -1,4 +1,4 @@
-"""What a release says: each port with how it is now, what could not be given back, and who would take it again."""
+"""Reports a release: each port's state now, what could not be released, and who would take the port again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from macmgr.report.fixes import Fixes
 
 
 def release_document(released: Released) -> dict[str, Any]:
-    """The ports given back, and the entries that no change clears, as JSON."""
+    """Returns the released ports, and the entries that no change clears, as JSON."""
     fixes = Fixes()
     return {
         "version": 1,
@@ -41,7 +41,7 @@ def release_document(released: Released) -> dict[str, Any]:
 
 
 def print_release(out: Console, released: Released, observes: Callable[[str], bool] = observe_nothing) -> None:
-    """The ports given back, and what is left to do. Where macmgr only ``observes``, nobody takes them again."""
+    """Prints the released ports and what is left to do. Where macmgr only ``observes``, nobody takes them again."""
     outcome = released.outcome
     for back in released.ports:
         bridge = outcome.view.snapshot.ports[back.port].bridge
@@ -95,7 +95,7 @@ def _port_document(released: Released, back: ReleasedPort) -> dict[str, Any]:
 
 
 def _entries(released: Released, back: ReleasedPort) -> list[Entry]:
-    """The static entries that lead to the port now, and those that were static before."""
+    """Returns the static entries that lead to the port now, and those that were static before."""
     let_go = {change.mac for change in released.outcome.done if isinstance(change, SetEntries)}
     return [
         entry

@@ -1,4 +1,4 @@
-"""What `macmgr status` shows a person: is it well, what is managed, what was repaired, what somebody should look at."""
+"""Prints `macmgr status`: the verdict, what is managed, what was repaired, and what needs a person."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Document = Mapping[str, Any]
 
 
 def print_status(out: Console, document: Document, *, verbose: bool = False) -> None:
-    """The daemon's answer, the verdict first."""
+    """Prints the daemon's answer, the verdict first."""
     now = document["taken_at"]
     started = f"macmgr {document['macmgr']}, process {document['pid']}, runs for {_span(document['started_at'], now)}."
     out.print(_wrapped(out, _verdict(document)))
@@ -72,7 +72,7 @@ def _verdict(document: Document) -> Text:
 
 
 def _unknown(document: Document) -> Text:
-    """What keeps the daemon from knowing; what its last look found is history."""
+    """Names what keeps the daemon from knowing; the findings of its last look are history."""
     unknown = document.get("unknown")
     if not document["rounds"]["count"] and (unknown is None or not document["rounds"].get("failed")):
         return Text("Unknown: the daemon has not taken its first look yet.", "yellow")
@@ -151,7 +151,7 @@ def _print_events(out: Console, title: str, events: Document, now: str, shown: i
 
 
 def _table(*columns: str) -> Table:
-    """Columns as wide as their content; the last one is folded at words."""
+    """Columns are as wide as their content; the last one wraps at words."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns[:-1]:
         table.add_column(column, no_wrap=True)
@@ -171,7 +171,7 @@ def _ago(then: str | None, now: str) -> str:
 
 
 def _span(start: str, end: str) -> str:
-    """How long it is from one time to another, in its largest unit."""
+    """Returns the time between two moments, in its largest unit."""
     seconds = max(int((datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()), 0)
     size, unit = next(((size, unit) for size, unit in _UNITS if seconds >= size), _UNITS[-1])
     return _count(seconds // size, unit)

@@ -1,7 +1,4 @@
-"""What a person sees: aligned tables, whole sentences, colour only on a terminal.
-
-Everything here prints a `View`; nothing is decided here.
-"""
+"""Prints a `View` for people: aligned tables, whole sentences, colour only on a terminal. Decides nothing."""
 
 from __future__ import annotations
 
@@ -31,13 +28,13 @@ _COLUMNS = (
     *("", "PORT", "DOMAIN", "NIC", "STATE", "MANAGER"),
     *("MAC", "VIDS", "LEARNING", "FLOOD", "ENTRY", "PROMISC", ""),
 )
-# What a terminal that is too narrow for all columns can do without, the least needed first.
+# A terminal too narrow for all columns drops these, the least needed first.
 _SPARE = ("MANAGER", "NIC", "STATE", "PROMISC", "VIDS", "ENTRY", "FLOOD", "LEARNING")
 _DOMAIN, _MACS = _COLUMNS.index("DOMAIN"), _COLUMNS.index("MAC")
-_SHORTEST = 8  # letters of a domain's name that are left in any case
+_SHORTEST = 8  # letters of a domain's name that always stay
 _GAP = 2
 _INDENT = 32
-_ROLES = {Role.TAP: "no domain"}  # somebody else's, or that of a guest whose XML is not understood
+_ROLES = {Role.TAP: "no domain"}  # another program's, or a guest's with XML that is not understood
 _VERDICT_STYLE = {
     Word.DRIFT: "red",
     Word.NOTHING: "yellow",
@@ -49,9 +46,9 @@ _STYLE = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "cya
 
 
 def console(color: bool) -> Console:
-    """Standard output: as wide as the terminal, or as wide as it takes where it is a file or a pipe.
+    """Standard output: as wide as the terminal, or as the text needs in a file or a pipe.
 
-    Brackets and colons in a string are its own, also in a cell of a table: colours come as Text, names from anybody.
+    Brackets and colons stay as they are, also in table cells: colours come as Text, names from anybody.
     """
     terminal = sys.stdout.isatty()
     made = Console(
@@ -69,7 +66,7 @@ def console(color: bool) -> Console:
 
 
 class _Harmless(RenderHook):
-    """Names come from documents and from the kernel, and a terminal must not obey them: only the colours are ours."""
+    """Names come from documents and the kernel; a terminal must not obey them. Only the colours are ours."""
 
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
         return [_Plain(each) for each in renderables]
@@ -77,7 +74,7 @@ class _Harmless(RenderHook):
 
 @dataclass(frozen=True, slots=True)
 class _Plain:
-    """What is printed, before the colours are put around it, without what a terminal obeys."""
+    """Replaces what a terminal obeys in the printed text, before the colours are put around it."""
 
     inner: ConsoleRenderable
 
@@ -87,7 +84,7 @@ class _Plain:
 
 
 def print_audit(out: Console, view: View) -> None:
-    """The ports with their verdicts, the findings with their fixes, and one line that says how it stands."""
+    """Prints the ports with their verdicts, the findings with their fixes, and one line with the verdict."""
     fixes = Fixes()
     groups = _grouped(view.plan.findings, fixes)
     verdict = verdict_of(view, [finding for finding, _ in groups])
@@ -102,7 +99,7 @@ def print_audit(out: Console, view: View) -> None:
 
 
 def print_show(out: Console, view: View) -> None:
-    """Every bridge in scope with its ports, guests, MACs and promiscuity."""
+    """Prints every bridge in scope with its ports, guests, MACs and promiscuity."""
     _print_tree(out, view, verdict_of(view).at_risk, only_managed=False)
     if not view.snapshot.bridges:
         out.print("There is no bridge here.")
@@ -110,9 +107,9 @@ def print_show(out: Console, view: View) -> None:
 
 
 def print_plan(out: Console, view: View) -> None:
-    """The changes as bridge(8) commands, in the order in which they are safe.
+    """Prints the changes as bridge(8) commands, in their safe order.
 
-    Those on a bridge that is only observed stand behind a #: a shell that is given the plan makes none of them.
+    Those on an observe-only bridge stand behind a #: a shell that runs the plan makes none of them.
     """
     _print_commands(out, view.plan.changes, "")
     if not view.plan.changes and not view.observed:
@@ -168,7 +165,7 @@ def _print_tree(out: Console, view: View, at_risk: frozenset[str], *, only_manag
 
 
 def _print_fitting(out: Console, rows: list[list[str | Text]]) -> None:
-    """The table of a bridge's ports, without the columns for which the terminal has no room, and saying so."""
+    """Prints a bridge's ports without the columns that do not fit the terminal, and names those."""
     cells = [[cell if isinstance(cell, Text) else Text(cell) for cell in row] for row in rows]
     if _table_width(_widths(cells)) > out.width:
         for row in cells:
@@ -203,13 +200,13 @@ def _table_width(widths: list[int]) -> int:
 
 
 def _first_of(macs: Text) -> Text:
-    """A NIC's own address, and how many more it may have."""
+    """Returns a NIC's own address and the number of further ones."""
     first, *more = macs.plain.split(" ")
     return Text(f"{first} +{len(more)}" if more else first)
 
 
 def _print_portless(out: Console, view: View) -> None:
-    """The NICs that macmgr has nothing to do with, each with the reason."""
+    """Prints the NICs that macmgr does not handle, each with the reason."""
     if not view.portless:
         return
     out.print(Text("NICs without a port on a Linux bridge", "bold"))
@@ -228,7 +225,7 @@ def _bridge_facts(bridge: Bridge, view: View) -> Text:
 
 
 def _print_wrapped(out: Console, head: Text, text: Text, indent: int) -> None:
-    """``text`` behind ``head`` and below itself, at words; one line where the output is no terminal."""
+    """Wraps ``text`` at words after ``head``, indented below itself; one line if the output is no terminal."""
     lines = text.wrap(out, max(out.width - indent, 20))
     for line in lines:
         line.rstrip()
@@ -280,7 +277,7 @@ def _entry_word(guest: GuestPort, entries: Iterable[Entry]) -> str:
 
 
 def _grouped(findings: Iterable[Finding], fixes: Fixes) -> list[tuple[Finding, list[int]]]:
-    """Findings that differ only in the VID are one line for a person."""
+    """A person sees one line for findings that differ only in the VID."""
     groups: dict[tuple[object, ...], tuple[Finding, list[int]]] = {}
     for finding in findings:
         fix = fixes.of(finding).text
@@ -306,7 +303,7 @@ def _print_finding(out: Console, finding: Finding, fix: Fix, vids: list[int], *,
         return
     if not observed or not fix.by_apply:
         out.print(Text(f"{'':<8}fix: {unbroken(fix.text)}", "dim"))
-    elif not fix.is_apply:  # that would change nothing there
+    elif not fix.is_apply:  # an apply changes nothing there
         out.print(Text(f"{'':<8}would run: {unbroken(fix.text)}", "dim"))
 
 

@@ -1,4 +1,4 @@
-"""How it stands: one word for scripts, and one line for people that never calls in sync what nobody looked at."""
+"""Gives the verdict: one word for scripts, one line for people. It never calls unseen things in sync."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _FEW = 5  # guests that a line names
 
 
 class Word(StrEnum):
-    """The verdict of an audit: the first of them that is true."""
+    """The verdict of an audit: the first true one of these."""
 
     DRIFT = "drift"  # an error was found
-    NOTHING = "nothing-managed"  # no bridge and no port that was looked at is managed
-    OBSERVED = "observed"  # all that is managed there is only observed
+    NOTHING = "nothing-managed"  # no bridge and no port in scope is managed
+    OBSERVED = "observed"  # all that is managed in scope is observe-only
     AT_RISK = "at-risk"  # one frame from the LAN can cut a guest off
     IN_SYNC = "in-sync"
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One look's verdict, in a word and in ``text``. ``at_risk`` are the ports whose entries one frame can move."""
+    """One look's verdict, as a word and as ``text``. One frame can move the entries of the ports in ``at_risk``."""
 
     word: Word
     text: str
@@ -35,12 +35,12 @@ class Verdict:
 
 
 def verdict_of(view: View, told: Iterable[Finding] | None = None) -> Verdict:
-    """The verdict on what is in scope; ``told`` are the findings as they are printed, which the text counts."""
+    """Returns the verdict on the scope. ``told`` are the findings as printed; the text counts them."""
     findings = view.plan.findings if told is None else list(told)
     at_risk = _at_risk(view)
     ports = [guest for guest in view.guests if guest.managed]
     bridges = [bridge.name for bridge in view.bridges if bridge.name in view.intent.managed_bridges]
-    if view.scope.domain is not None:  # of a domain its ports are looked at, and not what else is on its bridge
+    if view.scope.domain is not None:  # the scope of a domain is its ports, not the rest of its bridge
         bridges = [name for name in bridges if any(guest.bridge == name for guest in ports)]
     observes = view.scope.observes
     observed = [name for name in bridges if observes(name)]
@@ -76,7 +76,7 @@ def verdict_of(view: View, told: Iterable[Finding] | None = None) -> Verdict:
 
 
 def _state(managed: list[str], *, risk: bool, of_all: bool) -> str:
-    """In sync, of all that was asked about; where a part of it is only observed, of the bridges that are managed."""
+    """Speaks of the whole scope; if a part of it is observe-only, of the managed bridges."""
     if of_all:
         return "At risk" if risk else "In sync"
     return f"{', '.join(managed)} {'is' if len(managed) == 1 else 'are'} {'at risk' if risk else 'in sync'}"
@@ -101,7 +101,7 @@ def _observed(view: View, bridges: list[str], findings: list[Finding]) -> str:
 
 
 def _command(view: View, verb: str) -> str:
-    """The verb about what was asked about, and nothing else."""
+    """Returns the verb with the same scope."""
     words = [f"--bridge={bridge}" for bridge in sorted(view.scope.bridges or ())]
     words += [f"--domain={view.scope.domain}"] if view.scope.domain is not None else []
     return shlex.join(["macmgr", verb, *words])
