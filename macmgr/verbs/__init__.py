@@ -1,1 +1,1 @@
-"""The verbs of the command line, one module for those that belong together."""
+"""The verbs of the command line; related ones share a module."""

@@ -1,7 +1,7 @@
-"""The verbs that look at the host, and those that change it: audit, plan, show, explain, doctor; apply and release.
+"""Verbs that look at the host (audit, plan, show, explain, doctor), and those that change it (apply, release).
 
-Each reads its sources, takes one look, prints it, and answers with an exit code. What prints for people is imported
-where it does: rich takes a fifth of a document's time.
+Each reads its sources, takes one look, prints it, and returns an exit code. The printers for people are imported where
+they print: rich takes a fifth of a document's time.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from macmgr.wanted import wanted
 
 @dataclass(frozen=True, slots=True)
 class _Host:
-    """Where the sources of this call are, and which part of the host it names."""
+    """The sources of this call, and its scope on the host."""
 
     read_intent: Callable[[], Intent]
     scope: Scope
@@ -149,7 +149,7 @@ def release_ports(arguments: argparse.Namespace) -> int:
     with Kernel(host.netns) as kernel, lock.hold() as held:
         _check_bridge(arguments, kernel)
         notes = StateFile(held, host.netns)
-        scope = replace(host.scope, observes=observe_nothing)  # it gives back what macmgr made, wherever that is
+        scope = replace(host.scope, observes=observe_nothing)  # releases what macmgr made, on observe-only bridges too
         released = release(held, _or_nothing(host.read_intent), kernel, scope, notes, host.known)
     _tell(notes.problem)
     if arguments.format == "json":
@@ -165,7 +165,7 @@ def release_ports(arguments: argparse.Namespace) -> int:
 
 
 def _or_nothing(read_intent: Callable[[], Intent]) -> Callable[[], Intent]:
-    """Where libvirt is no more, its ports are given back from memory alone."""
+    """Memory alone decides the release where libvirt is gone."""
 
     def read() -> Intent:
         try:
@@ -177,7 +177,7 @@ def _or_nothing(read_intent: Callable[[], Intent]) -> Callable[[], Intent]:
 
 
 def doctor(arguments: argparse.Namespace) -> int:
-    """Print why ports are promiscuous and what to do about it; nothing is changed, and no answer is a failure."""
+    """Print the causes of promiscuous ports, and the steps against them. Change nothing; no answer is a failure."""
     host = _host(arguments)
     with Kernel(host.netns) as kernel:
         _check_bridge(arguments, kernel)
@@ -213,7 +213,7 @@ def _a_moment() -> None:
 
 
 def _tell(problem: str) -> None:
-    """One line beside what the verb prints, such as the memory's trouble, which is never the verb's."""
+    """Print one line on stderr, such as a problem with the memory: it never fails the verb."""
     if problem:
         print(one_line(f"macmgr: {problem}"), file=sys.stderr)
 
@@ -240,7 +240,7 @@ def _host(arguments: argparse.Namespace) -> _Host:
 
 
 def _source(arguments: argparse.Namespace) -> Callable[[], LibvirtState]:
-    """Reads libvirt's status files, or asks its API where `--source libvirt` says so."""
+    """Returns a reader of libvirt's status files, or of its API with `--source libvirt`."""
     if arguments.source == "libvirt":
         from macmgr.sources.hypervisor import read_host
 
@@ -249,9 +249,9 @@ def _source(arguments: argparse.Namespace) -> Callable[[], LibvirtState]:
 
 
 def _check_names(arguments: argparse.Namespace, sources: LibvirtState) -> None:
-    """A domain or network that means nothing here is an error, not an empty and therefore pleasing audit.
+    """An unknown domain or network is an error: an empty audit would look like success.
 
-    A domain whose status file is not understood is one that runs here: that finding is the answer.
+    A domain with a status file that is not understood runs here: that finding is the answer.
     """
     running = {status.domain.name for status in sources.domains}
     unread = {finding.domain for finding in sources.findings if finding.code is Code.UNREADABLE_XML}
@@ -281,7 +281,7 @@ def _bridges(arguments: argparse.Namespace) -> frozenset[str] | None:
 
 
 def _refuse_observed(arguments: argparse.Namespace) -> int:
-    """VLAN filtering decides which frames pass a bridge: that is a change, and this one is only observed."""
+    """VLAN filtering decides which frames pass a bridge: that is a change, and this bridge is observe-only."""
     bridge = arguments.vlan_filtering
     _tell(
         f'{bridge} is only observed (mode = "observe"): VLAN filtering is left as it is; '
@@ -306,7 +306,7 @@ def _now() -> str:
 
 
 def _print_vlan_filtering(arguments: argparse.Namespace, answer: Answer) -> None:
-    """Whether it was turned on, or who would be cut off; as a document only the refusal, for it is all that is said."""
+    """Print the answer for people. JSON gets only a refusal: without one, the outcome's document follows."""
     if arguments.format != "json":
         from macmgr.report.diagnosis import print_vlan_filtering
         from macmgr.report.text import console

@@ -1,4 +1,4 @@
-"""`macmgr install` and `macmgr uninstall`: what belongs to this host, what was done, and what is left for a person."""
+"""Installs and uninstalls macmgr on this host: prints what was done, and what is left for a person."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _STOP = "A daemon that runs goes on: 'systemctl stop macmgr' ends it, and 'syste
 
 
 def install(arguments: argparse.Namespace) -> int:
-    """Put hooks, unit and configuration in place, as far as they are this host's."""
+    """Install hooks, unit and configuration, as far as they belong to this host."""
     program = find_program() if arguments.program is None else named_program(arguments.program)
     config, units, hooks = _config(arguments), _units(arguments), arguments.hooks_dir
     under_systemd = units is not None and (arguments.units_dir is not None or paths.SYSTEMD.is_dir())
@@ -44,7 +44,7 @@ def install(arguments: argparse.Namespace) -> int:
         refuse_others(units / UNIT)
     if not arguments.no_hooks and (why := program_fails(program)):
         raise NotThere(f"{program}: the hooks could do nothing with it, because {why}; name another with --program")
-    # the configuration first: a hook that found none would manage what nobody has looked at yet
+    # The configuration comes first: a hook without one would manage what nobody has looked at yet.
     steps = [install_config(config, manage=arguments.manage)] if config is not None else []
     try:
         steps += uninstall_hooks(hooks) if arguments.no_hooks else install_hooks(hooks, program)
@@ -63,7 +63,7 @@ def install(arguments: argparse.Namespace) -> int:
 
 
 def uninstall(arguments: argparse.Namespace) -> int:
-    """Remove all that `install` put, and say what goes on without it."""
+    """Remove all that `install` put, and print what goes on without it."""
     config, units = _config(arguments), _units(arguments)
     steps = list(uninstall_hooks(arguments.hooks_dir))
     if units is not None:
@@ -80,14 +80,14 @@ def uninstall(arguments: argparse.Namespace) -> int:
 
 
 def _look_for_them() -> str:
-    """How libvirt comes to know of its hooks. Split daemons end when they are idle: only those that run are told."""
+    """libvirt reads its hooks on start or reload. Split daemons end when idle: only running ones are named."""
     running = [name for name in LIBVIRT_DAEMONS if (PID_FILES / f"{name}.pid").exists()]
     how = f": 'systemctl reload {' '.join(running)}'" if running else ""
     return f"libvirt looks for hooks when it starts or reloads{how}."
 
 
 def _what_is_managed(path: Path, run_dir: Path) -> Iterator[str]:
-    """What hooks and daemon will do on this host, by the configuration that is there now."""
+    """Yields what hooks and daemon will do on this host under its present configuration."""
     from macmgr.policy.guests import build_intent  # `uninstall` needs neither XML nor policy
     from macmgr.policy.precedence import PolicySources
     from macmgr.sources.statusfiles import StatusFiles
@@ -123,7 +123,7 @@ def _ports(number: int) -> str:
 
 
 def _config(arguments: argparse.Namespace) -> Path | None:
-    """Hooks for somewhere else are not this host's, and neither is its configuration, unless it is named."""
+    """Hooks in another directory are not this host's, and neither is its configuration, unless it is named."""
     named: Path | None = arguments.config
     return named or (paths.CONFIG if arguments.hooks_dir == paths.LIBVIRT_HOOKS else None)
 

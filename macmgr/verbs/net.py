@@ -1,8 +1,8 @@
-"""`macmgr net get` and `net set`: the attribute macTableManager of a libvirt network, read and changed through libvirt.
+"""`macmgr net get` and `net set` read and change a libvirt network's macTableManager, through libvirt.
 
-libvirt keeps two forms of an active network. What is set goes into the persistent one and takes effect at the next
-start; a NIC that is plugged then gets it, and one that is plugged now keeps what libvirt read when it was
-(networkAllocatePort in src/network/bridge_driver.c). So what has to be restarted is part of the answer.
+libvirt keeps two forms of an active network. A new value goes into the persistent form and acts from the next start. A
+NIC plugged after that start gets it; a NIC plugged now keeps the value that libvirt read when it was plugged
+(networkAllocatePort in src/network/bridge_driver.c). So the answer includes what must be restarted.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from macmgr.readers.network import Network, read_network
 from macmgr.sources.definition import has_bridge, with_manager, without_manager
 from macmgr.sources.hypervisor import Definition, Hypervisor, connect, define_network, read_definition, read_guests
 
-# libvirt refuses the attribute with these, which have no bridge (virNetworkDefParseXML)
+# Forward modes without a bridge: libvirt refuses the attribute with them (virNetworkDefParseXML).
 _NO_TABLE = ("private", "vepa", "passthrough", "hostdev")
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What `net set` did, and what has to be restarted until all of it acts.
+    """The result of `net set`, and what must be restarted until all of it acts.
 
-    ``also_changed`` are the lines, as diff(1) writes them, in which libvirt returns another definition than it was
-    given, the attribute aside.
+    ``also_changed`` are the differences between the definition that libvirt got and the one it returns, as diff(1)
+    lines, without the attribute.
     """
 
     network: Network
@@ -54,7 +54,7 @@ class Report:
 
 
 def get_manager(arguments: argparse.Namespace) -> int:
-    """Print who manages the MAC table of a network's bridge; both answers where the two forms of it differ."""
+    """Print the manager of a network's MAC table; print both values if the network's two forms differ."""
     with connect(arguments.connect, read_only=True) as hypervisor:
         definition = read_definition(hypervisor, arguments.network)
     active, persistent = _network(definition.active), _network(definition.persistent)
@@ -70,7 +70,7 @@ def get_manager(arguments: argparse.Namespace) -> int:
 
 def set_manager(arguments: argparse.Namespace) -> int:
     """Change the attribute in the persistent definition; print what changed and what must be restarted."""
-    config = load_config(arguments.config)  # a mistake in it is told before anything is changed
+    config = load_config(arguments.config)  # a mistake in it is reported before anything is changed
     with connect(arguments.connect) as hypervisor:
         report = change_manager(hypervisor, arguments.network, Manager(arguments.manager))
     if arguments.format == "json":
@@ -82,7 +82,7 @@ def set_manager(arguments: argparse.Namespace) -> int:
 
 
 def change_manager(hypervisor: Hypervisor, name: str, manager: Manager) -> Report:
-    """Set the attribute, read the definition back and compare; NotThere where that cannot be done, before it is."""
+    """Sets the attribute and reads it back. NotThere: before any change if it cannot be set, after it if not kept."""
     before = read_definition(hypervisor, name)
     was = _network(before.persistent)
     if was is None:
@@ -109,7 +109,7 @@ def change_manager(hypervisor: Hypervisor, name: str, manager: Manager) -> Repor
 
 
 def manager_of(network: Network) -> Manager:
-    """The effective value: libvirt leaves the bridge to the kernel where the attribute is not there."""
+    """The effective value: without the attribute, libvirt leaves the bridge to the kernel."""
     return Manager(network.manager or Manager.KERNEL)
 
 
@@ -119,7 +119,7 @@ def _network(text: str) -> Network | None:
 
 
 def _has_table(text: str, network: Network) -> bool:
-    # a bridge without a name: a forward mode 'bridge' over macvtap, in which libvirt keeps the attribute for nothing
+    # A bridge without a name: forward mode 'bridge' over macvtap, where libvirt keeps the attribute to no effect.
     return (
         network.forward not in _NO_TABLE and has_bridge(text) and (network.forward != "bridge" or network.bridge != "")
     )
@@ -147,7 +147,7 @@ def _why_no_definition(definition: Definition) -> str:
 
 
 def _restart_guests(guests: Iterable[DomainStatus], name: str, manager: Manager) -> tuple[str, ...]:
-    """The running domains with a NIC on the network that was plugged with another value."""
+    """Returns the running domains with a NIC on the network that was plugged with another value."""
     return tuple(
         sorted(
             guest.domain.name

@@ -1,6 +1,6 @@
-"""`macmgr status`: what the daemon manages, repaired and saw, as it says itself on its socket.
+"""`macmgr status` prints the daemon's own account: what it manages, repaired and saw.
 
-It reads no bridge and no XML: whether the daemon's answer is right is what `macmgr audit` is for.
+It reads no bridge and no XML; `macmgr audit` checks that the answer is right.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from macmgr.errors import NoPermission, NotThere
 from macmgr.oneline import harmless_json
 from macmgr.state.lock import Process, process
 
-_PATIENCE = 5.0  # seconds; the daemon answers beside its rounds, which take a tenth of one
+_PATIENCE = 5.0  # seconds; the daemon answers alongside its rounds, which take a tenth of one
 _LARGEST = 16 << 20
 _CREDENTIALS = struct.Struct("=iii")  # struct ucred: pid, uid, gid
 _NEVER_CAME = (
@@ -29,23 +29,23 @@ _NEVER_CAME = (
 
 
 def status(arguments: argparse.Namespace) -> int:
-    """Ask the daemon and print its answer; NotThere where none runs.
+    """Ask the daemon and print its answer. Raises NotThere if none runs.
 
-    Where it does not know how things stand, the exit code is that of what keeps it from looking.
+    If the daemon does not know the state, the exit code is that of the error that keeps it from looking.
     """
     problems = hookcheck.problems(paths.LIBVIRT_HOOKS)
     try:
         document = ask(paths.HOOK_SOCKET)
     except NotThere as error:
         raise NotThere("; ".join((str(error), *problems))) from None
-    hooks = document["hooks"]  # of a daemon that may be older
+    hooks = document["hooks"]  # the daemon may be older
     if hooks.get("never_came") and not problems and any(hookcheck.installed(paths.LIBVIRT_HOOKS)):
         problems = (_NEVER_CAME.format(hooks["guests_started"]),)
     hooks["problems"] = list(problems)
     if arguments.format == "json":
         print(harmless_json(json.dumps(document, indent=2, ensure_ascii=False)))
     else:
-        from macmgr.report.statustext import print_status  # rich takes its time, and a document needs none of it
+        from macmgr.report.statustext import print_status  # rich is slow to import, and JSON does not need it
         from macmgr.report.text import console
 
         color = not arguments.no_color and "NO_COLOR" not in os.environ and sys.stdout.isatty()
@@ -57,7 +57,7 @@ def status(arguments: argparse.Namespace) -> int:
 
 
 def ask(path: Path, patience: float = _PATIENCE) -> dict[str, Any]:
-    """The daemon's status document (docs/adr/0006, the hook's protocol)."""
+    """Returns the daemon's status document (docs/adr/0006, the hook's protocol)."""
     who: Process | None = None
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as daemon:
@@ -83,7 +83,7 @@ def ask(path: Path, patience: float = _PATIENCE) -> dict[str, Any]:
 
 
 def _credentials(daemon: socket.socket) -> bytes:
-    """Those of the process that listens."""
+    """Returns the credentials of the listening process."""
     return daemon.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
 
 
@@ -96,7 +96,7 @@ def _read(daemon: socket.socket) -> bytes:
 
 
 def _understood(answer: bytes, path: Path) -> dict[str, Any]:
-    """The answer, if it is a status of version 1; an older or newer daemon may run than the one that is installed."""
+    """Parses a status of version 1, else raises NotThere: the daemon may be older or newer than this program."""
     try:
         document = json.loads(answer)
     except (ValueError, RecursionError):

@@ -1,8 +1,8 @@
-"""`macmgr validate FILE…`: is this what macmgr, and libvirt, will make of what was meant?
+"""`macmgr validate FILE…` checks that macmgr and libvirt will read the files as they were meant.
 
-One line for each mistake, ``FILE:LINE: what is wrong; what is allowed; did you mean …``, as editors and compilers
-understand it; one line for each file that is understood. What a file is, is told by its content: XML begins with ``<``,
-everything else is configuration.
+Each mistake gets one line, ``FILE:LINE: what is wrong; what is allowed; did you mean …``, in the form of editors and
+compilers. Each file without a mistake gets one line. The suffix .xml or .toml decides what a file is, else its content:
+XML begins with ``<``, everything else is configuration.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _BOMS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What one file is, and the exit code that its problems ask for; 0 without any."""
+    """The kind of one file, and the exit code of its problems; 0 without any."""
 
     file: str
     checked: Checked
@@ -34,7 +34,7 @@ class Verdict:
 
 
 def validate(arguments: argparse.Namespace) -> int:
-    """Check the files and print the verdicts in their order; the exit code is that of the first one with a mistake."""
+    """Check the files and print the verdicts in their order. The exit code is that of the first file with a mistake."""
     verdicts = [check_file(file) for file in arguments.files]
     if arguments.format == "json":
         print(json.dumps({"version": 1, "files": [_document(verdict) for verdict in verdicts]}, indent=2))
@@ -45,7 +45,7 @@ def validate(arguments: argparse.Namespace) -> int:
 
 
 def check_file(file: str) -> Verdict:
-    """What is in one file, and what is wrong with it."""
+    """Checks one file: its kind, its mistakes, its exit code."""
     try:
         data = _read(file)
     except FileNotFoundError:
@@ -67,7 +67,7 @@ def check_file(file: str) -> Verdict:
 
 
 def _read(file: str) -> bytes:
-    """What is in a file, or comes from what the caller has opened for us: ``/dev/stdin``, the shell's ``<(…)``."""
+    """Reads a file, or what the caller has opened for us: ``/dev/stdin``, the shell's ``<(…)``."""
     if not re.fullmatch(r"/dev/stdin|/dev/fd/\d+|/proc/self/fd/\d+", file):
         return read_regular(file, MAX_BYTES)
     with Path(file).open("rb") as opened:
@@ -85,7 +85,7 @@ def _unread(file: str, why: str, code: int) -> Verdict:
 
 
 def _lines(verdicts: list[Verdict]) -> list[str]:
-    """What a person reads: the files that are understood stand in columns, mistakes in a compiler's form."""
+    """Understood files stand in columns, for people; mistakes have a compiler's form."""
     good = [verdict for verdict in verdicts if not verdict.checked.problems]
     wide = max((len(verdict.file) for verdict in good), default=0) + 1
     wider = max((len(_what(verdict.checked)) for verdict in good), default=0) + 1

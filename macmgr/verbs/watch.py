@@ -1,4 +1,4 @@
-"""`macmgr watch`: the daemon, in the foreground, as systemd starts it (Type=notify) or a person in a terminal."""
+"""`macmgr watch` runs the daemon in the foreground, for systemd (Type=notify) or a person in a terminal."""
 
 from __future__ import annotations
 
@@ -27,6 +27,6 @@ def watch(arguments: argparse.Namespace) -> int:
 
 
 def _repairs_this_host(arguments: argparse.Namespace) -> bool:
-    """Whether it does what a hook asks for: one that only observes, or looks elsewhere, must not answer "ok"."""
+    """True if the daemon does what hooks ask. One that only observes, or looks elsewhere, must not answer "ok"."""
     here = arguments.run_dir.resolve() == paths.LIBVIRT_RUN.resolve() and arguments.netns is None
     return here and not arguments.observe
