@@ -1,4 +1,4 @@
-"""The command line: verbs, words like virsh's, exit codes from the contract, one line for each error."""
+"""The command line: verbs, words like virsh's, the contract's exit codes, one line for each error."""
 
 from __future__ import annotations
 
@@ -26,36 +26,36 @@ exit codes:
                                  78 configuration wrong
 """
 _USAGE = 2
-# What every verb reads that looks at the host.
+# Options of every verb that looks at the host.
 _HOST = ("config", "run-dir", "source", "connect", "netns", "format")
 
 
 def run(argv: Sequence[str]) -> int:
-    """Run one verb; the exit code of the process."""
-    if sys.stdout is None:  # closed by the caller; the exit code is what is wanted
+    """Run one verb and return the exit code of the process."""
+    if sys.stdout is None:  # the caller closed it and wants only the exit code
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as the process lives
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a guest's name need not fit the terminal's encoding
     try:
         try:
             code = _run(argv)
-        except SystemExit as end:  # argparse has printed its help, or what is wrong with the words
+        except SystemExit as end:  # argparse has printed its help, or the usage error
             code = int(end.code or 0)
         sys.stdout.flush()
     except MacmgrError as error:
         print(one_line(f"macmgr: {error}"), file=sys.stderr)
         return error.exit_code
-    except BrokenPipeError:  # `macmgr show | head`: what was wanted has been read
+    except BrokenPipeError:  # `macmgr show | head`: the reader has enough
         _drop_output()
         return errors.IN_SYNC
-    except OSError as error:  # each place that reads or writes files tells its own; what is left is the output
+    except OSError as error:  # each place that reads or writes files reports its own; only the output is left
         _drop_output()
         print(one_line(f"macmgr: {error.filename or 'standard output'}: {error.strerror}"), file=sys.stderr)
         return KernelError.exit_code
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        if sys.flags.dev_mode:  # `python -X dev -m macmgr`: who looks for the bug wants the traceback
+        if sys.flags.dev_mode:  # `python -X dev -m macmgr` shows the traceback, to find the bug
             raise
         _drop_output()
         bug = unexpected(error)
@@ -86,12 +86,12 @@ def _run(argv: Sequence[str]) -> int:
 
 
 def _drop_output() -> None:
-    """Let what is still buffered go nowhere, so that the interpreter does not stumble over it at its end."""
+    """Discards the buffered output: the interpreter would fail on it at its end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, which quotes words as they are given: a script may give the name of a domain."""
+    """argparse repeats words as given, and a script may give a domain's name: the message becomes one safe line."""
 
     def error(self, message: str) -> NoReturn:
         super().error(one_line(message))
@@ -104,7 +104,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _Verb(_Parser):
-    """The parser of one verb: it refuses by itself what it does not know, so that its own usage is printed."""
+    """Refuses unknown arguments itself, so that the verb's own usage is printed."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         known, unknown = super().parse_known_args(args, namespace)
@@ -114,7 +114,7 @@ class _Verb(_Parser):
 
 
 def _complete(arguments: argparse.Namespace) -> None:
-    """Give each option that the verb reads its default; refuse one that stood before the verb and is not the verb's."""
+    """Sets the defaults of the verb's options. Refuses an option before the verb that the verb does not have."""
     values = vars(arguments)
     for name, (default, _) in _options().items():
         field = name.replace("-", "_")
@@ -249,7 +249,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _verb(verbs: argparse._SubParsersAction[_Verb], name: str, text: str, example: str, *options: str) -> _Verb:
-    """A verb that reads ``options`` of the table below, and has no other of them."""
+    """Adds a verb that reads only ``options`` of the table below."""
     verb = verbs.add_parser(
         name,
         help=text,
@@ -263,7 +263,7 @@ def _verb(verbs: argparse._SubParsersAction[_Verb], name: str, text: str, exampl
 
 
 def _add_options(parser: argparse.ArgumentParser, title: str, names: Iterable[str]) -> None:
-    """None has a default here: argparse would let the verb's overrule what stands before the verb."""
+    """No option has a default here: the verb's default would overrule a value that stands before the verb."""
     group, table = parser.add_argument_group(title), _options()
     for name in names:
         flags = ("-v", "--verbose") if name == "verbose" else (f"--{name}",)
@@ -276,7 +276,7 @@ def _add_options(parser: argparse.ArgumentParser, title: str, names: Iterable[st
 
 
 def _options() -> dict[str, tuple[object, dict[str, Any]]]:
-    """The options that more than one verb reads: the default, and how argparse is told of each."""
+    """The options of more than one verb: the default, and the arguments for argparse."""
     run, uri = paths.LIBVIRT_RUN, paths.LIBVIRT_URI
     status_files = f"libvirt's status files are below it; default {run}"
     source = "ask libvirt's status files, or its API; default status"

@@ -1,7 +1,7 @@
-"""/etc/macmgr/macmgr.toml: policies for bridges, how hooks and the daemon behave, and what counts as drift.
+"""Reads /etc/macmgr/macmgr.toml: policies for bridges, settings of hooks and daemon, what counts as drift.
 
-Unknown names and wrong values are refused with file and line, the values allowed and the nearest valid name: a misspelt
-security option that is silently dropped is an outage, or a hole that nobody sees. docs/configuration.rst shows it all.
+Unknown names and wrong values are refused with file, line, allowed values and the nearest valid name. A misspelt
+security option that is silently dropped is an outage, or a hole that nobody sees. docs/configuration.rst shows all.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _LARGEST = 1 << 20  # bytes: a thousand bridges with all their options are a fif
 
 @dataclass(frozen=True, slots=True)
 class HookSettings:
-    """``refuse`` lets a failing hook stop a guest from starting, where libvirt can; ``timeout`` is in seconds."""
+    """``refuse``: a failing hook stops a guest from starting, where libvirt can. ``timeout`` is in seconds."""
 
     refuse: bool = False
     timeout: float = TIMEOUT
@@ -56,11 +56,11 @@ class HookSettings:
 
 @dataclass(frozen=True, slots=True)
 class DaemonSettings:
-    """How `macmgr watch` works: a full look each ``resync`` seconds, whatever else wakes it.
+    """Settings of `macmgr watch`. It takes a full look each ``resync`` seconds, whatever else wakes it.
 
-    A change made ``repairs_per_minute`` times is a fight with another program. ``sightings`` lets it see with packet
-    sockets which addresses guests send from, ``libvirt_events`` listen to libvirt's API. ``metrics_file`` is a
-    Prometheus textfile, ``metrics_port`` a port on loopback; empty and 0 for neither.
+    A change made ``repairs_per_minute`` times is a fight with another program. ``sightings``: packet sockets show which
+    addresses guests send from. ``libvirt_events``: the daemon listens to libvirt's API. ``metrics_file`` is a
+    Prometheus textfile, ``metrics_port`` a port on loopback; empty and 0 turn them off.
     """
 
     resync: float = RESYNC
@@ -74,10 +74,10 @@ class DaemonSettings:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The configuration: what ``[bridge."NAME"]`` says of the guest ports on each bridge, and the other tables.
+    """The configuration: ``[bridge."NAME"]`` says what holds for the guest ports of a bridge.
 
-    ``modes`` says on which bridges nothing is changed. ``strict`` lets warnings count as drift, as `audit --strict`
-    does. ``written`` is false where the file is not there, or has nothing in it.
+    ``strict`` counts warnings as drift, as `audit --strict` does. ``modes`` says on which bridges nothing is changed.
+    ``written`` is False if the file is missing or empty.
     """
 
     bridges: Mapping[str, Settings] = field(default_factory=dict)
@@ -88,15 +88,15 @@ class Config:
     written: bool = True
 
     def observes(self, bridge: str) -> bool:
-        """Whether a bridge is only observed: looked at and told about, and changed by nobody."""
+        """True if the bridge is observe-only: macmgr looks and reports, and nobody changes it."""
         return self.modes.observes(bridge)
 
 
 def load_config(path: Path | None) -> Config:
-    """The configuration in ``path``; without one, that of the default place, or the defaults where nothing is there.
+    """Loads ``path``. Without one it loads the default place, or the defaults if no file is there.
 
-    Where `macmgr install` wrote one, a file that is missing or empty is just being written anew: nothing is changed
-    until it says what may be.
+    If `macmgr install` wrote the configuration, somebody is just rewriting a file that is missing or empty: nothing is
+    changed until the file allows it.
     """
     named = path is not None
     path = path or paths.CONFIG
@@ -116,7 +116,7 @@ def _meanwhile(path: Path) -> Modes:
 
 
 def parse_config(data: bytes, where: str) -> Config:
-    """The configuration in ``data``; ConfigError with the first mistake, and how many more there are."""
+    """Returns the configuration. Raises ConfigError with the first mistake, and the number of further ones."""
     config, problems = read_config(data)
     if problems:
         more = f" (and {len(problems) - 1} more: 'macmgr validate {where}')" if len(problems) > 1 else ""
@@ -125,7 +125,7 @@ def parse_config(data: bytes, where: str) -> Config:
 
 
 def read_config(data: bytes) -> tuple[Config, list[Problem]]:
-    """What the file says, and all mistakes in it, by line."""
+    """Returns the configuration, and all mistakes in it, by line."""
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -151,7 +151,7 @@ def read_config(data: bytes) -> tuple[Config, list[Problem]]:
 
 
 def _not_toml(error: str, text: str) -> Problem:
-    """tomllib's message with the line in front, and in TOML's words where it speaks of its own parts."""
+    """Puts the line before tomllib's message, and TOML's words in place of tomllib's own terms."""
     message, _, place = error.rpartition(" (at ")
     found = re.match(r"line (\d+), column (\d+)", place)
     line = int(found[1]) if found else max(1, len(text.splitlines()))
@@ -166,7 +166,7 @@ def _not_toml(error: str, text: str) -> Problem:
 
 
 class _Reader:
-    """Reads the tables of one file, and keeps each mistake with its line."""
+    """Reads the tables of one file and keeps each mistake with its line."""
 
     def __init__(self, lines: TomlLines) -> None:
         self._lines = lines
@@ -195,7 +195,7 @@ class _Reader:
         table = self.table(bridges, name, ("bridge",))
         values = {key: value for key, value in table.items() if key not in ("allow", "mode")}
         for key in [key for key, value in values.items() if isinstance(value, dict) and not _is_option(key)]:
-            # [bridge.br0.100] is table 100 in br0, and meant is the bridge br0.100
+            # [bridge.br0.100] is table 100 in br0; the bridge br0.100 is meant.
             del values[key]
             self._add(
                 (*path, key), f'a table in [bridge."{name}"]; a name with a dot is quoted: [bridge."{name}.{key}"]'
@@ -293,6 +293,6 @@ def _is_option(name: str) -> bool:
 
 
 def _is_interface_name(name: str) -> bool:
-    """Whether the kernel would take it for an interface (dev_valid_name in net/core/dev.c)."""
+    """The kernel accepts the name for an interface (dev_valid_name in net/core/dev.c)."""
     size = len(name.encode())
     return 0 < size < 16 and name not in (".", "..") and not any(c in "/:" or c.isspace() for c in name)

@@ -1,7 +1,7 @@
-"""Why macmgr stopped, one class per person who must act, each with its exit code.
+"""Errors that stop macmgr: one class per person who must act, each with its exit code.
 
-The codes are part of the contract (sysexits.h where one fits). Each message is one line: what, where,
-the kernel's or the parser's own words, what to do next.
+The codes are part of the contract (sysexits.h where one fits). Each message is one line: the fault, its place, the
+kernel's or the parser's own words, and the next step.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ USAGE = 2
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake in a file that a person wrote: its line, None where the whole file is meant, and what is wrong."""
+    """One mistake in a file that a person wrote. ``line`` is None if the whole file is meant."""
 
     line: int | None
     text: str
 
     def at(self, where: str) -> str:
-        """``FILE:LINE: what is wrong``, as compilers and editors write it."""
+        """Returns ``FILE:LINE: what is wrong``, as compilers and editors write it."""
         return f"{where}:{self.line}: {self.text}" if self.line else f"{where}: {self.text}"
 
 
 class MacmgrError(Exception):
-    """Something the person at the keyboard can read and act on; never a bug of ours."""
+    """An error that the person at the keyboard can read and act on; never a bug of ours."""
 
     exit_code = 70
 
 
 def unexpected(error: BaseException) -> MacmgrError:
-    """A bug of ours, as a line that a report can begin with: what and where, and nothing of what was read."""
+    """Turns a bug of ours into the first line of a report: type and place, and nothing of what was read."""
     where, place = "a place unknown", error.__traceback__
     while place is not None:
         where = f"{place.tb_frame.f_code.co_filename.rpartition('/')[2]}:{place.tb_lineno}"
@@ -43,19 +43,19 @@ def unexpected(error: BaseException) -> MacmgrError:
 
 
 class XmlError(MacmgrError):
-    """A document that libvirt, or a person, wrote is not understood."""
+    """macmgr does not understand a document that libvirt or a person wrote."""
 
     exit_code = 65
 
 
 class NotThere(MacmgrError):
-    """libvirt, a domain or a bridge that was named does not exist here."""
+    """The named libvirt, domain or bridge does not exist here."""
 
     exit_code = 69
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """The end of a message about a name that is not here: the name of what is here that comes nearest, if any does."""
+    """Returns the end of a message about an unknown name: the nearest known name, if one is near."""
     near = get_close_matches(name, sorted(names), 1)
     return f"; did you mean {near[0]!r}?" if near else ""
 
@@ -67,7 +67,7 @@ class KernelError(MacmgrError):
 
 
 class Busy(MacmgrError):
-    """Another writer holds the lock: the process ``pid``, where that can be seen, which runs ``program``."""
+    """Another writer holds the lock: the process ``pid``, if visible, which runs ``program``."""
 
     exit_code = 75
 

@@ -1,10 +1,10 @@
-"""Text that others chose (the name of a domain, a file, an error) made fit for one line of a log or a terminal."""
+"""Makes others' text (a domain's name, a file, an error) fit for one line of a log or a terminal."""
 
 from __future__ import annotations
 
-# What a terminal obeys. An interface's name may hold the first set of control characters, ESC among them
-# (dev_valid_name in net/core/dev.c); XML allows the second set, of which 0x9b begins a command as ESC [ does, and what
-# turns the direction of writing or ends a line.
+# Characters that a terminal obeys. An interface's name may hold the first set of control characters, ESC among them
+# (dev_valid_name in net/core/dev.c). XML allows the second set: 0x9b begins a command as ESC [ does, others turn the
+# direction of writing or end a line.
 _C0 = tuple(each for each in range(0x20) if each not in b"\n\t")
 _OBEYED = (*range(0x7F, 0xA0), 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
 _REPLACED = dict.fromkeys((*_C0, *_OBEYED), "\N{REPLACEMENT CHARACTER}")
@@ -13,21 +13,21 @@ _ESCAPED = {each: f"\\u{each:04x}" for each in _OBEYED}
 
 
 def one_line(text: str) -> str:
-    """``text`` without what would break the line, move a cursor, or fail to be encoded."""
+    """Replaces what would break the line, move a cursor, or fail to be encoded."""
     words = " ".join(text.split())
     return "".join(letter if letter.isprintable() else "?" for letter in words)
 
 
 def unbroken(text: str) -> str:
-    """``text`` in the line that it is printed in, its spaces as they are: a name may hold two, and a line feed."""
+    """Keeps ``text`` on its line, and its spaces as they are: a name may hold two, and a line feed."""
     return text.translate(_BREAKS)
 
 
 def harmless(text: str) -> str:
-    """``text`` of several lines, without what others put into it for a terminal to obey; it holds no colours yet."""
+    """Replaces what a terminal obeys in ``text`` of several lines; it holds no colours yet."""
     return text.translate(_REPLACED)
 
 
 def harmless_json(text: str) -> str:
-    """A JSON document that says the same, and in which a terminal finds nothing to obey either."""
+    """Escapes what a terminal obeys in a JSON document, which still says the same."""
     return text.translate(_ESCAPED)

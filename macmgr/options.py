@@ -1,13 +1,13 @@
-"""The options that metadata and the configuration have in common, with their values and their words for a mistake.
+"""Options that metadata and configuration share: their values, and the words for a mistake.
 
-One table for both spellings: ``guestMac`` in XML is ``guest_mac`` in TOML. A wrong value or an unknown name is refused
-with what is allowed and the nearest valid word; the caller adds file and line.
+One table serves both spellings: ``guestMac`` in XML is ``guest_mac`` in TOML. A wrong value or an unknown name is
+refused with the allowed values and the nearest valid word; the caller adds file and line.
 
-The rule for what a message may repeat: of an XML document, only a word of macmgr's own vocabulary, or one that is a
-slip of the pen away from it, cut short (`quoted`), and what looks like a MAC address (`macmgr.model.mac`). Anything
-else is described and not repeated, because status files hold passwords and a word in the wrong place may be one. Names
-by which people call their domains, networks, portgroups, bridges and taps are no secrets. The configuration holds no
-secrets; its words are repeated, cut short.
+The rule for a message about an XML document: it repeats only a word of macmgr's own vocabulary, or one that is a slip
+of the pen away from it, cut short (`quoted`), and what looks like a MAC address (`macmgr.model.mac`). It describes
+anything else, because status files hold passwords and a word in the wrong place may be one. The names of domains,
+networks, portgroups, bridges and taps are no secrets. The configuration holds no secrets; its words are repeated, cut
+short.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from macmgr.model.intent import GuestMac, Manager, Pin
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option: its names, and the words that are its values."""
+    """One option: its names, and the words for its values."""
 
     field: str
     xml: str
@@ -29,7 +29,7 @@ class Option:
     values: Mapping[str, Any]
 
     def word(self, value: object) -> str:
-        """The word that means ``value``."""
+        """Returns the word for ``value``."""
         return next(word for word, meaning in self.values.items() if meaning == value)
 
 
@@ -40,7 +40,7 @@ OPTIONS = (
     Option("lock", "lock", "lock", YES_NO),
     Option("guest_mac", "guestMac", "guest_mac", {str(each): each for each in GuestMac}),
 )
-# libvirt's attribute, which is the first option's name outside of our metadata
+# libvirt's attribute: the first option's name outside our metadata.
 MAC_TABLE_MANAGER = "macTableManager"
 ELEMENTS = ("macTable", "interface", "portgroup", "allow")
 
@@ -49,7 +49,7 @@ _VOCABULARY = frozenset(
     for option in OPTIONS
     for word in (option.xml, option.toml, *option.values, MAC_TABLE_MANAGER, *ELEMENTS, "allow", "mac", "name")
 )
-# What people write for yes and no elsewhere: TOML's booleans, libvirt's on and off.
+# Other words for yes and no: TOML's booleans, libvirt's on and off.
 _SYNONYMS = {"true": "yes", "on": "yes", "1": "yes", "false": "no", "off": "no", "0": "no"}
 _SHOWN = 40
 
@@ -57,9 +57,9 @@ _SHOWN = 40
 def read_options(
     values: Mapping[str, object], *, xml: bool, others: Iterable[str] = ()
 ) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    """What ``values`` (option name to word) say, by field of `Settings`, and each mistake with the name it is at.
+    """Returns the values by field of `Settings`, and each mistake with its name.
 
-    ``others`` are further names that are valid at that place and belong to the caller.
+    ``values`` maps option names to words. ``others`` are further valid names, which belong to the caller.
     """
     by_name = {option.xml if xml else option.toml: option for option in OPTIONS}
     names = [*by_name, *others]
@@ -80,12 +80,12 @@ def read_options(
 
 
 def yes_or_no(value: object, words: Iterable[str]) -> object:
-    """TOML's true and false as yes and no, where those are the option's words; any other value as it is."""
+    """Turns TOML's true and false into yes and no if the option has those words; other values stay."""
     return ("yes" if value else "no") if isinstance(value, bool) and "yes" in words else value
 
 
 def wrong_word(name: str, value: object, words: Iterable[str], *, xml: bool) -> str:
-    """What is wrong with a value that has to be one of ``words``; empty where it is one."""
+    """Returns the fault of a value that must be one of ``words``; empty if it is one."""
     words = list(words)
     if not isinstance(value, str):
         hint = f"; did you mean {_SYNONYMS[str(value).lower()]!r}?" if _is_yes_or_no(value, words) else ""
@@ -96,30 +96,30 @@ def wrong_word(name: str, value: object, words: Iterable[str], *, xml: bool) -> 
 
 
 def unknown_name(name: str, names: Iterable[str], *, xml: bool, what: str = "name") -> str:
-    """That a name is none of those which are valid at its place."""
+    """Returns the message about a name that is not valid at its place."""
     names = list(names)
     word = quoted(name, names, other="") if xml else repr(name[:_SHOWN])
     return f"unknown {what}{' ' if word else ''}{word}; {allowed(name, names)}"
 
 
 def allowed(word: str, words: Iterable[str]) -> str:
-    """What is allowed instead of a wrong word, and which of it was probably meant."""
+    """Returns the allowed words, and the one that was probably meant."""
     words = list(words)
     near = nearest(word, words)
     return f"allowed: {', '.join(words)}" + (f"; did you mean {near!r}?" if near else "")
 
 
 def quoted(word: str, words: Iterable[str], *, other: str = "a word that has no meaning here") -> str:
-    """A word of an XML document in quotes where it may be repeated, else ``other``: see the rule above."""
+    """Quotes a word of an XML document if the rule above lets it be repeated, else returns ``other``."""
     if not word:
         return "empty"
     return repr(word[:_SHOWN]) if word in _VOCABULARY or nearest(word, words) else other
 
 
 def nearest(word: str, words: Iterable[str]) -> str | None:
-    """The one of ``words`` that was probably meant; None where none is near.
+    """Returns the one of ``words`` that was probably meant; None if none is near.
 
-    Near is: the same option's other spelling, or a distance of at most a third of the letters, capitals aside.
+    Near means the same option's other spelling, or a distance of at most a third of the letters, capitals aside.
     """
     words = [str(each) for each in words]
     for option in OPTIONS:
@@ -135,7 +135,7 @@ def nearest(word: str, words: Iterable[str]) -> str | None:
 
 
 def in_words(value: object) -> str:
-    """A TOML value of the wrong type, as a person would call it."""
+    """Describes a TOML value of the wrong type in a person's words."""
     if isinstance(value, bool):
         return f"{str(value).lower()} without quotes"
     if isinstance(value, int | float):
@@ -152,7 +152,7 @@ def _is_yes_or_no(value: object, words: Iterable[str]) -> bool:
 
 
 def _digits(value: object) -> str:
-    """A number cut short; Python refuses to write an integer of thousands of digits, which TOML can have in hex."""
+    """Cuts a number short. Python refuses to write an integer of thousands of digits, which TOML can have in hex."""
     try:
         return str(value)[:_SHOWN]
     except ValueError:
@@ -160,7 +160,7 @@ def _digits(value: object) -> str:
 
 
 def _distance(one: str, other: str) -> int:
-    """How many letters were left out, put in, replaced, or swapped with their neighbour (optimal string alignment)."""
+    """Counts letters left out, put in, replaced, or swapped with their neighbour (optimal string alignment)."""
     before: list[int] = []
     row = list(range(len(other) + 1))
     for i, letter in enumerate(one, 1):

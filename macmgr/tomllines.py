@@ -1,4 +1,4 @@
-"""On which line of a TOML file a name stands: tomllib keeps no positions, and a person needs the line."""
+"""Finds the line of a name in a TOML file: tomllib keeps no positions, and a person needs the line."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 
 Keys = tuple[str, ...]
 
-# What the last line of a statement on several lines holds.
+# The last line of a statement on several lines holds one of these.
 _ENDS = ("]", "}", '"""', "'''")
-# So many of its lines may look like the last one. After that the lines of a file's rest are not known: each try reads
+# So many of its lines may look like the last one. After that, the lines of the file's rest stay unknown: each try reads
 # the statement anew, and the daemon reads its configuration while hooks wait.
 _TRIES = 300
 
 
 @dataclass(frozen=True, slots=True)
 class _Statement:
-    """A table header or ``name = value`` with its line, the table it is in, and what it says."""
+    """A table header or ``name = value``: its line, its table, and its value."""
 
     line: int
     lines: tuple[str, ...]
@@ -28,9 +28,9 @@ class _Statement:
 
 
 class TomlLines:
-    """The statements of a valid TOML file, each with the line on which it begins.
+    """The statements of a valid TOML file, each with its first line.
 
-    They are read when somebody asks for a line: nobody does while all is well.
+    They are read at the first request for a line: while all is well, nobody asks.
     """
 
     def __init__(self, text: str) -> None:
@@ -38,13 +38,13 @@ class TomlLines:
 
     @cached_property
     def _statements(self) -> list[_Statement]:
-        # as tomllib does first of all: a line that ends with CR LF is no statement with the CR alone
+        # tomllib does this first too: a line of CR LF is no statement with the CR alone.
         return list(_statements(self._text.replace("\r\n", "\n").split("\n")))
 
     def of(self, path: Keys, containing: str = "") -> int | None:
-        """The line of the statement that names ``path``, or of that line in it which holds ``containing``.
+        """Returns the line of the statement that names ``path``, or of its line that holds ``containing``.
 
-        None where no statement names it.
+        Returns None if no statement names it.
         """
         for statement in self._statements:
             if _names(statement, path):
@@ -58,7 +58,7 @@ def _statements(lines: list[str]) -> Iterator[_Statement]:
     first = 0
     while first < len(lines):
         size = 1
-        # a statement is whole when it can be read by itself: arrays and strings may span lines
+        # A statement is complete once it can be read alone: arrays and strings may span lines.
         value = _read(lines[first : first + size])
         tries = _TRIES
         while value is None and first + size < len(lines):
@@ -94,7 +94,7 @@ def _header(value: Any) -> Keys:
 
 
 def _names(statement: _Statement, path: Keys) -> bool:
-    """Whether the statement gives ``path`` a value, or makes it a table, or something in it."""
+    """True if the statement gives ``path`` or something in it a value, or makes it a table."""
     if statement.table != path[: len(statement.table)]:
         return False
     value: Any = statement.value
