@@ -1,1 +1,1 @@
-"""The daemon: what wakes it, what it does then, and what it tells."""
+"""The daemon: its event sources, its rounds, its log and its metrics."""

@@ -1,7 +1,6 @@
-"""What becomes of sightings: which addresses are remembered of a NIC, and when they are forgotten. Pure.
+"""Keeps and forgets the addresses seen behind each NIC. Pure.
 
-Everything here is about records; whether an address gets an entry, `macmgr.planning.seen` decides for every verb
-alike.
+This module changes records only. `macmgr.planning.seen` decides for every verb which address gets an entry.
 """
 
 from __future__ import annotations
@@ -17,16 +16,16 @@ from macmgr.model.snapshot import BridgePort, Snapshot
 from macmgr.planning.seen import MOST, allowed, as_of_now, is_about, moved_on, owners_of, what_is_known
 from macmgr.reconcile import View
 
-# A NIC that goes back to its former address and from there to the other one again within this time uses both.
+# A NIC uses both addresses if it returns to its former one, and then to the other, within this time.
 BOTH = 30.0
-# An address that nothing is done about is told for so long after it was last seen.
+# An address that gets no entry is reported for this long after its last sighting.
 ALERT = 60.0
 
 Records = tuple[SeenMacs, ...]
 
 
 class Seen(Protocol):
-    """A frame that a guest sent: `macmgr.kernel.sightings.Sighting`."""
+    """A frame sent by a guest: `macmgr.kernel.sightings.Sighting`."""
 
     @property
     def port(self) -> str: ...
@@ -42,7 +41,7 @@ class Seen(Protocol):
 
 
 class Word(Protocol):
-    """What libvirt's connection says of a NIC: `macmgr.sources.libvirtevents.NicAddress`."""
+    """A NIC's address as libvirt's connection reports it: `macmgr.sources.libvirtevents.NicAddress`."""
 
     @property
     def uuid(self) -> str: ...
@@ -58,7 +57,7 @@ class Word(Protocol):
 
 
 class MacChange(NamedTuple):
-    """A guest uses another address than before; ``followed`` says that its entry follows."""
+    """A guest uses another address than before; ``followed``: its entry follows."""
 
     guest: GuestPort
     mac: str
@@ -67,7 +66,7 @@ class MacChange(NamedTuple):
 
 
 def watched(view: View) -> dict[str, tuple[int, frozenset[str]]]:
-    """The ports on which something can be learned, with ifindex and the addresses that are no news there."""
+    """Returns the ports where a new address matters, with ifindex and the addresses already known there."""
     return {
         guest.port: (port.ifindex, frozenset(guest.macs))
         for guest in view.intent.ports
@@ -79,7 +78,7 @@ def watched(view: View) -> dict[str, tuple[int, frozenset[str]]]:
 
 
 def remember(records: Records, seen: Iterable[Seen], view: View, now: float) -> tuple[Records, list[MacChange]]:
-    """The records with what was seen in them, and the guests that have changed their address. The latest comes last."""
+    """Adds sightings to the records. Returns the records and the changes of guests' addresses, the latest last."""
     guests = {guest.port: guest for guest in view.intent.ports if guest.managed and guest.running}
     by_port = {record.port: record for record in records}
     changes: list[MacChange] = []
@@ -100,9 +99,9 @@ def remember(records: Records, seen: Iterable[Seen], view: View, now: float) -> 
 def hear(
     records: Records, words: Iterable[Word], view: View, now: float
 ) -> tuple[Records, list[MacChange], list[Word]]:
-    """The records with what libvirt says in them, who has changed, and the words about NICs that no look has found yet.
+    """Adds libvirt's reports to the records. Returns records, changes, and reports about NICs not found yet.
 
-    It is about the NIC's own address alone, and needs no frame; what else the guest uses, its frames tell.
+    A report needs no frame but covers the NIC's own address only. Frames show the guest's other addresses.
     """
     guests = {(guest.uuid, guest.alias): guest for guest in view.intent.ports if guest.managed}
     by_port = {record.port: record for record in records}
@@ -123,10 +122,10 @@ def hear(
 
 
 def settle(records: Records, view: View, now: float, *, sightings: bool = True) -> Records:
-    """The records after a round, which has acted on those that its intent held.
+    """Updates the records after a round, which acted on those in its intent.
 
-    ``sightings``: whether frames are heard. Where they are not, nobody would hear that a NIC's own address is back, so
-    it has not gone, whatever was seen elsewhere.
+    ``sightings``: frames are heard. If they are not, the return of a NIC's own address would go unnoticed. So that
+    address has not gone then, even if it was seen elsewhere.
     """
     guests = {guest.port: guest for guest in view.intent.ports}
     acted_on = {record.port: record for record in view.known.seen}
@@ -145,10 +144,10 @@ def settle(records: Records, view: View, now: float, *, sightings: bool = True) 
             continue
         used = acted_on.get(kept.port, _nothing_about(kept))
         record = kept
-        if guest.running:  # before its CPUs run, nothing has come of what libvirt's file says
+        if guest.running:  # until its CPUs run, libvirt's file has no effect
             record, used = as_of_now(_file_read(kept, used, guest), guest), as_of_now(used, guest)
         follows = guest.policy.guest_mac is GuestMac.FOLLOW
-        unsure = guest.frozen  # its network may say that it follows, and nothing is swept meanwhile
+        unsure = guest.frozen  # its network may set follow; nothing is swept meanwhile
         held = [mac for mac in (record.current if follows else "", *record.macs) if mac and mac not in record.fresh]
         moved = [mac for mac in held if any(moved_on(mac, guest, owners, view.snapshot))]
         back = [mac for mac in moved if mac == record.current and not (sightings and guest.running)]
@@ -169,7 +168,7 @@ def settle(records: Records, view: View, now: float, *, sightings: bool = True) 
 
 
 def _said_alone(records: Records, guests: Mapping[str, GuestPort], snapshot: Snapshot) -> list[SeenMacs]:
-    """The records of NICs of which so far only libvirt's XML has said that they have changed their address."""
+    """Returns records for the running NICs whose change of address only libvirt's XML has reported so far."""
     known = {record.port for record in records if is_about(record, guests.get(record.port), snapshot)}
     return [
         SeenMacs(guest.port, snapshot.ports[guest.port].ifindex, guest.uuid, guest.facts.configured_mac)
@@ -180,17 +179,17 @@ def _said_alone(records: Records, guests: Mapping[str, GuestPort], snapshot: Sna
 
 
 def _file_read(record: SeenMacs, used: SeenMacs, guest: GuestPort) -> SeenMacs:
-    """The record once a look that knew of it has read libvirt's file: what stands there was saved before."""
+    """Stores the address in libvirt's file once a look that knew the record has read it: it was saved before."""
     if record.file_said is None and (used.file_said, used.current) == (None, record.current):
         return replace(record, file_said=guest.facts.said_mac)
     return record
 
 
 def _may_be_again(record: SeenMacs, guest: GuestPort | None, snapshot: Snapshot) -> bool:
-    """Whether a record that is about nothing now may be about its NIC again: nothing shows that this is another.
+    """True if a record about nothing now may be about its NIC again: nothing shows another NIC.
 
-    One odd look (XML that cannot be read, metadata with a mistake, a network that is not active, a tap that is off its
-    bridge) must not cost an address its entry when the next one is as before.
+    One odd look (unreadable XML, a mistake in metadata, an inactive network, a tap off its bridge) must not cost an
+    address its entry if the next look is as before.
     """
     port = snapshot.ports.get(record.port)
     if record.port not in snapshot.masters or (port is not None and port.ifindex != record.ifindex):
@@ -202,10 +201,10 @@ def _may_be_again(record: SeenMacs, guest: GuestPort | None, snapshot: Snapshot)
 
 
 def _can_act(guest: GuestPort, port: BridgePort) -> bool:
-    """Whether anything can become of an address that is seen behind a managed port: not while it is on another bridge.
+    """True if an address seen behind a managed port can matter. It cannot while the port is on another bridge.
 
-    While the guest's network is not active, a port that is open stays open and needs no entry, and only what is said
-    elsewhere lets an address in.
+    While the guest's network is inactive, an open port stays open and needs no entry. Only policy from outside that
+    network then lets an address in.
     """
     policy = guest.policy
     if port.bridge != guest.bridge or (guest.frozen and port.flags.open):
@@ -215,7 +214,7 @@ def _can_act(guest: GuestPort, port: BridgePort) -> bool:
 
 
 def _known(record: SeenMacs | None, guest: GuestPort, port: BridgePort, snapshot: Snapshot) -> SeenMacs:
-    """What is known of a NIC so far; nothing where that is about another."""
+    """Returns the NIC's record, or an empty one if the record is about another NIC."""
     known = what_is_known(record, guest, snapshot)
     return known or SeenMacs(guest.port, port.ifindex, guest.uuid, guest.facts.configured_mac)
 
@@ -226,9 +225,9 @@ def _change(guest: GuestPort, before: SeenMacs, after: SeenMacs) -> MacChange:
 
 
 def _told(record: SeenMacs, guest: GuestPort, word: Word, now: float) -> SeenMacs:
-    """The record of a NIC of which libvirt says what its address is.
+    """Applies libvirt's report of a NIC's address.
 
-    What it says when it is asked, as after a new connection, is news only where it has not said so before: the guest
+    An answer to a question, as after a new connection, is news only if libvirt has not reported it before: the guest
     may have been seen since.
     """
     said = word.mac if word.mac != record.nic_mac else ""
@@ -244,7 +243,7 @@ def _told(record: SeenMacs, guest: GuestPort, word: Word, now: float) -> SeenMac
 
 
 def _seen(record: SeenMacs, guest: GuestPort, mac: str, now: float) -> SeenMacs:
-    """The record of a NIC that has sent with an address."""
+    """Applies a frame's source address to the NIC's record."""
     if mac in guest.macs:
         return record  # it became known while the frame was on its way
     if allowed(guest, mac):
@@ -258,7 +257,7 @@ def _seen(record: SeenMacs, guest: GuestPort, mac: str, now: float) -> SeenMacs:
             returned = mac == record.previous and now - record.at < BOTH
             return _beside(record, mac) if returned and record.returned else _changed(record, mac, returned, now)
         case GuestMac.ALERT if guest.frozen:
-            return record  # its network may say that it follows
+            return record  # its network may set follow
         case GuestMac.ALERT if mac == record.current:
             return replace(record, at=now)
         case GuestMac.ALERT if not record.current or now - record.at > ALERT:
@@ -267,14 +266,14 @@ def _seen(record: SeenMacs, guest: GuestPort, mac: str, now: float) -> SeenMacs:
 
 
 def _changed(record: SeenMacs, mac: str, returned: bool, now: float) -> SeenMacs:
-    """The record of a NIC that is followed to another address, which may be its own again."""
+    """Follows a NIC to another address, which may be its own again."""
     used, current = record.current or record.nic_mac, "" if mac == record.nic_mac else mac
     record = replace(record, current=current, previous=used, returned=returned, at=now, file_said=None)
     return _fresh(record, mac) if current else record
 
 
 def _beside(record: SeenMacs, mac: str) -> SeenMacs:
-    """One more address of a NIC. Where there are too many, the one that was first seen the longest ago makes room."""
+    """Adds an address to a NIC. If there are too many, the one first seen the longest ago makes room."""
     macs = record.macs if mac in record.macs else (*record.macs, mac)
     out, macs = macs[:-MOST], macs[-MOST:]
     gone = tuple(dict.fromkeys([*record.moved, *out]))
@@ -288,7 +287,7 @@ def _fresh(record: SeenMacs, mac: str) -> SeenMacs:
 
 
 def _take(mac: str, guest: GuestPort, guests: dict[str, GuestPort], by_port: dict[str, SeenMacs], view: View) -> None:
-    """An address that roams between guests of one bridge is behind the port where it was seen last."""
+    """Moves an address that roams between guests of one bridge to the port of its last sighting."""
     vids = set(view.snapshot.deciding_vids(guest.port))
     for port, record in by_port.items():
         other = guests.get(port)
@@ -312,7 +311,7 @@ def _says_something(record: SeenMacs, now: float) -> bool:
 
 
 def _kept(by_port: Mapping[str, SeenMacs], view: View, now: float) -> Records:
-    """The records that say something, by port. Where some are lost, one that says nothing says that nothing was."""
+    """Returns the records that say something, by port. If some are lost, an empty one says that nothing was seen."""
     lost = view.known.seen_lost
     return tuple(by_port[port] for port in sorted(by_port) if lost or _says_something(by_port[port], now))
 

@@ -1,7 +1,7 @@
-"""What the daemon sees of MAC addresses beyond its rounds: those that guests change to, and guests' own seen elsewhere.
+"""Watches MAC addresses between rounds: new ones of guests, and guests' own seen elsewhere.
 
-It joins what looks (watch/observed), what remembers (watch/addresses) and what judges (watch/alarms), and only marks
-and tells: a round decides what gets an entry.
+It joins watch/observed (sockets and file), watch/addresses (records) and watch/alarms (judgement). It only marks and
+reports: a round decides which address gets an entry.
 """
 
 from __future__ import annotations
@@ -19,14 +19,12 @@ from macmgr.watch.messages import Line
 from macmgr.watch.observed import Observer
 from macmgr.watch.round import Round
 
-_MOST_EVENTS = (
-    10_000  # about guests' addresses, kept for the next look to judge; in a storm of more, some alarms are lost
-)
-_MOST_WORDS = 10_000  # of libvirt's, about NICs that no look has found yet
+_MOST_EVENTS = 10_000  # about guests' addresses, kept for the next look to judge; a larger storm loses some alarms
+_MOST_WORDS = 10_000  # libvirt's reports about NICs that no look has found yet
 
 
 class AddressWatch:
-    """For one namespace. ``tell`` says alarms, ``trouble`` what keeps it from seeing; both in the loop's thread."""
+    """Watches one namespace. ``tell`` gets alarms, ``trouble`` gets obstacles to seeing; both in the loop's thread."""
 
     def __init__(
         self,
@@ -46,17 +44,17 @@ class AddressWatch:
 
     @property
     def records(self) -> Records:
-        """What the intent of the next round is to know."""
+        """The records for the intent of the next round."""
         return self._observer.records
 
     @property
     def lost(self) -> bool:
-        """Whether there were records that cannot be read any more."""
+        """Some records cannot be read any more."""
         return self._observer.lost
 
     @property
     def kept(self) -> bool:
-        """Whether the records are in their file."""
+        """The records are in their file."""
         return self._observer.kept
 
     def fileno(self) -> int:
@@ -64,31 +62,31 @@ class AddressWatch:
         return self._observer.fileno()
 
     def read(self, now: float) -> bool:
-        """Somebody has been seen; whether there is something for a round to do."""
+        """Reads sightings. True if a round has something to do."""
         dirty, seen, changes = self._observer.read(self._view, now)
         self._say([*self._alarms.sightings(seen, now), *self._alarms.guest_macs(changes, now)])
         self._told_blind()
         return dirty
 
     def note(self, word: Word) -> None:
-        """libvirt has said which address a NIC has; of each NIC only its last word counts."""
+        """Keeps libvirt's report of a NIC's address; only the last one of each NIC counts."""
         if len(self._words) < _MOST_WORDS or (word.uuid, word.alias) in self._words:
             self._words[word.uuid, word.alias] = word
 
     def hear(self, now: float) -> bool:
-        """Act on what was noted; whether there is something for a round to do."""
-        dirty = self.read(now)  # frames that were sent before are older
+        """Acts on the noted reports. True if a round has something to do."""
+        dirty = self.read(now)  # frames come first: they are older
         return self._hear(now) or dirty
 
     def events(self, events: Sequence[Event]) -> None:
-        """Netlink events were read; the look that follows judges them."""
+        """Keeps netlink events about guests' MACs; the next look judges them."""
         entries = [
             event for event in events if isinstance(event, EntryEvent) and not event.gone and event.mac in self._macs
         ]
         self._events += entries[: _MOST_EVENTS - len(self._events)]
 
     def after(self, done: Round, now: float, *, sightings: bool) -> bool:
-        """A round is over; whether there is more for one to do. ``sightings``: whether packet sockets may be used."""
+        """Digests a round. True if another has something to do. ``sightings``: packet sockets may be used."""
         if done.outcome is None:
             return False
         self._view = done.outcome.view
@@ -97,25 +95,25 @@ class AddressWatch:
         self._say(self._alarms.entries(self._events, now))
         self._events.clear()
         heard = self._hear(now)
-        self._words.clear()  # what this look has not found either is nobody's here
+        self._words.clear()  # a NIC that this look did not find either belongs to no guest here
         dirty = self._observer.after(self._view, now, sightings=sightings)
         self._told_blind()
         return dirty or heard
 
     def questions(self) -> tuple[list[Key], Snapshot] | None:
-        """The entries whose ages `ages` wants, and the snapshot that names their ports; None where there are none."""
+        """Returns the entries whose ages `ages` needs, and the snapshot with their ports; None if there are none."""
         keys = self._alarms.keys() if self._view is not None else []
         return (keys, self._view.snapshot) if keys and self._view is not None else None
 
     def ages(self, ages: Mapping[Key, float | None], now: float) -> None:
-        """How old entries are that nobody should have refreshed."""
+        """Judges the ages of entries that nobody should have refreshed."""
         self._say(self._alarms.ages(ages, now))
 
     def close(self) -> None:
         self._observer.close()
 
     def _hear(self, now: float) -> bool:
-        """Whether what libvirt has said is something for a round to do; what is about no NIC yet waits for a look."""
+        """Applies libvirt's reports; those about unknown NICs wait. True if a round has something to do."""
         if self._view is None or not self._words:
             return False
         dirty, changes, unknown = self._observer.hear(list(self._words.values()), self._view, now)
@@ -129,7 +127,7 @@ class AddressWatch:
             self._tell([words.alarm(alarm) for alarm in alarms])
 
     def _told_blind(self) -> None:
-        """A problem is told once, until it is gone."""
+        """Reports a problem once, until it is gone."""
         problem = self._observer.problem
         if problem and problem != self._said:
             self._trouble("which addresses guests use", problem)

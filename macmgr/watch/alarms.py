@@ -1,9 +1,9 @@
-"""When to say that a guest's MAC was seen where it does not belong, and how often. Pure: the clock is an argument.
+"""Decides when to report a guest's MAC on a wrong port, and how often. Pure: the clock is an argument.
 
-Three things show it: an event that has the MAC on another port; an entry that was refreshed although nobody wrote it,
-which on a sticky entry means that another port has learned the MAC (br_fdb_update refreshes it and leaves it where it
-is); and a frame that a packet socket saw behind another guest's port. The look that follows judges, not the one before:
-a guest that has moved, or has just begun to run here, is nobody's victim.
+Three things show it: an event with the MAC on another port; a refreshed entry that nobody wrote; a frame that a packet
+socket saw behind another guest's port. A refreshed sticky entry means that another port has learned the MAC
+(br_fdb_update refreshes the entry and leaves it in place). The next look judges, not the one before: a guest that has
+moved, or has just begun to run here, is no victim.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from macmgr.model.snapshot import EntryState, Key, Snapshot
 from macmgr.reconcile import View
 from macmgr.watch.addresses import MacChange, Seen
 
-# A guest that has just come to its port (start, resume, migration, a new tap) may still be seen where it was.
+# A guest that has just come to its port (start, resume, migration, a new tap) may still be seen at its old place.
 GRACE = 5.0
-# An alarm is told at once, and then at most each so many seconds, with a count.
+# The first alarm is reported at once, then one in this many seconds at most, with a count.
 EVERY = 60.0
-# What separates a write of ours from a frame that is seen later: the kernel tells ages in hundredths of a second.
+# The least time from our write to a later frame: the kernel gives ages in hundredths of a second.
 _APART = 0.5
-# VIDs of one MAC whose entries are asked for their age; a trunk may have thousands.
+# The ages of this many VIDs of one MAC are read; a trunk may have thousands.
 _VIDS = 16
 
 
 class Kind(StrEnum):
-    """What an alarm is about."""
+    """The subject of an alarm."""
 
     THEFT = "theft"
     GUEST_MAC = "guest-mac-changed"
@@ -40,11 +40,11 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """Something that a person should know of a guest's MAC.
+    """A warning to a person about a guest's MAC.
 
-    For a theft ``seen_on`` are the ports on which the MAC may have been seen, one in the usual case. For a guest that
-    has changed its address ``mac`` is the new one, ``before`` the old one. ``times`` counts what was not told since the
-    last alarm of this kind; ``at`` is the time by the caller's clock.
+    For a theft, ``seen_on`` are the ports that may have seen the MAC, usually one. For a changed address, ``mac`` is
+    the new one and ``before`` the old one. ``times`` counts the cases not reported since the last alarm of this kind.
+    ``at`` is the time by the caller's clock.
     """
 
     kind: Kind
@@ -58,7 +58,7 @@ class Alarm:
 
 
 class _Home(NamedTuple):
-    """Where a MAC belongs, and since when that has not changed."""
+    """The place where a MAC belongs, unchanged since ``since``."""
 
     guest: GuestPort
     ifindex: int
@@ -73,7 +73,7 @@ class _Told:
 
 
 class Alarms:
-    """The alarms of one host: `look` after each round, then what was seen since the round before."""
+    """The alarms of one host. Call `look` after each round, then pass everything seen since the round before."""
 
     def __init__(self) -> None:
         self._snapshot = Snapshot()
@@ -83,19 +83,19 @@ class Alarms:
         self._told: dict[tuple[str, ...], _Told] = {}
 
     def look(self, view: View, now: float, done: Iterable[Change] = ()) -> None:
-        """A round is over: whose MACs are where, and what the round wrote."""
+        """Notes, after a round, the place of each guest's MAC and the round's writes."""
         homes = {}
         uses = Counter((guest.bridge, mac) for guest in view.intent.ports for mac in guest.macs)
         shared = {mac for (_, mac), times in uses.items() if times > 1}
         fdb = view.snapshot.fdb
         for guest in view.intent.ports:
             port = view.snapshot.port_on(guest.bridge, guest.port)
-            # an open port learns its own guest's MAC, and refreshes the entry by itself
+            # an open port learns its own guest's MAC and refreshes the entry itself
             if not guest.managed or not guest.running or port is None or port.auto:
                 continue
             vids = view.snapshot.deciding_vids(guest.port)
             for mac in guest.macs:
-                # what several guests are allowed is at home where its entry leads
+                # a MAC allowed to several guests belongs where its entry leads
                 held = mac not in shared or fdb.static_on(guest.port, guest.bridge, mac)
                 if mac not in guest.roaming and held:
                     known = self._homes.get((guest.bridge, mac))
@@ -109,7 +109,7 @@ class Alarms:
         self._told = {what: told for what, told in self._told.items() if now - told.at < 10 * EVERY}
 
     def entries(self, events: Iterable[Event], now: float) -> list[Alarm]:
-        """What events of before that look show: a guest's MAC on a port that is not the guest's."""
+        """Judges events from before that look: a guest's MAC on a port that is not the guest's."""
         bridges = {bridge.ifindex: name for name, bridge in self._snapshot.bridges.items()}
         ports = {port.ifindex: name for name, port in self._snapshot.ports.items()}
         found: list[Alarm] = []
@@ -121,20 +121,20 @@ class Alarms:
             if home is None or event.state is EntryState.LOCAL:
                 continue
             if event.ifindex == home.ifindex:
-                self._wrote[place] = now  # whoever it was: an age that begins anew is explained
+                self._wrote[place] = now  # any write here explains an age that begins anew
             elif event.vid in (0, *home.vids) and now - home.since >= GRACE:
                 seen_on = ports.get(event.ifindex, f"interface {event.ifindex}")
                 found += self._theft(home, event.mac, event.vid, (seen_on,), now)
         return found
 
     def keys(self) -> list[Key]:
-        """The entries whose ages `ages` wants to know: the sticky ones of guests that run here."""
+        """Returns the entries whose ages `ages` needs: the sticky ones of guests that run here."""
         wanted = ((*place, vid) for place, home in self._homes.items() for vid in home.vids[:_VIDS])
         found = self._snapshot.fdb.at_all(wanted)
         return [key for key, entry in found.items() if entry is not None and entry.sticky]
 
     def ages(self, ages: Mapping[Key, float | None], now: float) -> list[Alarm]:
-        """What the ages of sticky entries show that were read after that look."""
+        """Judges the ages of sticky entries, read after that look."""
         found: list[Alarm] = []
         for key, age in ages.items():
             home = self._homes.get(key[:2])
@@ -151,7 +151,7 @@ class Alarms:
         return found
 
     def sightings(self, seen: Iterable[Seen], now: float) -> list[Alarm]:
-        """What packet sockets saw of a guest's MAC behind another guest's port, which does not learn."""
+        """Judges frames with a guest's MAC that packet sockets saw behind another's port, which does not learn."""
         found: list[Alarm] = []
         for sighting in seen:
             port = self._snapshot.ports.get(sighting.port)
@@ -167,7 +167,7 @@ class Alarms:
         return found
 
     def guest_macs(self, changes: Iterable[MacChange], now: float) -> list[Alarm]:
-        """Guests that have changed their address and are followed; of the others the audit has a finding."""
+        """Reports guests that changed their address and are followed; the audit has a finding for the others."""
         found: list[Alarm] = []
         for change in changes:
             guest = change.guest
@@ -181,7 +181,7 @@ class Alarms:
             yield Alarm(Kind.THEFT, home.guest, mac, now, vid, seen_on, times=times)
 
     def _due(self, what: tuple[str, ...], now: float) -> int:
-        """How many times it happened since it was last told; 0 where it is not to be told again yet."""
+        """Returns the number of cases since the last report; 0 while the next report is not due."""
         told = self._told.get(what)
         if told is not None and now - told.at < EVERY:
             told.more += 1

@@ -1,8 +1,7 @@
-"""When the entries of guests are put again, unchanged, for a control plane to read them: soon, and then more rarely.
+"""Schedules unchanged puts of guests' entries for a control plane to read: soon, and then more rarely.
 
-What it refuses at first it takes once the host that had the address has withdrawn it, or is given up: after its hold
-time, which is three minutes where nobody has set it. Pure; the time is an argument, in seconds of a clock that never
-goes back.
+A control plane that refuses an address takes it once the address's former host has withdrawn it, or is given up after
+its hold time, three minutes by default. Pure; the time is an argument, in seconds of a clock that never goes back.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ class _Series:
 
 
 class Announcing:
-    """The addresses that are announced, and when next. One that is new, or whose entry was put, begins anew."""
+    """The announced addresses and their next times. A new one, or one whose entry was put, starts over."""
 
     def __init__(self) -> None:
         self._there: frozenset[Announced] = frozenset()
         self._series: dict[Announced, _Series] = {}
 
     def note(self, there: Collection[Announced], made: Iterable[Change], now: float) -> None:
-        """A round has found these addresses ``there``, and has made these changes."""
+        """Takes the announced addresses ``there`` that a round found, and the changes that it made."""
         put = {(change.bridge, change.mac) for change in made if isinstance(change, SetEntries) and change.after}
         self._series = {place: series for place, series in self._series.items() if place in there}
         for place in there:
@@ -39,7 +38,7 @@ class Announcing:
         self._there = frozenset(there)
 
     def take(self, now: float) -> frozenset[Announced]:
-        """What is due now; each of it is due again after its next interval, until there is none."""
+        """Returns the addresses due now. Each is due again after its next interval, until no interval is left."""
         due = frozenset(place for place, series in self._series.items() if series.due <= now)
         for place in due:
             series = self._series[place]
@@ -51,5 +50,5 @@ class Announcing:
         return due
 
     def next_due(self) -> float | None:
-        """When the next one is due, None where there is none."""
+        """Returns the time when the next one is due, or None."""
         return min((series.due for series in self._series.values()), default=None)

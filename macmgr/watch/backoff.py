@@ -1,14 +1,14 @@
-"""Two programs that want different things of one port: how often we insist, and how long we stand back.
+"""Limits the repair of a port that another program changes too, and stands back from a fight.
 
-Pure; the time is an argument, in seconds of a clock that never goes back. A change that was made more often than the
-limit within a minute is a fight. Then it is skipped, for a second at first, twice as long each time the fight goes on,
-and a minute at most. A port that somebody opens again and again stays open, and its entries are put all the same: that
-is only slow. Without its entry, or closed when it must be open, a guest may be cut off: what mends that is skipped for
-no longer than our time needs to be saved. Where the fight is over an entry, its port is not closed for a while, and the
-planner is told that putting it is in vain.
+Pure; the time is an argument, in seconds of a clock that never goes back. A change made more often than the limit
+within a minute is a fight. It is then skipped: for a second at first, twice as long each time the fight goes on, a
+minute at most. A port that somebody opens again and again stays open. Its entries are still put: that is only slow. A
+guest without its entry, or behind a closed port that must be open, may be cut off: that repair is skipped no longer
+than it takes to save our time. In a fight over an entry, its port is not closed for a while, and the planner gets the
+put as refused.
 
-Only what is made again counts as again: an entry of a MAC in another VID is another entry. So an administrator who adds
-or removes a thousand VIDs, at once or one by one, fights with nobody.
+Only the same change counts again: an entry of a MAC in another VID is another entry. So an administrator who adds or
+removes a thousand VIDs, at once or one by one, fights with nobody.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 LONGEST_CUT_OFF = 0.25
 NOT_CLOSED = 2.0
 _CLOSE, _OPEN, _PUT, _DROP = "close", "open", "put", "drop"
-_ALL = 1  # flags are in no VID: of them there is one thing to do
+_ALL = 1  # flags have no VID: they count as one
 
 
 class Subject(NamedTuple):
-    """What is fought over: a port that is closed, or opened, or entries of a MAC there that are put, or dropped."""
+    """The object of a fight: closing or opening a port, or putting or dropping entries of a MAC there."""
 
     kind: str
     bridge: str
@@ -40,7 +40,7 @@ class Subject(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Fight:
-    """A subject that was changed too often: by us ``times`` times within a minute. ``pause`` is in seconds."""
+    """A subject that we changed too often: ``times`` times within a minute. ``pause`` is in seconds."""
 
     change: Change
     port: str
@@ -50,7 +50,7 @@ class Fight:
 
 @dataclass(slots=True)
 class _Record:
-    """What was made of one subject, and when: each time with its VIDs, one bit for each; ``held`` are those paused."""
+    """The changes made to one subject: each time with its VIDs, one bit for each. ``held`` are the paused VIDs."""
 
     made: deque[tuple[float, int]] = field(default_factory=deque)
     pause: float = 0.0
@@ -59,8 +59,8 @@ class _Record:
     held: int = 0
 
     def too_often(self, limit: int) -> int:
-        """The VIDs in which it was made more often than ``limit``."""
-        counted = [0] * (limit + 1)  # by how often: those in which it was made once, twice, and so on
+        """Returns the VIDs in which it was made more often than ``limit``."""
+        counted = [0] * (limit + 1)  # the VIDs in which it was made at least once, twice, and so on
         for _, vids in self.made:
             for place, seen in enumerate(counted):
                 counted[place], vids = seen | vids, seen & vids
@@ -70,14 +70,14 @@ class _Record:
 
 
 class Backoff:
-    """Counts what was changed, and knows what is left alone for now. ``limit`` is in changes a minute."""
+    """Counts changes, and knows the changes to leave out now. ``limit`` is in changes a minute."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._records: dict[tuple[Subject, Code | None], _Record] = {}
 
     def note(self, made: Iterable[Change], now: float) -> list[Fight]:
-        """Count changes that were just made; the fights that have now become, or go on."""
+        """Counts changes that were just made. Returns the fights that began or go on."""
         fights = []
         for (subject, because), changes in _together(made).items():
             record = self._records.setdefault((subject, because), _Record())
@@ -98,7 +98,7 @@ class Backoff:
         return fights
 
     def skips(self, now: float) -> Callable[[Change], bool]:
-        """What says of a change whether it is left out now: not where it has something to do beside the fight."""
+        """Returns a test: True skips the change now. A change with something to do outside the fight is made."""
         held: dict[Subject, int] = {}
         for (subject, _), record in self._records.items():
             if record.until > now:
@@ -108,7 +108,7 @@ class Backoff:
         return lambda change: bool(held) and not _vids(change) & ~held.get(_subject(change), 0)
 
     def refused(self, now: float) -> frozenset[tuple[str, str, int]]:
-        """(port, MAC, VID) of the entries that somebody takes away each time."""
+        """Returns (port, MAC, VID) of the entries that another program removes each time."""
         return frozenset(
             (subject.port, subject.mac, vid)
             for (subject, _), record in self._records.items()
@@ -118,12 +118,12 @@ class Backoff:
         )
 
     def next_end(self, now: float) -> float | None:
-        """When the next pause ends, None where there is none."""
+        """Returns the end of the next pause, or None."""
         ends = (end for record in self._records.values() for end in (record.until, record.not_closed_until))
         return min((end for end in ends if end > now), default=None)
 
     def held(self, now: float) -> list[str]:
-        """The ports that are left alone now."""
+        """Returns the ports left alone now."""
         return sorted({subject.port for (subject, _), record in self._records.items() if record.until > now})
 
     def _tidy(self, now: float) -> None:
@@ -139,7 +139,7 @@ def _forget(record: _Record, now: float) -> None:
 
 
 def _together(made: Iterable[Change]) -> dict[tuple[Subject, Code | None], list[tuple[Change, int]]]:
-    """The changes by what they are about; those of different VIDs, made at once, are one."""
+    """Groups changes by subject and reason. Changes of different VIDs, made at once, are one."""
     found: dict[tuple[Subject, Code | None], list[tuple[Change, int]]] = {}
     for change in made:
         changes, vids = found.setdefault((_subject(change), change.because), []), _vids(change)
@@ -151,7 +151,7 @@ def _together(made: Iterable[Change]) -> dict[tuple[Subject, Code | None], list[
 
 
 def _vids(change: Change) -> int:
-    """The VIDs in which a change does something: a put may name others, that are as they are to be."""
+    """Returns the VIDs in which a change does something. A put may name others that are already right."""
     if not isinstance(change, SetEntries):
         return _ALL
     there = frozenset(change.before) if change.after else frozenset()

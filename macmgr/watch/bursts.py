@@ -1,4 +1,4 @@
-"""A repair that comes again and again, each time in other VIDs, is told a few times and then from time to time.
+"""Groups a repair repeated in other VIDs: it is reported a few times, and then from time to time.
 
 An administrator's loop may add four thousand VIDs to a port, one after the other, and each is one repair. Pure; the
 time is an argument, in seconds of a clock that never goes back.
@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 
 from macmgr.watch.messages import Line
 
-AT_ONCE = 5  # so often it is told at once
-EACH = 10.0  # then what came meanwhile is told together
-OVER = 60.0  # and after so long without one it is another burst
+AT_ONCE = 5  # this many are reported at once
+EACH = 10.0  # then the rest is reported together after this many seconds
+OVER = 60.0  # after this many seconds without one, the next starts a new burst
 
 Told = tuple[Line, frozenset[int]]
-"""A line, and the VIDs that belong to it; with none it is in no VID, or in every one."""
+"""A line and its VIDs; without VIDs it is about no VID, or about every one."""
 
 
 @dataclass(slots=True)
@@ -28,13 +28,13 @@ class _Burst:
 
 
 class Bursts:
-    """What of the last repairs has not been told yet."""
+    """The repairs not reported yet."""
 
     def __init__(self) -> None:
         self._bursts: dict[Line, _Burst] = {}
 
     def told(self, lines: Iterable[Told], now: float) -> list[Told]:
-        """Which of the lines are to be told now, and what was kept for long enough."""
+        """Returns the lines to report now, and those kept for long enough."""
         now_told: list[Told] = []
         for line, vids in lines:
             if not vids:
@@ -50,7 +50,7 @@ class Bursts:
         return now_told + self.kept(now, EACH)
 
     def kept(self, now: float, least: float = 0.0) -> list[Told]:
-        """What was kept for ``least`` seconds; it is kept no more."""
+        """Returns the lines kept for ``least`` seconds, and keeps them no more."""
         found: list[Told] = []
         for line, burst in list(self._bursts.items()):
             if burst.vids and now - burst.since >= least:
@@ -61,6 +61,6 @@ class Bursts:
         return found
 
     def next_end(self, now: float) -> float | None:
-        """In how many seconds something is to be told, None where nothing is kept."""
+        """Returns the seconds until the next report, or None if nothing is kept."""
         ends: Collection[float] = [burst.since + EACH - now for burst in self._bursts.values() if burst.vids]
         return max(min(ends), 0.0) if ends else None

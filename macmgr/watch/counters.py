@@ -1,7 +1,7 @@
-"""What the daemon counted, and when: the one source of `macmgr status` and of the metrics.
+"""The daemon's counts and times: the one source of `macmgr status` and of the metrics.
 
-A record and functions that make the next one of it; times are seconds since the epoch, and come as arguments. What is
-managed, and how it stands, is worked out of the last view when somebody asks, not in each round.
+Functions make the next record from the last one. Times are seconds since the epoch, and come as arguments. The managed
+ports and their state are computed from the last view on request, not in each round.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from macmgr.model.scope import MANAGE_ALL, Modes
 from macmgr.reconcile import View
 from macmgr.watch.messages import Line
 
-KEPT = 20  # repairs, and alarms, that are told again by `macmgr status`
-LONG = 30.0  # seconds in which a look comes to its end, that for the writer lock included
-MISSED = 3  # so many full looks in a row that do not come are no coincidence
+KEPT = 20  # repairs, and alarms, that `macmgr status` shows
+LONG = 30.0  # seconds in which a look ends, with its wait for the writer lock
+MISSED = 3  # this many missing full looks in a row are no coincidence
 
 Counts = Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One repair or alarm that is remembered."""
+    """A repair or alarm that is remembered."""
 
     at: float
     line: Line
@@ -34,7 +34,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class StandingBack:
-    """A change that somebody else takes back each time, and until when it is not made."""
+    """A change that another program undoes each time; it is not made until ``until``."""
 
     line: Line
     since: float
@@ -43,9 +43,9 @@ class StandingBack:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Since when nobody knows how things stand, and why; with the exit code that says so.
+    """The state is unknown since ``since``, because of ``why``; ``exit_code`` is that of the cause.
 
-    ``pid`` and ``program`` are of the process that holds the lock, where one keeps us from looking.
+    ``pid`` and ``program`` are of the process that holds the lock, if one keeps us from looking.
     """
 
     since: float
@@ -57,12 +57,12 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """All that was counted since the daemon started.
+    """All counts since the daemon started.
 
-    ``modes`` says on which bridges nothing is changed. ``guests_started`` counts those that came since the first look;
-    unless ``hooks_taken`` is false, libvirt's hooks have called for each of them. ``failing`` is there while looks
-    fail, ``looking_since`` while one is under way, and one is due each ``resync`` seconds at least. ``config_problem``
-    is what is wrong with the configuration file, whose former content holds.
+    ``modes`` names the bridges where nothing is changed. ``guests_started`` counts the guests that came since the first
+    look; libvirt's hooks should have called for each, unless ``hooks_taken`` is false. ``failing`` is set while looks
+    fail, ``looking_since`` while one is under way. A look is due every ``resync`` seconds at least. ``config_problem``
+    is the fault in the configuration file, whose former content holds.
     """
 
     started_at: float
@@ -99,9 +99,9 @@ class Counters:
         return self.view.plan.findings if self.view else ()
 
     def unknown(self, now: float) -> Unknown | None:
-        """Why the last look says nothing of how things stand now; None where it does.
+        """Returns why the last look does not show the present state; None if it does.
 
-        A look that failed may have been meant for anything. So may one that has not come to its end.
+        A look that failed may have been meant for anything. So may one that has not ended.
         """
         if self.failing is not None:
             return self.failing
@@ -115,7 +115,7 @@ class Counters:
         return None
 
     def in_sync(self, now: float) -> bool | None:
-        """Whether the last look found no error; None where that says nothing of now."""
+        """True if the last look found no error; None if it does not show the present state."""
         if self.unknown(now) is not None:
             return None
         return all(finding.severity is not Severity.ERROR for finding in self.findings)
@@ -144,7 +144,7 @@ def after_round(
     told: Sequence[Line] = (),
     failures: int = 0,
 ) -> Counters:
-    """One look was taken, and ``done`` was changed; ``told`` are the lines that say so, one for each change."""
+    """Counts one look and the changes ``done``; ``told`` are the lines about them."""
     return replace(
         counters,
         view=view,
@@ -160,14 +160,14 @@ def after_round(
 
 
 def _started(before: View | None, after: View) -> int:
-    """How many guests are there that were not before."""
+    """Returns the number of guests that were not there before."""
     if before is None or before.intent.ports is after.intent.ports:
         return 0
     return len({guest.uuid for guest in after.intent.ports} - {guest.uuid for guest in before.intent.ports})
 
 
 def after_failure(counters: Counters, error: MacmgrError, *, at: float) -> Counters:
-    """A look could not be taken. The state is unknown since the first one that failed in a row."""
+    """Counts a failed look. The state is unknown since the first failure in a row."""
     since = counters.failing.since if counters.failing else at
     pid, program = (error.pid, error.program) if isinstance(error, Busy) else (None, "")
     failing = Unknown(since, str(error), error.exit_code, pid, program)
@@ -175,17 +175,17 @@ def after_failure(counters: Counters, error: MacmgrError, *, at: float) -> Count
 
 
 def looking(counters: Counters, since: float | None) -> Counters:
-    """A look is under way since then, or none is."""
+    """Notes the start of a look that is under way, or None."""
     return replace(counters, looking_since=since)
 
 
 def after_resync(counters: Counters, why: str, *, at: float) -> Counters:
-    """The round before took nothing for granted: all sources were read anew, because of ``why``."""
+    """Counts a round that took nothing for granted: it read all sources anew, because of ``why``."""
     return replace(counters, resyncs=counters.resyncs + 1, last_resync_at=at, last_resync_why=why)
 
 
 def after_alarms(counters: Counters, alarms: Sequence[Line], *, at: float) -> Counters:
-    """A person was warned, once for each line."""
+    """Counts warnings to a person, one for each line."""
     return replace(
         counters,
         alarms=_with(counters.alarms, [line.code for line in alarms]),
@@ -194,14 +194,14 @@ def after_alarms(counters: Counters, alarms: Sequence[Line], *, at: float) -> Co
 
 
 def standing_back(counters: Counters, now: Sequence[StandingBack], begun: int = 0) -> Counters:
-    """These changes are left out for now; ``begun`` of them were still made the last time."""
+    """Sets the changes left out for now; ``begun`` of them were still made the last time."""
     return replace(counters, standing_back=tuple(now), stood_back=counters.stood_back + begun)
 
 
 def after_hook(
     counters: Counters, driver: str, operation: str, *, failed: bool = False, timed_out: bool = False
 ) -> Counters:
-    """A hook call was answered, or nobody waited for the answer any more."""
+    """Counts a hook call that was answered, or whose hook did not wait for the answer."""
     calls = {**counters.hook_calls, (driver, operation): counters.hook_calls.get((driver, operation), 0) + 1}
     return replace(
         counters,
@@ -212,7 +212,7 @@ def after_hook(
 
 
 def after_events(counters: Counters, *, read: int = 0, lost: int = 0) -> Counters:
-    """Events of netlink or inotify were read; ``lost`` counts the times that the kernel had dropped some."""
+    """Counts events of netlink or inotify; ``lost`` counts the times that the kernel had dropped some."""
     return replace(counters, events_read=counters.events_read + read, events_lost=counters.events_lost + lost)
 
 
@@ -230,15 +230,15 @@ def _last(events: tuple[Event, ...], lines: Sequence[Line], at: float) -> tuple[
 
 
 def configured(counters: Counters, modes: Modes, resync: float) -> Counters:
-    """The configuration was read, and says where nothing is changed, and how often all is looked at."""
+    """Takes the configuration: the bridges where nothing is changed, and the interval of full looks."""
     return replace(counters, modes=modes, resync=resync, config_problem="")
 
 
 def leaves_hooks(counters: Counters) -> Counters:
-    """This daemon takes no hook calls: hooks do their work themselves."""
+    """Notes that this daemon takes no hook calls: hooks do their work themselves."""
     return replace(counters, hooks_taken=False)
 
 
 def misconfigured(counters: Counters, problem: str) -> Counters:
-    """The configuration was to be read, and its former content holds."""
+    """Notes a wrong configuration; its former content holds."""
     return replace(counters, config_problem=problem)

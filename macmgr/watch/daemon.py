@@ -1,8 +1,7 @@
-"""`macmgr watch`: opens what wakes it, runs one round after the other, answers hooks, and ends in good order.
+"""`macmgr watch`: opens its event sources, runs one round after the other, answers hooks, and ends in good order.
 
-Everything that wakes it only marks the host as dirty (watch/pending); what is right is decided in the round, by the one
-pipeline. The loop itself never waits for the kernel, for libvirt or for a disk: a round runs in a thread of its own.
-Decisions: docs/adr/0006.
+An event only marks the host as dirty (watch/pending); the round decides what is right, by the one pipeline. The loop
+never waits for the kernel, for libvirt or for a disk: a round runs in a thread of its own. Decisions: docs/adr/0006.
 """
 
 from __future__ import annotations
@@ -42,27 +41,27 @@ from macmgr.watch.systemd import Systemd, watchdog_seconds
 
 Ticket = asyncio.Future[tuple[bool, str]]
 
-# A burst is one round: what comes within this time of the first mark is in it. Where looks find nothing, and are asked
-# for again and again, they become rarer, so that no foreign program can make us spin.
+# A burst is one round: it takes all marks within this time of the first. If looks are asked for again and again and
+# find nothing, they become rarer, so that no foreign program can make us spin.
 FIRST_WINDOW, LONGEST_WINDOW = 0.005, 0.25
-# After a round that failed, or left changes undone, the next one comes by itself.
+# A round that failed, or left changes undone, is repeated after this time.
 FIRST_RETRY, LONGEST_RETRY, LONGEST_WAIT = 0.5, 60.0, 2.0
-# A guest changes its address as often as it likes, and libvirt tells of each time: the first is heeded at once, and
-# then, so much later, what was told last.
+# A guest may change its address at any rate, and libvirt reports each change. The daemon acts on the first report at
+# once, and on the last one after this time.
 _WORDS = 0.25
-# A thread that has not come back after this time is stuck, and the watchdog is left to bite.
+# A thread still busy after this time is stuck; the watchdog may then end us.
 _STUCK = 60.0
-# How often the ages of sticky entries are read: they tell of a MAC that was seen elsewhere, and nothing else does.
+# The interval for reading the ages of sticky entries. Nothing else shows that their MAC was seen elsewhere.
 _AGES = 30.0
-# What libvirt says to a hook is read at once; megabytes would take longer than others can wait.
+# Input of a hook up to this size is parsed in the loop; megabytes would take longer than others can wait.
 _SMALL = 65536
-# Where a hook did not wait for us, its word is not taken, and what it did itself is looked at.
+# The report of a hook that did not wait is not used; a look covers the hook's own work.
 _GONE = "a hook that did not wait"
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where this host's files are, whether anything may be changed, and whether hooks may leave their work to us."""
+    """This host's files; ``observe``: nothing may be changed; ``hooks``: hooks may leave their work to us."""
 
     run_dir: Path
     config: Path | None = None
@@ -73,7 +72,7 @@ class Places:
 
 
 class Daemon:
-    """One daemon for one host. ``run`` ends after SIGTERM or SIGINT; what cannot be opened at its start is raised."""
+    """One daemon for one host. ``run`` ends after SIGTERM or SIGINT. Raises what it cannot open at its start."""
 
     def __init__(self, places: Places, log: DaemonLog, systemd: Systemd) -> None:
         self._places, self._log, self._systemd = places, log, systemd
@@ -93,7 +92,7 @@ class Daemon:
         self._heard = float("-inf")
 
     async def run(self) -> None:
-        """Start dirty, resync, be woken, until somebody says stop."""
+        """Starts dirty, resyncs, and runs rounds until it is stopped."""
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(lambda _, context: self._log.bug(context.get("exception")))
         self._dirty, self._stop, self._hurry = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -116,7 +115,7 @@ class Daemon:
             finally:
                 self._systemd.stopping()
                 await self._options.close()
-                await self._hooks.close()  # hooks that still wait get no answer, and do their work themselves
+                await self._hooks.close()  # hooks that still wait get no answer and do their work themselves
                 self._log.stopped()
 
     async def _serve(self) -> None:
@@ -126,7 +125,7 @@ class Daemon:
             (signal.SIGHUP, self._reload),
         ):
             self._loop.add_signal_handler(number, act)
-        self._read_files()  # what could not be watched is told there, and by no event
+        self._read_files()  # only this reports a directory that could not be watched
         self._loop.add_reader(self._files.fileno(), self._read_files)
         self._loop.add_reader(self._address_watch.fileno(), self._look_out)
         self._after(_AGES, "ages", self._ask_ages)
@@ -149,7 +148,7 @@ class Daemon:
                 await self._options.configure(settings)
 
     async def _gather(self) -> None:
-        """Let a burst come together; for no longer than nobody waits for us."""
+        """Lets a burst come together, but only while nobody waits for us."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self._window if time.monotonic() - self._round_ended < 1 else FIRST_WINDOW):
                 await self._hurry.wait()
@@ -158,7 +157,7 @@ class Daemon:
         self._stop.set()
         self._hurry.set()
 
-    # What wakes it
+    # Event sources
 
     def _mark(self, reason: str) -> None:
         self._pending.mark(reason)
@@ -199,18 +198,18 @@ class Daemon:
             self._mark("libvirt said that a guest uses another address")
 
     def _ask_ages(self) -> None:
-        """See from time to time whether a guest's MAC was seen where its sticky entry does not let it go."""
+        """Checks from time to time for a guest's MAC seen where its sticky entry does not let it go."""
         self._after(_AGES, "ages", self._ask_ages)
         if questions := self._address_watch.questions():
             asked = self._loop.run_in_executor(self._worker, self._rounds.ages, *questions)
             asked.add_done_callback(lambda done: self._address_watch.ages(done.result(), time.monotonic()))
 
     def _announce(self) -> None:
-        """Have entries put again, unchanged, that a control plane may have refused."""
+        """Puts entries again, unchanged, that a control plane may have refused."""
         if due := self._announcing.take(time.monotonic()):
             config, seen = self._config, self._address_watch.records
             asked = self._loop.run_in_executor(self._worker, self._rounds.announce, due, config, seen)
-            asked.add_done_callback(lambda done: done.result())  # so that a bug is told
+            asked.add_done_callback(lambda done: done.result())  # so that a bug is reported
         self._announce_later()
 
     def _announce_later(self) -> None:
@@ -218,10 +217,10 @@ class Daemon:
             self._after(max(0.0, due - time.monotonic()), "announce", self._announce)
 
     async def _called(self, call: HookCall, data: bytes, waits: Callable[[], bool]) -> tuple[bool, str] | None:
-        """A hook has handed its work over, and libvirt waits for the answer; None where the hook does it itself."""
+        """Answers a hook that has handed its work over while libvirt waits; None: the hook must do the work."""
         if not self._places.hooks:
             return None
-        if not waits():  # we were suspended, or too busy: what it tells may be long past
+        if not waits():  # we were suspended, or too busy: its report may be out of date
             self._mark(_GONE)
             return None
         ticket: Ticket = self._loop.create_future()
@@ -265,7 +264,7 @@ class Daemon:
         self._mark("the timer")
 
     def _is_outdated(self) -> bool:
-        """Whether the file says something else by now: then a port that it does not name may be named there."""
+        """The file has changed since it was read, so it may now name a port that it did not name before."""
         return self._config_stamp() != self._stamp
 
     def _config_stamp(self) -> Stamp | None:
@@ -276,7 +275,7 @@ class Daemon:
         self._log.configured(modes, self._config.daemon.resync)
 
     def _after(self, seconds: float, name: str, act: Callable[[], None]) -> None:
-        """Do something later; one timer of each name."""
+        """Schedules an action; each name has one timer."""
         if name in self._timers:
             self._timers[name].cancel()
         self._timers[name] = self._loop.call_later(seconds, act)
@@ -301,7 +300,7 @@ class Daemon:
             self._grace.skips(now, self._last.had if self._last else lambda _: False),
             lambda change: change.because == Code.NOT_GIVEN_BACK and self._is_outdated(),
         )
-        self._loop.remove_reader(self._events.fileno())  # what comes meanwhile is held against the view of this round
+        self._loop.remove_reader(self._events.fileno())  # later events are compared with this round's view
         self._round_started = now
         self._log.looking(True)
         heard, seen = [each for each, _ in batch.calls], self._address_watch.records
@@ -329,7 +328,7 @@ class Daemon:
         try:
             self._digest(batch, done, now)
             self._say_how_it_stands()
-        except Exception as error:  # noqa: BLE001 - what cannot be told must not end what keeps all guests reachable
+        except Exception as error:  # noqa: BLE001 - a failed report must not end what keeps all guests reachable
             self._log.bug(error)
         self._loop.add_reader(self._events.fileno(), self._read_events)
 
@@ -339,7 +338,7 @@ class Daemon:
             self._systemd.status(headline)
 
     def _digest(self, batch: Batch[Ticket], done: Round, started: float) -> None:
-        """What a round means for the next ones."""
+        """Applies a round's result to the next ones."""
         now = time.monotonic()
         if done.last is not None:
             self._last = done.last
@@ -361,7 +360,7 @@ class Daemon:
         if done.outcome or done.failure:
             self._after(self._config.daemon.resync, "resync", self._resync)
         if done.failure or (done.outcome and not done.outcome.complete):
-            # a look that waits for the lock costs next to nothing, and drift waits with it
+            # a look that waits for the lock costs next to nothing, and drift stays until it succeeds
             longest = LONGEST_WAIT if isinstance(done.failure, Busy) else LONGEST_RETRY
             self._after(min(self._retry, longest), "retry", lambda: self._mark("what was left undone"))
             self._retry = min(LONGEST_RETRY, 2 * self._retry)

@@ -1,7 +1,7 @@
-"""What the daemon says and counts: the words of watch/words to the journal, and the counters for `macmgr status`.
+"""The daemon's log and counts: the words of watch/words for the journal, the counters for `macmgr status`.
 
-The loop hands over what happened; here is decided what of it is worth a line. What was told once is not told in each
-round: a finding that stays, or a failure that comes back, is said again only after it was gone.
+The loop passes on what happened; this module decides what is worth a line. Nothing is repeated in each round: a finding
+that stays, or a failure that comes back, is reported again only after it was gone.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from macmgr.watch.metrics import metrics
 from macmgr.watch.round import Round
 from macmgr.watch.statusdocument import document
 
-# What passes by itself while a guest starts, goes on or ends is told when it has lasted for so many seconds.
+# Findings that pass by themselves while a guest starts, goes on or ends are reported after this many seconds.
 _PASSING = {Code.EARLY_ENTRY, Code.MISSING_PORT, Code.WRONG_BRIDGE, Code.NO_SUCH_BRIDGE}
 _LASTING = 2.0
-# A storm of events loses some in each round; how many is counted, and once a minute is enough to say that they are.
+# A storm of events loses some in each round. All are counted, and once a minute is enough to report that.
 _LOST_EACH = 60.0
-# A fight goes on several times a second; who fights is told once a minute.
+# A fight goes on several times a second; it is reported once a minute.
 _FIGHT_EACH = 60.0
-# While looks fail, the reason is told again from time to time: who comes later looks at the end of the journal.
+# While looks fail, the reason is repeated from time to time: a late reader looks at the end of the journal.
 _FAILING_EACH = 600.0
 
 
 class DaemonLog:
-    """The voice of one daemon. ``modes`` says on which bridges nothing is changed."""
+    """The log of one daemon. ``modes`` names the bridges where nothing is changed."""
 
     def __init__(self, journal: Journal, modes: Modes = MANAGE_ALL) -> None:
         self._journal = journal
@@ -58,28 +58,28 @@ class DaemonLog:
         self._outdated = False
 
     def started(self) -> None:
-        """The first round is over."""
+        """Reports the start, after the first round."""
         self._journal.tell([words.started(__version__, self._counters.modes, self._counters.managed_bridges)])
 
     def stopped(self) -> None:
-        """The daemon ends."""
+        """Reports the end, and the repairs not reported yet."""
         self._journal.tell([*words.repaired(self._bursts.kept(time.monotonic())), words.stopped("it was told to")])
 
     def configured(self, modes: Modes, resync: float) -> None:
-        """The configuration was read, at the start or after SIGHUP."""
+        """Takes the configuration read at the start or after SIGHUP."""
         self._counters = counters.configured(self._counters, modes, resync)
 
     def misconfigured(self, problem: str) -> None:
-        """The configuration was to be read after SIGHUP, and is wrong."""
+        """Reports a wrong configuration after SIGHUP."""
         self.trouble("the old configuration stays", problem)
         self._counters = counters.misconfigured(self._counters, problem)
 
     def looking(self, is_so: bool) -> None:
-        """A round begins, or is over."""
+        """Notes the begin or the end of a round."""
         self._counters = counters.looking(self._counters, time.time() if is_so else None)
 
     def headline(self) -> str:
-        """How things stand, in a line for `systemctl status`."""
+        """Returns the state in a line for `systemctl status`."""
         now = time.time()
         if unknown := self._counters.unknown(now):
             return f"unknown since {_clock(unknown.since)}: {unknown.why}"
@@ -90,15 +90,15 @@ class DaemonLog:
         return f"managed ports: {ports}, errors that the last look found: {errors}"
 
     def leaves_hooks(self) -> None:
-        """This daemon takes no hook calls."""
+        """Notes that this daemon takes no hook calls."""
         self._counters = counters.leaves_hooks(self._counters)
 
     def trouble(self, what: str, why: str) -> None:
-        """Something that a person has to mend, and the daemon can live with."""
+        """Reports a problem that a person has to fix and the daemon can live with."""
         self._journal.tell([words.unreadable(what, why)])
 
     def outdated(self, is_so: bool) -> None:
-        """Ports are left as they are because the configuration has changed since it was read; told once."""
+        """Reports, once, ports left as they are because the configuration has changed since it was read."""
         if is_so and not self._outdated:
             self.trouble(
                 "the configuration has changed since it was read",
@@ -107,11 +107,11 @@ class DaemonLog:
         self._outdated = is_so
 
     def bug(self, error: BaseException | None) -> None:
-        """Something went wrong in the loop that nobody thought of; it goes on."""
+        """Reports an unforeseen error in the loop, which goes on."""
         self._journal.tell([words.unreadable("macmgr watch", str(unexpected(error or RuntimeError())))])
 
     def events(self, events: Sequence[Event]) -> None:
-        """Netlink events were read."""
+        """Counts netlink events, and reports lost ones."""
         lost = sum(event is LOST for event in events)
         self._counters = counters.after_events(self._counters, read=len(events), lost=lost)
         now = time.monotonic()
@@ -120,12 +120,12 @@ class DaemonLog:
             self._journal.tell([words.events_lost("netlink")])
 
     def alarms(self, lines: Sequence[Line]) -> None:
-        """A guest's MAC was seen where it does not belong, or a guest uses another one."""
+        """Reports a guest's MAC on a wrong port, or a guest's use of another MAC."""
         self._journal.tell(lines)
         self._counters = counters.after_alarms(self._counters, lines, at=time.time())
 
     def hook(self, call: HookCall, done: bool, text: str, *, timed_out: bool = False) -> None:
-        """A hook call was answered. What it said to libvirt's log stands in the journal too."""
+        """Counts an answered hook call. Its line in libvirt's log goes to the journal too."""
         self._counters = counters.after_hook(
             self._counters, call.driver, call.operation, failed=not done, timed_out=timed_out
         )
@@ -134,9 +134,9 @@ class DaemonLog:
             self._journal.tell([words.hook_failed(call, text) if failed else words.hook_said(call, text)])
 
     def round(self, reasons: Sequence[str], done: Round, expected: frozenset[str] = frozenset()) -> float | None:
-        """A round is over. ``expected`` are domains that just came or went: what was changed for them is routine.
+        """Reports a round. ``expected`` are domains that just came or went: changes for them are routine.
 
-        Returned is in how many seconds something is to be told that may pass until then.
+        Returns the seconds until the next report, of something that may pass until then; None if nothing waits.
         """
         now = time.time()
         if done.problem != self._problem:
@@ -183,7 +183,7 @@ class DaemonLog:
         return min((each for each in waits if each is not None), default=None)
 
     def _known_or_not(self, done: Round, now: float) -> None:
-        """Say that a look failed: each reason once, and again while it lasts; and that one succeeds again."""
+        """Reports a failed look, each reason once and again while it lasts, and the first success after it."""
         if done.failure:
             self._counters = counters.after_failure(self._counters, done.failure, at=now)
             failing = self._counters.failing
@@ -197,7 +197,7 @@ class DaemonLog:
             self._failure, self._failed_in_a_row = "", 0
 
     def _lasting(self, left: Sequence[Line]) -> tuple[list[Line], float | None]:
-        """What of it is worth a line now, and in how many seconds more may be."""
+        """Returns the lines due now, and the seconds until more may be due."""
         now = time.monotonic()
         self._since = {line: self._since.get(line, now) for line in left if line.code in _PASSING}
         ages = {line: now - since for line, since in self._since.items()}
@@ -205,10 +205,10 @@ class DaemonLog:
         return [line for line in left if ages.get(line, _LASTING) >= _LASTING], min(waits, default=None)
 
     def _fresh(self, lasting: Sequence[Line]) -> tuple[list[Line], float | None]:
-        """What was not said the last time, and in how many seconds more is to be said.
+        """Returns the lines not reported the last time, and the seconds until more are due.
 
-        What is said of one entry again and again waits for its turn: on a bridge that is only observed, each VID that
-        an administrator's loop adds makes another line of it.
+        Repeated lines about one entry wait for their turn: on an observe-only bridge, each VID that an administrator's
+        loop adds makes another line of it.
         """
         now, fresh, waits = time.monotonic(), [], []
         self._said_at = {what: at for what, at in self._said_at.items() if now - at[-1] < OVER}
@@ -224,7 +224,7 @@ class DaemonLog:
         return fresh, min(waits, default=None)
 
     def fights(self, fights: Sequence[Fight], held: Sequence[str]) -> None:
-        """Somebody takes changes back each time; ``held`` are all ports that are left alone now."""
+        """Reports changes that another program undoes each time; ``held`` are all ports left alone now."""
         now = time.time()
         lines = [words.standing_back(fight.change, fight.times, fight.pause) for fight in fights]
         self._fought = {which: at for which, at in self._fought.items() if now < at + _FIGHT_EACH}
@@ -238,15 +238,15 @@ class DaemonLog:
             self._counters = counters.standing_back(self._counters, [*going_on, *begun], len(begun))
 
     def metrics(self, *, per_mac: bool) -> str:
-        """The text that Prometheus reads."""
+        """Returns the text for Prometheus."""
         return metrics(self._counters, time.time(), per_mac=per_mac)
 
     def status(self) -> bytes:
-        """The document of `macmgr status --json`."""
+        """Returns the document of `macmgr status --json`."""
         return json.dumps(document(self._counters, time.time()), ensure_ascii=False).encode()
 
 
 def _clock(seconds: float) -> str:
-    """The time of day, or the day too where that is another."""
+    """Returns the time of day, with the date if it is not today's."""
     then, now = datetime.fromtimestamp(seconds).astimezone(), datetime.now().astimezone()
     return then.strftime("%H:%M:%S" if then.date() == now.date() else "%Y-%m-%d %H:%M:%S")

@@ -1,8 +1,8 @@
-"""Filters the kernel's events: a round is due only for those that show what the last look did not.
+"""Filters the kernel's events: only an event that shows something new since the last look makes a round due.
 
-It compares with what was read, not with what is right: that is the planner's business alone. Our own writes were read
-back, so seen as events they are no news. Most events on a busy host are about addresses that an uplink learns, and
-each of these costs two look-ups in tables made once per view.
+It compares with what was read. Only the planner decides what is right. Our own writes were read back, so their events
+are no news. Most events on a busy host are about addresses that an uplink learns, and each of these costs two look-ups
+in tables made once per view.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from macmgr.model.kernelevents import LOST, EntryEvent, Event, LinkEvent, VlanEv
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
 from macmgr.reconcile import View
 
-# What may not be on a managed port, whatever its MAC: a waiting guest's port is open, and an open port learns.
+# Entries that no managed port may have, whatever their MAC. A waiting guest's port is open, and an open port learns.
 _STATIC = frozenset({EntryState.STATIC})
 _LEARNED_TOO = _STATIC | {EntryState.DYNAMIC}
 
 
 class _Read(NamedTuple):
-    """An entry as it was read, with its port as an ifindex."""
+    """An entry as it was read, with its port's ifindex."""
 
     ifindex: int
     entry: Entry
 
 
 class LastView:
-    """What the last look wanted and read, by what events name.
+    """The last look's intent and snapshot, indexed by the keys of events.
 
-    What cannot concern a managed bridge is never news. That is an entry of a MAC that no managed guest has (or has just
-    had) on its bridge, unless it is on a managed port where macmgr would drop it; and an interface that is neither a
-    bridge with managed guests, nor on one, nor to be a managed guest's tap.
+    An event that cannot concern a managed bridge is never news. One kind is an entry of a MAC that no managed guest
+    has, or just had, on its bridge, unless macmgr would drop it from a managed port. The other is an interface that is
+    neither a bridge with managed guests, nor on one, nor a managed guest's tap.
     """
 
     def __init__(self, view: View) -> None:
@@ -71,7 +71,7 @@ class LastView:
         }
 
     def news_among(self, events: Iterable[Event]) -> list[str]:
-        """What is new after all of ``events``: what was changed and changed back meanwhile is not.
+        """Returns the news after all of ``events``: a change that was undone meanwhile is none.
 
         So drift and its repair, both seen after the look that followed the repair, cost no further look.
         """
@@ -95,7 +95,7 @@ class LastView:
         return reasons + [news for heard in vlans.values() if (news := self._vlan_news(heard))]
 
     def had(self, change: Change) -> bool:
-        """Whether entries that a change takes away were read where it takes them from."""
+        """True if an entry that the change removes was read on the port that it removes it from."""
         bridge = self._bridges_by_name.get(change.bridge)
         if bridge is None or not isinstance(change, SetEntries):
             return False
@@ -105,7 +105,7 @@ class LastView:
         )
 
     def news_in(self, event: Event) -> str:
-        """What the event shows that was not read, in words; empty when that is nothing."""
+        """Returns what the event shows beyond the last look, in words; empty if that is nothing."""
         if isinstance(event, EntryEvent):
             return self._entry_news(event) if self._concerns(event) else ""
         if isinstance(event, VlanEvent):
@@ -132,7 +132,7 @@ class LastView:
         read = self._entries.get((event.bridge, event.mac, event.vid))
         what = f"the entry of {event.mac}" + (f" in VID {event.vid}" if event.vid else "")
         if event.gone:
-            # wherever it was when it went: a bridge has one entry for a MAC in a VID, and it may have moved before
+            # on any port: a bridge has one entry for a MAC in a VID, and it may have moved before
             return f"{what} on {self._name(event.ifindex)} is gone" if read is not None else ""
         now = Entry(event.mac, event.vid, "", event.state, event.sticky, event.extern_learn)
         if read is None:
@@ -150,7 +150,7 @@ class LastView:
     # VIDs
 
     def _vlan_news(self, heard: Sequence[VlanEvent]) -> str:
-        """Whether a port, or a bridge itself, has other VIDs after all that was ``heard`` of it."""
+        """Reports changed VIDs of a port, or of a bridge itself, after all events ``heard`` of it."""
         port, bridge = self._ports.get(heard[0].ifindex), self._bridges.get(heard[0].ifindex)
         read = port or (bridge if bridge and bridge.name in self._named_bridges else None)
         if read is None:
@@ -172,7 +172,7 @@ class LastView:
     # Interfaces
 
     def _gone(self, event: LinkEvent) -> str:
-        """A bridge's message is about a port that left it, another about an interface that is no more."""
+        """Reports a port that left its bridge (a bridge's message) or an interface that is gone (any other message)."""
         port = self._ports.get(event.ifindex)
         if event.bridge_message:
             return f"{port.name} left {port.bridge}" if port and self._is_on(port, event.master) else ""
@@ -229,7 +229,7 @@ def _bridge_news(event: LinkEvent, bridge: Bridge) -> str:
     if event.vlan_filtering is not None and event.vlan_filtering != bridge.vlan_filtering:
         return f"VLAN filtering of {bridge.name} is {_on(event.vlan_filtering)}"
     if event.default_pvid is not None and event.default_pvid != bridge.default_pvid:
-        # and with it its ports' VIDs, of which a kernel before 5.6 has no other word
+        # its ports' VIDs changed too, and a kernel before 5.6 has no other report of that
         return f"the default PVID of {bridge.name} changed"
     if event.vids is not None and event.vids != bridge.vids:
         return f"the VIDs of {bridge.name} itself changed"
@@ -237,7 +237,7 @@ def _bridge_news(event: LinkEvent, bridge: Bridge) -> str:
 
 
 def _together(before: LinkEvent, after: LinkEvent) -> LinkEvent:
-    """The later event, with what only the earlier one says; nothing of a port is taken over from before it left."""
+    """Completes the later event from the earlier one. A port's values from before it left are not taken over."""
     if before.gone or after.gone:
         return after
     after = after._replace(

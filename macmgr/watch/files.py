@@ -1,8 +1,8 @@
-"""libvirt's status directories: which files were renamed into place, written or deleted, told by inotify.
+"""Watches libvirt's status directories by inotify for files renamed into place, written or deleted.
 
-libvirt writes ``NAME.xml.new`` and renames it (virXMLSaveFile), so a rename is what nearly every change looks like. The
-directories are libvirt's to make: they may come after us, go, and come again. What is new is watched first and then
-told as a reason to look, so nothing that happened before the watch is missed.
+libvirt writes ``NAME.xml.new`` and renames it (virXMLSaveFile), so nearly every change is a rename. libvirt makes the
+directories: they may come after us, go, and come again. A new directory is watched first and then reported as a reason
+to look, so nothing that happened before the watch is missed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from macmgr.errors import MacmgrError
 from macmgr.sources.statusfiles import definitions_directory
 
 EVERYTHING = "everything"
-"""The reason where the kernel lost events."""
+"""The reason to look after the kernel lost events."""
 
 _FILES = flags.MOVED_TO | flags.MOVED_FROM | flags.DELETE | flags.CLOSE_WRITE
 _CHILDREN = flags.CREATE | flags.MOVED_TO | flags.MOVED_FROM | flags.DELETE
@@ -29,7 +29,7 @@ _NO_MORE = _ITSELF | flags.IGNORED | flags.UNMOUNT
 
 
 class _Watch(NamedTuple):
-    """A directory, and what is of interest in it: status files, or directories."""
+    """A directory and its interesting content: status files, or directories."""
 
     path: Path
     files: bool
@@ -37,12 +37,12 @@ class _Watch(NamedTuple):
 
 
 class StatusDirectories:
-    """``qemu``, ``lxc``, ``network`` and ``network/NET/ports`` below ``run_dir``, whether or not they are there yet.
+    """Watches ``qemu``, ``lxc``, ``network`` and ``network/NET/ports`` below ``run_dir``, there yet or not.
 
-    Networks' definitions are watched too: `virsh net-edit` changes what a network will be at its next start.
+    It watches networks' definitions too: `virsh net-edit` changes what a network will be at its next start.
 
-    A directory that cannot be watched is a reason to look, at the first `read` too; MacmgrError where none can be.
-    ``troubles`` says which these are, and why.
+    A directory that cannot be watched is a reason to look, at the first `read` too; ``troubles`` lists these with the
+    cause. Raises MacmgrError if none can be watched.
     """
 
     def __init__(self, run_dir: Path) -> None:
@@ -65,7 +65,7 @@ class StatusDirectories:
         self._inotify.close()
 
     def read(self) -> list[str]:
-        """Why to look, in words, each reason once; empty when nothing happened."""
+        """Returns the reasons to look, in words, each once; empty if nothing happened."""
         reasons: dict[str, None] = {}
         moved = False
         for event in self._inotify.read(timeout=0):
@@ -75,7 +75,7 @@ class StatusDirectories:
                 continue
             watch = self._watches.get(event.wd)
             if watch is None:
-                continue  # of a directory that is no longer where it was
+                continue  # its directory is no longer where it was
             if event.mask & _NO_MORE or event.mask & flags.ISDIR:
                 moved = moved or watch.children or bool(event.mask & _NO_MORE)
             elif watch.files and event.name.endswith(".xml"):
@@ -88,12 +88,12 @@ class StatusDirectories:
         return list(reasons)
 
     def try_again(self) -> None:
-        """Watch what could not be watched before, if it can be now. What happened there meanwhile, a look shows."""
+        """Watches what could not be watched before. A look covers what happened there meanwhile."""
         if self.troubles:
             self._follow()
 
     def _follow(self) -> list[str]:
-        """Watch what is there now and nothing else; the directories that came and went."""
+        """Watches what is there now and nothing else. Returns the directories that came and went."""
         told, self.troubles = self.troubles, []
         before, added = self._watches, dict(self._added())
         below = {wd: watch for wd, watch in added.items() if watch.path not in self._run_dir.parents}
@@ -111,9 +111,9 @@ class StatusDirectories:
         ]
 
     def _added(self) -> Iterator[tuple[int, _Watch]]:
-        """Each directory that is there with its watch; where the run directory is not, those on the way to it.
+        """Yields each existing directory with its watch; without the run directory, those on the way to it.
 
-        A directory is watched before anything in it is looked for: what comes after the look is told by the watch.
+        A directory is watched before anything in it is looked for: the watch reports what comes after that.
         """
         run_dir = _Watch(self._run_dir, files=False, children=True)
         if self._add(run_dir) is None:
@@ -137,7 +137,7 @@ class StatusDirectories:
                     yield wd, watch
 
     def _add(self, watch: _Watch) -> int | None:
-        """The number of the watch, which a directory that is watched already has; None where there is none."""
+        """Returns the number of the watch, the old one for a watched directory; None if it cannot be watched."""
         mask = _ITSELF | flags.ONLYDIR | (_FILES if watch.files else 0) | (_CHILDREN if watch.children else 0)
         try:
             return int(self._inotify.add_watch(watch.path, mask))
@@ -149,11 +149,11 @@ class StatusDirectories:
 
     def _drop(self, wds: set[int]) -> None:
         for wd in wds:
-            with suppress(OSError):  # it went together with its directory
+            with suppress(OSError):  # it went with its directory
                 self._inotify.rm_watch(wd)
 
     def _label(self, path: Path) -> str:
-        """The path below the run directory, fit to be printed: names are what somebody called a guest."""
+        """Returns the path below the run directory, safe to print: a guest's name can be any text."""
         relative = path.relative_to(self._run_dir) if path.is_relative_to(self._run_dir) else path
         text = os.fsencode(path if relative == Path() else relative).decode("utf-8", "backslashreplace")
         return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

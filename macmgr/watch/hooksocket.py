@@ -1,9 +1,9 @@
-"""The daemon's socket: hooks hand their work over, and `macmgr status` asks. docs/adr/0006 says what is spoken.
+"""The daemon's socket: hooks hand their work over, and `macmgr status` asks. Protocol: docs/adr/0006.
 
-libvirt waits for a hook, so whatever goes wrong here ends the connection, and the hook then does its work itself. The
-socket is root's alone, and never was anybody else's for an instant. A lock file beside it, root's alone too, is locked
-as long as it is served, so a second daemon is told apart from a socket that a killed one left: the kernel drops a lock
-with its process. The directory is everybody's to open, and so to lock: that decides nothing.
+libvirt waits for a hook, so any failure here ends the connection, and the hook then does its work itself. The socket is
+root's alone from its first instant. A lock file next to it, root's alone too, is locked as long as the socket is
+served. It distinguishes a second daemon from a socket that a killed one left: the kernel drops a lock with its process.
+Everybody can open the directory, and so lock it: that decides nothing.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from macmgr.state.lock import open_lock, try_lock
 from macmgr.state.ownfiles import open_own_directory
 
 TIMEOUT_FILE, LOCK_FILE = "hook.timeout", "watch.lock"
-# Each may hold a document of the largest size. More wait in the kernel's queue, as long as their own time lasts.
+# Each client may hold a document of the largest size. More wait in the kernel's queue until their own time is up.
 _CLIENTS = 32
 _QUEUE = 1024
-_WORDS = 6  # `hook`, the driver and libvirt's four; none is longer than the kernel lets an argument be
+_WORDS = 6  # `hook`, the driver and libvirt's four; the kernel limits the length of an argument
 _MAX_REQUEST = MAX_INPUT + 1 + _WORDS * 131072
 _CHUNK = 1 << 18
-_PAUSE = 0.1  # where the process has no descriptor left for another client
+_PAUSE = 0.1  # while the process has no descriptor left for another client
 
 Waits = Callable[[], bool]
 Call = Callable[[HookCall, bytes, Waits], Awaitable[tuple[bool, str] | None]]
@@ -41,9 +41,9 @@ Call = Callable[[HookCall, bytes, Waits], Awaitable[tuple[bool, str] | None]]
 class HookSocket:
     """Serves ``path`` from `start` to `close`.
 
-    ``call`` does what a hook call asks for, in a bounded time, and returns whether that went well and what there is to
-    say, or None where the hook is to do it itself; `close` cancels it. It may ask, from any thread, whether the hook
-    still waits. ``status`` is the document for those who ask.
+    ``call`` does a hook call's work in a bounded time and returns (ok, message); None: the hook must do the work.
+    `close` cancels it. ``call`` may ask, from any thread, if the hook still waits. ``status`` returns the status
+    document.
     """
 
     def __init__(self, path: Path, call: Call, status: Callable[[], bytes], settings: HookSettings) -> None:
@@ -58,12 +58,12 @@ class HookSocket:
         self._free = asyncio.Semaphore(_CLIENTS)
 
     async def start(self) -> None:
-        """Serve; Busy where a living daemon does."""
+        """Starts to serve. Raises Busy if a living daemon serves."""
         try:
             self._directory = _opened(self._path.parent)
             self._lock = _locked(self._path, self._directory)
             self._listener = _listen(self._path.name, self._directory)
-            with suppress(OSError):  # a full disk: hooks go by the default, or by what was said before
+            with suppress(OSError):  # a full disk: hooks use the default, or the former value
                 self._announce()
         except PermissionError as error:
             self._abandon()
@@ -77,13 +77,13 @@ class HookSocket:
         self._accepting = asyncio.create_task(self._accept(self._listener), name="hook socket")
 
     def configure(self, settings: HookSettings) -> None:
-        """Go by other settings from now on."""
+        """Uses other settings from now on."""
         self._settings = settings
-        with suppress(OSError):  # a full disk: hooks go by what it said before
+        with suppress(OSError):  # a full disk: hooks use the former value
             self._announce()
 
     async def close(self) -> None:
-        """Serve no more. Whoever still waits gets no answer, and does its work itself."""
+        """Stops serving. A hook that still waits gets no answer and does its work itself."""
         if self._listener is None:
             return
         for name in (self._path.name, TIMEOUT_FILE):
@@ -101,11 +101,11 @@ class HookSocket:
             self._listener = None
         for descriptor in (self._directory, self._lock):
             if descriptor != -1:
-                os.close(descriptor)  # and with it the lock goes
+                os.close(descriptor)  # this drops the lock
         self._directory = self._lock = -1
 
     def _announce(self) -> None:
-        """Say how long libvirt may wait: a hook that asks a daemon has no time to read the configuration."""
+        """Writes libvirt's longest wait to a file: a hook that asks a daemon has no time to read the configuration."""
         temporary = f".{TIMEOUT_FILE}.new"
         with suppress(FileNotFoundError):
             os.unlink(temporary, dir_fd=self._directory)
@@ -141,7 +141,7 @@ class HookSocket:
             try:
                 async with asyncio.timeout(self._settings.timeout):
                     request = await _read(client)
-            except (ConnectionError, TimeoutError):  # it went away, or does not come to an end
+            except (ConnectionError, TimeoutError):  # the client went away, or does not come to an end
                 return
             answer = await self._answer(request, lambda: _waits(client))
             with suppress(ConnectionError, TimeoutError):
@@ -149,7 +149,7 @@ class HookSocket:
                     await asyncio.get_running_loop().sock_sendall(client, answer)
 
     async def _answer(self, request: bytes, waits: Waits) -> bytes:
-        """What to say; nothing where the hook had better do its work itself, and tell what is wrong."""
+        """Returns the answer; empty if the hook should do its work itself and report the fault."""
         if request == b"status\0":
             return self._status()
         words = request.split(b"\0", _WORDS)
@@ -167,7 +167,7 @@ class HookSocket:
 
 
 async def _read(client: socket.socket) -> bytes:
-    """All that the client says, until it has said it, or more than there can be to say."""
+    """Reads until the client has finished, or has sent more than the largest request."""
     loop = asyncio.get_running_loop()
     chunks, size = [], 0
     while size <= _MAX_REQUEST and (chunk := await loop.sock_recv(client, _CHUNK)):
@@ -177,41 +177,41 @@ async def _read(client: socket.socket) -> bytes:
 
 
 def _waits(client: socket.socket) -> bool:
-    """Whether the other end is open: it shuts down its writing side, but closes only when it gives up (unix_poll)."""
+    """The other end is open: it shuts down its writing side, but closes only when it gives up (unix_poll)."""
     if client.fileno() < 0:
         return False
     poll = select.poll()
-    poll.register(client, 0)  # a hang-up is told without being asked for
+    poll.register(client, 0)  # poll reports a hang-up unasked
     return not poll.poll(0)
 
 
 def _allowed(client: socket.socket) -> bool:
-    """Whether root, or whoever runs this daemon, is at the other end."""
+    """Root, or the user of this daemon, is at the other end."""
     credentials = struct.Struct("=iii")  # struct ucred: pid, uid, gid
     said = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, credentials.size)
     return credentials.unpack(said)[1] in (0, os.geteuid())
 
 
 def _opened(path: Path) -> int:
-    """The directory, made where it is missing, opened."""
+    """Opens the directory, and makes it if it is missing."""
     with suppress(FileExistsError):
         path.mkdir(0o755)
     return open_own_directory(path, mode=0o755)
 
 
 def _locked(path: Path, directory: int) -> int:
-    """The lock file, locked; Busy where another daemon runs."""
+    """Opens and locks the lock file. Raises Busy if another daemon runs."""
     lock = open_lock(LOCK_FILE, directory)
     if not try_lock(lock) or _is_served(path.name, directory):
         os.close(lock)
         raise Busy(f"another 'macmgr watch' runs (it serves {path}); there is nothing for a second one to do")
-    with suppress(OSError):  # no matter who holds it; it keeps out a daemon of before the lock file
+    with suppress(OSError):  # anybody may hold it; it keeps out a daemon older than the lock file
         try_lock(directory)
     return lock
 
 
 def _is_served(name: str, directory: int) -> bool:
-    """Whether somebody listens on the socket: a daemon of before the lock file does, and had locked the directory."""
+    """Somebody listens on the socket: a daemon older than the lock file does, and had locked the directory."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC) as client:
         try:
             client.connect(f"/proc/self/fd/{directory}/{name}")
@@ -223,16 +223,16 @@ def _is_served(name: str, directory: int) -> bool:
 
 
 def _listen(name: str, directory: int) -> socket.socket:
-    """A listening socket, 0600 from its first instant; what a daemon that is gone left there makes room."""
+    """Returns a listening socket, 0600 from its first instant; it replaces one that a dead daemon left there."""
     with suppress(FileNotFoundError):
         if not stat.S_ISSOCK(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
             raise OSError(errno.EEXIST, f"something that is no socket is there; move {name} away")
         os.unlink(name, dir_fd=directory)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
-        # Linux gives the file the mode of the socket it is made from, less the umask (unix_bind in net/unix/af_unix.c)
+        # Linux gives the file the mode of its socket, less the umask (unix_bind in net/unix/af_unix.c)
         os.fchmod(listener.fileno(), 0o600)
-        listener.bind(f"/proc/self/fd/{directory}/{name}")  # in the directory that was checked, wherever its name leads
+        listener.bind(f"/proc/self/fd/{directory}/{name}")  # in the checked directory, wherever its name leads
         listener.listen(_QUEUE)
     except BaseException:
         listener.close()

@@ -1,8 +1,8 @@
-"""Where the daemon's lines go: to journald with their fields, else to standard error.
+"""Writes the daemon's lines to journald with their fields, else to standard error.
 
-journald takes datagrams of ``FIELD=value`` lines; a value that holds a newline goes in the form with its length, so no
-guest's name can end a field and begin another (systemd, docs/JOURNAL_NATIVE_PROTOCOL.md). The log must never hold up a
-repair: nothing here waits, and nothing here raises. What journald does not take at once is dropped and counted.
+journald takes datagrams of ``FIELD=value`` lines. A value with a newline takes the form with its length, so no guest's
+name can end a field and begin another (systemd, docs/JOURNAL_NATIVE_PROTOCOL.md). The log must never hold up a repair:
+nothing here waits, and nothing here raises. A line that journald does not take at once is dropped and counted.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from macmgr.oneline import one_line
 from macmgr.watch.messages import Line, Priority
 
 SOCKET = Path("/run/systemd/journal/socket")
-# A datagram may be as large as the sender's buffer (net.core.wmem_default, 208 KiB): with its values cut here, no line
-# needs the detour of a memfd.
+# A datagram may be as large as the sender's buffer (net.core.wmem_default, 208 KiB). Values cut at this size need no
+# memfd.
 _LARGEST = 8192
-# Of a pipe, poll(2) promises no more than room for one write of PIPE_BUF bytes.
+# For a pipe, poll(2) promises room for one write of PIPE_BUF bytes only.
 _LONGEST = select.PIPE_BUF - 1
 
 
 class Journal:
     """The log of this process.
 
-    ``stream`` is what systemd says standard error is, in $JOURNAL_STREAM: the device and inode of journald's socket.
-    Only where ``stderr`` really is that, the lines go to journald; in a terminal they belong into the terminal. What is
-    less urgent than ``least`` is not said. ``lost`` counts the lines that were dropped.
+    ``stream`` is $JOURNAL_STREAM: the device and inode of journald's socket, as systemd connected it to standard error.
+    Lines go to journald only if ``stderr`` really is that socket; in a terminal they belong in the terminal. Lines less
+    urgent than ``least`` are left out. ``lost`` counts the dropped lines.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Journal:
         self._journald = _is_stream(stderr, stream)
 
     def tell(self, lines: Iterable[Line]) -> None:
-        """Log several lines, in their order."""
+        """Logs several lines in their order."""
         for line in lines:
             if line.priority <= self._least:
                 self._log(line)
@@ -61,7 +61,7 @@ class Journal:
                 with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as journald:
                     journald.sendto(datagram(line), self._path)
             except OSError as error:
-                # EAGAIN: journald is there and behind, so its stream is full too; else it cannot be had this way
+                # EAGAIN: journald is behind, so its stream is full too; else it cannot be reached this way
                 if error.errno in (errno.EAGAIN, errno.ENOBUFS):
                     self.lost += 1
                 else:
@@ -82,7 +82,7 @@ class Journal:
 
 
 def datagram(line: Line) -> bytes:
-    """The line in journald's native protocol."""
+    """Encodes the line in journald's native protocol."""
     fields = {
         "MESSAGE": one_line(line.message),
         "PRIORITY": str(line.priority.value),
@@ -105,7 +105,7 @@ def _field(name: str, value: str) -> bytes:
 
 
 def _bytes(text: str, most: int) -> bytes:
-    """``text`` in UTF-8, cut between two letters: journald shows no value that is not UTF-8."""
+    """Encodes ``text`` in UTF-8, cut between two letters: journald shows no value that is not UTF-8."""
     return text.encode("utf-8", "backslashreplace")[:most].decode("utf-8", "ignore").encode()
 
 
@@ -114,7 +114,7 @@ def _mark(priority: Priority) -> str:
 
 
 def _is_stream(descriptor: int, stream: str) -> bool:
-    """Whether the descriptor is the one that systemd connected to journald: a redirected standard error is not."""
+    """The descriptor is the one that systemd connected to journald; a redirected standard error is not."""
     device, _, inode = stream.partition(":")
     try:
         status = os.fstat(descriptor)

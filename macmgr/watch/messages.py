@@ -1,6 +1,6 @@
-"""The kinds of things the daemon says, each with the message id under which journalctl finds it.
+"""The kinds of the daemon's messages, each with its message id for journalctl.
 
-``journalctl MESSAGE_ID=…`` is how monitoring picks one kind out, so an id never changes its meaning, nor a kind its id;
+Monitoring picks one kind out with ``journalctl MESSAGE_ID=…``, so an id never changes its meaning, nor a kind its id.
 docs/watch.rst has the table. Priorities are those of syslog(3).
 """
 
@@ -11,7 +11,7 @@ from enum import IntEnum
 
 
 class Priority(IntEnum):
-    """How urgent a line is, in the numbers of syslog(3): the smaller, the more urgent."""
+    """The urgency of a line, in the numbers of syslog(3): the smaller, the more urgent."""
 
     ERROR = 3
     WARNING = 4

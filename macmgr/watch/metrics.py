@@ -1,8 +1,7 @@
-"""The counters as Prometheus text (format 0.0.4): a file for node_exporter's textfile collector, or loopback /metrics.
+"""The counters as Prometheus text (format 0.0.4), for node_exporter's textfile collector or for /metrics on loopback.
 
-Labels are those that libvirt's exporters use: ``domain``, ``source_bridge``, ``target_device``. A MAC is a label only
-where that is asked for: each costs a series. Counters are there from the start, with 0: increase() misses the first
-step of one that is not.
+Labels are those of libvirt's exporters: ``domain``, ``source_bridge``, ``target_device``. A MAC is a label only on
+request: each costs a series. Counters start with 0: increase() misses the first step of one that appears later.
 """
 
 from __future__ import annotations
@@ -36,14 +35,14 @@ class _Family:
 
 
 def metrics(counters: Counters, now: float, *, per_mac: bool = False) -> str:
-    """All metrics; families without a sample are left out."""
+    """Returns all metrics; families without a sample are left out."""
     known = counters.unknown(now) is None
     families = [*_state(counters, now), *(_ports(counters, per_mac=per_mac) if known else ()), *_counters(counters)]
     return "".join(line for family in families if family.samples for line in _lines(family))
 
 
 def write_textfile(path: Path, text: str) -> None:
-    """Replace the file as a whole: the collector never reads a part. OSError where it cannot be written.
+    """Replaces the file as a whole: the collector never reads a part. Raises OSError if it cannot be written.
 
     The directory may belong to the collector's user, so nothing in it is followed. No fsync: after a crash of the host
     the next round writes it anew.
@@ -52,7 +51,7 @@ def write_textfile(path: Path, text: str) -> None:
     try:
         temporary = f".{path.name}.new"  # the collector takes *.prom only
         with suppress(FileNotFoundError):
-            os.unlink(temporary, dir_fd=directory)  # of a daemon that was killed
+            os.unlink(temporary, dir_fd=directory)  # left by a killed daemon
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with os.fdopen(os.open(temporary, flags, 0o600, dir_fd=directory), "wb") as file:
             os.fchmod(file.fileno(), 0o644)  # whatever the umask is: the collector is another user

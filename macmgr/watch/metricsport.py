@@ -1,7 +1,7 @@
-"""``GET /metrics`` on loopback, for a Prometheus agent on this host: HTTP/1.1 and not a bit more of it.
+"""Serves ``GET /metrics`` on loopback for a Prometheus agent on this host: HTTP/1.1 and nothing more.
 
-Everybody on the host can connect: what is not a short, quick GET of that one path is answered with an error, and only a
-few are listened to at a time.
+Everybody on the host can connect. Anything but a short, quick GET of that one path gets an error, and only a few
+requests are read at a time.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
-LOOPBACK = "127.0.0.1"  # never another: the metrics name guests, and there is no authentication
+LOOPBACK = "127.0.0.1"  # never another address: the metrics name guests, and there is no authentication
 _MOST = 8  # requests at a time
 _LONGEST = 8192  # bytes of a request's head
 _PATIENCE = 5.0  # seconds for one request and its answer
@@ -28,7 +28,7 @@ _REASONS = {
 
 
 class MetricsPort:
-    """The open port. ``text`` gives the metrics when somebody asks for them."""
+    """The open port. ``text`` returns the metrics for a request."""
 
     def __init__(self, text: Callable[[], str], patience: float = _PATIENCE) -> None:
         self._text = text
@@ -37,13 +37,13 @@ class MetricsPort:
         self._server: asyncio.Server | None = None
 
     async def listen(self, port: int) -> int:
-        """Begin to answer; the port, which the kernel chooses for 0. OSError where it is taken."""
+        """Starts to answer. Returns the port, which the kernel chooses for 0. Raises OSError if it is taken."""
         self._server = await asyncio.start_server(self._accept, LOOPBACK, port, limit=_LONGEST)
         number: int = self._server.sockets[0].getsockname()[1]
         return number
 
     async def close(self) -> None:
-        """Answer nobody any more."""
+        """Stops answering."""
         if self._server is not None:
             self._server.close()
             for task in self._open:

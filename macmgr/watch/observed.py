@@ -1,7 +1,7 @@
-"""What the daemon sees behind guest ports with packet sockets, and keeps for every verb to read.
+"""Keeps the addresses that packet sockets see behind guest ports, for every verb to read.
 
-The two ends (sockets, file) of `macmgr.watch.addresses`. It holds no opinion: an address that it has seen is a source,
-and the round decides.
+It holds the sockets and the file for `macmgr.watch.addresses`. It does not judge: a seen address is a source, and the
+round decides.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from macmgr.watch.addresses import MacChange, Records, Word, hear, remember, set
 
 
 class Observer:
-    """What is seen in one network namespace. ``records`` are for the intent of the next round.
+    """The sightings of one network namespace. ``records`` are for the intent of the next round.
 
-    ``lost``: another daemon saw more, and it cannot be read. ``problem`` is one line about what it cannot see or keep,
-    empty while all is well.
+    ``lost``: another daemon saw more, and its records cannot be read. ``problem``: an obstacle to seeing or keeping, in
+    one line; empty if there is none.
     """
 
     def __init__(self, netns: str | None = None, path: Path | None = None) -> None:
@@ -29,7 +29,7 @@ class Observer:
         read = read_observed(netns, path)
         self.records: Records = read.records
         self.lost, self._kept = read.lost, read.problem
-        if read.missing:  # from now on one that is missing is lost
+        if read.missing:  # from now on a missing file is a lost one
             self._kept = write_observed((), netns, path, lost=read.lost) or self._kept
 
     @property
@@ -38,7 +38,7 @@ class Observer:
 
     @property
     def kept(self) -> bool:
-        """Whether the records are in their file, as far as it could be written."""
+        """The records are in their file, as far as it could be written."""
         return not self._kept
 
     def fileno(self) -> int:
@@ -46,7 +46,7 @@ class Observer:
         return self._sightings.fileno()
 
     def read(self, view: View | None, now: float) -> tuple[bool, list[Sighting], list[MacChange]]:
-        """Whether there is something for a round to do, what was seen, and which guests have changed their address."""
+        """Reads the sockets. Returns (a round has something to do, the sightings, the changes of guests' addresses)."""
         seen = self._sightings.read()
         if view is None or not seen:
             return False, seen, []
@@ -54,14 +54,14 @@ class Observer:
         return self._replace(records), seen, changes
 
     def hear(self, words: Iterable[Word], view: View, now: float) -> tuple[bool, list[MacChange], list[Word]]:
-        """libvirt has said which addresses NICs have; as `read`, and the words about NICs that are not known yet."""
+        """Applies libvirt's reports. Returns (a round has something to do, changes, reports about unknown NICs)."""
         records, changes, unknown = hear(self.records, words, view, now)
         return self._replace(records), changes, unknown
 
     def after(self, view: View, now: float, *, sightings: bool = True) -> bool:
-        """A round is over: forget what it has acted on or what has moved on, and watch its ports, if that is wanted.
+        """Forgets, after a round, what it acted on or what moved on, and watches its ports, if that is wanted.
 
-        Whether there is more for a round to do: the entry of an address that has moved on is swept.
+        True if another round has something to do: it sweeps the entry of an address that has moved on.
         """
         before = {record.port: {*record.moved, *record.fresh} for record in self.records}
         changed = self._replace(settle(self.records, view, now, sightings=sightings))
@@ -74,7 +74,7 @@ class Observer:
         self._sightings.close()
 
     def _replace(self, records: Records) -> bool:
-        """Keep the records; whether they say anything new."""
+        """Keeps the records. True if they changed."""
         changed = records != self.records
         self.records = records
         if changed or self._kept or not (self._path or paths.OBSERVED).exists():

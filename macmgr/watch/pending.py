@@ -1,6 +1,6 @@
-"""What waits for the next round: why the host has to be looked at, and the hook calls that want an answer.
+"""Collects the work of the next round: reasons to look at the host, and hook calls that want an answer.
 
-Pure. Nothing here says what is right: a reason is for people, and a hook call only adds what files cannot.
+Pure. Nothing here decides what is right: a reason is for people, and a hook call only adds what files cannot.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from macmgr.wanted import WaitingCall
 
 Ticket = TypeVar("Ticket")
 
-# More reasons than a person reads; a storm of events has one reason each.
+# More reasons than a person reads; in a storm each event has a reason of its own.
 _REASONS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Batch(Generic[Ticket]):
-    """What one round is for: each reason once, and each hook call with the ticket by which it is answered."""
+    """The work of one round: each reason once, and each hook call with the ticket for its answer."""
 
     reasons: tuple[str, ...] = ()
     calls: tuple[tuple[WaitingCall, Ticket], ...] = ()
@@ -26,22 +26,22 @@ class Batch(Generic[Ticket]):
 
 @dataclass(slots=True)
 class Pending(Generic[Ticket]):
-    """Marks gather here until they are taken, all at once: a burst is one round."""
+    """Gathers marks until all are taken at once: a burst is one round."""
 
     _reasons: dict[str, None] = field(default_factory=dict)
     _calls: list[tuple[WaitingCall, Ticket]] = field(default_factory=list)
 
     def mark(self, reason: str) -> None:
-        """The host has to be looked at."""
+        """Marks the host to be looked at."""
         if len(self._reasons) < _REASONS:
             self._reasons[reason] = None
 
     def hear(self, heard: WaitingCall, ticket: Ticket) -> None:
-        """A hook was called, and libvirt waits for it."""
+        """Adds a hook call, for which libvirt waits."""
         self._calls.append((heard, ticket))
 
     def take(self) -> Batch[Ticket]:
-        """All that waits, and nothing is left."""
+        """Returns all that waits, and clears it."""
         batch = Batch(tuple(self._reasons), tuple(self._calls))
         self._reasons.clear()
         self._calls.clear()

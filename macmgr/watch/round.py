@@ -1,7 +1,7 @@
-"""One round: what all pending hook calls and libvirt's files ask for, compared with the bridges, and made so.
+"""One round: compares libvirt's files and all pending hook calls with the bridges, and repairs the bridges.
 
-It is `reconcile.apply` for the whole host, with what a process that stays can keep: the netlink connection, the parsed
-status files, and the intent where nothing it was made of has changed. Runs in one worker thread, one round at a time.
+It is `reconcile.apply` for the whole host. A process that stays keeps the netlink connection, the parsed status files,
+and the intent while its inputs are unchanged. Rounds run in one worker thread, one at a time.
 """
 
 from __future__ import annotations
@@ -33,18 +33,17 @@ from macmgr.state.memory import LastRead, StateFile, read_memory
 from macmgr.wanted import WaitingCall, wanted
 from macmgr.watch.eventfilter import LastView
 
-# As long as a person's `macmgr apply` may take; a hook that waits has given up by then and gone its own way.
+# The limit of a person's `macmgr apply` too; a hook that waits has given up by then and done its work itself.
 _LOCK_WAIT = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What came of a round.
+    """The result of a round.
 
-    ``answers`` are for the hook calls, in their order: whether it could be done, and the line to say. ``outcome`` and
-    ``last`` are None where no look was needed, or where it failed, which ``failure`` then tells. ``problem`` is about
-    the memory, whose trouble is never the round's. ``announced`` are the addresses that a control plane is to hear of
-    again. ``seconds`` is how long it took.
+    ``answers`` are (ok, message) for the hook calls, in their order. ``outcome`` and ``last`` are None if no look was
+    needed, or if it failed; ``failure`` then has the cause. ``problem`` is about the memory and never fails the round.
+    ``announced`` are the addresses to announce to a control plane again. ``seconds`` is the duration.
     """
 
     answers: tuple[tuple[bool, str], ...]
@@ -57,7 +56,7 @@ class Round:
 
 
 class _Seen(NamedTuple):
-    """What was seen behind guest ports, whether there was more, and whether it is in its file."""
+    """The addresses seen behind guest ports. ``lost``: there were more. ``kept``: they are in their file."""
 
     records: tuple[SeenMacs, ...]
     lost: bool
@@ -85,29 +84,29 @@ class Rounds:
         kept: bool = False,
         refused: frozenset[tuple[str, str, int]] = frozenset(),
     ) -> Round:
-        """Look at the whole host and repair it; where not ``whole``, only if one of the hook calls concerns it.
+        """Looks at the whole host and repairs it; without ``whole``, only if one of the hook calls concerns it.
 
-        ``observed`` is what was seen behind guest ports, ``lost`` whether there was more that cannot be read, ``kept``
-        whether it is in its file; ``refused`` what was just refused (`Known`).
+        ``observed`` was seen behind guest ports. ``lost``: there was more that cannot be read. ``kept``: it is in its
+        file. ``refused`` was just refused (`Known`).
         """
         started = time.monotonic()
         calls = list(heard)
         try:
             result = self._run(calls, config, skips, whole, _Seen(observed, lost, kept), refused)
-        except Exception as error:  # noqa: BLE001 - one round that fails must not end what keeps all guests reachable
-            self.close()  # a connection that failed half way may hold what is no answer to the next question
+        except Exception as error:  # noqa: BLE001 - a failed round must not end what keeps all guests reachable
+            self.close()  # a connection that failed half way may still hold answers to an old question
             failure = error if isinstance(error, MacmgrError) else unexpected(error)
             result = Round(((False, str(failure)),) * len(calls), failure=failure)
         return replace(result, seconds=time.monotonic() - started)
 
     def close(self) -> None:
-        """Let go of the netlink connection; the next round opens another."""
+        """Closes the netlink connection; the next round opens another."""
         if self._kernel is not None:
             self._kernel.close()
             self._kernel = None
 
     def ages(self, keys: Iterable[Key], snapshot: Snapshot) -> dict[Key, float | None]:
-        """How old these entries are; nothing where the kernel cannot be asked, which the next round tells."""
+        """Returns the ages of these entries; empty if the kernel cannot be asked, which the next round reports."""
         try:
             self._kernel = self._kernel or Kernel(self._netns)
             return self._kernel.ages(keys, snapshot)
@@ -116,9 +115,9 @@ class Rounds:
             return {}
 
     def announce(self, places: Collection[Announced], config: Config, observed: tuple[SeenMacs, ...]) -> None:
-        """Put entries again as they are; those of guests that run here still, by what is read under the lock.
+        """Puts entries again, unchanged, of guests that still run here by what is read under the lock.
 
-        What keeps us from it is no trouble: it is done again, and a round tells.
+        A failure is not reported: the announcement is repeated, and a round reports the cause.
         """
         observes = OBSERVE_ALL.observes if self._observe else config.observes
         try:
@@ -170,15 +169,15 @@ class Rounds:
         return any(remembers(memory, scope) for scope in scopes)
 
     def _seen(self, read_intent: Callable[[], Intent], known: Known, kernel: Kernel) -> tuple[Outcome, str]:
-        """Only look: all changes are skipped."""
+        """Only looks: all changes are skipped."""
         memory, problem = read_memory(self._netns, known=self._memory)
         scope, known = Scope(observes=OBSERVE_ALL.observes), replace(known, memory=memory)
         return Outcome((), (), look(read_intent, kernel, scope, known)), problem
 
     def _intent(self, calls: list[WaitingCall], config: Config) -> Intent:
-        """What is wanted; made anew only where a file, the configuration or the calls are others than at the last look.
+        """Returns the intent, rebuilt only if a file, the config or the waiting calls changed since the last look.
 
-        A round with calls asks twice: whether they concern anything, and again under the lock.
+        A round with calls asks twice: to see if they concern anything, and again under the lock.
         """
         waiting = [each for each in calls if each.waits()]  # asked before the files are read, and under the lock
         state = self._files.read()
@@ -189,13 +188,13 @@ class Rounds:
 
 
 def _left(intent: Intent, scope: Scope) -> tuple[bool, str]:
-    """What keeps us from a guest's ports is a failure: the configuration may let it refuse the guest's start."""
+    """An obstacle to a guest's ports is a failure: the configuration may let it refuse the guest's start."""
     problem = left_as_it_is(intent, scope)
     return not problem, problem
 
 
 def _answer(each: WaitingCall, outcome: Outcome, scope: Scope) -> tuple[bool, str]:
-    """The line of one hook call, about its own part of the host, and whether that could be done."""
+    """Returns (ok, message) for one hook call, about its own part of the host."""
     well, problem = _left(outcome.view.intent, scope)
     released = any(scope.holds(each.domain, each.bridge) for each in outcome.view.recalled.to_release)
     if not released and not concerns(outcome.view.intent, scope):

@@ -1,6 +1,6 @@
-"""What the configuration may add to the daemon, and SIGHUP may change: libvirt's events, and metrics for Prometheus.
+"""The daemon's optional parts, which SIGHUP may change: libvirt's events, and metrics for Prometheus.
 
-None of it is needed to keep a MAC table right, so none of it that fails may stop the daemon: it is told and left out.
+A right MAC table needs none of them, so a failure of one must not stop the daemon: it is reported and left out.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from macmgr.watch.daemonlog import DaemonLog
 from macmgr.watch.metrics import write_textfile
 from macmgr.watch.metricsport import MetricsPort
 
-# As often as Prometheus asks by default, at most.
+# Prometheus asks no more often by default.
 _TEXTFILE_EACH = 15.0
 
 
 class Options:
     """The optional parts of one daemon, as its settings want them.
 
-    ``wake`` and ``hear``, which gets what libvirt says of NICs' addresses, may be called from any thread.
+    ``wake`` and ``hear`` may be called from any thread. ``hear`` gets libvirt's reports of NICs' addresses.
     """
 
     def __init__(self, log: DaemonLog, wake: Callable[[str], None], hear: Callable[[NicAddress], None]) -> None:
@@ -35,7 +35,7 @@ class Options:
         self._writing: asyncio.Task[None] | None = None
 
     async def configure(self, settings: DaemonSettings) -> None:
-        """Open what is wanted now and was not, and close what is wanted no more."""
+        """Opens the parts that are wanted now and were not, and closes those that are wanted no more."""
         before, self._settings = self._settings, settings
         if before.metrics_port != settings.metrics_port:
             await self._close_port()
@@ -49,7 +49,7 @@ class Options:
             self._listen()
 
     async def close(self) -> None:
-        """Close all of it."""
+        """Closes all parts."""
         await self._close_port()
         await self._stop_writing()
         await self._stop_listening()
@@ -70,14 +70,14 @@ class Options:
             self._port = None
 
     async def _write(self) -> None:
-        """The textfile, again and again; a directory that is missing is told once."""
+        """Writes the textfile again and again; reports a missing directory once."""
         told = ""
         while True:
             try:
                 # a disk may hang, and the loop has guests to serve
                 await asyncio.to_thread(write_textfile, Path(self._settings.metrics_file), self._metrics())
                 told = ""
-            except Exception as error:  # noqa: BLE001 - what is optional must not end for good, and in silence
+            except Exception as error:  # noqa: BLE001 - an optional part must not end for good, and in silence
                 why = error.strerror if isinstance(error, OSError) else str(unexpected(error))
                 if told != (told := why or str(error)):
                     self._log.trouble(f"metrics_file {self._settings.metrics_file}", told)

@@ -1,4 +1,4 @@
-"""The answer to `macmgr status`: the counters as JSON, version 1: fields may be added, none is renamed.
+"""The answer to `macmgr status`: the counters as JSON, version 1. Fields may be added; none is renamed.
 
 Schema: docs/status-v1.schema.json.
 """
@@ -18,7 +18,7 @@ from macmgr.watch.messages import Line
 
 
 def document(counters: Counters, now: float) -> dict[str, Any]:
-    """How things stand at ``now``."""
+    """Returns the state at ``now``."""
     managed, unknown = counters.managed_ports, counters.unknown(now)
     return {
         "version": 1,
@@ -112,7 +112,7 @@ def _bridges(counters: Counters) -> list[dict[str, Any]]:
 
 
 def _events(events: Sequence[Event]) -> list[dict[str, Any]]:
-    """The events, the last one first."""
+    """Returns the events, the last one first."""
     return [{"at": _time(event.at), **_line(event.line)} for event in reversed(events)]
 
 

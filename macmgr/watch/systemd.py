@@ -1,7 +1,7 @@
-"""What the service manager is told, and how often it wants to hear from us: sd_notify(3) and its watchdog.
+"""Notifies the service manager with sd_notify(3), and feeds its watchdog.
 
-A datagram to the socket that $NOTIFY_SOCKET names, and nothing where it names none. It never waits and never fails: a
-guest's network does not depend on who started the daemon.
+It sends datagrams to the socket in $NOTIFY_SOCKET, and none if that is not set. It never waits and never fails: a
+guest's network does not depend on the program that started the daemon.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ class Systemd:
         self._address = "\0" + address[1:] if address.startswith("@") else address
 
     def ready(self, status: str = "") -> None:
-        """The first round is done, or a reload is."""
+        """Reports that the first round, or a reload, is done."""
         self._send("READY=1", *_status(status))
 
     def reloading(self) -> None:
-        """SIGHUP was taken; `ready` ends it. Type=notify-reload wants to know since when."""
+        """Reports a reload after SIGHUP; `ready` ends it. Type=notify-reload wants its start time."""
         self._send("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def stopping(self, status: str = "") -> None:
-        """SIGTERM was taken."""
+        """Reports the end after SIGTERM."""
         self._send("STOPPING=1", *_status(status))
 
     def status(self, text: str) -> None:
-        """The line that `systemctl status` shows."""
+        """Sets the line that `systemctl status` shows."""
         self._send(*_status(text))
 
     def alive(self) -> None:
-        """The watchdog's sign of life."""
+        """Sends the watchdog's sign of life."""
         self._send("WATCHDOG=1")
 
     def _send(self, *assignments: str) -> None:
@@ -50,7 +50,7 @@ class Systemd:
 
 
 def watchdog_seconds(environment: Mapping[str, str] = os.environ) -> float | None:
-    """How long the service manager waits for a sign of life before it kills us; None where it does not."""
+    """Returns the seconds without a sign of life after which the service manager kills us; None if it does not."""
     if environment.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None  # meant for a process that started us
     wanted = environment.get("WATCHDOG_USEC", "")

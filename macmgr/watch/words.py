@@ -1,7 +1,7 @@
-"""What the daemon says, in words: records in, lines for the journal out. Pure.
+"""Puts the daemon's records into words: records in, lines for the journal out. Pure.
 
-One line for each change, so that the journal tells the history of a guest's entry; but a host of a thousand ports that
-is looked at for the first time gets one line that counts them, and the details for those who asked for them.
+Each change has one line, so that the journal has the history of a guest's entry. The first look at a host of a thousand
+ports gives one line that counts them, and the details at debug priority.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from macmgr.watch.alarms import Alarm, Kind
 from macmgr.watch.bursts import Told
 from macmgr.watch.messages import Line, Priority
 
-MANY = 20  # lines of one kind that one round may say
-THEFT = "theft"  # the code of the alarm; it is no finding, for the entry was held
+MANY = 20  # lines of one kind in one round
+THEFT = "theft"  # the code of the alarm; it is no finding, because the entry was held
 
 _PAST = {"put": "put", "move": "moved", "pin": "pinned", "unpin": "unpinned", "drop": "dropped", "close": "closed"}
 _PAST |= {"open": "opened", "set": "set", "unlock": "unlocked", "give back": "gave back"}
@@ -46,7 +46,7 @@ _STATES = {
 
 
 def started(version: str, modes: Modes, managed: Iterable[str]) -> Line:
-    """The daemon is there. ``modes`` says where it changes nothing, ``managed`` are the bridges that policy manages."""
+    """The daemon starts. ``modes`` names the bridges that it does not change, ``managed`` those that policy manages."""
     observed = sorted(filter(modes.observes, managed))
     mode = f", observing {', '.join(observed)} only" if observed else ""
     if modes.default and all(observe for _, observe in modes.named):
@@ -55,12 +55,12 @@ def started(version: str, modes: Modes, managed: Iterable[str]) -> Line:
 
 
 def stopped(why: str) -> Line:
-    """The daemon ends; what it put stays."""
+    """The daemon ends; its entries stay."""
     return Line(Priority.NOTICE, f"stopped ({why}): ports and entries stay as they are", messages.STOPPED)
 
 
 def resync(why: str, view: View, seconds: float) -> Line:
-    """All sources and the kernel were read anew, and this is how it stands after the repair."""
+    """All sources and the kernel were read anew; the line gives the state after the repair."""
     ports = [guest for guest in view.intent.ports if guest.managed and guest.port in view.snapshot.ports]
     errors = sum(finding.severity is Severity.ERROR for finding in view.plan.findings)
     how = f"{_count(errors, 'error')} left" if errors else _STATES[verdict_of(view).word]
@@ -73,7 +73,7 @@ def resync(why: str, view: View, seconds: float) -> Line:
 
 
 def look_failed(why: str, since: str) -> Line:
-    """A look could not be taken: what is there now, nobody knows."""
+    """A look failed: the present state is unknown."""
     text = f"this round could not be made: {why}; the state is unknown since {since}, and it is tried again"
     return Line(Priority.ERROR, text, messages.LOOK_FAILED)
 
@@ -85,7 +85,7 @@ def looks_again(seconds: float, failed: int) -> Line:
 
 
 def repairs(done: Sequence[Change], expected: Collection[str] = ()) -> list[Line]:
-    """One line for each change that was made; for the guests in ``expected``, which come or go, it is routine.
+    """Returns one line for each change made; for the guests in ``expected``, which come or go, it is routine.
 
     Changes that differ in their VIDs alone share a line: an administrator may add or remove thousands of them at once.
     """
@@ -93,24 +93,24 @@ def repairs(done: Sequence[Change], expected: Collection[str] = ()) -> list[Line
 
 
 def repairs_by_vids(done: Sequence[Change], expected: Collection[str] = ()) -> list[Told]:
-    """The same, each line with its VIDs, which are not in it yet."""
+    """Returns the same lines, each with its VIDs, which are not in its text yet."""
     return _by_vids(_repair(change, expected) for change in done)
 
 
 def repaired(told: Iterable[Told]) -> list[Line]:
-    """The lines, with the VIDs in them; one that counts them where they are too many."""
+    """Returns the lines with the VIDs in their text; if there are too many, one counts them."""
     return _summed_up(_with_vids(told), "changes made", messages.REPAIRED)
 
 
 def _repair(change: Change, expected: Collection[str]) -> Told:
-    """A change that was made and read back, and in which VIDs."""
+    """Returns the line and the VIDs of a change that was made and read back."""
     verb, what, why = _parts(change)
     priority = Priority.INFO if change.domain in expected else Priority.NOTICE
     return _line(priority, f"{_PAST[verb]} {what}: {why}", messages.REPAIRED, change), _vids(change)
 
 
 def failures(failed: Sequence[Failure]) -> list[Line]:
-    """The changes that the kernel refused, with its words, or that could not be read back."""
+    """Returns lines for the changes that the kernel refused, with its words, or that could not be read back."""
     lines = []
     for failure in failed:
         verb, what, _ = _parts(failure.change)
@@ -120,7 +120,7 @@ def failures(failed: Sequence[Failure]) -> list[Line]:
 
 
 def standing_back(change: Change, times: int, seconds: float) -> Line:
-    """Somebody takes a change back each time it is made."""
+    """Another program undoes a change each time it is made."""
     verb, what, _ = _parts(change)
     text = (
         f"another program undoes it each time: {_PAST[verb]} {what} {times} times within a minute; standing back for "
@@ -146,7 +146,7 @@ def theft(guest: GuestPort, mac: str, seen_on: str, vid: int, times: int = 1) ->
 
 
 def alarm(alarm: Alarm) -> Line:
-    """What an alarm says; of a refreshed entry nobody can tell on which of the ports that learn the MAC was seen."""
+    """Returns an alarm's line. A refreshed entry does not show which of the learning ports saw the MAC."""
     guest = alarm.guest
     if alarm.kind is Kind.THEFT:
         return theft(guest, alarm.mac, " or ".join(alarm.seen_on), alarm.vid, alarm.times)
@@ -169,11 +169,11 @@ def left(
     told: Sequence[Change] = (),
     held: Iterable[Change] = (),
 ) -> list[Line]:
-    """What a round left as it is: drift on a bridge that is only observed, and what no change of the MAC table mends.
+    """Returns lines for drift on observe-only bridges, and for findings that no change of the MAC table fixes.
 
-    ``told`` are changes of which a line already says that they were not made. ``held`` are left out for now, and nobody
-    is advised to make them: a port whose entry is taken away each time stays open on purpose. The same findings come
-    back in each round: the caller says only what it did not say the last time.
+    ``told`` are changes that a line already reports as not made. ``held`` are left out for now, and no line advises
+    them: a port whose entry is removed each time stays open on purpose. The same findings come back in each round: the
+    caller logs only those that it did not log the last time.
     """
     covered, kept, fixes = {_subject(change) for change in told}, {_subject(change) for change in held}, Fixes()
     worded = _with_vids(
@@ -191,12 +191,12 @@ def left(
 
 
 def hook_failed(call: HookCall, why: str) -> Line:
-    """A hook call whose work could not be done; the guest lives on."""
+    """The work of a hook call could not be done; the guest lives on."""
     return _of_hook(call, why, Priority.WARNING, messages.HOOK_FAILED)
 
 
 def hook_said(call: HookCall, text: str) -> Line:
-    """A hook call that was answered, and what libvirt's log got to know: what would be done where nothing may be."""
+    """A hook call was answered. The line is that in libvirt's log: changes due where nothing may be changed."""
     return _of_hook(call, text, Priority.NOTICE, messages.HOOK_SAID)
 
 
@@ -206,17 +206,17 @@ def _of_hook(call: HookCall, text: str, priority: Priority, message_id: str) -> 
 
 
 def unreadable(what: str, why: str) -> Line:
-    """A source that cannot be read as a whole; what was known of it is kept."""
+    """A source cannot be read as a whole; its last known content is kept."""
     return Line(Priority.ERROR, f"{what}: {why}", messages.UNREADABLE)
 
 
 def events_lost(source: str) -> Line:
-    """The kernel had more to say than fits into its queue."""
+    """The kernel's event queue was full."""
     return Line(Priority.NOTICE, f"the kernel dropped {source} events: everything is looked at", messages.EVENTS_LOST)
 
 
 def _finding(finding: Finding, fix: Fix, observes: Callable[[str], bool]) -> Line:
-    """A finding as a line, without its VID."""
+    """Returns a finding's line, without its VID."""
     message_id, message, does = messages.LEFT_TO_A_PERSON, finding.message, "to mend it"
     if finding.code is Code.GUEST_MAC_CHANGED:
         message_id = messages.GUEST_MAC_CHANGED
@@ -318,7 +318,7 @@ def _owner(change: SetEntries) -> str:
 
 
 def _by_vids(lines: Iterable[Told]) -> list[Told]:
-    """The lines, each once, with all the VIDs in which it is so."""
+    """Merges equal lines; each gets all its VIDs."""
     found: dict[Line, set[int]] = {}
     for line, vids in lines:
         found.setdefault(line, set()).update(vids)
@@ -333,7 +333,7 @@ def _with_vids(lines: Iterable[Told]) -> list[Line]:
 
 
 def _vids(change: Change) -> frozenset[int]:
-    """The VIDs that are worth a word: none where an entry is put or dropped in every one of its port's."""
+    """Returns the VIDs worth naming: none if an entry is put or dropped in every VID of its port."""
     if isinstance(change, SetFlags):
         return frozenset()
     named = frozenset(entry.vid for entry in change.after or change.before)
@@ -341,7 +341,7 @@ def _vids(change: Change) -> frozenset[int]:
 
 
 def _summed_up(lines: list[Line], what: str, message_id: str) -> list[Line]:
-    """The lines, or where they are too many one that counts them, and the lines for those who want details."""
+    """Returns the lines; if there are too many, one that counts them, then the lines at debug priority."""
     if len(lines) <= MANY:
         return lines
     bridges = ", ".join(sorted({line.bridge for line in lines if line.bridge}))
