@@ -19,12 +19,12 @@ def edit_domain(domain: str) -> Command:
 
 
 def edit_metadata(domain: str) -> Command:
-    """Edits macmgr's element in a running domain; `--config` instead of `--live` edits it for the next start."""
+    """Edits macmgr's element in a running domain. `--config` instead of `--live` edits it for the next start."""
     return "virsh", "metadata", domain, *_OURS
 
 
 def edit_network_metadata(network: str) -> Command:
-    """As `edit_metadata`; libvirt has it since 9.7. Before, `edit_network` and a restart of the network do it."""
+    """As `edit_metadata`. libvirt has the command since 9.7; before, use `edit_network` and restart the network."""
     return "virsh", "net-metadata", network, *_OURS
 
 
@@ -41,7 +41,7 @@ def stop_network(network: str) -> Command:
 
 
 def restart_network(network: str) -> tuple[Command, Command]:
-    """libvirt deletes a bridge of its own with its network, and the guests' taps are left without one."""
+    """libvirt deletes its own bridge together with the network. The guests' taps are then on no bridge."""
     return stop_network(network), start_network(network)
 
 

@@ -1,4 +1,4 @@
-"""Assembles the Intent out of what libvirt says, the configuration, and the hook calls that libvirt waits for.
+"""Builds the Intent from libvirt's state, the configuration, and the hook calls that libvirt waits for.
 
 Verbs, hooks and the daemon all get their Intent here, so they know the same guests and the same conflicts.
 """
@@ -24,10 +24,10 @@ from macmgr.sources.libvirtstate import LibvirtState
 
 @dataclass(frozen=True, slots=True)
 class WaitingCall:
-    """A hook call with its input: a guest that has no status file yet, or a guest that has left.
+    """A hook call with its input: a guest without a status file yet, or a guest that has left.
 
-    ``waits`` answers if libvirt still waits for the call. When it does not, the guest's life has gone on, and the
-    status files alone say how.
+    ``waits`` is True while libvirt still waits for the call. After that the guest's life has gone on, and only the
+    status files show its state.
     """
 
     call: HookCall
@@ -35,7 +35,7 @@ class WaitingCall:
     waits: Callable[[], bool] = field(default=lambda: True, compare=False)
 
     def scope(self, observes: Callable[[str], bool], skips: Callable[[Change], bool] = skip_nothing) -> Scope:
-        """The part of the host that the call is about."""
+        """Returns the part of the host that the call is about."""
         if self.given.domain is not None:
             return Scope(self.given.domain.name, skips=skips, observes=observes)
         network = self.given.network
@@ -46,9 +46,9 @@ class WaitingCall:
 def wanted(
     state: LibvirtState, config: Config, calls: Iterable[WaitingCall] = (), decisions: Decisions | None = None
 ) -> Intent:
-    """The Intent of this host; ``calls`` are in the order in which libvirt made them.
+    """Returns the Intent of this host. ``calls`` are in the order in which libvirt made them.
 
-    ``decisions`` are those of the last look, for whoever looks again and again.
+    ``decisions`` are those of the last look, for callers that look repeatedly.
     """
     domains = {(status.domain.driver, status.domain.name): status for status in state.domains}
     networks = {network.name: network for network in state.networks}

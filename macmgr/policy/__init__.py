@@ -1,1 +1,1 @@
-"""Who manages a port's MAC table, and how: from what libvirt's XML and the configuration say to the intent. Pure."""
+"""Decides the manager of each port's MAC table: libvirt's XML and the configuration become the intent. Pure."""

@@ -1,4 +1,4 @@
-"""From libvirt's domains to the intent: the port of each NIC, what policy says of it, and what is not understood."""
+"""Turns libvirt's domains into the intent: each NIC's port, its policy, and findings about unreadable XML."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from macmgr.options import quoted
 from macmgr.policy.precedence import PolicySources, decide, managed_bridges
 from macmgr.readers.domain import Domain, DomainStatus, Nic
 
-# Why a NIC of a type has no port on a Linux bridge.
+# The reason why a NIC of a type has no port on a Linux bridge.
 _PORTLESS = {
     "ethernet": "libvirt does not say which bridge its tap is on: somebody else's script decides",
     "direct": "a macvtap: its address is in the own list of the device below it",
@@ -36,7 +36,7 @@ _VIRTUALPORTS = ("802.1Qbg", "802.1Qbh", "midonet")
 
 
 def why_portless(nic: Nic, sources: PolicySources) -> str:
-    """Why a NIC has no port on a Linux bridge; empty where it has one."""
+    """Returns the reason why a NIC has no port on a Linux bridge; empty if it has one."""
     virtualport = sources.inherit(nic, "virtualport")
     if nic.mac == ZERO:
         return "its address is zero, for which a bridge can have no entry"
@@ -55,13 +55,13 @@ def why_portless(nic: Nic, sources: PolicySources) -> str:
 
 
 def kind_of(nic: Nic) -> str:
-    """The interface type as it may be shown: libvirt's word, and not whatever stands in its place."""
+    """Returns the interface type for display: one of libvirt's words, and no other text from the XML."""
     return nic.kind if nic.kind in ("bridge", "network", *_PORTLESS) else "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class _Decided:
-    """What became of one domain's NICs."""
+    """The result for one domain's NICs."""
 
     ports: tuple[GuestPort, ...]
     portless: tuple[PortlessNic, ...]
@@ -69,9 +69,9 @@ class _Decided:
 
 
 class Decisions:
-    """What was decided for each domain, for those who ask again and again: only what is new is decided anew.
+    """The decisions for each domain, kept between looks: only new domains are decided anew.
 
-    A decision holds as long as the record of the domain is the very same, and all that policy is decided from equal.
+    A decision holds while the domain's record is the very same object and the policy's sources are equal.
     """
 
     def __init__(self) -> None:
@@ -79,13 +79,13 @@ class Decisions:
         self._known: dict[int, tuple[DomainStatus, _Decided]] = {}
 
     def of(self, domains: Iterable[DomainStatus], sources: PolicySources) -> list[_Decided]:
-        """The decisions for ``domains``, in their order; those for all others are forgotten."""
+        """Returns the decisions for ``domains``, in their order, and forgets those of all other domains."""
         basis = sources.networks, sources.bridges, sources.ports
         if basis != self._basis:
             self._basis, self._known = basis, {}
         before, self._known = self._known, {}
         for status in domains:
-            known = before.get(id(status))  # kept with the record: no other one can have its id
+            known = before.get(id(status))  # the table keeps the record, so no other record can get its id
             self._known[id(status)] = known or (status, _decided(status, sources))
         return [decided for _, decided in self._known.values()]
 
@@ -99,14 +99,16 @@ def build_intent(
     findings: Iterable[Finding] = (),
     decisions: Decisions | None = None,
 ) -> Intent:
-    """The intent of this host. ``departed`` are domains that do not run here any more, ``ran`` those of
-    them that did by the status files that libvirt has not removed yet.
+    """Returns the intent of this host.
+
+    ``departed`` are domains that no longer run here. ``ran`` are those of them whose status files libvirt has not
+    removed yet.
     """
     decided = (decisions or Decisions()).of(domains, sources)
     ports, contested = _without_contested([port for each in decided for port in each.ports])
     left = [sources.bridge(nic) for domain in departed for nic in domain.nics]
     managed = managed_bridges(sources, [*(port.bridge for port in ports), *left])
-    for port in ports:  # a network that was destroyed under its guests is known only from their NICs
+    for port in ports:  # after a network is destroyed under its guests, only their NICs name its bridge
         if port.managed:
             managed.setdefault(port.bridge, port.policy.reason)
     problems = (*findings, *(finding for each in decided for finding in each.findings), *contested)
@@ -120,9 +122,9 @@ def build_intent(
 
 
 def _without_contested(ports: Sequence[GuestPort]) -> tuple[list[GuestPort], list[Finding]]:
-    """The ports, with those that several NICs name left as they are: nobody's policy is carried out on such a tap.
+    """Leaves a port as it is if several NICs name it: no policy is carried out on such a tap.
 
-    One status file is out of date then, or another libvirt's, or a tenant's that names what is not its own.
+    Then one status file is out of date, or belongs to another libvirt, or a tenant names a tap of somebody else.
     """
     claims: dict[str, list[GuestPort]] = {}
     for port in ports:
@@ -176,7 +178,7 @@ def _decided(status: DomainStatus, sources: PolicySources) -> _Decided:
 
 
 def guest_port(status: DomainStatus, nic: Nic, sources: PolicySources) -> GuestPort | PortlessNic:
-    """The bridge port that a NIC has on this host, or why it has none."""
+    """Returns the bridge port of a NIC on this host, or the reason why it has none."""
     domain = status.domain
     why = why_portless(nic, sources)
     if why:
@@ -225,7 +227,7 @@ def _metadata_problem(domain: Domain) -> Iterable[Finding]:
 
 
 def _network_problem(guest: GuestPort, sources: PolicySources) -> Iterable[Finding]:
-    """That a guest's port is left as it is because of its network, told of the guest, for those who ask about it."""
+    """Reports a port left as it is because of its network. The finding names the guest, for users who ask about it."""
     network = sources.networks.get(guest.network)
     if network is not None and network.problem and guest.policy.problem == network.problem:
         yield Finding(
@@ -240,12 +242,12 @@ def _network_problem(guest: GuestPort, sources: PolicySources) -> Iterable[Findi
 
 
 def _libvirt_puts_the_entry(status: DomainStatus, nic: Nic, policy: Policy) -> bool:
-    """Whether libvirt will have put the NIC's entry when the CPUs start here.
+    """libvirt will have put the NIC's entry when the CPUs start here.
 
-    Its QEMU driver does for the NICs whose own source says so, its LXC driver never. It adds with NLM_F_EXCL and takes
-    EEXIST for success (virNetDevBridgeFDBAddDel), so for an incoming migration the add comes to nothing: the uplink
-    has learned the MAC of a guest that still runs elsewhere. A guest that has suspended itself wakes up without a word
-    from libvirt, which then only notes that it runs (qemuProcessHandlePMWakeup).
+    Its QEMU driver puts entries for NICs whose own source asks for it; its LXC driver never does. It adds with
+    NLM_F_EXCL and takes EEXIST for success (virNetDevBridgeFDBAddDel). So for an incoming migration the add has no
+    effect: the uplink has learned the MAC of the guest, which still runs elsewhere. A guest that has suspended itself
+    wakes up without libvirt, which only notes that it runs (qemuProcessHandlePMWakeup).
     """
     asked = nic.manager == Manager.LIBVIRT and policy.manager is Manager.LIBVIRT
     starts_by_libvirt = status.reason != "migration" and status.state != "pmsuspended"

@@ -1,4 +1,4 @@
-"""Decides who manages a port's MAC table, and how: six places are asked in order, and each answer keeps its reason.
+"""Decides the manager of a port's MAC table and its options. It asks six places in order and keeps each reason.
 
 1. ``<macmgr:interface mac='..'>`` in the domain's metadata;
 2. ``<macmgr:macTable>`` itself, there;
@@ -23,9 +23,9 @@ from macmgr.readers.network import Inherited, Network, NetworkPort
 
 
 class PolicySources:
-    """What policy is decided from: the networks, their ports by uuid, and the configuration's bridges.
+    """The sources of policy: the networks, their ports by uuid, and the configuration's bridges.
 
-    ``configured``: whether there is a configuration at all; one that is just being replaced may be missing.
+    ``configured``: a configuration exists. It may be missing for a moment while somebody replaces it.
     """
 
     def __init__(
@@ -42,26 +42,27 @@ class PolicySources:
         self.configured = configured
 
     def bridge(self, nic: Nic) -> str:
-        """The bridge that the NIC's tap is to be on, empty where no source names one."""
+        """Returns the bridge for the NIC's tap; empty if no source names one."""
         network = self.networks.get(nic.network)
         return nic.bridge or (network.bridge if network else "")
 
     def portgroup(self, nic: Nic) -> str:
-        """The portgroup of the NIC, which is the network's default one where it names none."""
+        """Returns the NIC's portgroup, or the network's default one if the NIC names none."""
         network = self.networks.get(nic.network)
         return nic.portgroup or (network.default_portgroup if network else "")
 
     def trusts(self, nic: Nic) -> bool:
-        """Whether the guest may change the address of this NIC (``trustGuestRxFilters``)."""
+        """The guest may change the address of this NIC (``trustGuestRxFilters``)."""
         return bool(self.inherit(nic, "trust"))
 
     def live(self, nic: Nic, name: str) -> Any:
-        """What the live XML of the NIC, or its port, says itself; None where it is silent."""
+        """Returns the setting from the NIC's own live XML or its port; None if both are silent."""
         found = (getattr(place, name, None) for place in (nic, self.ports.get(nic.port_id)))
         return next((value for value in found if value is not None), None)
 
     def inherit(self, nic: Nic, name: str) -> Any:
-        """A setting that the NIC, its port, its portgroup or its network names, in this order; None where none does."""
+        """Returns a setting of the NIC, its port, its portgroup or its network, in this order; None if all are silent.
+        """
         network = self.networks.get(nic.network)
         group = network.portgroups.get(self.portgroup(nic), Inherited()) if network else Inherited()
         whole = network.inherited if network else Inherited()
@@ -76,10 +77,10 @@ _SILENT = Settings()
 
 
 def decide(domain: Domain, nic: Nic, sources: PolicySources) -> Policy:
-    """The policy of one NIC, with every step that was asked; XmlError for a macTableManager that is none.
+    """Returns the policy of one NIC, with every step that was asked. XmlError for an unknown macTableManager.
 
-    Where one of the places is not understood, none of them decides: without its lock, or its ``manager='kernel'``, the
-    others would be wrong.
+    If one of the places is not understood, none of them decides: the unread one may hold a lock, or
+    ``manager='kernel'``, and the others would then be wrong.
     """
     network = sources.networks.get(nic.network)
     problem = domain.metadata.problem or (network.problem if network else "")
@@ -103,16 +104,16 @@ def decide(domain: Domain, nic: Nic, sources: PolicySources) -> Policy:
 
 
 def _incomplete(nic: Nic, network: Network | None, sources: PolicySources, steps: Iterable[Step]) -> bool:
-    """Whether a place that may have something to say is not there now: the NIC's network, or a NIC's only one."""
+    """A place that may have a say is missing now: the NIC's network, or the configuration if only that decides."""
     if nic.network:
         return network is None
     return not sources.configured and not any(step.says.manager for step in steps)
 
 
 def managed_bridges(sources: PolicySources, known: Iterable[str] = ()) -> dict[str, str]:
-    """The bridges that a network or the configuration hands to macmgr, each with the reason.
+    """Returns the bridges that a network or the configuration hands to macmgr, each with the reason.
 
-    A pattern stands for those bridges that it fits among the ``known`` ones, and for those of networks.
+    A pattern stands for the bridges that it fits: among the ``known`` ones and those of networks.
     """
     managed = {
         network.bridge: f"network {network.name}: macTableManager"

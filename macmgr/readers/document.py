@@ -1,18 +1,18 @@
-"""XML that tenants influence, parsed so that it cannot hurt: no entities, no DTD, no network, bounded size.
+"""Parses XML that tenants influence, safely: no entities, no DTD, no network, bounded size.
 
-libvirt never writes a DOCTYPE, so a document that has one is refused before anything in it is believed. Error
-texts name a place and a kind of mistake, never the document's words: status files hold passwords.
+libvirt never writes a DOCTYPE, so a document with one is refused before anything in it is believed. Error texts name a
+place and a kind of mistake, never the document's words: status files hold passwords.
 
-How much of a document is valid is bounded: whoever owns a guest writes its metadata, and every look at the host reads
-it. What is beyond a limit is a mistake in that one document, reported with its line. docs/metadata.rst lists the
-limits; RELAX NG has no word for them.
+Valid documents are bounded too: a guest's owner writes its metadata, and every look at the host reads it. Content
+beyond a limit is a mistake in that one document, reported with its line. docs/metadata.rst lists the limits; RELAX NG
+cannot express them.
 
-The ``<metadata>`` of a document is read apart from the rest, by another parser.
+A second parser, expat, reads the ``<metadata>`` of a document.
 
-All that libvirt writes has libvirt's own names; only in ``<metadata>`` they are whoever's who owns the guest. lxml
-keeps each name that it has met for as long as its thread lives, in a dictionary that libxml2 limits: when it is full,
-no document with a new name can be read any more. And libxml2 before 2.11 takes time by the square of the attributes of
-an element. expat does neither. So lxml gets the document without its metadata, and that goes to expat.
+Outside ``<metadata>``, libvirt writes only its own names. Inside, a guest's owner chooses them. lxml keeps each name
+for as long as its thread lives, in a dictionary that libxml2 limits. Once that is full, no document with a new name can
+be read. And libxml2 before 2.11 needs time by the square of the attributes of an element. expat has neither fault. So
+lxml gets the document without its metadata, and expat gets the metadata.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from lxml import etree
 
 from macmgr.errors import MacmgrError, XmlError
 
-# A domain with 26 disks and 8 NICs is some 20 KB; QEMU capabilities make a status file 60 KB. libvirt's own limit
-# for one document is 16 MiB, of which almost all would be metadata.
+# A domain with 26 disks and 8 NICs is some 20 KB; QEMU capabilities make a status file 60 KB. libvirt's own limit for
+# one document is 16 MiB, of which almost all would be metadata.
 MAX_BYTES = 8 * 1024 * 1024
-# Of all that is in <metadata>, where something in it is meant for macmgr. Large ones of other programs have 50 KB.
+# The size of <metadata>, if anything in it is meant for macmgr. Large ones of other programs have 50 KB.
 MAX_METADATA = 256 * 1024
 # In <macmgr:macTable>.
 MAX_ELEMENTS = 1500
@@ -39,7 +39,7 @@ MAX_ELEMENTS = 1500
 MAX_ALLOWED = 1000
 # A bridge has at most 1023 ports (BR_MAX_PORTS), and QEMU's guests have room for some hundreds of devices.
 MAX_NICS = 1024
-# In one <vlan>: as many as there are.
+# In one <vlan>: the number of VIDs.
 MAX_TAGS = 4096
 
 
@@ -47,12 +47,12 @@ _START = re.compile(rb"<metadata[\s>]")
 _END = b"</metadata>"
 _OURS = re.compile(rb"macmgr|mactable", re.IGNORECASE)
 _OURS_TAG = re.compile(r"macmgr|mactable", re.IGNORECASE)
-_MOST = MAX_ELEMENTS + 2  # the table, what may be in it, and one too many, which is told
-_NEIGHBOURS = 50  # of which a reader asks whether they were meant to be ours
+_MOST = MAX_ELEMENTS + 2  # the table, its allowed elements, and one too many, which is reported
+_NEIGHBOURS = 50  # children of <metadata> that a reader checks for a misspelt name of ours
 
 
 class _Node(Element):
-    """An element as the readers of metadata know it from lxml: with its line."""
+    """An element with its line, as lxml gives it to the readers of metadata."""
 
     def __init__(self, tag: str, attributes: dict[str, str], line: int) -> None:
         super().__init__(tag, attributes)
@@ -61,16 +61,16 @@ class _Node(Element):
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """The ``<metadata>`` element: ours whole, of others' only the names. ``problem``: line, and why it was not read."""
+    """The ``<metadata>`` element: ours whole, of others only the names. ``problem``: line, and why it was not read."""
 
     element: etree._Element | None = None
     problem: tuple[int, str] | None = None
 
 
 def set_aside(data: bytes) -> tuple[bytes, Metadata | None]:
-    """The document without its metadata and with as many lines, and the metadata; None where nothing was set aside.
+    """Returns the document without its metadata, with as many lines, and the metadata; None if there is none.
 
-    ValueError, which begins with the line, where the metadata is not XML.
+    ValueError, which begins with the line, if the metadata is not XML.
     """
     place = _find(data)
     if place is None:
@@ -84,7 +84,7 @@ def set_aside(data: bytes) -> tuple[bytes, Metadata | None]:
 
 
 def too_large(data: bytes) -> tuple[int, str] | None:
-    """The line, and what is wrong with so much metadata; None where nothing in it can be meant for macmgr."""
+    """Returns the line and the problem if the metadata is too large; None if nothing in it can be meant for macmgr."""
     place = _find(data)
     if place is None:
         return None
@@ -95,10 +95,10 @@ def too_large(data: bytes) -> tuple[int, str] | None:
 
 
 def _find(data: bytes) -> tuple[int, int, int] | None:
-    """Where the metadata begins and ends, and its line.
+    """Returns the begin, end and line of the metadata.
 
-    libvirt writes everything else itself and escapes what people wrote into it: so the first start tag is that of the
-    metadata, and the last end tag is its end, whatever is in between.
+    libvirt writes everything else itself and escapes text from people. So the first start tag opens the metadata and
+    the last end tag closes it, whatever is in between.
     """
     start, end = _START.search(data), data.rfind(_END)
     if start is None or end < start.start():
@@ -107,11 +107,11 @@ def _find(data: bytes) -> tuple[int, int, int] | None:
 
 
 def _parse(piece: bytes, line: int) -> etree._Element:
-    """What of the metadata can be meant for macmgr, and of the rest the names of what comes first."""
+    """Keeps the part of the metadata that can be meant for macmgr; of the rest, the first names."""
     parser = expat.ParserCreate("utf-8", namespace_separator="}")
     parser.buffer_text = True
     root = _Node("metadata", {}, line)
-    path: list[_Node | None] = []  # None for what is in somebody else's element
+    path: list[_Node | None] = []  # None: inside an element of another program
     inside = 0
 
     def start(name: str, attributes: dict[str, str]) -> None:
@@ -135,7 +135,7 @@ def _parse(piece: bytes, line: int) -> etree._Element:
 
     def text(data: str) -> None:
         if len(path) > 1 and (node := path[-1]) is not None and data.strip(" \t\r\n"):
-            node.text = "…"  # that there is some is a mistake, and what it is nobody asks
+            node.text = "…"  # some text there is a mistake; nobody needs its words
 
     parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = start, end, text
     try:
@@ -146,20 +146,20 @@ def _parse(piece: bytes, line: int) -> etree._Element:
 
 
 def _tag(name: str) -> str:
-    """expat's ``NAMESPACE}NAME`` as lxml writes it."""
+    """Returns expat's ``NAMESPACE}NAME`` as lxml writes it."""
     return f"{{{name}" if "}" in name else name
 
 
 T = TypeVar("T")
 Reader = Callable[[etree._Element, str, Metadata | None], T]
-"""What makes a record of a document's root element; where it is, and what was set aside of it."""
+"""Makes a record of a document's root element, its place, and the metadata that was set aside."""
 
 NO_MEMORY = "there is no memory left to parse it; nothing is changed without knowing what is in it"
 # The documents that macmgr understands, by their root element.
 ROOTS = ("network", "domain", "domstatus", "networkstatus", "networkport", "hookData", "macTable")
 
-# One for all documents, since it remembers the names it has seen; without a table of IDs, and without the space between
-# elements: that halves the time a thousand status files take.
+# One parser for all documents, since it remembers the names it has seen. It keeps no table of IDs and no space between
+# elements: that halves the time for a thousand status files.
 _PARSER = etree.XMLParser(
     resolve_entities=False,
     no_network=True,
@@ -174,7 +174,8 @@ _PARSER = etree.XMLParser(
 
 
 def parse_written_by_libvirt(data: bytes, where: str) -> tuple[etree._Element, Metadata | None]:
-    """The root element of what libvirt wrote without its metadata, and that; otherwise as `parse_document`."""
+    """Splits off the metadata of a document that libvirt wrote. Returns the rest's root element, as `parse_document`.
+    """
     try:
         rest, metadata = set_aside(data[: MAX_BYTES + 1])
     except ValueError as error:
@@ -183,15 +184,15 @@ def parse_written_by_libvirt(data: bytes, where: str) -> tuple[etree._Element, M
 
 
 def read_with(reader: Reader[T], data: bytes, where: str) -> T:
-    """What a reader makes of a document that libvirt wrote; XmlError where it is not understood."""
+    """Returns a reader's record of a document that libvirt wrote. XmlError if it is not understood."""
     root, metadata = parse_written_by_libvirt(data, where)
     return reader(root, where, metadata)
 
 
 def parse_document(data: bytes, where: str) -> etree._Element:
-    """The root element of ``data``; XmlError names ``where``, the line and what is wrong.
+    """Returns the root element of ``data``. XmlError names ``where``, the line and the mistake.
 
-    MacmgrError where there is no memory for it: that says nothing of the document.
+    MacmgrError if memory runs out: that is no fault of the document.
     """
     if len(data) > MAX_BYTES:
         raise XmlError(f"{where}: the document has {len(data)} bytes, more than the {MAX_BYTES} macmgr reads")
@@ -207,13 +208,13 @@ def parse_document(data: bytes, where: str) -> etree._Element:
         raise XmlError(f"{where}{_mistake(error)}") from None
     except MemoryError:
         raise MacmgrError(f"{where}: {NO_MEMORY}") from None
-    if root.getroottree().docinfo.internalDTD is not None:  # a DOCTYPE in an encoding the search above cannot see
+    if root.getroottree().docinfo.internalDTD is not None:  # a DOCTYPE in an encoding hidden from the search above
         raise XmlError(f"{where}: the document declares a DOCTYPE, which libvirt never writes")
     return root
 
 
 def _lacks_memory(error: Exception) -> bool:
-    """Whether the parser has no room: in the machine's memory, or in its own dictionary of names."""
+    """The parser lacks room: in the machine's memory, or in its own dictionary of names."""
     entry = getattr(error, "error_log", None)
     return entry is not None and any(each.type == etree.ErrorTypes.ERR_NO_MEMORY for each in entry)
 
@@ -228,24 +229,24 @@ def _mistake(error: Exception) -> str:
 
 
 def text_of(element: etree._Element, path: str) -> str:
-    """The text of the child at ``path`` without surrounding space, or the empty string."""
+    """Returns the text of the child at ``path`` without surrounding space, or the empty string."""
     return (element.findtext(path) or "").strip()
 
 
 def name_of(element: etree._Element) -> str:
-    """What is in ``<name>``, every space of it, as libvirt keeps it; the empty string where it is nothing but space."""
+    """Returns the text of ``<name>`` with every space, as libvirt keeps it; empty if it is only space."""
     name = str(element.findtext("name") or "")
     return name if name.strip() else ""
 
 
 def attribute(element: etree._Element, path: str, name: str) -> str:
-    """An attribute of the child at ``path``, or the empty string where either is absent."""
+    """Returns an attribute of the child at ``path``; empty if either is absent."""
     child = element.find(path)
     return (child.get(name) or "") if child is not None else ""
 
 
 def parts_of(element: etree._Element) -> dict[str, etree._Element]:
-    """The first child of each name: for an element of which many are asked, one walk instead of many searches."""
+    """Returns the first child of each name: one walk instead of a search for each."""
     parts: dict[str, etree._Element] = {}
     for child in element:
         parts.setdefault(child.tag, child)
@@ -253,16 +254,16 @@ def parts_of(element: etree._Element) -> dict[str, etree._Element]:
 
 
 def said(parts: Mapping[str, etree._Element], part: str, name: str) -> str:
-    """An attribute of one of `parts_of` an element, or the empty string where either is absent."""
+    """Returns an attribute of one of `parts_of` an element; empty if either is absent."""
     child = parts.get(part)
     return (child.get(name) or "") if child is not None else ""
 
 
 def line_of(element: etree._Element) -> int | None:
-    """The line of an element's start tag, where it is known."""
+    """Returns the line of an element's start tag, if it is known."""
     return cast("int | None", element.sourceline)
 
 
 def place(element: etree._Element, where: str) -> str:
-    """``FILE:LINE`` of an element, as compilers and editors write it."""
+    """Returns ``FILE:LINE`` of an element, as compilers and editors write it."""
     return f"{where}:{element.sourceline}" if element.sourceline else where

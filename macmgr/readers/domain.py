@@ -1,9 +1,9 @@
-"""A domain as libvirt writes it, in live XML, status files and hook input, reduced to its NICs.
+"""Reads a domain, reduced to its NICs, from live XML, status files and hook input.
 
-One NIC has two forms. Status files keep it as it was configured, with an ``<actual>`` child that says what became
-of it; live XML (``virsh dumpxml``, hooks) shows what became of it, so that a NIC of a managed host bridge reads
-``type='bridge'`` with a ``network`` attribute in its source. Both read to the same record.
-Sources: libvirt formatdomain.html, src/conf/domain_conf.c (virDomainActualNetDefFormat).
+One NIC has two forms. Status files keep its configured form, with an ``<actual>`` child for the result. Live XML
+(``virsh dumpxml``, hooks) shows the result, so a NIC of a managed host bridge reads ``type='bridge'`` with a
+``network`` attribute in its source. Both forms become the same record. Sources: libvirt formatdomain.html,
+src/conf/domain_conf.c (virDomainActualNetDefFormat).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _DIGITS = 20
 
 
 def read_vlan(element: etree._Element, where: str) -> Vlan | None:
-    """The ``<vlan>`` child: one tag is access, several or ``trunk='yes'`` a trunk. XmlError for a VID that is none."""
+    """Reads the ``<vlan>`` child. One tag is access; several, or ``trunk='yes'``, a trunk. XmlError for a wrong VID."""
     vlan = element.find("vlan")
     if vlan is None:
         return None
@@ -44,8 +44,8 @@ def read_vlan(element: etree._Element, where: str) -> Vlan | None:
         if number == MAX_TAGS:
             raise XmlError(f"{place(tag, where)}: more than {MAX_TAGS} VLAN tags; as many VIDs there are")
         text = tag.get("id") or ""
-        # VID 0 is libvirt's way to write a priority tag; libvirt allows it and 4095, a bridge port has neither
-        # the length first: Python refuses to read a number of thousands of digits
+        # VID 0 is libvirt's way to write a priority tag. libvirt allows 0 and 4095; a bridge port has neither.
+        # The length comes first: Python refuses to convert a number of thousands of digits.
         if not text.isascii() or not text.isdigit() or len(text) > _DIGITS or int(text) > MAX_VID + 1:
             shown = text[:20] if text.isascii() and text.isdigit() else "this"
             raise XmlError(f"{place(tag, where)}: {shown} is not a VLAN tag; allowed: 0 to {MAX_VID + 1}")
@@ -59,12 +59,12 @@ def read_vlan(element: etree._Element, where: str) -> Vlan | None:
 
 
 def read_isolated(element: etree._Element) -> bool | None:
-    """``<port isolated='yes'/>``; None where there is none."""
+    """Reads ``<port isolated='yes'/>``; None if it is absent."""
     return _yes(attribute(element, "port", "isolated"))
 
 
 def read_trust(element: etree._Element) -> bool | None:
-    """The attribute trustGuestRxFilters; None where there is none."""
+    """Reads the attribute trustGuestRxFilters; None if it is absent."""
     return _yes(element.get("trustGuestRxFilters") or "")
 
 
@@ -78,11 +78,11 @@ STATES = ("nostate", "running", "blocked", "paused", "shutdown", "shutoff", "cra
 
 @dataclass(frozen=True, slots=True)
 class Nic:
-    """One ``<interface>``. Empty strings stand for what the XML does not say, None for a setting it is silent on.
+    """One ``<interface>``. An empty string: the XML does not say. None: it is silent on that setting.
 
-    ``kind`` is what became of the NIC (the actual type), ``configured`` the type it was asked as, ``network`` the
-    libvirt network it was asked from and ``port_id`` its port there, ``tap`` the host end, ``manager`` the
-    macTableManager attribute of its own source, ``lower`` the device below a macvtap.
+    ``kind`` is the actual type, ``configured`` the type that was asked for. ``network`` is the libvirt network that was
+    asked for, ``port_id`` the port there. ``tap`` is the host end, ``manager`` the macTableManager attribute of its own
+    source, ``lower`` the device below a macvtap.
     """
 
     mac: str
@@ -116,13 +116,13 @@ class Domain:
     metadata: DomainMetadata = field(default_factory=DomainMetadata)
 
     def settings(self, mac: str) -> Settings | None:
-        """What the domain's metadata says of the NIC with this MAC alone."""
+        """Returns the settings in the domain's metadata for the NIC with this MAC alone."""
         return self.metadata.interfaces.get(mac)
 
 
 @dataclass(frozen=True, slots=True)
 class DomainStatus:
-    """A domain with the state that libvirt keeps for it; ``running`` means that its CPUs run on this host."""
+    """A domain with libvirt's word for its state. ``running``: its CPUs run on this host."""
 
     domain: Domain
     state: str
@@ -134,13 +134,11 @@ class DomainStatus:
 
 
 def read_domain(element: etree._Element, where: str, metadata: Metadata | None = None) -> Domain:
-    """The domain in ``element``; XmlError where it is none, or says something of a NIC that cannot be.
+    """Reads the domain in ``element``. XmlError if it is no domain, or a NIC in it is invalid.
 
-    ``metadata`` is what was set aside of the document.
+    ``metadata`` was set aside from the document. A mistake in it goes to ``metadata.problem``, and the NICs stay known.
 
-    A mistake in its metadata is no reason to forget which NICs it has: ``metadata.problem`` holds it.
-
-    A NIC without a MAC is left out: inactive XML may have one, and libvirt invents the address when it is defined.
+    A NIC without a MAC is left out: inactive XML may have one, and libvirt invents the address at define time.
     """
     if element.tag != "domain":
         raise XmlError(f"{place(element, where)}: <domain> was expected, this is {_name(element)}")
@@ -156,7 +154,7 @@ def read_domain(element: etree._Element, where: str, metadata: Metadata | None =
 
 
 def read_domain_status(element: etree._Element, where: str, metadata: Metadata | None = None) -> DomainStatus:
-    """A ``<domstatus>``, the root of the files in /run/libvirt/qemu and /run/libvirt/lxc."""
+    """Reads a ``<domstatus>``, the root of the files in /run/libvirt/qemu and /run/libvirt/lxc."""
     domain = element.find("domain") if element.tag == "domstatus" else None
     if domain is None:
         raise XmlError(f"{place(element, where)}: <domstatus> with a <domain> was expected")
@@ -166,7 +164,7 @@ def read_domain_status(element: etree._Element, where: str, metadata: Metadata |
 
 
 def read_nic(element: etree._Element, where: str) -> Nic:
-    """One ``<interface>``; XmlError for a MAC or a VLAN tag that is none."""
+    """Reads one ``<interface>``. XmlError for an invalid MAC or VLAN tag."""
     parts = parts_of(element)
     configured = element.get("type") or ""
     actual = parts.get("actual")

@@ -1,7 +1,7 @@
-"""What libvirt writes to a hook's standard input: a domain, or ``<hookData>`` around a network and its port.
+"""Reads a hook's standard input: a domain, or ``<hookData>`` around a network and its port.
 
 Since libvirt 5.5 the network hook is called ``port-created`` and ``port-deleted``, with a ``<networkport>``. Before, it
-was ``plugged`` and ``unplugged``, with the NIC's ``<interface>``, which is left out: a look reads the NICs.
+was ``plugged`` and ``unplugged``, with the NIC's ``<interface>``. That element is ignored: a look reads the NICs.
 Source: libvirt hooks.html; src/util/virhook.c, src/network/bridge_driver.c (networkRunHook).
 """
 
@@ -25,9 +25,9 @@ class HookInput:
 
 
 def read_hook_input(driver: str, data: bytes) -> HookInput:
-    """The document that libvirt gave to the hook of ``driver``; XmlError where it is not what that driver writes."""
+    """Reads the document that libvirt gave to the hook of ``driver``. XmlError for a document of another kind."""
     where = f"{driver} hook input"
-    if driver == "daemon":  # called with an empty standard input
+    if driver == "daemon":  # its standard input is empty
         return HookInput()
     root, metadata = parse_written_by_libvirt(data, where)
     if driver in ("qemu", "lxc"):

@@ -1,13 +1,12 @@
-"""macmgr's own element in libvirt's ``<metadata>``: policy that travels with the guest, or lives in its network.
+"""Reads macmgr's own element in libvirt's ``<metadata>``: policy that travels with the guest, or lives in its network.
 
-``<macmgr:macTable>`` in a domain speaks for all its NICs, its ``<macmgr:interface mac='..'>`` for one; in a network its
-``<macmgr:portgroup name='..'>`` for the NICs of that portgroup. libvirt keeps the element in definitions, status files
-and hook input, and takes it along in a migration.
+In a domain, ``<macmgr:macTable>`` sets options for all NICs and its ``<macmgr:interface mac='..'>`` for one. In a
+network, its ``<macmgr:portgroup name='..'>`` sets them for the NICs of that portgroup. libvirt keeps the element in
+definitions, status files and hook input, and takes it along in a migration.
 
-The schema, xml-schemas/macmgr-metadata.rng, accepts what this reader accepts, but for three things that RELAX NG cannot
-say: no two interfaces of one MAC (written ``0:`` or ``00:``), no two portgroups of one name, and no more of anything
-than readers/limits.py says. Beside the element itself, the reader also refuses what was meant to be it: a namespace
-or a name that is misspelt.
+The schema, xml-schemas/macmgr-metadata.rng, accepts what this reader accepts, except three rules that RELAX NG cannot
+express: no two interfaces of one MAC (written ``0:`` or ``00:``), no two portgroups of one name, and no more of
+anything than the limits in readers/document.py. The reader also refuses a misspelt namespace or name of the element.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ T = TypeVar("T")
 NAMESPACE = "urn:macmgr:mactable:1"
 TABLE = f"{{{NAMESPACE}}}macTable"
 _SPACE = " \t\r\n"
-# Whoever writes metadata must not be able to use up the time that a hook has for all guests together: after so many
-# mistakes, attributes or neighbours of ours nothing new would be said.
+# A writer of metadata must not use up a hook's time, which all guests share. More mistakes, attributes or neighbours of
+# ours than this would add nothing new.
 _MANY = 50
 _HOMES = {
     "interface": "a domain's macTable",
@@ -42,9 +41,9 @@ _HOMES = {
 
 @dataclass(frozen=True, slots=True)
 class DomainMetadata:
-    """What a domain's metadata says: of all its NICs, and of single ones by MAC.
+    """The settings in a domain's metadata: for all its NICs, and for single ones by MAC.
 
-    ``problem`` is the first mistake in it, with file and line; then nothing of it is believed, and nothing else may
+    ``problem`` is the first mistake, with file and line. Then nothing of the metadata is believed, and nothing else may
     decide in its place.
     """
 
@@ -54,9 +53,9 @@ class DomainMetadata:
 
 
 def read_domain_metadata(domain: etree._Element, where: str, aside: Metadata | None = None) -> DomainMetadata:
-    """The metadata of a ``<domain>``, or the first mistake where ours is not what the schema says.
+    """Reads the metadata of a ``<domain>``, or returns the first mistake against the schema.
 
-    It is in ``aside`` where it was set aside of the document.
+    ``aside`` holds the metadata if it was set aside from the document.
     """
     found, problem = _strictly(domain, where, aside, read_domain_table, DomainMetadata())
     return DomainMetadata(problem=problem) if problem else found
@@ -65,14 +64,14 @@ def read_domain_metadata(domain: etree._Element, where: str, aside: Metadata | N
 def read_network_metadata(
     network: etree._Element, where: str, aside: Metadata | None = None
 ) -> tuple[dict[str, Settings], str]:
-    """The settings by portgroup in a ``<network>``'s metadata; none, and the first mistake, as for a domain."""
+    """Reads the settings by portgroup from a ``<network>``'s metadata; on a mistake none, and the first mistake."""
     nothing: dict[str, Settings] = {}
     found, problem = _strictly(network, where, aside, read_network_table, nothing)
     return ({}, problem) if problem else (found, "")
 
 
 def read_domain_table(table: etree._Element) -> tuple[DomainMetadata, list[Problem]]:
-    """What the ``<macmgr:macTable>`` of a domain says, and all mistakes in it."""
+    """Reads the ``<macmgr:macTable>`` of a domain. Returns its settings and all mistakes."""
     if problems := _too_many(table):
         return DomainMetadata(), problems
     whole = _settings(table, problems, children=("interface",))
@@ -93,7 +92,7 @@ def read_domain_table(table: etree._Element) -> tuple[DomainMetadata, list[Probl
 
 
 def read_network_table(table: etree._Element) -> tuple[dict[str, Settings], list[Problem]]:
-    """What the ``<macmgr:macTable>`` of a network says, by portgroup, and all mistakes in it."""
+    """Reads the ``<macmgr:macTable>`` of a network. Returns its settings by portgroup and all mistakes."""
     if problems := _too_many(table):
         return {}, problems
     _settings(table, problems, children=("portgroup",), options=False)
@@ -120,10 +119,10 @@ def _too_many(table: etree._Element) -> list[Problem]:
 
 
 def find_table(metadata: etree._Element | None) -> tuple[etree._Element | None, list[Problem]]:
-    """Our element in the ``<metadata>`` of a domain or network, and what only looks like it.
+    """Returns our element in the ``<metadata>`` of a domain or network, and the elements that only look like it.
 
-    libvirt keeps the first child of a namespace and drops every further one, and it drops those without a namespace,
-    in both cases without a word (virXMLNodeSanitizeNamespaces).
+    libvirt silently drops every further child of a namespace after the first, and every child without a namespace
+    (virXMLNodeSanitizeNamespaces).
     """
     problems: list[Problem] = []
     if metadata is None:
@@ -152,7 +151,7 @@ def _strictly(
 
 
 def almost_ours(child: etree._Element) -> Iterator[str]:
-    """Why an element that is not ours may have been meant to be: policy that is silently not read is an outage."""
+    """Explains why another element may be a misspelt one of ours. Policy that is silently not read is an outage."""
     namespace, name = split_tag(child)
     if namespace == NAMESPACE:
         yield unknown_name(name, ("macTable",), xml=True, what="element in macmgr's namespace")
@@ -170,7 +169,7 @@ def _settings(
     key: str = "",
     options: bool = True,
 ) -> Settings:
-    """The options on one element of ours; of its children only the names are checked, and ``allow`` is read."""
+    """Reads the options on one element of ours. It checks the names of the children, and reads only ``allow``."""
     problems += [_at(element, text) for text in _strange_text(element)]
     for child in element:
         if len(problems) > _MANY:
@@ -228,7 +227,7 @@ def _strange_text(element: etree._Element) -> Iterator[str]:
 
 
 def split_tag(element: etree._Element) -> tuple[str, str]:
-    """Namespace and name of an element, whichever parser it is of."""
+    """Returns namespace and name of an element from either parser."""
     namespace, _, name = str(element.tag).rpartition("}")
     return namespace[1:], name
 

@@ -1,7 +1,7 @@
-"""A libvirt network and a port of one, reduced to the bridge, who manages its MAC table, and what NICs inherit.
+"""Reads a libvirt network and its ports: the bridge, the manager of its MAC table, and the settings NICs inherit.
 
 Sources: libvirt formatnetwork.html (macTableManager since 1.2.11), formatnetworkport.html, src/conf/network_conf.c,
-src/conf/virnetworkportdef.c; the status file is ``<networkstatus>`` around the same ``<network>``.
+src/conf/virnetworkportdef.c. The status file is ``<networkstatus>`` around the same ``<network>``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from macmgr.readers.metadata import read_network_metadata
 
 @dataclass(frozen=True, slots=True)
 class Inherited:
-    """What a NIC takes from its network or portgroup where it says nothing itself; None where they are silent too."""
+    """The settings that a silent NIC takes from its network or portgroup; None if they are silent too."""
 
     vlan: Vlan | None = None
     isolated: bool | None = None
@@ -31,10 +31,10 @@ class Inherited:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A network: its bridge, its forward mode (``isolated`` where it has none) and its macTableManager attribute.
+    """A network: its bridge, its forward mode (``isolated`` if it has none) and its macTableManager attribute.
 
-    ``default_portgroup`` is that of the NICs that name none; ``metadata`` maps a portgroup to what ours says of it.
-    ``problem`` is the first mistake in the metadata, or in the whole of it: then nobody knows what it says of a NIC.
+    ``default_portgroup`` is for the NICs that name none. ``metadata`` maps a portgroup to our settings for it.
+    ``problem`` is the first mistake in the metadata or the whole document: then the wishes for its NICs are unknown.
     """
 
     name: str
@@ -50,13 +50,13 @@ class Network:
 
     @property
     def trusts_somewhere(self) -> bool:
-        """Whether some NIC of this network may inherit trustGuestRxFilters='yes'."""
+        """Some NIC of this network may inherit trustGuestRxFilters='yes'."""
         return any(each.trust for each in (self.inherited, *self.portgroups.values()))
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkPort:
-    """A port of a network: its NIC's MAC and what libvirt resolved for it. ``bridge`` is empty without one."""
+    """A port of a network: its NIC's MAC and the settings libvirt resolved for it. ``bridge`` is empty without one."""
 
     uuid: str
     mac: str
@@ -68,7 +68,7 @@ class NetworkPort:
 
 
 def read_network(element: etree._Element, where: str, metadata: Metadata | None = None) -> Network:
-    """The network in ``element``, or in the ``<networkstatus>`` around it; XmlError where there is none."""
+    """Reads the network in ``element``, or in the ``<networkstatus>`` around it. XmlError if there is none."""
     network = element.find("network") if element.tag == "networkstatus" else element
     if network is None or network.tag != "network":
         raise XmlError(f"{place(element, where)}: <network> or <networkstatus> was expected")
@@ -93,7 +93,7 @@ def read_network(element: etree._Element, where: str, metadata: Metadata | None 
 
 
 def read_network_port(element: etree._Element, where: str, _metadata: Metadata | None = None) -> NetworkPort:
-    """A ``<networkport>``, from /run/libvirt/network/NET/ports or from a hook; XmlError where it is none."""
+    """Reads a ``<networkport>`` from /run/libvirt/network/NET/ports or from a hook. XmlError for another element."""
     if element.tag != "networkport":
         raise XmlError(f"{place(element, where)}: <networkport> was expected")
     filters = element.find("rxfilters")

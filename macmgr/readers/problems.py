@@ -1,9 +1,9 @@
-"""Everything that is wrong with one document, for `macmgr validate`: what the readers refuse, and what libvirt drops.
+"""Collects all mistakes in one document for `macmgr validate`: the readers' refusals, and what libvirt drops.
 
-The readers stay the judges: each part of a document is given to the reader of that part, and what it refuses is
-collected instead of raised. Added is what no reader can know, because libvirt leaves it out without a word: an
-attribute on ``<bridge>`` that is a slip of the pen away from macTableManager, our element in a place where libvirt has
-none; and what makes sense by itself but not beside the rest: policy for a portgroup, or a NIC, that is not there.
+The readers stay the judges: each part of a document goes to its reader, and a refusal is collected instead of raised.
+This module adds what no reader can know, because libvirt drops it silently: a misspelt macTableManager on ``<bridge>``,
+our element in a place where libvirt has none. It also adds parts that fit nothing else in the document: policy for a
+portgroup or a NIC that is not there.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from macmgr.readers.domain import read_domain, read_nic, read_vlan
 from macmgr.readers.metadata import NAMESPACE, TABLE, almost_ours, find_table, read_domain_table, read_network_table
 from macmgr.readers.network import read_network, read_network_port
 
-# Forward modes without a bridge of libvirt's: it refuses a network that has one of them and macTableManager='libvirt'.
+# Forward modes without a bridge of libvirt's: it refuses a network with one of them and macTableManager='libvirt'.
 _NO_TABLE = ("private", "vepa", "passthrough", "hostdev")
-_WHERE = "document"  # put in front by the readers, and taken off again
+_WHERE = "document"  # the readers put it in front, and `_problem` takes it off
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What a document is, what it is called, what was found in it, and what is wrong with it, by line."""
+    """A document's kind and name, a summary of its content, and its mistakes by line."""
 
     kind: str
     name: str = ""
@@ -38,7 +38,7 @@ class Checked:
 
 
 def check_document(data: bytes) -> Checked:
-    """Recognise and check one XML document."""
+    """Recognises and checks one XML document."""
     try:
         root = parse_document(data, _WHERE)
     except XmlError as error:
@@ -78,7 +78,7 @@ def _check_domain(domain: etree._Element, problems: list[Problem]) -> str:
         try:
             macs.append(parse_mac(attribute(nic, "mac", "address")))
         except ValueError:
-            continue  # without one, libvirt invents it; a wrong one has been told
+            continue  # libvirt invents a missing one; a wrong one is already reported
     table, strange = find_table(domain.find("metadata"))
     problems += strange
     if table is not None:
@@ -90,7 +90,7 @@ def _check_domain(domain: etree._Element, problems: list[Problem]) -> str:
                 problems.append(
                     Problem(line_of(child), f"no NIC of the domain has the address {mac}; {_those(mac, macs)}")
                 )
-    if not problems:  # the whole, in case that the parts left something out
+    if not problems:  # the whole document, in case the parts missed something
         problems += _refusal(lambda: read_domain(domain, _WHERE))
     ours = "" if table is None else ", with policy in its metadata"
     return f"{len(nics)} NIC{'' if len(nics) == 1 else 's'}{ours}"
@@ -123,7 +123,7 @@ def _check_network(network: etree._Element, problems: list[Problem]) -> str:
 
 
 def _check_table(table: etree._Element) -> Checked:
-    """The element alone, as `virsh metadata` takes and gives it: there without its namespace, which libvirt adds."""
+    """Checks the element alone, as `virsh metadata` takes and prints it: without its namespace, which libvirt adds."""
     if _namespace(table) is None:
         for element in table.iter():
             element.tag = f"{{{NAMESPACE}}}{element.tag}" if _namespace(element) is None else element.tag
@@ -136,7 +136,7 @@ def _check_table(table: etree._Element) -> Checked:
 
 
 def _check_part(element: etree._Element, problems: list[Problem]) -> None:
-    """One ``<interface>``, ``<networkport>``, ``<portgroup>`` or ``<network>``, by the reader of it."""
+    """Checks one ``<interface>``, ``<networkport>``, ``<portgroup>`` or ``<network>`` with its reader."""
     if element.tag == "interface":
         if attribute(element, "mac", "address"):
             problems += _refusal(lambda: read_nic(element, _WHERE))
@@ -162,7 +162,7 @@ def _mac_problem(port: etree._Element) -> Iterator[Problem]:
 
 
 def _near_attributes(network: etree._Element) -> Iterator[Problem]:
-    """macTableManager misspelt on the bridge, or right and on another element: libvirt drops both."""
+    """Reports a misspelt macTableManager on the bridge, or a correct one on another element: libvirt drops both."""
     metadata = set(network.iterfind("metadata//*"))
     for element in network.iter():
         for name in () if element in metadata else element.attrib:
@@ -198,7 +198,7 @@ def _mac_of(element: etree._Element) -> str:
 
 
 def _those(mac: str, macs: list[str]) -> str:
-    """The addresses there are, the first of many, and the one that was probably meant."""
+    """Lists the first addresses of the NICs, and the one that was probably meant."""
     if not macs:
         return "it has no NIC with an address"
     there = list(dict.fromkeys(macs))
@@ -215,7 +215,7 @@ def _refusal(read: Callable[[], object]) -> Iterator[Problem]:
 
 
 def _problem(error: XmlError) -> Problem:
-    """A reader's refusal, taken apart into line and text."""
+    """Splits a reader's refusal into line and text."""
     line, colon, text = str(error).removeprefix(f"{_WHERE}:").partition(": ")
     return (
         Problem(int(line), text) if colon and line.isdigit() else Problem(None, str(error).removeprefix(f"{_WHERE}: "))

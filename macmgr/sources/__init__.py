@@ -1,1 +1,1 @@
-"""What libvirt says of this host: its status files, its API, its events, its definitions."""
+"""libvirt's state on this host: status files, API, events, network definitions."""

@@ -1,9 +1,9 @@
-"""A network's definition as libvirt returns it, in which one attribute is changed and every other byte stays.
+"""Changes one attribute of a network's definition and keeps every other byte.
 
-Parsing and writing anew would touch what is not ours: quotes, comments, the order of attributes, namespace prefixes
-in somebody else's metadata. So the start tag of ``<bridge>`` is found by a parser, which comments and CDATA do not
-fool, and only its text is edited. The element is the one that libvirt reads, ``./bridge[1]``
-(virNetworkDefParseXML in src/conf/network_conf.c).
+Parsing and writing anew would change what is not ours: quotes, comments, the order of attributes, namespace prefixes in
+other programs' metadata. A parser finds the start tag of ``<bridge>``, so comments and CDATA cannot mislead the search.
+Only the tag's text is edited. libvirt reads the same element, ``./bridge[1]`` (virNetworkDefParseXML in
+src/conf/network_conf.c).
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from macmgr.model.intent import Manager
 from macmgr.options import MAC_TABLE_MANAGER
 
 _SPACE = r"[ \t\r\n]"
-# The parser has found the tag well-formed: what is left is to see where each attribute begins and ends.
+# The parser has accepted the tag. These patterns only find where each attribute begins and ends.
 _TAG = re.compile(rf"<bridge(?P<attributes>(?:{_SPACE}+[^\s=/>]+{_SPACE}*={_SPACE}*(?:\"[^\"]*\"|'[^']*'))*)")
 _OURS = re.compile(rf"{_SPACE}+([^\s=/>]+){_SPACE}*={_SPACE}*(?:\"([^\"]*)\"|'([^']*)')")
 
 
 @dataclass(frozen=True, slots=True)
 class _Attribute:
-    """Where macTableManager stands in the text: from the space before it to its closing quote, and its value."""
+    """The place of macTableManager in the text, from the space before it to its closing quote, and its value."""
 
     start: int
     end: int
@@ -33,24 +33,24 @@ class _Attribute:
 
 
 def has_bridge(text: str) -> bool:
-    """Whether the definition has a ``<bridge>`` of its own."""
+    """The definition has a ``<bridge>`` of its own."""
     return _find_bridge(text) is not None
 
 
 def with_manager(text: str, manager: Manager) -> str:
-    """The definition with ``macTableManager`` set on its bridge; XmlError where it has none."""
+    """Returns the definition with ``macTableManager`` set on its bridge. XmlError if it has no bridge."""
     attribute = _find_attribute(text)
     if attribute is not None:
         return text[: attribute.value_start] + str(manager) + text[attribute.value_end :]
     tag = _find_bridge(text)
     if tag is None:
         raise XmlError("the network's definition has no <bridge>")
-    # libvirt itself writes it last (virNetworkDefFormatBuf)
+    # libvirt itself writes the attribute last (virNetworkDefFormatBuf).
     return f"{text[: tag.end()]} {MAC_TABLE_MANAGER}='{manager}'{text[tag.end() :]}"
 
 
 def without_manager(text: str) -> str:
-    """The definition without the attribute: two definitions that differ in nothing else are equal here."""
+    """Returns the definition without the attribute. Two definitions that differ in nothing else become equal."""
     attribute = _find_attribute(text)
     return text if attribute is None else text[: attribute.start] + text[attribute.end :]
 
@@ -67,9 +67,9 @@ def _find_attribute(text: str) -> _Attribute | None:
 
 
 def _find_bridge(text: str) -> re.Match[str] | None:
-    """The start tag of the first ``<bridge>`` child of ``<network>``, up to its last attribute."""
+    """Returns the start tag of the first ``<bridge>`` child of ``<network>``, up to its last attribute."""
     data = text.encode()
-    # the text has been decoded: whatever its XML declaration says, these bytes are UTF-8
+    # The text is already decoded: these bytes are UTF-8, even if the XML declaration names another encoding.
     parser = expat.ParserCreate("utf-8", namespace_separator=" ")
     path: list[str] = []
     found: list[int] = []

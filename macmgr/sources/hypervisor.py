@@ -1,8 +1,8 @@
-"""libvirt's API, for what files cannot do: change a network's definition, and be asked on hosts without status files.
+"""libvirt's API: changes a network's definition, and reads hosts without status files.
 
-The only user of libvirt-python, which is optional and imported where it is used. Never called by a hook: a hook that
-calls libvirt waits for the daemon that waits for the hook. No event loop and no thread; libvirt's own words end up in
-one line of ours, and never on stderr by themselves.
+Only this module uses libvirt-python, which is optional and imported on use. No hook calls it: the hook would wait for
+the daemon, and the daemon waits for the hook. It runs no event loop and no thread. libvirt's error message becomes one
+line of ours, and never reaches stderr by itself.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from macmgr.sources.libvirtstate import LibvirtState, metadata_findings, unread_
 T = TypeVar("T")
 
 _CONTAINERS = "lxc:///system"
-# The word of the status files for virDomainPausedReason 2; of all reasons only this one means something to the policy.
+# The status files call virDomainPausedReason 2 "migration". The policy needs no other reason.
 _PAUSED, _MIGRATION = 3, 2
 
 
 @dataclass(frozen=True, slots=True)
 class Hypervisor:
-    """An open connection, and how it was asked for."""
+    """An open connection and its URI."""
 
     uri: str
     connection: Any
@@ -38,10 +38,10 @@ class Hypervisor:
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """The two forms of one network as XML text: what runs now, and what holds from its next start on.
+    """The two forms of one network as XML text: the running one, and the one that holds from its next start.
 
-    ``active`` is empty while it is not active; ``persistent`` is empty where libvirt keeps no definition (a transient
-    network), or where its driver cannot show it beside the active form (the test driver).
+    ``active`` is empty while the network is not active. ``persistent`` is empty if libvirt keeps no definition (a
+    transient network), or if its driver cannot show both forms (the test driver).
     """
 
     name: str
@@ -52,20 +52,20 @@ class Definition:
 
 @contextmanager
 def connect(uri: str, *, read_only: bool = False) -> Iterator[Hypervisor]:
-    """A connection for the length of a ``with`` block; NotThere, with libvirt's words, where there is none."""
+    """Connects to libvirt for the length of a ``with`` block. NotThere, with libvirt's message, if that fails."""
     libvirt = load_libvirt()
     with _in_one_line("cannot connect", uri, "is libvirtd, or virtqemud, running?"):
         connection = libvirt.openReadOnly(uri) if read_only else libvirt.open(uri)
     try:
         yield Hypervisor(uri, connection)
     finally:
-        # a daemon that went away meanwhile has said so already, where it mattered
+        # If the daemon went away meanwhile, an earlier call has already reported it where it mattered.
         with suppress(libvirt.libvirtError):
             connection.close()
 
 
 def read_definition(hypervisor: Hypervisor, name: str) -> Definition:
-    """Both forms of a network, each byte as libvirt returns it."""
+    """Returns both forms of a network, each byte as libvirt returns it."""
     libvirt = load_libvirt()
     with _in_one_line("networks", hypervisor.uri):
         near = did_you_mean(name, (each.name() for each in hypervisor.connection.listAllNetworks()))
@@ -81,24 +81,24 @@ def read_definition(hypervisor: Hypervisor, name: str) -> Definition:
         except libvirt.libvirtError as error:
             if error.get_error_code() != libvirt.VIR_ERR_INVALID_ARG:
                 raise
-            # the test driver does not know the flag, and an inactive network has only the one form
+            # The test driver does not know the flag. An inactive network has only the one form.
             defined = "" if active else network.XMLDesc(0)
     return Definition(name, running, defined, transient=False)
 
 
 def define_network(hypervisor: Hypervisor, name: str, text: str) -> None:
-    """net-define, without --validate: the text is libvirt's own, and who defines reads back and compares.
+    """Runs net-define without --validate. The text is libvirt's own, and the caller reads it back and compares.
 
-    The comparison is stricter than validation, which knows libvirt's schema but not what was there before.
+    The comparison is stricter than validation: validation knows libvirt's schema, but not the text before the change.
     """
     with _in_one_line(f"network {name!r}", hypervisor.uri):
         hypervisor.connection.networkDefineXML(text)
 
 
 def read_host(uri: str) -> LibvirtState:
-    """What libvirt says of this host, as `StatusFiles` reads it from its files.
+    """Reads the state of this host from libvirt's API, as `StatusFiles` reads it from files.
 
-    NotThere for another host, whose bridges cannot be seen from here.
+    NotThere for another host: its bridges cannot be seen from here.
     """
     if urlsplit(uri).hostname:
         raise NotThere(f"{uri} is another host, whose bridges cannot be seen from here; run macmgr there")
@@ -107,12 +107,12 @@ def read_host(uri: str) -> LibvirtState:
 
 
 def read_guests(hypervisor: Hypervisor, *, containers: bool = True) -> tuple[DomainStatus, ...]:
-    """The domains that run there, as far as they are understood; of the system's libvirt its ``containers`` too."""
+    """Returns the running domains that macmgr understands; for the system's libvirt the ``containers`` too."""
     return tuple(_read_guests(hypervisor, []) if containers else _read_domains(hypervisor, []))
 
 
 def read_sources(hypervisor: Hypervisor) -> LibvirtState:
-    """The domains that run, the active networks and their ports."""
+    """Reads the running domains, the active networks and their ports."""
     libvirt = load_libvirt()
     findings: list[Finding] = []
     domains = _read_guests(hypervisor, findings)
@@ -126,7 +126,7 @@ def read_sources(hypervisor: Hypervisor) -> LibvirtState:
             network = _read(each.XMLDesc(0), f"network {each.name()!r}", read_network, findings)
             networks += network or [unread_network(each.name(), findings[-1].message)]
             definitions += _definition(each)
-            # as with the status files: what a port resolved is only of interest where a NIC may inherit trust
+            # As with the status files: a port's resolved settings matter only if its NIC may inherit trust.
             if any(found.trusts_somewhere for found in network):
                 for port in each.listAllPorts():
                     ports += _read(port.XMLDesc(0), f"port {port.UUIDString()}", read_network_port, findings)
@@ -136,10 +136,10 @@ def read_sources(hypervisor: Hypervisor) -> LibvirtState:
 
 
 def _read_guests(hypervisor: Hypervisor, findings: list[Finding]) -> list[DomainStatus]:
-    """The domains of a connection; those of the system's containers too, for which libvirt has a connection apart."""
+    """Reads the domains of a connection. The system's containers have a connection of their own; it reads them too."""
     domains = _read_domains(hypervisor, findings)
     if hypervisor.uri == LIBVIRT_URI:
-        # an LXC driver that is not there has no containers
+        # Without an LXC driver there are no containers.
         with suppress(NotThere), connect(_CONTAINERS, read_only=True) as containers:
             domains += _read_domains(containers, findings)
     return domains
@@ -153,11 +153,11 @@ def _read_domains(hypervisor: Hypervisor, findings: list[Finding]) -> list[Domai
     for each in sorted(active, key=_by_name):
         where = f"domain {each.name()!r}"
         with _gone_meanwhile(where, hypervisor.uri):
-            text = each.XMLDesc(0)  # without VIR_DOMAIN_XML_SECURE: passwords never get here
+            text = each.XMLDesc(0)  # without VIR_DOMAIN_XML_SECURE: the text holds no passwords
             number, reason = each.state()
             state = STATES[number] if 0 <= number < len(STATES) else "unknown"
             if state == "shutoff":
-                continue  # it ended since it was listed, and the XML may be that of its definition
+                continue  # it ended after the listing, and the XML may be that of its definition
             for domain in _read(text, where, read_domain, findings, each.name()):
                 migrating = (number, reason) == (_PAUSED, _MIGRATION)
                 domains.append(DomainStatus(domain, state, "migration" if migrating else ""))
@@ -171,7 +171,7 @@ def _read(
     findings: list[Finding],
     domain: str | None = None,
 ) -> list[T]:
-    """What a reader makes of a document: one record, or none and a finding."""
+    """Returns one record, or none and a finding."""
     try:
         return [read_with(reader, text.encode(), where)]
     except XmlError as error:
@@ -182,7 +182,7 @@ def _read(
 
 
 def _definition(network: Any) -> list[Network]:
-    """The persistent definition of an active network, silently none where it has none or it is not understood."""
+    """Returns the persistent definition of an active network; none, silently, if it is missing or not understood."""
     libvirt = load_libvirt()
     try:
         if not network.isPersistent():
@@ -194,13 +194,13 @@ def _definition(network: Any) -> list[Network]:
 
 
 def _by_name(item: Any) -> str:
-    """The order in which the status files are read: that of their names."""
+    """Sorts as the status files do: by file name."""
     return f"{item.name()}.xml"
 
 
 @contextmanager
 def _in_one_line(what: str, uri: str, hint: str = "") -> Iterator[None]:
-    """What libvirt refused, in its own words, as one sentence of ours."""
+    """Turns libvirt's error into one sentence of ours that quotes libvirt's message."""
     libvirt = load_libvirt()
     try:
         yield
@@ -211,7 +211,7 @@ def _in_one_line(what: str, uri: str, hint: str = "") -> Iterator[None]:
 
 @contextmanager
 def _gone_meanwhile(what: str, uri: str) -> Iterator[None]:
-    """A domain or network that ended since it was listed is not an error."""
+    """Ignores the end of a domain or network after it was listed."""
     libvirt = load_libvirt()
     gone = (
         libvirt.VIR_ERR_NO_DOMAIN,
@@ -228,7 +228,7 @@ def _gone_meanwhile(what: str, uri: str) -> Iterator[None]:
 
 
 def load_libvirt() -> Any:
-    """libvirt-python, which says nothing on stderr by itself any more."""
+    """Imports libvirt-python and silences its own printing to stderr."""
     try:
         import libvirt
     except ImportError as error:
@@ -241,4 +241,4 @@ def load_libvirt() -> Any:
 
 
 def _say_nothing(_context: object, _error: object) -> None:
-    """libvirt would print each error by itself; what is wrong is told once, by who called."""
+    """Drops libvirt's own print of each error: the caller reports the error once."""

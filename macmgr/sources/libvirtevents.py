@@ -1,9 +1,9 @@
-"""libvirt's events, for the daemon that is allowed to listen: domains and their NICs, networks, a guest's new address.
+"""libvirt's events, for the daemon: domains and their NICs, networks, a guest's new address.
 
-They say "look now" and nothing else, and what they say is in libvirt's files a moment later. But a change of a guest's
-MAC is in its file only when libvirt saves that for another reason, so its word is handed on (NIC_MAC_CHANGE, libvirt
-11.2). A thread of its own runs libvirt's event loop, connects read-only, and connects again when libvirt was restarted:
-events are lost meanwhile, so each new connection is a reason to look, and to ask which addresses the NICs have.
+An event only says "look now": libvirt's files hold the news a moment later. One event carries more. libvirt writes a
+guest's changed MAC to its file only when it saves the file for another reason, so the new address is handed on
+(NIC_MAC_CHANGE, libvirt 11.2). A thread runs libvirt's event loop and connects read-only. After a restart of libvirt it
+connects again. Events are lost meanwhile, so each new connection wakes the daemon and asks for the NICs' addresses.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from macmgr.sources.hypervisor import Hypervisor, load_libvirt, read_guests
 FIRST_RETRY, LONGEST_RETRY = 1.0, 60.0
 # Seconds without an answer until the connection counts as broken: libvirt's own defaults (virsh, libvirtd.conf).
 _KEEPALIVE, _MISSED = 5, 5
-# A libvirt that takes a connection and says nothing is waited for without end (virNetClientNew): its thread is left.
+# A libvirt that accepts a connection and never answers blocks its client for ever (virNetClientNew). `close` leaves
+# such a thread behind after these seconds.
 _PATIENCE = 2.0
 
 _DOMAIN_EVENTS = {
@@ -35,7 +36,7 @@ _NIC_MAC_CHANGE = "VIR_DOMAIN_EVENT_ID_NIC_MAC_CHANGE"  # 11.2.0, for virtio NIC
 
 
 class NicAddress(NamedTuple):
-    """libvirt's word for the address that a NIC has now. ``changed``: it has just changed; else libvirt was asked."""
+    """A NIC's address by libvirt's word. ``changed``: it has just changed. Otherwise libvirt was asked for it."""
 
     uuid: str
     alias: str
@@ -44,10 +45,10 @@ class NicAddress(NamedTuple):
 
 
 class LibvirtEvents:
-    """Listens to the libvirt at ``uri`` until it is closed; ``wake`` is called in its thread, with the reason.
+    """Listens to the libvirt at ``uri`` until it is closed. Its thread calls ``wake`` with the reason.
 
-    ``hear`` is called there too, with what libvirt says of a NIC's address. NotThere where libvirt-python is missing; a
-    libvirt that is not running is waited for.
+    Its thread also calls ``hear`` with each address that libvirt reports for a NIC. NotThere if libvirt-python is
+    missing. It waits for a libvirt that is not running.
     """
 
     def __init__(
@@ -68,8 +69,8 @@ class LibvirtEvents:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop listening, and wait a moment for the thread; what it holds goes with it."""
-        os.write(self._writer, b"x")  # the event loop wakes up, and sees that it is to stop
+        """Stops listening and waits a moment for the thread, which frees what it holds."""
+        os.write(self._writer, b"x")  # wakes the event loop, which then sees the stop
         self._stop.set()
         self._thread.join(_PATIENCE)
 
@@ -93,7 +94,7 @@ class LibvirtEvents:
             retry, self._broken = FIRST_RETRY, False
             self._ask(connection)
             self._tell(f"connected to {self._uri}")
-            with suppress(self._libvirt.libvirtError):  # then with another connection
+            with suppress(self._libvirt.libvirtError):  # then it connects again
                 while not (self._stop.is_set() or self._broken):
                     self._libvirt.virEventRunDefaultImpl()
             self._disconnect(connection)
@@ -123,16 +124,16 @@ class LibvirtEvents:
         lifecycle = libvirt.VIR_NETWORK_EVENT_ID_LIFECYCLE
         with suppress(libvirt.libvirtError):  # a host without libvirt's network driver
             self._network_callback = connection.networkEventRegisterAny(None, lifecycle, self._network_event, None)
-        with suppress(libvirt.libvirtError):  # a driver without a wire
+        with suppress(libvirt.libvirtError):  # a driver without a network connection
             connection.setKeepAlive(_KEEPALIVE, _MISSED)
 
     def _disconnect(self, connection: Any) -> None:
-        """Each callback holds a reference: without this the connection would stay open."""
+        """Removes the callbacks and closes the connection. Each callback holds a reference that would keep it open."""
         steps = [partial(connection.domainEventDeregisterAny, callback) for callback in self._domain_callbacks]
         if self._network_callback is not None:
             steps.append(partial(connection.networkEventDeregisterAny, self._network_callback))
         for step in (*steps, connection.unregisterCloseCallback, connection.close):
-            with suppress(self._libvirt.libvirtError):  # one that fails on a dead connection must not keep the others
+            with suppress(self._libvirt.libvirtError):  # a failure on a dead connection must not stop the others
                 step()
 
     def _domain_event(self, _connection: Any, domain: Any, *details: Any) -> None:
@@ -142,7 +143,7 @@ class LibvirtEvents:
         self._say(domain.UUIDString(), alias, new, changed=True)
 
     def _ask(self, connection: Any) -> None:
-        """What was missed while nobody listened. Where libvirt cannot say it, guests' frames and its files still do."""
+        """Asks for the addresses that events missed. A libvirt without that: guests' frames and its files show them."""
         if not hasattr(self._libvirt, _NIC_MAC_CHANGE):
             return
         with suppress(MacmgrError, self._libvirt.libvirtError):
@@ -159,7 +160,7 @@ class LibvirtEvents:
         self._tell(f"libvirt: network {network.name()} changed its state")
 
     def _tell(self, reason: str) -> None:
-        if not self._stop.is_set():  # who is to be woken may be gone
+        if not self._stop.is_set():  # the daemon may be gone already
             self._wake(reason)
 
     def _closed(self, _connection: Any, _reason: int, _opaque: object) -> None:
@@ -168,5 +169,5 @@ class LibvirtEvents:
 
 @cache
 def _register_loop(libvirt: Any) -> None:
-    """libvirt has one event loop for a process, to be registered once and before the first connection."""
+    """Registers libvirt's event loop: one for a process, once, before the first connection."""
     libvirt.virEventRegisterDefaultImpl()

@@ -1,4 +1,4 @@
-"""What libvirt says of one host, whether its status files or its API were asked: one record, one pipeline after it."""
+"""libvirt's state on one host. Status files and API fill the same record, so one pipeline follows."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from macmgr.readers.network import Network, NetworkPort
 
 @dataclass(frozen=True, slots=True)
 class LibvirtState:
-    """The domains that run, the active networks and their ports by uuid.
+    """The running domains, the active networks and their ports by uuid.
 
-    ``definitions`` are the persistent definitions of the active networks, which hold from their next start on.
-    A document that is not understood becomes a finding, and the rest goes on; of a network that is not, the name and
-    the problem stay, because its NICs are known and their policy is not.
+    ``definitions`` are the persistent definitions of the active networks, which hold from their next start on. A
+    document that macmgr does not understand becomes a finding, and reading goes on. Such a network keeps its name and
+    problem: its NICs are known, and their policy is not.
     """
 
     domains: tuple[DomainStatus, ...] = ()
@@ -28,12 +28,12 @@ class LibvirtState:
 
 
 def unread_network(name: str, problem: str) -> Network:
-    """What stands for a network whose document is not understood."""
+    """Returns the stand-in for a network whose document is not understood."""
     return Network(name, "", problem=problem)
 
 
 def metadata_findings(networks: Iterable[Network], told: Iterable[Finding]) -> Iterator[Finding]:
-    """The networks that are understood but for their metadata; ``told`` is of those that are not at all."""
+    """Reports networks whose metadata alone is not understood. ``told`` already reports the wholly unread ones."""
     known = {finding.message for finding in told}
     for network in networks:
         if network.problem and network.problem not in known:

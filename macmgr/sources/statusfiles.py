@@ -1,8 +1,8 @@
-"""libvirt's status files below /run/libvirt: what runs here, read without asking libvirt.
+"""libvirt's status files below /run/libvirt: the running domains and networks, read without asking libvirt.
 
-``qemu/NAME.xml`` and ``lxc/NAME.xml`` hold a ``<domstatus>``, ``network/NET.xml`` a ``<networkstatus>``. Each is
-written as ``NAME.xml.new`` and renamed, so a file is whole or absent. The format is libvirt's private one and the
-files hold passwords: read defensively, repeat nothing of them. Source: virDomainObjSave, virNetworkObjSaveStatus.
+``qemu/NAME.xml`` and ``lxc/NAME.xml`` hold a ``<domstatus>``, ``network/NET.xml`` a ``<networkstatus>``. libvirt writes
+each as ``NAME.xml.new`` and renames it, so a file is whole or absent. The format is private to libvirt, and the files
+hold passwords: read defensively and repeat nothing of them. Source: virDomainObjSave, virNetworkObjSaveStatus.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ NOT_READ = "there was no time for it"
 
 
 def never() -> bool:
-    """It is never too late."""
+    """Always False: it is never too late."""
     return False
 
 
 @dataclass(frozen=True, slots=True)
 class First:
-    """A domain whose file is read before those of all others; once it is ``late``, no more of those are read."""
+    """The domain whose file is read before all others. Once it is ``late``, no more of the others are read."""
 
     driver: str = ""
     domain: str = ""
@@ -46,10 +46,10 @@ ANY = First()
 
 
 class StatusFiles:
-    """libvirt's status files below ``run_dir``. What was read once is read again only when it has changed.
+    """libvirt's status files below ``run_dir``. A file is read again only after it has changed.
 
-    libvirt renames a new file into place for each change (virXMLSaveFile), so a changed file is another inode; size and
-    times tell the rest. For one thread.
+    libvirt renames a new file into place for each change (virXMLSaveFile), so a changed file is another inode. Size and
+    times catch the rest. For one thread.
     """
 
     def __init__(self, run_dir: Path) -> None:
@@ -59,11 +59,11 @@ class StatusFiles:
         self._last = LibvirtState()
 
     def read(self, first: First = ANY, *, definitions: bool = True) -> LibvirtState:
-        """All domains and active networks; the very same record as last time if nothing has changed since.
+        """Reads all domains and active networks. Returns the very same record as last time if nothing has changed.
 
-        A domain whose file cannot be read runs here nevertheless: a finding says that nobody knows what it asks for.
+        A domain with an unreadable file still runs here: a finding reports that its wishes are unknown.
 
-        NotThere where the directory does not exist (no libvirt on this host), NoPermission where it may not be read.
+        NotThere if the directory does not exist (no libvirt on this host), NoPermission if it may not be read.
         """
         self._seen = {}
         state = self._read_all(first, definitions=definitions)
@@ -86,8 +86,8 @@ class StatusFiles:
         findings: list[Finding] = []
         networks = list(self._read(run_dir / "network", read_network, findings, unread_network))
         findings += metadata_findings(networks, tuple(findings))
-        # A port's file says what libvirt resolved for its NIC. Only trust cannot be told from the network alone, and a
-        # host with a thousand ports does not read them for nothing.
+        # A port's file holds what libvirt resolved for its NIC. Only trust needs it; the network's file gives the rest.
+        # So a host with a thousand ports does not read them for nothing.
         trusting = [network for network in networks if network.trusts_somewhere]
         ports = [
             port
@@ -103,22 +103,22 @@ class StatusFiles:
         return LibvirtState(tuple(domains), tuple(networks), (*of_domains, *findings), uuids, defined)
 
     def _definitions(self, networks: Iterable[Network]) -> Iterator[Network]:
-        """The persistent definitions of ``networks``: what holds from their next start on.
+        """Reads the persistent definitions of ``networks``, which hold from their next start on.
 
-        None for a network that has none (a transient one, a session's daemon) or whose definition is not understood:
-        libvirt would not start with it, and nothing that runs depends on it.
+        A network has none if it is transient or a session's daemon runs it. A definition that is not understood counts
+        as none: libvirt would not start with it, and nothing that runs depends on it.
         """
         directory = definitions_directory(self._run_dir)
         for network in networks:
             path = directory / f"{network.name}.xml"
-            if path.parent != directory:  # libvirt allows no such name; a status file is not libvirt's word for it
+            if path.parent != directory:  # libvirt allows no such name, and a status file is no proof of it
                 continue
             with suppress(OSError, ValueError):
                 if isinstance(found := self._get(str(path), read_network), Network):
                     yield found
 
     def _get(self, path: str, reader: Reader[T]) -> T | Finding:
-        """What the file holds, read now or before; FileNotFoundError as open() has it."""
+        """Returns the file's record, read now or before. FileNotFoundError as open() raises it."""
         known = self._known.get(path)
         if known is not None and known[0] == stamp_of(os.stat(path)):  # noqa: PTH116 - a thousand times in 5 ms
             self._seen[path] = known
@@ -134,7 +134,7 @@ class StatusFiles:
         instead: Callable[[str, str], T] | None = None,
         first: First = ANY,
     ) -> Iterator[T]:
-        """What is in the files of a directory; ``instead`` makes what stands for one that is not understood."""
+        """Reads the files of a directory. ``instead`` makes the stand-in for a file that is not understood."""
         before_all = f"{first.domain}.xml"
         try:
             names = sorted(os.listdir(directory), key=lambda name: (name != before_all, name))
@@ -156,7 +156,7 @@ class StatusFiles:
                     found = self._get(path, reader)
             except FileNotFoundError:
                 if not os.path.lexists(path):
-                    continue  # the domain ended, or the network was destroyed, since the directory was listed
+                    continue  # the domain ended, or the network was destroyed, after the listing
                 found = _unreadable(path, "it is a link that leads nowhere", reader)
             except PermissionError:
                 raise NoPermission(f"{path}: may not be read; libvirt's status files need root") from None
@@ -171,7 +171,7 @@ class StatusFiles:
 
 
 def definitions_directory(run_dir: Path) -> Path:
-    """/etc/libvirt/qemu/networks for /run/libvirt; for a copy of the one it is in a copy of the other."""
+    """Returns /etc/libvirt/qemu/networks for /run/libvirt; for a copy of one, the same place in a copy of the other."""
     return run_dir.resolve().parent.parent / "etc/libvirt/qemu/networks"
 
 
@@ -184,11 +184,11 @@ def _domain(path: str, reader: Reader[T]) -> str | None:
 
 
 def _read_file(path: str, reader: Reader[T]) -> tuple[Stamp, T | Finding]:
-    """What is in a file, or what is wrong with it, and by what it is known again."""
+    """Returns the file's stamp, and its record or the finding about it."""
     descriptor, status = open_regular(path)
     try:
         stamp = stamp_of(status)
-        data = os.read(descriptor, min(status.st_size, MAX_BYTES) + 1)  # a larger buffer is cleared each time
+        data = os.read(descriptor, min(status.st_size, MAX_BYTES) + 1)  # Python clears a larger buffer each time
     finally:
         os.close(descriptor)
     try:
