@@ -1,16 +1,15 @@
-"""What the hook shims start: hands libvirt's call to the daemon, or becomes `macmgr hook` where none answers in time.
+"""The program that the hook shims start: it hands libvirt's call to the daemon, or becomes `macmgr hook`.
 
-libvirt waits for this. So it is a script of its own, for an interpreter that has not even loaded its `os`: it imports
-nothing but what is built in, which keeps it at the time of a bare interpreter. It asks for the daemon before it reads
-anything, so that `macmgr hook` finds its input untouched where no daemon is; where one is and does not answer within
-half of the time, what was read goes along in a memory file. What is spoken: docs/adr/0006; who guards it: 0002.
+libvirt waits for this. So it is a script of its own, for an interpreter that has not even loaded its `os`. It imports
+only built-in modules, and so takes no longer than a bare interpreter. It connects to the daemon before it reads
+anything, so `macmgr hook` finds its input untouched if there is no daemon. If a daemon does not answer within half of
+the time, the input read so far goes along in a memory file. The protocol: docs/adr/0006; the guard: 0002.
 
-The host's own Python may be older than macmgr's: it is written for 3.6 and newer, and the annotations of its
-functions are quoted where one of those cannot evaluate them.
+The host's own Python may be older than macmgr's. This script runs on 3.6 and newer; annotations are quoted where an old
+Python cannot evaluate them.
 
-    python3 -ISE handover.py RUN MACMGR DRIVER OBJECT OPERATION SUB-OPERATION EXTRA
-
-Without a word it does nothing: `macmgr install` asks in this way whether an interpreter runs it.
+Arguments: ``python3 -ISE handover.py RUN MACMGR DRIVER OBJECT OPERATION SUB-OPERATION EXTRA``.
+Without arguments it does nothing: `macmgr install` tests an interpreter that way.
 """
 
 import _signal  # type: ignore[import-not-found] # typeshed has no stub of it
@@ -20,18 +19,18 @@ import select
 import sys
 import time
 
-# As in macmgr.model.hookcall, macmgr.config and macmgr.hook.run, which are too slow to ask; a test holds them together.
+# As in macmgr.model.hookcall, macmgr.config and macmgr.hook.run, which load too slowly. A test keeps them equal.
 MAX_INPUT = 8 * 1024 * 1024
 TIMEOUT, MIN_TIMEOUT, MAX_TIMEOUT = 2.0, 0.1, 30.0
 REFUSED = 10
-# How long `macmgr hook` may take to begin (macmgr.__main__ goes on with it), and this script beside what it waits for.
+# Seconds for `macmgr hook` to begin (macmgr.__main__ continues the timer), and for this script on top of its waiting.
 TO_BEGIN = 10.0
-# A line is shorter than that; a daemon that says more is none.
+# No answer is that long: a program that sends more is not the daemon.
 MAX_ANSWER = 65536
 
 
 def main() -> int:
-    """Hand the call of the command line over; the exit code of the hook."""
+    """Hands over the call of the command line. Returns the exit code of the hook."""
     if len(sys.argv) == 1:
         return 0
     be_ended_after(TO_BEGIN)
@@ -41,13 +40,13 @@ def main() -> int:
     if len(words) == 5:
         try:
             return hand_over(run, words, since, taken)
-        except OSError:  # no daemon, or none that answers; a timeout is one too
+        except OSError:  # no daemon, or no answer from one; a timeout is one too
             pass
     return start(run, macmgr, words, since, taken)
 
 
 def hand_over(run: str, words: "list[str]", since: float, taken: "list[bytes]") -> int:
-    """Let the daemon do it; OSError where it does not. ``taken`` then holds what was read of the input."""
+    """Lets the daemon do the work. OSError if it does not; ``taken`` then holds the input read so far."""
     deadline = since + allowed(run) / 2
     be_ended_after(left(deadline) + TO_BEGIN)
     daemon = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
@@ -75,19 +74,19 @@ def hand_over(run: str, words: "list[str]", since: float, taken: "list[bytes]") 
 
 
 def be_ended_after(seconds: float) -> None:
-    """Let the kernel end this process then, whatever it has become: a timer outlives execve(2)."""
+    """Lets the kernel end this process after ``seconds``, whatever it executes then: a timer outlives execve(2)."""
     _signal.signal(_signal.SIGALRM, _signal.SIG_DFL)
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGALRM,))
     _signal.setitimer(_signal.ITIMER_REAL, seconds)
 
 
 def process_started() -> float:
-    """When libvirt began to wait, by the clock that does not jump: we may have been stopped, or starved, since."""
+    """Returns when libvirt began to wait, by a clock that does not jump: we may have stopped, or starved, since."""
     try:
         file = posix.open("/proc/self/stat", posix.O_RDONLY | posix.O_CLOEXEC)
         ticks = int(posix.read(file, 4096).rpartition(b")")[2].split()[19])
         posix.close(file)
-        boottime = 7  # CLOCK_BOOTTIME, which has a name from Python 3.7 on
+        boottime = 7  # CLOCK_BOOTTIME; Python names it from 3.7 on
         age = time.clock_gettime(boottime) - ticks / posix.sysconf("SC_CLK_TCK")
     except (OSError, ValueError, IndexError):
         age = time.process_time()
@@ -95,7 +94,7 @@ def process_started() -> float:
 
 
 def allowed(run: str) -> float:
-    """How long libvirt may wait, as the daemon has written it down."""
+    """Returns libvirt's longest wait in seconds, as the daemon has written it down."""
     try:
         file = posix.open(run + "/hook.timeout", posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
         seconds = float(posix.read(file, 32))
@@ -105,12 +104,12 @@ def allowed(run: str) -> float:
 
 
 def left(deadline: float) -> float:
-    """The seconds until ``deadline``. With none, a socket does not wait, and says so by an OSError."""
+    """Returns the seconds until ``deadline``. At 0 a socket does not wait, and raises an OSError."""
     return max(0.0, deadline - time.monotonic())
 
 
 def read_input(deadline: float, taken: "list[bytes]") -> None:
-    """Read standard input to its end, or one byte more than a document may have; TimeoutError where neither comes."""
+    """Reads standard input to its end, or one byte more than a document may have. TimeoutError if neither comes."""
     poll = select.poll()
     poll.register(0, select.POLLIN)
     wanted = MAX_INPUT + 1
@@ -125,7 +124,7 @@ def read_input(deadline: float, taken: "list[bytes]") -> None:
 
 
 def start(run: str, macmgr: str, words: "list[str]", since: float, taken: "list[bytes]") -> int:
-    """Become `macmgr hook`, which is told since when libvirt waits, and where the first part of its input is."""
+    """Becomes `macmgr hook`; passes on the time since which libvirt waits, and the input read so far."""
     if len(words) == 5:
         begun = kept(run, taken) if taken else 0
         words = ["--handed", repr(since), str(begun), *words]
@@ -138,7 +137,7 @@ def start(run: str, macmgr: str, words: "list[str]", since: float, taken: "list[
 
 
 def kept(run: str, taken: "list[bytes]") -> int:
-    """What was read of the input, in a file that has no name and is passed on."""
+    """Returns a nameless file with the input read so far, for the next program to inherit."""
     if hasattr(posix, "memfd_create"):
         file = posix.memfd_create("hook's input", 0)
     else:  # before Python 3.8; the directory is a tmpfs too, and is there: the daemon's socket was in it
@@ -151,7 +150,7 @@ def kept(run: str, taken: "list[bytes]") -> int:
 
 
 def say(line: str) -> None:
-    """One line on standard error, where libvirt picks it up."""
+    """Writes one line to standard error, which libvirt reads."""
     posix.write(2, (line + "\n").encode("utf-8", "backslashreplace"))
 
 

@@ -1,11 +1,11 @@
-"""Whether libvirt can run a hook here, and whether what the hook starts works: asked by install, doctor and status.
+"""Checks that libvirt can run a hook here, and that the hook's programs work, for install, doctor and status.
 
-libvirt takes each regular file with an x among its mode bits for a hook (virFileIsExecutable), and one that execve()
-refuses for a hook that failed: it then starts no guest, and ends those that run when it restarts (`reconnect`). So what
-forbids to execute is asked for before a hook is put, and a hook is tried before libvirt can find it.
+libvirt takes each regular file with an x among its mode bits for a hook (virFileIsExecutable). If execve() refuses one,
+the hook counts as failed: libvirt then starts no guest, and ends running ones when it restarts (`reconnect`). So
+obstacles to execution are checked before a hook is put, and a hook is tried before libvirt can find it.
 
-Nothing here changes anything. What SELinux allows is read from the kernel, as a hook that an administrator's shell
-starts runs under other rules than one that libvirt starts.
+Nothing here changes anything. SELinux's rules are read from the kernel: a hook that an administrator's shell starts
+runs under other rules than one that libvirt starts.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ DRIVERS = ("qemu", "network", "lxc", "daemon")
 NAME = "50-macmgr"
 MARK = b"# installed by macmgr"
 LIBVIRT_DAEMONS = ("libvirtd", "virtqemud", "virtnetworkd", "virtlxcd")
-PID_FILES = Path("/run")  # where each of them writes its process as NAME.pid
-# An operation that libvirt does not have: shims, `macmgr hook` and the daemon do nothing with it, silently.
+PID_FILES = Path("/run")  # each daemon writes its process there as NAME.pid
+# An operation that libvirt does not have: shims, `macmgr hook` and the daemon silently do nothing with it.
 TRIAL = ("-", "try", "begin", "-")
-# What libvirt leaves of its own environment to a hook (virCommandAddEnvPassCommon), and says itself.
+# The environment of a hook: what libvirt passes on of its own (virCommandAddEnvPassCommon), and what it sets.
 ENVIRONMENT = {"LC_ALL": "C", "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
-_PATIENCE = 10.0  # seconds until a program counts as one that hangs
-_LONGEST = 1 << 20  # bytes of a shim, which has two thousand
+_PATIENCE = 10.0  # seconds until a program counts as hanging
+_LONGEST = 1 << 20  # bytes of a shim; a real one has two thousand
 
 
 @dataclass(frozen=True, slots=True)
 class Shim:
-    """A hook of ours that is there, and the paths of what it starts."""
+    """An installed hook of ours, and the paths of the programs that it starts."""
 
     path: Path
     named: dict[str, Path]
 
 
 def refusal(hooks_dir: Path, *started: Path, selinux: SELinux | None = None) -> str:
-    """Why no hook may be put below ``hooks_dir`` that is to start the programs ``started``; empty where one may."""
+    """Returns the obstacle to hooks below ``hooks_dir`` that start the programs ``started``; empty if there is none."""
     for driver in DRIVERS:
         if place := _noexec_for_libvirt(hooks_dir / f"{driver}.d"):
             return f"{hooks_dir / f'{driver}.d'}: {place} is mounted noexec, so libvirt can execute no hook there"
@@ -57,7 +57,7 @@ def refusal(hooks_dir: Path, *started: Path, selinux: SELinux | None = None) -> 
 
 
 def unstartable(program: Path) -> str:
-    """Why execve() would refuse a program, or the interpreter that its first line names; empty where it would not."""
+    """Returns the reason why execve() would refuse a program or its first line's interpreter; empty if none."""
     for _ in range(4):  # as deep as the kernel goes (BINPRM_MAX_RECURSION, exec_binprm)
         try:
             mode = program.stat().st_mode
@@ -79,9 +79,9 @@ def unstartable(program: Path) -> str:
 
 
 def tried(words: Sequence[str | Path], patience: float = _PATIENCE) -> str:
-    """What is wrong with a command that is to do nothing, when it is started as libvirt starts a hook.
+    """Starts a command as libvirt starts a hook; the command is to do nothing. Returns its fault.
 
-    It has to end with 0, in time, and to say nothing: then nothing is wrong, and this is empty.
+    It must end with 0, in time and silently; then the result is empty.
     """
     try:
         process = subprocess.Popen(
@@ -110,12 +110,12 @@ def tried(words: Sequence[str | Path], patience: float = _PATIENCE) -> str:
 
 
 def program_fails(program: Path) -> str:
-    """Why `macmgr hook` would do nothing with this program: gone, not executable, or its Python lacks macmgr by now."""
+    """Returns the reason why `macmgr hook` fails: program gone, not executable, or its Python lacks macmgr now."""
     return unstartable(program) or tried([program, "hook", "daemon", *TRIAL])
 
 
 def installed(hooks_dir: Path) -> Iterator[Shim]:
-    """The hooks of ours that are there, as libvirt would find them."""
+    """Yields our installed hooks, as libvirt would find them."""
     for driver in DRIVERS:
         path = hooks_dir / f"{driver}.d" / NAME
         text = shim_text(path)
@@ -125,7 +125,7 @@ def installed(hooks_dir: Path) -> Iterator[Shim]:
 
 
 def shim_text(path: Path) -> bytes | None:
-    """What is in a hook of ours; None for what is another's, no regular file, or cannot be read."""
+    """Returns the text of a hook of ours; None if it is another's, no regular file, or unreadable."""
     with suppress(OSError):
         text = read_regular(path, _LONGEST, follow=False)
         return text if MARK in text else None
@@ -133,7 +133,7 @@ def shim_text(path: Path) -> bytes | None:
 
 
 def cannot_run(shim: Shim, selinux: SELinux | None = None) -> str:
-    """Why libvirt cannot execute a hook that is there; empty where it can, or does not take it for one."""
+    """Returns the reason why libvirt cannot execute an installed hook; empty if it can, or sees no hook in it."""
     with suppress(OSError):
         if not shim.path.stat().st_mode & 0o111:
             return ""
@@ -143,7 +143,7 @@ def cannot_run(shim: Shim, selinux: SELinux | None = None) -> str:
 
 
 def problems(hooks_dir: Path, selinux: SELinux | None = None) -> tuple[str, ...]:
-    """What is wrong with the hooks that are there, one line for each cause; where libvirt fails, that alone."""
+    """Returns the problems of the installed hooks, one line for each cause. If libvirt fails, only that."""
     shims = list(installed(hooks_dir))
     for shim in shims:
         if why := cannot_run(shim, selinux):
@@ -177,7 +177,7 @@ def _unquoted(word: str) -> list[str]:
 
 
 def _interpreter(program: Path) -> Path | None:
-    """What a script's first line names; None for another program, or one that may not be read."""
+    """Returns the interpreter in a script's first line; None for another program, or an unreadable one."""
     with suppress(OSError):
         descriptor, _ = open_regular(program)
         try:
@@ -190,7 +190,7 @@ def _interpreter(program: Path) -> Path | None:
 
 
 def _noexec_for_libvirt(path: Path) -> str:
-    """As `_noexec`, also in the eyes of libvirt's daemons that run: a unit may give them mounts of their own."""
+    """As `_noexec`, also for libvirt's running daemons: a unit may give them mounts of their own."""
     if place := _noexec(path):
         return place
     for name in LIBVIRT_DAEMONS:
@@ -202,7 +202,7 @@ def _noexec_for_libvirt(path: Path) -> str:
 
 
 def _noexec(path: Path, process: Path = Path("/proc/self")) -> str:
-    """Where the filesystem is mounted that holds ``path``, or will, if a process has it noexec; empty otherwise."""
+    """Returns the mount point of the filesystem for ``path`` if a process has it noexec; empty otherwise."""
     root, there = process / "root", path.resolve()
     try:
         while not (root / there.relative_to("/")).exists() and there != there.parent:
@@ -212,7 +212,7 @@ def _noexec(path: Path, process: Path = Path("/proc/self")) -> str:
         mounts = (process / "mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
         return ""
-    # proc(5): spaces and the like are in octal there
+    # proc(5): octal escapes stand for spaces and similar letters there.
     places = (re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), line.split()[4]) for line in mounts)
     return max((place for place in places if there.is_relative_to(place)), key=len, default=str(there))
 

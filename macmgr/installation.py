@@ -1,13 +1,13 @@
-"""`macmgr install` and `uninstall`: hooks, configuration and unit on this host, undone without a trace.
+"""`macmgr install` and `uninstall`: hooks, configuration and unit on this host, removed without a trace.
 
-A hook goes to ``<hooks>/<driver>.d/50-macmgr`` (libvirt 6.5.0 and newer run every executable file there). The main
-hook file is the administrator's and is never touched. Only files that carry our mark are replaced or removed.
+A hook goes to ``<hooks>/<driver>.d/50-macmgr`` (libvirt 6.5.0 and newer run every executable file there). The main hook
+file is the administrator's and is never touched. Only files with our mark are replaced or removed.
 
-Where systemd runs the host, the daemon's unit goes to ``/etc/systemd/system``. Whether and when the daemon runs is the
-administrator's to say: nothing is enabled, started or stopped.
+On a host with systemd, the daemon's unit goes to ``/etc/systemd/system``. The administrator decides if and when the
+daemon runs: nothing is enabled, started or stopped.
 
-The configuration is the administrator's from the moment on that it is there: it is written once, never replaced, and
-removed only while it is what was written, which a checksum beside it tells (``sha256sum -c`` understands it).
+Once it exists, the configuration is the administrator's. It is written once and never replaced. It is removed only if
+it is unchanged, by a checksum in its directory (``sha256sum -c`` understands it).
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ from macmgr.selinux import SELinux
 from macmgr.state.memory import is_another_macmgrs, managed_ports, remove
 
 UNIT = "macmgr.service"
-# Debian's profile for libvirtd lets a hook start what is in /usr/bin, free of the profile, and nothing else (adr/0008).
-# What else is installed does not matter: the script needs no library of its interpreter.
+# Debian's profile for libvirtd lets a hook start programs in /usr/bin, free of the profile, and no others (adr/0008).
+# Other Python installations do not matter: the script needs no library of its interpreter.
 PYTHON = Path("/usr/bin/python3")
-_PATIENCE = 10.0  # seconds until an interpreter counts as one that does not start
+_PATIENCE = 10.0  # seconds until an interpreter counts as hanging
 
 
 _INSTEAD = (
@@ -65,10 +65,10 @@ class _Unusable(Exception):
 def install_hooks(
     hooks_dir: Path = paths.LIBVIRT_HOOKS, program: Path | None = None, selinux: SELinux | None = None
 ) -> list[Step]:
-    """Put the four shims in place, each once it was seen to run; a second call changes nothing.
+    """Puts the four shims in place after each was seen to run. A second call changes nothing.
 
-    All or none: a host with half of its hooks is worse than one without. And none at all where libvirt could not
-    execute them: there it would end guests because of them, so what an earlier call left is taken away too.
+    All or none: a host with half of its hooks is worse than one without. None at all if libvirt could not execute them:
+    it would end guests because of them. So an earlier call's hooks are removed then too.
     """
     program, python = program or find_program(), find_python()
     source = _packaged("_hooks", "hooks")
@@ -92,7 +92,7 @@ def _ask(hooks_dir: Path, python: Path, selinux: SELinux | None) -> None:
 
 
 def _put_tried(texts: dict[Path, str]) -> list[Step]:
-    """Write and try each shim where libvirt looks for none, a directory beside its place, and then rename them all."""
+    """Writes and tries each shim in a directory where libvirt looks for none, and then renames them all into place."""
     staged: dict[Path, Path] = {}
     steps = []
     try:
@@ -119,7 +119,7 @@ def _put_tried(texts: dict[Path, str]) -> list[Step]:
 
 
 def _take_away(hooks_dir: Path, selinux: SELinux | None) -> str:
-    """Remove the hooks of ours that libvirt cannot execute; what to say of it."""
+    """Removes our hooks that libvirt cannot execute. Returns the words about it."""
     shims = [shim for shim in installed(hooks_dir) if cannot_run(shim, selinux)]
     try:
         for shim in shims:
@@ -130,7 +130,7 @@ def _take_away(hooks_dir: Path, selinux: SELinux | None) -> str:
 
 
 def uninstall_hooks(hooks_dir: Path = paths.LIBVIRT_HOOKS) -> Iterator[Step]:
-    """Remove what `install_hooks` put, and the directories it made where they are empty."""
+    """Removes the hooks of `install_hooks`, and the directories it made if they are empty."""
     for driver in DRIVERS:
         target = hooks_dir / f"{driver}.d" / NAME
         try:
@@ -145,7 +145,7 @@ def uninstall_hooks(hooks_dir: Path = paths.LIBVIRT_HOOKS) -> Iterator[Step]:
 
 
 def install_unit(units_dir: Path = paths.UNITS, program: Path | None = None) -> Step:
-    """Put the daemon's unit in place; a second call changes nothing."""
+    """Puts the daemon's unit in place. A second call changes nothing."""
     target = units_dir / UNIT
     text = _text(_packaged("_macmgr.service", "packaging/macmgr.service"))
     line = f"ExecStart={_word(program or find_program())} watch"
@@ -154,7 +154,7 @@ def install_unit(units_dir: Path = paths.UNITS, program: Path | None = None) -> 
 
 
 def uninstall_unit(units_dir: Path = paths.UNITS) -> Iterator[Step]:
-    """Remove what `install_unit` put, and the links by which systemctl enabled it."""
+    """Removes the unit of `install_unit`, and the links by which systemctl enabled it."""
     target = units_dir / UNIT
     try:
         if shim_text(target) is not None:
@@ -170,7 +170,7 @@ def uninstall_unit(units_dir: Path = paths.UNITS) -> Iterator[Step]:
 
 
 def install_config(target: Path = paths.CONFIG, *, manage: bool = False) -> Step:
-    """Put the commented default configuration in place, where none is: it observes unless it is to ``manage``."""
+    """Puts the commented default configuration in place if there is none. It observes unless it is to ``manage``."""
     if os.path.lexists(target):
         return Step(target, "already there")
     text = read_regular(_packaged("_macmgr.toml", "packaging/macmgr.toml"), LARGEST)
@@ -191,7 +191,7 @@ def install_config(target: Path = paths.CONFIG, *, manage: bool = False) -> Step
 
 
 def uninstall_config(target: Path = paths.CONFIG) -> Iterator[Step]:
-    """Remove the configuration if it is still what `install_config` wrote, and the directory if it made that."""
+    """Removes the configuration if it is unchanged since `install_config`, and the directory if that made it."""
     checksum = target.with_name(paths.CHECKSUM)
     try:
         if checksum.is_file():
@@ -209,7 +209,7 @@ def uninstall_config(target: Path = paths.CONFIG) -> Iterator[Step]:
 
 
 def uninstall_memory(target: Path = paths.STATE, *, purge: bool = False) -> Iterator[Step]:
-    """Remove what is remembered, unless that is how ports were before macmgr and they were not given back."""
+    """Removes the memory, unless it holds the former state of ports that were not released yet."""
     if not purge and (managed_ports(target) or is_another_macmgrs(target)):
         yield Step(target, "kept")
         return
@@ -223,7 +223,7 @@ def uninstall_memory(target: Path = paths.STATE, *, purge: bool = False) -> Iter
 
 
 def find_program() -> Path:
-    """The macmgr that this process was started as, by its absolute path: a hook's PATH is not the administrator's."""
+    """Returns the absolute path of the running macmgr: a hook's PATH is not the administrator's."""
     invoked = Path(sys.argv[0])
     if invoked.name == "macmgr" and invoked.exists():
         return invoked.resolve()
@@ -234,7 +234,7 @@ def find_program() -> Path:
 
 
 def named_program(named: Path) -> Path:
-    """The program that a person named, by its absolute path; links are kept, as they may lead to the next version."""
+    """Returns the absolute path of the program that a person named. Links stay: they may lead to the next version."""
     program = named.absolute()
     if not program.is_file() or not os.access(program, os.X_OK):
         raise NotThere(f"{program}: is no executable file; name the macmgr to start with --program")
@@ -242,9 +242,9 @@ def named_program(named: Path) -> Path:
 
 
 def find_python() -> Path:
-    """The interpreter for the hooks: the host's own, or else ours; NotThere where neither runs what they start.
+    """Returns the interpreter for the hooks: the host's own, or ours. NotThere if neither runs their script.
 
-    Ours is named as what it is a link to: a virtual environment's leads to one that may well be in /usr/bin.
+    Ours is named by the target of its link: a virtual environment's may well lead to one in /usr/bin.
     """
     ours = Path(sys.executable).resolve()
     for python in (PYTHON, ours):
@@ -254,7 +254,7 @@ def find_python() -> Path:
 
 
 def _runs(python: Path) -> bool:
-    """Whether an interpreter starts as a shim starts it, and understands the script."""
+    """The interpreter starts as a shim starts it, and understands the script."""
     words: list[str | Path] = [python, "-ISE", _handover()]
     try:
         tried = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=_PATIENCE)
@@ -264,7 +264,7 @@ def _runs(python: Path) -> bool:
 
 
 def _packaged(name: str, place: str) -> Path:
-    """What is installed with the package under ``name``, and in a checkout lies at ``place``."""
+    """Returns the packaged file ``name``, or in a checkout the one at ``place``."""
     packaged = Path(__file__).parent / name
     return packaged if packaged.exists() else Path(__file__).parent.parent / place
 
@@ -278,7 +278,7 @@ def _handover() -> Path:
 
 
 def _word(program: Path) -> str:
-    """A program's path at the beginning of a unit's command line (systemd.service(5), systemd.syntax(7))."""
+    """Quotes a program's path for a unit's command line (systemd.service(5), systemd.syntax(7))."""
     text = str(program)
     if not text.isprintable() or re.search(r"[\\'\"]", text):
         raise NotThere(f"{text!r}: systemd starts no program of such a name; name another one with --program")
@@ -287,7 +287,7 @@ def _word(program: Path) -> str:
 
 
 def _shim(text: str, program: Path, python: Path) -> str:
-    """The shim with this host's paths in it."""
+    """Returns the shim with this host's paths in it."""
     for name, path in (("macmgr", program), ("handover", _handover()), ("python", python)):
         line = f"{name}={shlex.quote(str(path))}".replace("\\", r"\\")
         text, found = re.subn(rf"(?m)^{name}=.*$", line, text)

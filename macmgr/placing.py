@@ -1,6 +1,6 @@
-"""Files that `macmgr install` puts on a host: whole or not at all, marked as ours, and undone without a trace.
+"""Files that `macmgr install` puts on a host: whole or not at all, marked as ours, and removed without a trace.
 
-Only a file that carries our mark is replaced or removed, and a directory only if we made it and nobody else uses it.
+Only a file with our mark is replaced or removed. A directory is removed only if we made it and nobody else uses it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from macmgr.hookcheck import MARK, shim_text
 from macmgr.regularfile import read_regular
 
 LARGEST = 1 << 20  # bytes of a file that may be ours
-TEMPORARY = ".macmgr-"  # how the names begin of what is there for an instant
+TEMPORARY = ".macmgr-"  # prefix of temporary names
 _MADE = ".made-by-macmgr"
 
 
@@ -32,12 +32,12 @@ class Step:
 
 
 def refuse_others(target: Path) -> None:
-    """NotThere where something is that is not ours, which is then neither replaced nor removed."""
+    """Raises NotThere for a file that is not ours; it is then neither replaced nor removed."""
     try:
         ours = not os.path.lexists(target) or MARK in read_regular(target, LARGEST, follow=False)
     except PermissionError:
         raise NoPermission(f"{target}: may not be read; installing needs root") from None
-    except OSError:  # a link or a directory, for one
+    except OSError:  # a link or a directory, for example
         ours = False
     if not ours:
         raise NotThere(f"{target}: exists and is not macmgr's; move it away first")
@@ -45,7 +45,7 @@ def refuse_others(target: Path) -> None:
 
 @contextmanager
 def told(target: Path) -> Iterator[None]:
-    """What the kernel refuses, as an error that names the file."""
+    """Turns the kernel's refusal into an error that names the file."""
     try:
         yield
     except PermissionError:
@@ -72,7 +72,7 @@ def put(target: Path, text: str, mode: int) -> Step:
 
 
 def is_already(target: Path, text: str, mode: int) -> bool:
-    """Whether a file of ours is already what it is to be."""
+    """A file of ours already has this text and mode."""
     return shim_text(target) == text.encode() and stat.S_IMODE(target.stat().st_mode) == mode
 
 
@@ -85,7 +85,7 @@ def write(path: Path, text: str, mode: int) -> None:
 
 
 def make(directory: Path) -> None:
-    """Make a directory and those above it, each with a mark that tells `unmake` who did."""
+    """Makes a directory and those above it, each with a mark for `unmake`."""
     if not directory.is_dir():
         make(directory.parent)
         directory.mkdir(mode=0o755)
@@ -93,7 +93,7 @@ def make(directory: Path) -> None:
 
 
 def unmake(directory: Path) -> bool:
-    """Remove the directory if `make` made it and nobody uses it; whether it is gone."""
+    """Removes the directory if `make` made it and nobody uses it. Returns True if it is gone."""
     made = directory / _MADE
     if not made.exists():
         return False
@@ -105,7 +105,7 @@ def unmake(directory: Path) -> bool:
 
 
 def unmake_empty(directory: Path) -> None:
-    """Remove what `make` made in vain."""
+    """Removes empty directories that `make` made."""
     with suppress(OSError):
         while [each.name for each in directory.iterdir()] == [_MADE] and unmake(directory):
             directory = directory.parent
@@ -117,7 +117,7 @@ def unmake_upwards(directory: Path) -> None:
 
 
 def remove_leftovers(directory: Path) -> None:
-    """Remove what a call that was killed has left there."""
+    """Removes the leftovers of a killed call."""
     for left in directory.glob(f"{TEMPORARY}*"):
         if left.is_dir() and not left.is_symlink():
             shutil.rmtree(left, ignore_errors=True)

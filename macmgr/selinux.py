@@ -1,8 +1,8 @@
-"""Whether SELinux lets libvirt's daemons execute hooks, asked of the kernel through selinuxfs.
+"""Asks the kernel, through selinuxfs, if SELinux lets libvirt's daemons execute hooks.
 
-Hooks are ``virt_hook_t``. Only virtnetworkd may run them, and only where the boolean ``virt_hooks_unconfined`` is on,
-which it is not by default; for virtqemud there is no rule at all (fedora-selinux/selinux-policy#2195, #2216). The
-policy that is loaded is asked; where it cannot be, the boolean says what there is to know.
+Hooks are ``virt_hook_t``. Only virtnetworkd may run them, and only if the boolean ``virt_hooks_unconfined`` is on; it
+is off by default. virtqemud has no rule at all (fedora-selinux/selinux-policy#2195, #2216). The loaded policy is asked.
+If that is impossible, the boolean decides.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path("/sys/fs/selinux")
 BOOLEAN = "virt_hooks_unconfined"
-# Which daemon runs as what: the contexts that init starts them in, where the policy has a domain for them.
+# The domain of each daemon: init starts it in this context, if the policy has the domain.
 _DAEMONS = {
     "libvirtd": "virtd_t",
     "virtqemud": "virtqemud_t",
@@ -30,9 +30,9 @@ _PERMISSIVE = 1  # SELINUX_AVD_FLAGS_PERMISSIVE
 
 @dataclass(frozen=True, slots=True)
 class SELinux:
-    """The kernel's, or a copy of its files below another ``root``.
+    """The kernel's SELinux, or a copy of its files below another ``root``.
 
-    ``sbin`` is where libvirt's daemons are installed, ``run`` where the sockets are of those that are used.
+    ``sbin`` is the place of libvirt's daemons, ``run`` the place of the sockets of the daemons in use.
     """
 
     root: Path = ROOT
@@ -40,7 +40,7 @@ class SELinux:
     run: Path = _RUN
 
     def forbids(self, place: Path) -> str:
-        """Why libvirt could not execute a hook at, or below, ``place``; empty where nothing is known against it."""
+        """Returns the reason why libvirt could not execute a hook at, or below, ``place``; empty if none is known."""
         if self._read("enforce") != "1":
             return ""
         answers = {daemon: self._allows(_DAEMONS[daemon], place) for daemon in self._used()}
@@ -55,12 +55,12 @@ class SELinux:
         return ""
 
     def _used(self) -> list[str]:
-        """The daemons that run hooks here: of those that are installed, the ones with a socket, where one has."""
+        """Returns the daemons that run hooks here: the installed ones with a socket, or all if none has one."""
         installed = [each for each in _DAEMONS if any((directory / each).exists() for directory in self.sbin)]
         return [each for each in installed if (self.run / _SOCKETS[each]).exists()] or installed
 
     def _allows(self, domain: str, place: Path) -> bool | None:
-        """Whether the policy lets a domain execute a file like ``place``; None where that cannot be asked."""
+        """The policy lets a domain execute a file like ``place``. None if it cannot be asked."""
         label = _label(place)
         if not label:
             return None
@@ -84,12 +84,12 @@ class SELinux:
         return None
 
     def _access(self, source: str, target: str, kind: int) -> tuple[int, int]:
-        """What ``source`` may do with ``target``, as bits, and the flags of that answer (sel_write_access)."""
+        """Returns the rights of ``source`` on ``target`` as bits, and the flags of that answer (sel_write_access)."""
         words = self._ask("access", f"{source} {target} {kind} ffffffff").split()
         return int(words[0], 16), int(words[5], 16)
 
     def _ask(self, name: str, question: str) -> str:
-        """A transaction file: the answer is read from where the question was written."""
+        """Asks through a transaction file: the question is written to it, the answer read from it."""
         descriptor = os.open(self.root / name, os.O_RDWR | os.O_CLOEXEC)
         try:
             os.write(descriptor, question.encode())
@@ -98,14 +98,14 @@ class SELinux:
             os.close(descriptor)
 
     def _read(self, name: str) -> str:
-        """What is in one of the files; empty where it is not there."""
+        """Returns the content of one of the files; empty if it is not there."""
         with suppress(OSError, ValueError):
             return (self.root / name).read_text(encoding="ascii").strip("\0\n ")
         return ""
 
 
 def _label(place: Path) -> str:
-    """The context of the file, or of the directory that is to hold it, which a new file gets too."""
+    """Returns the context of the file, or of its future directory, which a new file gets too."""
     while not place.exists() and place != place.parent:
         place = place.parent
     with suppress(OSError):

@@ -1,1 +1,1 @@
-"""libvirt's hook calls: which concern macmgr, how they are guarded, and what they do."""
+"""libvirt's hook calls: their guard and their work."""

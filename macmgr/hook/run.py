@@ -1,9 +1,9 @@
-"""`macmgr hook`: what libvirt's hook shims start. It never blocks, kills or refuses a guest by accident.
+"""`macmgr hook`: the program behind libvirt's hook shims. It never blocks, kills or refuses a guest by accident.
 
-libvirt waits for a hook without a limit, until every process that inherited its output has gone, and a non-zero exit
-at `started` kills the running guest. So the work is done by a child with no inherited output, and this process only
-waits, for a bounded time, and says in one line what happened. It reads no file but its own stat: the configuration,
-which says how long it may wait, is the child's to read too. Source: libvirt hooks.html, src/util/virhook.c.
+libvirt waits for a hook without a limit, until every process that inherited its output has gone. A non-zero exit at
+`started` kills the running guest. So a child without inherited output does the work. This process only waits, for a
+bounded time, and reports the result in one line. It reads no file but its own stat: the child also reads the
+configuration, which has the time limit. Source: libvirt hooks.html, src/util/virhook.c.
 """
 
 from __future__ import annotations
@@ -24,15 +24,17 @@ from macmgr.model.hookcall import MAX_INPUT, HookCall
 
 # The exit code that the shim turns into a refusal; an interpreter that fails to start exits with 1, 2 or 127.
 REFUSED = 10
-# How the child's words end: with the one when all is done, with the other when not, and with neither when it died.
+# The end of the child's message: the first for success, the second for a failure, neither if the child died.
 _WELL, _NOT_WELL = b"+", b"-"
 _AUDIT = "run 'macmgr audit' to see what is left to do"
 
 
 @dataclass(frozen=True, slots=True)
 class Handed:
-    """What the shim knows that handed its call to a daemon first: since when libvirt waits, by the clock that does not
-    jump, and the descriptor where the first part of the input is; 0 where nothing was read.
+    """The facts from a shim that first offered its call to a daemon.
+
+    ``since`` is the time from which libvirt waits, by the clock that does not jump. ``begun`` is the descriptor of the
+    input's first part; 0 if nothing was read.
     """
 
     since: float
@@ -40,7 +42,7 @@ class Handed:
 
     @classmethod
     def of(cls, since: str, begun: str) -> Handed | None:
-        """As the shim's words say it; None where they make no sense: then the call is like any other."""
+        """Reads the shim's words. None if they make no sense: then the call is like any other."""
         try:
             return cls(float(since), int(begun))
         except ValueError:
@@ -49,10 +51,10 @@ class Handed:
 
 @dataclass(slots=True)
 class _Heard:
-    """What the child has said so far: ``TIMEOUT REFUSE`` once it knows the configuration, a line, and how it ended.
+    """The child's message so far: ``TIMEOUT REFUSE`` once it knows the configuration, a line, and its end.
 
-    Until it has said the first of it, the default holds, and it is given as long again: on a busy host the interpreter
-    alone may take all of the time.
+    Until the first part arrives, the default limit holds, counted anew: on a busy host the interpreter's start alone
+    may take all of the time.
     """
 
     since: float
@@ -74,7 +76,7 @@ class _Heard:
             self.limit = self.since + self.settings.timeout
 
     def verdict(self) -> tuple[str, bool]:
-        """What to say, and whether it failed."""
+        """Returns the line to report, and True if the call failed."""
         if self.late:
             return f"gave up after {self.settings.timeout:g} s; {_AUDIT}", True
         words = self.data.partition(b"\n")[2]
@@ -91,7 +93,7 @@ def run_hook(
     netns: str | None = None,
     handed: Handed | None = None,
 ) -> int:
-    """Do what the operation asks for, within the configured time; the exit code is for libvirt, and nearly always 0."""
+    """Does the operation's work within the configured time. The exit code is for libvirt, and nearly always 0."""
     since = process_started()
     if handed is not None and 0 <= since - handed.since <= MAX_TIMEOUT:
         since = handed.since
@@ -101,7 +103,7 @@ def run_hook(
     try:
         _guarded(call, config_path, run_dir, netns, heard, handed.begun if handed else 0)
         message, failed = heard.verdict()
-    except OSError as error:  # no process, no descriptor or no memory left for another one
+    except OSError as error:  # no process, descriptor or memory left
         message, failed = f"no work could be started: {error.strerror}; {_AUDIT}", True
     except Exception as error:  # noqa: BLE001 - libvirt must not see a traceback, whatever it is
         message, failed = f"{unexpected(error)}; {_AUDIT}", True
@@ -111,7 +113,7 @@ def run_hook(
 
 
 def process_started() -> float:
-    """When this process was started, by the clock that does not jump: it may have been stopped, or starved, since."""
+    """Returns when this process started, by a clock that does not jump: it may have been stopped, or starved, since."""
     try:
         stat = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()
         age = time.clock_gettime(time.CLOCK_BOOTTIME) - int(stat[19]) / os.sysconf("SC_CLK_TCK")
@@ -123,13 +125,13 @@ def process_started() -> float:
 def _guarded(
     call: HookCall, config_path: Path | None, run_dir: Path, netns: str | None, heard: _Heard, begun: int
 ) -> None:
-    """Let a child do the work and hear it out; a child that is late, or dies, is a failure and no more."""
+    """Lets a child do the work and reads its message. A child that is late, or dies, is only a failure."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reader)
         _work(call, config_path, run_dir, netns, heard.since, begun, writer)
-    signal.setitimer(signal.ITIMER_REAL, 0)  # from here on the limit is kept here
+    signal.setitimer(signal.ITIMER_REAL, 0)  # from here on this process keeps the limit
     os.close(writer)
     while select.select([reader], [], [], max(0.0, heard.limit - time.monotonic()))[0]:
         chunk = os.read(reader, 65536)
@@ -140,7 +142,7 @@ def _guarded(
         heard.late = True
         os.kill(child, signal.SIGKILL)
     os.close(reader)
-    # never waited for: a child that is stuck in the kernel must not hold the guest; init reaps it
+    # Never wait for the child: one that is stuck in the kernel must not hold the guest. init reaps it.
     with suppress(ChildProcessError):
         os.waitpid(child, os.WNOHANG)
 
@@ -154,7 +156,7 @@ def _work(
     begun: int,
     writer: int,
 ) -> NoReturn:
-    """The child: no output of its own but the pipe, no way back into the caller."""
+    """The child: it writes only to the pipe, and never returns to the caller."""
     line, end, known = "", _NOT_WELL, False
     try:
         null = os.open(os.devnull, os.O_RDWR)
@@ -164,7 +166,7 @@ def _work(
         os.write(writer, f"{config.hook.timeout!r} {int(config.hook.refuse)}\n".encode())
         known = True
         data = _read_input(begun)
-        from macmgr.hook.work import act  # what it imports takes 0.1 s, and may fail: inside the guard
+        from macmgr.hook.work import act  # its imports take 0.1 s, and may fail: inside the guard
 
         line = act(call, data, config, run_dir, netns, since + config.hook.timeout)
         end = _WELL
@@ -179,7 +181,7 @@ def _work(
 
 
 def _read_input(begun: int) -> bytes:
-    """What the shim has read and what is left of standard input, at most one byte more than a document may have."""
+    """Reads the shim's part of the input and the rest, at most one byte more than a document may have."""
     chunks, size = [], 0
     for source in (begun, 0):
         while size <= MAX_INPUT and (chunk := os.read(source, 1 << 20)):
@@ -189,7 +191,7 @@ def _read_input(begun: int) -> bytes:
 
 
 def say(line: str) -> None:
-    """One line on standard error, where libvirt picks it up, and in the system log, where people look."""
+    """Writes one line to standard error, which libvirt reads, and to the system log, which people read."""
     data = line.encode("utf-8", "backslashreplace")
     with suppress(OSError):
         os.write(2, data + b"\n")

@@ -1,8 +1,8 @@
-"""What a hook call does once it is guarded: read its input, and reconcile the ports it concerns.
+"""The work of a guarded hook call: read its input, and reconcile the ports it concerns.
 
-A hook call says no more than "look now". What is wanted is read from libvirt's status files, which libvirt writes
-just before `started` and `reconnect`; the hook's own XML only adds what they cannot know: a domain that has no
-status file yet, and the MACs of one that is gone.
+A hook call only says "look now". The intent comes from libvirt's status files, which libvirt writes just before
+`started` and `reconnect`. The hook's own XML only adds what they lack: a domain without a status file yet, and the MACs
+of a domain that is gone.
 """
 
 from __future__ import annotations
@@ -29,17 +29,18 @@ from macmgr.state.memory import StateFile, read_memory
 from macmgr.state.observedfile import read_observed
 from macmgr.wanted import WaitingCall, wanted
 
-# Left for reading back and saying so, when the lock is waited for.
+# Seconds kept for reading back and reporting while the call waits for the lock.
 _RESERVE = 0.5
 _FEW = 3  # ports that a line names
 
 
 def act(call: HookCall, data: bytes, config: Config, run_dir: Path, netns: str | None, deadline: float) -> str:
-    """Reconcile what the call concerns; the line to say, empty when there is nothing to say."""
+    """Reconciles the ports of the call. Returns the line to report, empty if there is none."""
     waiting = WaitingCall(call, read_call(call, data))
     scope = waiting.scope(config.observes)
     seen = read_observed(netns)
-    # The called domain's file comes first, and the others' get half of the time: its work is done whatever is in those.
+    # The called domain's file comes first, and the others get half of the time: so its work is done, whatever is in the
+    # others.
     # All looks together read each file once.
     half = (time.monotonic() + deadline) / 2
     files, decisions = StatusFiles(run_dir), Decisions()
@@ -61,15 +62,15 @@ def act(call: HookCall, data: bytes, config: Config, run_dir: Path, netns: str |
             )
         words += [in_words(call, outcome), _unread(outcome), notes.problem, seen.problem]
     line = "; ".join(filter(None, words))
-    if words[0]:  # a failure, which the configuration may let refuse the start
+    if words[0]:  # a failure: the configuration may refuse the start for it
         raise XmlError(line)
     return line
 
 
 def read_call(call: HookCall, data: bytes) -> HookInput:
-    """The hook's input; XmlError where it is not what libvirt writes there, or about another domain.
+    """Reads the hook's input. XmlError if it is not libvirt's format, or about another domain.
 
-    A mistake in the metadata is one too, but not when the domain is gone: then only its addresses matter.
+    A mistake in the metadata is an XmlError too, but not for a domain that is gone: then only its addresses matter.
     """
     given = read_hook_input(call.driver, data)
     if given.domain is not None and given.domain.name != call.object:
@@ -98,9 +99,9 @@ def remembers(memory: Memory, scope: Scope) -> bool:
 
 
 def left_as_it_is(intent: Intent, scope: Scope) -> str:
-    """Names what keeps macmgr from the ports of a call's domain; empty where it understands all of it.
+    """Names the obstacle to managing the ports of a call's domain; empty if macmgr understands all of it.
 
-    Where it only observes there is nothing to be kept from, and no guest is refused for the sake of it.
+    Where macmgr only observes there is no obstacle, and no guest is refused for one.
     """
     if scope.domain is None:
         return ""
@@ -114,9 +115,9 @@ def left_as_it_is(intent: Intent, scope: Scope) -> str:
 
 
 def in_words(call: HookCall, outcome: Outcome, *, watched: bool = False) -> str:
-    """What a hook says of what came of it; empty when all is well.
+    """Returns the hook's report of the outcome; empty if all is well.
 
-    ``watched``: a daemon sees when a waiting guest's CPUs start, and nobody has to be told to.
+    ``watched``: a daemon sees the start of a waiting guest's CPUs, so nobody needs the advice to run an apply.
     """
     parts = [f"{reason(failure.change)}: {failure.why}" for failure in outcome.failures]
     parts += would_do(outcome.view)
@@ -134,7 +135,7 @@ def in_words(call: HookCall, outcome: Outcome, *, watched: bool = False) -> str:
 
 
 def _unread(outcome: Outcome) -> str:
-    """That the call is about guests for whose files there was no time."""
+    """Reports that there was no time to read the files of guests in scope."""
     unread = [finding.domain for finding in outcome.view.intent.findings if NOT_READ in finding.message]
     if outcome.view.scope.domain is not None or not unread:
         return ""
@@ -150,7 +151,7 @@ def _stays_open(port: GuestPort, view: View) -> bool:
 
 
 def would_do(view: View) -> list[str]:
-    """What was left undone on bridges that are only observed, a line for each of them."""
+    """Returns the changes not made on observed bridges, one line for each bridge."""
     changes: dict[str, list[Change]] = {}
     for change in view.observed:
         changes.setdefault(change.bridge, []).append(change)

@@ -1,1 +1,1 @@
-"""The records that everything else speaks in: intent and snapshot, findings and changes. Pure."""
+"""The records that all modules share: intent and snapshot, findings and changes. Pure."""

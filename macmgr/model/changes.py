@@ -1,8 +1,8 @@
 """One step towards the intent, as a record that can be executed and printed.
 
-A change holds the world before and after it. `requests` is the only place where it becomes netlink messages, so the
-printed plan and the executed plan are the same list. There is worked out what the kernel cannot do in one message: no
-request touches VID 0 alone.
+A change holds the world before and after it. Only `requests` turns it into netlink messages, so the printed plan and
+the executed plan are the same list. `requests` also handles what the kernel cannot do in one message: no request
+touches VID 0 alone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from macmgr.model.snapshot import Entry, EntryState
 
 @dataclass(frozen=True, slots=True)
 class SetFlags:
-    """Set flags of one bridge port in one RTM_SETLINK; fields equal on both sides are not sent."""
+    """Sets flags of one bridge port in one RTM_SETLINK. Fields equal on both sides are not sent."""
 
     port: str
     before: PortFlags
@@ -31,22 +31,22 @@ class SetFlags:
 
     @property
     def closes(self) -> bool:
-        """Frames that used to reach the guest now need an FDB entry, or a source MAC that is its own."""
+        """Frames that used to reach the guest now need an FDB entry, or a source MAC of its own."""
         shutting = [flag for flag in self.before.differing(self.after) if flag.shut is not None]
         return any(self.after.value(flag) == flag.shut for flag in shutting)
 
 
 @dataclass(frozen=True, slots=True)
 class SetEntries:
-    """Replace what the bridge's FDB holds for one MAC, in the VIDs named by ``before`` and ``after``.
+    """Replaces the bridge's FDB entries for one MAC, in the VIDs named by ``before`` and ``after``.
 
-    A VID in ``after`` is put (moved from another port when it sits there), a VID only in ``before`` is
-    dropped. Where VID 0 is put or dropped, both sides must name all the VIDs of the port: the kernel treats
-    a request without a VID as one for VID 0 and every VID of the port (br_fdb_add, br_fdb_delete).
+    A VID in ``after`` is put (moved, if it is on another port). A VID only in ``before`` is dropped. If VID 0 is put or
+    dropped, both sides must name all VIDs of the port: the kernel treats a request without a VID as one for VID 0 and
+    every VID of the port (br_fdb_add, br_fdb_delete).
 
-    ``stranded``: the port does not carry the VIDs of ``before`` any more. Then no request can name an entry there
-    (EINVAL). What clears it is a put on the port ``by``, which does carry them, and a deletion there; where there is
-    none, a flush of all static entries that the port has in the VID.
+    ``stranded``: the port no longer carries the VIDs of ``before``, so no request can name an entry there (EINVAL). A
+    put on the port ``by``, which does carry them, and a deletion there clear it. Without such a port, a flush removes
+    all static entries of the port in the VID.
     """
 
     mac: str
@@ -64,12 +64,12 @@ Change = SetFlags | SetEntries
 
 
 def reason(change: Change) -> str:
-    """Why a change is made, in words: ``why``, or where a finding asks for it the words of ``because``, its code."""
+    """Returns the reason for a change: ``why``, or the words of ``because``, the code of its finding."""
     return change.why or (change.because.why if change.because else "")
 
 
 def ports_of(change: Change) -> frozenset[str]:
-    """The ports that a change is about, those that entries move away from included."""
+    """Returns the ports that a change is about, with those that entries move away from."""
     if isinstance(change, SetFlags):
         return frozenset({change.port})
     return frozenset(entry.port for entry in (*change.before, *change.after))
@@ -77,7 +77,7 @@ def ports_of(change: Change) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class PutEntry:
-    """RTM_NEWNEIGH, CREATE|REPLACE, NTF_MASTER. ``vid`` None: VID 0 and every VID that the port carries."""
+    """RTM_NEWNEIGH, CREATE|REPLACE, NTF_MASTER. ``vid`` None: VID 0 and every VID of the port."""
 
     port: str
     mac: str
@@ -89,7 +89,7 @@ class PutEntry:
 
 @dataclass(frozen=True, slots=True)
 class DeleteEntry:
-    """RTM_DELNEIGH, NTF_MASTER. ``vid`` None: VID 0 and every VID that the port carries."""
+    """RTM_DELNEIGH, NTF_MASTER. ``vid`` None: VID 0 and every VID of the port."""
 
     port: str
     mac: str
@@ -100,8 +100,8 @@ class DeleteEntry:
 class FlushEntries:
     """RTM_DELNEIGH, NLM_F_BULK (Linux 5.19), NTF_MASTER: the static entries of one port in one VID.
 
-    Never without port, VID and state: the host's own addresses are static too, as the kernel sees it. Local entries
-    stay, and so do those that another control plane made (extern_learn).
+    It always names port, VID and state: for the kernel the host's own addresses are static too. Local entries stay, and
+    so do entries of another control plane (extern_learn).
     """
 
     port: str
@@ -112,7 +112,7 @@ Request = PutEntry | DeleteEntry | FlushEntries | SetPort
 
 
 def one_flag_each(change: SetFlags) -> tuple[SetFlags, ...]:
-    """The same change as one request for each flag, for a port whose driver refuses several at once."""
+    """Splits a change into one request for each flag, for a port whose driver refuses several at once."""
     return tuple(
         replace(change, after=with_flag(change.before, flag, change.after.value(flag)))
         for flag in change.before.differing(change.after)
@@ -120,13 +120,13 @@ def one_flag_each(change: SetFlags) -> tuple[SetFlags, ...]:
 
 
 def requests(change: Change) -> Iterator[Request]:
-    """The netlink requests that carry out ``change``, in order."""
+    """Yields the netlink requests that carry out ``change``, in order."""
     if isinstance(change, SetFlags):
         yield _set_port(change)
     elif change.stranded:
         for entry in change.before:
             if change.by:
-                # a dynamic one: should anything keep us from the deletion, it ages, and a frame moves it
+                # Put a dynamic entry: if the deletion never comes, the entry ages, and a frame moves it.
                 yield PutEntry(change.by, entry.mac, entry.vid, EntryState.DYNAMIC)
                 yield DeleteEntry(change.by, entry.mac, entry.vid)
             else:
@@ -145,8 +145,8 @@ def _entry_requests(change: SetEntries) -> Iterator[Request]:
     gone = [entry for entry in change.before if entry.vid not in after]
     vid0_gone = next((entry for entry in gone if entry.vid == 0), None)
     if vid0_gone:
-        # Deleting "without a VID" answers OK when it found at least one copy. So the copies that the port's
-        # VIDs may not cover go first and by name, and those that are to stay are put back right after.
+        # A deletion without a VID answers OK if it found at least one copy. So copies that the port's VIDs may not
+        # cover are deleted first, by name. Copies that stay are put back right after.
         for entry in gone:
             if entry.vid:
                 yield DeleteEntry(entry.port, change.mac, entry.vid)
@@ -167,12 +167,12 @@ def _put(entry: Entry, vid: int | None) -> PutEntry:
 
 
 def typed(request: Request) -> str:
-    """The same as one line for a shell: an interface may be called by what a shell takes for its own."""
+    """Returns the command quoted for a shell, on one line: an interface name may hold special characters."""
     return shlex.join(bridge_command(request))
 
 
 def bridge_command(request: Request) -> list[str]:
-    """The bridge(8) command line that sends the same request, as an argument vector."""
+    """Returns the bridge(8) command line of the same request, as an argument vector."""
     if isinstance(request, SetPort):
         words = ["bridge", "link", "set", "dev", request.port]
         for flag, value in request.named():

@@ -1,7 +1,7 @@
-"""The finding codes, one row each: the word for scripts, severity, consequence, and why a change is made for it.
+"""The finding codes, one row each: the word for scripts, severity, consequence, and the reason for a change.
 
-docs/findings.rst has a section for each: what it means for a guest, how it comes about, and what to do. What else to do
-for a new code: docs/contributing.rst.
+docs/findings.rst explains each: its meaning for a guest, its causes, and the remedy. docs/contributing.rst lists the
+steps for a new code.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from enum import StrEnum
 
 
 class Severity(StrEnum):
-    """How bad a finding is. Only errors make a host out of sync."""
+    """The severity of a finding. Only errors make a host out of sync."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -20,10 +20,10 @@ class Severity(StrEnum):
 class Consequence(StrEnum):
     """The worst that a finding does to frames."""
 
-    CUT_OFF = "cut-off"  # a guest is not reached, or its frames go elsewhere
-    EXPOSED = "exposed"  # somebody gets frames that are not his, or sends as another
+    CUT_OFF = "cut-off"  # a guest is unreachable, or its frames go elsewhere
+    EXPOSED = "exposed"  # somebody gets the frames of others, or sends as another
     AT_RISK = "at-risk"  # the next frame, start or migration may cut a guest off
-    COST = "cost"  # all is reached, and the host works more than it needs to
+    COST = "cost"  # every guest is reached, and the host works more than it needs to
     NONE = "none"  # nothing changes for a frame
 
 
@@ -33,7 +33,7 @@ _COST, _NONE = Consequence.COST, Consequence.NONE
 
 
 class Code(StrEnum):
-    """What an audit can find. ``why`` says why a change is made for it; empty where no change repairs it."""
+    """A finding's code. ``why`` is the reason for a change that repairs it; empty if no change does."""
 
     severity: Severity
     consequence: Consequence

@@ -1,6 +1,6 @@
-"""What the kernel says of network devices beyond the bridge: who else makes a port promiscuous, and what it can filter.
+"""The kernel's facts about network devices beyond the bridge: promiscuity and its causes, and filters.
 
-Plain records between the netlink edge, which fills them, and the doctor. A snapshot does not hold them, because no plan
+Plain records: the netlink edge fills them, and the doctor reads them. A snapshot does not hold them, because no plan
 depends on them. Sources: net/core/dev.c (__dev_set_promiscuity), net/packet/diag.c, include/uapi/linux/if_link.h.
 """
 
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-# Kinds whose frames are those of the device below, at most in a VLAN. (IFLA_LINK of a veth is its peer, that of a
-# tunnel the device its packets leave by: neither passes addresses or promiscuity on.)
+# Kinds whose frames are those of the device below, at most in a VLAN. (IFLA_LINK of a veth is its peer, and of a tunnel
+# the device its packets leave by: neither passes addresses or promiscuity on.)
 STACKED = frozenset({"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap"})
 BUNDLES = frozenset({"bond", "team"})
 
@@ -25,7 +25,7 @@ class Xdp:
 
 @dataclass(frozen=True, slots=True)
 class PortVlans:
-    """The VIDs of a bridge port, or of the bridge device itself: which it carries, and which leave it untagged."""
+    """The VIDs that a bridge port, or the bridge device itself, carries, and those that leave it untagged."""
 
     vids: frozenset[int] = frozenset()
     pvid: int | None = None
@@ -34,11 +34,11 @@ class PortVlans:
 
 @dataclass(frozen=True, slots=True)
 class PacketSocket:
-    """An open packet socket: a capture, a DHCP client, a daemon that speaks LLDP.
+    """An open packet socket: a capture, a DHCP client, an LLDP daemon.
 
-    ``device`` is the interface it is bound to, empty for all of them. ``promiscuous`` are the interfaces for which it
-    asks for promiscuous mode; None where the kernel does not tell (no packet_diag). ``program`` and ``pid`` are those
-    of one process that holds it, where that can be seen.
+    ``device`` is the interface it is bound to; empty for all. ``promiscuous`` are the interfaces it asks to be
+    promiscuous; None if the kernel does not report it (no packet_diag). ``program`` and ``pid`` are those of one
+    process that holds it, if visible.
     """
 
     inode: int
@@ -54,11 +54,11 @@ class PacketSocket:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A network device. ``lower`` is the device it is stacked on, ``lower_elsewhere`` says that one is not in sight.
+    """A network device. ``lower`` is the device below it; ``lower_elsewhere``: that device is not in sight.
 
-    ``administrator`` is the IFF_PROMISC flag, which shows only what an administrator set (dev_get_flags).
-    ``addresses`` is its ``self`` list, the unicast addresses its filter must let in beside its own; None where it was
-    not read.
+    ``administrator`` is the IFF_PROMISC flag, which shows only an administrator's setting (dev_get_flags).
+    ``addresses`` is its ``self`` list: the unicast addresses its filter must let in besides its own; None if it was not
+    read.
     """
 
     name: str
@@ -80,10 +80,10 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What this kernel's bridges were seen to have, by the attributes they report; None where nothing could show it."""
+    """The features that this kernel's bridges show by the attributes they report; None if nothing could show it."""
 
     vlan_filtering: bool | None = None  # CONFIG_BRIDGE_VLAN_FILTERING
-    ring_state: bool | None = None  # IFLA_BRPORT_MRP_RING_OPEN, 5.8: no feature of ours, but it tells the kernel's age
+    ring_state: bool | None = None  # IFLA_BRPORT_MRP_RING_OPEN, 5.8: macmgr does not use it; it shows the kernel's age
     locked: bool | None = None  # 5.18
     learned_limit: bool | None = None  # 6.7
 
@@ -98,12 +98,12 @@ class DeviceFacts:
     features: Features = Features()
 
     def uppers(self, name: str) -> list[Device]:
-        """The devices stacked on one (8021q, macvlan, macvtap), by name; a master is none of them."""
+        """Returns the devices stacked on a device (8021q, macvlan, macvtap), by name. A master is none of them."""
         found = (each for each in self.devices.values() if each.lower == name and each.kind in STACKED)
         return sorted(found, key=lambda each: each.name)
 
     def below(self, name: str) -> Iterator[Device]:
-        """The devices that carry one's frames, from the top down: what it is stacked on, and the ports of a bond."""
+        """Yields the devices that carry a device's frames, from the top down: the device below, the ports of a bond."""
         device = self.devices.get(name)
         waiting = self._next(device) if device else []
         seen = {name}

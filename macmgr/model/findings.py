@@ -1,4 +1,4 @@
-"""A finding: what differs between the intent and the snapshot, and what repairs it."""
+"""A finding: a difference between the intent and the snapshot, with its repair."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Finding:
     """One difference between the intent and the snapshot, or one thing a person should know.
 
     ``message`` is a whole sentence. ``mends`` repair it, in this order: each is a change that an apply makes, or a
-    command for a person. ``note`` says in prose what no command does, or what to know before one is run. Empty and None
+    command for a person. ``note`` is prose: a repair without a command, or advice before one is run. Empty and None
     fields do not apply to the finding. `macmgr.report.fixes` prints both.
 
     Findings are compared without ``mends``: thousands of VIDs of one trunk share a change that names all of them.
@@ -40,5 +40,5 @@ class Finding:
 
     @property
     def changes(self) -> tuple[Change, ...]:
-        """The changes among ``mends``: an apply repairs the finding where there are some."""
+        """Returns the changes among ``mends``. If there are some, an apply repairs the finding."""
         return tuple(mend for mend in self.mends if not isinstance(mend, tuple))

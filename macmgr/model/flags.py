@@ -23,7 +23,7 @@ class PortFlags:
 
     @property
     def open(self) -> bool:
-        """No flag keeps a frame from the port, or one of its own from the bridge: the port needs no entry."""
+        """No flag keeps frames from the port, or the port's own frames from the bridge: the port needs no entry."""
         return all(self.value(flag) != flag.shut for flag in FLAGS if flag.shut is not None)
 
     def value(self, flag: Flag) -> bool | None:
@@ -36,15 +36,15 @@ class PortFlags:
         return [flag for flag in FLAGS if self.value(flag) != other.value(flag)]
 
     def opened(self) -> PortFlags:
-        """The same flags, with those opened that shut the port."""
+        """Returns the same flags, with those opened that shut the port."""
         return _each(lambda flag, value: value if None in (flag.shut, value) else not flag.shut, self)
 
     def before_closing(self, wanted: PortFlags) -> PortFlags:
-        """The flags that are ``wanted``, without those that would shut what is open."""
+        """Returns the ``wanted`` flags, except those that would shut an open port."""
         return _each(lambda flag, now, then: then if now == flag.shut or flag.shut is None else now, self, wanted)
 
     def for_kernel_of(self, port: PortFlags) -> PortFlags:
-        """These flags as the kernel of ``port`` can hold them; what these do not say is open there, or stays."""
+        """Returns these flags as the kernel of ``port`` can hold them. A missing value is open there, or stays."""
 
         def fit(flag: Flag, mine: bool | None, there: bool | None) -> bool | None:
             if mine is None and flag.shut is not None:
@@ -68,7 +68,7 @@ class SetPort:
     locked: bool | None = None
 
     def named(self) -> list[tuple[Flag, bool]]:
-        """The flags that the request sets."""
+        """Returns the flags that the request sets."""
         values = ((flag, getattr(self, flag.field)) for flag in FLAGS)
         return [(flag, value) for flag, value in values if value is not None]
 
@@ -76,9 +76,9 @@ class SetPort:
 class Flag(NamedTuple):
     """One row: the field of the records above, the kernel's number and other names of a flag.
 
-    ``shut`` is the value that keeps frames from the port or from the bridge where no entry lets them pass; None where
-    neither value does. ``since`` is the first Linux that has the flag; empty where each supported one has it, and each
-    state file of macmgr too.
+    ``shut`` is the value that stops frames to the port or the bridge unless an entry lets them pass; None if neither
+    value does. ``since`` is the first Linux with the flag; empty if every supported Linux, and every state file of
+    macmgr, has it.
     """
 
     field: str

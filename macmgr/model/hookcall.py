@@ -1,4 +1,4 @@
-"""A call of a libvirt hook, and which calls macmgr has something to do for."""
+"""A call of a libvirt hook, and the calls that macmgr acts on."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 from macmgr.oneline import one_line
 
-# What each hook has to look at; everything else ends at once (and in the shim, before Python is started).
+# The operations that each hook acts on. All others end at once (in the shim, before Python starts).
 OPERATIONS = {
     "qemu": ("start", "started", "reconnect", "stopped", "release"),
     "lxc": ("start", "started", "reconnect", "stopped", "release"),
     "network": ("started", "updated"),
     "daemon": ("start", "reload"),
 }
-# As much XML as is read of standard input: what readers/document takes, one byte more is too much.
+# The most XML that macmgr reads from standard input: the limit of readers/document; one byte more is too much.
 MAX_INPUT = 8 * 1024 * 1024
-# Where libvirt can refuse without killing what already runs.
+# The calls that libvirt can refuse without killing a running guest.
 REFUSABLE = {("qemu", "prepare"), ("qemu", "start"), ("lxc", "prepare"), ("lxc", "start")}
 
 
@@ -31,14 +31,14 @@ class HookCall:
 
     @property
     def relevant(self) -> bool:
-        """Whether there is anything to do."""
+        """The call gives macmgr something to do."""
         return self.operation in OPERATIONS.get(self.driver, ())
 
     @property
     def refusable(self) -> bool:
-        """Whether a guest can be refused here without killing what runs."""
+        """libvirt can refuse a guest here without killing a running one."""
         return (self.driver, self.operation) in REFUSABLE
 
     def line(self, message: str) -> str:
-        """``message`` as the one line that a hook says."""
+        """Returns ``message`` as the hook's one line of output."""
         return one_line(f"macmgr: {self.driver} {self.object} {self.operation}: {message}")

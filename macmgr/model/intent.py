@@ -1,6 +1,6 @@
-"""The intent: the bridge ports that libvirt's domains ask for, and what policy says of each.
+"""The intent: the bridge ports that libvirt's domains ask for, each with its policy.
 
-Plain records between the readers and the policy, which fill them, and the planner.
+Plain records: the readers and the policy fill them, and the planner reads them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Manager(StrEnum):
 class Pin(StrEnum):
     """sticky: no frame seen elsewhere moves the entry. static: one can.
 
-    auto is one of the two, by what else is on the bridge: `macmgr.planning.entryform`.
+    auto becomes one of the two, depending on the rest of the bridge: `macmgr.planning.entryform`.
     """
 
     AUTO = "auto"
@@ -31,7 +31,7 @@ class Pin(StrEnum):
 
 
 class GuestMac(StrEnum):
-    """The answer to a MAC change inside the guest: the entry follows, or it is reported, or ignored."""
+    """The reaction to a MAC change inside the guest: the entry follows, or macmgr reports it, or ignores it."""
 
     FOLLOW = "follow"
     ALERT = "alert"
@@ -40,7 +40,7 @@ class GuestMac(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The options that one place (metadata, portgroup, configuration) sets for a NIC; None where it is silent.
+    """The options that one place (metadata, portgroup, configuration) sets for a NIC; None if it is silent.
 
     ``allow`` holds further MACs of the NIC, and prefix patterns (``00:00:5e:00:01:*``).
     """
@@ -54,7 +54,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of the precedence: where it looks, and what it found there."""
+    """One step of the precedence: its place, and the settings there."""
 
     place: str
     says: Settings
@@ -64,11 +64,10 @@ class Step:
 class Policy:
     """The answer of the precedence for one NIC. ``steps`` are all that were asked, in order, for `explain`.
 
-    The first step that names a manager decides it (``reason`` is its place); each other option is decided by the
-    first step that names it, and ``allow`` holds what all of them allow.
-    ``problem`` says what is not understood of a place that was to be asked: then the port is left as it is.
-    ``incomplete``: a place that might have said otherwise is not there now, the NIC's network or the configuration.
-    Then the port stays as macmgr made it or found it (`macmgr.planning.closing`).
+    The first step that names a manager decides it (``reason`` is its place). The first step that names another option
+    decides that one, and ``allow`` holds the addresses that any step allows. ``problem`` describes a place that is not
+    understood: then the port is left as it is. ``incomplete``: the NIC's network or the configuration is missing now,
+    and might have decided otherwise. Then the port stays as macmgr made it or found it (`macmgr.planning.closing`).
     """
 
     manager: Manager = Manager.KERNEL
@@ -82,11 +81,11 @@ class Policy:
     incomplete: bool = False
 
     def place_of(self, option: str) -> str:
-        """The place of the step that decided an option; empty where it is a default."""
+        """Returns the place of the step that decided an option; empty if it is a default."""
         return next((step.place for step in self.steps if getattr(step.says, option) not in (None, ())), "")
 
     def place_that_allows(self, mac: str) -> str:
-        """The place of the step that allows an exact address; empty where none does."""
+        """Returns the place of the step that allows an exact address; empty if none does."""
         return next((step.place for step in self.steps if mac in step.says.allow), "")
 
 
@@ -94,7 +93,7 @@ class Policy:
 class Vlan:
     """A NIC's ``<vlan>``: its tags, and the native one, whose frames the guest sends untagged.
 
-    It gets them untagged too, unless they are ``native_tagged``.
+    The guest gets those untagged too, unless they are ``native_tagged``.
     """
 
     vids: tuple[int, ...]
@@ -105,13 +104,12 @@ class Vlan:
 
 @dataclass(frozen=True, slots=True)
 class NicFacts:
-    """The XML's word on a NIC, as far as it can conflict with the policy.
+    """The facts in the XML about a NIC that can conflict with the policy.
 
-    ``vlan_live`` and ``isolated_live``: the live XML of the NIC, or its network port, says so itself, and so libvirt
-    has set it on the port; what only the network says may have come later.
-    ``configured_mac`` is the address its ``<mac>`` gives it, ``current_mac`` the one that the guest uses now.
-    ``said_mac`` is libvirt's ``currentAddress`` where that is another (11.2.0); a status file has it as it was when
-    libvirt last saved it.
+    ``vlan_live`` and ``isolated_live``: the NIC's live XML or its network port says so, so libvirt has set it on the
+    port. A setting that only the network has may be newer. ``configured_mac`` is the address in the NIC's ``<mac>``,
+    ``current_mac`` the one that the guest uses now. ``said_mac`` is libvirt's ``currentAddress`` if it differs
+    (11.2.0); a status file has it as of libvirt's last save.
     """
 
     vlan: Vlan | None = None
@@ -128,14 +126,14 @@ class NicFacts:
 
 @dataclass(frozen=True, slots=True)
 class GuestPort:
-    """A bridge port that a domain's NIC has, or will have, and what is wanted of it.
+    """A bridge port that a domain's NIC has, or will have, and the wishes for it.
 
-    ``macs`` begins with the NIC's own address; the others are allowed ones. Those that nobody wrote down, and that are
-    here because they were seen, are ``roaming``: their entries are plain static ones, whatever the pin, for they may
-    turn up elsewhere (docs/adr/0009). ``moved`` are addresses that were seen here and have turned up elsewhere since,
-    or had to make room: no static entry of theirs is to stay. ``state`` is libvirt's word for the domain; ``running``
-    whether its CPUs run *here*, the only case in which its MACs may have entries. ``entry_comes`` says that somebody
-    puts the NIC's entry when the CPUs start (libvirt for its own managed NICs).
+    ``macs`` begins with the NIC's own address; the others are allowed ones. ``roaming`` ones are written down nowhere,
+    but were seen here. Their entries are plain static ones, whatever the pin, because they may turn up elsewhere
+    (docs/adr/0009). ``moved`` addresses were seen here and have since turned up elsewhere, or had to make room: none of
+    them keeps a static entry. ``state`` is libvirt's word for the domain. ``running``: its CPUs run *here*, and only
+    then may its MACs have entries. ``entry_comes``: another program puts the NIC's entry when the CPUs start (libvirt
+    for its own managed NICs).
     """
 
     port: str
@@ -155,15 +153,15 @@ class GuestPort:
     moved: tuple[str, ...] = ()
 
     def __hash__(self) -> int:
-        """By what tells guests' ports apart: the planner keeps them in tables, and a policy is long to hash."""
+        """Hashes the identity of the port: the planner keeps ports in tables, and a policy takes long to hash."""
         return hash((self.port, self.bridge, self.domain))
 
     @property
     def may_wait_closed(self) -> bool:
         """The port may be closed before the CPUs run: all that it needs comes with them.
 
-        libvirt puts the address that its XML has, and no allowed or changed one: such a port would be closed without
-        an entry, and stays open.
+        libvirt puts only the address in its XML, no allowed or changed one. A port with such an address would be closed
+        without an entry, so it stays open.
         """
         known = not self.facts.configured_mac or self.macs[0] == self.facts.configured_mac
         return self.entry_comes and known and len(self.macs) == 1
@@ -180,7 +178,7 @@ class GuestPort:
 
 @dataclass(frozen=True, slots=True)
 class PortlessNic:
-    """A NIC that has no port on a Linux bridge of this host, and why."""
+    """A NIC that has no port on a Linux bridge of this host, and the reason."""
 
     domain: str
     mac: str
@@ -191,12 +189,12 @@ class PortlessNic:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """All that is wanted on this host.
+    """All wishes for this host.
 
-    ``managed_bridges`` maps a bridge to the reason why it is managed. ``named`` are all bridges that the configuration
-    names, patterns aside. ``findings`` are what reading the sources found. ``gone_domains`` are those that have left
-    this host by the word of a hook call, ``gone_ports`` the ports of theirs that their status files still have, as
-    managed ones of running guests.
+    ``managed_bridges`` maps a bridge to the reason why it is managed. ``named`` are the bridges that the configuration
+    names, without patterns. ``findings`` come from reading the sources. ``gone_domains`` have left this host, as a hook
+    call says. ``gone_ports`` are those of their ports that their status files still list as managed ports of running
+    guests.
     """
 
     ports: tuple[GuestPort, ...] = ()

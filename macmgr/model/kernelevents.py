@@ -1,8 +1,8 @@
-"""What the kernel tells whoever listens: an interface, a bridge port, its VIDs or an FDB entry are new or gone.
+"""The kernel's events: an interface, a bridge port, its VIDs or an FDB entry is new or gone.
 
-Plain records between the netlink edge, which fills them, and whoever compares them with the last reading. They
-are in ifindexes, for a name may belong to another interface by the time an event is read. Tuples, as `snapshot.Entry`
-and for its reason. Sources: net/core/rtnetlink.c (rtmsg_ifinfo), net/bridge/br_netlink.c (br_info_notify), br_fdb.c
+Plain records: the netlink edge fills them, and the daemon compares them with its last reading. They hold ifindexes,
+because a name may belong to another interface when an event is read. They are tuples for the reason given at
+`snapshot.Entry`. Sources: net/core/rtnetlink.c (rtmsg_ifinfo), net/bridge/br_netlink.c (br_info_notify), br_fdb.c
 (fdb_notify), br_vlan.c (br_vlan_notify).
 """
 
@@ -17,11 +17,10 @@ from macmgr.model.snapshot import EntryState, PortFlags
 class LinkEvent(NamedTuple):
     """An interface as it is now, or as it was when it went.
 
-    ``bridge_message`` tells the bridge's own message about its port (AF_BRIDGE) from that about the interface
-    (AF_UNSPEC). A change of port flags or VIDs comes as the former, and only that one holds ``vids``; kind,
-    ``vlan_filtering`` and ``default_pvid`` are only in the latter. None is what a message does not say; ``flags`` are
-    in both.
-    ``gone`` in a bridge's message says that the port has left its ``master``; the interface may live on.
+    ``bridge_message``: the message is the bridge's about its port (AF_BRIDGE), not that about the interface
+    (AF_UNSPEC). Only the bridge's reports a change of port flags or VIDs and holds ``vids``. Only the interface's holds
+    kind, ``vlan_filtering`` and ``default_pvid``. Both hold ``flags``. None: the message does not say. ``gone`` in a
+    bridge's message: the port has left its ``master``, and the interface may live on.
     """
 
     ifindex: int
@@ -38,9 +37,9 @@ class LinkEvent(NamedTuple):
 
 
 class VlanEvent(NamedTuple):
-    """A port, or a bridge itself, carries the VIDs from ``first`` to ``last`` now, or (``gone``) no more.
+    """A port, or a bridge itself, now carries the VIDs from ``first`` to ``last``, or (``gone``) no longer does.
 
-    A change of the bridge's default PVID is told in no other event of its ports. ``pvid``: its untagged frames get it.
+    No other event of the ports reports a change of the bridge's default PVID. ``pvid``: untagged frames get this VID.
     """
 
     ifindex: int
@@ -53,7 +52,7 @@ class VlanEvent(NamedTuple):
 class EntryEvent(NamedTuple):
     """An entry of a bridge's FDB as it is now, or as it was when it went. VID 0 is the copy without a VLAN.
 
-    ``ifindex`` is the port's, or the bridge's own where the entry is one of its addresses.
+    ``ifindex`` is the port's, or the bridge's own if the entry is one of its addresses.
     """
 
     ifindex: int

@@ -1,7 +1,7 @@
-"""The records of what is neither wanted nor read: memory, sightings, refusals.
+"""The planner's knowledge that is neither wanted nor read: memory, sightings, refusals.
 
-Plain records, which the planner gets as its third argument. What is remembered, and how a restarted macmgr recognises
-it: docs/adr/0004. What is seen behind guests' ports: docs/adr/0009.
+Plain records, the planner's third argument. The memory, and how a restarted macmgr recognises it: docs/adr/0004.
+Addresses seen behind guests' ports: docs/adr/0009.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, Feature, Key, PortFlags, Snapshot
 
 Refused = frozenset[tuple[str, str, int]]
-"""(port, MAC, VID) of entries that were just put in vain: the kernel refused them, or somebody takes them away."""
+"""(port, MAC, VID) of entries that were just put in vain: the kernel refused them, or another program removes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +26,10 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class PortBefore:
-    """A bridge port as it was before macmgr first changed it. An uplink is no domain's: ``domain`` is empty.
+    """A bridge port before macmgr first changed it. ``domain`` is empty for an uplink.
 
-    A name alone says nothing: taps and bridges are made again under the same one, and a port that changes its bridge
-    loses its entries and gets the flags of a new port (br_if.c, del_nbp).
+    A name alone proves nothing: taps and bridges are created again under the same name, and a port that changes its
+    bridge loses its entries and gets the flags of a new port (br_if.c, del_nbp).
     """
 
     port: str
@@ -53,7 +53,7 @@ class PortBefore:
         )
 
     def entries(self) -> Iterator[Entry]:
-        """The static entries that led to the port."""
+        """Yields the static entries that led to the port."""
         for held in self.held:
             for vid in held.vids:
                 yield Entry(held.mac, vid, self.port, EntryState.STATIC, held.sticky)
@@ -61,7 +61,7 @@ class PortBefore:
 
 @dataclass(frozen=True, slots=True, order=True)
 class KeptMac:
-    """A MAC that macmgr keeps an entry for, and the port that it leads to."""
+    """A MAC that macmgr keeps an entry for, and the port of the entry."""
 
     mac: str
     bridge: str
@@ -72,7 +72,7 @@ class KeptMac:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Taken:
-    """An entry that was put on a guest's ``port`` while its address was learned on ``uplink``; put not after ``at``."""
+    """An entry put on a guest's ``port`` while ``uplink`` had learned its address. It was put no later than ``at``."""
 
     bridge: str
     mac: str
@@ -89,16 +89,16 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """All that is remembered of one network namespace.
+    """The memory of one network namespace.
 
-    ``released`` are the ports, by name and ifindex, that were released and not touched since: what an administrator
-    left there is not taken for macmgr's own work. ``lacks`` is what the kernel of this boot was found to be without.
-    ``closed`` are the guests' ports, by name and ifindex, that were closed once: no address was learned there before.
-    ``taken`` are the entries whose address was in use on an uplink when they were put.
-    ``watched``: `macmgr watch` has written down what it saw behind guest ports, in this boot.
+    ``released`` are ports, by name and ifindex, that were released and not touched since: an administrator's settings
+    there are not taken for macmgr's work. ``lacks`` are features that this boot's kernel turned out to lack. ``closed``
+    are guests' ports, by name and ifindex, that were closed once: no address was learned there before. ``taken`` are
+    entries whose address was in use on an uplink when they were put. ``watched``: `macmgr watch` has recorded addresses
+    seen behind guest ports, in this boot.
 
-    ``lost``: there was more in this boot, and it could not be read or written. Then a guest's port of which nothing is
-    remembered may be as macmgr made it, and how it was is the default (`default_flags`).
+    ``lost``: this boot's memory held more, and it could not be read or written. Then a guest's port without a record
+    may still be as macmgr made it, and its former state counts as the default (`default_flags`).
     """
 
     ports: tuple[PortBefore, ...] = ()
@@ -111,7 +111,7 @@ class Memory:
     taken: tuple[Taken, ...] = ()
 
     def macs_put_on(self, port: PortBefore) -> tuple[str, ...]:
-        """The MACs that have entries on a port by macmgr's doing."""
+        """Returns the MACs of macmgr's entries on a port."""
         return tuple(sorted({e.mac for e in self.macs if (e.port, e.ifindex) == (port.port, port.ifindex)}))
 
 
@@ -122,18 +122,19 @@ NOTHING = Memory()
 class SeenMacs:
     """The addresses that the daemon has seen behind a guest port.
 
-    It is about the interface ``ifindex`` with the name ``port``, and the NIC of the domain ``uuid`` whose XML gives it
-    ``nic_mac``; about any other it says nothing. ``current`` is the address that the NIC was seen to use instead of its
-    own, ``macs`` are those that it was seen to use in addition, the latest last. ``fresh`` are the ones among them that
-    were seen since their entries were last put: they are here, wherever the FDB has them. ``moved`` have turned up
-    elsewhere, or had to make room, and no entry of theirs may stay. ``full`` says that some had to make room.
+    The record holds for the interface ``ifindex`` with the name ``port``, and for the NIC of the domain ``uuid`` whose
+    XML has ``nic_mac``; for no other. ``current`` is the address that the NIC used instead of its own. ``macs`` are the
+    addresses that it used in addition, the latest last. ``fresh`` are those of them that were seen since their entries
+    were last put: they are here, wherever the FDB has them. ``moved`` addresses have turned up elsewhere, or had to
+    make room, and may keep no entry. ``full``: some had to make room.
 
-    ``file_said`` is the ``currentAddress`` that libvirt's file had after ``current`` was seen: as long as it stands
-    there it is older. None until a look has read the file. ``event_said`` is what libvirt's connection last said.
+    ``file_said`` is the ``currentAddress`` in libvirt's file after ``current`` was seen: while it stands there, it is
+    the older one. It is None until a look has read the file. ``event_said`` is the last report over libvirt's
+    connection.
 
-    ``previous`` is what the NIC used before, ``returned`` says that it had used the present one before that, and ``at``
-    when it changed, or was last seen where nothing follows it (a monotonic clock's seconds): only for the daemon's own
-    memory.
+    ``previous`` is the address before the present one. ``returned``: the NIC had used the present one before that.
+    ``at`` is the time of the change, or of the last sighting if nothing follows it (a monotonic clock's seconds). These
+    three serve only the daemon's own memory.
     """
 
     port: str
@@ -154,11 +155,11 @@ class SeenMacs:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """All that the planner gets in addition to what is wanted and what was read.
+    """The planner's knowledge besides the wanted and the read state.
 
-    ``seen`` is what was seen behind guest ports; what it means is decided once the kernel was read
-    (`macmgr.planning.seen`). ``seen_lost``: there was more, which cannot be read any more. ``cut``: somebody
-    consents to cutting off the addresses that are in use behind a port.
+    ``seen`` are the sightings behind guest ports. Their meaning is decided after the kernel is read
+    (`macmgr.planning.seen`). ``seen_lost``: there were more, which cannot be read. ``cut``: a person consents to
+    cutting off the addresses in use behind a port.
     """
 
     memory: Memory = NOTHING
@@ -169,7 +170,7 @@ class Known:
 
     @property
     def lacks(self) -> frozenset[Feature]:
-        """The features that the kernel of this boot was found to be without."""
+        """Returns the features that this boot's kernel turned out to lack."""
         return self.memory.lacks
 
 

@@ -6,23 +6,23 @@ import re
 from collections.abc import Iterable
 
 ZERO = "00:00:00:00:00:00"
-# Addresses that move between hosts by themselves: those of VRRP for IPv4, which CARP uses too, and for IPv6 (RFC 9568).
+# Addresses that move between hosts: those of VRRP for IPv4, which CARP uses too, and for IPv6 (RFC 9568).
 _VIRTUAL_ROUTERS = ("00:00:5e:00:01:*", "00:00:5e:00:02:*")
 _FORM = re.compile(r"(?:[0-9a-f]{1,2}:){5}[0-9a-f]{1,2}", re.ASCII | re.IGNORECASE)
-# Windows' and IEEE's, Cisco's, and the digits alone
+# The spellings of Windows and IEEE, of Cisco, and the digits alone.
 _SPELLINGS = re.compile(
     r"[0-9a-f]{2}(?:-[0-9a-f]{2}){5}|[0-9a-f]{6}-?[0-9a-f]{6}|[0-9a-f]{4}(?:[.-][0-9a-f]{4}){2}",
     re.ASCII | re.IGNORECASE,
 )
-_SPACE = " \t\r\n"  # what XML calls white space
+_SPACE = " \t\r\n"  # XML's white space
 _ALMOST = re.compile(r"(?:\w{0,4}[:.-]){2,7}(?:\w{0,4}|\*)", re.ASCII)
 
 
 def parse_mac(text: str) -> str:
-    """A unicast MAC address in its one written form; ValueError says what is wrong with ``text``.
+    """Returns a unicast MAC address in its one written form. ValueError names the mistake in ``text``.
 
-    Accepts what libvirt's virMacAddrParse accepts (one or two hex digits a group, either case). A guest
-    NIC cannot have a group address (virDomainNetDefParseXML refuses it); the zero address libvirt lets pass.
+    Accepts the input of libvirt's virMacAddrParse (one or two hex digits a group, either case). A guest NIC cannot have
+    a group address (virDomainNetDefParseXML refuses it). libvirt allows the zero address.
     """
     text = text.strip(_SPACE)
     if not _FORM.fullmatch(text):
@@ -34,7 +34,7 @@ def parse_mac(text: str) -> str:
 
 
 def parse_typed_mac(text: str) -> str:
-    """A MAC address as a person pastes it: with dashes, with dots, bare, in upper case, in quotes or with a comma."""
+    """Reads a MAC address as people paste it: with dashes, dots, quotes or a comma, bare, in upper case."""
     text = text.strip(_SPACE + ",;\"'")
     digits = re.sub("[.-]", "", text)
     if _SPELLINGS.fullmatch(text):
@@ -43,14 +43,14 @@ def parse_typed_mac(text: str) -> str:
 
 
 def parse_mac_pattern(text: str) -> str:
-    """A unicast MAC address, or a prefix of whole octets that ends in ``*`` (``00:00:5e:00:01:*``); else ValueError."""
+    """Returns a unicast MAC address, or a prefix of whole octets with ``*`` (``00:00:5e:00:01:*``); else ValueError."""
     text = text.strip(_SPACE).lower()
     if not text.endswith(":*"):
         if (mac := parse_mac(text)) == ZERO:
             raise ValueError(f"{ZERO} is not the address of a NIC")
         return mac
     octets = text[:-2].split(":")
-    filled = ":".join([*octets, *["1"] * (6 - len(octets))])  # the rest cannot make it zero
+    filled = ":".join([*octets, *["1"] * (6 - len(octets))])  # the filling cannot make it zero
     if not 1 <= len(octets) <= 5 or not _FORM.fullmatch(filled):
         raise ValueError(f"{_shown(text)} is not a MAC prefix: one to five hex pairs, then :*")
     if int(octets[0], 16) & 1:
@@ -59,17 +59,17 @@ def parse_mac_pattern(text: str) -> str:
 
 
 def matches(pattern: str, mac: str) -> bool:
-    """Whether a MAC address is the pattern, or begins with its prefix."""
+    """The MAC address is the pattern, or begins with its prefix."""
     return mac.startswith(pattern[:-1]) if pattern.endswith("*") else mac == pattern
 
 
 def virtual_router(mac: str) -> str:
-    """The prefix of the virtual routers' addresses that a MAC address is one of; empty where it is none."""
+    """Returns the virtual routers' prefix of a MAC address; empty if it has none."""
     return next((prefix for prefix in _VIRTUAL_ROUTERS if matches(prefix, mac)), "")
 
 
 class Patterns:
-    """MAC addresses and prefixes, for whoever asks many addresses of many of them."""
+    """MAC addresses and prefixes, indexed for many lookups."""
 
     def __init__(self, patterns: Iterable[str]) -> None:
         patterns = tuple(patterns)
@@ -78,18 +78,18 @@ class Patterns:
         self._lengths = frozenset(map(len, self._prefixes))
 
     def matches(self, mac: str) -> bool:
-        """Whether `matches` says so of one of them."""
+        """The MAC address matches one of them."""
         return mac in self._exact or any(mac[:length] in self._prefixes for length in self._lengths)
 
 
 def _shown(text: str) -> str:
-    """The text in quotes if it is an address but for one or two letters; a password in this place is not repeated."""
+    """Quotes the text if it is almost an address (one or two wrong letters), and so never repeats a password."""
     strange = sum(letter not in "0123456789abcdef:.-*" for letter in text.lower())
     return repr(text) if len(text) <= 23 and strange <= 2 and _ALMOST.fullmatch(text) else "this"
 
 
 def _meant(text: str) -> str:
-    """The address in libvirt's form, where it is written in somebody else's: with dashes, or with dots."""
+    """Suggests libvirt's form of an address that is written with dashes or with dots."""
     digits = re.sub("[.-]", "", text.lower())
     if text == digits or not re.fullmatch("[0-9a-f]{12}", digits):
         return ""

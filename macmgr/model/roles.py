@@ -1,8 +1,7 @@
-"""What each port of a bridge is: a guest's, a way out, a container's, or nobody's that macmgr knows. Pure.
+"""The role of each port of a bridge: a guest's, a way out, a container's, or unknown to macmgr. Pure.
 
-What is not a guest's is told by the kernel's word for the device. A veth's other end says the rest: where it is in
-another network namespace (IFLA_LINK_NETNSID), a container has it; where it is here, it leads to another bridge, or to
-the host.
+The kernel's device kind decides the role of a port that is no guest's. A veth's other end decides the rest. In another
+network namespace (IFLA_LINK_NETNSID) a container has it; here it leads to another bridge, or to the host.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ from macmgr.model.snapshot import BridgePort
 
 
 class Role(StrEnum):
-    """What a bridge port is for; a word for scripts."""
+    """The purpose of a bridge port; a word for scripts."""
 
     GUEST = "guest"
     UPLINK = "uplink"  # it leads to a network: a NIC, a bond, a VLAN device, a vxlan, a cable to another bridge
     CONTAINER = "container"
-    TAP = "tap"  # of nobody that macmgr knows: somebody else's QEMU, or a guest whose XML is not understood
+    TAP = "tap"  # unknown to macmgr: another program's QEMU, or a guest whose XML is not understood
     DUMMY = "dummy"  # it leads nowhere: virbr0-nic, LXD's NAME-mtu
 
 
@@ -27,10 +26,10 @@ _BY_KIND = {"tun": Role.TAP, "dummy": Role.DUMMY}
 
 
 def roles_of(ports: Iterable[BridgePort], guests: Collection[str]) -> Mapping[str, Role]:
-    """The role of each port by its name; ``guests`` are the ports that domains' NICs have.
+    """Returns the role of each port by its name. ``guests`` are the ports of domains' NICs.
 
-    A host that is a container itself has an uplink whose other end is elsewhere too. So a bridge with no other way out
-    than one such veth is taken to have that one.
+    On a host that is a container itself, the uplink's other end is elsewhere too. So if a bridge has one such veth and
+    no other way out, that veth is its uplink.
     """
     roles: dict[str, Role] = {}
     elsewhere: dict[str, list[str]] = {}
@@ -51,7 +50,7 @@ def roles_of(ports: Iterable[BridgePort], guests: Collection[str]) -> Mapping[st
 
 
 def uplinks_of(ports: Iterable[BridgePort], guests: Collection[str]) -> list[BridgePort]:
-    """The ways out among ``ports``."""
+    """Returns the ways out among ``ports``."""
     found = list(ports)
     roles = roles_of(found, guests)
     return [port for port in found if roles[port.name] is Role.UPLINK]

@@ -1,6 +1,6 @@
 """The part of the host that a person or a hook named, and the bridges on which nothing is changed.
 
-A `Scope` alone decides what is in it. `Modes` has what the configuration's sections say of observing; a section's name
+Only a `Scope` decides what it holds. `Modes` holds the configuration's observe settings by section; a section's name
 may be a pattern that several bridges fit.
 """
 
@@ -19,14 +19,14 @@ Says = TypeVar("Says")
 
 
 def is_pattern(name: str) -> bool:
-    """Whether the name of a section may fit several bridges: ``br-*``, ``tenant?``."""
+    """A section's name may fit several bridges: ``br-*``, ``tenant?``."""
     return "*" in name or "?" in name
 
 
 def sections_of(bridge: str, sections: Mapping[str, Says]) -> Iterator[tuple[str, Says]]:
-    """The sections that are about a bridge: the one with its very name first, then the patterns, as they are written.
+    """Yields the sections about a bridge: the one with its very name first, then the patterns, in written order.
 
-    Each option is decided by the first of them that names it.
+    The first of them that names an option decides it.
     """
     if bridge in sections:
         yield bridge, sections[bridge]
@@ -37,16 +37,16 @@ def sections_of(bridge: str, sections: Mapping[str, Says]) -> Iterator[tuple[str
 
 @dataclass(frozen=True, slots=True)
 class Modes:
-    """On which bridges nothing is changed: ``named`` is by section, ``default`` where no section says.
+    """The bridges on which nothing is changed: ``named`` by section, ``default`` if no section says.
 
-    ``named`` has only the sections that say something: True to observe, False to manage.
+    ``named`` has only the sections with a mode: True to observe, False to manage.
     """
 
     default: bool = False
     named: tuple[tuple[str, bool], ...] = ()
 
     def observes(self, bridge: str) -> bool:
-        """Whether macmgr looks at a bridge and changes nothing there."""
+        """macmgr only observes the bridge and changes nothing there."""
         return next((observe for _, observe in sections_of(bridge, dict(self.named))), self.default)
 
 
@@ -55,7 +55,7 @@ MANAGE_ALL, OBSERVE_ALL = Modes(), Modes(default=True)
 
 @lru_cache(256)
 def _expression(name: str) -> re.Pattern[str]:
-    """``*`` is any letters, ``?`` one; nothing else is special, because an interface's name may hold nearly all."""
+    """``*`` is any letters, ``?`` one. Nothing else is special: an interface's name may hold nearly all."""
     parts = (".*" if letter == "*" else "." if letter == "?" else re.escape(letter) for letter in name)
     return re.compile("".join(parts), re.DOTALL)
 
@@ -72,8 +72,8 @@ def observe_nothing(_bridge: str) -> bool:
 class Scope:
     """The part of the host that a person or a hook named; None is all of it.
 
-    ``skips`` names changes that are seen and not made. Where it skips a port's entry it must skip its closing too: a
-    guest without its entry behind a closed port is cut off. ``observes`` names the bridges on which none is made.
+    ``skips`` names changes that are seen and not made. If it skips a port's entry it must skip its closing too: a guest
+    without its entry behind a closed port is cut off. ``observes`` names the bridges on which no change is made.
     """
 
     domain: str | None = None
@@ -83,13 +83,13 @@ class Scope:
 
     @property
     def whole(self) -> bool:
-        """The scope is all of the host."""
+        """The scope is the whole host."""
         return self.domain is None and self.bridges is None
 
     def holds(self, domain: str | None, bridge: str) -> bool:
         """A fact about a domain (None: about none) and a bridge is in scope.
 
-        An empty ``bridge`` is not known, as in a file that is not understood: it may be any.
+        An empty ``bridge`` is unknown, as in a file that is not understood: it may be any.
         """
         on_it = self.bridges is None or not bridge or bridge in self.bridges
         return on_it and self.domain in (None, domain)
@@ -97,7 +97,7 @@ class Scope:
     def covers(self, item: Change | Finding) -> bool:
         """A change or finding is in scope."""
         if isinstance(item, Finding) and item.code is Code.NOTHING_MANAGED:
-            return self.whole  # it is about all of the host
+            return self.whole  # it is about the whole host
         return self.holds(item.domain, item.bridge)
 
     def leaves_out(self, change: Change) -> bool:

@@ -1,7 +1,7 @@
 """The snapshot: bridges, their ports with flags and VIDs, and the FDB, as read in one network namespace.
 
-Plain records between the netlink edge, which fills them, and the planner, which compares them with the
-intent. Names are those of bridge(8); sources: net/bridge/br_fdb.c, br_netlink.c, include/uapi/linux/neighbour.h.
+Plain records: the netlink edge fills them, and the planner compares them with the intent. Names are those of bridge(8);
+sources: net/bridge/br_fdb.c, br_netlink.c, include/uapi/linux/neighbour.h.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class EntryState(StrEnum):
 class Entry(NamedTuple):
     """An FDB entry: (MAC, VID) leads to a port.
 
-    ``port`` is an interface name; for the bridge's own addresses it is the bridge. VID 0 is the copy the
-    kernel looks up while VLAN filtering is off. A tuple, for there may be a hundred thousand: a frozen dataclass
-    takes four times as long to make, and to hash.
+    ``port`` is an interface name; for the bridge's own addresses it is the bridge. The kernel looks up the copy with
+    VID 0 while VLAN filtering is off. A tuple, because there may be a hundred thousand: a frozen dataclass takes four
+    times as long to make, and to hash.
     """
 
     mac: str
@@ -55,9 +55,8 @@ class Entry(NamedTuple):
 class Fdb:
     """The entries of all bridges of a snapshot, by bridge, MAC and VID, and by port.
 
-    Each index is made when it is first asked for: there may be a hundred thousand entries. ``bridges`` maps each
-    interface to the bridge whose FDB its entries belong to; an entry on any other interface is in no index but that by
-    port.
+    Each index is built on first use: there may be a hundred thousand entries. ``bridges`` maps each interface to the
+    bridge whose FDB holds its entries. An entry on any other interface is only in the index by port.
     """
 
     def __init__(self, entries: Sequence[Entry], bridges: Mapping[str, str]) -> None:
@@ -67,32 +66,32 @@ class Fdb:
         return iter(self._entries)
 
     def at(self, bridge: str, mac: str, vid: int) -> Entry | None:
-        """The entry that a bridge has for a MAC in one VID."""
+        """Returns a bridge's entry for a MAC in one VID."""
         return self.of_mac(bridge, mac).get(vid)
 
     def of_mac(self, bridge: str, mac: str) -> Mapping[int, Entry]:
-        """The entries that a bridge has for one MAC, by VID."""
+        """Returns a bridge's entries for one MAC, by VID."""
         return self._by_mac.get((bridge, mac), {})
 
     def of_port(self, port: str) -> list[Entry]:
-        """All entries that lead to one port."""
+        """Returns all entries that lead to one port."""
         return self._by_port.get(port, [])
 
     def of_bridge(self, bridge: str) -> Iterator[Entry]:
-        """All entries of one bridge, in the order in which they were read."""
+        """Yields all entries of one bridge, in reading order."""
         return (entry for entry in self._entries if self._bridges.get(entry.port) == bridge)
 
     def static_on(self, port: str, bridge: str, mac: str) -> dict[int, Entry]:
-        """The static entries by which a bridge leads a MAC to a port, by VID."""
+        """Returns a bridge's static entries that lead a MAC to a port, by VID."""
         there = self.of_mac(bridge, mac).items()
         return {vid: entry for vid, entry in there if entry.port == port and entry.state is EntryState.STATIC}
 
     def at_all(self, keys: Iterable[Key]) -> dict[Key, Entry | None]:
-        """The entries for exactly these keys; None where there is none."""
+        """Returns the entries for exactly these keys; None for a key without one."""
         return {key: self.at(*key) for key in keys}
 
     def with_found(self, found: Mapping[Key, Entry | None]) -> tuple[Entry, ...]:
-        """All entries, with what was looked up by name in the place of what was read under the same keys."""
+        """Returns all entries; those looked up by name replace those read under the same keys."""
         macs = {mac for _, mac, _ in found}
         kept = (
             entry
@@ -120,27 +119,26 @@ class Fdb:
 VXLAN = "vxlan"  # the kind of a tunnel that carries a bridge's frames to other hosts
 
 
-# Entries of one bridge. Up to so many, that the kernel begins anew for each part of its answer takes no longer than to
-# decode them; at ten times as many it takes ten times as long as that.
+# The most entries of one bridge to list. The kernel starts anew for each part of its answer. Up to this number that
+# costs no more than decoding; at ten times as many it costs ten times as much as decoding.
 MOST_LISTED = 40_000
 
 
 class Feature(StrEnum):
-    """A feature that a kernel may lack without saying so, by its name in a state file."""
+    """A feature that a kernel may silently lack, by its name in a state file."""
 
     STICKY = "sticky"  # Linux 4.20: before it, the flag is acknowledged and dropped
-    FLUSH = "flush"  # Linux 5.19: deleting by port, VID and state
+    FLUSH = "flush"  # Linux 5.19: deletes by port, VID and state
 
 
 @dataclass(frozen=True, slots=True)
 class BridgePort:
-    """An interface enslaved to a bridge. ``promiscuity`` is the kernel's counter, 0 means not promiscuous.
+    """An interface enslaved to a bridge. ``promiscuity`` is the kernel's counter; 0 is not promiscuous.
 
-    ``forwarding`` is about its STP state: a port that neither learns nor forwards takes no dynamic entry.
-    ``pvid`` is the VID that its untagged frames get; ``untagged`` are those whose frames leave it without a tag.
-    ``elsewhere`` says that what it is linked to, as a veth to its other end, is in another network namespace.
-    ``tunnel_learning`` is that of a vxlan: whether it learns by itself behind which host an address is. None for all
-    other kinds.
+    ``forwarding`` is its STP state: a port that neither learns nor forwards takes no dynamic entry. ``pvid`` is the VID
+    of its untagged frames. Frames of the ``untagged`` VIDs leave it without a tag. ``elsewhere``: the other end of its
+    link, as of a veth, is in another network namespace. ``tunnel_learning`` is a vxlan's: it learns by itself which
+    host an address is behind. None for all other kinds.
     """
 
     name: str
@@ -161,21 +159,21 @@ class BridgePort:
 
     @property
     def auto(self) -> bool:
-        """An auto port, in the kernel's words: it learns or floods (br_if.c, br_auto_mask)."""
+        """The port is an auto port in the kernel's sense: it learns or floods (br_if.c, br_auto_mask)."""
         return self.flags.learning or self.flags.unicast_flood
 
     @property
     def has_control_plane(self) -> bool:
-        """A control plane (EVPN) says which addresses are behind it: a vxlan that learns none by itself."""
+        """A control plane (EVPN) decides the addresses behind the port: a vxlan that learns none by itself."""
         return self.tunnel_learning is False
 
 
 @dataclass(frozen=True, slots=True)
 class Bridge:
-    """A bridge device. ``vlan_filtering`` decides whether any port can leave promiscuous mode.
+    """A bridge device. With ``vlan_filtering`` off, no port can leave promiscuous mode.
 
-    ``vids`` are those that the host itself takes part in, through the bridge's own interface. ``default_pvid`` is the
-    one that a new port gets, 0 for none; None on a kernel without VLANs.
+    The host itself takes part in ``vids``, through the bridge's own interface. ``default_pvid`` is a new port's, 0 for
+    none; None on a kernel without VLANs.
     """
 
     name: str
@@ -189,9 +187,9 @@ class Bridge:
 
 
 class Stacked(NamedTuple):
-    """A device that is stacked on a bridge itself (8021q, macvlan, a VRRP VMAC) with an address of its own.
+    """A device with an address of its own, stacked on a bridge itself (8021q, macvlan, a VRRP VMAC).
 
-    ``vids`` are those in which the bridge's FDB is asked for that address while it filters VLANs.
+    While the bridge filters VLANs, its FDB is asked for that address in ``vids``.
     """
 
     bridge: str
@@ -204,13 +202,13 @@ class Stacked(NamedTuple):
 class Snapshot:
     """One reading of one network namespace.
 
-    ``masters`` maps every interface to the interface it is enslaved to, or None: it tells a tap that does
-    not exist from one that is on no bridge. An FDB dump is not atomic: an entry missing here was confirmed
-    missing by the reader before the planner sees it.
-    ``listed`` are the bridges whose FDB was read to its end, None for all of them. Of any other, ``entries`` has what
-    was asked for, and that it has no more proves nothing; but of ``listed_ports`` it has all. ``stacked`` are the
-    host's devices on bridges. ``refreshed`` says of entries that took an address from an uplink when they were put, or
-    the address was seen elsewhere: not before, and not after, in seconds of one clock.
+    ``masters`` maps every interface to its master, or None: it tells a tap that does not exist from one that is on no
+    bridge. An FDB dump is not atomic: before the planner sees it, the reader has confirmed that a missing entry is
+    missing. ``listed`` are the bridges whose FDB was read to its end, None for all. Of other bridges, ``entries`` holds
+    only what was asked for: an entry may exist and not be in it. Of ``listed_ports`` it has all entries. ``stacked``
+    are the host's devices on bridges. ``refreshed`` is about entries that took an address from an uplink when they were
+    put, or whose address was seen elsewhere. It bounds the time of that: not before, and not after, in seconds of one
+    clock.
     """
 
     bridges: Mapping[str, Bridge] = field(default_factory=dict)
@@ -224,17 +222,17 @@ class Snapshot:
 
     @cached_property
     def fdb(self) -> Fdb:
-        """The entries, indexed once for this snapshot."""
+        """Returns the entries, indexed once for this snapshot."""
         bridges = {name: port.bridge for name, port in self.ports.items()}
         return Fdb(self.entries, bridges | {name: name for name in self.bridges})
 
     def port_on(self, bridge: str, name: str) -> BridgePort | None:
-        """The port of that name, where it is on that bridge."""
+        """Returns the port of that name, if it is on that bridge."""
         port = self.ports.get(name)
         return port if port is not None and port.bridge == bridge else None
 
     def lists(self, bridge: str) -> bool:
-        """The bridge's FDB was read to its end: what is not in it is not there."""
+        """The bridge's FDB was read to its end: a missing entry does not exist."""
         return self.listed is None or bridge in self.listed
 
     def lists_port(self, port: str) -> bool:
@@ -242,17 +240,17 @@ class Snapshot:
         return port in self.listed_ports or self.lists(self.bridge_of(port) or "")
 
     def bridge_of(self, interface: str) -> str | None:
-        """The bridge whose FDB an entry on ``interface`` belongs to: its own for a bridge, else its master."""
+        """Returns the bridge whose FDB holds an entry on ``interface``: a bridge itself, or the interface's master."""
         if interface in self.bridges:
             return interface
         port = self.ports.get(interface)
         return port.bridge if port else None
 
     def by_control_plane(self, entry: Entry) -> bool:
-        """An external control plane has put the entry: it says so (extern_learn), or nobody else would.
+        """An external control plane has put the entry: it is marked (extern_learn), or nobody else puts such a one.
 
-        That is a static sticky one on a vxlan. FRR puts another host's sticky address there without extern_learn; no
-        frame moves a sticky entry, so none was moved there; and macmgr puts none there.
+        The latter is a static sticky entry on a vxlan. FRR puts another host's sticky address there without
+        extern_learn. No frame moves a sticky entry, so none was moved there, and macmgr puts none there.
         """
         if entry.extern_learn or not (entry.sticky and entry.state is EntryState.STATIC):
             return entry.extern_learn
@@ -260,21 +258,21 @@ class Snapshot:
         return port is not None and port.kind == VXLAN
 
     def deciding_vids(self, port: str) -> tuple[int, ...]:
-        """The VIDs in which its bridge looks up what goes to a port."""
+        """Returns the VIDs in which its bridge looks up frames to a port."""
         there = self.ports[port]
         return there.vids if self.bridges[there.bridge].vlan_filtering and there.vids else (0,)
 
     def own_addresses(self) -> dict[tuple[str, str], str]:
-        """The addresses of each bridge and of its ports, in words: without one of them the host is off the network."""
+        """Returns the addresses of each bridge and its ports, in words. Without one the host is off the network."""
         own = {(bridge.name, bridge.mac): f"the bridge {bridge.name} itself" for bridge in self.bridges.values()}
         for port in self.ports.values():
             own.setdefault((port.bridge, port.mac), f"the port {port.name}")
         return own
 
     def stacked_addresses(self) -> dict[tuple[str, str, int], str]:
-        """The addresses of what is stacked on the bridges, in the VIDs in which it has them, in words.
+        """Returns the addresses of devices stacked on the bridges, in their VIDs, with words.
 
-        VID 0 is one of them: without VLAN filtering that is where each VID is looked up.
+        VID 0 is included: without VLAN filtering each VID is looked up there.
         """
         return {
             (each.bridge, each.mac, vid): f"{each.name}, which is stacked on {each.bridge}"

@@ -1,4 +1,4 @@
-"""How VIDs are written, wherever a person reads them."""
+"""Writes VIDs for people."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 
 def fold_vids(vids: Sequence[int]) -> str:
-    """Ascending VIDs with runs folded: 1-4094 rather than four thousand numbers.
+    """Folds runs of ascending VIDs: 1-4094 rather than four thousand numbers.
 
-    Two neighbours are no run, and VID 0 never is in one: it is no VLAN, but the entry for frames without any.
+    Two neighbours are no run. VID 0 is never in one: it is no VLAN, but the entry for frames without any.
     """
     runs: list[list[int]] = []
     for vid in vids:

@@ -61,8 +61,7 @@ class PolicySources:
         return next((value for value in found if value is not None), None)
 
     def inherit(self, nic: Nic, name: str) -> Any:
-        """Returns a setting of the NIC, its port, its portgroup or its network, in this order; None if all are silent.
-        """
+        """Returns a setting of the NIC, its port, its portgroup or its network, in this order; None if none has it."""
         network = self.networks.get(nic.network)
         group = network.portgroups.get(self.portgroup(nic), Inherited()) if network else Inherited()
         whole = network.inherited if network else Inherited()

@@ -174,8 +174,7 @@ _PARSER = etree.XMLParser(
 
 
 def parse_written_by_libvirt(data: bytes, where: str) -> tuple[etree._Element, Metadata | None]:
-    """Splits off the metadata of a document that libvirt wrote. Returns the rest's root element, as `parse_document`.
-    """
+    """Splits the metadata off libvirt's document. Returns the root element of the rest, as `parse_document`."""
     try:
         rest, metadata = set_aside(data[: MAX_BYTES + 1])
     except ValueError as error:

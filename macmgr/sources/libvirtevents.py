@@ -32,7 +32,7 @@ _DOMAIN_EVENTS = {
     "VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED": "lost a device",
     "VIR_DOMAIN_EVENT_ID_METADATA_CHANGE": "has other metadata",
 }
-_NIC_MAC_CHANGE = "VIR_DOMAIN_EVENT_ID_NIC_MAC_CHANGE"  # 11.2.0, for virtio NICs that are trusted
+_NIC_MAC_CHANGE = "VIR_DOMAIN_EVENT_ID_NIC_MAC_CHANGE"  # 11.2.0, for trusted virtio NICs
 
 
 class NicAddress(NamedTuple):

@@ -1,1 +1,1 @@
-"""What stays between two processes: the memory, what the daemon saw, and the lock of the one writer."""
+"""The state between two processes: the memory, the daemon's sightings, and the lock of the one writer."""

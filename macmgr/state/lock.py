@@ -1,4 +1,4 @@
-"""One writer at a time. Holding the lock is an argument that mutating functions demand, so it cannot be forgotten."""
+"""One writer at a time. Mutating functions demand the held lock as an argument, so it cannot be forgotten."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PROC = Path("/proc")
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process, its program by the kernel's name for it, and whether it is stopped (Ctrl-Z, SIGSTOP, a debugger)."""
+    """A process, the kernel's name for its program, and its stop state (Ctrl-Z, SIGSTOP, a debugger)."""
 
     pid: int
     program: str
@@ -29,13 +29,13 @@ class Process:
 
     @property
     def in_words(self) -> str:
-        """Who it is, and what to do where it goes on by no word of ours."""
+        """Names the process; if it is stopped, also the command that lets it go on."""
         words = f"process {self.pid}" + (f", {self.program}" if self.program else "")
         return f"{words}, which is stopped: 'kill -CONT {self.pid}' lets it go on" if self.stopped else words
 
 
 def holder_of(descriptor: int) -> Process | None:
-    """The process that took a flock(2) on the open file; None where it cannot be told, as from another PID namespace.
+    """Returns the process that took a flock(2) on the open file; None if unknown, as from another PID namespace.
 
     /proc/locks names it by device and inode (fs/locks.c, lock_get_status). It may have ended meanwhile, and left the
     lock to a child.
@@ -47,14 +47,14 @@ def holder_of(descriptor: int) -> Process | None:
         return None
     place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
     for line in lines:
-        words = line.split()  # 1: FLOCK ADVISORY WRITE 812 00:17:5 0 EOF; who waits has an arrow before it
+        words = line.split()  # 1: FLOCK ADVISORY WRITE 812 00:17:5 0 EOF; a waiting process has an arrow before it
         if len(words) >= 6 and words[1] == "FLOCK" and words[5] == place and words[4].isdecimal() and int(words[4]):
             return process(int(words[4]))
     return None
 
 
 def process(pid: int) -> Process:
-    """What /proc says of a process; it may be gone."""
+    """Reads a process from /proc; it may be gone."""
     try:
         # 812 (a name with ") " in it) T …
         head, _, rest = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")
@@ -74,7 +74,7 @@ class WriterLock:
 
 @contextmanager
 def hold(path: Path = paths.LOCK, *, wait: float = 5.0) -> Iterator[WriterLock]:
-    """Hold the host's writer lock; Busy when another writer still has it after ``wait`` seconds.
+    """Holds the host's writer lock. Busy if another writer still has it after ``wait`` seconds.
 
     The file stays: removing it would let two writers hold two different files of one name.
     """
@@ -98,9 +98,9 @@ def hold(path: Path = paths.LOCK, *, wait: float = 5.0) -> Iterator[WriterLock]:
 
 
 def open_lock(name: str, directory: int) -> int:
-    """The lock file ``name`` in the opened directory, made where it is missing; OSError where it is not ours alone.
+    """Opens the lock file ``name`` in the opened directory, or makes it. OSError if it is not ours alone.
 
-    Who can open a file, for reading too, can lock it for as long as they like: so it is root's, and nobody else's.
+    A process that can open a file, even for reading, can lock it for ever. So it belongs to root alone.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     descriptor = os.open(name, flags, 0o600, dir_fd=directory)
@@ -131,7 +131,7 @@ def _busy(path: Path, descriptor: int) -> Busy:
 
 
 def try_lock(descriptor: int) -> bool:
-    """Take the lock of an opened file; False where somebody else has it."""
+    """Takes the lock of an opened file. False if another process has it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -1,11 +1,11 @@
-"""The state file: what macmgr remembers, in /var/lib/macmgr, for the next process to find.
+"""The state file in /var/lib/macmgr: the memory for macmgr's next process.
 
-Hooks read it while libvirt waits, so it is one small JSON document; and nothing that is wrong with it may stop a
-repair. It is written whole or not at all, under the writer lock, and a symbolic link, or a directory that belongs to
-somebody else, is not followed. Why it holds what it holds: docs/adr/0004.
+Hooks read it while libvirt waits, so it is one small JSON document. No fault in it may stop a repair. It is written
+whole or not at all, under the writer lock. A symbolic link, or a directory of another user, is not followed. Reasons
+for its contents: docs/adr/0004.
 
-A mark in /run says that a memory was written in this boot. Without it a memory that was lost is no other than one that
-never was, and macmgr's own work would be taken for what was there before (docs/adr/0004).
+A mark in /run shows that a memory was written in this boot. Without it, a lost memory would look like one that never
+existed, and macmgr's own work would pass for the state before it (docs/adr/0004).
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _WHOLE, _LOST = "whole", "lost"
 
 
 def mark_of(path: Path) -> Path:
-    """Where the mark of a memory is."""
+    """Returns the path of a memory's mark."""
     return paths.REMEMBERED if path == paths.STATE else path.parent.with_name(f"{path.parent.name}.remembered")
 
 
 def is_lost(mark: Path, *, there: bool) -> bool:
-    """Whether something that was to be remembered in this boot is not in the memory, which is ``there`` or not."""
+    """The memory (``there`` or not) lacks something that was to be remembered in this boot."""
     try:
         booted, _, how = (read_own(mark, _SMALL) or b"").decode("ascii").partition(" ")
         return booted == boot() and (how == _LOST or not there)
@@ -45,7 +45,7 @@ def is_lost(mark: Path, *, there: bool) -> bool:
 
 
 def leave_mark(mark: Path, *, lost: bool) -> None:
-    """Say that a memory was written, or ``lost`` that it could not be; where that fails, it is not known later."""
+    """Marks that a memory was written, or that it was ``lost``. If this fails, the fact is not known later."""
     with suppress(Broken, OSError):
         text = f"{boot()} {_LOST if lost else _WHOLE}"
         if read_own(mark, _SMALL) != text.encode():
@@ -53,7 +53,7 @@ def leave_mark(mark: Path, *, lost: bool) -> None:
 
 
 def boot() -> str:
-    """The kernel's id of this boot."""
+    """Returns the kernel's id of this boot."""
     return _BOOT_ID.read_text(encoding="ascii").strip()
 
 
@@ -63,9 +63,9 @@ _DEFAULT = "ports are managed all the same, and 'macmgr release' gives back as t
 
 @dataclass(slots=True)
 class LastRead:
-    """The file as it was last read, for a process that reads it again and again under the lock.
+    """The file as last read, for a process that reads it repeatedly under the lock.
 
-    It is written by renaming a new file into place, so another content is another inode.
+    A new file is renamed into place, so other content is another inode.
     """
 
     stamp: Stamp | None = None
@@ -75,7 +75,7 @@ class LastRead:
 class StateFile:
     """The memory of one network namespace, for the one writer that holds the lock.
 
-    ``problem`` is one line about the first thing that went wrong, empty while all is well.
+    ``problem`` is one line about the first failure, empty while all is well.
     """
 
     def __init__(
@@ -97,10 +97,10 @@ class StateFile:
         self._watched = watched
 
     def read(self) -> Memory:
-        """What is remembered; nothing, and that more is lost, where the file is broken: then it is moved aside.
+        """Returns the memory. A broken file is moved aside; then the memory is empty, and marked as lost.
 
-        What may be good is not replaced by what little this process knows: a file that cannot be read now, and the
-        whole document of another version.
+        A file that may be good is not replaced by the little that this process knows: one that cannot be read now, or
+        the whole document of another version.
         """
         try:
             self._memories = _read_again(self._path, self._known, self._mark)
@@ -122,14 +122,14 @@ class StateFile:
         return replace(memory, watched=True) if self._watched else memory
 
     def keep(self, memory: Memory) -> None:
-        """Write the memory down, if it is another than the one that is there.
+        """Writes the memory down if it has changed.
 
-        Where it cannot be written, the next process is told by a mark elsewhere that it lacks something.
+        If that fails, a mark elsewhere warns the next process that something is missing.
         """
         if self._memories.of(self._netns) == memory and not self._missing:
             return
         if not self._writable and not memory.ports and not memory.released:
-            return  # nothing of a port is to be remembered, and so nothing is lost
+            return  # no port is to be remembered, so nothing is lost
         self._missing = False
         memories = self._memories.with_one(self._netns, memory)
         why: OSError | None = None
@@ -154,7 +154,7 @@ class StateFile:
 def read_memory(
     netns: str | None = None, path: Path | None = None, known: LastRead | None = None
 ) -> tuple[Memory, str]:
-    """What is remembered, for those who only look, and one line where it cannot be read."""
+    """Returns the memory for a caller that only looks, and one line if it cannot be read."""
     path, known = path or paths.STATE, known or LastRead()
     unknown = Memory(lost=True)
     try:
@@ -166,12 +166,12 @@ def read_memory(
 
 
 def managed_ports(path: Path) -> list[str]:
-    """The ports that were not given back, as ``PORT on BRIDGE``; none where no memory can be read."""
+    """Returns the ports not yet released, as ``PORT on BRIDGE``; none if no memory can be read."""
     try:
         namespaces = _read(path).namespaces
     except (Broken, OtherVersion, OSError):
         return []
-    # elsewhere than in our own namespace nobody can tell from here whether the port still exists
+    # In another network namespace nobody can see from here whether the port still exists.
     return [
         f"{each.port} on {each.bridge}"
         for name, memory in namespaces.items()
@@ -181,7 +181,7 @@ def managed_ports(path: Path) -> list[str]:
 
 
 def is_another_macmgrs(path: Path) -> bool:
-    """Whether the memory is the whole document of another version, which may come back for it."""
+    """The memory is the whole document of another version, which may come back for it."""
     try:
         _read(path)
     except OtherVersion:
@@ -199,7 +199,7 @@ def _ifindex(name: str) -> int:
 
 
 def remove(path: Path) -> Iterator[Path]:
-    """Remove the file, what was moved aside, and the directory where nothing else is in it."""
+    """Removes the file, the broken file that was moved aside, and the directory if it is empty."""
     for name in (path.name, temporary_name(path.name), f"{path.name}.broken"):
         with suppress(FileNotFoundError), own_directory(path.parent) as directory:
             os.unlink(name, dir_fd=directory)
@@ -225,9 +225,9 @@ def _read_again(path: Path, known: LastRead, mark: Path) -> Memories:
 
 
 def _read(path: Path) -> Memories:
-    """The memories of this boot by network namespace.
+    """Reads the memories of this boot by network namespace.
 
-    Broken for what is no memory, OtherVersion for another macmgr's, OSError where none can be had.
+    Broken for a file that is no memory, OtherVersion for another macmgr's, OSError if it cannot be read.
     """
     data = read_own(path, _LARGEST)
     if data is None:

@@ -1,7 +1,7 @@
-"""``/run/macmgr/observed.json``: what the daemon has seen behind guest ports, for every verb and hook to read.
+"""``/run/macmgr/observed.json``: the addresses that the daemon has seen behind guest ports, for verbs and hooks.
 
 Without it `macmgr apply`, or a hook, would call a followed address an extra entry and drop it. Only the daemon writes
-it. It is gone after a reboot, as are the interfaces it is about.
+it. It is gone after a reboot, as are its interfaces.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _NOT_KNOWN = "other macmgr commands do not know what guests have changed to"
 
 
 class Read(NamedTuple):
-    """What was seen in one network namespace.
+    """The sightings in one network namespace.
 
-    ``lost``: there was more, and it cannot be read. ``problem`` is one line about why, empty where all is well, or
-    where it was told. ``missing``: there is no file, or nothing in it about this namespace.
+    ``lost``: there were more, and they cannot be read. ``problem`` is one line with the reason, empty if all is well or
+    the reason was already reported. ``missing``: there is no file, or nothing in it about this namespace.
     """
 
     records: tuple[SeenMacs, ...] = ()
@@ -38,14 +38,14 @@ class Read(NamedTuple):
 
 
 class _Contents(NamedTuple):
-    """The whole file. ``lost``: the one before it could not be read."""
+    """The whole file. ``lost``: the file before it could not be read."""
 
     namespaces: dict[str, list[Any]]
     lost: bool = False
 
 
 def read_observed(netns: str | None = None, path: Path | None = None) -> Read:
-    """What was seen in one network namespace; what cannot be read is unknown, and not nothing."""
+    """Reads the sightings in one network namespace. An unreadable file means unknown, not nothing."""
     path = path or paths.OBSERVED
     try:
         contents = _read(path)
@@ -55,7 +55,7 @@ def read_observed(netns: str | None = None, path: Path | None = None) -> Read:
         return Read((), f"{path}: cannot be read: {_words(error)}; {_LEFT}", lost=True)
     said = contents.namespaces.get(netns or "")
     if said is None:
-        # the memory is in another directory, on another file system
+        # The memory is in another directory, on another file system.
         memory, _ = read_memory(netns)
         lost = memory.watched or memory.lost
         problem = f"{path}: is missing, and macmgr watch has written it since the host was started; {_LEFT}"
@@ -69,10 +69,10 @@ def read_observed(netns: str | None = None, path: Path | None = None) -> Read:
 def write_observed(
     records: Iterable[SeenMacs], netns: str | None = None, path: Path | None = None, *, lost: bool = False
 ) -> str:
-    """Replace what was seen in one network namespace; one line where that cannot be written.
+    """Replaces the sightings in one network namespace. Returns one line if they cannot be written.
 
-    ``lost``: what was there before could not be read. A file that may be good is left as it is: another version's, and
-    one that cannot be read now.
+    ``lost``: the earlier ones could not be read. A file that may be good is left as it is: another version's, and one
+    that cannot be read now.
     """
     path = path or paths.OBSERVED
     try:
@@ -93,7 +93,7 @@ def write_observed(
 
 
 def _read(path: Path) -> _Contents:
-    """OtherVersion for a whole document that another macmgr wrote, Broken for anything else that is not ours."""
+    """Reads the file. OtherVersion for a whole document of another macmgr, Broken for any other foreign content."""
     data = read_own(path, _LARGEST)
     if data is None:
         return _Contents({})
@@ -130,7 +130,7 @@ def _document(record: SeenMacs) -> dict[str, Any]:
 
 
 def _record(said: Any) -> SeenMacs | None:
-    """A record, None for what is none: each of its parts decides what a bridge does."""
+    """Reads a record; None if a part is invalid, because each part decides what a bridge does."""
     try:
         return SeenMacs(
             _text(said["port"]),
@@ -142,7 +142,7 @@ def _record(said: Any) -> SeenMacs | None:
             _macs(said["fresh"]),
             _macs(said["gone"]),
             said["full"] is True,
-            # an older macmgr did not write these two
+            # An older macmgr did not write these two.
             None if (file_said := said.get("file_said", "")) is None else _mac_or_none(file_said),
             _mac_or_none(said.get("event_said", "")),
         )
@@ -173,7 +173,7 @@ def _mac_or_none(value: object) -> str:
 
 
 def _mac(value: object) -> str:
-    """A unicast address; a file that somebody else wrote must not make any other one a guest's."""
+    """Reads a unicast address. A foreign file must not make any other address a guest's."""
     mac = parse_mac(_text(value))
     if mac == ZERO:
         raise ValueError(mac)

@@ -1,9 +1,9 @@
-"""Files that macmgr writes for its next process: whole or not at all, root's own, and never through a link.
+"""Files that macmgr writes for its next process: whole or not at all, root's own, never through a link.
 
-They are in directories below /run and /var/lib that nobody else can write, and are checked all the same: what is in
-them decides which MAC addresses get entries.
+They are in directories below /run and /var/lib that only root can write. They are checked nevertheless: their content
+decides which MAC addresses get entries.
 
-A directory is opened before anything in it is touched: a link, or somebody else's, is refused.
+A directory is opened before anything in it is touched: a link, or another user's directory, is refused.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from pathlib import Path
 
 @contextmanager
 def own_directory(path: Path, *, mode: int | None = None) -> Iterator[int]:
-    """The opened directory, if it is ours; OSError where it is a link, or somebody else's.
+    """Opens the directory if it is ours. OSError if it is a link, or another user's.
 
-    With ``mode`` it is made that way, if it is not.
+    With ``mode``, the directory gets that mode.
     """
     opened = open_own_directory(path, mode=mode)
     try:
@@ -30,7 +30,7 @@ def own_directory(path: Path, *, mode: int | None = None) -> Iterator[int]:
 
 
 def open_own_directory(path: Path, *, mode: int | None = None) -> int:
-    """As `own_directory`, for who keeps it open."""
+    """As `own_directory`, for a caller that keeps it open."""
     try:
         opened = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except NotADirectoryError:
@@ -53,7 +53,7 @@ def _check(opened: int, path: Path, mode: int | None) -> None:
 
 
 class Broken(Exception):
-    """The file is there and is not what macmgr writes."""
+    """The file exists, and macmgr did not write its content."""
 
 
 class OtherVersion(Exception):
@@ -61,12 +61,12 @@ class OtherVersion(Exception):
 
 
 def read_own(path: Path, largest: int) -> bytes | None:
-    """What is in the file, None where there is none; Broken for what is not ours, OSError where it cannot be had."""
+    """Returns the file's content, None if there is no file. Broken for foreign content, OSError if it is unreadable."""
     try:
         with own_directory(path.parent) as directory:
             if stat.S_ISLNK(os.stat(path.name, dir_fd=directory, follow_symlinks=False).st_mode):
                 raise Broken(f"{path}: is a symbolic link, which is not followed")
-            # O_NONBLOCK: a FIFO of that name must not hold a hook
+            # O_NONBLOCK: a FIFO of that name must not block a hook.
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             with os.fdopen(os.open(path.name, flags, dir_fd=directory), "rb") as file:
                 status = os.fstat(file.fileno())
@@ -83,7 +83,7 @@ def read_own(path: Path, largest: int) -> bytes | None:
 
 
 def write_own(path: Path, text: str, *, mode: int = 0o700) -> None:
-    """Replace the file by a new one: a reader, or the next boot, finds the one or the other, and never a part.
+    """Replaces the file. A reader, or the next boot, finds the old or the new one, never a part.
 
     Its directory is made, or tightened, to have the ``mode``.
     """
@@ -92,7 +92,7 @@ def write_own(path: Path, text: str, *, mode: int = 0o700) -> None:
     with own_directory(path.parent, mode=mode) as directory:
         temporary = temporary_name(path.name)
         with suppress(FileNotFoundError):
-            os.unlink(temporary, dir_fd=directory)  # of a writer that was killed; there is one writer at a time
+            os.unlink(temporary, dir_fd=directory)  # of a killed writer; there is one writer at a time
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with os.fdopen(os.open(temporary, flags, 0o600, dir_fd=directory), "w", encoding="utf-8") as file:
             file.write(text)
@@ -103,5 +103,5 @@ def write_own(path: Path, text: str, *, mode: int = 0o700) -> None:
 
 
 def temporary_name(name: str) -> str:
-    """What a file is called until it is whole."""
+    """Returns the file's name while it is incomplete."""
     return f".{name}.new"

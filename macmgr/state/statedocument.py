@@ -1,6 +1,6 @@
 """The document in the state file: the memory of each network namespace, as JSON. Pure.
 
-What it names are interfaces of the running kernel, so a document of another boot says nothing.
+It names interfaces of the running kernel, so a document of another boot says nothing.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Memories:
-    """The memories of all network namespaces. ``lost``: there was more in this boot, in a file that is no more."""
+    """The memories of all network namespaces. ``lost``: this boot had more, in a file that no longer exists."""
 
     namespaces: Mapping[str, Memory] = field(default_factory=dict)
     lost: bool = False
 
     def of(self, netns: str) -> Memory:
-        """That of one network namespace."""
+        """Returns the memory of one network namespace."""
         return replace(self.namespaces.get(netns, NOTHING), lost=self.lost)
 
     def with_one(self, netns: str, memory: Memory) -> Memories:
-        """These, with another memory of one network namespace."""
+        """Returns these memories with another one for one network namespace."""
         namespaces = {**self.namespaces, netns: replace(memory, lost=False)}
         return Memories(namespaces, self.lost or memory.lost)
 
 
 def is_other_version(document: object) -> bool:
-    """Whether this is a whole document that another version of macmgr wrote."""
+    """The document is a whole one of another version of macmgr."""
     version = document.get("version") if isinstance(document, dict) else None
     return isinstance(version, int) and not isinstance(version, bool) and version != VERSION
 
 
 def document_of(memories: Memories, boot: str) -> dict[str, Any]:
-    """What is written down, for `parse_document` to read in the same boot."""
+    """Returns the document to write, for `parse_document` to read in the same boot."""
     return {
         "version": VERSION,
         "boot": boot,
@@ -76,7 +76,7 @@ def _port_document(port: PortBefore) -> dict[str, Any]:
 
 
 def parse_document(document: dict[str, Any], boot: str) -> Memories:
-    """The memories by network namespace; ValueError, KeyError, TypeError or AttributeError for any other document."""
+    """Reads the memories by network namespace. ValueError, KeyError, TypeError or AttributeError for any other."""
     if document["version"] != VERSION:
         raise ValueError("another version's")
     if _text(document["boot"]) != boot:
@@ -93,7 +93,7 @@ def _memory(said: dict[str, Any]) -> Memory:
             for mac, bridge, domain, port, ifindex in said["macs"]
         ),
         tuple((_text(port), _number(ifindex)) for port, ifindex in said["given_back"]),
-        # an older macmgr did not write these; and one that is newer may know of more that a kernel can lack
+        # An older macmgr did not write these. A newer one may name features that this one does not know.
         frozenset(Feature(each) for each in said.get("lacks", ()) if each in set(Feature)),
         said.get("watched") is True,
         closed=tuple((_text(port), _number(ifindex)) for port, ifindex in said.get("closed", ())),
@@ -123,7 +123,7 @@ def _port(said: dict[str, Any]) -> PortBefore:
 
 
 def _flag(flag: Flag, said: dict[str, Any]) -> bool | None:
-    """An older macmgr did not write down every flag: what it did not know, it did not set."""
+    """Reads a flag. An older macmgr did not record every flag, and did not set those it did not know."""
     if flag.since and said.get(flag.field) is None:
         return None
     return _switch(said[flag.field])
@@ -139,7 +139,7 @@ def _vids(runs: list[list[int]]) -> tuple[int, ...]:
 
 
 def _runs(vids: tuple[int, ...]) -> Iterator[list[int]]:
-    """Ascending VIDs as first and last of each run: a trunk's four thousand are one pair."""
+    """Folds ascending VIDs into first and last of each run: a trunk's four thousand are one pair."""
     run: list[int] = []
     for vid in vids:
         if run and vid == run[1] + 1:
