@@ -1,13 +1,21 @@
-"""A finding: a difference between the intent and the snapshot, with its repair."""
+"""A finding: a difference between the intent and the snapshot, with its repair, and the text of that repair.
+
+The text is made here alone, for tables, JSON and the journal.
+"""
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from macmgr.model.changes import Change
+from macmgr.model.changes import Change, bridge_command, requests
 from macmgr.model.codes import Code, Severity
 
-__all__ = ["Code", "Command", "Finding", "Mend", "Severity"]
+__all__ = ["Code", "Command", "Finding", "Fix", "Fixes", "Mend", "Severity", "fix_of"]
+
+MANY_COMMANDS = 3  # nobody types more of an apply's commands: the fix is then the apply that sends them
+MANY_BY_HAND = 8  # more commands for a person fit no line: a VLAN trunk may need one for each of thousands of VIDs
 
 Command = tuple[str, ...]  # an argument vector: a person runs it, and macmgr does not
 Mend = Change | Command
@@ -19,7 +27,7 @@ class Finding:
 
     ``message`` is a whole sentence. ``mends`` repair it, in this order: each is a change that an apply makes, or a
     command for a person. ``note`` is prose: a repair without a command, or advice before one is run. Empty and None
-    fields do not apply to the finding. `macmgr.report.fixes` prints both.
+    fields do not apply to the finding. `Fix` prints both.
 
     Findings are compared without ``mends``: thousands of VIDs of one trunk share a change that names all of them.
     """
@@ -42,3 +50,65 @@ class Finding:
     def changes(self) -> tuple[Change, ...]:
         """Returns the changes among ``mends``. If there are some, an apply repairs the finding."""
         return tuple(mend for mend in self.mends if not isinstance(mend, tuple))
+
+    @property
+    def fix(self) -> str:
+        """Returns the text of the repair. For many findings, `Fixes` is quicker."""
+        return fix_of(self).text
+
+
+@dataclass(frozen=True, slots=True)
+class Fix:
+    """The repair of a finding. ``by_apply``: an apply does it. ``is_apply``: the apply is named, not its commands."""
+
+    commands: tuple[Command, ...] = ()
+    note: str = ""
+    by_apply: bool = False
+    is_apply: bool = False
+
+    @property
+    def text(self) -> str:
+        """Returns a shell line if there are commands: each runs only if the one before it succeeded."""
+        if len(self.commands) > MANY_BY_HAND:
+            return f"{len(self.commands)} commands: 'macmgr audit --json' has them{self.note and f'; {self.note}'}"
+        typed = " && ".join(map(shlex.join, self.commands))
+        return f"{typed}  # {self.note}" if typed and self.note else typed or self.note
+
+
+class Fixes:
+    """Keeps the fixes made: thousands of findings may share one change of as many commands, which is read once."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[int, str], tuple[tuple[Mend, ...], Fix]] = {}
+
+    def of(self, finding: Finding) -> Fix:
+        if not finding.mends:
+            return Fix(note=finding.note)
+        key = id(finding.mends), finding.note
+        if key not in self._made:
+            self._made[key] = finding.mends, fix_of(finding)  # keeps the tuple, so that no other gets its id
+        return self._made[key][1]
+
+
+def fix_of(finding: Finding) -> Fix:
+    """Returns the fix of one finding."""
+    commands: list[Command] = []
+    for mend in finding.mends:
+        commands += [mend] if isinstance(mend, tuple) else [tuple(bridge_command(each)) for each in requests(mend)]
+    changes = finding.changes
+    if changes and len(commands) > MANY_COMMANDS:
+        note = f"{len(commands)} commands: 'macmgr plan' shows them{finding.note and f'; {finding.note}'}"
+        return Fix((_apply(changes),), note, by_apply=True, is_apply=True)
+    return Fix(tuple(commands), finding.note, by_apply=bool(changes))
+
+
+def _apply(changes: Iterable[Change]) -> Command:
+    """Returns the apply for the changes. It names a sole domain, unless that is gone and apply would not know it."""
+    bridges, domains, left = set(), set(), False
+    for change in changes:
+        bridges.add(change.bridge)
+        domains.add(change.domain)
+        left = left or change.because is Code.STALE_ENTRY
+    words = [word for bridge in sorted(bridges) for word in ("--bridge", bridge)]
+    (domain,) = domains if len(domains) == 1 and not left else (None,)
+    return ("macmgr", "apply", *words, *(() if domain is None else ("--domain", domain)))

@@ -9,12 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from macmgr.model.changes import Change, bridge_command, requests
-from macmgr.model.findings import Code, Finding, Severity
+from macmgr.model.findings import Code, Finding, Fix, Fixes, Severity, fix_of
 from macmgr.model.intent import GuestPort
 from macmgr.model.roles import Role, roles_of
 from macmgr.model.snapshot import Bridge, BridgePort
 from macmgr.reconcile import Outcome, View
-from macmgr.report.fixes import Fix, Fixes, fix_of
 from macmgr.report.verdict import verdict_of
 
 

@@ -8,8 +8,8 @@ from typing import Any
 from macmgr.doctor.advice import Step
 from macmgr.doctor.diagnose import BridgeDiagnosis, Diagnosis, NicList, PortDiagnosis
 from macmgr.doctor.promiscuity import Cause
+from macmgr.model.findings import fix_of
 from macmgr.report.auditdocument import finding_document
-from macmgr.report.fixes import fix_of
 
 
 def diagnosis_document(diagnosis: Diagnosis, host: str, taken_at: str, hooks: Sequence[str] = ()) -> dict[str, Any]:

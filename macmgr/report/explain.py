@@ -24,7 +24,6 @@ from macmgr.options import OPTIONS
 from macmgr.planning.entryform import Pins
 from macmgr.planning.seen import is_about
 from macmgr.reconcile import View
-from macmgr.report.fixes import fix_of
 
 _WIDTH = 14
 # Findings that leave a port without an address; the NIC's own address is excepted.
@@ -272,7 +271,7 @@ def _finding_lines(findings: Iterable[Finding]) -> Iterator[str]:
         if finding.message not in seen:
             seen.add(finding.message)
             yield f"{finding.severity} {finding.code}: {finding.message}"
-            if fix := fix_of(finding).text:
+            if fix := finding.fix:
                 yield f"  fix: {fix}"
 
 

@@ -9,7 +9,6 @@ from macmgr.model.changes import Change, SetEntries, reason, requests, typed
 from macmgr.model.findings import Code, Severity
 from macmgr.oneline import unbroken
 from macmgr.reconcile import Outcome
-from macmgr.report.fixes import fix_of
 from macmgr.report.verdict import Word, verdict_of
 
 
@@ -30,7 +29,7 @@ def print_outcome(out: Console, outcome: Outcome) -> None:
     for finding in outcome.view.plan.findings:
         if finding.code is Code.ADDRESS_IN_USE:
             out.print(Text(unbroken(f"{finding.message}."), "yellow"))
-            out.print(Text(unbroken(f"       {fix_of(finding).text}")))
+            out.print(Text(unbroken(f"       {finding.fix}")))
     if skipped := outcome.view.skipped:
         bridges = sorted({change.bridge for change in skipped})
         are = "is" if len(bridges) == 1 else "are"

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from macmgr.model.changes import SetEntries
+from macmgr.model.findings import Fixes
 from macmgr.model.flags import FLAGS
 from macmgr.model.scope import observe_nothing
 from macmgr.model.snapshot import Entry, EntryState
@@ -17,7 +18,6 @@ from macmgr.model.vids import fold_vids
 from macmgr.oneline import unbroken
 from macmgr.reconcile import Released, ReleasedPort
 from macmgr.report.auditdocument import fix_document
-from macmgr.report.fixes import Fixes
 
 
 def release_document(released: Released) -> dict[str, Any]:

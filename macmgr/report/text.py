@@ -14,14 +14,13 @@ from rich.table import Table
 from rich.text import Text
 
 from macmgr.model.changes import Change, reason, requests, typed
-from macmgr.model.findings import Code, Finding, Severity
+from macmgr.model.findings import Code, Finding, Fix, Fixes, Severity
 from macmgr.model.intent import GuestPort
 from macmgr.model.roles import Role, roles_of
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, Fdb
 from macmgr.model.vids import fold_vids
 from macmgr.oneline import harmless, unbroken
 from macmgr.reconcile import View
-from macmgr.report.fixes import Fix, Fixes
 from macmgr.report.verdict import Word, verdict_of
 
 _COLUMNS = (

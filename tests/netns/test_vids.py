@@ -11,11 +11,10 @@ import pytest
 
 from macmgr.kernel import Kernel
 from macmgr.model.changes import FlushEntries, PutEntry, bridge_command, requests
-from macmgr.model.findings import Code
+from macmgr.model.findings import Code, fix_of
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.model.snapshot import Entry, EntryState
 from macmgr.reconcile import Outcome, View, apply, look
-from macmgr.report.fixes import fix_of
 from macmgr.state.lock import hold
 from tests.netns.conftest import Namespace, eventually, require
 

@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 
-from macmgr.model.findings import Code
+from macmgr.model.findings import Code, fix_of
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.model.known import Known
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
 from macmgr.reconcile import Outcome, apply
-from macmgr.report.fixes import fix_of
 from macmgr.state.lock import WriterLock
 from macmgr.state.statedocument import Memories, document_of, parse_document
 from tests.fake_kernel import FakeKernel, make_snapshot

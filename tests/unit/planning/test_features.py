@@ -7,13 +7,12 @@ from dataclasses import replace
 import pytest
 
 from macmgr.model.changes import FlushEntries, PutEntry, SetEntries, SetPort
-from macmgr.model.findings import Code, Finding
+from macmgr.model.findings import Code, Finding, fix_of
 from macmgr.model.intent import GuestPort, Intent, Manager, Pin, Policy
 from macmgr.model.known import NOTHING, Known, Memory
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, Feature, PortFlags, Snapshot
 from macmgr.planning.lessons import found_lacking
 from macmgr.reconcile import Outcome, Scope, apply, look, release
-from macmgr.report.fixes import fix_of
 from macmgr.state.lock import WriterLock
 from macmgr.state.statedocument import Memories, document_of, parse_document
 from tests.fake_kernel import FakeKernel, make_snapshot

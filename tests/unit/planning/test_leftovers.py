@@ -6,11 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from macmgr.model.findings import Code, Finding, Severity
+from macmgr.model.findings import Code, Finding, Severity, fix_of
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
 from macmgr.planning.planner import plan
-from macmgr.report.fixes import fix_of
 from tests.fake_kernel import make_snapshot
 
 LEFT, OWN = "52:54:00:00:00:99", "52:54:00:00:00:01"

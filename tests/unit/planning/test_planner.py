@@ -9,14 +9,13 @@ from dataclasses import replace
 import pytest
 
 from macmgr.model.changes import SetEntries, SetFlags, requests
-from macmgr.model.findings import Code, Finding
+from macmgr.model.findings import Code, Finding, fix_of
 from macmgr.model.intent import GuestMac, GuestPort, Intent, Manager, NicFacts, Pin, Policy
 from macmgr.model.known import Known, Memory, PortBefore
 from macmgr.model.scope import Scope
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, Feature, PortFlags
 from macmgr.planning.draft import Plan
 from macmgr.planning.planner import plan
-from macmgr.report.fixes import fix_of
 from tests.fake_kernel import FakeKernel, make_snapshot
 from tests.notebook import remembers_gone
 

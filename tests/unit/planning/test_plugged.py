@@ -10,11 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from macmgr.model.devices import PortVlans
-from macmgr.model.findings import Code, Finding
+from macmgr.model.findings import Code, Finding, fix_of
 from macmgr.model.intent import GuestPort, Intent, Manager, NicFacts, Policy, Vlan
 from macmgr.model.snapshot import Bridge, BridgePort, Snapshot
 from macmgr.planning.plugged import plug_findings, put_back, vlans_of
-from macmgr.report.fixes import fix_of
 
 MAC = "52:54:00:00:00:01"
 ACCESS = NicFacts(vlan=Vlan((42,)), vlan_live=True)

@@ -8,12 +8,11 @@ from dataclasses import replace
 import pytest
 
 from macmgr.model.changes import SetEntries, SetFlags, bridge_command, requests
-from macmgr.model.findings import Code
+from macmgr.model.findings import Code, fix_of
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy, Settings, Step
 from macmgr.model.known import Known
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 from macmgr.reconcile import Outcome, Scope, apply, look
-from macmgr.report.fixes import fix_of
 from macmgr.state.lock import WriterLock
 from tests.fake_kernel import FakeKernel, make_snapshot
 from tests.notebook import Notebook

@@ -6,12 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from macmgr.model.findings import Code, Finding, Severity
+from macmgr.model.findings import Code, Finding, Severity, fix_of
 from macmgr.model.intent import GuestPort, Intent, Manager, NicFacts, Policy, Settings, Step
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
 from macmgr.planning.draft import Plan
 from macmgr.planning.planner import plan
-from macmgr.report.fixes import fix_of
 from tests.fake_kernel import FakeKernel, make_snapshot
 from tests.property.test_laws import carry_out
 

@@ -11,8 +11,9 @@ import pytest
 
 from macmgr import cli
 from macmgr.model import changes
+from macmgr.model import findings as fixes
 from macmgr.model.changes import Change, Request, SetEntries
-from macmgr.model.findings import Code
+from macmgr.model.findings import Code, Fixes
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.model.known import Held, KeptMac, Known, Memory, PortBefore
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
@@ -21,9 +22,7 @@ from macmgr.planning.draft import Plan
 from macmgr.planning.planner import plan
 from macmgr.planning.release import plan_release
 from macmgr.reconcile import Scope, apply, look
-from macmgr.report import fixes
 from macmgr.report.auditdocument import audit_document
-from macmgr.report.fixes import Fixes
 from macmgr.state.lock import WriterLock
 from tests.fake_kernel import FakeKernel, make_snapshot
 from tests.notebook import remembers_gone

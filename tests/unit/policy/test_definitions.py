@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from macmgr.model.findings import Code, Severity
+from macmgr.model.findings import Code, Severity, fix_of
 from macmgr.planning.conflicts import definition_findings
 from macmgr.readers.network import Network
-from macmgr.report.fixes import fix_of
 from macmgr.sources.statusfiles import StatusFiles
 
 NETWORK = "<network><name>{name}</name>{inside}<forward mode='{mode}'/><bridge name='br0'{attribute}/></network>"

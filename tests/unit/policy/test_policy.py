@@ -7,14 +7,13 @@ from itertools import product
 
 import pytest
 
-from macmgr.model.findings import Code
+from macmgr.model.findings import Code, fix_of
 from macmgr.model.intent import GuestMac, GuestPort, Manager, Pin, Policy, PortlessNic, Settings, Vlan
 from macmgr.policy.guests import Decisions, build_intent, guest_port
 from macmgr.policy.precedence import PolicySources, decide, managed_bridges
 from macmgr.readers.domain import Domain, DomainStatus, Nic
 from macmgr.readers.metadata import DomainMetadata
 from macmgr.readers.network import Inherited, Network, NetworkPort
-from macmgr.report.fixes import fix_of
 
 MAC = "52:54:00:aa:00:01"
 NIC = Nic(MAC, "bridge", "network", bridge="br0", network="lan", portgroup="staff", tap="vnet0", alias="net0")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import shlex
 
 from macmgr.model.changes import Change, SetEntries, SetFlags
-from macmgr.model.findings import Code, Finding, Mend
+from macmgr.model.findings import MANY_BY_HAND, MANY_COMMANDS, Code, Finding, Fix, Fixes, Mend, fix_of
 from macmgr.model.snapshot import Entry, EntryState, PortFlags
-from macmgr.report.fixes import MANY_BY_HAND, MANY_COMMANDS, Fix, Fixes, fix_of
 
 MAC = "52:54:00:aa:00:01"
 CLOSE = SetFlags("vnet0", PortFlags(), PortFlags(False, False), "br0", "web1", Code.LEARNING_ON)

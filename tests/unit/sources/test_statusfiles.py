@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from macmgr.errors import NoPermission, NotThere
-from macmgr.model.findings import Code
-from macmgr.report.fixes import fix_of
+from macmgr.model.findings import Code, fix_of
 from macmgr.sources import statusfiles
 from macmgr.sources.statusfiles import First, StatusFiles
 
