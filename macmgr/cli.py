@@ -159,7 +159,12 @@ def _parser() -> argparse.ArgumentParser:
             )
 
     explain = _verb(
-        verbs, "explain", "why a MAC, a port, a bridge or a domain is as it is", "macmgr explain web1", *_HOST
+        verbs,
+        "explain",
+        "why a MAC, a port, a bridge or a domain is as it is",
+        "macmgr explain web1",
+        *_HOST,
+        "no-color",
     )
     explain.set_defaults(function="explain_one", domain=None, bridge=None, network=None)
     explain.add_argument("what", metavar="WHAT", help="a MAC, a bridge, a bridge port, or a domain")

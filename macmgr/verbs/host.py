@@ -109,7 +109,14 @@ def explain_one(arguments: argparse.Namespace) -> int:
     if arguments.format == "json":
         _print_json({"version": 1, "explanations": [each.document() for each in explanations]})
     else:
-        print(harmless("\n\n".join(map(str, explanations))))
+        from rich.text import Text
+
+        from macmgr.report.text import console
+
+        text = Text(harmless("\n\n".join(map(str, explanations))))
+        text.highlight_regex(r"\berror [a-z]+(-[a-z]+)*:", "red")
+        text.highlight_regex(r"\bwarning [a-z]+(-[a-z]+)*:", "yellow")
+        console(_color(arguments)).print(text, soft_wrap=True)
     return errors.IN_SYNC
 
 
