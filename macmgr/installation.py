@@ -30,12 +30,12 @@ from macmgr.placing import (
     LARGEST,
     TEMPORARY,
     Step,
+    errors_name,
     is_already,
     make,
     put,
     refuse_others,
     remove_leftovers,
-    told,
     unmake,
     unmake_empty,
     unmake_upwards,
@@ -97,7 +97,7 @@ def _put_tried(texts: dict[Path, str]) -> list[Step]:
     steps = []
     try:
         for target, text in texts.items():
-            with told(target):
+            with errors_name(target):
                 if not is_already(target, text, 0o755):
                     make(target.parent)
                     remove_leftovers(target.parent)
@@ -108,7 +108,7 @@ def _put_tried(texts: dict[Path, str]) -> list[Step]:
                 raise _Unusable(f"{target}: {why}")
         for target in texts:
             what = "already there" if target not in staged else "replaced" if target.exists() else "installed"
-            with told(target):
+            with errors_name(target):
                 if target in staged:
                     staged[target].replace(target)
             steps.append(Step(target, what))

@@ -44,7 +44,7 @@ def refuse_others(target: Path) -> None:
 
 
 @contextmanager
-def told(target: Path) -> Iterator[None]:
+def errors_name(target: Path) -> Iterator[None]:
     """Turns the kernel's refusal into an error that names the file."""
     try:
         yield
@@ -57,7 +57,7 @@ def told(target: Path) -> Iterator[None]:
 def put(target: Path, text: str, mode: int) -> Step:
     if is_already(target, text, mode):
         return Step(target, "already there")
-    with told(target):
+    with errors_name(target):
         make(target.parent)
         replaced = target.exists()
         descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=TEMPORARY)

@@ -66,14 +66,14 @@ def advise(
         *_isolated(everyone),
         *(_from_outside(cause) for cause in causes if cause.reason in _BEYOND_US and cause.certain),
     ]
-    told = []
+    with_gains = []
     left = {uplink.name: uplink.keys for uplink in uplinks}
     for step in steps:
         freed = [name for name, keys in left.items() if keys and not keys - step.removes]
         left = {name: keys - step.removes for name, keys in left.items()}
-        told.append(replace(step, gain="; ".join(filter(None, (step.gain, _leaves(freed, uplinks))))))
+        with_gains.append(replace(step, gain="; ".join(filter(None, (step.gain, _leaves(freed, uplinks))))))
     resting = [uplink for uplink in uplinks if uplink.keys and not left[uplink.name]]
-    return tuple(told), tuple(expected_gain(everyone, uplinks, resting))
+    return tuple(with_gains), tuple(expected_gain(everyone, uplinks, resting))
 
 
 def _lost_addresses(bridge: Bridge, uplinks: Sequence[UplinkState]) -> Iterator[Step]:

@@ -134,11 +134,11 @@ def _bridge(
     cut = who_is_cut(bridge.name, intent, snapshot, facts)
     steps, gain = advise(bridge, everyone, states, own_causes, obstacles, snapshot, cut)
     codes = (Code.VLAN_FILTERING_OFF, Code.UNMANAGED_AUTO_PORT, Code.UPLINK_PROMISCUOUS)
-    told = [finding for finding in findings if finding.bridge == bridge.name and finding.code in codes]
-    told += [finding for port in uplinks if (finding := _no_filter(port, bridge))]
+    reported = [finding for finding in findings if finding.bridge == bridge.name and finding.code in codes]
+    reported += [finding for port in uplinks if (finding := _no_filter(port, bridge))]
     notes = tuple(_bridge_notes(bridge, everyone, facts))
     managed = intent.managed_bridges.get(bridge.name)
-    return BridgeDiagnosis(bridge, managed, own_causes, ports, obstacles, steps, gain, tuple(told), notes)
+    return BridgeDiagnosis(bridge, managed, own_causes, ports, obstacles, steps, gain, tuple(reported), notes)
 
 
 def _uplink_state(port: PortDiagnosis) -> UplinkState:

@@ -71,7 +71,7 @@ class _Port:
     socket: socket.socket
     resumes: float | None = None
     pause: float = 0.0
-    told_at: float = field(default=float("-inf"))
+    reported_at: float = field(default=float("-inf"))
 
 
 class Sightings:
@@ -192,11 +192,11 @@ class Sightings:
 
     def _pause(self, port: _Port, now: float, *, full: bool) -> None:
         """Stops listening for a while: longer each time, unless the port was quiet for longer than that."""
-        quiet = now - port.told_at > 2 * LONGEST_PAUSE
+        quiet = now - port.reported_at > 2 * LONGEST_PAUSE
         port.pause = FIRST_PAUSE if quiet else min(LONGEST_PAUSE, 2 * port.pause)
         if full:
             port.pause = max(FULL_PAUSE, port.pause)
-        port.told_at, port.resumes = now, now + port.pause
+        port.reported_at, port.resumes = now, now + port.pause
         self._epoll.unregister(port.socket)
 
     def _resume(self, now: float) -> None:

@@ -22,11 +22,11 @@ from macmgr.options import nearest
 _FEW = 5  # bridges that a line names
 
 
-def coverage_findings(intent: Intent, snapshot: Snapshot, told: Iterable[Finding]) -> Iterator[Finding]:
-    """Policy asks for it and it is not here. ``told`` are the findings so far: a guest's own says it already."""
+def coverage_findings(intent: Intent, snapshot: Snapshot, reported: Iterable[Finding]) -> Iterator[Finding]:
+    """Policy asks for it and it is not here. ``reported`` are the findings so far: a guest's own says it already."""
     named = {name: f'[bridge."{name}"] in the configuration' for name in intent.named} | dict(intent.managed_bridges)
     missing = sorted(named.keys() - snapshot.bridges.keys())
-    known = {finding.bridge for finding in told if finding.code is Code.WRONG_BRIDGE} if missing else set()
+    known = {finding.bridge for finding in reported if finding.code is Code.WRONG_BRIDGE} if missing else set()
     for name in missing:
         if name not in known:
             meant = sorted(snapshot.bridges.keys() - set(intent.named)) if name in intent.named else []

@@ -23,13 +23,13 @@ def plan_closed(
     draft: Draft,
     ours: Collection[str] = (),
     *,
-    only_tell: bool = False,
+    report_only: bool = False,
     reached: bool = True,
 ) -> None:
     """Learning and unicast flood off, and ``locked`` on where policy asks for it and an entry is there to allow it.
 
     A lock that policy does not ask for goes where it is ``ours``: not there before macmgr managed the port. One that
-    was stays. ``only_tell``: the port may not be closed now, and no fix closes it. ``reached``: the entries
+    was stays. ``report_only``: the port may not be closed now, and no fix closes it. ``reached``: the entries
     are there without which a port that is closed by itself is cut off; where they are not, they are put first.
     """
     flags = port.flags
@@ -61,10 +61,10 @@ def plan_closed(
     first = () if reached else _puts_on(port, draft)
     for code, text, better in problems:
         closing = SetFlags(port.name, flags, better, guest.bridge, guest.domain, code)
-        stays = "; it stays so, because its entry cannot be put and it would be cut off" if only_tell else ""
-        mends = () if only_tell else (*first, closing)
+        stays = "; it stays so, because its entry cannot be put and it would be cut off" if report_only else ""
+        mends = () if report_only else (*first, closing)
         draft.report(code, guest, f"{port.name} of {guest.domain} {text}{stays}", mends=mends)
-    if problems and not only_tell:
+    if problems and not report_only:
         locked = flags.locked if flags.locked is None else flags.locked or lock
         closed = replace(flags, learning=False, unicast_flood=False, locked=locked)
         draft.closes.append(SetFlags(port.name, flags, closed, guest.bridge, guest.domain, problems[0][0]))

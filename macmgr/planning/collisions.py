@@ -105,7 +105,7 @@ def collides(
     for mac in guest.macs:
         alive = barred.alive(guest, mac)
         if alive:
-            _tell_alive(guest, mac, alive, draft)
+            _report_alive(guest, mac, alive, draft)
         found = {vid: whose for vid, whose in barred.of(guest, mac).items() if vid in deciding and vid not in alive}
         own, everywhere = mac == guest.macs[0], len(found) == len(deciding)
         if found and (tap := _tap_with(mac, guest.bridge, snapshot, owners)):
@@ -157,7 +157,7 @@ def _other_address(tap: GuestPort, guest: GuestPort, snapshot: Snapshot) -> tupl
     return (there, ("macmgr", "apply", "--domain", guest.domain)), ""
 
 
-def _tell_alive(guest: GuestPort, mac: str, alive: Mapping[int, str], draft: Draft) -> None:
+def _report_alive(guest: GuestPort, mac: str, alive: Mapping[int, str], draft: Draft) -> None:
     uplinks = " and ".join(sorted({*alive.values()}))
     prefix = virtual_router(mac) or f"{mac.rpartition(':')[0]}:*"
     draft.report(

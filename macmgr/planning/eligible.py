@@ -68,8 +68,8 @@ MAX_PORTS = 1023  # BR_MAX_PORTS, of which 0 is none (br_if.c, find_portno); the
 def unread_domains(intent: Intent) -> list[str]:
     """The domains of which nothing is known but that they run here."""
     known = {guest.domain for guest in intent.ports} | {nic.domain for nic in intent.portless}
-    told = (finding for finding in intent.findings if finding.code is Code.UNREADABLE_XML)
-    return sorted({finding.domain for finding in told if finding.domain} - known)
+    reported = (finding for finding in intent.findings if finding.code is Code.UNREADABLE_XML)
+    return sorted({finding.domain for finding in reported if finding.domain} - known)
 
 
 def beside_unread(

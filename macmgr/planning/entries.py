@@ -114,7 +114,7 @@ def plan_waiting_entries(guest: GuestPort, owned: Owned, protected: Protected, t
                 draft.report(Code.EARLY_ENTRY, guest, text, mac=mac, vid=entry.vid, mends=mends)
         elsewhere = [entry for entry in table.of_mac(guest.bridge, mac).values() if entry.port != guest.port]
         _plan_stale(elsewhere, guest.bridge, guest.domain, protected, table, draft)
-        _tell_control_planes(elsewhere, guest, table, draft)
+        _report_control_planes(elsewhere, guest, table, draft)
 
 
 def plan_lost_entries(guest: GuestPort, owned: Owned, protected: Protected, table: Table, draft: Draft) -> None:
@@ -138,7 +138,7 @@ def addresses_in_use(guest: GuestPort, owned: Owned, rightful: Places, table: Ta
     ]
 
 
-def tell_in_use(guest: GuestPort, macs: Sequence[str], draft: Draft) -> None:
+def report_in_use(guest: GuestPort, macs: Sequence[str], draft: Draft) -> None:
     """Note that a port stays open, for closing it would cut off addresses that are in use behind it."""
     for mac in macs[:_SOME]:
         draft.report(
@@ -169,7 +169,7 @@ def plan_foreign_entries(
     ``keep`` are those that stay, as the port does that they were learned behind.
     """
     for mac, entries in _foreign_entries(guest, owned, rightful, table).items():
-        _tell_control_planes(entries, guest, table, draft)
+        _report_control_planes(entries, guest, table, draft)
         text = f"{guest.port} of {guest.domain} has a static entry for {mac} that nothing asks for"
         lost = [entry for entry in entries if _droppable(entry, table)]
         draft.stranded += _stranded(lost, guest.bridge, guest.domain, Code.EXTRA_ENTRY, text, table)
@@ -262,7 +262,7 @@ def _stranded(
             yield Stranded(entry, bridge, domain, code, text)
 
 
-def _tell_control_planes(entries: Iterable[Entry], guest: GuestPort, table: Table, draft: Draft) -> None:
+def _report_control_planes(entries: Iterable[Entry], guest: GuestPort, table: Table, draft: Draft) -> None:
     """Entries that an external control plane has put stay as they are, and are reported once for each port."""
     for entry in {each.port: each for each in entries if table.by_control_plane(each)}.values():
         whose = f", the address of {guest.domain}," if entry.mac in guest.macs else ""

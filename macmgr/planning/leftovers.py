@@ -25,12 +25,12 @@ from macmgr.model.snapshot import BridgePort, Entry, EntryState, Feature, Snapsh
 from macmgr.planning.draft import Draft, Stranded, Table
 
 MANY = 8  # addresses of one port that are reported one by one
-_TOLD = (Code.STOLEN_ENTRY, Code.STALE_ENTRY, Code.MISSING_ENTRY)
+_REPORTED = (Code.STOLEN_ENTRY, Code.STALE_ENTRY, Code.MISSING_ENTRY)
 
 
-def leftover_findings(intent: Intent, snapshot: Snapshot, table: Table, told: Iterable[Finding]) -> Iterator[Finding]:
+def leftover_findings(intent: Intent, snapshot: Snapshot, table: Table, so_far: Iterable[Finding]) -> Iterator[Finding]:
     """For each uplink of a managed bridge."""
-    known = {(finding.bridge, finding.mac) for finding in told if finding.code in _TOLD}
+    known = {(finding.bridge, finding.mac) for finding in so_far if finding.code in _REPORTED}
     guests = {guest.port for guest in intent.ports}
     users = {(guest.bridge, mac): guest for guest in intent.ports for mac in guest.macs}
     ports = [port for port in snapshot.ports.values() if port.bridge in intent.managed_bridges]

@@ -52,7 +52,7 @@ def ownership(
     return {guest: assignment.owned_by(guest) for guest in fit if guest not in left}
 
 
-def tell_duplicates(guest: GuestPort, rivals: Mapping[GuestPort, tuple[str, int]], draft: Draft) -> None:
+def report_duplicates(guest: GuestPort, rivals: Mapping[GuestPort, tuple[str, int]], draft: Draft) -> None:
     """Report that two guests have one address."""
     for rival, (mac, vid) in rivals.items():
         draft.report(
@@ -138,7 +138,7 @@ class _Assignment:
             }
             if rivals:
                 left.add(guest)
-                tell_duplicates(guest, rivals, self._draft)
+                report_duplicates(guest, rivals, self._draft)
                 continue
             shared_vid_0 = (guest.bridge, mac, 0) in holders
             self._given[guest, mac] = tuple(vid for vid in self._free(guest, mac) if vid or not shared_vid_0)
@@ -186,15 +186,15 @@ class _Assignment:
             self._given[guest, mac] = tuple(
                 vid for vid in self._free(guest, mac) if (mac, vid) not in without and (vid or vid_0 is guest)
             )
-            self._tell(guest, mac, lost[guest])
+            self._report(guest, mac, lost[guest])
 
-    def _tell(self, guest: GuestPort, mac: str, lost: Mapping[int, GuestPort | None]) -> None:
+    def _report(self, guest: GuestPort, mac: str, lost: Mapping[int, GuestPort | None]) -> None:
         """An allowance that comes to nothing: two settings that contradict each other, and no fault of the table."""
-        told: set[GuestPort] = set()
+        reported: set[GuestPort] = set()
         for vid, rival in lost.items():
-            if rival is None or rival in told:
+            if rival is None or rival in reported:
                 continue
-            told.add(rival)
+            reported.add(rival)
             if rival.macs[0] == mac:
                 message = (
                     f"{guest.domain} ({guest.port}) is allowed {mac}, the address of {rival.domain} ({rival.port}) "

@@ -27,10 +27,10 @@ from macmgr.planning.entries import (
     plan_lost_entries,
     plan_moved_addresses,
     plan_waiting_entries,
-    tell_in_use,
+    report_in_use,
 )
 from macmgr.planning.leftovers import leftover_findings, plan_stranded
-from macmgr.planning.ownership import Owned, ownership, tell_duplicates
+from macmgr.planning.ownership import Owned, ownership, report_duplicates
 from macmgr.planning.plugged import plug_findings
 from macmgr.planning.release import plan_releases
 from macmgr.planning.remembering import Recalled, recall
@@ -53,7 +53,7 @@ def plan(intent: Intent, snapshot: Snapshot, known: Known = NOTHING_KNOWN) -> Pl
     }
     left_alone = {(guest.port, mac) for guest in intent.ports if guest not in given for mac in guest.macs}
     protected = Protected(rightful, {guest.port for guest in given}, left_alone)
-    _tell_unmanaged_duplicates(intent, given, snapshot, draft)
+    _report_unmanaged_duplicates(intent, given, snapshot, draft)
     refused: dict[str, set[tuple[str, int]]] = {}
     for name, mac, vid in known.refused:
         refused.setdefault(name, set()).add((mac, vid))
@@ -72,18 +72,18 @@ def plan(intent: Intent, snapshot: Snapshot, known: Known = NOTHING_KNOWN) -> Pl
             if was_refused and not port.flags.open:
                 plan_open(guest, port, draft, "its entry cannot be put")
             elif in_use:
-                tell_in_use(guest, in_use, draft)
+                report_in_use(guest, in_use, draft)
             elif owned.alive and _not_closed_yet(guest, known, recalled):  # an open port learns when the guest has it
                 plan_open(guest, port, draft, "an address that it is allowed was learned elsewhere")
             else:
                 reached = _is_reached_closed(guest, owned, snapshot, table)
-                plan_closed(guest, port, draft, recalled.locked, only_tell=was_refused, reached=reached)
+                plan_closed(guest, port, draft, recalled.locked, report_only=was_refused, reached=reached)
             plan_lost_entries(guest, owned, protected, table, draft)
         else:
             plan_waiting_entries(guest, owned, protected, table, draft)
             if guest.may_wait_closed and not _known_elsewhere(guest, owned, rightful, table):
                 if in_use:
-                    tell_in_use(guest, in_use, draft)
+                    report_in_use(guest, in_use, draft)
                 else:
                     plan_closed(guest, port, draft, recalled.locked)
             else:
@@ -166,7 +166,7 @@ def _lacks_a_refused_entry(
     )
 
 
-def _tell_unmanaged_duplicates(
+def _report_unmanaged_duplicates(
     intent: Intent, given: Mapping[GuestPort, Owned], snapshot: Snapshot, draft: Draft
 ) -> None:
     """Running guests that are left to the kernel and have the MAC of a managed one: their frames go to that one."""
@@ -184,4 +184,4 @@ def _tell_unmanaged_duplicates(
         own = guest.macs[0]  # what else it is allowed is the business of a manager
         places = [(own, vid) for vid in snapshot.deciding_vids(guest.port)]
         rivals = {rival: place for place in places if (rival := holders.get((guest.bridge, *place))) is not None}
-        tell_duplicates(guest, rivals, draft)
+        report_duplicates(guest, rivals, draft)

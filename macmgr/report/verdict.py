@@ -34,9 +34,9 @@ class Verdict:
     at_risk: frozenset[str]
 
 
-def verdict_of(view: View, told: Iterable[Finding] | None = None) -> Verdict:
-    """Returns the verdict on the scope. ``told`` are the findings as printed; the text counts them."""
-    findings = view.plan.findings if told is None else list(told)
+def verdict_of(view: View, printed: Iterable[Finding] | None = None) -> Verdict:
+    """Returns the verdict on the scope. ``printed`` are the findings as printed; the text counts them."""
+    findings = view.plan.findings if printed is None else list(printed)
     at_risk = _at_risk(view)
     ports = [guest for guest in view.guests if guest.managed]
     bridges = [bridge.name for bridge in view.bridges if bridge.name in view.intent.managed_bridges]

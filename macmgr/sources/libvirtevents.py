@@ -93,7 +93,7 @@ class LibvirtEvents:
                 continue
             retry, self._broken = FIRST_RETRY, False
             self._ask(connection)
-            self._tell(f"connected to {self._uri}")
+            self._report(f"connected to {self._uri}")
             with suppress(self._libvirt.libvirtError):  # then it connects again
                 while not (self._stop.is_set() or self._broken):
                     self._libvirt.virEventRunDefaultImpl()
@@ -137,7 +137,7 @@ class LibvirtEvents:
                 step()
 
     def _domain_event(self, _connection: Any, domain: Any, *details: Any) -> None:
-        self._tell(f"libvirt: domain {domain.name()} {details[-1]}")
+        self._report(f"libvirt: domain {domain.name()} {details[-1]}")
 
     def _mac_event(self, _connection: Any, domain: Any, alias: str, _old: str, new: str, _opaque: object) -> None:
         self._say(domain.UUIDString(), alias, new, changed=True)
@@ -157,9 +157,9 @@ class LibvirtEvents:
                 self._hear(NicAddress(uuid, alias, address, changed))
 
     def _network_event(self, _connection: Any, network: Any, *_details: Any) -> None:
-        self._tell(f"libvirt: network {network.name()} changed its state")
+        self._report(f"libvirt: network {network.name()} changed its state")
 
-    def _tell(self, reason: str) -> None:
+    def _report(self, reason: str) -> None:
         if not self._stop.is_set():  # the daemon may be gone already
             self._wake(reason)
 

@@ -32,9 +32,9 @@ def unread_network(name: str, problem: str) -> Network:
     return Network(name, "", problem=problem)
 
 
-def metadata_findings(networks: Iterable[Network], told: Iterable[Finding]) -> Iterator[Finding]:
-    """Reports networks whose metadata alone is not understood. ``told`` already reports the wholly unread ones."""
-    known = {finding.message for finding in told}
+def metadata_findings(networks: Iterable[Network], reported: Iterable[Finding]) -> Iterator[Finding]:
+    """Reports networks whose metadata alone is not understood. ``reported`` already reports the wholly unread ones."""
+    known = {finding.message for finding in reported}
     for network in networks:
         if network.problem and network.problem not in known:
             yield Finding(

@@ -106,18 +106,18 @@ class StateFile:
             self._memories = _read_again(self._path, self._known, self._mark)
             self._missing = self._memories.lost and self._known.stamp is None
             if self._missing:
-                self._tell(f"{self._path}: is missing, though it was written since the host was started; {_DEFAULT}")
+                self._report(f"{self._path}: is missing, though it was written since the host was started; {_DEFAULT}")
         except Broken as error:
             self._memories = Memories(lost=True)
-            self._tell(f"{error}; it is moved to {self._path.name}.broken, and {_DEFAULT}")
+            self._report(f"{error}; it is moved to {self._path.name}.broken, and {_DEFAULT}")
             self._move_aside()
             leave_mark(self._mark, lost=True)
         except OtherVersion as error:
             self._memories, self._writable = Memories(lost=True), False
-            self._tell(f"{error} and is left as it is: nothing is written down; {_DEFAULT}")
+            self._report(f"{error} and is left as it is: nothing is written down; {_DEFAULT}")
         except OSError as error:
             self._memories, self._writable = Memories(lost=True), False
-            self._tell(f"{self._path}: cannot be read: {_words(error)}; {_DEFAULT}")
+            self._report(f"{self._path}: cannot be read: {_words(error)}; {_DEFAULT}")
         memory = self._memories.of(self._netns)
         return replace(memory, watched=True) if self._watched else memory
 
@@ -139,10 +139,10 @@ class StateFile:
                 self._memories = memories
             except OSError as error:
                 why = error
-                self._tell(f"{self._path}: cannot be written: {_words(error)}; {_DEFAULT}")
+                self._report(f"{self._path}: cannot be written: {_words(error)}; {_DEFAULT}")
         leave_mark(self._mark, lost=memories.lost or why is not None)
 
-    def _tell(self, problem: str) -> None:
+    def _report(self, problem: str) -> None:
         self.problem = self.problem or problem
 
     def _move_aside(self) -> None:

@@ -134,9 +134,9 @@ def apply_changes(arguments: argparse.Namespace) -> int:
                 return errors.DRIFT
         notes = StateFile(held, host.netns)
         outcome = apply(held, host.read_intent, kernel, host.scope, notes, _a_moment, host.known)
-    _tell(notes.problem)
+    _warn(notes.problem)
     for bridge in sorted({change.bridge for change in outcome.view.observed}):
-        _tell(
+        _warn(
             f'{bridge} is only observed (mode = "observe"): see macmgr plan; '
             f"--bridge {shlex.quote(bridge)} changes it all the same"
         )
@@ -158,7 +158,7 @@ def release_ports(arguments: argparse.Namespace) -> int:
         notes = StateFile(held, host.netns)
         scope = replace(host.scope, observes=observe_nothing)  # releases what macmgr made, on observe-only bridges too
         released = release(held, _or_nothing(host.read_intent), kernel, scope, notes, host.known)
-    _tell(notes.problem)
+    _warn(notes.problem)
     if arguments.format == "json":
         from macmgr.report.released import release_document
 
@@ -207,7 +207,7 @@ def doctor(arguments: argparse.Namespace) -> int:
 def _look(arguments: argparse.Namespace, beside: Beside = NOTHING_BESIDE) -> View:
     host = _host(arguments)
     memory, problem = read_memory(host.netns)
-    _tell(problem)
+    _warn(problem)
     with Kernel(host.netns) as kernel:
         _check_bridge(arguments, kernel)
         return look(
@@ -219,7 +219,7 @@ def _a_moment() -> None:
     time.sleep(MOMENT)
 
 
-def _tell(problem: str) -> None:
+def _warn(problem: str) -> None:
     """Print one line on stderr, such as a problem with the memory: it never fails the verb."""
     if problem:
         print(one_line(f"macmgr: {problem}"), file=sys.stderr)
@@ -228,7 +228,7 @@ def _tell(problem: str) -> None:
 def _host(arguments: argparse.Namespace) -> _Host:
     config = load_config(arguments.config)
     seen = read_observed(arguments.netns)
-    _tell(seen.problem)
+    _warn(seen.problem)
 
     def read_intent() -> Intent:
         return wanted(read_state(), config)
@@ -290,7 +290,7 @@ def _bridges(arguments: argparse.Namespace) -> frozenset[str] | None:
 def _refuse_observed(arguments: argparse.Namespace) -> int:
     """VLAN filtering decides which frames pass a bridge: that is a change, and this bridge is observe-only."""
     bridge = arguments.vlan_filtering
-    _tell(
+    _warn(
         f'{bridge} is only observed (mode = "observe"): VLAN filtering is left as it is; '
         f"--bridge {shlex.quote(bridge)} turns it on all the same"
     )

@@ -114,7 +114,7 @@ def hear(
             unknown.append(word)
             continue
         before = _known(by_port.get(guest.port), guest, port, view.snapshot)
-        after = _told(before, guest, word, now)
+        after = _reported(before, guest, word, now)
         if after.current != before.current:
             changes.append(_change(guest, before, after))
         by_port[guest.port] = after
@@ -224,7 +224,7 @@ def _change(guest: GuestPort, before: SeenMacs, after: SeenMacs) -> MacChange:
     return MacChange(guest, after.current or after.nic_mac, before.current or before.nic_mac, followed)
 
 
-def _told(record: SeenMacs, guest: GuestPort, word: Word, now: float) -> SeenMacs:
+def _reported(record: SeenMacs, guest: GuestPort, word: Word, now: float) -> SeenMacs:
     """Applies libvirt's report of a NIC's address.
 
     An answer to a question, as after a new connection, is news only if libvirt has not reported it before: the guest

@@ -24,23 +24,23 @@ _MOST_WORDS = 10_000  # libvirt's reports about NICs that no look has found yet
 
 
 class AddressWatch:
-    """Watches one namespace. ``tell`` gets alarms, ``trouble`` gets obstacles to seeing; both in the loop's thread."""
+    """Watches one namespace. ``report`` gets alarms, ``trouble`` obstacles to seeing; both in the loop's thread."""
 
     def __init__(
         self,
         netns: str | None,
-        tell: Callable[[Sequence[Line]], None],
+        report: Callable[[Sequence[Line]], None],
         trouble: Callable[[str, str], None],
         path: Path | None = None,
     ) -> None:
         self._observer, self._alarms = Observer(netns, path), Alarms()
-        self._tell, self._trouble = tell, trouble
+        self._report, self._trouble = report, trouble
         self._view: View | None = None
         self._macs: frozenset[str] = frozenset()
         self._events: list[EntryEvent] = []
         self._words: dict[tuple[str, str], Word] = {}
         self._said = ""
-        self._told_blind()
+        self._report_blindness()
 
     @property
     def records(self) -> Records:
@@ -65,7 +65,7 @@ class AddressWatch:
         """Reads sightings. True if a round has something to do."""
         dirty, seen, changes = self._observer.read(self._view, now)
         self._say([*self._alarms.sightings(seen, now), *self._alarms.guest_macs(changes, now)])
-        self._told_blind()
+        self._report_blindness()
         return dirty
 
     def note(self, word: Word) -> None:
@@ -97,7 +97,7 @@ class AddressWatch:
         heard = self._hear(now)
         self._words.clear()  # a NIC that this look did not find either belongs to no guest here
         dirty = self._observer.after(self._view, now, sightings=sightings)
-        self._told_blind()
+        self._report_blindness()
         return dirty or heard
 
     def questions(self) -> tuple[list[Key], Snapshot] | None:
@@ -119,14 +119,14 @@ class AddressWatch:
         dirty, changes, unknown = self._observer.hear(list(self._words.values()), self._view, now)
         self._words = {(word.uuid, word.alias): word for word in unknown}
         self._say(self._alarms.guest_macs(changes, now))
-        self._told_blind()
+        self._report_blindness()
         return dirty
 
     def _say(self, alarms: Sequence[Alarm]) -> None:
         if alarms:
-            self._tell([words.alarm(alarm) for alarm in alarms])
+            self._report([words.alarm(alarm) for alarm in alarms])
 
-    def _told_blind(self) -> None:
+    def _report_blindness(self) -> None:
         """Reports a problem once, until it is gone."""
         problem = self._observer.problem
         if problem and problem != self._said:

@@ -67,7 +67,7 @@ class _Home(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Told:
+class _Report:
     at: float
     more: int = 0
 
@@ -80,7 +80,7 @@ class Alarms:
         self._homes: dict[tuple[str, str], _Home] = {}
         self._wrote: dict[tuple[str, str], float] = {}
         self._refreshed: dict[Key, float] = {}
-        self._told: dict[tuple[str, ...], _Told] = {}
+        self._reports: dict[tuple[str, ...], _Report] = {}
 
     def look(self, view: View, now: float, done: Iterable[Change] = ()) -> None:
         """Notes, after a round, the place of each guest's MAC and the round's writes."""
@@ -106,7 +106,7 @@ class Alarms:
         wrote = {(change.bridge, change.mac): now for change in done if isinstance(change, SetEntries)}
         self._wrote = {place: at for place, at in (self._wrote | wrote).items() if place in homes}
         self._refreshed = {key: at for key, at in self._refreshed.items() if key[:2] in homes}
-        self._told = {what: told for what, told in self._told.items() if now - told.at < 10 * EVERY}
+        self._reports = {what: report for what, report in self._reports.items() if now - report.at < 10 * EVERY}
 
     def entries(self, events: Iterable[Event], now: float) -> list[Alarm]:
         """Judges events from before that look: a guest's MAC on a port that is not the guest's."""
@@ -182,12 +182,12 @@ class Alarms:
 
     def _due(self, what: tuple[str, ...], now: float) -> int:
         """Returns the number of cases since the last report; 0 while the next report is not due."""
-        told = self._told.get(what)
-        if told is not None and now - told.at < EVERY:
-            told.more += 1
+        report = self._reports.get(what)
+        if report is not None and now - report.at < EVERY:
+            report.more += 1
             return 0
-        self._told[what] = _Told(now)
-        return 1 + (told.more if told is not None else 0)
+        self._reports[what] = _Report(now)
+        return 1 + (report.more if report is not None else 0)
 
     def _learning_ports(self, key: Key, home: _Home) -> Iterator[str]:
         bridge, _, vid = key

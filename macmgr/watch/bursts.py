@@ -15,7 +15,7 @@ AT_ONCE = 5  # this many are reported at once
 EACH = 10.0  # then the rest is reported together after this many seconds
 OVER = 60.0  # after this many seconds without one, the next starts a new burst
 
-Told = tuple[Line, frozenset[int]]
+VidLine = tuple[Line, frozenset[int]]
 """A line and its VIDs; without VIDs it is about no VID, or about every one."""
 
 
@@ -33,25 +33,25 @@ class Bursts:
     def __init__(self) -> None:
         self._bursts: dict[Line, _Burst] = {}
 
-    def told(self, lines: Iterable[Told], now: float) -> list[Told]:
+    def due(self, lines: Iterable[VidLine], now: float) -> list[VidLine]:
         """Returns the lines to report now, and those kept for long enough."""
-        now_told: list[Told] = []
+        due: list[VidLine] = []
         for line, vids in lines:
             if not vids:
-                now_told.append((line, vids))
+                due.append((line, vids))
                 continue
             burst = self._bursts.setdefault(line, _Burst())
             burst.times, burst.last = burst.times + 1, now
             if burst.times <= AT_ONCE:
-                now_told.append((line, vids))
+                due.append((line, vids))
             else:
                 burst.since = burst.since if burst.vids else now
                 burst.vids |= vids
-        return now_told + self.kept(now, EACH)
+        return due + self.kept(now, EACH)
 
-    def kept(self, now: float, least: float = 0.0) -> list[Told]:
+    def kept(self, now: float, least: float = 0.0) -> list[VidLine]:
         """Returns the lines kept for ``least`` seconds, and keeps them no more."""
-        found: list[Told] = []
+        found: list[VidLine] = []
         for line, burst in list(self._bursts.items()):
             if burst.vids and now - burst.since >= least:
                 found.append((line, frozenset(burst.vids)))

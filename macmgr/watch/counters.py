@@ -141,10 +141,10 @@ def after_round(
     at: float,
     seconds: float,
     done: Sequence[Change] = (),
-    told: Sequence[Line] = (),
+    lines: Sequence[Line] = (),
     failures: int = 0,
 ) -> Counters:
-    """Counts one look and the changes ``done``; ``told`` are the lines about them."""
+    """Counts one look and the changes ``done``; ``lines`` are the lines about them."""
     return replace(
         counters,
         view=view,
@@ -153,7 +153,7 @@ def after_round(
         last_round_at=at,
         last_round_seconds=seconds,
         repairs=_with(counters.repairs, [change.because for change in done if change.because]),
-        last_repairs=_last(counters.last_repairs, told, at),
+        last_repairs=_last(counters.last_repairs, lines, at),
         failures=counters.failures + failures,
         guests_started=counters.guests_started + _started(counters.view, view),
     )

@@ -59,11 +59,11 @@ class DaemonLog:
 
     def started(self) -> None:
         """Reports the start, after the first round."""
-        self._journal.tell([words.started(__version__, self._counters.modes, self._counters.managed_bridges)])
+        self._journal.write([words.started(__version__, self._counters.modes, self._counters.managed_bridges)])
 
     def stopped(self) -> None:
         """Reports the end, and the repairs not reported yet."""
-        self._journal.tell([*words.repaired(self._bursts.kept(time.monotonic())), words.stopped("it was told to")])
+        self._journal.write([*words.repaired(self._bursts.kept(time.monotonic())), words.stopped("it was told to")])
 
     def configured(self, modes: Modes, resync: float) -> None:
         """Takes the configuration read at the start or after SIGHUP."""
@@ -95,7 +95,7 @@ class DaemonLog:
 
     def trouble(self, what: str, why: str) -> None:
         """Reports a problem that a person has to fix and the daemon can live with."""
-        self._journal.tell([words.unreadable(what, why)])
+        self._journal.write([words.unreadable(what, why)])
 
     def outdated(self, is_so: bool) -> None:
         """Reports, once, ports left as they are because the configuration has changed since it was read."""
@@ -108,7 +108,7 @@ class DaemonLog:
 
     def bug(self, error: BaseException | None) -> None:
         """Reports an unforeseen error in the loop, which goes on."""
-        self._journal.tell([words.unreadable("macmgr watch", str(unexpected(error or RuntimeError())))])
+        self._journal.write([words.unreadable("macmgr watch", str(unexpected(error or RuntimeError())))])
 
     def events(self, events: Sequence[Event]) -> None:
         """Counts netlink events, and reports lost ones."""
@@ -117,11 +117,11 @@ class DaemonLog:
         now = time.monotonic()
         if lost and now >= self._quiet_until:
             self._quiet_until = now + _LOST_EACH
-            self._journal.tell([words.events_lost("netlink")])
+            self._journal.write([words.events_lost("netlink")])
 
     def alarms(self, lines: Sequence[Line]) -> None:
         """Reports a guest's MAC on a wrong port, or a guest's use of another MAC."""
-        self._journal.tell(lines)
+        self._journal.write(lines)
         self._counters = counters.after_alarms(self._counters, lines, at=time.time())
 
     def hook(self, call: HookCall, done: bool, text: str, *, timed_out: bool = False) -> None:
@@ -131,7 +131,7 @@ class DaemonLog:
         )
         if text:
             failed = timed_out or not done
-            self._journal.tell([words.hook_failed(call, text) if failed else words.hook_said(call, text)])
+            self._journal.write([words.hook_failed(call, text) if failed else words.hook_said(call, text)])
 
     def round(self, reasons: Sequence[str], done: Round, expected: frozenset[str] = frozenset()) -> float | None:
         """Reports a round. ``expected`` are domains that just came or went: changes for them are routine.
@@ -142,23 +142,23 @@ class DaemonLog:
         if done.problem != self._problem:
             self._problem = done.problem
             if done.problem:
-                self._journal.tell([words.unreadable("what macmgr remembers", done.problem)])
+                self._journal.write([words.unreadable("what macmgr remembers", done.problem)])
         self._known_or_not(done, now)
         if done.outcome is None:
             return None
         outcome = done.outcome
         repaired, failures = words.repairs_by_vids(outcome.done, expected), words.failures(outcome.failures)
-        told = [each.change for each in outcome.failures]
+        failed = [each.change for each in outcome.failures]
         observes = outcome.view.scope.observes
         held = [change for change in outcome.view.skipped if not observes(change.bridge)]
-        left = words.left(outcome.view.plan.findings, observes, told, held)
+        left = words.left(outcome.view.plan.findings, observes, failed, held)
         lasting, wait = self._lasting(left)
         fresh, turn = self._fresh(lasting)
-        self._journal.tell(
+        self._journal.write(
             [
                 *words.repaired(
                     (line, vids)
-                    for line, vids in self._bursts.told(repaired, time.monotonic())
+                    for line, vids in self._bursts.due(repaired, time.monotonic())
                     if (line.port, line.code) not in self._fought
                 ),
                 *(line for line in failures if line not in self._failed),
@@ -173,11 +173,11 @@ class DaemonLog:
             at=now,
             seconds=done.seconds,
             done=outcome.done,
-            told=words.repaired(repaired),
+            lines=words.repaired(repaired),
             failures=len(outcome.failures),
         )
         if whole := next((reason for reason in reasons if reason in ("start", "SIGHUP", "the timer")), ""):
-            self._journal.tell([words.resync(whole, outcome.view, done.seconds)])
+            self._journal.write([words.resync(whole, outcome.view, done.seconds)])
             self._counters = counters.after_resync(self._counters, whole, at=now)
         waits = (wait, turn, self._bursts.next_end(time.monotonic()))
         return min((each for each in waits if each is not None), default=None)
@@ -189,11 +189,11 @@ class DaemonLog:
             failing = self._counters.failing
             if failing and (failing.why != self._failure or time.monotonic() >= self._failure_again):
                 self._failure, self._failure_again = failing.why, time.monotonic() + _FAILING_EACH
-                self._journal.tell([words.look_failed(failing.why, _clock(failing.since))])
+                self._journal.write([words.look_failed(failing.why, _clock(failing.since))])
             self._failed_in_a_row += 1
         elif done.outcome:
             if failing := self._counters.failing:
-                self._journal.tell([words.looks_again(now - failing.since, self._failed_in_a_row)])
+                self._journal.write([words.looks_again(now - failing.since, self._failed_in_a_row)])
             self._failure, self._failed_in_a_row = "", 0
 
     def _lasting(self, left: Sequence[Line]) -> tuple[list[Line], float | None]:
@@ -231,7 +231,7 @@ class DaemonLog:
         for line in lines:
             if (line.port, line.code) not in self._fought:
                 self._fought[line.port, line.code] = now
-                self._journal.tell([line])
+                self._journal.write([line])
         going_on = [each for each in self._counters.standing_back if each.until > now]
         begun = [StandingBack(line, now, now + fight.pause) for line, fight in zip(lines, fights, strict=True)]
         if begun or len(going_on) != len(self._counters.standing_back):

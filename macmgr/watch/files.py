@@ -94,7 +94,7 @@ class StatusDirectories:
 
     def _follow(self) -> list[str]:
         """Watches what is there now and nothing else. Returns the directories that came and went."""
-        told, self.troubles = self.troubles, []
+        reported, self.troubles = self.troubles, []
         before, added = self._watches, dict(self._added())
         below = {wd: watch for wd, watch in added.items() if watch.path not in self._run_dir.parents}
         self._watches = below or dict([*added.items()][-1:])
@@ -102,7 +102,7 @@ class StatusDirectories:
         here = {watch.path for watch in self._watches.values()}
         went = [watch.path for watch in before.values() if watch.path not in here]
         self._drop((before.keys() | added.keys()) - self._watches.keys())
-        self._new_troubles += [trouble for trouble in self.troubles if trouble not in told]
+        self._new_troubles += [trouble for trouble in self.troubles if trouble not in reported]
         return [
             f"directory {self._label(path)} {what}"
             for paths, what in ((went, "is gone"), (came, "appeared"))

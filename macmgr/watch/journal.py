@@ -49,7 +49,7 @@ class Journal:
         stream = os.environ.get("JOURNAL_STREAM", "") if stream is None else stream
         self._journald = _is_stream(stderr, stream)
 
-    def tell(self, lines: Iterable[Line]) -> None:
+    def write(self, lines: Iterable[Line]) -> None:
         """Logs several lines in their order."""
         for line in lines:
             if line.priority <= self._least:

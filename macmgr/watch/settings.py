@@ -71,16 +71,16 @@ class Options:
 
     async def _write(self) -> None:
         """Writes the textfile again and again; reports a missing directory once."""
-        told = ""
+        reported = ""
         while True:
             try:
                 # a disk may hang, and the loop has guests to serve
                 await asyncio.to_thread(write_textfile, Path(self._settings.metrics_file), self._metrics())
-                told = ""
+                reported = ""
             except Exception as error:  # noqa: BLE001 - an optional part must not end for good, and in silence
                 why = error.strerror if isinstance(error, OSError) else str(unexpected(error))
-                if told != (told := why or str(error)):
-                    self._log.trouble(f"metrics_file {self._settings.metrics_file}", told)
+                if reported != (reported := why or str(error)):
+                    self._log.trouble(f"metrics_file {self._settings.metrics_file}", reported)
             await asyncio.sleep(_TEXTFILE_EACH)
 
     async def _stop_writing(self) -> None:

@@ -22,7 +22,7 @@ from macmgr.reconcile import View
 from macmgr.report.verdict import Word, verdict_of
 from macmgr.watch import messages
 from macmgr.watch.alarms import Alarm, Kind
-from macmgr.watch.bursts import Told
+from macmgr.watch.bursts import VidLine
 from macmgr.watch.messages import Line, Priority
 
 MANY = 20  # lines of one kind in one round
@@ -91,17 +91,17 @@ def repairs(done: Sequence[Change], expected: Collection[str] = ()) -> list[Line
     return repaired(repairs_by_vids(done, expected))
 
 
-def repairs_by_vids(done: Sequence[Change], expected: Collection[str] = ()) -> list[Told]:
+def repairs_by_vids(done: Sequence[Change], expected: Collection[str] = ()) -> list[VidLine]:
     """Returns the same lines, each with its VIDs, which are not in its text yet."""
     return _by_vids(_repair(change, expected) for change in done)
 
 
-def repaired(told: Iterable[Told]) -> list[Line]:
+def repaired(lines: Iterable[VidLine]) -> list[Line]:
     """Returns the lines with the VIDs in their text; if there are too many, one counts them."""
-    return _summed_up(_with_vids(told), "changes made", messages.REPAIRED)
+    return _summed_up(_with_vids(lines), "changes made", messages.REPAIRED)
 
 
-def _repair(change: Change, expected: Collection[str]) -> Told:
+def _repair(change: Change, expected: Collection[str]) -> VidLine:
     """Returns the line and the VIDs of a change that was made and read back."""
     verb, what, why = _parts(change)
     priority = Priority.INFO if change.domain in expected else Priority.NOTICE
@@ -165,16 +165,16 @@ def alarm(alarm: Alarm) -> Line:
 def left(
     found: Iterable[Finding],
     observes: Callable[[str], bool],
-    told: Sequence[Change] = (),
+    failed: Sequence[Change] = (),
     held: Iterable[Change] = (),
 ) -> list[Line]:
     """Returns lines for drift on observe-only bridges, and for findings that no change of the MAC table fixes.
 
-    ``told`` are changes that a line already reports as not made. ``held`` are left out for now, and no line advises
+    ``failed`` are changes that a line already reports as not made. ``held`` are left out for now, and no line advises
     them: a port whose entry is removed each time stays open on purpose. The same findings come back in each round: the
     caller logs only those that it did not log the last time.
     """
-    covered, kept, fixes = {_subject(change) for change in told}, {_subject(change) for change in held}, Fixes()
+    covered, kept, fixes = {_subject(change) for change in failed}, {_subject(change) for change in held}, Fixes()
     worded = _with_vids(
         (_finding(finding, Fix() if subject in kept else fixes.of(finding), observes), vids)
         for finding in found
@@ -316,7 +316,7 @@ def _owner(change: SetEntries) -> str:
     return f"{change.domain} ({change.mac})" if change.domain else change.mac
 
 
-def _by_vids(lines: Iterable[Told]) -> list[Told]:
+def _by_vids(lines: Iterable[VidLine]) -> list[VidLine]:
     """Merges equal lines; each gets all its VIDs."""
     found: dict[Line, set[int]] = {}
     for line, vids in lines:
@@ -324,7 +324,7 @@ def _by_vids(lines: Iterable[Told]) -> list[Told]:
     return [(line, frozenset(vids)) for line, vids in found.items()]
 
 
-def _with_vids(lines: Iterable[Told]) -> list[Line]:
+def _with_vids(lines: Iterable[VidLine]) -> list[Line]:
     return [
         replace(line, message=f"{line.message} (VID {fold_vids(sorted(vids))})") if vids else line
         for line, vids in _by_vids(lines)

@@ -81,7 +81,7 @@ def journal_of(stderr: socket.socket, path: Path) -> Journal:
 def test_a_repair_is_found_by_guest_by_mac_and_by_kind(journald: Journald) -> None:
     change = SetEntries(MAC, (), (Entry(MAC, 0, "vnet0"),), "br0", "web1", Code.MISSING_ENTRY)
     with journald.stream() as stderr:
-        journal_of(stderr, journald.path).tell(words.repairs([change]))
+        journal_of(stderr, journald.path).write(words.repairs([change]))
         eventually(lambda: bool(journald.find("MACMGR_DOMAIN=web1")), "the line is in the journal")
     (found,) = journald.find("MACMGR_DOMAIN=web1")
     assert found["MESSAGE"] == f"put the entry of web1 ({MAC}) on vnet0: it was missing"
@@ -94,7 +94,7 @@ def test_a_repair_is_found_by_guest_by_mac_and_by_kind(journald: Journald) -> No
 def test_a_name_with_a_newline_is_one_value(journald: Journald) -> None:
     name = "web1\nPRIORITY=0\nMACMGR_PORT=eth0"
     with journald.stream() as stderr:
-        journal_of(stderr, journald.path).tell(
+        journal_of(stderr, journald.path).write(
             [Line(Priority.WARNING, f"theft from {name}", message_id=messages.THEFT, domain=name)]
         )
         eventually(lambda: bool(journald.find(f"MESSAGE_ID={messages.THEFT}")), "the line is in the journal")
@@ -107,7 +107,7 @@ def test_a_name_with_a_newline_is_one_value(journald: Journald) -> None:
 
 def test_over_the_stream_a_line_keeps_its_priority(journald: Journald) -> None:
     with journald.stream() as stderr:
-        journal_of(stderr, Path("/nowhere")).tell([Line(Priority.ERROR, "the socket is gone")])
+        journal_of(stderr, Path("/nowhere")).write([Line(Priority.ERROR, "the socket is gone")])
         eventually(lambda: bool(journald.find("SYSLOG_IDENTIFIER=macmgr")), "the line is in the journal")
     (found,) = journald.find("SYSLOG_IDENTIFIER=macmgr")
     assert (found["MESSAGE"], found["PRIORITY"], found["_TRANSPORT"]) == ("the socket is gone", "3", "stdout")

@@ -102,7 +102,7 @@ def test_everything_that_is_counted_is_told() -> None:
         at=NOON - 30,
         seconds=0.0712345678,
         done=[change(), change(), change(Code.STALE_ENTRY)],
-        told=[line("one"), line("two"), line("three")],
+        lines=[line("one"), line("two"), line("three")],
         failures=2,
     )
     counters = after_resync(counters, "libvirtd came back", at=NOON - 30)
@@ -205,7 +205,7 @@ def test_the_memory_of_a_thousand_repairs_is_short() -> None:
     counters = Counters(NOON)
     for number in range(1000):
         counters = after_round(
-            counters, view(), at=NOON, seconds=0.1, done=[change()] * 30, told=[line(str(number))] * 30
+            counters, view(), at=NOON, seconds=0.1, done=[change()] * 30, lines=[line(str(number))] * 30
         )
         counters = after_alarms(counters, [line(str(number), "theft")], at=NOON)
     answer = told(counters)

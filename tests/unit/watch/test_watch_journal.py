@@ -86,7 +86,7 @@ def under_systemd(stderr: Stderr, path: Path, least: Priority = Priority.INFO) -
 
 
 def test_a_line_has_its_fields(journald: Journald, stderr: Stderr) -> None:
-    under_systemd(stderr, journald.path).tell(
+    under_systemd(stderr, journald.path).write(
         [
             Line(
                 Priority.NOTICE,
@@ -115,13 +115,13 @@ def test_a_line_has_its_fields(journald: Journald, stderr: Stderr) -> None:
 
 
 def test_a_field_that_does_not_apply_is_not_there(journald: Journald, stderr: Stderr) -> None:
-    under_systemd(stderr, journald.path).tell([Line(Priority.ERROR, "no")])
+    under_systemd(stderr, journald.path).write([Line(Priority.ERROR, "no")])
     assert journald.fields() == {"MESSAGE": b"no", "PRIORITY": b"3", "SYSLOG_IDENTIFIER": b"macmgr"}
 
 
 def test_a_name_adds_no_field_and_no_line(journald: Journald, stderr: Stderr) -> None:
     name = "web1\nPRIORITY=0\nMESSAGE_ID=" + "f" * 32 + "\n"
-    under_systemd(stderr, journald.path).tell([Line(Priority.INFO, f"put the entry of {name}\x1b[2J", domain=name)])
+    under_systemd(stderr, journald.path).write([Line(Priority.INFO, f"put the entry of {name}\x1b[2J", domain=name)])
     fields = journald.fields()
     assert fields.keys() == {"MESSAGE", "PRIORITY", "SYSLOG_IDENTIFIER", "MACMGR_DOMAIN"}
     assert fields["PRIORITY"] == b"6"
@@ -141,7 +141,7 @@ def test_any_text_arrives_in_its_own_field(domain: str, code: str) -> None:
 
 def test_what_is_far_too_large_is_cut_between_two_letters_and_arrives(journald: Journald, stderr: Stderr) -> None:
     journal = under_systemd(stderr, journald.path)
-    journal.tell([Line(Priority.INFO, "€" * 500_000, domain="x\n" * 500_000)])
+    journal.write([Line(Priority.INFO, "€" * 500_000, domain="x\n" * 500_000)])
     fields = journald.fields()
     assert set(fields["MESSAGE"].decode()) == {"€"}
     assert len(fields["MACMGR_DOMAIN"]) == 8192
@@ -151,23 +151,23 @@ def test_what_is_far_too_large_is_cut_between_two_letters_and_arrives(journald: 
 def test_a_journald_that_does_not_read_loses_lines_and_blocks_nobody(journald: Journald, stderr: Stderr) -> None:
     journal = under_systemd(stderr, journald.path)
     for _ in range(1000):  # net.unix.max_dgram_qlen
-        journal.tell([Line(Priority.INFO, "again")])
+        journal.write([Line(Priority.INFO, "again")])
     assert journal.lost > 0
     assert stderr.text() == ""
     while select.select([journald.socket], [], [], 0)[0]:
         assert journald.fields()["MESSAGE"] == b"again"
     lost = journal.lost
-    journal.tell([Line(Priority.INFO, "and now")])
+    journal.write([Line(Priority.INFO, "and now")])
     assert journald.fields()["MESSAGE"] == b"and now"
     assert journal.lost == lost
 
 
 def test_where_journald_cannot_be_reached_its_stream_gets_the_priority(tmp_path: Path, stderr: Stderr) -> None:
     journal = under_systemd(stderr, tmp_path / "nothing")
-    journal.tell([Line(Priority.WARNING, "two\nlines", code="x")])
+    journal.write([Line(Priority.WARNING, "two\nlines", code="x")])
     assert stderr.text() == "<4>two lines\n"
     receiver = Journald(tmp_path / "nothing")
-    journal.tell([Line(Priority.WARNING, "it is back")])
+    journal.write([Line(Priority.WARNING, "it is back")])
     with receiver.socket:
         assert receiver.fields()["MESSAGE"] == b"it is back"
 
@@ -175,8 +175,8 @@ def test_where_journald_cannot_be_reached_its_stream_gets_the_priority(tmp_path:
 @pytest.mark.parametrize("stream", ["", "0:0", "nonsense", ":"])
 def test_a_terminal_gets_readable_lines(journald: Journald, stderr: Stderr, stream: str) -> None:
     journal = Journal(journald.path, stderr.writer, stream)
-    journal.tell([Line(Priority.INFO, "put the entry of we\x1bb1", domain="web1")])
-    journal.tell([Line(Priority.ERROR, "br0: no")])
+    journal.write([Line(Priority.INFO, "put the entry of we\x1bb1", domain="web1")])
+    journal.write([Line(Priority.ERROR, "br0: no")])
     time = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
     assert re.fullmatch(rf"{time} put the entry of we\?b1\n{time} error: br0: no\n", stderr.text())
     with pytest.raises(BlockingIOError):
@@ -186,7 +186,7 @@ def test_a_terminal_gets_readable_lines(journald: Journald, stderr: Stderr, stre
 def test_a_terminal_that_nobody_reads_blocks_nobody(tmp_path: Path, stderr: Stderr) -> None:
     journal = Journal(tmp_path / "nothing", stderr.writer, "")
     for _ in range(100):
-        journal.tell([Line(Priority.INFO, "x" * 5000)])
+        journal.write([Line(Priority.INFO, "x" * 5000)])
     assert journal.lost > 0
     assert {len(line) for line in stderr.text().splitlines()} == {4095}
 
@@ -197,22 +197,22 @@ def test_a_stream_of_journald_that_nobody_reads_blocks_nobody(tmp_path: Path) ->
         stderr = Stderr(theirs.fileno(), ours.fileno())
         journal = under_systemd(stderr, tmp_path / "nothing")
         for _ in range(1000):
-            journal.tell([Line(Priority.INFO, "x" * 5000)])
+            journal.write([Line(Priority.INFO, "x" * 5000)])
         assert journal.lost > 0
 
 
 def test_a_closed_standard_error_is_no_error(tmp_path: Path, stderr: Stderr) -> None:
     journal = Journal(tmp_path / "nothing", stderr.writer, stderr.stream)
     os.close(stderr.writer)
-    journal.tell([Line(Priority.ERROR, "nobody hears this")])
+    journal.write([Line(Priority.ERROR, "nobody hears this")])
     assert Journal(tmp_path / "nothing", stderr.writer, stderr.stream).lost == 0
     assert journal.lost == 1
 
 
 def test_what_is_less_urgent_than_asked_for_is_not_said(journald: Journald, stderr: Stderr) -> None:
-    under_systemd(stderr, journald.path).tell([Line(Priority.DEBUG, "a detail"), Line(Priority.INFO, "a line")])
+    under_systemd(stderr, journald.path).write([Line(Priority.DEBUG, "a detail"), Line(Priority.INFO, "a line")])
     assert journald.fields()["MESSAGE"] == b"a line"
-    under_systemd(stderr, journald.path, Priority.DEBUG).tell([Line(Priority.DEBUG, "a detail")])
+    under_systemd(stderr, journald.path, Priority.DEBUG).write([Line(Priority.DEBUG, "a detail")])
     assert journald.fields()["MESSAGE"] == b"a detail"
 
 

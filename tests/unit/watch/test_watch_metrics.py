@@ -64,7 +64,7 @@ def busy() -> Counters:
     """Counters in which each count is another."""
     found = Finding(Code.MISSING_ENTRY, "none", "br0", "vnet3", "web1", G2)
     counters = after_round(
-        Counters(NOON), view(found), at=NOON + 1, seconds=0.25, done=[change()] * 3, told=[line()] * 3, failures=4
+        Counters(NOON), view(found), at=NOON + 1, seconds=0.25, done=[change()] * 3, lines=[line()] * 3, failures=4
     )
     counters = after_resync(counters, "timer", at=NOON + 2)
     counters = after_alarms(counters, [line(code="theft")] * 5, at=NOON)
