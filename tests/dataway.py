@@ -5,7 +5,9 @@ the configuration, and printing, are not on the way. ``python -m tests.dataway d
 the list into the document, and `tests/unit/test_dataway.py` holds the document against the code.
 
 A module is on the way when one of its functions runs. A move is a call from a function of one module to one of another.
-A record form is a dataclass or named tuple of macmgr's of which one is made.
+A record form is a dataclass or named tuple of macmgr's that a module makes there and that one module hands to another:
+as an argument or result, by itself or in a tuple, list, set or dict. A changed copy is no new form. What a module makes
+for itself is none, and the two ends of the way count as modules.
 """
 
 from __future__ import annotations
@@ -13,8 +15,8 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -35,43 +37,70 @@ from tests.fake_kernel import FakeKernel
 from tests.golden.case import lay_out, read_snapshot
 
 BEGIN, END = ".. the data's way begins\n", ".. the data's way ends\n"
-_PACKAGE = Path(macmgr.__file__).parent
+PACKAGE = Path(macmgr.__file__).parent
 _CASE = Path(__file__).parent / "golden" / "two-guests-and-a-plain-bridge"
+_END, _ENDS = "(end)", (Path(__file__), Path(__file__).with_name("fake_kernel.py"))
 _MAKES = ("__init__", "__new__", "<lambda>", "_make")  # written by dataclasses and named tuples, in no file
 
 
 @dataclass
 class Way:
-    """Modules in the order in which they are come through, with the record forms that each is the first to make."""
+    """Modules in the order in which they are come through, with the records that each is the first to make."""
 
-    modules: dict[str, list[str]] = field(default_factory=dict)
+    made: dict[str, list[str]] = field(default_factory=dict)
+    handed_on: set[str] = field(default_factory=set)
     functions: set[tuple[str, str, int]] = field(default_factory=set)
     moves: int = 0
 
     @property
-    def records(self) -> list[str]:
-        return [record for made in self.modules.values() for record in made]
+    def modules(self) -> dict[str, list[str]]:
+        """The modules, with the record forms among what they make."""
+        return {module: [each for each in made if each in self.handed_on] for module, made in self.made.items()}
 
-    def note(self, frame: FrameType, event: str, _: object) -> None:
+    @property
+    def records(self) -> list[str]:
+        return [record for forms in self.modules.values() for record in forms]
+
+    def note(self, frame: FrameType, event: str, result: object) -> None:
         """For `sys.setprofile`."""
         code, caller = frame.f_code, frame.f_back
-        if event != "call" or caller is None or code.co_name == "<module>":
+        if event not in ("call", "return") or caller is None or code.co_name == "<module>":
             return
         here, there = _module(code.co_filename), _module(caller.f_code.co_filename)
-        if here:
-            self.modules.setdefault(here, [])
+        if event == "call":
+            self._note_call(frame, here, there)
+        if here and there and here != there:
+            arguments = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+            handed = [frame.f_locals.get(name) for name in arguments] if event == "call" else [result]
+            self.handed_on.update(_records_in(handed))
+
+    def _note_call(self, frame: FrameType, here: str, there: str) -> None:
+        code = frame.f_code
+        if here not in ("", _END):
+            self.made.setdefault(here, [])
             self.functions.add((here, code.co_qualname, code.co_firstlineno))
-            self.moves += there not in ("", here)
-        elif there and code.co_filename.startswith("<") and code.co_name in _MAKES:
+            self.moves += there not in ("", _END, here)
+        elif there not in ("", _END) and code.co_filename.startswith("<") and code.co_name in _MAKES:
             first = next(iter(frame.f_locals.values()), None)
             kind = first if isinstance(first, type) else type(first)
-            if kind.__module__.startswith("macmgr.") and kind.__name__ not in self.records:
-                self.modules.setdefault(there, []).append(kind.__name__)
+            if kind.__module__.startswith("macmgr.") and all(kind.__name__ not in made for made in self.made.values()):
+                self.made.setdefault(there, []).append(kind.__name__)
 
 
 def _module(filename: str) -> str:
     path = Path(filename)
-    return ".".join(path.relative_to(_PACKAGE).with_suffix("").parts) if path.is_relative_to(_PACKAGE) else ""
+    if path in _ENDS:
+        return _END
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts) if path.is_relative_to(PACKAGE) else ""
+
+
+def _records_in(value: object) -> Iterator[str]:
+    kind = type(value)
+    if kind.__module__.startswith("macmgr.") and (is_dataclass(kind) or hasattr(kind, "_fields")):
+        yield kind.__name__
+    elif isinstance(value, (tuple, list, set, frozenset, dict)):
+        for each in (*value, *value.values()) if isinstance(value, dict) else tuple(value):
+            yield from _records_in(each)
 
 
 def measure() -> Way:
