@@ -34,7 +34,7 @@ PID_FILES = Path("/run")  # each daemon writes its process there as NAME.pid
 TRIAL = ("-", "try", "begin", "-")
 # The environment of a hook: what libvirt passes on of its own (virCommandAddEnvPassCommon), and what it sets.
 ENVIRONMENT = {"LC_ALL": "C", "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
-_PATIENCE = 10.0  # seconds until a program counts as hanging
+_TIMEOUT = 10.0  # seconds until a program counts as hanging
 _LONGEST = 1 << 20  # bytes of a shim; a real one has two thousand
 
 
@@ -78,7 +78,7 @@ def unstartable(program: Path) -> str:
     return ""
 
 
-def tried(words: Sequence[str | Path], patience: float = _PATIENCE) -> str:
+def tried(words: Sequence[str | Path], timeout: float = _TIMEOUT) -> str:
     """Starts a command as libvirt starts a hook; the command is to do nothing. Returns its fault.
 
     It must end with 0, in time and silently; then the result is empty.
@@ -98,11 +98,11 @@ def tried(words: Sequence[str | Path], patience: float = _PATIENCE) -> str:
         return why if why.startswith("it cannot") else f"it cannot be executed: {why.removeprefix('it is ')}"
     with process:
         try:
-            said, _ = process.communicate(timeout=patience)
+            said, _ = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
             with suppress(OSError):
                 os.killpg(process.pid, signal.SIGKILL)
-            return f"it does not end within {patience:g} s"
+            return f"it does not end within {timeout:g} s"
     last = said.decode("utf-8", "replace").strip().rpartition("\n")[2][:300]
     if process.returncode:
         return f"it fails (exit {process.returncode}{': ' if last else ''}{last})"

@@ -49,7 +49,7 @@ UNIT = "macmgr.service"
 # Debian's profile for libvirtd lets a hook start programs in /usr/bin, free of the profile, and no others (adr/0008).
 # Other Python installations do not matter: the script needs no library of its interpreter.
 PYTHON = Path("/usr/bin/python3")
-_PATIENCE = 10.0  # seconds until an interpreter counts as hanging
+_TIMEOUT = 10.0  # seconds until an interpreter counts as hanging
 
 
 _INSTEAD = (
@@ -257,7 +257,7 @@ def _runs(python: Path) -> bool:
     """The interpreter starts as a shim starts it, and understands the script."""
     words: list[str | Path] = [python, "-ISE", _handover()]
     try:
-        tried = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=_PATIENCE)
+        tried = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=_TIMEOUT)
     except (OSError, subprocess.TimeoutExpired):
         return False
     return tried.returncode == 0

@@ -50,7 +50,7 @@ class Handed:
 
 
 @dataclass(slots=True)
-class _Heard:
+class _ChildReport:
     """The child's message so far: ``TIMEOUT REFUSE`` once it knows the configuration, a line, and its end.
 
     Until the first part arrives, the default limit holds, counted anew: on a busy host the interpreter's start alone
@@ -99,17 +99,17 @@ def run_hook(
         since = handed.since
     if not call.relevant:
         return 0
-    heard = _Heard(since)
+    report = _ChildReport(since)
     try:
-        _guarded(call, config_path, run_dir, netns, heard, handed.begun if handed else 0)
-        message, failed = heard.verdict()
+        _guarded(call, config_path, run_dir, netns, report, handed.begun if handed else 0)
+        message, failed = report.verdict()
     except OSError as error:  # no process, descriptor or memory left
         message, failed = f"no work could be started: {error.strerror}; {_AUDIT}", True
     except Exception as error:  # noqa: BLE001 - libvirt must not see a traceback, whatever it is
         message, failed = f"{unexpected(error)}; {_AUDIT}", True
     if message:
         say(call.line(message))
-    return REFUSED if failed and heard.settings.refuse and call.refusable else 0
+    return REFUSED if failed and report.settings.refuse and call.refusable else 0
 
 
 def process_started() -> float:
@@ -123,23 +123,23 @@ def process_started() -> float:
 
 
 def _guarded(
-    call: HookCall, config_path: Path | None, run_dir: Path, netns: str | None, heard: _Heard, begun: int
+    call: HookCall, config_path: Path | None, run_dir: Path, netns: str | None, report: _ChildReport, begun: int
 ) -> None:
     """Lets a child do the work and reads its message. A child that is late, or dies, is only a failure."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reader)
-        _work(call, config_path, run_dir, netns, heard.since, begun, writer)
+        _work(call, config_path, run_dir, netns, report.since, begun, writer)
     signal.setitimer(signal.ITIMER_REAL, 0)  # from here on this process keeps the limit
     os.close(writer)
-    while select.select([reader], [], [], max(0.0, heard.limit - time.monotonic()))[0]:
+    while select.select([reader], [], [], max(0.0, report.limit - time.monotonic()))[0]:
         chunk = os.read(reader, 65536)
         if not chunk:
             break
-        heard.more(chunk)
+        report.more(chunk)
     else:
-        heard.late = True
+        report.late = True
         os.kill(child, signal.SIGKILL)
     os.close(reader)
     # Never wait for the child: one that is stuck in the kernel must not hold the guest. init reaps it.

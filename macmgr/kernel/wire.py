@@ -195,7 +195,7 @@ def group(data: bytes, groups: dict[bytes, list[bytes]]) -> None:
     """
     end = len(data)
     data += bytes(-end % 4)
-    position, patience = 0, 4
+    position, attempts = 0, 4
     unpack_length = _LENGTH.unpack_from
     while position < end:
         header = data[position : position + 16]
@@ -204,11 +204,11 @@ def group(data: bytes, groups: dict[bytes, list[bytes]]) -> None:
             message_header(data[:end], position)  # raises, with the words
         stride = length + -length % 4
         stop = position + stride
-        if patience and data[stop : stop + 16] == header:
+        if attempts and data[stop : stop + 16] == header:
             complete = (end - position - length) // stride + 1  # the last one may lack its padding
             count = _run(data, position, header, stride, complete)
             stop = position + count * stride
-            patience -= count < 8
+            attempts -= count < 8
         groups.setdefault(header, []).append(data[position:stop])  # no copy where the run is all of the datagram
         position = stop
 

@@ -24,7 +24,7 @@ FIRST_RETRY, LONGEST_RETRY = 1.0, 60.0
 _KEEPALIVE, _MISSED = 5, 5
 # A libvirt that accepts a connection and never answers blocks its client for ever (virNetClientNew). `close` leaves
 # such a thread behind after these seconds.
-_PATIENCE = 2.0
+_TIMEOUT = 2.0
 
 _DOMAIN_EVENTS = {
     "VIR_DOMAIN_EVENT_ID_LIFECYCLE": "changed its state",
@@ -72,7 +72,7 @@ class LibvirtEvents:
         """Stops listening and waits a moment for the thread, which frees what it holds."""
         os.write(self._writer, b"x")  # wakes the event loop, which then sees the stop
         self._stop.set()
-        self._thread.join(_PATIENCE)
+        self._thread.join(_TIMEOUT)
 
     def _listen(self) -> None:
         try:

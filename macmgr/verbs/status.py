@@ -19,7 +19,7 @@ from macmgr.errors import NoPermission, NotThere
 from macmgr.oneline import harmless_json
 from macmgr.state.lock import Process, process
 
-_PATIENCE = 5.0  # seconds; the daemon answers alongside its rounds, which take a tenth of one
+_TIMEOUT = 5.0  # seconds; the daemon answers alongside its rounds, which take a tenth of one
 _LARGEST = 16 << 20
 _CREDENTIALS = struct.Struct("=iii")  # struct ucred: pid, uid, gid
 _NEVER_CAME = (
@@ -56,12 +56,12 @@ def status(arguments: argparse.Namespace) -> int:
     return errors.IN_SYNC if document["in_sync"] else errors.DRIFT
 
 
-def ask(path: Path, patience: float = _PATIENCE) -> dict[str, Any]:
+def ask(path: Path, timeout: float = _TIMEOUT) -> dict[str, Any]:
     """Returns the daemon's status document (docs/adr/0006, the hook's protocol)."""
     who: Process | None = None
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as daemon:
-            daemon.settimeout(patience)
+            daemon.settimeout(timeout)
             daemon.connect(str(path))
             who = process(_CREDENTIALS.unpack(_credentials(daemon))[0])
             daemon.sendall(b"status\0")
@@ -76,7 +76,7 @@ def ask(path: Path, patience: float = _PATIENCE) -> dict[str, Any]:
         raise NoPermission(f"{path}: only root may ask the daemon") from None
     except TimeoutError:
         what = f"the daemon ({who.in_words})" if who else "the daemon"
-        raise NotThere(f"{what} does not answer within {patience:g} s on {path}; see 'journalctl -u macmgr'") from None
+        raise NotThere(f"{what} does not answer within {timeout:g} s on {path}; see 'journalctl -u macmgr'") from None
     except OSError as error:
         raise NotThere(f"the daemon cannot be asked on {path}: {error.strerror or error}") from None
     return _understood(answer, path)

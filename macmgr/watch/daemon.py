@@ -224,9 +224,9 @@ class Daemon:
             self._mark(_GONE)
             return None
         ticket: Ticket = self._loop.create_future()
-        answer, timed_out, patience = None, False, self._config.hook.timeout / 2
+        answer, timed_out, limit = None, False, self._config.hook.timeout / 2
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(limit):
                 if len(data) <= _SMALL:
                     given = read_call(call, data)
                 else:
@@ -240,7 +240,7 @@ class Daemon:
         except MacmgrError as error:
             done, text = False, f"{error}; the hook does it itself"
         except TimeoutError:
-            done, text, timed_out = False, f"not done after {patience:g} s; the hook does it itself", True
+            done, text, timed_out = False, f"not done after {limit:g} s; the hook does it itself", True
         self._log.hook(call, done, text, timed_out=timed_out)
         return answer
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 LOOPBACK = "127.0.0.1"  # never another address: the metrics name guests, and there is no authentication
 _MOST = 8  # requests at a time
 _LONGEST = 8192  # bytes of a request's head
-_PATIENCE = 5.0  # seconds for one request and its answer
+_TIMEOUT = 5.0  # seconds for one request and its answer
 _TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _REASONS = {
@@ -30,9 +30,9 @@ _REASONS = {
 class MetricsPort:
     """The open port. ``text`` returns the metrics for a request."""
 
-    def __init__(self, text: Callable[[], str], patience: float = _PATIENCE) -> None:
+    def __init__(self, text: Callable[[], str], timeout: float = _TIMEOUT) -> None:
         self._text = text
-        self._patience = patience
+        self._timeout = timeout
         self._open: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
@@ -59,7 +59,7 @@ class MetricsPort:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, busy: bool) -> None:
         try:
             with suppress(OSError, TimeoutError):
-                async with asyncio.timeout(self._patience * 2):
+                async with asyncio.timeout(self._timeout * 2):
                     answer = _answer(503) if busy else await self._answer(reader)
                     writer.write(answer)
                     await writer.drain()
@@ -70,7 +70,7 @@ class MetricsPort:
 
     async def _answer(self, reader: asyncio.StreamReader) -> bytes:
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._timeout):
                 head = await reader.readuntil(b"\r\n\r\n")
         except TimeoutError:
             return _answer(408)

@@ -231,7 +231,7 @@ def test_a_daemon_before_this_one_says_less(daemon: Daemon, status: Status) -> N
 
 def test_a_daemon_that_hangs_is_not_waited_for(daemon: Daemon, path: Path) -> None:
     with pytest.raises(NotThere, match=rf"the daemon \(process {os.getpid()}, .*\) does not answer within"):
-        statusverb.ask(path, patience=0.1)
+        statusverb.ask(path, timeout=0.1)
 
 
 OBSERVE_BR0 = Modes(named=(("br0", True),))

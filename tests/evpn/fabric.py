@@ -25,7 +25,7 @@ FRR = Path(__file__).parents[2] / ".lab" / "frr" / "root"
 TUNNEL, VNI = "vx10", 10
 AS_NUMBER = 65000
 HOLD = 9  # seconds, as FRR's data centre profile has it
-_PATIENCE = 60.0
+_TIMEOUT = 60.0
 
 
 def require_frr() -> None:
@@ -34,7 +34,7 @@ def require_frr() -> None:
         pytest.skip("FRR is not below .lab/frr: 'sh tests/evpn/fetch.sh' unpacks it there")
 
 
-def wait_until(true: Callable[[], bool], what: str, seconds: float = _PATIENCE) -> None:
+def wait_until(true: Callable[[], bool], what: str, seconds: float = _TIMEOUT) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, f"never happened: {what}"

@@ -24,7 +24,7 @@ import pytest
 
 SCRUBBED = {"LC_ALL": "C", "PATH": "/usr/bin:/bin"}
 DRIVERS = ("qemu", "lxc", "network", "daemon")
-PATIENCE = 60  # seconds until a hook counts as hanging
+TIMEOUT = 60  # seconds until a hook counts as hanging
 # A hook that has given up has ended by then, also on a machine whose processors others keep busy. What a hook does in
 # its 2 s is asserted by the time that it had a processor.
 ENDED = 30.0
@@ -131,7 +131,7 @@ class Host:
             env=SCRUBBED,
         )
         # communicate() returns when both outputs are closed by everyone, which is what libvirt waits for
-        output, errors = process.communicate(stdin if isinstance(stdin, bytes) else None, timeout=PATIENCE)
+        output, errors = process.communicate(stdin if isinstance(stdin, bytes) else None, timeout=TIMEOUT)
         seconds, busy = time.monotonic() - started, _processor_time() - before
         return Said(process.returncode, output, errors.decode(), seconds, busy)
 

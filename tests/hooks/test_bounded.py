@@ -17,7 +17,7 @@ import pytest
 
 from macmgr.hook import run as hook
 from macmgr.model.hookcall import HookCall
-from tests.hooks.conftest import PATIENCE, SCRUBBED, Host, Said, domain, domstatus, open_pipe
+from tests.hooks.conftest import SCRUBBED, TIMEOUT, Host, Said, domain, domstatus, open_pipe
 from tests.strangefiles import STRANGE, strange
 
 CALL = ("qemu", "g1", "started", "begin", "-")
@@ -84,7 +84,7 @@ def test_a_macmgr_that_does_not_work_is_in_the_system_log(host: Host, logger: st
     path = "/nonexistent" if logger.startswith("no") else f"{programs}:{SCRUBBED['PATH']}"
     shim = host.hooks / "qemu.d" / "50-macmgr"
     said = subprocess.run(
-        [shim, *CALL[1:]], input=XML, capture_output=True, check=False, env={**SCRUBBED, "PATH": path}, timeout=PATIENCE
+        [shim, *CALL[1:]], input=XML, capture_output=True, check=False, env={**SCRUBBED, "PATH": path}, timeout=TIMEOUT
     )
     assert (said.returncode, said.stdout) == (0, b"")
     (line,) = said.stderr.decode().splitlines()
@@ -101,7 +101,7 @@ def macmgr(host: Host, *, inside: str = "", limits: str = "") -> Said:
     words = ["sh", "-c", f'{limits} exec "$@"', "sh", sys.executable, str(program), "hook", *CALL]
     started = time.monotonic()
     said = subprocess.run(
-        words, input=XML, capture_output=True, check=False, cwd="/", env=SCRUBBED, timeout=PATIENCE + 10
+        words, input=XML, capture_output=True, check=False, cwd="/", env=SCRUBBED, timeout=TIMEOUT + 10
     )
     return Said(said.returncode, said.stdout, said.stderr.decode(), time.monotonic() - started)
 
@@ -134,7 +134,7 @@ def test_however_little_memory_there_is(host: Host, kib: int) -> None:
     words = ["sh", "-c", f'ulimit -v {kib}; exec "$@"', "sh", str(host.hooks / "qemu.d" / "50-macmgr"), *CALL[1:]]
     if kib == 0:
         words = [str(host.hooks / "qemu.d" / "50-macmgr"), *CALL[1:]]
-    said = subprocess.run(words, input=XML, capture_output=True, check=False, cwd="/", env=SCRUBBED, timeout=PATIENCE)
+    said = subprocess.run(words, input=XML, capture_output=True, check=False, cwd="/", env=SCRUBBED, timeout=TIMEOUT)
     if kib and said.returncode in (-11, 127) and not said.stderr.startswith(b"macmgr"):
         pytest.skip("not even a shell starts")
     assert (said.returncode, said.stdout) == (0, b"")
@@ -176,7 +176,7 @@ def test_the_time_counts_from_the_start_of_the_process(host: Host) -> None:
         process = subprocess.Popen(
             [sys.executable, str(program), "hook", *CALL], stdin=stdin, stdout=-1, stderr=-1, cwd="/", env=SCRUBBED
         )
-        _, errors = process.communicate(timeout=PATIENCE)
+        _, errors = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 0
     assert errors.decode().splitlines() == [
         "macmgr: qemu g1 started: gave up after 0.5 s; run 'macmgr audit' to see what is left to do"
@@ -197,14 +197,14 @@ def test_both_know_when_they_were_started(tmp_path: Path) -> None:
     process.send_signal(signal.SIGSTOP)
     time.sleep(0.5)
     process.send_signal(signal.SIGCONT)
-    output, _ = process.communicate("\n", timeout=PATIENCE)
+    output, _ = process.communicate("\n", timeout=TIMEOUT)
     ages = [float(word) for word in output.split()]
     assert all(0.5 <= age <= time.monotonic() - begun + 0.02 for age in ages), ages
 
 
 def test_a_child_that_was_done_is_heard_however_late(monkeypatch: pytest.MonkeyPatch) -> None:
     """This process may have been stopped meanwhile: what is in the pipe counts."""
-    heard = hook._Heard(time.monotonic() - 100)
+    heard = hook._ChildReport(time.monotonic() - 100)
 
     def work(*words: object) -> None:
         writer = words[-1]

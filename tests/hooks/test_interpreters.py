@@ -79,7 +79,7 @@ def test_hooks_get_ours_where_the_hosts_own_does_not_run_it(
     ours = Path(sys.executable).resolve()
     theirs = python_that(tmp_path, fault) if fault else tmp_path / "missing"
     monkeypatch.setattr(installation, "PYTHON", theirs)
-    monkeypatch.setattr(installation, "_PATIENCE", 2.0)
+    monkeypatch.setattr(installation, "_TIMEOUT", 2.0)
     list(installation.install_hooks(tmp_path / "hooks", Path("/usr/bin/macmgr")))
     for driver in DRIVERS:
         assert f"\npython={ours}\n" in (tmp_path / "hooks" / f"{driver}.d" / NAME).read_text()

@@ -11,7 +11,7 @@ import pytest
 
 from macmgr.hook.run import REFUSED
 from macmgr.state.lock import hold
-from tests.hooks.conftest import ENDED, PATIENCE, SCRUBBED, Host, domain, domstatus
+from tests.hooks.conftest import ENDED, SCRUBBED, TIMEOUT, Host, domain, domstatus
 
 CALL = ("hook", "qemu", "g1", "started", "begin", "-")
 
@@ -26,7 +26,7 @@ def test_the_worker_holds_neither_of_libvirts_outputs(host: Host) -> None:
     pipe = subprocess.PIPE
     with subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, cwd="/", env=SCRUBBED) as process:
         outputs: set[str] = set()
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while outputs != {"/dev/null"} and process.poll() is None and time.monotonic() < deadline:
             for worker in children(process.pid):
                 outputs = {os.readlink(f"/proc/{worker}/fd/{number}") for number in (1, 2)}  # noqa: PTH115

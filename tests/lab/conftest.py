@@ -7,7 +7,7 @@ import pytest
 
 from tests.lab.daemon import Watch
 from tests.lab.life import ALONE, BRIDGE_NIC, LAN_ADDRESSES, NETWORK_NIC, WITH_MACMGR, Life, taps_of
-from tests.lab.macmgr_command import CONFIG, PATIENCE, Macmgr
+from tests.lab.macmgr_command import CONFIG, HOOK_TIMEOUT, Macmgr
 from tests.lab.topology import Guest, HostBridge, Lan, Libvirt, Network, Nic, run, until
 
 MakeGuest = Callable[..., Guest]
@@ -79,7 +79,7 @@ def make_guest(libvirt: Libvirt, bridge: HostBridge, lan: Lan) -> Iterator[MakeG
 def macmgr() -> Iterator[Macmgr]:
     """The macmgr command, with br0 given to it for the guests that are there without a network; no hooks."""
     command = Macmgr()
-    command.configure(f'[bridge."br0"]\nmac_table_manager = "libvirt"\n{PATIENCE}')
+    command.configure(f'[bridge."br0"]\nmac_table_manager = "libvirt"\n{HOOK_TIMEOUT}')
     yield command
     CONFIG.unlink()
 
@@ -102,7 +102,7 @@ def watch(request: pytest.FixtureRequest, libvirt: Libvirt, network: Network) ->
         return
     macmgr = Macmgr()
     managed = "".join(f'[bridge."{name}"]\nmac_table_manager = "libvirt"\n' for name in ("br0", "br1"))
-    macmgr.configure(f"{managed}{PATIENCE}")
+    macmgr.configure(f"{managed}{HOOK_TIMEOUT}")
     macmgr("install", "--manage")
     libvirt.restart()
     with Watch() as daemon:

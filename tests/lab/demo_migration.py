@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.lab.daemon import Watch
 from tests.lab.hosts import NETWORK, Host, Segment, Traveller
-from tests.lab.macmgr_command import PATIENCE, PROGRAM
+from tests.lab.macmgr_command import HOOK_TIMEOUT, PROGRAM
 from tests.lab.stage import Stage
 from tests.lab.topology import Lan, Nic
 
@@ -74,7 +74,7 @@ def _prepare(stack: contextlib.ExitStack, stage: Stage, host: Host, with_macmgr:
     program.chmod(0o755)
     if with_macmgr:
         stage.command(f"{host.name} macmgr install --manage")
-        host.write("/etc/macmgr/macmgr.toml", PATIENCE)
+        host.write("/etc/macmgr/macmgr.toml", HOOK_TIMEOUT)
         stage.say(f"({host.name}: macmgr watch runs)")
         stack.enter_context(Watch(host.prefix))
     host.start()

@@ -10,7 +10,7 @@ from typing import Any
 PROGRAM = Path(sys.executable).with_name("macmgr")
 CONFIG = Path("/etc/macmgr/macmgr.toml")
 # An emulated machine takes its time, the more so when others use its one CPU: tests/hooks measures on the real one.
-PATIENCE = "[hook]\ntimeout = 20\n"
+HOOK_TIMEOUT = "[hook]\ntimeout = 20\n"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.lab.daemon import Watch
 from tests.lab.hosts import NETWORK, Host, Segment, Traveller
-from tests.lab.macmgr_command import PATIENCE, PROGRAM
+from tests.lab.macmgr_command import HOOK_TIMEOUT, PROGRAM
 from tests.lab.movement import Witness
 from tests.lab.topology import Lan, Nic, until
 
@@ -59,7 +59,7 @@ def daemons(hosts: tuple[Host, Host]) -> Iterator[None]:
 
 def _install(host: Host) -> None:
     host.run(str(PROGRAM), "install", "--manage")
-    host.write("/etc/macmgr/macmgr.toml", PATIENCE)
+    host.write("/etc/macmgr/macmgr.toml", HOOK_TIMEOUT)
 
 
 def _traveller(hosts: tuple[Host, Host], network: str) -> Traveller:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.lab.conftest import MakeGuest
 from tests.lab.daemon import Watch
-from tests.lab.macmgr_command import CONFIG, PATIENCE, Macmgr
+from tests.lab.macmgr_command import CONFIG, HOOK_TIMEOUT, Macmgr
 from tests.lab.topology import Guest, HostBridge, Lan, Libvirt, Network, run, until
 
 STATE = Path("/var/lib/macmgr/state.json")
@@ -66,7 +66,7 @@ def test_nothing_is_changed_until_somebody_says_manage(
     said = macmgr("install").stdout.decode()
     assert "Observed only: br0 (network lan: macTableManager, 0 ports); nothing is changed until" in said
     with CONFIG.open("a") as config:
-        config.write(PATIENCE)
+        config.write(HOOK_TIMEOUT)
     SPY.write_text(f"#!/bin/sh\ntouch {CALLED}\n")
     SPY.chmod(0o755)
     libvirt.restart()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.lab.conftest import MakeGuest
-from tests.lab.macmgr_command import PATIENCE, Macmgr
+from tests.lab.macmgr_command import HOOK_TIMEOUT, Macmgr
 from tests.lab.topology import Guest, HostBridge, Lan, Libvirt, Network, Nic, until
 
 STATE = Path("/var/lib/macmgr")
@@ -152,7 +152,7 @@ def test_after_a_restart_of_libvirt_and_without_its_configuration(
     macmgr("apply")
     assert closed(port(bridge, guest, PLAIN))
     libvirt.restart()
-    macmgr.configure(PATIENCE)
+    macmgr.configure(HOOK_TIMEOUT)
     said = json.loads(macmgr("release", "--json").stdout)
     assert said["complete"]
     assert {each["port"] for each in said["ports"]} == {guest.tap(LIBVIRTS.mac), guest.tap(PLAIN.mac)}

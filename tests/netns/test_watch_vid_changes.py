@@ -13,11 +13,11 @@ import pytest
 from tests.netns.conftest import Namespace, require
 from tests.netns.house import MANAGED, House, house, mac_of
 
-_PATIENCE = 40.0  # far less than the daemon's resync of 300 s, and far more than a busy machine needs
+_TIMEOUT = 40.0  # far less than the daemon's resync of 300 s, and far more than a busy machine needs
 
 
 def eventually(true: Callable[[], bool], what: Callable[[], object]) -> None:
-    end = time.monotonic() + _PATIENCE
+    end = time.monotonic() + _TIMEOUT
     while not true():
         assert time.monotonic() < end, what()
         time.sleep(0.05)

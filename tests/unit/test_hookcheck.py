@@ -176,7 +176,7 @@ def test_no_hooks_is_for_a_host_where_they_cannot_run(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_with_a_hook_is_said(tmp_path: Path, shim: str, why: str) -> None:
-    assert why in tried([write(tmp_path / "hook", shim)], patience=0.5)
+    assert why in tried([write(tmp_path / "hook", shim)], timeout=0.5)
 
 
 def test_a_hook_is_tried_as_libvirt_calls_it(tmp_path: Path) -> None:

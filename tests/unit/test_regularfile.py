@@ -29,7 +29,7 @@ from macmgr.sources.statusfiles import StatusFiles
 from macmgr.verbs.validate import check_file
 from tests.strangefiles import STRANGE, strange
 
-PATIENCE = 30
+TIMEOUT = 30
 TRUSTING = "<networkstatus><network><name>lan</name><bridge name='br0'/>{}</network></networkstatus>"
 DOMAIN = (
     "<domstatus state='running' pid='1'><domain type='kvm'><name>g1</name><uuid>u-1</uuid><devices>"
@@ -50,7 +50,7 @@ def in_time(act: Callable[[], object]) -> object:
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    thread.join(PATIENCE)
+    thread.join(TIMEOUT)
     assert result, "it hangs"
     return result[0]
 
@@ -162,7 +162,7 @@ def test_what_the_caller_has_opened_may_be_a_pipe(place: str) -> None:
         input=b"<network><name>lan</name></network>",
         capture_output=True,
         check=False,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
     )
     assert b"network 'lan': understood" in said.stdout, said
 

@@ -23,7 +23,7 @@ from macmgr.state.lock import hold
 from macmgr.watch import hooksocket
 from macmgr.watch.hooksocket import TIMEOUT_FILE, HookSocket, Waits
 
-PATIENCE = 20
+TIMEOUT = 20
 STARTED = b"hook\0qemu\0g1\0started\0begin\0-\0"
 Handler = Callable[[HookCall, bytes, Waits], Awaitable[tuple[bool, str] | None]]
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be somebody else")
@@ -62,7 +62,7 @@ async def serving(directory: Path, settings: HookSettings | None = None) -> Asyn
     path = directory / "run" / "hook.sock"
     daemon = Daemon(path)
     served = HookSocket(path, daemon.call, lambda: b'{"version": 1}\n', settings or HookSettings())
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         await served.start()
         try:
             yield served, daemon
