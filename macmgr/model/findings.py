@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from macmgr.model.changes import Change, bridge_command, requests
 from macmgr.model.codes import Code, Severity
 
-__all__ = ["Code", "Command", "Finding", "Fix", "Fixes", "Mend", "Severity", "fix_of"]
+__all__ = ["Code", "Command", "Finding", "Fix", "Fixes", "Repair", "Severity", "fix_of"]
 
 MANY_COMMANDS = 3  # nobody types more of an apply's commands: the fix is then the apply that sends them
 MANY_BY_HAND = 8  # more commands for a person fit no line: a VLAN trunk may need one for each of thousands of VIDs
 
 Command = tuple[str, ...]  # an argument vector: a person runs it, and macmgr does not
-Mend = Change | Command
+Repair = Change | Command
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Finding:
     domain: str | None = None
     mac: str = ""
     vid: int | None = None
-    mends: tuple[Mend, ...] = field(default=(), compare=False)
+    mends: tuple[Repair, ...] = field(default=(), compare=False)
     note: str = ""
 
     @property
@@ -49,7 +49,7 @@ class Finding:
     @property
     def changes(self) -> tuple[Change, ...]:
         """Returns the changes among ``mends``. If there are some, an apply repairs the finding."""
-        return tuple(mend for mend in self.mends if not isinstance(mend, tuple))
+        return tuple(repair for repair in self.mends if not isinstance(repair, tuple))
 
     @property
     def fix(self) -> str:
@@ -79,7 +79,7 @@ class Fixes:
     """Keeps the fixes made: thousands of findings may share one change of as many commands, which is read once."""
 
     def __init__(self) -> None:
-        self._made: dict[tuple[int, str], tuple[tuple[Mend, ...], Fix]] = {}
+        self._made: dict[tuple[int, str], tuple[tuple[Repair, ...], Fix]] = {}
 
     def of(self, finding: Finding) -> Fix:
         if not finding.mends:
@@ -93,8 +93,10 @@ class Fixes:
 def fix_of(finding: Finding) -> Fix:
     """Returns the fix of one finding."""
     commands: list[Command] = []
-    for mend in finding.mends:
-        commands += [mend] if isinstance(mend, tuple) else [tuple(bridge_command(each)) for each in requests(mend)]
+    for repair in finding.mends:
+        commands += (
+            [repair] if isinstance(repair, tuple) else [tuple(bridge_command(each)) for each in requests(repair)]
+        )
     changes = finding.changes
     if changes and len(commands) > MANY_COMMANDS:
         note = f"{len(commands)} commands: 'macmgr plan' shows them{finding.note and f'; {finding.note}'}"

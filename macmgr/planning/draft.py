@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from macmgr.model.changes import Change
-from macmgr.model.findings import Code, Finding, Mend
+from macmgr.model.findings import Code, Finding, Repair
 from macmgr.model.intent import GuestPort, Pin
 from macmgr.model.scope import Scope
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, Feature, Snapshot
@@ -60,14 +60,14 @@ class Draft:
         *,
         mac: str = "",
         vid: int | None = None,
-        mends: tuple[Mend, ...] = (),
+        mends: tuple[Repair, ...] = (),
         note: str = "",
     ) -> None:
         """Note a finding about a guest's port."""
         self.findings.append(Finding(code, message, guest.bridge, guest.port, guest.domain, mac, vid, mends, note))
 
     def report_at(
-        self, code: Code, message: str, *, bridge: str, domain: str, entry: Entry, mends: tuple[Mend, ...]
+        self, code: Code, message: str, *, bridge: str, domain: str, entry: Entry, mends: tuple[Repair, ...]
     ) -> None:
         """Note a finding about an entry on a port that is no guest's of ours."""
         self.findings.append(Finding(code, message, bridge, entry.port, domain, entry.mac, entry.vid, mends))

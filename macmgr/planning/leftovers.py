@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 from macmgr.model.changes import DeleteEntry, SetEntries, bridge_command
-from macmgr.model.findings import Code, Command, Finding, Mend
+from macmgr.model.findings import Code, Command, Finding, Repair
 from macmgr.model.intent import Intent
 from macmgr.model.roles import Role, roles_of, uplinks_of
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, Feature, Snapshot
@@ -141,7 +141,7 @@ def plan_stranded(
         )
         if can:
             draft.drops.append(change)
-        mends: tuple[Mend, ...] = (change,)
+        mends: tuple[Repair, ...] = (change,)
         for entry in entries:
             text = f"{each.text}, in VID {entry.vid}, which {entry.port} does not carry any more"
             mends = mends if can else _by_hand(entry, each.bridge)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from macmgr.model.changes import Change, SetEntries, SetFlags
-from macmgr.model.findings import MANY_BY_HAND, MANY_COMMANDS, Code, Finding, Fix, Fixes, Mend, fix_of
+from macmgr.model.findings import MANY_BY_HAND, MANY_COMMANDS, Code, Finding, Fix, Fixes, Repair, fix_of
 from macmgr.model.snapshot import Entry, EntryState, PortFlags
 
 MAC = "52:54:00:aa:00:01"
@@ -17,7 +17,7 @@ def drop(*vids: int, domain: str | None = "web1", because: Code = Code.EARLY_ENT
     return SetEntries(MAC, entries, (), bridge, domain, because)
 
 
-def finding(*mends: Mend, note: str = "") -> Finding:
+def finding(*mends: Repair, note: str = "") -> Finding:
     return Finding(Code.EARLY_ENTRY, "it is so", "br0", "vnet0", "web1", MAC, None, mends, note)
 
 
