@@ -71,7 +71,7 @@ class Fix:
         """Returns a shell line if there are commands: each runs only if the one before it succeeded."""
         if len(self.commands) > MANY_BY_HAND:
             return f"{len(self.commands)} commands: 'macmgr audit --json' has them{self.note and f'; {self.note}'}"
-        typed = " && ".join(map(shlex.join, self.commands))
+        typed = _typed(self.commands)
         return f"{typed}  # {self.note}" if typed and self.note else typed or self.note
 
 
@@ -99,18 +99,34 @@ def fix_of(finding: Finding) -> Fix:
         )
     changes = finding.changes
     if changes and len(commands) > MANY_COMMANDS:
-        note = f"{len(commands)} commands: 'macmgr plan' shows them{finding.note and f'; {finding.note}'}"
-        return Fix((_apply(changes),), note, by_apply=True, is_apply=True)
+        again = _apply(changes)
+        shown = ": 'macmgr plan' shows them" if again[1] == "apply" else ""
+        note = f"{len(commands)} commands{shown}{finding.note and f'; {finding.note}'}"
+        return Fix((again,), note, by_apply=True, is_apply=True)
     return Fix(tuple(commands), finding.note, by_apply=bool(changes))
 
 
+def _typed(commands: tuple[Command, ...]) -> str:
+    """Joins commands with ``&&``. A link that the first makes for the others goes also if one of them fails."""
+    first, *rest = [shlex.join(command) for command in commands] or [""]
+    if not rest or commands[0][:3] != ("ip", "link", "add") or commands[-1] != ("ip", "link", "del", commands[0][3]):
+        return " && ".join([first, *rest])
+    return f"{first} && {{ {' && '.join(rest)} || {{ {rest[-1]}; false; }}; }}"
+
+
 def _apply(changes: Iterable[Change]) -> Command:
-    """Returns the apply for the changes. It names a sole domain, unless that is gone and apply would not know it."""
-    bridges, domains, left = set(), set(), False
+    """Returns the apply for the changes, or the release if they are one's (only its changes say why in words).
+
+    An apply names a sole domain, unless that is gone and apply would not know it.
+    """
+    bridges, domains, left, back = set(), set(), False, False
     for change in changes:
         bridges.add(change.bridge)
         domains.add(change.domain)
         left = left or change.because is Code.STALE_ENTRY
+        back = back or bool(change.why)
     words = [word for bridge in sorted(bridges) for word in ("--bridge", bridge)]
+    if back:
+        return ("macmgr", "release", *words)
     (domain,) = domains if len(domains) == 1 and not left else (None,)
     return ("macmgr", "apply", *words, *(() if domain is None else ("--domain", domain)))

@@ -307,8 +307,10 @@ def test_the_command_leaves_nothing_in_a_vid_that_the_port_has_lost(ns: Namespac
     done = macmgr(ns, host, "release", "--no-color")
     assert done.returncode == 1, done.stderr
     assert "left        guest still has the static entry of" in done.stdout.replace("\n", " ")
-    for command in said["left"][0]["mends"]:
-        ns.run(*command)
+    (fix,) = (each["fix"] for each in said["left"])
+    assert ns.run("sh", "-c", f"{fix.replace('fdb replace', 'fdb nonsense')}\necho $?").splitlines()[-1] != "0"
+    assert (left(), "macmgr-tmp" in ns.links()) == ({31}, False)
+    ns.run("sh", "-c", fix)
     assert left() == set()
     assert macmgr(ns, host, "release").returncode == 0
     assert {(each["mac"], each.get("vlan")) for each in ns.fdb() if each["mac"] == LAN} == {(LAN, 31)}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -150,8 +152,25 @@ def test_what_only_a_person_can_clear_puts_no_guest_into_a_vlan() -> None:
     outcome = applied(kernel)
     (finding,) = [finding for finding in outcome.view.plan.findings if finding.code is Code.STALE_ENTRY]
     assert not finding.changes
-    assert "vlan add dev macmgr-tmp vid 50 && " in fix_of(finding).text
-    assert fix_of(finding).text.count("eth0") == fix_of(finding).text.count("vnet") == 0
+    text = fix_of(finding).text
+    assert "vlan add dev macmgr-tmp vid 50 && " in text
+    assert text.count("eth0") == text.count("vnet") == 0
+
+
+@pytest.mark.parametrize("failing", [None, "ip link add", "bridge vlan add", "bridge fdb replace", "ip link del"])
+def test_the_port_for_a_moment_goes_whichever_command_fails(failing: str | None, tmp_path: Path) -> None:
+    """And the shell line says by its exit status that one failed."""
+    outcome = applied(host(Entry(G1, 50, "eth0"), Entry(BYSTANDER, 50, "eth0")))
+    (finding,) = [finding for finding in outcome.view.plan.findings if finding.code is Code.STALE_ENTRY]
+    for program in ("ip", "bridge"):
+        stub = f'#!/bin/sh\necho "{program} $*" >>{tmp_path}/ran\ncase "{program} $*" in "{failing} "*) exit 3;; esac\n'
+        (tmp_path / program).write_text(stub)
+        (tmp_path / program).chmod(0o755)
+    done = subprocess.run(["/bin/sh", "-c", fix_of(finding).text], env={"PATH": str(tmp_path)}, check=False)
+    ran = (tmp_path / "ran").read_text().splitlines()
+    assert (done.returncode == 0) is (failing is None)
+    assert ran.count("ip link del macmgr-tmp") == {"ip link add": 0, "ip link del": 2}.get(str(failing), 1)
+    assert (ran[-1] == "ip link del macmgr-tmp") is (failing != "ip link add")
 
 
 # release
@@ -213,6 +232,16 @@ def test_a_release_on_a_kernel_that_cannot_flush_says_how_it_is_done_by_hand() -
     assert [fix_of(each).text.startswith("ip link add macmgr-tmp") for each in released.outcome.view.plan.findings] == [
         True
     ]
+
+
+def test_what_a_release_leaves_is_given_back_by_a_release() -> None:
+    """An apply knows nothing of it: it would take the port again."""
+    kernel, notes = managed(30, 40)
+    kernel.refuses_puts.add("eth0")
+    released = release(LOCK, lambda: BOTH, kernel, Scope(), notes)
+    assert not released.complete
+    fixes = {fix_of(each).text for each in released.outcome.view.plan.findings}
+    assert fixes == {"macmgr release --bridge br0  # 4 commands"}
 
 
 def test_a_guest_that_has_gone_leaves_nothing_in_such_a_vid_either() -> None:
