@@ -25,12 +25,12 @@ _SOME = 8  # VIDs that a message names
 class HostAddresses:
     """The host's own addresses on all bridges; ``taps`` are the ports of guests."""
 
-    def __init__(self, snapshot: Snapshot, table: Table, taps: Collection[str]) -> None:
+    def __init__(self, snapshot: Snapshot, taps: Collection[str]) -> None:
         self._devices = snapshot.own_addresses()
         self._stacked: dict[tuple[str, str], dict[int, str]] = {}
         for (bridge, mac, vid), whose in snapshot.stacked_addresses().items():
             self._stacked.setdefault((bridge, mac), {})[vid] = whose
-        self._table, self._taps = table, taps
+        self._fdb, self._taps = snapshot.fdb, taps
 
     def among(self, bridge: str, mac: str, vids: Iterable[int]) -> dict[int, str]:
         """Those of ``vids`` in which an address is the host's, with whose it is in words.
@@ -42,7 +42,7 @@ class HostAddresses:
             return dict.fromkeys(vids, device)
         own = {
             vid: f"the host (a local entry on {entry.port})"
-            for vid, entry in self._table.of_mac(bridge, mac).items()
+            for vid, entry in self._fdb.of_mac(bridge, mac).items()
             if entry.state is EntryState.LOCAL and entry.port not in self._taps
         }
         own |= self._stacked.get((bridge, mac), {})
@@ -62,7 +62,7 @@ class Barred:
         self, guests: Iterable[GuestPort], intent: Intent, snapshot: Snapshot, known: Known, table: Table
     ) -> None:
         taps = {guest.port for guest in intent.ports}
-        host = HostAddresses(snapshot, table, taps)
+        host = HostAddresses(snapshot, taps)
         self._vids = {
             (guest, mac): barred
             for guest in guests

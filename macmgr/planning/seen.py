@@ -14,6 +14,7 @@ from macmgr.model.intent import GuestMac, GuestPort, Intent
 from macmgr.model.known import Known, SeenMacs
 from macmgr.model.mac import matches
 from macmgr.model.snapshot import Entry, EntryState, Key, Snapshot
+from macmgr.planning.collisions import HostAddresses
 
 MOST = 64  # further addresses of one NIC
 
@@ -113,7 +114,7 @@ def with_seen(intent: Intent, snapshot: Snapshot, known: Known) -> Intent:
     }
     if not about:
         return intent
-    own, stacked = snapshot.own_addresses(), snapshot.stacked_addresses()
+    host = HostAddresses(snapshot, {guest.port for guest in intent.ports})
     in_xml = [_without_what_is_old(guest, about[guest]) if guest in about else guest for guest in intent.ports]
     fdb, owners = snapshot.fdb, owners_of(about.values(), in_xml, snapshot)
     taken: dict[Key, GuestPort] = {}
@@ -126,13 +127,11 @@ def with_seen(intent: Intent, snapshot: Snapshot, known: Known) -> Intent:
 
     def may_have(guest: GuestPort, mac: str) -> bool:
         """The address is free on its bridge; a finding says why not."""
-        places = [(guest.bridge, mac, vid) for vid in snapshot.deciding_vids(guest.port)]
-        local = [entry for place in places if (entry := fdb.at(*place)) and entry.state is EntryState.LOCAL]
-        above = [whose for place in places if (whose := stacked.get(place))]
-        if local or above or (guest.bridge, mac) in own:
-            whose = own.get((guest.bridge, mac)) or (above[0] if above else f"the host, on {local[0].port}")
-            findings.append(_collision(guest, mac, whose))
+        vids = snapshot.deciding_vids(guest.port)
+        if barred := host.among(guest.bridge, mac, vids):
+            findings.append(_collision(guest, mac, next(iter(barred.values()))))
             return False
+        places = [(guest.bridge, mac, vid) for vid in vids]
         for place in places:
             other = owners.get(place) or taken.get(place)
             if other is not None and other.port != guest.port:

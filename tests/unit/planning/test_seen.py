@@ -342,6 +342,17 @@ def test_no_guest_takes_what_another_has_changed_to() -> None:
     assert Code.DUPLICATE_MAC in host.codes
 
 
+@pytest.mark.parametrize(("on", "the_hosts"), [("eth0", True), ("vnet0", False), ("vnet1", False)])
+def test_a_local_entry_is_the_hosts_by_the_rule_for_written_addresses(on: str, the_hosts: bool) -> None:
+    """On a guest's tap it is a slip (planning/collisions.py)."""
+    for policy in (FOLLOW, replace(ALERTS, allow=(NEW,))):
+        host = Host([guest(policy), guest(ALERTS, "vnet1", NEIGHBOUR, "web2")])
+        host.kernel.set_entry(Entry(NEW, 1, on, EntryState.LOCAL))
+        host.sees(NEW)
+        assert (Code.MAC_COLLISION in host.codes) is the_hosts
+        assert (host.port_of(NEW) == "vnet0") is not the_hosts
+
+
 @pytest.mark.parametrize("mac", [BRIDGE_MAC, UPLINK_MAC])
 @pytest.mark.parametrize("policy", [FOLLOW, replace(ALERTS, allow=("02:00:00:*",))])
 def test_no_guest_takes_the_hosts_address(mac: str, policy: Policy) -> None:
