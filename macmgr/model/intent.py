@@ -22,7 +22,7 @@ class Manager(StrEnum):
 class Pin(StrEnum):
     """sticky: no frame seen elsewhere moves the entry. static: one can.
 
-    auto becomes one of the two, depending on the rest of the bridge: `macmgr.planning.entryform`.
+    auto becomes one of the two, depending on the rest of the bridge: `macmgr.planning.draft`.
     """
 
     AUTO = "auto"

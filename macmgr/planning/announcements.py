@@ -12,7 +12,7 @@ from typing import NamedTuple
 from macmgr.model.changes import SetEntries
 from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.snapshot import Entry, Snapshot
-from macmgr.planning.entryform import Pins
+from macmgr.planning.draft import Pins
 
 
 class Announced(NamedTuple):

@@ -16,7 +16,7 @@ from macmgr.model.mac import virtual_router
 from macmgr.model.roles import uplinks_of
 from macmgr.model.snapshot import BridgePort, Snapshot
 from macmgr.options import MAC_TABLE_MANAGER
-from macmgr.planning.entryform import Pins
+from macmgr.planning.draft import Pins
 from macmgr.planning.lessons import seen_since
 from macmgr.readers.network import Network
 

@@ -18,8 +18,7 @@ from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.known import Known
 from macmgr.model.snapshot import Snapshot
 from macmgr.planning.collisions import Barred, collides, disallow
-from macmgr.planning.draft import Draft, Table
-from macmgr.planning.entryform import Carriers
+from macmgr.planning.draft import Carriers, Draft, Table
 
 _Holders = Mapping[tuple[str, str, int], GuestPort]  # by bridge, MAC and VID
 

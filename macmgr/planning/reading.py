@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from macmgr.model.intent import Intent
 from macmgr.model.known import Known, Memory
 from macmgr.model.snapshot import Key, Snapshot
-from macmgr.planning.entryform import MANY_VIDS, Carriers
+from macmgr.planning.draft import MANY_VIDS, Carriers
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from macmgr.model.snapshot import BridgePort, Snapshot
 from macmgr.model.vids import fold_vids
 from macmgr.oneline import unbroken
 from macmgr.options import OPTIONS
-from macmgr.planning.entryform import Pins
+from macmgr.planning.draft import Pins
 from macmgr.planning.seen import is_about
 from macmgr.reconcile import View
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from macmgr.model.changes import SetFlags
 from macmgr.model.flags import FLAGS
 from macmgr.model.snapshot import Entry, EntryState
-from macmgr.planning import entryform
+from macmgr.planning import draft
 from macmgr.planning.planner import plan
 from macmgr.reconcile import NO_NOTES, apply
 from macmgr.state.lock import WriterLock
@@ -26,7 +26,7 @@ LOCK = WriterLock()
 
 @contextmanager
 def two_vids_are_a_trunk() -> Iterator[None]:
-    with patch.object(entryform, "MANY_VIDS", 1):
+    with patch.object(draft, "MANY_VIDS", 1):
         yield
 
 

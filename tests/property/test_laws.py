@@ -18,8 +18,7 @@ from macmgr.model.findings import Code
 from macmgr.model.intent import GuestMac, GuestPort, Intent, Pin
 from macmgr.model.snapshot import Entry, EntryState, PortFlags, Snapshot
 from macmgr.planning.announcements import announcements
-from macmgr.planning.draft import Plan
-from macmgr.planning.entryform import Pins
+from macmgr.planning.draft import Pins, Plan
 from macmgr.planning.planner import plan
 from macmgr.reconcile import Outcome, Scope, apply
 from macmgr.state.lock import WriterLock
