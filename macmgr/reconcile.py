@@ -20,9 +20,9 @@ from macmgr.model.scope import EVERYTHING
 from macmgr.model.scope import Scope as Scope
 from macmgr.model.snapshot import Bridge, BridgePort, Feature, Key, Snapshot
 from macmgr.planning.draft import Plan
-from macmgr.planning.eligible import with_taps_only
 from macmgr.planning.lessons import found_lacking, of_same_ports, taken_by, with_times
 from macmgr.planning.planner import plan
+from macmgr.planning.plugged import with_taps_only
 from macmgr.planning.reading import NOTHING_BESIDE, Beside, bridges_to_read, keys_to_look_up, ports_to_read
 from macmgr.planning.release import plan_release
 from macmgr.planning.remembering import Recalled, after_release, recall, remember, what_is_left, with_kept

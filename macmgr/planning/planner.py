@@ -16,7 +16,6 @@ from macmgr.planning.bridges import coverage_findings, promiscuity_findings
 from macmgr.planning.closing import plan_closed, plan_frozen, plan_open, plan_uplinks
 from macmgr.planning.conflicts import conflict_findings, guest_mac_findings, used_elsewhere_findings
 from macmgr.planning.draft import Draft, Plan, Table
-from macmgr.planning.eligible import beside_unread, is_on_its_bridge
 from macmgr.planning.entries import (
     Places,
     Protected,
@@ -30,8 +29,8 @@ from macmgr.planning.entries import (
     report_in_use,
 )
 from macmgr.planning.leftovers import leftover_findings, plan_stranded
-from macmgr.planning.ownership import Owned, ownership, report_duplicates
-from macmgr.planning.plugged import plug_findings
+from macmgr.planning.ownership import Owned, beside_unread, ownership, report_duplicates
+from macmgr.planning.plugged import is_on_its_bridge, plug_findings
 from macmgr.planning.release import plan_releases
 from macmgr.planning.remembering import Recalled, recall
 

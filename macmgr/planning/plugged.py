@@ -1,24 +1,109 @@
-"""Compares a guest's port with how libvirt plugged it: its VLAN, and isolation, by its live XML. Pure; reported only.
+"""Compares a guest's port with how libvirt plugged it: a tap, on its bridge, in its VLAN, isolated. Pure.
 
-libvirt sets both when it puts a tap on its bridge (``<port isolated='yes'/>`` since 6.1, ``<vlan>`` on a Linux bridge
-since 11.0), and never again. A tap that leaves its bridge and comes back has neither: it is in the bridge's default
-VLAN, and hears other isolated ports. Who puts it back must know them, and what is set while the port is down lets no
-frame through before all of it is.
+QEMU can only open a tap, and a container's cable is a veth. What else a domain's XML names as its tap is an interface
+of the host's, often its uplink, and nothing that a domain's policy says is carried out on it.
+
+libvirt sets VLAN and isolation when it puts a tap on its bridge (``<port isolated='yes'/>`` since 6.1, ``<vlan>`` on a
+Linux bridge since 11.0), and never again. A tap that leaves its bridge and comes back has neither: it is in the
+bridge's default VLAN, and hears other isolated ports. That is reported, and left to a person: who puts it back must
+know them, and what is set while the port is down lets no frame through before all of it is.
 """
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
+from macmgr import virsh
 from macmgr.model.devices import PortVlans
 from macmgr.model.findings import Code, Command, Finding
-from macmgr.model.intent import GuestPort, Intent
+from macmgr.model.intent import GuestPort, Intent, PortlessNic
 from macmgr.model.roles import uplinks_of
 from macmgr.model.snapshot import Bridge, BridgePort, Snapshot
 from macmgr.model.vids import fold_vids
+from macmgr.planning.draft import Draft
 
+_A_GUESTS = ("tun", "veth")  # by the kernel's word for the device (IFLA_INFO_KIND)
+MAX_PORTS = 1023  # BR_MAX_PORTS, of which 0 is none (br_if.c, find_portno); the next one is refused with EXFULL
 EVERY_VID = "1-4094"  # a range is taken off without a word about those that are not there (br_vlan_info)
+
+
+def with_taps_only(intent: Intent, snapshot: Snapshot) -> Intent:
+    """The intent without the ports that are no tap; each is reported, and its NIC is one without a port here."""
+    false = [guest for guest in intent.ports if not _may_be_a_guests(guest, snapshot)]
+    if not false:
+        return intent
+    portless, findings = [], []
+    for guest in false:
+        what = snapshot.ports[guest.port].kind or "a physical interface"
+        problem = f"{guest.port}, which the XML names as its tap, is none ({what})"
+        who = f"{guest.domain} {guest.alias}".strip()
+        portless.append(PortlessNic(guest.domain, guest.macs[0], "bridge", problem, guest.alias))
+        if guest.managed:
+            findings.append(
+                Finding(
+                    Code.MISSING_PORT,
+                    f"{guest.port}, which the XML of {who} names as its tap, is none ({what}): it is left as it is",
+                    guest.bridge,
+                    guest.port,
+                    guest.domain,
+                    guest.macs[0],
+                    mends=(virsh.list_nics(guest.domain),),
+                    note="shows the NIC; give it another target",
+                )
+            )
+    return replace(
+        intent,
+        ports=tuple(guest for guest in intent.ports if guest not in false),
+        portless=(*intent.portless, *portless),
+        findings=(*intent.findings, *findings),
+    )
+
+
+def _may_be_a_guests(guest: GuestPort, snapshot: Snapshot) -> bool:
+    port = snapshot.ports.get(guest.port)
+    return port is None or port.kind in _A_GUESTS
+
+
+def is_on_its_bridge(guest: GuestPort, snapshot: Snapshot, draft: Draft) -> bool:
+    """The tap is on its bridge; where it is not, nothing of it is touched and the audit says so."""
+    who = f"{guest.domain} {guest.alias}".strip()
+    if guest.port not in snapshot.masters:
+        draft.report(
+            Code.MISSING_PORT,
+            guest,
+            f"{guest.port} of {who} does not exist on this host",
+            mends=(virsh.list_nics(guest.domain),),
+            note="shows the NIC; detach and attach it, or restart the guest",
+        )
+    elif guest.bridge not in snapshot.bridges:
+        draft.report(
+            Code.WRONG_BRIDGE,
+            guest,
+            f"{guest.bridge}, which the XML of {who} names, is not a Linux bridge on this host",
+            mends=(("ip", "-d", "link", "show", "dev", guest.bridge),),
+        )
+    elif (master := snapshot.masters[guest.port]) != guest.bridge:
+        on = f"is on {master}" if master else "is on no bridge"
+        full = sum(port.bridge == guest.bridge for port in snapshot.ports.values()) >= MAX_PORTS
+        mends, note = put_back(guest, snapshot)
+        if full:
+            mends, note = (), f"give a port of {guest.bridge} another bridge first"
+        elif master:
+            note = f"{note}; whoever" if note else "whoever"
+            note += f" reaches it on {master} does so no longer"
+        why = f", which has as many ports as a bridge can have ({MAX_PORTS})" if full else ""
+        draft.report(
+            Code.WRONG_BRIDGE,
+            guest,
+            f"{guest.port} of {who} {on}, the XML says {guest.bridge}{why}",
+            mends=mends,
+            note=note,
+        )
+    else:
+        return True
+    return False
 
 
 def plug_findings(intent: Intent, snapshot: Snapshot) -> Iterator[Finding]:
