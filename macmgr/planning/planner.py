@@ -12,8 +12,7 @@ from collections.abc import Collection, Mapping
 from macmgr.model.intent import GuestMac, GuestPort, Intent
 from macmgr.model.known import NOTHING_KNOWN, Known
 from macmgr.model.snapshot import BridgePort, Feature, Snapshot
-from macmgr.planning.bridges import coverage_findings, promiscuity_findings
-from macmgr.planning.closing import plan_closed, plan_frozen, plan_open, plan_uplinks
+from macmgr.planning.closing import plan_closed, plan_frozen, plan_open, plan_uplinks, promiscuity_findings
 from macmgr.planning.conflicts import conflict_findings, guest_mac_findings, used_elsewhere_findings
 from macmgr.planning.draft import Draft, Plan, Table
 from macmgr.planning.entries import (
@@ -31,6 +30,7 @@ from macmgr.planning.entries import (
 from macmgr.planning.leftovers import leftover_findings, plan_stranded
 from macmgr.planning.ownership import Owned, beside_unread, ownership, report_duplicates
 from macmgr.planning.plugged import is_on_its_bridge, plug_findings
+from macmgr.planning.reading import coverage_findings
 from macmgr.planning.release import plan_releases
 from macmgr.planning.remembering import Recalled, recall
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from macmgr.model.findings import Code, Finding, Severity
 from macmgr.model.intent import GuestPort
-from macmgr.planning.bridges import left_to_the_kernel
+from macmgr.planning.reading import left_to_the_kernel
 from macmgr.reconcile import View
 
 _FEW = 5  # guests that a line names
