@@ -9,9 +9,10 @@ ZERO = "00:00:00:00:00:00"
 # Addresses that move between hosts: those of VRRP for IPv4, which CARP uses too, and for IPv6 (RFC 9568).
 _VIRTUAL_ROUTERS = ("00:00:5e:00:01:*", "00:00:5e:00:02:*")
 _FORM = re.compile(r"(?:[0-9a-f]{1,2}:){5}[0-9a-f]{1,2}", re.ASCII | re.IGNORECASE)
-# The spellings of Windows and IEEE, of Cisco, and the digits alone.
+# The spellings of Windows and IEEE, of Cisco, and the digits alone; then their prefixes.
 _SPELLINGS = re.compile(
-    r"[0-9a-f]{2}(?:-[0-9a-f]{2}){5}|[0-9a-f]{6}-?[0-9a-f]{6}|[0-9a-f]{4}(?:[.-][0-9a-f]{4}){2}",
+    r"[0-9a-f]{2}(?:-[0-9a-f]{2}){5}|[0-9a-f]{6}-?[0-9a-f]{6}|[0-9a-f]{4}(?:[.-][0-9a-f]{4}){2}"
+    r"|(?:[0-9a-f]{2}-){1,5}\*|(?:[0-9a-f]{2}){1,5}\*|[0-9a-f]{6}-\*|(?:[0-9a-f]{4}[.-]){1,2}\*",
     re.ASCII | re.IGNORECASE,
 )
 _SPACE = " \t\r\n"  # XML's white space
@@ -34,17 +35,13 @@ def parse_mac(text: str) -> str:
 
 
 def parse_typed_mac(text: str) -> str:
-    """Reads a MAC address as people paste it: with dashes, dots, quotes or a comma, bare, in upper case."""
-    text = text.strip(_SPACE + ",;\"'")
-    digits = re.sub("[.-]", "", text)
-    if _SPELLINGS.fullmatch(text):
-        text = ":".join(digits[index : index + 2] for index in range(0, 12, 2))
-    return parse_mac(text)
+    """Reads a MAC address as people write it: with colons, with dashes, with dots, bare, in upper case."""
+    return parse_mac(_with_colons(text))
 
 
 def parse_mac_pattern(text: str) -> str:
-    """Returns a unicast MAC address, or a prefix of whole octets with ``*`` (``00:00:5e:00:01:*``); else ValueError."""
-    text = text.strip(_SPACE).lower()
+    """Reads a MAC address as people write it, or a prefix of whole octets with ``*`` (``00:00:5e:00:01:*``)."""
+    text = _with_colons(text).lower()
     if not text.endswith(":*"):
         if (mac := parse_mac(text)) == ZERO:
             raise ValueError(f"{ZERO} is not the address of a NIC")
@@ -80,6 +77,11 @@ class Patterns:
     def matches(self, mac: str) -> bool:
         """The MAC address matches one of them."""
         return mac in self._exact or any(mac[:length] in self._prefixes for length in self._lengths)
+
+
+def _with_colons(text: str) -> str:
+    text = text.strip(_SPACE)
+    return ":".join(re.findall("[0-9A-Fa-f]{2}|[*]", re.sub("[.-]", "", text))) if _SPELLINGS.fullmatch(text) else text
 
 
 def _shown(text: str) -> str:

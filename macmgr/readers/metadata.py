@@ -5,7 +5,7 @@ network, its ``<macmgr:portgroup name='..'>`` sets them for the NICs of that por
 definitions, status files and hook input, and takes it along in a migration.
 
 The schema, xml-schemas/macmgr-metadata.rng, accepts what this reader accepts, except three rules that RELAX NG cannot
-express: no two interfaces of one MAC (written ``0:`` or ``00:``), no two portgroups of one name, and no more of
+express: no two interfaces of one MAC (in any spelling), no two portgroups of one name, and no more of
 anything than the limits in readers/document.py. The reader also refuses a misspelt namespace or name of the element.
 """
 
@@ -20,7 +20,7 @@ from lxml import etree
 
 from macmgr.errors import Problem
 from macmgr.model.intent import Settings
-from macmgr.model.mac import parse_mac, parse_mac_pattern
+from macmgr.model.mac import parse_mac_pattern, parse_typed_mac
 from macmgr.options import ELEMENTS, OPTIONS, nearest, quoted, read_options, unknown_name
 from macmgr.readers.document import MAX_ALLOWED, MAX_ELEMENTS, Metadata, line_of
 
@@ -81,7 +81,7 @@ def read_domain_table(table: etree._Element) -> tuple[DomainMetadata, list[Probl
             break
         settings = _settings(child, problems, children=("allow",), key="mac")
         try:
-            mac = parse_mac(_key(child, "mac"))
+            mac = parse_typed_mac(_key(child, "mac"))
         except ValueError as error:
             problems.append(_at(child, str(error)))
             continue

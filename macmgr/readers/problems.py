@@ -15,7 +15,7 @@ from lxml import etree
 
 from macmgr.errors import Problem, XmlError
 from macmgr.model.intent import Manager
-from macmgr.model.mac import parse_mac
+from macmgr.model.mac import parse_mac, parse_typed_mac
 from macmgr.options import MAC_TABLE_MANAGER, allowed, nearest, quoted, wrong_word
 from macmgr.readers.document import ROOTS, attribute, line_of, parse_document, text_of, too_large
 from macmgr.readers.domain import read_domain, read_nic, read_vlan
@@ -192,7 +192,7 @@ def _is_metadata(element: etree._Element) -> bool:
 
 def _mac_of(element: etree._Element) -> str:
     try:
-        return parse_mac(str(element.get("mac")))
+        return parse_typed_mac(str(element.get("mac")))
     except ValueError:
         return ""
 

@@ -66,9 +66,9 @@ def explain(view: View, what: str) -> list[Explanation]:
 
 
 def macs_meant(what: str) -> frozenset[str]:
-    """Returns the MAC, if ``what`` is one."""
+    """Returns the MAC, if ``what`` is one, with a comma or quotes too."""
     try:
-        return frozenset({parse_typed_mac(what)})
+        return frozenset({parse_typed_mac(what.strip(" ,;\"'"))})
     except ValueError:
         return frozenset()
 

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
+from macmgr.model.mac import parse_typed_mac
 from macmgr.options import OPTIONS
 from macmgr.readers.document import parse_document
 from macmgr.readers.metadata import NAMESPACE, TABLE, read_domain_table, read_network_table
@@ -36,13 +37,29 @@ SCHEMAS = {kind: schema(kind) for kind in CHILD}
 
 octets = st.integers(0, 255).map(lambda octet: f"{octet:02x}") | st.sampled_from(["0", "a", "F", "0A"])
 first_octets = st.integers(0, 127).map(lambda octet: f"{2 * octet:02x}")
-macs = st.tuples(first_octets, *[octets] * 5).map(":".join)
 prefixes = st.tuples(first_octets, st.lists(octets, max_size=4)).map(lambda parts: ":".join([parts[0], *parts[1], "*"]))
+
+
+@st.composite
+def spelled(draw: st.DrawFn, addresses: st.SearchStrategy[str]) -> str:
+    """An address or prefix as libvirt writes it, or as people do."""
+    address = draw(addresses)
+    pairs = [pair if pair == "*" else pair.zfill(2) for pair in address.split(":")]
+    octets, star = [pair for pair in pairs if pair != "*"], pairs[-1] == "*"
+    sizes = [size for size in (1, 2, 3) if len(octets) % size == 0 and (not star or size < 3 or len(octets) == 3)]
+    size = draw(st.sampled_from(sizes))
+    between = draw(st.sampled_from({1: ["", "-"], 2: [".", "-"], 3: ["", "-"]}[size]))
+    groups = ["".join(octets[at : at + size]) for at in range(0, len(octets), size)]
+    return draw(st.sampled_from([address, between.join([*groups, *["*"] * star])]))
+
+
+macs = spelled(st.tuples(first_octets, *[octets] * 5).map(":".join))
+prefixes = spelled(prefixes)
 xml_texts = st.text(
     st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="\ufffe\uffff") | st.sampled_from("\t\n\r")
 )
 options = st.fixed_dictionaries({}, optional={option.xml: st.sampled_from(sorted(option.values)) for option in OPTIONS})
-allow = st.lists(macs.filter(lambda mac: int(mac.replace(":", ""), 16) > 0) | prefixes, max_size=3)
+allow = st.lists(macs.filter(lambda mac: mac.strip(":.-0")) | prefixes, max_size=3)
 
 
 def element(parent: etree._Element, name: str, attributes: dict[str, str]) -> etree._Element:
@@ -63,7 +80,7 @@ def tables(draw: st.DrawFn, kind: str) -> etree._Element:
     keys = macs if kind == "domain" else xml_texts.filter(bool)
 
     def same(value: str) -> str:
-        return ":".join(pair.zfill(2) for pair in value.lower().split(":")) if kind == "domain" else value
+        return parse_typed_mac(value) if kind == "domain" else value
 
     for value in draw(st.lists(keys, max_size=3, unique_by=same)):
         child = element(table, name, {key: value, **draw(options)})
@@ -75,7 +92,7 @@ def tables(draw: st.DrawFn, kind: str) -> etree._Element:
 def slips(word: str) -> st.SearchStrategy[str]:
     """One letter of a word is left out, put in, replaced or swapped with the next."""
     places = st.integers(0, max(0, len(word) - 1))
-    letters = st.sampled_from("abkmsxyzA0:* ")
+    letters = st.sampled_from("abkmsxyzA0:.-* ")
     return st.one_of(
         places.map(lambda i: word[:i] + word[i + 1 :]),
         st.builds(lambda i, c: word[:i] + c + word[i:], places, letters),

@@ -90,7 +90,7 @@ def test_virsh_takes_and_gives_the_element_without_its_namespace() -> None:
          "<macmgr:macTable>, which libvirt drops; put both into one"),
         ("<macmgr:portgroup", "<macmgr:interface", "f:5: unknown element 'interface'; allowed: portgroup; interface "
          "stands in a domain's macTable"),
-        ("'yes'/>", "'yes'><macmgr:allow mac='52-54-00-aa-00-09'/></macmgr:portgroup>", "f:5: '52-54-00-aa-00-09' is "
+        ("'yes'/>", "'yes'><macmgr:allow mac='52.54.00.aa.00.09'/></macmgr:portgroup>", "f:5: '52.54.00.aa.00.09' is "
          "not a MAC address (six hex pairs joined by colons); did you mean '52:54:00:aa:00:09'?"),
         ("<name>lan</name>", "", "f:1: the network has no name"),
         ("<portgroup name='web'/>", "<portgroup name='web'><vlan><tag id='5000'/></vlan></portgroup>",
