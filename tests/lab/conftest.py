@@ -13,6 +13,13 @@ from tests.lab.topology import Guest, HostBridge, Lan, Libvirt, Network, Nic, ru
 MakeGuest = Callable[..., Guest]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The whole lab is a full kernel; what tests/netns has for one is marked there, test by test."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.full_kernel)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def inside_the_lab() -> None:
     """These tests start daemons and make bridges: never on the machine itself. No skip: nothing is green by it."""

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -22,6 +22,7 @@ from pyroute2 import netns
 
 _NUMBERS = count(1)
 _ALL_PROTOCOLS = 3  # ETH_P_ALL
+_LACKS = "this kernel lacks "
 _EXPERIMENTAL = b"\x88\xb5"  # an EtherType nobody listens to
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 
@@ -62,7 +63,16 @@ def require(feature: str, present: bool) -> None:
         return
     if os.environ.get("MACMGR_FULL_KERNEL") == "1":
         pytest.fail(f"this kernel was said to be complete, but it lacks {feature}", pytrace=False)
-    pytest.skip(f"this kernel lacks {feature}")
+    pytest.skip(f"{_LACKS}{feature}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that a kernel may skip is one that the lab must run: no mark, no skip."""
+    report = yield
+    if report.skipped and _LACKS in report.longreprtext and item.get_closest_marker("full_kernel") is None:
+        report.outcome, report.longrepr = "failed", f"{report.longreprtext}\nMark it full_kernel: the lab runs it then."
+    return report
 
 
 def eventually(true: Callable[[], bool], what: str) -> None:

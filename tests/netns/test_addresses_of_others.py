@@ -10,7 +10,7 @@ import pytest
 
 from macmgr.kernel import Kernel
 from macmgr.model.snapshot import Stacked
-from tests.netns.conftest import Namespace, eventually
+from tests.netns.conftest import Namespace, eventually, require
 from tests.netns.house import MANAGED, House, house, mac_of
 
 GATEWAY = "00:00:5e:00:01:01"
@@ -64,12 +64,12 @@ def test_the_address_of_a_macvlan_on_the_bridge_is_the_hosts(host: House, allowe
     assert about(host, GATEWAY) == {"mac-collision"}
 
 
+@pytest.mark.full_kernel
 def test_what_is_stacked_is_read_with_its_vid(ns: Namespace) -> None:
     """And what is stacked on that, in the same VID; a VLAN device with the bridge's own address is the bridge."""
     ns.add_bridge("br0")
     ns.add_cable("up0")
-    if not ns.accepts("link add link br0 name br0.10 address 02:b0:00:00:00:10 type vlan id 10"):
-        pytest.skip("this kernel lacks VLAN devices")
+    require("VLAN devices", ns.accepts("link add link br0 name br0.10 address 02:b0:00:00:00:10 type vlan id 10"))
     ns.ip("link add link br0 name br0.11 type vlan id 11")
     ns.ip(f"link add vrrp10 link br0.10 address {GATEWAY} type macvlan mode private")
     ns.ip("link add link up0 name up0.10 address 02:b0:00:00:00:11 type vlan id 10")

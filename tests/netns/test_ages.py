@@ -124,6 +124,7 @@ def test_what_is_not_there_has_no_age(kernel: Kernel) -> None:
     assert kernel.ages([], kernel.read_snapshot()) == {}
 
 
+@pytest.mark.full_kernel
 def test_a_frame_is_seen_in_its_own_vlan_only(ns: Namespace, kernel: Kernel) -> None:
     require("bridge VLAN filtering", ns.accepts("link set br0 type bridge vlan_filtering 1"))
     ns.bridge("vlan add dev guest vid 10")

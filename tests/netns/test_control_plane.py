@@ -13,6 +13,8 @@ import pytest
 from tests.netns.conftest import Namespace, eventually, require
 from tests.netns.house import House, house, mac_of
 
+pytestmark = pytest.mark.full_kernel
+
 MAC = mac_of(1)
 
 

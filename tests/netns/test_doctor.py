@@ -25,6 +25,8 @@ from macmgr.state.lock import WriterLock
 from macmgr.vlanfiltering import Answer, turn_on
 from tests.netns.conftest import Namespace, eventually, require
 
+pytestmark = pytest.mark.full_kernel
+
 GUEST = "52:54:00:00:00:01"
 RTMGRP_LINK, RTMGRP_NEIGH = 1, 4
 SOL_PACKET, PACKET_ADD_MEMBERSHIP, PACKET_MR_PROMISC = 263, 1, 1

@@ -18,6 +18,8 @@ from macmgr.model.snapshot import EntryState
 from tests.netns.conftest import Namespace, eventually, require
 from tests.netns.hearing import heard, links
 
+pytestmark = pytest.mark.full_kernel
+
 GUEST = "52:54:00:00:00:01"
 
 

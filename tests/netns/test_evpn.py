@@ -10,6 +10,8 @@ import pytest
 from tests.evpn.fabric import Host, fabric
 from tests.evpn.scenarios import SCENARIOS, Scenario, play
 
+pytestmark = pytest.mark.full_kernel
+
 HARDEST = ("live move, 5 ms downtime", "source without a daemon", "source host crashes, guest restarted on h2")
 
 

@@ -310,6 +310,7 @@ def test_a_printed_fix(host: House, row: Row) -> None:
     judge(host, row, [*STATIONS, *row.stations])
 
 
+@pytest.mark.full_kernel
 @pytest.mark.parametrize("row", VLAN_ROWS, ids=named)
 def test_a_printed_fix_with_vlans(ns: Namespace, host: House, row: Row) -> None:
     """g1 is in VLAN 42, as its XML says, and all others in VLAN 1: no step of a fix lets them hear each other."""

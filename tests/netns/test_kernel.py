@@ -21,6 +21,7 @@ from macmgr.model.roles import Role, roles_of
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 from tests.netns.conftest import BROADCAST, Namespace, eventually, require
 
+pytestmark = pytest.mark.full_kernel
 GUEST = "52:54:00:00:00:01"
 OTHER = "52:54:00:00:00:02"
 STATES = {"static": EntryState.STATIC, "permanent": EntryState.LOCAL}

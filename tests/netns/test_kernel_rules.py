@@ -140,6 +140,7 @@ def locked(ns: Namespace, entry: str) -> None:
     ns.bridge("link set dev guest learning off locked on")
 
 
+@pytest.mark.full_kernel
 @pytest.mark.parametrize(("entry", "stays"), [("static sticky", True), ("static", False)])
 def test_one_frame_cuts_a_locked_guest_off_whose_entry_is_not_sticky(ns: Namespace, entry: str, stays: bool) -> None:
     locked(ns, entry)
@@ -150,6 +151,7 @@ def test_one_frame_cuts_a_locked_guest_off_whose_entry_is_not_sticky(ns: Namespa
     assert comes_out(ns, "lan", "guest", mine, behind) == [stays, True]
 
 
+@pytest.mark.full_kernel
 def test_what_a_locked_port_drops_is_in_no_counter(ns: Namespace) -> None:
     locked(ns, "static sticky")
 
@@ -172,6 +174,7 @@ def test_what_a_locked_port_drops_is_in_no_counter(ns: Namespace) -> None:
     assert lost() == before
 
 
+@pytest.mark.full_kernel
 def test_locked_holds_in_each_vid_by_itself(ns: Namespace) -> None:
     """An entry in VID 10 lets the guest speak there and nowhere else."""
     require("bridge VLAN filtering", ns.accepts("link add brx type bridge vlan_filtering 1"))

@@ -91,6 +91,7 @@ def test_flags_and_static_entries_are_what_they_were(
     assert released(kernel, state).outcome.done == ()
 
 
+@pytest.mark.full_kernel
 def test_with_vlans_too(ns: Namespace, kernel: Kernel, state: Path) -> None:
     require("VLAN filtering", ns.accepts("link set br0 type bridge vlan_filtering 1"))
     ns.bridge("vlan add vid 10 dev guest")
@@ -223,6 +224,7 @@ def test_a_port_that_policy_leaves_to_the_kernel_is_what_it_was(
     assert read_memory(None, state)[0].ports == ()
 
 
+@pytest.mark.full_kernel
 def test_a_lock_goes_with_the_policy_that_asked_for_it(ns: Namespace, kernel: Kernel, state: Path) -> None:
     require("locked bridge ports (5.18)", kernel.read_snapshot().ports["guest"].flags.locked is not None)
     applied(kernel, state, intent(lock=True))
@@ -231,6 +233,7 @@ def test_a_lock_goes_with_the_policy_that_asked_for_it(ns: Namespace, kernel: Ke
     assert port_state(ns)[0] == {"learning": False, "flood": False, "locked": False}
 
 
+@pytest.mark.full_kernel
 def test_a_lock_that_an_administrator_had_put_stays(ns: Namespace, kernel: Kernel, state: Path) -> None:
     require("locked bridge ports (5.18)", kernel.read_snapshot().ports["guest"].flags.locked is not None)
     ns.bridge("link set dev guest locked on learning off")
@@ -280,6 +283,7 @@ def test_the_command_says_what_it_gave_back(ns: Namespace, host: Path) -> None:
     assert macmgr(ns, host, "release").stdout == "There is nothing to give back: macmgr manages no port here.\n"
 
 
+@pytest.mark.full_kernel
 def test_the_command_leaves_nothing_in_a_vid_that_the_port_has_lost(ns: Namespace, host: Path) -> None:
     """Or says so: where an administrator's entry would be flushed with it, and no other port carries the VID."""
     require("VLAN filtering", ns.accepts("link set br0 type bridge vlan_filtering 1"))

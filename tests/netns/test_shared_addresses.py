@@ -56,6 +56,7 @@ def test_who_starts_later_does_not_take_it(host: House) -> None:
     assert host.managed(2)
 
 
+@pytest.mark.full_kernel
 def test_who_shares_one_vlan_of_two_has_it_in_the_other(host: House) -> None:
     require("bridge VLAN filtering", host.ns.accepts("link set br0 type bridge vlan_filtering 1"))
     host.guest(1)

@@ -18,6 +18,8 @@ from macmgr.reconcile import Outcome, View, apply, look
 from macmgr.state.lock import hold
 from tests.netns.conftest import Namespace, eventually, require
 
+pytestmark = pytest.mark.full_kernel
+
 GUEST, OTHER, STRANGER = "52:54:00:00:00:01", "52:54:00:00:00:02", "52:54:00:00:00:99"
 POLICY = Policy(manager=Manager.LIBVIRT)
 WANTED = Intent((GuestPort("tap1", "br0", "g1", "u1", (GUEST,), policy=POLICY),), {"br0": "a test says so"})

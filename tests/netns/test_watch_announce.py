@@ -15,6 +15,8 @@ from macmgr.model.kernelevents import EntryEvent
 from tests.netns.conftest import Namespace, eventually, require
 from tests.netns.house import MANAGED, House, house, mac_of
 
+pytestmark = pytest.mark.full_kernel
+
 
 @pytest.fixture
 def host(ns: Namespace, tmp_path: Path) -> Iterator[House]:

@@ -13,7 +13,7 @@ from macmgr.kernel import Kernel
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.reconcile import look
 from macmgr.watch.alarms import GRACE, Alarm, Alarms
-from tests.netns.conftest import Namespace, eventually
+from tests.netns.conftest import Namespace, eventually, require
 from tests.netns.house import MANAGED, House, house, mac_of
 
 NEW, STRANGER, VIRTUAL = "52:54:00:bb:00:01", "02:aa:00:00:00:01", "00:00:5e:00:01:0a"
@@ -69,11 +69,11 @@ def test_follow_moves_the_entry_and_every_verb_knows_of_it(host: House) -> None:
         eventually(lambda: host.ns.port_of(NEW) is None, "the guest is back at its own address")
 
 
+@pytest.mark.full_kernel
 def test_a_locked_port_lets_a_followed_address_in(host: House) -> None:
     configure(host, "guest_mac = 'follow'", "lock = 'yes'")
     with host.daemon():
-        if not any("locked" in each for each in host.ns.bridge_json("-d link")):
-            pytest.skip("this kernel has no locked ports")
+        require("locked bridge ports (5.18)", any("locked" in each for each in host.ns.bridge_json("-d link")))
         with host.ns.packet_socket("up0-far") as lan:
             lan.settimeout(5)
             sends(host, NEW, until="vnet1")

@@ -164,6 +164,7 @@ def test_a_bridge_and_its_ports_made_again(host: Host) -> None:
     assert {"br0 was made again", "tap1 left br0"} <= set(news)
 
 
+@pytest.mark.full_kernel
 def test_vids_and_vlan_filtering(ns: Namespace, host: Host) -> None:
     require("bridge VLAN filtering", ns.accepts("link set br0 type bridge vlan_filtering 1"))
     ns.bridge("vlan add dev tap1 vid 10-12")

@@ -13,6 +13,8 @@ import pytest
 from tests.netns.conftest import Namespace, require
 from tests.netns.house import MANAGED, House, house, mac_of
 
+pytestmark = pytest.mark.full_kernel
+
 _TIMEOUT = 40.0  # far less than the daemon's resync of 300 s, and far more than a busy machine needs
 
 

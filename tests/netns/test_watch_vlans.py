@@ -10,6 +10,8 @@ import pytest
 from tests.netns.conftest import Namespace, eventually, require
 from tests.netns.house import House, house, mac_of
 
+pytestmark = pytest.mark.full_kernel
+
 
 @pytest.fixture
 def watched(ns: Namespace, tmp_path: Path) -> Iterator[House]:
