@@ -3,7 +3,8 @@
 `python3 -m tests.lab.boot -- COMMAND…` boots it, runs the command inside (in the checkout, as
 root), shows its output as it comes and ends with its exit status. Nothing the command writes
 reaches this machine, except what it puts in `$LAB_RESULTS` (found afterwards in `.lab/results/`).
-A lab that does not come to an end is killed from here, and its console log is kept.
+A lab that does not come to an end, or of which nothing is heard any more, is killed from here, and its console log is
+kept.
 
 Only the standard library is used: this is the one part that runs before anything is installed.
 """
@@ -11,6 +12,7 @@ Only the standard library is used: this is the one part that runs before anythin
 import argparse
 import contextlib
 import fcntl
+import math
 import os
 import re
 import selectors
@@ -24,6 +26,7 @@ import termios
 import time
 import tty
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import BinaryIO
@@ -36,13 +39,32 @@ TIMED_OUT = 124  # what timeout(1) answers
 NO_STATUS = 125  # the lab ended without saying how its command ended
 
 
+@dataclass(frozen=True)
+class Limits:
+    """When a lab is killed, in seconds: how long it may take in all, and how long its command may print nothing.
+
+    A busy machine makes everything slow, and nothing silent: a long run has its limit on silence.
+    """
+
+    whole: float = 900
+    silence: float = math.inf
+
+    def left(self, ran: float, silent: float) -> float:
+        """For how long yet the lab may run without another word."""
+        return min(self.whole - ran, self.silence - silent)
+
+    def passed(self, ran: float) -> str:
+        """The limit that has passed when nothing is left."""
+        return f"killed after {self.whole:g} s" if ran >= self.whole else f"killed: no output for {self.silence:g} s"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Boot a lab for one command and answer with the command's exit status."""
     options = _parse(arguments)
     for name in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, _interrupted)
     try:
-        return run(options.command, options.timeout, options.memory, options.interactive)
+        return run(options.command, Limits(options.timeout, options.silence), options.memory, options.interactive)
     except KeyboardInterrupt:
         print("lab: interrupted", file=sys.stderr)
         return 130
@@ -54,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(
     command: Sequence[str],
-    timeout: float = 900,
+    limits: Limits = Limits(),
     memory: str = "4G",
     interactive: bool = False,
 ) -> int:
@@ -68,10 +90,10 @@ def run(
         directory = Path(name)
         _write_settings(directory, command, interactive)
         with log.open("wb") as console, a_cpu() as cpu:
-            ended = _boot(directory, cpu, memory, timeout, interactive, console)
+            killed = _boot(directory, cpu, memory, limits, interactive, console)
         status = _status(directory / "results")
-        if not ended:
-            problem, status = f"killed after {timeout:g} s", TIMED_OUT
+        if killed:
+            problem, status = killed, TIMED_OUT
         elif status is None:
             problem, status = "ended without a status", NO_STATUS
         else:
@@ -82,8 +104,8 @@ def run(
     return status
 
 
-def _boot(directory: Path, cpu: int, memory: str, timeout: float, interactive: bool, console: BinaryIO) -> bool:
-    """Start the kernel, pass its output on, and say whether it came to an end by itself."""
+def _boot(directory: Path, cpu: int, memory: str, limits: Limits, interactive: bool, console: BinaryIO) -> str:
+    """Start the kernel and pass its output on; why it is killed, and nothing where it ends by itself."""
     output, line = os.pipe()
     arguments = [
         # Each page fault in there is a ping-pong between two processes here: on one CPU, it is three times
@@ -116,8 +138,7 @@ def _boot(directory: Path, cpu: int, memory: str, timeout: float, interactive: b
     os.close(line)
     try:
         with _dies_with_us(kernel.pid), _terminal(kernel.pid) if interactive else contextlib.nullcontext():
-            _pass_on(output, kernel, time.monotonic() + timeout, console)
-            return kernel.poll() is not None
+            return _pass_on(output, kernel, limits, console)
     finally:
         os.close(output)
         # The kernel's own processes are in its group, and nobody else's are.
@@ -174,16 +195,19 @@ def _quietest_first() -> list[int]:
     return sorted(os.sched_getaffinity(0), key=lambda cpu: before.get(cpu, 0) - after.get(cpu, 0))
 
 
-def _pass_on(output: int, kernel: subprocess.Popen[bytes], deadline: float, console: BinaryIO) -> None:
-    """Copy what the lab's command writes to stdout and to the log, until the end or the deadline."""
+def _pass_on(output: int, kernel: subprocess.Popen[bytes], limits: Limits, console: BinaryIO) -> str:
+    """Copy what the lab's command writes to stdout and to the log, until its end or a limit: which one, in words."""
     process = os.pidfd_open(kernel.pid)
-    with selectors.DefaultSelector() as selector:
+    began = heard = time.monotonic()
+    with contextlib.ExitStack() as ending, selectors.DefaultSelector() as selector:
+        ending.callback(os.close, process)
         selector.register(process, selectors.EVENT_READ)
         selector.register(output, selectors.EVENT_READ)
-        while (left := deadline - time.monotonic()) > 0:
+        while (left := limits.left((now := time.monotonic()) - began, now - heard)) > 0:
             ready = {key.fd for key, _ in selector.select(left)}
             if output in ready:
                 if data := os.read(output, 1 << 16):
+                    heard = time.monotonic()
                     sys.stdout.buffer.write(data)
                     sys.stdout.buffer.flush()
                     console.write(data)
@@ -192,8 +216,8 @@ def _pass_on(output: int, kernel: subprocess.Popen[bytes], deadline: float, cons
                     selector.unregister(output)
             elif process in ready:
                 kernel.wait()
-                break
-    os.close(process)
+                return ""
+    return limits.passed(now - began)
 
 
 def _write_settings(directory: Path, command: Sequence[str], interactive: bool) -> None:
@@ -275,7 +299,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python3 -m tests.lab.boot", description="Run a command in a lab with a full kernel."
     )
-    parser.add_argument("--timeout", type=float, default=900, metavar="S", help="default: 900")
+    parser.add_argument("--timeout", type=float, default=900, metavar="S", help="for all of it; default: 900")
+    parser.add_argument(
+        "--silence", type=float, default=math.inf, metavar="S", help="without output; default: no limit"
+    )
     parser.add_argument("--memory", default="4G", help="default: 4G, taken as it is used")
     parser.add_argument("--interactive", action="store_true", help="attach the terminal")
     parser.add_argument("command", nargs="+", metavar="COMMAND")

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.boot import CHECKOUT, CPUS, KERNEL, a_cpu
+from tests.lab.boot import CHECKOUT, CPUS, KERNEL, Limits, a_cpu
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the lab's root file system is the machine's own: root only")
+
+OURS = f"MACMGR_TEST_LABS_OF={os.getpid()}"
 
 
 def boot(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -26,15 +28,19 @@ def boot(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def labs() -> set[str]:
-    """The process ids of every lab kernel on this machine."""
+    """The process ids of every lab kernel that this process has started: others may run theirs on this machine."""
     found = set()
     for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if KERNEL in (process / "cmdline").read_text():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if KERNEL in (process / "cmdline").read_text() and OURS in (process / "environ").read_text().split("\0"):
                 found.add(process.name)
-        except (FileNotFoundError, ProcessLookupError):
-            continue
     return found
+
+
+@pytest.fixture(autouse=True)
+def marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    name, _, value = OURS.partition("=")
+    monkeypatch.setenv(name, value)
 
 
 def console_log(stderr: str) -> Path:
@@ -108,26 +114,36 @@ def test_where_there_is_nothing_to_claim_the_lab_has_a_cpu_all_the_same(tmp_path
 
 
 def test_a_lab_that_hangs_is_killed_and_its_log_kept() -> None:
-    """Killed from outside after the timeout, with all its processes; the log holds what was said until then."""
-    before = labs()
-    done = boot("--timeout", "10", "--", "sh", "-c", "echo still here; sleep 1000 & sleep 1000")
+    """Killed from outside when nothing more is heard, with all its processes; the log holds what was heard."""
+    done = boot("--silence", "20", "--", "sh", "-c", "echo still here; sleep 1000 & sleep 1000")
     assert done.returncode == 124
     assert done.stdout == "still here\n"
-    assert done.stderr.startswith("lab: killed after 10 s; console log: ")
+    assert done.stderr.startswith("lab: killed: no output for 20 s; console log: ")
     assert "still here" in console_log(done.stderr).read_text()
-    assert labs() <= before
+    assert not labs()
     console_log(done.stderr).unlink()
+
+
+def test_a_lab_has_time_while_something_is_heard_but_not_for_ever() -> None:
+    """A busy machine makes a lab slow, and not silent."""
+    limits = Limits(whole=3600, silence=600)
+    assert limits.left(ran=3000, silent=10) == 590
+    assert limits.left(ran=3590, silent=0) == 10
+    assert limits.left(ran=700, silent=600) == 0
+    assert limits.passed(ran=700) == "killed: no output for 600 s"
+    assert limits.passed(ran=3600) == "killed after 3600 s"
+    assert Limits().left(ran=600, silent=600) == 300
 
 
 def test_a_reader_who_has_seen_enough_ends_the_lab() -> None:
     """`./run demo | head`: no traceback, and nothing is left running."""
-    before = labs()
     words = [sys.executable, "-m", "tests.lab.boot", "--timeout", "60", "--", "sh", "-c", "while echo more; do :; done"]
     with subprocess.Popen(words, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stdout.readline() == "more\n"
+        assert labs()
         process.stdout.close()
         assert process.stderr.read() == "lab: ended, because nobody reads its output any more\n"
     assert process.returncode == 141
-    assert labs() <= before
+    assert not labs()
