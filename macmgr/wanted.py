@@ -15,11 +15,11 @@ from macmgr.model.hookcall import HookCall
 from macmgr.model.intent import Intent
 from macmgr.model.scope import Scope, skip_nothing
 from macmgr.planning.conflicts import definition_findings
-from macmgr.policy.guests import Decisions, build_intent
+from macmgr.policy.guests import Decisions, build_intent, metadata_findings
 from macmgr.policy.precedence import PolicySources
 from macmgr.readers.domain import Domain, DomainStatus
 from macmgr.readers.hookdata import HookInput
-from macmgr.sources.libvirtstate import LibvirtState
+from macmgr.sources.statusfiles import LibvirtState
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,10 @@ def wanted(
         PolicySources(networks.values(), config.bridges, state.ports, configured=config.written),
         departed=departed.values(),
         ran=ran,
-        findings=[*state.findings, *definition_findings(networks.values(), state.definitions)],
+        findings=[
+            *state.findings,
+            *metadata_findings(state.networks, state.findings),
+            *definition_findings(networks.values(), state.definitions),
+        ],
         decisions=decisions,
     )

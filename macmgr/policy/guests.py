@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from macmgr import virsh
@@ -14,6 +14,7 @@ from macmgr.model.scope import is_pattern
 from macmgr.options import quoted
 from macmgr.policy.precedence import PolicySources, decide, managed_bridges
 from macmgr.readers.domain import Domain, DomainStatus, Nic
+from macmgr.readers.network import Network
 
 # The reason why a NIC of a type has no port on a Linux bridge.
 _PORTLESS = {
@@ -224,6 +225,21 @@ def _metadata_problem(domain: Domain) -> Iterable[Finding]:
             mends=(virsh.edit_metadata(domain.name),),
             note="and again with --config, for its next start",
         )
+
+
+def metadata_findings(networks: Iterable[Network], reported: Iterable[Finding]) -> Iterator[Finding]:
+    """Reports networks whose metadata alone is not understood. ``reported`` already reports the wholly unread ones."""
+    known = {finding.message for finding in reported}
+    for network in networks:
+        if network.problem and network.problem not in known:
+            yield Finding(
+                Code.UNREADABLE_XML,
+                f"{network.problem}; until that is mended, the ports of network {network.name} are left as they are",
+                network.bridge,
+                mends=(virsh.edit_network_metadata(network.name),),
+                note="and again with --config; "
+                f"before libvirt 9.7: {virsh.shown(virsh.edit_network(network.name))}, and a restart of the network",
+            )
 
 
 def _network_problem(guest: GuestPort, sources: PolicySources) -> Iterable[Finding]:

@@ -92,6 +92,11 @@ def read_network(element: etree._Element, where: str, metadata: Metadata | None 
     )
 
 
+def unread_network(name: str, problem: str) -> Network:
+    """Returns the stand-in for a network whose document is not understood."""
+    return Network(name, "", problem=problem)
+
+
 def read_network_port(element: etree._Element, where: str, _metadata: Metadata | None = None) -> NetworkPort:
     """Reads a ``<networkport>`` from /run/libvirt/network/NET/ports or from a hook. XmlError for another element."""
     if element.tag != "networkport":

@@ -18,8 +18,8 @@ from macmgr.model.findings import Code, Finding
 from macmgr.paths import LIBVIRT_URI
 from macmgr.readers.document import Reader, read_with
 from macmgr.readers.domain import STATES, DomainStatus, read_domain
-from macmgr.readers.network import Network, NetworkPort, read_network, read_network_port
-from macmgr.sources.libvirtstate import LibvirtState, metadata_findings, unread_network
+from macmgr.readers.network import Network, NetworkPort, read_network, read_network_port, unread_network
+from macmgr.sources.statusfiles import LibvirtState
 
 T = TypeVar("T")
 
@@ -130,7 +130,6 @@ def read_sources(hypervisor: Hypervisor) -> LibvirtState:
             if any(found.trusts_somewhere for found in network):
                 for port in each.listAllPorts():
                     ports += _read(port.XMLDesc(0), f"port {port.UUIDString()}", read_network_port, findings)
-    findings += metadata_findings(networks, tuple(findings))
     by_uuid = {port.uuid: port for port in ports}
     return LibvirtState(tuple(domains), tuple(networks), tuple(findings), by_uuid, tuple(definitions))
 

@@ -8,9 +8,9 @@ hold passwords: read defensively and repeat nothing of them. Source: virDomainOb
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,9 +18,8 @@ from macmgr.errors import NoPermission, NotThere, XmlError
 from macmgr.model.findings import Code, Finding
 from macmgr.readers.document import MAX_BYTES, Reader, read_with
 from macmgr.readers.domain import DomainStatus, read_domain_status
-from macmgr.readers.network import Network, read_network, read_network_port
+from macmgr.readers.network import Network, NetworkPort, read_network, read_network_port, unread_network
 from macmgr.regularfile import Stamp, open_regular, stamp_of
-from macmgr.sources.libvirtstate import LibvirtState, metadata_findings, unread_network
 
 T = TypeVar("T")
 
@@ -43,6 +42,22 @@ class First:
 
 
 ANY = First()
+
+
+@dataclass(frozen=True, slots=True)
+class LibvirtState:
+    """libvirt's state on one host: the running domains, the active networks and their ports by uuid.
+
+    ``definitions`` are the persistent definitions of the active networks, which hold from their next start on. A
+    document that macmgr does not understand becomes a finding, and reading goes on. Such a network keeps its name and
+    problem: its NICs are known, and their policy is not.
+    """
+
+    domains: tuple[DomainStatus, ...] = ()
+    networks: tuple[Network, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    ports: Mapping[str, NetworkPort] = field(default_factory=dict)
+    definitions: tuple[Network, ...] = ()
 
 
 class StatusFiles:
@@ -85,7 +100,6 @@ class StatusFiles:
             )
         findings: list[Finding] = []
         networks = list(self._read(run_dir / "network", read_network, findings, unread_network))
-        findings += metadata_findings(networks, tuple(findings))
         # A port's file holds what libvirt resolved for its NIC. Only trust needs it; the network's file gives the rest.
         # So a host with a thousand ports does not read them for nothing.
         trusting = [network for network in networks if network.trusts_somewhere]

@@ -36,8 +36,7 @@ from macmgr.reconcile import MOMENT, View, apply, look, release
 from macmgr.report.auditdocument import audit_document, outcome_document
 from macmgr.report.diagnosisdocument import diagnosis_document
 from macmgr.report.explain import explain, macs_meant
-from macmgr.sources.libvirtstate import LibvirtState
-from macmgr.sources.statusfiles import StatusFiles
+from macmgr.sources.statusfiles import LibvirtState, StatusFiles
 from macmgr.state import lock
 from macmgr.state.memory import StateFile, read_memory
 from macmgr.state.observedfile import read_observed

@@ -25,7 +25,7 @@ from macmgr.installation import (
 )
 from macmgr.placing import LARGEST, Step, refuse_others
 from macmgr.regularfile import read_regular
-from macmgr.sources.libvirtstate import LibvirtState
+from macmgr.sources.statusfiles import LibvirtState
 from macmgr.state.memory import managed_ports
 from macmgr.tomllines import TomlLines
 

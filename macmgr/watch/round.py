@@ -26,8 +26,7 @@ from macmgr.planning.announcements import Announced, announcements
 from macmgr.planning.seen import with_seen
 from macmgr.policy.guests import Decisions
 from macmgr.reconcile import Outcome, Scope, apply, look
-from macmgr.sources.libvirtstate import LibvirtState
-from macmgr.sources.statusfiles import StatusFiles
+from macmgr.sources.statusfiles import LibvirtState, StatusFiles
 from macmgr.state import lock
 from macmgr.state.memory import LastRead, StateFile, read_memory
 from macmgr.wanted import WaitingCall, wanted

@@ -9,8 +9,7 @@ from macmgr.policy.guests import build_intent
 from macmgr.policy.precedence import PolicySources
 from macmgr.readers.domain import Domain, DomainStatus
 from macmgr.readers.hookdata import read_hook_input
-from macmgr.sources.libvirtstate import LibvirtState
-from macmgr.sources.statusfiles import StatusFiles
+from macmgr.sources.statusfiles import LibvirtState, StatusFiles
 
 CAPTURED = Path(__file__).parents[2] / "captured" / "libvirt-9.0.0"
 HOOKS = sorted((CAPTURED / "hooks").glob("*.xml"))

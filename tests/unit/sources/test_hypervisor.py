@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from macmgr.config import Config
 from macmgr.errors import NotThere
 from macmgr.model.findings import Code
 from macmgr.sources.hypervisor import (
@@ -20,6 +21,7 @@ from macmgr.sources.hypervisor import (
     read_host,
     read_sources,
 )
+from macmgr.wanted import wanted
 
 libvirt = pytest.importorskip("libvirt")
 
@@ -109,7 +111,7 @@ def test_a_document_that_is_not_understood_is_a_finding_and_the_rest_goes_on(tmp
     sources = read_host(node(tmp_path, ("web1", RUNNING), networks=wrong))
     assert [(network.name, bool(network.problem)) for network in sources.networks] == [("home", False), ("lan", True)]
     assert len(sources.domains) == 1
-    (finding,) = sources.findings
+    (finding,) = wanted(sources, Config()).findings
     assert finding.code is Code.UNREADABLE_XML
     assert "network 'lan'" in finding.message
     assert "did you mean 'kernel'?" in finding.message
