@@ -19,7 +19,7 @@ from macmgr.model.intent import Settings
 from macmgr.model.mac import parse_mac_pattern
 from macmgr.model.scope import MANAGE_ALL, OBSERVE_ALL, Modes
 from macmgr.options import OPTIONS, YES_NO, in_words, read_options, unknown_name, wrong_word, yes_or_no
-from macmgr.regularfile import read_regular
+from macmgr.safefiles import read_regular
 from macmgr.tomllines import TomlLines
 
 TIMEOUT, MIN_TIMEOUT, MAX_TIMEOUT = 2.0, 0.1, 30.0

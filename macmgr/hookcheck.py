@@ -22,7 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from macmgr.regularfile import open_regular, read_regular
+from macmgr.safefiles import open_regular, read_regular
 from macmgr.selinux import SELinux
 
 DRIVERS = ("qemu", "network", "lxc", "daemon")

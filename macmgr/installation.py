@@ -41,7 +41,7 @@ from macmgr.placing import (
     unmake_upwards,
     write,
 )
-from macmgr.regularfile import read_regular
+from macmgr.safefiles import read_regular
 from macmgr.selinux import SELinux
 from macmgr.state.memory import is_another_macmgrs, managed_ports, remove
 

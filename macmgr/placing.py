@@ -16,7 +16,7 @@ from pathlib import Path
 
 from macmgr.errors import NoPermission, NotThere
 from macmgr.hookcheck import MARK, shim_text
-from macmgr.regularfile import read_regular
+from macmgr.safefiles import read_regular
 
 LARGEST = 1 << 20  # bytes of a file that may be ours
 TEMPORARY = ".macmgr-"  # prefix of temporary names

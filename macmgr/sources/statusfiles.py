@@ -19,7 +19,7 @@ from macmgr.model.findings import Code, Finding
 from macmgr.readers.document import MAX_BYTES, Reader, read_with
 from macmgr.readers.domain import DomainStatus, read_domain_status
 from macmgr.readers.network import Network, NetworkPort, read_network, read_network_port, unread_network
-from macmgr.regularfile import Stamp, open_regular, stamp_of
+from macmgr.safefiles import Stamp, open_regular, stamp_of
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from macmgr import paths
 from macmgr.errors import Busy, NoPermission
-from macmgr.state.ownfiles import own_directory
+from macmgr.safefiles import own_directory
 
 PROC = Path("/proc")
 

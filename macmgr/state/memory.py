@@ -20,9 +20,8 @@ from pathlib import Path
 
 from macmgr import paths
 from macmgr.model.known import Memory
-from macmgr.regularfile import Stamp, stamp_at
+from macmgr.safefiles import Broken, OtherVersion, Stamp, own_directory, read_own, stamp_at, temporary_name, write_own
 from macmgr.state.lock import WriterLock
-from macmgr.state.ownfiles import Broken, OtherVersion, own_directory, read_own, temporary_name, write_own
 from macmgr.state.statedocument import Memories, document_of, is_other_version, parse_document
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")

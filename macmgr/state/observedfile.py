@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 from macmgr import paths
 from macmgr.model.known import SeenMacs
 from macmgr.model.mac import ZERO, parse_mac
+from macmgr.safefiles import Broken, OtherVersion, read_own, write_own
 from macmgr.state.memory import read_memory
-from macmgr.state.ownfiles import Broken, OtherVersion, read_own, write_own
 
 _VERSION = 1
 _LARGEST = 8 << 20

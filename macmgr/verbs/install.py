@@ -24,7 +24,7 @@ from macmgr.installation import (
     uninstall_unit,
 )
 from macmgr.placing import LARGEST, Step, refuse_others
-from macmgr.regularfile import read_regular
+from macmgr.safefiles import read_regular
 from macmgr.sources.statusfiles import LibvirtState
 from macmgr.state.memory import managed_ports
 from macmgr.tomllines import TomlLines

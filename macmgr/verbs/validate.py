@@ -19,7 +19,7 @@ from macmgr.config import read_config
 from macmgr.errors import ConfigError, NoPermission, NotThere, Problem, XmlError
 from macmgr.readers.document import MAX_BYTES
 from macmgr.readers.problems import Checked, check_document
-from macmgr.regularfile import read_regular
+from macmgr.safefiles import read_regular
 
 _BOMS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 

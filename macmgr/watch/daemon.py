@@ -23,7 +23,7 @@ from macmgr.kernel.events import EventSocket
 from macmgr.model.findings import Code
 from macmgr.model.hookcall import HookCall
 from macmgr.model.scope import OBSERVE_ALL
-from macmgr.regularfile import Stamp, stamp_at
+from macmgr.safefiles import Stamp, stamp_at
 from macmgr.sources.libvirtevents import NicAddress
 from macmgr.wanted import WaitingCall
 from macmgr.watch.addresswatch import AddressWatch

@@ -22,8 +22,8 @@ from pathlib import Path
 from macmgr.config import HookSettings
 from macmgr.errors import Busy, NoPermission, NotThere
 from macmgr.model.hookcall import MAX_INPUT, HookCall
+from macmgr.safefiles import open_own_directory
 from macmgr.state.lock import open_lock, try_lock
-from macmgr.state.ownfiles import open_own_directory
 
 TIMEOUT_FILE, LOCK_FILE = "hook.timeout", "watch.lock"
 # Each client may hold a document of the largest size. More wait in the kernel's queue until their own time is up.

@@ -24,7 +24,7 @@ from macmgr.installation import (
     uninstall_unit,
 )
 from macmgr.model.findings import Code
-from macmgr.regularfile import read_regular
+from macmgr.safefiles import read_regular
 from macmgr.sources.statusfiles import StatusFiles
 from macmgr.verbs.validate import check_file
 from tests.strangefiles import STRANGE, strange

@@ -103,7 +103,7 @@ def test_what_may_not_be_read_asks_for_root(run_dir: Path, place: str, monkeypat
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError
 
-    reads = "macmgr.sources.statusfiles.os.listdir" if place == "qemu" else "macmgr.regularfile.os.open"
+    reads = "macmgr.sources.statusfiles.os.listdir" if place == "qemu" else "macmgr.safefiles.os.open"
     monkeypatch.setattr(reads, refuse)
     told = run_dir / place if place != "qemu" else run_dir / "[a-z]+"
     with pytest.raises(NoPermission, match=f"{told}: may not be read; .*root"):

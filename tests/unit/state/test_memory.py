@@ -16,10 +16,10 @@ from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.model.known import NOTHING, Held, KeptMac, Memory, PortBefore
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, PortFlags, Snapshot
 from macmgr.reconcile import apply
+from macmgr.safefiles import write_own
 from macmgr.state import memory
 from macmgr.state.lock import WriterLock
 from macmgr.state.memory import LastRead, StateFile, is_another_macmgrs, managed_ports, read_memory, remove
-from macmgr.state.ownfiles import write_own
 from tests.fake_kernel import FakeKernel, make_snapshot
 
 MAC = "52:54:00:00:00:01"
