@@ -1,6 +1,7 @@
 """Daemons that hooks meet: one with the real socket, and ones that are no good.
 
-As a program, ``python -m tests.hooks.daemons SOCKET`` is a process with the real socket, to be stopped or killed.
+As a program, ``python -m tests.hooks.daemons SOCKET`` is a process with the real socket, to be stopped or killed. With
+``--silent`` it says "called" on its output when a call comes, and never answers.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ from pathlib import Path
 from macmgr.config import HookSettings
 from macmgr.model.hookcall import HookCall
 from macmgr.watch.hooksocket import HookSocket, Waits
+from tests.hooks.conftest import TIMEOUT
+
+# Half of it is the daemon's: a daemon that is to answer has the time for it, however busy the machine is.
+UNHURRIED = HookSettings(timeout=30.0)
 
 
 @dataclass
@@ -41,11 +46,11 @@ def daemon(path: Path, settings: HookSettings | None = None) -> Iterator[Daemon]
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     made = Daemon()
-    served = HookSocket(path, made.call, lambda: b"", settings or HookSettings())
+    served = HookSocket(path, made.call, lambda: b"", settings or UNHURRIED)
     try:
-        asyncio.run_coroutine_threadsafe(served.start(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(served.start(), loop).result(TIMEOUT)
         yield made
-        asyncio.run_coroutine_threadsafe(served.close(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(served.close(), loop).result(TIMEOUT)
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
@@ -53,9 +58,9 @@ def daemon(path: Path, settings: HookSettings | None = None) -> Iterator[Daemon]
 
 
 @contextmanager
-def process(path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A good daemon, in a process of its own."""
-    words = [sys.executable, "-m", "tests.hooks.daemons", str(path)]
+def process(path: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """A good daemon, or a ``--silent`` one, in a process of its own."""
+    words = [sys.executable, "-m", "tests.hooks.daemons", str(path), *options]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as made:
         assert made.stdout is not None
         assert made.stdout.readline() == "ready\n"
@@ -99,11 +104,16 @@ def read_all(client: socket.socket) -> bytes:
     return data
 
 
-async def _main(path: Path) -> None:
-    await HookSocket(path, Daemon().call, lambda: b"", HookSettings()).start()
+async def _never(_call: HookCall, _data: bytes, _waits: Waits) -> None:
+    print("called", flush=True)
+    await asyncio.Event().wait()
+
+
+async def _main(path: Path, silent: bool) -> None:
+    await HookSocket(path, _never if silent else Daemon().call, lambda: b"", UNHURRIED).start()
     print("ready", flush=True)
     await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(Path(sys.argv[1])))
+    asyncio.run(_main(Path(sys.argv[1]), "--silent" in sys.argv))

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from macmgr.hook import run as hook
 from macmgr.model.hookcall import HookCall
-from tests.hooks.conftest import SCRUBBED, TIMEOUT, Host, Said, domain, domstatus, open_pipe
+from tests.hooks.conftest import SCRUBBED, TIMEOUT, Host, Said, domain, domstatus
 from tests.strangefiles import STRANGE, strange
 
 CALL = ("qemu", "g1", "started", "begin", "-")
@@ -78,7 +80,7 @@ def test_a_macmgr_that_does_not_work_is_in_the_system_log(host: Host, logger: st
     log, programs = host.root / "log", host.root / "bin"
     programs.mkdir()
     (programs / "logger").write_text(
-        f'#!/bin/sh\necho "$@" > {log}\n' + ("exec sleep 60\n" if logger == "hangs" else "")
+        f'#!/bin/sh\necho "$@" > {log}\n' + ("exec sleep 600\n" if logger == "hangs" else "")
     )
     (programs / "logger").chmod(0o755)
     path = "/nonexistent" if logger.startswith("no") else f"{programs}:{SCRUBBED['PATH']}"
@@ -99,11 +101,8 @@ def macmgr(host: Host, *, inside: str = "", limits: str = "") -> Said:
     host.program()
     program.write_text(program.read_text().replace("import sys\n", f"import sys\n{inside}\n", 1))
     words = ["sh", "-c", f'{limits} exec "$@"', "sh", sys.executable, str(program), "hook", *CALL]
-    started = time.monotonic()
-    said = subprocess.run(
-        words, input=XML, capture_output=True, check=False, cwd="/", env=SCRUBBED, timeout=TIMEOUT + 10
-    )
-    return Said(said.returncode, said.stdout, said.stderr.decode(), time.monotonic() - started)
+    said = subprocess.run(words, input=XML, capture_output=True, check=False, cwd="/", env=SCRUBBED, timeout=TIMEOUT)
+    return Said(said.returncode, said.stdout, said.stderr.decode())
 
 
 BREAK = "import macmgr.{0}\nmacmgr.{0}.{1} = lambda *_, **__: (_ for _ in ()).throw({2})"
@@ -145,7 +144,7 @@ def test_what_waits_before_it_has_begun_is_ended(host: Host) -> None:
     """A module on a disk that does not answer: the clock runs from the first line on."""
     inside = (
         "import time\nclass Never:\n    def find_spec(self, name, *_):\n"
-        "        if name == 'macmgr.hook.run': time.sleep(60)\n"
+        "        if name == 'macmgr.hook.run': time.sleep(600)\n"
         "import macmgr.__main__ as m\nm._TO_BEGIN = 0.5\nsys.meta_path.insert(0, Never())"
     )
     said = macmgr(host, inside=inside)
@@ -155,7 +154,7 @@ def test_what_waits_before_it_has_begun_is_ended(host: Host) -> None:
 
 def test_what_the_script_becomes_is_ended_too(host: Host) -> None:
     """The timer that the script sets outlives what it becomes, where that does not even get to its first line."""
-    host.install(host.program(script="exec sleep 60", name="hangs"))
+    host.install(host.program(script="exec sleep 600", name="hangs"))
     shim = host.hooks / "qemu.d" / "50-macmgr"
     script = Path(hook.__file__).parent.parent / "handover.py"
     copy = host.root / "handover.py"
@@ -166,21 +165,32 @@ def test_what_the_script_becomes_is_ended_too(host: Host) -> None:
     assert "does not work (exit 142)" in said.lines[0]
 
 
-def test_the_time_counts_from_the_start_of_the_process(host: Host) -> None:
-    """It was stopped, or had no CPU, before it came to anything: that was libvirt's time too."""
-    host.configure("[hook]\ntimeout = 0.5\n")
-    host.program()
-    program = host.root / "program.py"
-    program.write_text(f"import time\ntime.sleep(1)\n{program.read_text()}")
-    with open_pipe() as stdin:
-        process = subprocess.Popen(
-            [sys.executable, str(program), "hook", *CALL], stdin=stdin, stdout=-1, stderr=-1, cwd="/", env=SCRUBBED
-        )
-        _, errors = process.communicate(timeout=TIMEOUT)
-    assert process.returncode == 0
-    assert errors.decode().splitlines() == [
-        "macmgr: qemu g1 started: gave up after 0.5 s; run 'macmgr audit' to see what is left to do"
-    ]
+@pytest.mark.parametrize(("limit", "left"), [(8, 0.0), (10, 0.0), (12, 2.0), (30, 20.0)])
+def test_the_time_counts_from_the_start_of_the_process(
+    monkeypatch: pytest.MonkeyPatch, limit: int, left: float
+) -> None:
+    """It was stopped, or had no CPU, for 10 s before it came to anything: that was libvirt's time too."""
+    waits, lines = list[float](), list[str]()
+
+    def wait(readers: list[int], _writers: object, _others: object, seconds: float) -> object:
+        waits.append(seconds)
+        return select.select(readers, [], [], TIMEOUT if len(waits) == 1 else 0)
+
+    def never_end(*words: object) -> None:
+        writer = words[-1]
+        assert isinstance(writer, int)
+        os.write(writer, f"{limit}.0 0\n".encode())
+        while True:
+            signal.pause()
+
+    monkeypatch.setattr(hook, "process_started", lambda: 990.0)
+    monkeypatch.setattr(hook, "time", SimpleNamespace(monotonic=lambda: 1000.0))
+    monkeypatch.setattr(hook, "select", SimpleNamespace(select=wait))
+    monkeypatch.setattr(hook, "say", lines.append)
+    monkeypatch.setattr(hook, "_work", never_end)
+    assert hook.run_hook(HookCall("qemu", "g1", "started", "begin")) == 0
+    assert waits == [2.0, left], "the default's time until the configuration is known; then what is left of its own"
+    assert lines == [f"macmgr: qemu g1 started: gave up after {limit} s; run 'macmgr audit' to see what is left to do"]
 
 
 def test_both_know_when_they_were_started(tmp_path: Path) -> None:
@@ -204,7 +214,7 @@ def test_both_know_when_they_were_started(tmp_path: Path) -> None:
 
 def test_a_child_that_was_done_is_heard_however_late(monkeypatch: pytest.MonkeyPatch) -> None:
     """This process may have been stopped meanwhile: what is in the pipe counts."""
-    heard = hook._ChildReport(time.monotonic() - 100)
+    heard, forked, fork = hook._ChildReport(time.monotonic() - 100), list[int](), os.fork
 
     def work(*words: object) -> None:
         writer = words[-1]
@@ -212,8 +222,14 @@ def test_a_child_that_was_done_is_heard_however_late(monkeypatch: pytest.MonkeyP
         os.write(writer, b"30.0 1\nsomething to say-")
         os._exit(0)
 
+    def remember() -> int:
+        forked.append(fork())
+        return forked[-1]
+
     monkeypatch.setattr(hook, "_work", work)
-    monkeypatch.setattr(signal, "setitimer", lambda *_: time.sleep(0.3))
+    monkeypatch.setattr(os, "fork", remember)
+    # it ends before this process first looks at the pipe
+    monkeypatch.setattr(signal, "setitimer", lambda *_: os.waitid(os.P_PID, forked[0], os.WEXITED | os.WNOWAIT))
     hook._guarded(HookCall("qemu", "g1", "start"), None, Path("/nonexistent"), None, heard, 0)
     assert heard.verdict() == ("something to say", True)
     assert heard.settings.refuse
