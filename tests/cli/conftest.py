@@ -55,6 +55,7 @@ class Kernel(FakeKernel):
 class Host:
     """A host that is like a golden case; ``macmgr`` runs on it."""
 
+    case: Path
     kernel: Kernel
     run_dir: Path
     config: Path
@@ -68,6 +69,12 @@ class Host:
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 1
         return Said(code, *self._capture.readouterr())
+
+    def start_over(self) -> None:
+        """The host is as it was, and macmgr remembers nothing of it."""
+        vars(self.kernel).update(vars(Kernel(self.case)))
+        for path in (paths.STATE, paths.REMEMBERED):
+            path.unlink(missing_ok=True)
 
 
 @dataclass
@@ -111,7 +118,7 @@ def host(
     monkeypatch.setattr(paths, "REMEMBERED", tmp_path / "remembered")
     monkeypatch.setattr(lock, "hold", partial(lock.hold, tmp_path / "lock", wait=0.3))  # 5 s: tests/unit/state
     monkeypatch.setenv("COLUMNS", "80")
-    return Host(kernel, lay_out(case, tmp_path), config, tmp_path / "lock", capsys)
+    return Host(case, kernel, lay_out(case, tmp_path), config, tmp_path / "lock", capsys)
 
 
 def run_macmgr(*words: str | Path, **how: object) -> subprocess.CompletedProcess[str]:

@@ -32,15 +32,18 @@ OTHERS = {
 
 
 def answered(host: Host, *words: str) -> str:
+    if words[0] == "release":
+        host.macmgr("apply")  # else there is nothing to give back
     said = host.macmgr(*words)
     assert said.stderr == ""
     text = f"$ macmgr {' '.join(words)}\n{said.stdout}exit code {said.code}\n"
-    found = host.macmgr(*words[:1], "--json", *words[1:]).stdout if words[0] not in ("apply", "release") else ""
-    if found:
-        document = json.loads(found)
-        document.pop("host", None)
-        document.pop("taken_at", None)
-        text += json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    host.start_over()
+    if words[0] == "release":
+        host.macmgr("apply")
+    document = json.loads(host.macmgr(*words[:1], "--json", *words[1:]).stdout)
+    document.pop("host", None)
+    document.pop("taken_at", None)
+    text += json.dumps(document, indent=1, ensure_ascii=False) + "\n"
     return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
 
 
