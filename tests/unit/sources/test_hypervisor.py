@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from macmgr.config import Config
 from macmgr.errors import NotThere
 from macmgr.model.findings import Code
+from macmgr.policy.guests import metadata_findings
 from macmgr.sources.hypervisor import (
     Hypervisor,
     connect,
@@ -21,7 +21,6 @@ from macmgr.sources.hypervisor import (
     read_host,
     read_sources,
 )
-from macmgr.wanted import wanted
 
 libvirt = pytest.importorskip("libvirt")
 
@@ -111,7 +110,7 @@ def test_a_document_that_is_not_understood_is_a_finding_and_the_rest_goes_on(tmp
     sources = read_host(node(tmp_path, ("web1", RUNNING), networks=wrong))
     assert [(network.name, bool(network.problem)) for network in sources.networks] == [("home", False), ("lan", True)]
     assert len(sources.domains) == 1
-    (finding,) = wanted(sources, Config()).findings
+    (finding,) = metadata_findings(sources.networks, sources.findings)
     assert finding.code is Code.UNREADABLE_XML
     assert "network 'lan'" in finding.message
     assert "did you mean 'kernel'?" in finding.message
