@@ -14,10 +14,9 @@ from typing import Protocol
 from macmgr.execution import Failure, Kernel, execute, execute_release
 from macmgr.model.changes import Change, SetEntries, ports_of, reason
 from macmgr.model.findings import Code
-from macmgr.model.intent import GuestPort, Intent, PortlessNic
+from macmgr.model.intent import EVERYTHING, GuestPort, Intent, PortlessNic
+from macmgr.model.intent import Scope as Scope
 from macmgr.model.known import NOTHING, NOTHING_KNOWN, Known, Memory, Refused
-from macmgr.model.scope import EVERYTHING
-from macmgr.model.scope import Scope as Scope
 from macmgr.model.snapshot import Bridge, BridgePort, Feature, Key, Snapshot
 from macmgr.planning.draft import Plan
 from macmgr.planning.lessons import found_lacking, of_same_ports, taken_by, with_times

@@ -12,8 +12,7 @@ from macmgr.config import Config
 from macmgr.model.changes import Change
 from macmgr.model.findings import Code
 from macmgr.model.hookcall import HookCall
-from macmgr.model.intent import Intent
-from macmgr.model.scope import Scope, skip_nothing
+from macmgr.model.intent import Intent, Scope, skip_nothing
 from macmgr.planning.conflicts import definition_findings
 from macmgr.policy.guests import Decisions, build_intent, metadata_findings
 from macmgr.policy.precedence import PolicySources

@@ -17,9 +17,8 @@ from macmgr.kernel import Kernel
 from macmgr.model.changes import Change, SetEntries, reason
 from macmgr.model.findings import Code
 from macmgr.model.hookcall import HookCall
-from macmgr.model.intent import GuestPort, Intent
+from macmgr.model.intent import GuestPort, Intent, Scope
 from macmgr.model.known import Known, Memory
-from macmgr.model.scope import Scope
 from macmgr.policy.guests import Decisions
 from macmgr.readers.hookdata import HookInput, read_hook_input
 from macmgr.reconcile import MOMENT, Outcome, View, apply

@@ -1,15 +1,16 @@
-"""The intent: the bridge ports that libvirt's domains ask for, each with its policy.
+"""The intent: the bridge ports that libvirt's domains ask for, each with its policy; and the part of it asked about.
 
 Plain records: the readers and the policy fill them, and the planner reads them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from macmgr.model.findings import Finding
+from macmgr.model.changes import Change
+from macmgr.model.findings import Code, Finding
 
 
 class Manager(StrEnum):
@@ -204,3 +205,51 @@ class Intent:
     named: tuple[str, ...] = ()
     gone_domains: tuple[str, ...] = ()
     gone_ports: tuple[GuestPort, ...] = ()
+
+
+def skip_nothing(_change: Change) -> bool:
+    return False
+
+
+def observe_nothing(_bridge: str) -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The part of the host that a person or a hook named; None is all of it.
+
+    ``skips`` names changes that are seen and not made. If it skips a port's entry it must skip its closing too: a guest
+    without its entry behind a closed port is cut off. ``observes`` names the bridges on which no change is made.
+    """
+
+    domain: str | None = None
+    bridges: frozenset[str] | None = None
+    skips: Callable[[Change], bool] = skip_nothing
+    observes: Callable[[str], bool] = observe_nothing
+
+    @property
+    def whole(self) -> bool:
+        """The scope is the whole host."""
+        return self.domain is None and self.bridges is None
+
+    def holds(self, domain: str | None, bridge: str) -> bool:
+        """A fact about a domain (None: about none) and a bridge is in scope.
+
+        An empty ``bridge`` is unknown, as in a file that is not understood: it may be any.
+        """
+        on_it = self.bridges is None or not bridge or bridge in self.bridges
+        return on_it and self.domain in (None, domain)
+
+    def covers(self, item: Change | Finding) -> bool:
+        """A change or finding is in scope."""
+        if isinstance(item, Finding) and item.code is Code.NOTHING_MANAGED:
+            return self.whole  # it is about the whole host
+        return self.holds(item.domain, item.bridge)
+
+    def leaves_out(self, change: Change) -> bool:
+        """A change in scope is seen and not made."""
+        return self.observes(change.bridge) or self.skips(change)
+
+
+EVERYTHING = Scope()

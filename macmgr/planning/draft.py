@@ -16,8 +16,7 @@ from dataclasses import dataclass, field, replace
 
 from macmgr.model.changes import Change
 from macmgr.model.findings import Code, Finding, Repair
-from macmgr.model.intent import GuestPort, Pin
-from macmgr.model.scope import Scope
+from macmgr.model.intent import GuestPort, Pin, Scope
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, Feature, Snapshot
 
 

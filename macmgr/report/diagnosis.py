@@ -12,8 +12,8 @@ from macmgr.doctor.advice import Step
 from macmgr.doctor.diagnose import Ability, BridgeDiagnosis, Diagnosis, PortDiagnosis
 from macmgr.doctor.promiscuity import Cause, Reason
 from macmgr.doctor.vlancheck import UNSEEN
+from macmgr.model.intent import observe_nothing
 from macmgr.model.roles import Role
-from macmgr.model.scope import observe_nothing
 from macmgr.oneline import one_line, unbroken
 from macmgr.vlanfiltering import Answer
 

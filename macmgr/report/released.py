@@ -12,7 +12,7 @@ from rich.text import Text
 from macmgr.model.changes import SetEntries
 from macmgr.model.findings import Fixes
 from macmgr.model.flags import FLAGS
-from macmgr.model.scope import observe_nothing
+from macmgr.model.intent import observe_nothing
 from macmgr.model.snapshot import Entry, EntryState
 from macmgr.model.vids import fold_vids
 from macmgr.oneline import unbroken

@@ -27,9 +27,8 @@ from macmgr.kernel import Kernel
 from macmgr.kernel.edge import collector_paused
 from macmgr.model.changes import Change, bridge_command, requests
 from macmgr.model.findings import Code, Severity
-from macmgr.model.intent import Intent
+from macmgr.model.intent import Intent, Scope, observe_nothing
 from macmgr.model.known import Known
-from macmgr.model.scope import Scope, observe_nothing
 from macmgr.oneline import harmless, harmless_json, one_line
 from macmgr.planning.reading import NOTHING_BESIDE, Beside
 from macmgr.reconcile import MOMENT, View, apply, look, release

@@ -13,7 +13,7 @@ from macmgr.errors import Busy, MacmgrError, NotThere
 from macmgr.model.changes import Change
 from macmgr.model.findings import Finding, Severity
 from macmgr.model.intent import GuestPort
-from macmgr.model.scope import MANAGE_ALL, Modes
+from macmgr.policy.precedence import MANAGE_ALL, Modes
 from macmgr.reconcile import View
 from macmgr.watch.messages import Line
 

@@ -20,11 +20,11 @@ from macmgr.kernel import Kernel
 from macmgr.model.changes import Change
 from macmgr.model.intent import Intent
 from macmgr.model.known import Known, SeenMacs
-from macmgr.model.scope import OBSERVE_ALL
 from macmgr.model.snapshot import Key, Snapshot
 from macmgr.planning.announcements import Announced, announcements
 from macmgr.planning.seen import with_seen
 from macmgr.policy.guests import Decisions
+from macmgr.policy.precedence import OBSERVE_ALL
 from macmgr.reconcile import Outcome, Scope, apply, look
 from macmgr.sources.statusfiles import LibvirtState, StatusFiles
 from macmgr.state import lock

@@ -15,9 +15,9 @@ from macmgr.model.changes import Change, SetEntries, SetFlags, reason
 from macmgr.model.findings import Code, Finding, Fix, Fixes, Severity
 from macmgr.model.hookcall import HookCall
 from macmgr.model.intent import GuestPort
-from macmgr.model.scope import Modes
 from macmgr.model.snapshot import Entry, EntryState
 from macmgr.model.vids import fold_vids
+from macmgr.policy.precedence import Modes
 from macmgr.reconcile import View
 from macmgr.report.verdict import Word, verdict_of
 from macmgr.watch import messages

@@ -13,9 +13,9 @@ from macmgr.config import Config, DaemonSettings, HookSettings, load_config, par
 from macmgr.errors import ConfigError
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestMac, Intent, Manager, Pin, Settings
-from macmgr.model.scope import Modes
 from macmgr.model.snapshot import Snapshot
 from macmgr.planning.draft import Plan
+from macmgr.policy.precedence import Modes
 from macmgr.reconcile import View
 
 WHOLE = """

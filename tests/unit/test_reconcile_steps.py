@@ -8,9 +8,8 @@ import pytest
 
 from macmgr.model.changes import Change, SetEntries, SetFlags
 from macmgr.model.findings import Code
-from macmgr.model.intent import GuestPort, Intent, Manager, Policy
+from macmgr.model.intent import GuestPort, Intent, Manager, Policy, Scope
 from macmgr.model.known import NOTHING_KNOWN, Known, Memory
-from macmgr.model.scope import Scope
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, Feature, PortFlags
 from macmgr.planning.draft import Plan
 from macmgr.reconcile import Run, View, apply, left_out, look, puts, release, remembering, with_lacks, with_refused

@@ -10,9 +10,8 @@ import pytest
 
 from macmgr.model.changes import SetEntries, SetFlags, requests
 from macmgr.model.findings import Code, Finding, fix_of
-from macmgr.model.intent import GuestMac, GuestPort, Intent, Manager, NicFacts, Pin, Policy
+from macmgr.model.intent import GuestMac, GuestPort, Intent, Manager, NicFacts, Pin, Policy, Scope
 from macmgr.model.known import Known, Memory, PortBefore
-from macmgr.model.scope import Scope
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, Feature, PortFlags
 from macmgr.planning.draft import Plan
 from macmgr.planning.planner import plan

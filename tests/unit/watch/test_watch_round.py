@@ -11,7 +11,7 @@ from macmgr.config import Config
 from macmgr.errors import NotThere
 from macmgr.model.findings import Code
 from macmgr.model.hookcall import HookCall
-from macmgr.model.scope import skip_nothing
+from macmgr.model.intent import skip_nothing
 from macmgr.readers.domain import Domain, Nic
 from macmgr.readers.hookdata import HookInput
 from macmgr.readers.metadata import DomainMetadata
