@@ -23,6 +23,7 @@ from macmgr.installation import (
     uninstall_memory,
     uninstall_unit,
 )
+from macmgr.oneline import harmless, unbroken
 from macmgr.placing import LARGEST, Step, refuse_others
 from macmgr.safefiles import read_regular
 from macmgr.sources.statusfiles import LibvirtState
@@ -134,7 +135,5 @@ def _units(arguments: argparse.Namespace) -> Path | None:
 
 
 def _print(steps: Iterable[Step], *last: str) -> None:
-    for step in steps:
-        print(f"{step.what:<13} {step.path}")
-    for line in last:
-        print(line)
+    for line in (*(f"{step.what:<13} {step.path}" for step in steps), *last):
+        print(harmless(unbroken(line)))

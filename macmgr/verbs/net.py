@@ -18,7 +18,7 @@ from macmgr import errors, virsh
 from macmgr.config import load_config
 from macmgr.errors import NotThere
 from macmgr.model.intent import Manager
-from macmgr.oneline import harmless, harmless_json
+from macmgr.oneline import harmless, harmless_json, unbroken
 from macmgr.options import MAC_TABLE_MANAGER
 from macmgr.readers.document import read_with
 from macmgr.readers.domain import DomainStatus
@@ -64,7 +64,8 @@ def get_manager(arguments: argparse.Namespace) -> int:
     if arguments.format == "json":
         print(harmless_json(json.dumps(_get_document(network, active, persistent), indent=2, ensure_ascii=False)))
     else:
-        print(harmless("\n".join(_get_lines(network, active, persistent, verbose=arguments.verbose))))
+        lines = _get_lines(network, active, persistent, verbose=arguments.verbose)
+        print(harmless("\n".join(map(unbroken, lines))))
     return errors.IN_SYNC
 
 
@@ -77,7 +78,8 @@ def set_manager(arguments: argparse.Namespace) -> int:
         document = {**_set_document(report), "observed": config.observes(report.network.bridge)}
         print(harmless_json(json.dumps(document, indent=2, ensure_ascii=False)))
     else:
-        print(harmless("\n".join(_set_lines(report, observed=config.observes(report.network.bridge)))))
+        lines = _set_lines(report, observed=config.observes(report.network.bridge))
+        print(harmless("\n".join(map(unbroken, lines))))
     return errors.DRIFT if report.also_changed else errors.IN_SYNC
 
 
