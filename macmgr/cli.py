@@ -25,7 +25,6 @@ exit codes:
   65 XML not understood          77 needs CAP_NET_ADMIN
                                  78 configuration wrong
 """
-_USAGE = 2
 # Options of every verb that looks at the host.
 _HOST = ("config", "run-dir", "source", "connect", "netns", "format")
 
@@ -71,7 +70,7 @@ def _run(argv: Sequence[str]) -> int:
     if not argv:
         parser.epilog = "'macmgr VERB --help' shows the options of a verb and an example."
         parser.print_help(sys.stderr)
-        return _USAGE
+        return errors.USAGE
     arguments = parser.parse_args(["--version"] if list(argv) == ["version"] else argv)
     _complete(arguments)
     if arguments.verb == "hook":

@@ -1,4 +1,4 @@
-"""The virsh commands that findings, reports and errors name, as argument vectors. macmgr runs none of them."""
+"""The virsh commands that findings, reports and errors name, as argument vectors or words. macmgr runs none of them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import shlex
 from macmgr.model.findings import Command
 from macmgr.readers.metadata import NAMESPACE
 
+DOMAINS = "see 'virsh list'"
+NETWORKS = "see 'virsh net-list'"
+ALL_NETWORKS = "see 'virsh net-list --all'"
+DOCUMENTS = "look at it with virsh dumpxml, net-dumpxml or net-port-dumpxml"
 _OURS = (NAMESPACE, "--key", "macmgr", "--edit", "--live")
 
 
@@ -43,6 +47,11 @@ def stop_network(network: str) -> Command:
 def restart_network(network: str) -> tuple[Command, Command]:
     """libvirt deletes its own bridge together with the network. The guests' taps are then on no bridge."""
     return stop_network(network), start_network(network)
+
+
+def keep_network(network: str) -> str:
+    """Makes a transient network persistent, as a shell line."""
+    return f"virsh net-dumpxml {shlex.quote(network)} > net.xml && virsh net-define net.xml"
 
 
 def shown(*commands: Command) -> str:

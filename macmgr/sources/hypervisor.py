@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from macmgr import virsh
 from macmgr.errors import NotThere, XmlError, did_you_mean
 from macmgr.model.findings import Code, Finding
 from macmgr.paths import LIBVIRT_URI
@@ -69,7 +70,7 @@ def read_definition(hypervisor: Hypervisor, name: str) -> Definition:
     libvirt = load_libvirt()
     with _in_one_line("networks", hypervisor.uri):
         near = did_you_mean(name, (each.name() for each in hypervisor.connection.listAllNetworks()))
-    with _in_one_line(f"network {name!r}", hypervisor.uri, f"see 'virsh net-list --all'{near}"):
+    with _in_one_line(f"network {name!r}", hypervisor.uri, f"{virsh.ALL_NETWORKS}{near}"):
         network = hypervisor.connection.networkLookupByName(name)
     with _in_one_line(f"network {name!r}", hypervisor.uri):
         active, persistent = bool(network.isActive()), bool(network.isPersistent())
@@ -174,9 +175,8 @@ def _read(
     try:
         return [read_with(reader, text.encode(), where)]
     except XmlError as error:
-        note = "look at it with virsh dumpxml, net-dumpxml or net-port-dumpxml"
         text = f"{error}; until that is mended, the ports of {domain} are left as they are" if domain else str(error)
-        findings.append(Finding(Code.UNREADABLE_XML, text, domain=domain, note=note))
+        findings.append(Finding(Code.UNREADABLE_XML, text, domain=domain, note=virsh.DOCUMENTS))
         return []
 
 

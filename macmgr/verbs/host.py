@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from macmgr import errors, hookcheck, paths
+from macmgr import errors, hookcheck, paths, virsh
 from macmgr.config import load_config
 from macmgr.doctor.diagnose import diagnose
 from macmgr.errors import NotThere, did_you_mean
@@ -262,14 +262,12 @@ def _check_names(arguments: argparse.Namespace, sources: LibvirtState) -> None:
     unread = {finding.domain for finding in sources.findings if finding.code is Code.UNREADABLE_XML}
     if arguments.domain and arguments.domain not in running | unread:
         near = did_you_mean(arguments.domain, {*running, *filter(None, unread)})
-        raise NotThere(f"domain {arguments.domain!r} does not run here; see 'virsh list'{near}")
+        raise NotThere(f"domain {arguments.domain!r} does not run here; {virsh.DOMAINS}{near}")
     if arguments.network:
         bridges = {network.name: network.bridge for network in sources.networks}
         if not bridges.get(arguments.network):
             near = did_you_mean(arguments.network, (name for name, bridge in bridges.items() if bridge))
-            raise NotThere(
-                f"network {arguments.network!r} is not active here or has no bridge; see 'virsh net-list'{near}"
-            )
+            raise NotThere(f"network {arguments.network!r} is not active here or has no bridge; {virsh.NETWORKS}{near}")
         if arguments.bridge and arguments.bridge != bridges[arguments.network]:
             raise NotThere(f"network {arguments.network!r} is on {bridges[arguments.network]}, not {arguments.bridge}")
         arguments.bridge = bridges[arguments.network]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
-import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -136,11 +135,10 @@ def _why_no_table(name: str, network: Network | None) -> str:
 
 
 def _why_no_definition(definition: Definition) -> str:
-    name = shlex.quote(definition.name)
     if definition.transient:
         return (
             f"network {definition.name!r} is transient: libvirt keeps no definition of it that could be changed; "
-            f"make it persistent first: virsh net-dumpxml {name} > net.xml && virsh net-define net.xml"
+            f"make it persistent first: {virsh.keep_network(definition.name)}"
         )
     return (
         f"network {definition.name!r} is active, and this driver of libvirt does not show its definition meanwhile; "
