@@ -67,7 +67,7 @@ class Daemon:
     def end(self) -> None:
         self.socket.close()
         if self.thread:
-            self.thread.join(10)
+            self.thread.join(60)
 
 
 Status = Callable[..., tuple[int, str, str]]

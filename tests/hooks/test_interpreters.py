@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from macmgr import handover, installation
 from macmgr.cli import run
 from macmgr.errors import NotThere
 from macmgr.hookcheck import DRIVERS, NAME
-from tests.hooks.conftest import SCRUBBED, Host, domain
+from tests.hooks.conftest import SCRUBBED, TIMEOUT, Host, domain
 from tests.hooks.daemons import bad_daemon, read_all
 
 SCRIPT = Path(handover.__file__)
@@ -72,17 +73,24 @@ def python_that(tmp_path: Path, script: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("fault", ["exit 1", "kill -9 $$", "sleep 60", None])
+@pytest.mark.parametrize("fault", ["exit 1", "kill -9 $$", "exec sleep 600", None])
 def test_hooks_get_ours_where_the_hosts_own_does_not_run_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str | None
 ) -> None:
     ours = Path(sys.executable).resolve()
     theirs = python_that(tmp_path, fault) if fault else tmp_path / "missing"
     monkeypatch.setattr(installation, "PYTHON", theirs)
-    monkeypatch.setattr(installation, "_TIMEOUT", 2.0)
+    limits, run_process = list[float](), subprocess.run
+
+    def run_with_less_time(words: list[Path], *, timeout: float, **how: Any) -> Any:
+        limits.append(timeout)  # theirs alone has less: ours may be slow on a busy machine
+        return run_process(words, timeout=0.5 if words[0] == theirs else TIMEOUT, **how)
+
+    monkeypatch.setattr(subprocess, "run", run_with_less_time)
     list(installation.install_hooks(tmp_path / "hooks", Path("/usr/bin/macmgr")))
     for driver in DRIVERS:
         assert f"\npython={ours}\n" in (tmp_path / "hooks" / f"{driver}.d" / NAME).read_text()
+    assert limits == [installation._TIMEOUT] * 2
 
 
 def test_the_hosts_own_is_taken_where_it_runs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -251,7 +251,11 @@ class World:
         monkeypatch.setattr(work, "Kernel", lambda _: nullcontext(self.kernel))
         monkeypatch.setattr(work, "StateFile", lambda *_: _Quiet())
         monkeypatch.setattr(work, "read_memory", lambda _: (NOTHING, ""))
-        monkeypatch.setattr("macmgr.hook.work.lock.hold", lambda **_: nullcontext(WriterLock.__new__(WriterLock)))
+        monkeypatch.setattr("macmgr.hook.work.lock.hold", self.hold)
+
+    def hold(self, *, wait: float) -> nullcontext[WriterLock]:
+        self.waits_until = self.now + wait
+        return nullcontext(WriterLock.__new__(WriterLock))
 
 
 def test_a_hook_does_its_own_guests_work_however_long_the_files_of_others_take(
@@ -266,6 +270,7 @@ def test_a_hook_does_its_own_guests_work_however_long_the_files_of_others_take(
     call = HookCall("qemu", "g1", "started", "begin")
     assert act(call, domain().encode(), CONFIG, run_dir, None, deadline=world.now + 10) == ""
     assert world.read == 6, "half of the time, and the one that was begun then"
+    assert world.waits_until == 1010 - 0.5, "for the lock; the rest is for saying who holds it"
     port = world.kernel.ports["vnet0"]
     assert (port.flags.learning, port.flags.unicast_flood) == (False, False)
     assert world.kernel.fdb["br0", MAC, 0].port == "vnet0"

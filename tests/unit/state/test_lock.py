@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ import pytest
 from macmgr.errors import Busy, NotThere
 from macmgr.state import lock
 from macmgr.state.lock import hold
+from tests.lab.wait import until
 
 
 def test_the_second_writer_is_busy_and_told_who_holds_it(tmp_path: Path) -> None:
@@ -83,16 +83,14 @@ def test_the_second_writer_waits_for_the_first(tmp_path: Path) -> None:
     def first() -> None:
         with hold(path):
             first_has_it.set()
-            deadline = time.monotonic() + 30
-            while not order and time.monotonic() < deadline:  # until the second one is at the door
-                time.sleep(0.001)
+            until(lambda: bool(order), "the second one is at the door")
             order.append("first is done")
 
     thread = threading.Thread(target=first)
     thread.start()
-    assert first_has_it.wait(5)
+    assert first_has_it.wait(60)
     order.append("second knocks")
-    with hold(path):
+    with hold(path, wait=60):
         order.append("second writes")
     thread.join()
     assert order == ["second knocks", "first is done", "second writes"]

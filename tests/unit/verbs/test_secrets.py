@@ -74,7 +74,7 @@ NETWORK = f"""<network trustGuestRxFilters='yes'><name>lan</name>
 PORT = f"""<networkport><uuid>5f6b7f0e-9a53-4b0c-8f61-1d2b7ac1a002</uuid><owner><name>web1</name></owner>
   <mac address='{MAC}'/><plug type='network' bridge='br0' macTableManager='libvirt'/>
   <note>{SECRET}</note></networkport>"""
-CONFIG = '[bridge."br0"]\nlock = "yes"\n'
+CONFIG = '[bridge."br0"]\nlock = "yes"\n[hook]\ntimeout = 30\n'  # a machine may be busy
 
 Files = dict[str, bytes]
 GOOD: Files = {

@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,8 @@ from macmgr.state.lock import hold
 from macmgr.watch import hooksocket
 from macmgr.watch.hooksocket import TIMEOUT_FILE, HookSocket, Waits
 
-TIMEOUT = 20
+TIMEOUT = 60
+UNHURRIED = HookSettings(timeout=30.0)  # a client may take that long: a machine may be busy
 STARTED = b"hook\0qemu\0g1\0started\0begin\0-\0"
 Handler = Callable[[HookCall, bytes, Waits], Awaitable[tuple[bool, str] | None]]
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be somebody else")
@@ -61,7 +63,7 @@ class Daemon:
 async def serving(directory: Path, settings: HookSettings | None = None) -> AsyncIterator[tuple[HookSocket, Daemon]]:
     path = directory / "run" / "hook.sock"
     daemon = Daemon(path)
-    served = HookSocket(path, daemon.call, lambda: b'{"version": 1}\n', settings or HookSettings())
+    served = HookSocket(path, daemon.call, lambda: b'{"version": 1}\n', settings or UNHURRIED)
     async with asyncio.timeout(TIMEOUT):
         await served.start()
         try:
@@ -114,7 +116,7 @@ def test_the_answer_says_whether_to_refuse(
     tmp_path: Path, refuse: bool, operation: str, well: bool, word: bytes
 ) -> None:
     async def test() -> None:
-        async with serving(tmp_path, HookSettings(refuse=refuse)) as (_, daemon):
+        async with serving(tmp_path, replace(UNHURRIED, refuse=refuse)) as (_, daemon):
             daemon.answer = well, "why\nso"
             said = await daemon.ask(STARTED.replace(b"started", operation.encode()))
             assert said == word + b" macmgr: qemu g1 " + operation.encode() + b": why so\n"
@@ -124,7 +126,7 @@ def test_the_answer_says_whether_to_refuse(
 
 def test_networks_are_never_refused(tmp_path: Path) -> None:
     async def test() -> None:
-        async with serving(tmp_path, HookSettings(refuse=True)) as (_, daemon):
+        async with serving(tmp_path, replace(UNHURRIED, refuse=True)) as (_, daemon):
             daemon.answer = False, ""
             assert await daemon.ask(b"hook\0network\0lan\0started\0begin\0-\0") == b"failed\n"
 
@@ -242,7 +244,7 @@ def test_a_call_that_breaks_is_told_to_the_loop_and_not_answered(tmp_path: Path)
 
 def test_what_the_hook_is_to_do_itself_is_not_answered(tmp_path: Path) -> None:
     async def test() -> None:
-        async with serving(tmp_path, HookSettings(refuse=True)) as (_, daemon):
+        async with serving(tmp_path, replace(UNHURRIED, refuse=True)) as (_, daemon):
             daemon.answer = None
             assert await daemon.ask(STARTED.replace(b"started", b"start")) == b""
 
@@ -257,7 +259,7 @@ def test_whether_the_hook_still_waits(tmp_path: Path) -> None:
             writer.write(STARTED)
             writer.write_eof()
             while not daemon.calls:
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.01)
             assert daemon.waits()
             writer.close()
             await writer.wait_closed()
@@ -282,7 +284,7 @@ def test_a_client_that_goes_away_does_no_harm(tmp_path: Path) -> None:
             writer.write(STARTED)
             writer.write_eof()
             while not daemon.calls:
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.01)
             writer.transport.abort()
             daemon.answering.set()
             assert await daemon.ask(STARTED) == b"ok\n"
@@ -298,7 +300,7 @@ def test_more_clients_than_places_wait_for_one(tmp_path: Path, monkeypatch: pyte
             daemon.answering.clear()
             asked = [asyncio.create_task(daemon.ask(STARTED)) for _ in range(7)]
             while len(daemon.calls) < 2:
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.01)
             await asyncio.sleep(0.05)  # time for a third one, if there were a place
             assert len(daemon.calls) == 2
             daemon.answering.set()
@@ -497,7 +499,7 @@ def test_nothing_is_left_after_it_and_who_waits_hears_the_end(tmp_path: Path) ->
             daemon.answering.clear()
             asked = asyncio.create_task(daemon.ask(STARTED))
             while not daemon.calls:
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.01)
             await served.close()
             assert await asked == b""
             # the lock's file stays: without it, two daemons could hold two files of one name

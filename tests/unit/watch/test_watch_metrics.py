@@ -194,7 +194,7 @@ def test_where_the_file_cannot_be_written_the_caller_hears_it(tmp_path: Path) ->
         write_textfile(tmp_path / "macmgr.prom", "text\n")
 
 
-def with_port(client: Callable[[int], Awaitable[None]], text: str = "", timeout: float = 5) -> None:
+def with_port(client: Callable[[int], Awaitable[None]], text: str = "", timeout: float = 30) -> None:
     """Run the client beside an open port."""
 
     async def both() -> None:
@@ -205,7 +205,7 @@ def with_port(client: Callable[[int], Awaitable[None]], text: str = "", timeout:
         finally:
             await port.close()
 
-    asyncio.run(asyncio.wait_for(both(), 30))
+    asyncio.run(asyncio.wait_for(both(), 60))
 
 
 def ask(port: int, method: str, path: str) -> tuple[int, dict[str, str], str]:
@@ -259,7 +259,7 @@ def test_what_is_no_request_is_refused(request_bytes: bytes, code: int) -> None:
         assert int((await reader.readline()).split()[1]) == code
         writer.close()
 
-    with_port(client, "text", timeout=0.2 if code == 408 else 5)
+    with_port(client, "text", timeout=0.2 if code == 408 else 30)
 
 
 def test_half_a_request_is_the_end() -> None:
