@@ -6,7 +6,7 @@ Verbs, hooks and the daemon all get their Intent here, so they know the same gue
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from macmgr.config import Config
 from macmgr.model.changes import Change
@@ -16,7 +16,7 @@ from macmgr.model.intent import Intent, Scope, skip_nothing
 from macmgr.planning.conflicts import definition_findings
 from macmgr.policy.guests import Decisions, build_intent, metadata_findings
 from macmgr.policy.precedence import PolicySources
-from macmgr.readers.domain import Domain, DomainStatus
+from macmgr.readers.domain import Domain
 from macmgr.readers.hookdata import HookInput
 from macmgr.sources.statusfiles import LibvirtState
 
@@ -49,11 +49,11 @@ def wanted(
 
     ``decisions`` are those of the last look, for callers that look repeatedly.
     """
-    domains = {(status.domain.driver, status.domain.name): status for status in state.domains}
+    domains = {(domain.driver, domain.name): domain for domain in state.domains}
     networks = {network.name: network for network in state.networks}
     unreadable = {finding.domain for finding in state.findings if finding.code is Code.UNREADABLE_XML}
     departed: dict[tuple[str, str], Domain] = {}
-    ran: list[DomainStatus] = []
+    ran: list[Domain] = []
     for each in calls:
         operation, domain = each.call.operation, each.given.domain
         if domain is not None:
@@ -63,7 +63,7 @@ def wanted(
                     ran.append(known)
                 departed[key] = domain
             elif operation == "start" or (key not in domains and domain.name not in unreadable):
-                domains[key] = DomainStatus(domain, "starting")
+                domains[key] = replace(domain, state="starting")
                 departed.pop(key, None)
         if each.given.network is not None:
             networks[each.given.network.name] = each.given.network

@@ -76,7 +76,7 @@ def read_call(call: HookCall, data: bytes) -> HookInput:
         raise XmlError(f"the hook's input describes domain {given.domain.name!r}, the call names {call.object!r}")
     problem = ""
     if given.domain is not None and call.operation not in ("stopped", "release"):
-        problem = given.domain.metadata.problem
+        problem = given.domain.problem
     elif given.network is not None:
         problem = given.network.problem
     if problem:

@@ -12,7 +12,7 @@ from macmgr.model.intent import GuestMac, GuestPort, Intent, Manager, NicFacts, 
 from macmgr.model.mac import ZERO
 from macmgr.options import quoted
 from macmgr.policy.precedence import PolicySources, decide, is_pattern, managed_bridges
-from macmgr.readers.domain import Domain, DomainStatus, Nic
+from macmgr.readers.domain import Domain, Nic
 from macmgr.readers.network import Network
 
 # The reason why a NIC of a type has no port on a Linux bridge.
@@ -76,26 +76,26 @@ class Decisions:
 
     def __init__(self) -> None:
         self._basis: tuple[object, ...] = ()
-        self._known: dict[int, tuple[DomainStatus, _Decided]] = {}
+        self._known: dict[int, tuple[Domain, _Decided]] = {}
 
-    def of(self, domains: Iterable[DomainStatus], sources: PolicySources) -> list[_Decided]:
+    def of(self, domains: Iterable[Domain], sources: PolicySources) -> list[_Decided]:
         """Returns the decisions for ``domains``, in their order, and forgets those of all other domains."""
         basis = sources.networks, sources.bridges, sources.ports
         if basis != self._basis:
             self._basis, self._known = basis, {}
         before, self._known = self._known, {}
-        for status in domains:
-            known = before.get(id(status))  # the table keeps the record, so no other record can get its id
-            self._known[id(status)] = known or (status, _decided(status, sources))
+        for domain in domains:
+            known = before.get(id(domain))  # the table keeps the record, so no other record can get its id
+            self._known[id(domain)] = known or (domain, _decided(domain, sources))
         return [decided for _, decided in self._known.values()]
 
 
 def build_intent(
-    domains: Iterable[DomainStatus],
+    domains: Iterable[Domain],
     sources: PolicySources,
     *,
     departed: Collection[Domain] = (),
-    ran: Iterable[DomainStatus] = (),
+    ran: Iterable[Domain] = (),
     findings: Iterable[Finding] = (),
     decisions: Decisions | None = None,
 ) -> Intent:
@@ -114,7 +114,7 @@ def build_intent(
     problems = (*findings, *(finding for each in decided for finding in each.findings), *contested)
     portless = tuple(nic for each in decided for nic in each.portless)
     named = tuple(name for name in sources.bridges if not is_pattern(name))
-    were = [port for status in ran if status.running for port in _decided(status, sources).ports if port.managed]
+    were = [port for domain in ran if domain.running for port in _decided(domain, sources).ports if port.managed]
     for port in were:
         managed.setdefault(port.bridge, port.policy.reason)
     gone = tuple(domain.name for domain in departed)
@@ -158,16 +158,16 @@ def _without_contested(ports: Sequence[GuestPort]) -> tuple[list[GuestPort], lis
     return found, findings
 
 
-def _decided(status: DomainStatus, sources: PolicySources) -> _Decided:
+def _decided(domain: Domain, sources: PolicySources) -> _Decided:
     ports: list[GuestPort] = []
     portless: list[PortlessNic] = []
-    problems = list(_metadata_problem(status.domain))
-    for nic in status.domain.nics:
+    problems = list(_metadata_problem(domain))
+    for nic in domain.nics:
         try:
-            found = guest_port(status, nic, sources)
+            found = guest_port(domain, nic, sources)
         except XmlError as error:
-            text = f"domain {status.domain.name}: {error}"
-            problems.append(Finding(Code.UNREADABLE_XML, text, domain=status.domain.name, mac=nic.mac))
+            text = f"domain {domain.name}: {error}"
+            problems.append(Finding(Code.UNREADABLE_XML, text, domain=domain.name, mac=nic.mac))
             continue
         if isinstance(found, GuestPort):
             ports.append(found)
@@ -177,9 +177,8 @@ def _decided(status: DomainStatus, sources: PolicySources) -> _Decided:
     return _Decided(tuple(ports), tuple(portless), tuple(problems))
 
 
-def guest_port(status: DomainStatus, nic: Nic, sources: PolicySources) -> GuestPort | PortlessNic:
+def guest_port(domain: Domain, nic: Nic, sources: PolicySources) -> GuestPort | PortlessNic:
     """Returns the bridge port of a NIC on this host, or the reason why it has none."""
-    domain = status.domain
     why = why_portless(nic, sources)
     if why:
         return PortlessNic(domain.name, nic.mac, kind_of(nic), why, nic.alias)
@@ -196,9 +195,9 @@ def guest_port(status: DomainStatus, nic: Nic, sources: PolicySources) -> GuestP
         alias=nic.alias,
         network=nic.network,
         portgroup=sources.portgroup(nic),
-        state=status.state,
-        running=status.running,
-        entry_comes=_libvirt_puts_the_entry(status, nic, policy),
+        state=domain.state,
+        running=domain.running,
+        entry_comes=_libvirt_puts_the_entry(domain, nic, policy),
         policy=policy,
         facts=NicFacts(
             vlan=sources.inherit(nic, "vlan"),
@@ -216,10 +215,10 @@ def guest_port(status: DomainStatus, nic: Nic, sources: PolicySources) -> GuestP
 
 
 def _metadata_problem(domain: Domain) -> Iterable[Finding]:
-    if domain.metadata.problem:
+    if domain.problem:
         yield Finding(
             Code.UNREADABLE_XML,
-            f"{domain.metadata.problem}; until that is mended, the ports of {domain.name} are left as they are",
+            f"{domain.problem}; until that is mended, the ports of {domain.name} are left as they are",
             domain=domain.name,
             mends=(virsh.edit_metadata(domain.name),),
             note="and again with --config, for its next start",
@@ -256,7 +255,7 @@ def _network_problem(guest: GuestPort, sources: PolicySources) -> Iterable[Findi
         )
 
 
-def _libvirt_puts_the_entry(status: DomainStatus, nic: Nic, policy: Policy) -> bool:
+def _libvirt_puts_the_entry(domain: Domain, nic: Nic, policy: Policy) -> bool:
     """libvirt will have put the NIC's entry when the CPUs start here.
 
     Its QEMU driver puts entries for NICs whose own source asks for it; its LXC driver never does. It adds with
@@ -265,5 +264,5 @@ def _libvirt_puts_the_entry(status: DomainStatus, nic: Nic, policy: Policy) -> b
     wakes up without libvirt, which only notes that it runs (qemuProcessHandlePMWakeup).
     """
     asked = nic.manager == Manager.LIBVIRT and policy.manager is Manager.LIBVIRT
-    starts_by_libvirt = status.reason != "migration" and status.state != "pmsuspended"
-    return status.domain.driver == "qemu" and asked and starts_by_libvirt
+    starts_by_libvirt = domain.reason != "migration" and domain.state != "pmsuspended"
+    return domain.driver == "qemu" and asked and starts_by_libvirt

@@ -130,7 +130,7 @@ def decide(domain: Domain, nic: Nic, sources: PolicySources) -> Policy:
     ``manager='kernel'``, and the others would then be wrong.
     """
     network = sources.networks.get(nic.network)
-    problem = domain.metadata.problem or (network.problem if network else "")
+    problem = domain.problem or (network.problem if network else "")
     if problem:
         return Policy(reason="left as it is: what decides about it is not understood", problem=problem)
     steps = tuple(_steps(domain, nic, sources))
@@ -183,8 +183,8 @@ def _section(name: str) -> str:
 def _steps(domain: Domain, nic: Nic, sources: PolicySources) -> Iterable[Step]:
     network = sources.networks.get(nic.network)
     group, bridge = sources.portgroup(nic), sources.bridge(nic)
-    yield Step(f"domain {domain.name}: <macmgr:interface mac='{nic.mac}'>", domain.settings(nic.mac) or _SILENT)
-    yield Step(f"domain {domain.name}: <macmgr:macTable>", domain.metadata.domain)
+    yield Step(f"domain {domain.name}: <macmgr:interface mac='{nic.mac}'>", domain.metadata.get(nic.mac, _SILENT))
+    yield Step(f"domain {domain.name}: <macmgr:macTable>", domain.metadata.get("", _SILENT))
     if network is not None and group:
         says = network.metadata.get(group, _SILENT)
         yield Step(f"network {network.name}: <macmgr:portgroup name='{group}'>", says)

@@ -8,7 +8,8 @@ src/conf/domain_conf.c (virDomainActualNetDefFormat).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from lxml import etree
 
@@ -27,7 +28,7 @@ from macmgr.readers.document import (
     said,
     text_of,
 )
-from macmgr.readers.metadata import DomainMetadata, read_domain_metadata
+from macmgr.readers.metadata import read_domain_table, read_metadata
 
 MAX_VID = 4094
 _DIGITS = 20
@@ -107,36 +108,32 @@ class Nic:
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """A domain: its identity and its NICs. ``driver`` is the hypervisor's hook name, ``qemu`` or ``lxc``."""
+    """A domain: its identity and its NICs. ``driver`` is the hypervisor's hook name, ``qemu`` or ``lxc``.
+
+    ``metadata`` maps the MAC of a NIC to our settings for it, and an empty one to those for all. ``problem`` is the
+    first mistake there, with file and line. Then nothing of the metadata is believed, and nothing else may decide in
+    its place. ``state`` is libvirt's word, empty where the XML has none, and ``reason`` why it is so.
+    """
 
     name: str
     uuid: str
     driver: str
     nics: tuple[Nic, ...]
-    metadata: DomainMetadata = field(default_factory=DomainMetadata)
-
-    def settings(self, mac: str) -> Settings | None:
-        """Returns the settings in the domain's metadata for the NIC with this MAC alone."""
-        return self.metadata.interfaces.get(mac)
-
-
-@dataclass(frozen=True, slots=True)
-class DomainStatus:
-    """A domain with libvirt's word for its state. ``running``: its CPUs run on this host."""
-
-    domain: Domain
-    state: str
+    metadata: Mapping[str, Settings] = field(default_factory=dict)
+    problem: str = ""
+    state: str = ""
     reason: str = ""
 
     @property
     def running(self) -> bool:
+        """Its CPUs run on this host."""
         return self.state == "running"
 
 
 def read_domain(element: etree._Element, where: str, metadata: Metadata | None = None) -> Domain:
     """Reads the domain in ``element``. XmlError if it is no domain, or a NIC in it is invalid.
 
-    ``metadata`` was set aside from the document. A mistake in it goes to ``metadata.problem``, and the NICs stay known.
+    ``metadata`` was set aside from the document. A mistake in it goes to ``problem``, and the NICs stay known.
 
     A NIC without a MAC is left out: inactive XML may have one, and libvirt invents the address at define time.
     """
@@ -150,17 +147,18 @@ def read_domain(element: etree._Element, where: str, metadata: Metadata | None =
     if len(interfaces) > MAX_NICS:
         raise XmlError(f"{place(interfaces[MAX_NICS], where)}: the domain has more than {MAX_NICS} interfaces")
     nics = tuple(read_nic(each, where) for each in interfaces if attribute(each, "mac", "address"))
-    return Domain(name, text_of(element, "uuid"), driver, nics, read_domain_metadata(element, where, metadata))
+    policy, problem = read_metadata(element, where, metadata, read_domain_table)
+    return Domain(name, text_of(element, "uuid"), driver, nics, policy, problem)
 
 
-def read_domain_status(element: etree._Element, where: str, metadata: Metadata | None = None) -> DomainStatus:
+def read_domain_status(element: etree._Element, where: str, metadata: Metadata | None = None) -> Domain:
     """Reads a ``<domstatus>``, the root of the files in /run/libvirt/qemu and /run/libvirt/lxc."""
     domain = element.find("domain") if element.tag == "domstatus" else None
     if domain is None:
         raise XmlError(f"{place(element, where)}: <domstatus> with a <domain> was expected")
     state = element.get("state") or ""
     known = state if state in STATES else "unknown"
-    return DomainStatus(read_domain(domain, where, metadata), known, element.get("reason") or "")
+    return replace(read_domain(domain, where, metadata), state=known, reason=element.get("reason") or "")
 
 
 def read_nic(element: etree._Element, where: str) -> Nic:

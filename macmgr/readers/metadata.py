@@ -11,10 +11,8 @@ anything than the limits in readers/document.py. The reader also refuses a missp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import TypeVar
 
 from lxml import etree
 
@@ -23,8 +21,6 @@ from macmgr.model.intent import Settings
 from macmgr.model.mac import parse_mac_pattern, parse_typed_mac
 from macmgr.options import ELEMENTS, OPTIONS, nearest, quoted, read_options, unknown_name
 from macmgr.readers.document import MAX_ALLOWED, MAX_ELEMENTS, Metadata, line_of
-
-T = TypeVar("T")
 
 NAMESPACE = "urn:macmgr:mactable:1"
 TABLE = f"{{{NAMESPACE}}}macTable"
@@ -39,41 +35,32 @@ _HOMES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class DomainMetadata:
-    """The settings in a domain's metadata: for all its NICs, and for single ones by MAC.
-
-    ``problem`` is the first mistake, with file and line. Then nothing of the metadata is believed, and nothing else may
-    decide in its place.
-    """
-
-    domain: Settings = field(default_factory=Settings)
-    interfaces: Mapping[str, Settings] = field(default_factory=dict)
-    problem: str = ""
+SettingsOf = dict[str, Settings]
+"""A domain's by the MAC of a NIC, and for all of them under an empty one; a network's by portgroup."""
 
 
-def read_domain_metadata(domain: etree._Element, where: str, aside: Metadata | None = None) -> DomainMetadata:
-    """Reads the metadata of a ``<domain>``, or returns the first mistake against the schema.
+def read_metadata(
+    owner: etree._Element,
+    where: str,
+    aside: Metadata | None,
+    read: Callable[[etree._Element], tuple[SettingsOf, list[Problem]]],
+) -> tuple[SettingsOf, str]:
+    """Reads the metadata of a ``<domain>`` or ``<network>``; on a mistake no settings, and the first mistake.
 
     ``aside`` holds the metadata if it was set aside from the document.
     """
-    found, problem = _strictly(domain, where, aside, read_domain_table, DomainMetadata())
-    return DomainMetadata(problem=problem) if problem else found
+    if aside is not None and aside.problem is not None:
+        return {}, Problem(*aside.problem).at(where)
+    table, problems = find_table(aside.element if aside is not None else owner.find("metadata"))
+    found, more = ({}, []) if table is None else read(table)
+    problem = next((problem.at(where) for problem in (*problems, *more)), "")
+    return {} if problem else found, problem
 
 
-def read_network_metadata(
-    network: etree._Element, where: str, aside: Metadata | None = None
-) -> tuple[dict[str, Settings], str]:
-    """Reads the settings by portgroup from a ``<network>``'s metadata; on a mistake none, and the first mistake."""
-    nothing: dict[str, Settings] = {}
-    found, problem = _strictly(network, where, aside, read_network_table, nothing)
-    return ({}, problem) if problem else (found, "")
-
-
-def read_domain_table(table: etree._Element) -> tuple[DomainMetadata, list[Problem]]:
+def read_domain_table(table: etree._Element) -> tuple[SettingsOf, list[Problem]]:
     """Reads the ``<macmgr:macTable>`` of a domain. Returns its settings and all mistakes."""
     if problems := _too_many(table):
-        return DomainMetadata(), problems
+        return {}, problems
     whole = _settings(table, problems, children=("interface",))
     interfaces: dict[str, Settings] = {}
     for child in _ours(table, "interface"):
@@ -88,10 +75,10 @@ def read_domain_table(table: etree._Element) -> tuple[DomainMetadata, list[Probl
         if mac in interfaces:
             problems.append(_at(child, f"a second <macmgr:interface mac='{mac}'>; one of them has to go"))
         interfaces[mac] = settings
-    return DomainMetadata(whole, interfaces), _in_order(problems)
+    return {"": whole, **interfaces}, _in_order(problems)
 
 
-def read_network_table(table: etree._Element) -> tuple[dict[str, Settings], list[Problem]]:
+def read_network_table(table: etree._Element) -> tuple[SettingsOf, list[Problem]]:
     """Reads the ``<macmgr:macTable>`` of a network. Returns its settings by portgroup and all mistakes."""
     if problems := _too_many(table):
         return {}, problems
@@ -134,20 +121,6 @@ def find_table(metadata: etree._Element | None) -> tuple[etree._Element | None, 
         elif child.tag != TABLE:
             problems += [_at(child, text) for text in almost_ours(child)]
     return found, problems
-
-
-def _strictly(
-    owner: etree._Element,
-    where: str,
-    aside: Metadata | None,
-    read: Callable[[etree._Element], tuple[T, list[Problem]]],
-    nothing: T,
-) -> tuple[T, str]:
-    if aside is not None and aside.problem is not None:
-        return nothing, Problem(*aside.problem).at(where)
-    table, problems = find_table(aside.element if aside is not None else owner.find("metadata"))
-    found, more = (nothing, []) if table is None else read(table)
-    return found, next((problem.at(where) for problem in (*problems, *more)), "")
 
 
 def almost_ours(child: etree._Element) -> Iterator[str]:

@@ -16,7 +16,7 @@ from macmgr.model.intent import Manager, Settings, Vlan
 from macmgr.options import MAC_TABLE_MANAGER, wrong_word
 from macmgr.readers.document import Metadata, attribute, name_of, place, text_of
 from macmgr.readers.domain import read_isolated, read_trust, read_vlan
-from macmgr.readers.metadata import read_network_metadata
+from macmgr.readers.metadata import read_metadata, read_network_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def read_network(element: etree._Element, where: str, metadata: Metadata | None 
         raise XmlError(f"{place(network, where)}: the network has no name")
     groups = [(group.get("name") or "", group) for group in network.iterfind("portgroup")]
     forward = network.find("forward")
-    policy, problem = read_network_metadata(network, where, metadata)
+    policy, problem = read_metadata(network, where, metadata, read_network_table)
     return Network(
         name=name,
         uuid=text_of(network, "uuid"),

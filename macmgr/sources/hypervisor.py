@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -18,7 +18,7 @@ from macmgr.errors import NotThere, XmlError, did_you_mean
 from macmgr.model.findings import Code, Finding
 from macmgr.paths import LIBVIRT_URI
 from macmgr.readers.document import Reader, read_with
-from macmgr.readers.domain import STATES, DomainStatus, read_domain
+from macmgr.readers.domain import STATES, Domain, read_domain
 from macmgr.readers.network import Network, NetworkPort, read_network, read_network_port, unread_network
 from macmgr.sources.statusfiles import LibvirtState
 
@@ -107,7 +107,7 @@ def read_host(uri: str) -> LibvirtState:
         return read_sources(hypervisor)
 
 
-def read_guests(hypervisor: Hypervisor, *, containers: bool = True) -> tuple[DomainStatus, ...]:
+def read_guests(hypervisor: Hypervisor, *, containers: bool = True) -> tuple[Domain, ...]:
     """Returns the running domains that macmgr understands; for the system's libvirt the ``containers`` too."""
     return tuple(_read_guests(hypervisor, []) if containers else _read_domains(hypervisor, []))
 
@@ -135,7 +135,7 @@ def read_sources(hypervisor: Hypervisor) -> LibvirtState:
     return LibvirtState(tuple(domains), tuple(networks), tuple(findings), by_uuid, tuple(definitions))
 
 
-def _read_guests(hypervisor: Hypervisor, findings: list[Finding]) -> list[DomainStatus]:
+def _read_guests(hypervisor: Hypervisor, findings: list[Finding]) -> list[Domain]:
     """Reads the domains of a connection. The system's containers have a connection of their own; it reads them too."""
     domains = _read_domains(hypervisor, findings)
     if hypervisor.uri == LIBVIRT_URI:
@@ -145,9 +145,9 @@ def _read_guests(hypervisor: Hypervisor, findings: list[Finding]) -> list[Domain
     return domains
 
 
-def _read_domains(hypervisor: Hypervisor, findings: list[Finding]) -> list[DomainStatus]:
+def _read_domains(hypervisor: Hypervisor, findings: list[Finding]) -> list[Domain]:
     libvirt = load_libvirt()
-    domains: list[DomainStatus] = []
+    domains: list[Domain] = []
     with _in_one_line("cannot list its domains", hypervisor.uri):
         active = hypervisor.connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE)
     for each in sorted(active, key=_by_name):
@@ -160,7 +160,7 @@ def _read_domains(hypervisor: Hypervisor, findings: list[Finding]) -> list[Domai
                 continue  # it ended after the listing, and the XML may be that of its definition
             for domain in _read(text, where, read_domain, findings, each.name()):
                 migrating = (number, reason) == (_PAUSED, _MIGRATION)
-                domains.append(DomainStatus(domain, state, "migration" if migrating else ""))
+                domains.append(replace(domain, state=state, reason="migration" if migrating else ""))
     return domains
 
 

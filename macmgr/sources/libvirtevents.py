@@ -147,9 +147,9 @@ class LibvirtEvents:
         if not hasattr(self._libvirt, _NIC_MAC_CHANGE):
             return
         with suppress(MacmgrError, self._libvirt.libvirtError):
-            for status in read_guests(Hypervisor(self._uri, connection), containers=False):
-                for nic in status.domain.nics:
-                    self._say(status.domain.uuid, nic.alias, nic.current_mac or nic.mac, changed=False)
+            for domain in read_guests(Hypervisor(self._uri, connection), containers=False):
+                for nic in domain.nics:
+                    self._say(domain.uuid, nic.alias, nic.current_mac or nic.mac, changed=False)
 
     def _say(self, uuid: str, alias: str, mac: str, *, changed: bool) -> None:
         with suppress(ValueError):

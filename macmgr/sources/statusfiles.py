@@ -17,7 +17,7 @@ from typing import TypeVar
 from macmgr.errors import NoPermission, NotThere, XmlError
 from macmgr.model.findings import Code, Finding
 from macmgr.readers.document import MAX_BYTES, Reader, read_with
-from macmgr.readers.domain import DomainStatus, read_domain_status
+from macmgr.readers.domain import Domain, read_domain_status
 from macmgr.readers.network import Network, NetworkPort, read_network, read_network_port, unread_network
 from macmgr.safefiles import Stamp, open_regular, stamp_of
 
@@ -53,7 +53,7 @@ class LibvirtState:
     problem: its NICs are known, and their policy is not.
     """
 
-    domains: tuple[DomainStatus, ...] = ()
+    domains: tuple[Domain, ...] = ()
     networks: tuple[Network, ...] = ()
     findings: tuple[Finding, ...] = ()
     ports: Mapping[str, NetworkPort] = field(default_factory=dict)
@@ -109,7 +109,7 @@ class StatusFiles:
             for port in self._read(run_dir / "network" / network.name / "ports", read_network_port, findings)
         ]
         of_domains: list[Finding] = []
-        domains: list[DomainStatus] = []
+        domains: list[Domain] = []
         for driver in sorted(("qemu", "lxc"), key=lambda driver: (driver != first.driver, driver != "qemu")):
             domains += self._read(run_dir / driver, read_domain_status, of_domains, first=first)
         uuids = {port.uuid: port for port in ports}

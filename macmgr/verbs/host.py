@@ -258,7 +258,7 @@ def _check_names(arguments: argparse.Namespace, sources: LibvirtState) -> None:
 
     A domain with a status file that is not understood runs here: that finding is the answer.
     """
-    running = {status.domain.name for status in sources.domains}
+    running = {domain.name for domain in sources.domains}
     unread = {finding.domain for finding in sources.findings if finding.code is Code.UNREADABLE_XML}
     if arguments.domain and arguments.domain not in running | unread:
         near = did_you_mean(arguments.domain, {*running, *filter(None, unread)})

@@ -20,7 +20,7 @@ from macmgr.model.intent import Manager
 from macmgr.oneline import harmless, harmless_json, unbroken
 from macmgr.options import MAC_TABLE_MANAGER
 from macmgr.readers.document import read_with
-from macmgr.readers.domain import DomainStatus
+from macmgr.readers.domain import Domain
 from macmgr.readers.network import Network, read_network
 from macmgr.sources.definition import has_bridge, with_manager, without_manager
 from macmgr.sources.hypervisor import Definition, Hypervisor, connect, define_network, read_definition, read_guests
@@ -146,13 +146,13 @@ def _why_no_definition(definition: Definition) -> str:
     )
 
 
-def _restart_guests(guests: Iterable[DomainStatus], name: str, manager: Manager) -> tuple[str, ...]:
+def _restart_guests(guests: Iterable[Domain], name: str, manager: Manager) -> tuple[str, ...]:
     """Returns the running domains with a NIC on the network that was plugged with another value."""
     return tuple(
         sorted(
-            guest.domain.name
+            guest.name
             for guest in guests
-            if any(nic.network == name and (nic.manager or Manager.KERNEL) != manager for nic in guest.domain.nics)
+            if any(nic.network == name and (nic.manager or Manager.KERNEL) != manager for nic in guest.nics)
         )
     )
 

@@ -7,6 +7,7 @@ found a second time here, with another parser and without any of macmgr's code.
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from macmgr.model.intent import Manager, Settings
 from macmgr.policy.guests import build_intent
 from macmgr.policy.precedence import PolicySources
 from macmgr.readers.document import parse_document
-from macmgr.readers.domain import DomainStatus, Nic, read_domain, read_domain_status
+from macmgr.readers.domain import Nic, read_domain, read_domain_status
 from macmgr.readers.network import read_network, read_network_port
 from macmgr.readers.problems import check_document
 
@@ -78,7 +79,7 @@ def test_validate_has_lines_for_every_file_and_no_traceback() -> None:
             continue
         if domain is not None:
             sources = PolicySources([], {"br0": Settings(Manager.LIBVIRT)})
-            intent = build_intent([DomainStatus(domain, "running")], sources)
+            intent = build_intent([replace(domain, state="running")], sources)
             assert len(intent.ports) + len(intent.portless) + len(intent.findings) == len(domain.nics), path
             ports.update(nic.kind for nic in intent.portless)
             assert all(nic.why for nic in intent.portless), path
@@ -90,7 +91,7 @@ def _read(data: bytes, where: str) -> tuple[str, tuple[Nic, ...]]:
     if root.tag == "domain":
         return "domain", read_domain(root, where).nics
     if root.tag == "domstatus":
-        return "domain status", read_domain_status(root, where).domain.nics
+        return "domain status", read_domain_status(root, where).nics
     if root.tag in ("network", "networkstatus"):
         read_network(root, where)
         return "network", ()

@@ -77,7 +77,7 @@ def read_case(folder: Path, workshop: Path) -> Case:
         "what is shown beside it changes the plan"
     )
     return Case(
-        (*(status.domain for status in sources.domains), *([given.domain] if given.domain else [])),
+        (*sources.domains, *([given.domain] if given.domain else [])),
         (*sources.networks, *([given.network] if given.network else [])),
         (*sources.ports.values(), *([given.port] if given.port else [])),
         config,

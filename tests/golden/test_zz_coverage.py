@@ -14,7 +14,6 @@ from macmgr.model.findings import Code
 from macmgr.model.intent import NicFacts, Policy, PortlessNic, Settings, Vlan
 from macmgr.options import OPTIONS
 from macmgr.readers.domain import STATES, Domain, Nic
-from macmgr.readers.metadata import DomainMetadata
 from macmgr.readers.network import Inherited, Network, NetworkPort
 from tests.golden.case import CASES, Case
 from tests.golden.test_golden import read_all
@@ -36,8 +35,8 @@ def settings_by_place(cases: list[Case]) -> dict[str, list[Settings]]:
     """What the metadata of domains, interfaces and portgroups and the configuration say, in all cases."""
     metadata = [domain.metadata for case in cases for domain in case.domains]
     return {
-        "the domain's metadata": [each.domain for each in metadata],
-        "the interface's metadata": [says for each in metadata for says in each.interfaces.values()],
+        "the domain's metadata": [each[""] for each in metadata if "" in each],
+        "the interface's metadata": [says for each in metadata for mac, says in each.items() if mac],
         "the portgroup's metadata": [
             says for case in cases for network in case.networks for says in network.metadata.values()
         ],
@@ -52,7 +51,6 @@ def records(cases: list[Case]) -> dict[type, Records]:
     holders: Records = [*(nic for domain in domains for nic in domain.nics), *inherited]
     return {
         Domain: domains,
-        DomainMetadata: [domain.metadata for domain in domains],
         Vlan: [vlan for holder in holders for vlan in (holder.vlan,) if vlan is not None],
         Policy: [guest.policy for case in cases for guest in case.view.intent.ports],
         PortlessNic: [nic for case in cases for nic in case.view.intent.portless],
@@ -88,7 +86,9 @@ def test_what_no_case_exercises_is_named() -> None:
         f"DaemonSettings.{field.name}" for field in fields(DaemonSettings)
     ]
     assert [*unexercised(Vlan, [Vlan((1, 2), trunk=True), Vlan((3,))])] == ["Vlan.native", "Vlan.native_tagged"]
-    assert [*unexercised(Domain, [Domain("d", "", "qemu", ())])] == ["Domain.uuid", "Domain.nics", "Domain.metadata"]
+    assert [*unexercised(Domain, [Domain("d", "", "qemu", ())])] == [
+        f"Domain.{field}" for field in ("uuid", "nics", "metadata", "problem", "state", "reason")
+    ]
 
 
 def test_every_table_of_the_configuration_is_in_a_case(cases: list[Case]) -> None:

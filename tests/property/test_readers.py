@@ -18,7 +18,7 @@ from macmgr.errors import XmlError
 from macmgr.model.hookcall import OPERATIONS
 from macmgr.model.intent import Vlan
 from macmgr.readers.document import parse_document
-from macmgr.readers.domain import STATES, Domain, DomainStatus, Nic, read_domain, read_domain_status
+from macmgr.readers.domain import STATES, Domain, Nic, read_domain, read_domain_status
 from macmgr.readers.hookdata import read_hook_input
 from macmgr.readers.network import Network, read_network, read_network_port
 from macmgr.readers.problems import check_document
@@ -173,7 +173,7 @@ def test_a_nic_is_read_as_it_was_written_in_the_live_form(nic: Written, name: st
 @given(written_nics(), st.sampled_from(STATES))
 def test_a_nic_is_read_as_it_was_written_in_a_status_file(nic: Written, state: str) -> None:
     found = read_domain_status(parse_document(status_xml("g1", [status(nic)], state).encode(), "test"), "test")
-    assert the_nic(found.domain) == as_read(nic, configured="network" if nic.network else nic.kind)
+    assert the_nic(found) == as_read(nic, configured="network" if nic.network else nic.kind)
     assert (found.state, found.running) == (state, state == "running")
 
 
@@ -244,9 +244,9 @@ def documents(nics: list[Written]) -> list[bytes]:
     ]
 
 
-def read_anything(data: bytes) -> list[DomainStatus]:
+def read_anything(data: bytes) -> list[Domain]:
     """Give ``data`` to every reader, whose refusals are one line each; the domain's status, if it is read as one."""
-    found: list[DomainStatus] = []
+    found: list[Domain] = []
     for driver in OPERATIONS:
         try:
             read_hook_input(driver, data)
@@ -258,7 +258,7 @@ def read_anything(data: bytes) -> list[DomainStatus]:
         except XmlError as error:
             assert_one_line(error)
         else:
-            found += [read] if isinstance(read, DomainStatus) else []
+            found += [read] if isinstance(read, Domain) else []
     for problem in check_document(data).problems:
         assert_one_line(problem.at("file"))
     return found
@@ -280,7 +280,7 @@ def test_a_damaged_document_is_understood_or_refused(nics: list[Written], which:
     for damage in blows:
         data = damaged(data, damage)
     for found in read_anything(data):
-        for nic in found.domain.nics:  # what comes through is a MAC address, whatever was done to it
+        for nic in found.nics:  # what comes through is a MAC address, whatever was done to it
             assert re.fullmatch("[0-9a-f][02468ace](:[0-9a-f]{2}){5}", nic.mac)
 
 

@@ -119,7 +119,7 @@ def test_status_files(tmp_path: Path, kind: str, place: str, cached: bool) -> No
         for _ in range(2):
             sources = in_time((files if cached else StatusFiles(tmp_path)).read)
             assert not isinstance(sources, Exception), sources
-            assert [each.domain.name for each in sources.domains] == ["g1"]  # type: ignore[attr-defined]
+            assert [each.name for each in sources.domains] == ["g1"]  # type: ignore[attr-defined]
             (finding,) = sources.findings  # type: ignore[attr-defined]
             assert finding.code is Code.UNREADABLE_XML
             assert place in finding.message

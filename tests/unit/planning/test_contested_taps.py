@@ -13,7 +13,7 @@ from macmgr.model.intent import Intent, Manager, Settings
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, PortFlags, Snapshot
 from macmgr.policy.guests import build_intent
 from macmgr.policy.precedence import PolicySources
-from macmgr.readers.domain import DomainStatus, read_domain
+from macmgr.readers.domain import Domain, read_domain
 from macmgr.reconcile import Scope, apply, release
 from macmgr.state.lock import WriterLock
 from tests.fake_kernel import FakeKernel, make_snapshot
@@ -30,13 +30,13 @@ def nic(mac: str, tap: str = "vnet1", bridge: str = "br0") -> str:
     return f"<interface type='bridge'><mac address='{mac}'/>{target}</interface>"
 
 
-def domain(name: str, *nics: str, metadata: str = "", driver: str = "qemu", state: str = "running") -> DomainStatus:
+def domain(name: str, *nics: str, metadata: str = "", driver: str = "qemu", state: str = "running") -> Domain:
     devices = f"<devices>{''.join(nics)}</devices>"
     xml = f"<domain type='kvm'><name>{name}</name><uuid>u-{name}</uuid>{metadata}{devices}</domain>"
-    return DomainStatus(read_domain(etree.fromstring(xml), driver), state)
+    return replace(read_domain(etree.fromstring(xml), driver), state=state)
 
 
-def intent(*domains: DomainStatus) -> Intent:
+def intent(*domains: Domain) -> Intent:
     return build_intent(domains, PolicySources([], {"br0": Settings(manager=Manager.LIBVIRT)}))
 
 
@@ -72,7 +72,7 @@ def test_a_tap_that_two_domains_name_stays_as_it_is(who: str, managed: bool) -> 
         assert outcome.done == ()
         assert outcome.complete
         told = [finding for finding in outcome.view.plan.findings if finding.code is Code.SHARED_TAP]
-        assert {finding.domain for finding in told} == {"g1", CLAIMANTS[who].domain.name}
+        assert {finding.domain for finding in told} == {"g1", CLAIMANTS[who].name}
         assert all("vnet1 is named by NICs of" in each.message or "2 NICs of" in each.message for each in told)
     assert (kernel.ports, kernel.fdb) == (ports, fdb)
     assert notes.memory.ports == memory.ports

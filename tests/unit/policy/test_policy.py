@@ -11,8 +11,7 @@ from macmgr.model.findings import Code, fix_of
 from macmgr.model.intent import GuestMac, GuestPort, Manager, Pin, Policy, PortlessNic, Settings, Vlan
 from macmgr.policy.guests import Decisions, build_intent, guest_port
 from macmgr.policy.precedence import PolicySources, decide, managed_bridges
-from macmgr.readers.domain import Domain, DomainStatus, Nic
-from macmgr.readers.metadata import DomainMetadata
+from macmgr.readers.domain import Domain, Nic
 from macmgr.readers.network import Inherited, Network, NetworkPort
 
 MAC = "52:54:00:aa:00:01"
@@ -23,11 +22,11 @@ SILENT = Settings()
 
 
 def domain(*nics: Nic, interface: Settings = SILENT, whole: Settings = SILENT, driver: str = "qemu") -> Domain:
-    return Domain("web1", "u", driver, nics, DomainMetadata(whole, {MAC: interface}))
+    return Domain("web1", "u", driver, nics, {"": whole, MAC: interface})
 
 
-def status(*nics: Nic, state: str = "running", reason: str = "booted", driver: str = "qemu") -> DomainStatus:
-    return DomainStatus(domain(*nics, driver=driver), state, reason)
+def status(*nics: Nic, state: str = "running", reason: str = "booted", driver: str = "qemu") -> Domain:
+    return replace(domain(*nics, driver=driver), state=state, reason=reason)
 
 
 def sources(group: Settings = SILENT, attribute: str = "", bridge: Settings = SILENT) -> PolicySources:
@@ -65,7 +64,7 @@ def test_the_bridges_own_section_goes_before_patterns_and_each_option_is_decided
     assert [step.place for step in policy.steps[-3:]] == [
         f'[bridge."{name}"] in the configuration' for name in ("br0", "br*", "b?0")
     ]
-    found = build_intent([DomainStatus(asked, "running")], PolicySources([], sections)).managed_bridges
+    found = build_intent([replace(asked, state="running")], PolicySources([], sections)).managed_bridges
     assert found == {"br0": '[bridge."br*"] in the configuration'}
 
 
@@ -107,7 +106,7 @@ def test_what_is_allowed_anywhere_is_allowed() -> None:
     asked = domain(NIC, interface=Settings(allow=("00:00:5e:00:01:01",)))
     where = sources(Settings(allow=("00:00:5e:00:01:*",)), "libvirt", Settings(allow=("00:00:5e:00:01:01",)))
     assert decide(asked, NIC, where).allow == ("00:00:5e:00:01:01", "00:00:5e:00:01:*")
-    found = guest_port(DomainStatus(asked, "running"), NIC, where)
+    found = guest_port(replace(asked, state="running"), NIC, where)
     assert isinstance(found, GuestPort)
     assert found.macs == (MAC, "00:00:5e:00:01:01")
 
@@ -277,7 +276,7 @@ def test_no_other_place_decides_in_the_stead_of_one_that_is_not_understood(said:
     """The portgroup might say lock='yes', or manager='kernel': whatever the others say, the port is left as it is."""
     network = Network("lan", "u", "br0", "bridge", "libvirt", problem=WRONG)
     asked = domain(replace(NIC, manager="libvirt"), interface=said, whole=said)
-    intent = build_intent([DomainStatus(asked, "running")], PolicySources([network], {"br0": LIBVIRT}))
+    intent = build_intent([replace(asked, state="running")], PolicySources([network], {"br0": LIBVIRT}))
     (found,) = intent.ports
     assert (found.managed, found.policy.problem, found.policy.steps) == (False, WRONG, ())
     (finding,) = intent.findings
@@ -286,8 +285,8 @@ def test_no_other_place_decides_in_the_stead_of_one_that_is_not_understood(said:
 
 
 def test_a_mistake_in_a_domains_metadata_is_told_once_and_its_ports_are_known() -> None:
-    asked = Domain("it's", "u", "qemu", (NIC, replace(PLAIN, tap="vnet1")), DomainMetadata(problem="it's.xml:4: wrong"))
-    intent = build_intent([DomainStatus(asked, "running")], sources(LIBVIRT, "libvirt", LIBVIRT))
+    asked = Domain("it's", "u", "qemu", (NIC, replace(PLAIN, tap="vnet1")), problem="it's.xml:4: wrong")
+    intent = build_intent([replace(asked, state="running")], sources(LIBVIRT, "libvirt", LIBVIRT))
     assert [(port.port, port.managed, bool(port.policy.problem)) for port in intent.ports] == [
         ("vnet0", False, True),
         ("vnet1", False, True),

@@ -20,7 +20,7 @@ from macmgr.options import OPTIONS, Option
 from macmgr.planning.planner import plan
 from macmgr.policy.guests import build_intent
 from macmgr.policy.precedence import PolicySources
-from macmgr.readers.domain import DomainStatus, read_domain_status
+from macmgr.readers.domain import Domain, read_domain_status
 from macmgr.readers.metadata import NAMESPACE
 from macmgr.reconcile import View
 from macmgr.report.explain import explain
@@ -35,7 +35,7 @@ each_word = pytest.mark.parametrize(("option", "word"), WORDS, ids=[f"{each.toml
 
 def intent(metadata: str = "", configuration: str = "") -> Intent:
     status = read_domain_status(etree.fromstring(DOMAIN.format(NAMESPACE, metadata)), "web1.xml")
-    assert isinstance(status, DomainStatus)
+    assert isinstance(status, Domain)
     config, problems = read_config(configuration.encode())
     assert not problems
     return build_intent([status], PolicySources((), config.bridges))

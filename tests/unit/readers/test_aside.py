@@ -79,7 +79,7 @@ def test_it_says_what_it_says_in_the_whole_document(what: str) -> None:
 
 def test_a_namespace_may_be_named_on_the_metadata_itself() -> None:
     found = read(domain("<m:macTable lock='yes'/>", attributes=f" xmlns:m='{NAMESPACE}'"))
-    assert found.metadata.domain.lock is True
+    assert found.metadata[""].lock is True
 
 
 def test_lines_behind_it_stay_what_they_are() -> None:
@@ -114,15 +114,15 @@ def test_large_metadata_with_ours_in_it_is_a_mistake_of_that_domain() -> None:
     assert found.nics
     assert re.fullmatch(
         rf"d\.xml:3: <metadata> has \d+ bytes; macmgr looks for its own in no more than {MAX_METADATA}",
-        found.metadata.problem,
+        found.problem,
     )
     texts = [problem.text for problem in check_document(domain(OURS + large("<x xmlns='urn:x'/>"))).problems]
-    assert found.metadata.problem.partition(": ")[2] in texts
+    assert found.problem.partition(": ")[2] in texts
 
 
 def test_large_metadata_of_others_is_not_read() -> None:
     data = domain(large("<x xmlns='urn:x'/>"))
-    assert read(data).metadata.problem == ""
+    assert read(data).problem == ""
     assert check_document(data).problems == ()
 
 
@@ -131,16 +131,16 @@ def test_a_table_has_a_limit_too() -> None:
         nics = (f"<m:interface mac='52:54:00:00:{each >> 8:x}:{each & 255:x}'/>" for each in range(count))
         return f"<m:macTable xmlns:m='{NAMESPACE}'>{''.join(nics)}</m:macTable>"
 
-    assert read(domain(macs(MAX_ELEMENTS))).metadata.problem == ""
+    assert read(domain(macs(MAX_ELEMENTS))).problem == ""
     data = domain(macs(MAX_ELEMENTS + 1))
     text = f"more than {MAX_ELEMENTS} elements in <macmgr:macTable>"
-    assert read(data).metadata.problem == f"d.xml:3: {text}"
+    assert read(data).problem == f"d.xml:3: {text}"
     assert text in [problem.text for problem in check_document(data).problems]
 
 
 def test_ours_is_found_behind_any_number_of_others() -> None:
     others = "".join(f"<a xmlns='u{number}'/>" for number in range(5000))
-    assert read(domain(others + OURS)).metadata.domain.lock is True
+    assert read(domain(others + OURS)).metadata[""].lock is True
 
 
 def test_a_domain_has_so_many_interfaces_and_no_more() -> None:

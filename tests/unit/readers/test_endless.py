@@ -53,7 +53,7 @@ def test_a_document_takes_no_time_to_speak_of(data: bytes, wrong: bool) -> None:
     start = time.process_time()
     found = read(data)
     assert time.process_time() - start < SECONDS
-    assert bool(found.metadata.problem) is wrong
+    assert bool(found.problem) is wrong
 
 
 def test_validate_tells_as_many_mistakes_as_a_person_reads() -> None:
@@ -64,12 +64,12 @@ def test_validate_tells_as_many_mistakes_as_a_person_reads() -> None:
 @pytest.mark.parametrize(("data", "_wrong"), CASES)
 def test_of_what_libvirt_wrote_no_more_is_parsed_than_its_limit(data: bytes, _wrong: bool) -> None:
     """As a status file or at a hook: one that is too large is a mistake at once, and others' names meet no parser."""
-    assert read_with(read_domain, data, "d.xml").metadata.problem.startswith("d.xml:1: <metadata> has ")
+    assert read_with(read_domain, data, "d.xml").problem.startswith("d.xml:1: <metadata> has ")
 
 
 def test_what_stands_behind_many_neighbours_is_still_read() -> None:
     found = read(domain("".join(f"<a xmlns='urn:{number}'/>" for number in range(200)) + table("lock='yes'")))
-    assert found.metadata.domain.lock is True
+    assert found.metadata[""].lock is True
 
 
 def test_a_vlan_tag_of_thousands_of_digits_is_no_traceback() -> None:

@@ -9,7 +9,7 @@ from lxml import etree
 
 from macmgr.errors import XmlError
 from macmgr.model.intent import Vlan
-from macmgr.readers.domain import Domain, DomainStatus, Nic, read_domain, read_domain_status, read_nic
+from macmgr.readers.domain import Domain, Nic, read_domain, read_domain_status, read_nic
 from macmgr.readers.hookdata import HookInput, read_hook_input
 from macmgr.readers.network import Inherited, Network, NetworkPort, read_network, read_network_port
 
@@ -179,12 +179,12 @@ def test_a_status_file(state: str) -> None:
     text = f"<domstatus state='{state}' reason='booted' pid='7'><monitor/>{domain(STATUS)}</domstatus>"
     read = read_domain_status(etree.fromstring(text), "web1.xml")
     assert (read.state, read.reason, read.running) == (state, "booted", state == "running")
-    assert read.domain.nics == (nic(STATUS),)
+    assert read.nics == (nic(STATUS),)
 
 
 def test_a_state_that_nobody_knows_is_not_running() -> None:
     read = read_domain_status(etree.fromstring(f"<domstatus state='hunter2'>{domain('')}</domstatus>"), "web1.xml")
-    assert read == DomainStatus(Domain("web1", "u1", "qemu", ()), "unknown")
+    assert read == Domain("web1", "u1", "qemu", (), state="unknown")
 
 
 NETWORK = """<network trustGuestRxFilters='no'><name>lan</name><uuid>u2</uuid><forward mode='bridge'/>

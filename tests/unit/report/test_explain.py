@@ -12,7 +12,7 @@ from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFla
 from macmgr.planning.planner import plan
 from macmgr.policy.guests import build_intent
 from macmgr.policy.precedence import PolicySources
-from macmgr.readers.domain import DomainStatus, read_domain_status
+from macmgr.readers.domain import Domain, read_domain_status
 from macmgr.readers.network import read_network
 from macmgr.reconcile import View
 from macmgr.report.explain import explain
@@ -221,7 +221,7 @@ def test_what_is_not_here_is_an_error(what: str) -> None:
 def test_a_paused_guest() -> None:
     """Its NIC is the kernel's by libvirt's own attribute, so nobody puts an entry at resume: the port stays open."""
     status = read_domain_status(etree.fromstring(DOMAIN.replace("'running'", "'paused'")), "web1.xml")
-    assert isinstance(status, DomainStatus)
+    assert isinstance(status, Domain)
     sources = PolicySources([read_network(etree.fromstring(NETWORK), "lan.xml")], CONFIGURATION)
     intent = build_intent([status], sources)
     text = answer(View(intent, IN_SYNC.snapshot, plan(intent, IN_SYNC.snapshot)), "vnet0")

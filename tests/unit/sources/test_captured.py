@@ -7,7 +7,7 @@ import pytest
 from macmgr.model.intent import GuestPort
 from macmgr.policy.guests import build_intent
 from macmgr.policy.precedence import PolicySources
-from macmgr.readers.domain import Domain, DomainStatus
+from macmgr.readers.domain import Domain
 from macmgr.readers.hookdata import read_hook_input
 from macmgr.sources.statusfiles import LibvirtState, StatusFiles
 
@@ -59,9 +59,9 @@ def test_live_form_and_status_form_of_a_nic_are_one_record() -> None:
     (status,) = _status("running").domains
     keep = ("mac", "kind", "bridge", "network", "portgroup", "tap", "alias", "manager", "port_id")
     assert [[getattr(nic, name) for name in keep] for nic in live.nics] == [
-        [getattr(nic, name) for name in keep] for nic in status.domain.nics
+        [getattr(nic, name) for name in keep] for nic in status.nics
     ]
-    assert live.metadata == status.domain.metadata
+    assert live.metadata == status.metadata
 
 
 def test_states() -> None:
@@ -73,7 +73,7 @@ def test_states() -> None:
         "paused": False,
         "container": True,
     }
-    assert states["container"].domain.driver == "lxc"
+    assert states["container"].driver == "lxc"
 
 
 def test_the_policy_of_the_captured_guest() -> None:
@@ -101,5 +101,5 @@ def test_trust_is_read_from_the_network_port() -> None:
 
 def _intent_ports(moment: str) -> list[GuestPort]:
     sources = _status(moment)
-    domains: tuple[DomainStatus, ...] = sources.domains
+    domains: tuple[Domain, ...] = sources.domains
     return list(build_intent(domains, PolicySources(sources.networks, {}, sources.ports)).ports)

@@ -58,11 +58,11 @@ def hypervisor(tmp_path: Path) -> Iterator[Hypervisor]:
 def test_domains_and_networks_become_the_records_of_the_status_files(hypervisor: Hypervisor) -> None:
     """In the order of the status files' names; a domain that does not run is not there."""
     sources = read_sources(hypervisor)
-    assert [(status.domain.name, status.state, status.running) for status in sources.domains] == [
+    assert [(status.name, status.state, status.running) for status in sources.domains] == [
         ("a b", "paused", False),
         ("web1", "running", True),
     ]
-    assert [(nic.mac, nic.network) for nic in sources.domains[1].domain.nics] == [("52:54:00:aa:00:01", "lan")]
+    assert [(nic.mac, nic.network) for nic in sources.domains[1].nics] == [("52:54:00:aa:00:01", "lan")]
     assert [(network.name, network.bridge, network.manager) for network in sources.networks] == [
         ("home", "virbr0", ""),
         ("lan", "br0", "libvirt"),
@@ -72,7 +72,7 @@ def test_domains_and_networks_become_the_records_of_the_status_files(hypervisor:
 
 
 def test_guests_are_read_alone_too(hypervisor: Hypervisor) -> None:
-    assert [status.domain.name for status in read_guests(hypervisor)] == ["a b", "web1"]
+    assert [status.name for status in read_guests(hypervisor)] == ["a b", "web1"]
 
 
 def test_a_guest_that_waits_for_its_migration_says_so() -> None:
@@ -102,7 +102,7 @@ def test_a_domain_that_ends_while_it_is_read_is_not_there(hypervisor: Hypervisor
             ended.undefine()
         return list(domains)
 
-    assert [status.domain.name for status in read_guests(_with_domains(listed))] == ["a b"]
+    assert [status.name for status in read_guests(_with_domains(listed))] == ["a b"]
 
 
 def test_a_document_that_is_not_understood_is_a_finding_and_the_rest_goes_on(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def run_dir(tmp_path: Path) -> Path:
 
 
 def names(run_dir: Path) -> list[str]:
-    return [status.domain.name for status in StatusFiles(run_dir).read().domains]
+    return [status.name for status in StatusFiles(run_dir).read().domains]
 
 
 def test_a_host_on_which_libvirt_has_not_run(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_a_file_that_is_being_written_is_not_read(run_dir: Path) -> None:
     (run_dir / "qemu" / "g1.pid").write_text("1")
     (run_dir / "qemu" / "g1.xml").write_text(domstatus("g1"))
     sources = StatusFiles(run_dir).read()
-    assert ([status.domain.name for status in sources.domains], sources.findings) == (["g1"], ())
+    assert ([status.name for status in sources.domains], sources.findings) == (["g1"], ())
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_an_unreadable_file_is_a_finding_and_the_rest_goes_on(run_dir: Path, tex
     (run_dir / "qemu" / "c.xml").write_text(domstatus("c"))
     sources = StatusFiles(run_dir).read()
     (finding,) = sources.findings
-    assert [status.domain.name for status in sources.domains] == ["a", "c"]
+    assert [status.name for status in sources.domains] == ["a", "c"]
     assert (finding.code, finding.severity, finding.domain) == ("unreadable-xml", "error", "b")
     assert str(run_dir / "qemu" / "b.xml") in finding.message
     assert SECRET not in finding.message + fix_of(finding).text
@@ -84,14 +84,14 @@ def test_a_file_that_vanishes_after_the_directory_was_listed(run_dir: Path, monk
         "macmgr.sources.statusfiles.os.listdir", lambda path: [*listed, "gone.xml"] if path.name == "qemu" else []
     )
     sources = StatusFiles(run_dir).read()
-    assert ([status.domain.name for status in sources.domains], sources.findings) == (["g1"], ())
+    assert ([status.name for status in sources.domains], sources.findings) == (["g1"], ())
 
 
 def test_a_directory_that_is_called_like_a_file_is_told(run_dir: Path) -> None:
     (run_dir / "qemu" / "d.xml").mkdir()
     (run_dir / "qemu" / "g1.xml").write_text(domstatus("g1"))
     sources = StatusFiles(run_dir).read()
-    assert [status.domain.name for status in sources.domains] == ["g1"]
+    assert [status.name for status in sources.domains] == ["g1"]
     assert [finding.code for finding in sources.findings] == ["unreadable-xml"]
 
 
@@ -113,7 +113,7 @@ def test_what_may_not_be_read_asks_for_root(run_dir: Path, place: str, monkeypat
 def test_a_running_domain_and_a_paused_one(run_dir: Path) -> None:
     for state in ("running", "paused", "nonsense"):
         (run_dir / "qemu" / f"{state}.xml").write_text(domstatus(state, state))
-    states = {status.domain.name: (status.state, status.running) for status in StatusFiles(run_dir).read().domains}
+    states = {status.name: (status.state, status.running) for status in StatusFiles(run_dir).read().domains}
     assert states == {"running": ("running", True), "paused": ("paused", False), "nonsense": ("unknown", False)}
 
 
@@ -203,7 +203,7 @@ def test_the_called_domain_is_read_first_and_others_while_there_is_time(
     first = First(driver, name, clock.late)
     sources = files.read(first)
     assert clock.read == [f"{driver}/{name}.xml", "qemu/b.xml", "qemu/c.xml"]
-    assert {status.domain.name for status in sources.domains} == {name, "b", "c"}
+    assert {status.name for status in sources.domains} == {name, "b", "c"}
     assert {(each.code, each.domain) for each in sources.findings} == {(Code.UNREADABLE_XML, "d")}
     assert files.read(first) is sources, "a second look says the same"
     assert len(clock.read) == 3
@@ -214,4 +214,4 @@ def test_the_called_domain_is_read_however_late_it_is(run_dir: Path, monkeypatch
         (run_dir / "qemu" / f"{other}.xml").write_text(domstatus(other))
     clock = Clock(monkeypatch, until=0)
     sources = StatusFiles(run_dir).read(First("qemu", "b", clock.late))
-    assert [status.domain.name for status in sources.domains] == ["b"]
+    assert [status.name for status in sources.domains] == ["b"]

@@ -14,7 +14,6 @@ from macmgr.model.hookcall import HookCall
 from macmgr.model.intent import skip_nothing
 from macmgr.readers.domain import Domain, Nic
 from macmgr.readers.hookdata import HookInput
-from macmgr.readers.metadata import DomainMetadata
 from macmgr.sources.statusfiles import StatusFiles
 from macmgr.wanted import WaitingCall, wanted
 from macmgr.watch import round as round_module
@@ -63,8 +62,8 @@ def test_ports_that_are_left_as_they_are_are_a_failure_as_they_are_in_process(
 ) -> None:
     """Policy that is not understood: on_error = "refuse" has to hear of it, whoever does the work."""
     nic = Nic("52:54:00:00:00:01", "bridge", "bridge", bridge="br0", tap="vnet0")
-    metadata = DomainMetadata(problem="the metadata of g1 is not understood")
-    heard = WaitingCall(HookCall("qemu", "g1", "start"), HookInput(domain=Domain("g1", "u", "qemu", (nic,), metadata)))
+    domain = Domain("g1", "u", "qemu", (nic,), problem="the metadata of g1 is not understood")
+    heard = WaitingCall(HookCall("qemu", "g1", "start"), HookInput(domain=domain))
     monkeypatch.setattr(round_module, "Kernel", None)
     ((well, text),) = Rounds(tmp_path, None).run([heard], Config(), skip_nothing, whole=False).answers
     assert not well
