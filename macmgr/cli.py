@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from macmgr import __version__, errors, paths
-from macmgr.errors import KernelError, MacmgrError, did_you_mean, unexpected
+from macmgr.errors import KernelError, MacmgrError, did_you_mean, nearest_name, unexpected
 from macmgr.hook.run import run_hook
 from macmgr.model.hookcall import HookCall
 from macmgr.oneline import one_line
@@ -65,8 +65,9 @@ def run(argv: Sequence[str]) -> int:
 
 def _run(argv: Sequence[str]) -> int:
     if argv[:1] == ["help"]:
-        argv = [*argv[1:], "--help"]
+        argv = [*(() if argv[1:] in (["help"], ["version"]) else argv[1:]), "--help"]
     parser = _parser()
+    parser.check_options(argv)
     if not argv:
         parser.epilog = "'macmgr VERB --help' shows the options of a verb and an example."
         parser.print_help(sys.stderr)
@@ -95,10 +96,29 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         super().error(one_line(message))
 
+    def check_options(self, words: Sequence[str]) -> None:
+        """Refuses an unknown option before the verb. argparse would take the word behind it for the verb."""
+        rest = iter(words)
+        for word in rest:
+            if not word.startswith("-"):
+                return
+            name, equals, _ = word.partition("=")
+            meant = [action for option, action in self._option_string_actions.items() if option.startswith(name)]
+            if not meant:
+                self.refuse([word])
+            if meant[0].nargs != 0 and not equals:
+                next(rest, None)
+
+    def refuse(self, words: Sequence[str]) -> NoReturn:
+        """Ends with the usage, and the option that was probably meant."""
+        names = {option.lstrip("-"): option for option in self._option_string_actions}
+        near = nearest_name(words[0].partition("=")[0].lstrip("-"), names)
+        self.error(f"unrecognized arguments: {' '.join(words)}{near and f'; did you mean {names[near]!r}?'}")
+
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
             words = ", ".join(action.choices)
-            near = did_you_mean(value, action.choices)
+            near = did_you_mean(value, [*action.choices, *(("help", "version") if action.dest == "verb" else ())])
             raise argparse.ArgumentError(action, f"invalid choice: {value!r} (choose from {words}){near}")
 
 
@@ -108,7 +128,7 @@ class _Verb(_Parser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         known, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+            self.refuse(unknown)
         return known, unknown
 
 
@@ -124,8 +144,8 @@ def _complete(arguments: argparse.Namespace) -> None:
             arguments.parser.error(f"{arguments.parser.prog.removeprefix('macmgr ')} has no option {option}")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = _Parser(
+def _parser() -> _Parser:
+    parser = _Parser(
         prog="macmgr",
         usage="macmgr [-h] [--version] [OPTION...] VERB ...",
         description="Manage the MAC table of Linux bridges for libvirt guests.",

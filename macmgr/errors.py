@@ -56,8 +56,19 @@ class NotThere(MacmgrError):
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
     """Returns the end of a message about an unknown name: the nearest known name, if one is near."""
-    near = get_close_matches(name, sorted(names), 1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    near = nearest_name(name, names)
+    return near and f"; did you mean {near!r}?"
+
+
+def nearest_name(name: str, names: Iterable[str]) -> str:
+    """Returns the nearest of ``names``; empty if none is near."""
+    return next(iter(get_close_matches(name, sorted(names), 1)), "")
+
+
+def no_bridge(name: str, bridges: Iterable[str]) -> NotThere:
+    """Returns the error about a bridge that is none of ``bridges``."""
+    near = did_you_mean(name, bridges)
+    return NotThere(f"bridge {name!r} does not exist here; see 'ip link show type bridge'{near}")
 
 
 class KernelError(MacmgrError):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from macmgr.doctor.vlancheck import who_would_be_cut
-from macmgr.errors import KernelError, NotThere
+from macmgr.errors import KernelError, no_bridge
 from macmgr.model.devices import DeviceFacts
 from macmgr.model.intent import Intent
 from macmgr.model.snapshot import Bridge, Snapshot
@@ -46,7 +46,7 @@ def turn_on(_lock: WriterLock, name: str, read_intent: Callable[[], Intent], ker
     intent, snapshot = read_intent(), kernel.read_snapshot({name}, whole=True)
     bridge = snapshot.bridges.get(name)
     if bridge is None:
-        raise NotThere(f"bridge {name!r} does not exist here; see 'ip link show type bridge'")
+        raise no_bridge(name, snapshot.bridges)
     if bridge.vlan_filtering:
         return Answer()
     if cut := who_would_be_cut(name, intent, snapshot, kernel.read_devices()):

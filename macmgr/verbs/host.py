@@ -22,7 +22,7 @@ from typing import Any
 from macmgr import errors, hookcheck, paths, virsh
 from macmgr.config import load_config
 from macmgr.doctor.diagnose import diagnose
-from macmgr.errors import NotThere, did_you_mean
+from macmgr.errors import NotThere, did_you_mean, no_bridge
 from macmgr.kernel import Kernel
 from macmgr.kernel.edge import collector_paused
 from macmgr.model.changes import Change, bridge_command, requests
@@ -121,11 +121,11 @@ def explain_one(arguments: argparse.Namespace) -> int:
 def apply_changes(arguments: argparse.Namespace) -> int:
     """Make the changes and read them back."""
     host = _host(arguments)
-    if arguments.vlan_filtering and host.scope.observes(arguments.vlan_filtering):
+    if arguments.vlan_filtering is not None and host.scope.observes(arguments.vlan_filtering):
         return _refuse_observed(arguments)
     with Kernel(host.netns) as kernel, lock.hold() as held:
         _check_bridge(arguments, kernel)
-        if arguments.vlan_filtering:
+        if arguments.vlan_filtering is not None:
             answer = turn_on(held, arguments.vlan_filtering, host.read_intent, kernel)
             _print_vlan_filtering(arguments, answer)
             if answer.cut:
@@ -237,7 +237,7 @@ def _host(arguments: argparse.Namespace) -> _Host:
         return bridge != named and config.observes(bridge)
 
     read_state = _source(arguments)
-    if arguments.domain or arguments.network:
+    if arguments.domain is not None or arguments.network is not None:
         _check_names(arguments, read_state())
     scope = Scope(arguments.domain, _bridges(arguments), observes=observes)
     known = Known(seen=seen.records, seen_lost=seen.lost, cut=getattr(arguments, "cut", False))
@@ -260,27 +260,27 @@ def _check_names(arguments: argparse.Namespace, sources: LibvirtState) -> None:
     """
     running = {domain.name for domain in sources.domains}
     unread = {finding.domain for finding in sources.findings if finding.code is Code.UNREADABLE_XML}
-    if arguments.domain and arguments.domain not in running | unread:
+    if arguments.domain is not None and arguments.domain not in running | unread:
         near = did_you_mean(arguments.domain, {*running, *filter(None, unread)})
         raise NotThere(f"domain {arguments.domain!r} does not run here; {virsh.DOMAINS}{near}")
-    if arguments.network:
+    if arguments.network is not None:
         bridges = {network.name: network.bridge for network in sources.networks}
         if not bridges.get(arguments.network):
             near = did_you_mean(arguments.network, (name for name, bridge in bridges.items() if bridge))
             raise NotThere(f"network {arguments.network!r} is not active here or has no bridge; {virsh.NETWORKS}{near}")
-        if arguments.bridge and arguments.bridge != bridges[arguments.network]:
+        if arguments.bridge is not None and arguments.bridge != bridges[arguments.network]:
             raise NotThere(f"network {arguments.network!r} is on {bridges[arguments.network]}, not {arguments.bridge}")
         arguments.bridge = bridges[arguments.network]
 
 
 def _check_bridge(arguments: argparse.Namespace, kernel: Kernel) -> None:
-    if arguments.bridge and arguments.bridge not in (bridges := kernel.read_snapshot(()).bridges):
-        near = did_you_mean(arguments.bridge, bridges)
-        raise NotThere(f"bridge {arguments.bridge!r} does not exist here; see 'ip link show type bridge'{near}")
+    """An empty name, as of a script's unset variable, names no bridge: it must not mean all of them."""
+    if arguments.bridge is not None and arguments.bridge not in (bridges := kernel.read_snapshot(()).bridges):
+        raise no_bridge(arguments.bridge, bridges)
 
 
 def _bridges(arguments: argparse.Namespace) -> frozenset[str] | None:
-    return frozenset({arguments.bridge}) if arguments.bridge else None
+    return None if arguments.bridge is None else frozenset({arguments.bridge})
 
 
 def _refuse_observed(arguments: argparse.Namespace) -> int:

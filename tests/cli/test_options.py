@@ -79,11 +79,25 @@ def test_what_is_read_is_found() -> None:
         (["audit", "-v"], "audit", "unrecognized arguments: -v"),
         (["--config", "f", "net", "get", "lan"], "net get", "net get has no option --config"),
         (["net", "-v", "set", "lan", "kernel"], "net set", "net set has no option -v or --verbose"),
-        (["audit", "--strikt"], "audit", "unrecognized arguments: --strikt"),
+        (["audit", "--strikt"], "audit", "unrecognized arguments: --strikt; did you mean '--strict'?"),
+        (["release", "--domain", "web1"], "release", "unrecognized arguments: --domain web1"),
+        (["--fromat", "json", "audit"], "[-h]", "unrecognized arguments: --fromat; did you mean '--format'?"),
+        (
+            ["--config", "f", "--netnss=x", "audit"],
+            "[-h]",
+            "unrecognized arguments: --netnss=x; did you mean '--netns'?",
+        ),
+        (["hlep"], "[-h]", "; did you mean 'help'?"),
+        (["help", "adit"], "[-h]", "; did you mean 'audit'?"),
+        (["audit", "--source", "libvrt"], "audit", "(choose from status, libvirt); did you mean 'libvirt'?"),
         (["net", "get", "lan", "now"], "net get", "unrecognized arguments: now"),
         (["explain"], "explain", "the following arguments are required: WHAT"),
         (["net"], "net", "the following arguments are required: get|set"),
-        (["net", "gte", "lan"], "net", "argument get|set: invalid choice: 'gte' (choose from get, set)"),
+        (
+            ["net", "gte", "lan"],
+            "net",
+            "argument get|set: invalid choice: 'gte' (choose from get, set); did you mean 'get'?",
+        ),
         (["adit"], "[-h]", "; did you mean 'audit'?"),
         (["net", "set", "lan", "libvrt"], "net set", "(choose from kernel, libvirt); did you mean 'libvirt'?"),
     ],
@@ -97,7 +111,7 @@ def test_wrong_usage_is_told_with_the_usage_of_the_verb(
     assert out == ""
     assert errors.startswith(f"usage: macmgr {verb} ")
     assert errors.count("error: ") == 1
-    assert said in errors.splitlines()[-1]
+    assert errors.splitlines()[-1].endswith(said)
 
 
 def test_an_option_before_the_verb_is_the_verbs(host: Host) -> None:

@@ -198,6 +198,25 @@ def test_names_with_spaces_quotes_and_unicode(host: Host) -> None:
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        *((verb, option, "") for verb in ("audit", "plan", "apply", "show") for option in ("--domain", "--bridge")),
+        ("apply", "--network", ""),
+        ("apply", "--vlan-filtering", ""),
+        ("release", "--bridge", ""),
+        ("doctor", ""),
+        ("explain", ""),
+    ],
+    ids=" ".join,
+)
+@on("drift")
+def test_an_empty_name_is_not_the_whole_host(host: Host, words: tuple[str, ...]) -> None:
+    """A script gives one where its variable is not set."""
+    assert host.macmgr(*words).code == 69
+    assert host.kernel.sent == []
+
+
+@pytest.mark.parametrize(
     ("words", "line"),
     [
         (("audit", "--domain", "g9"), "domain 'g9' does not run here; see 'virsh list'"),
@@ -205,6 +224,10 @@ def test_names_with_spaces_quotes_and_unicode(host: Host) -> None:
         (
             ("plan", "--bridge", "br9"),
             "bridge 'br9' does not exist here; see 'ip link show type bridge'; did you mean 'br0'?",
+        ),
+        *(
+            (words, "bridge 'br00' does not exist here; see 'ip link show type bridge'; did you mean 'br0'?")
+            for words in (("doctor", "br00"), ("release", "--bridge", "br00"), ("apply", "--vlan-filtering", "br00"))
         ),
         (("audit", "--domain", "wbe1"), "domain 'wbe1' does not run here; see 'virsh list'; did you mean 'web1'?"),
         (
