@@ -208,7 +208,7 @@ def _parser() -> _Parser:
     watch.add_argument(
         "--observe",
         action="store_true",
-        help="tell what it would do, on every bridge, and change nothing; hooks do their work themselves",
+        help="report what it would do, on every bridge, and change nothing; hooks do their work themselves",
     )
 
     text, example = "what libvirt's hooks call; XML on stdin", "macmgr hook qemu web1 started begin - < web1.xml"

@@ -161,7 +161,7 @@ def _not_toml(error: str, text: str) -> Problem:
         name = ".".join(re.findall(r"'([^']*)'", twice[1]))[:60]
         return Problem(line, f"the table [{name}] is there twice; put its options together")
     if message == "Cannot overwrite a value":
-        return Problem(line, f"a name is given a value twice{column}; one of them has to go")
+        return Problem(line, f"a name is given a value twice{column}; remove one of them")
     return Problem(line, f"not TOML{column}: {message[:1].lower()}{message[1:80]}")
 
 

@@ -106,7 +106,7 @@ def tried(words: Sequence[str | Path], timeout: float = _TIMEOUT) -> str:
     last = said.decode("utf-8", "replace").strip().rpartition("\n")[2][:300]
     if process.returncode:
         return f"it fails (exit {process.returncode}{': ' if last else ''}{last})"
-    return f"it is to be silent, and says: {last}" if said else ""
+    return f"it must be silent, but says: {last}" if said else ""
 
 
 def program_fails(program: Path) -> str:
@@ -149,16 +149,16 @@ def problems(hooks_dir: Path, selinux: SELinux | None = None) -> tuple[str, ...]
         if why := cannot_run(shim, selinux):
             return (
                 f"{shim.path}: libvirt cannot execute it ({why}), counts it as failed, and will end running guests "
-                "when it restarts: run 'macmgr install', which takes away what cannot run, or 'macmgr uninstall', now",
+                "when it restarts: run 'macmgr install', which removes what cannot run, or 'macmgr uninstall', now",
             )
     lines = [
-        f"{shim.path}: it is not executable, and libvirt passes it by: run 'macmgr install'"
+        f"{shim.path}: it is not executable, so libvirt ignores it: run 'macmgr install'"
         for shim in shims
         if not shim.path.stat().st_mode & 0o111
     ]
     for name, path in dict.fromkeys(item for shim in shims for item in shim.named.items()):
         if why := _CHECKS[name](path):
-            lines.append(f"{path}: the hooks start it and do nothing, because {why}: mend it, or run 'macmgr install'")
+            lines.append(f"{path}: the hooks start it and do nothing, because {why}: fix it, or run 'macmgr install'")
     return tuple(lines)
 
 

@@ -53,8 +53,8 @@ _TIMEOUT = 10.0  # seconds until an interpreter counts as hanging
 
 
 _INSTEAD = (
-    "because of a hook that cannot be executed libvirt starts no guest and ends running ones, so none is left there; "
-    "mend that, or 'macmgr install --no-hooks': the daemon does nearly all without them"
+    "libvirt starts no guest, and ends running ones, if it cannot execute a hook, so none is left there; fix that, or "
+    "run 'macmgr install --no-hooks': the daemon does nearly all without hooks"
 )
 
 
@@ -125,8 +125,8 @@ def _take_away(hooks_dir: Path, selinux: SELinux | None) -> str:
         for shim in shims:
             shim.path.unlink()
     except OSError as error:
-        return f"; {shim.path} could not be taken away ({error.strerror}): do that before libvirt restarts"
-    return "; what was there of them is taken away" if shims else ""
+        return f"; {shim.path} could not be removed ({error.strerror}): remove it before libvirt restarts"
+    return "; those that were there are removed" if shims else ""
 
 
 def uninstall_hooks(hooks_dir: Path = paths.LIBVIRT_HOOKS) -> Iterator[Step]:
@@ -237,7 +237,7 @@ def named_program(named: Path) -> Path:
     """Returns the absolute path of the program that a person named. Links stay: they may lead to the next version."""
     program = named.absolute()
     if not program.is_file() or not os.access(program, os.X_OK):
-        raise NotThere(f"{program}: is no executable file; name the macmgr to start with --program")
+        raise NotThere(f"{program}: is not an executable file; name the macmgr to start with --program")
     return program
 
 
@@ -250,7 +250,9 @@ def find_python() -> Path:
     for python in (PYTHON, ours):
         if _runs(python):
             return python
-    raise NotThere(f"neither {PYTHON} nor {ours} runs {_handover()}: hooks could do nothing; Python 3.6 or newer does")
+    raise NotThere(
+        f"neither {PYTHON} nor {ours} runs {_handover()}: hooks could do nothing; install Python 3.6 or newer"
+    )
 
 
 def _runs(python: Path) -> bool:
@@ -281,7 +283,7 @@ def _word(program: Path) -> str:
     """Quotes a program's path for a unit's command line (systemd.service(5), systemd.syntax(7))."""
     text = str(program)
     if not text.isprintable() or re.search(r"[\\'\"]", text):
-        raise NotThere(f"{text!r}: systemd starts no program of such a name; name another one with --program")
+        raise NotThere(f"{text!r}: systemd starts no program with such a name; name another one with --program")
     text = text.replace("%", "%%")
     return f'"{text}"' if " " in text else text
 

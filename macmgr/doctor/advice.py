@@ -112,7 +112,7 @@ def _close_ports(bridge: Bridge, everyone: Sequence[Member], snapshot: Snapshot)
             decided.setdefault(guest.policy.reason, []).append(member)
     for reason, ports in decided.items():
         text = f"{_names(ports)} {_is(ports)} managed by the kernel by decision ({reason}). If that may change, "
-        yield _closing(Step(text + "say manager libvirt there, and apply.", (apply,)), ports)
+        yield _closing(Step(text + "set manager libvirt there, and apply.", (apply,)), ports)
     yield from _strangers(bridge, auto, snapshot)
     for network in sorted({guest.network for _, guest in managed if guest.frozen}):
         frozen = [member for member, guest in managed if guest.frozen and guest.network == network]
@@ -135,9 +135,9 @@ def _strangers(bridge: Bridge, auto: Sequence[Member], snapshot: Snapshot) -> It
         seen = f"seen lately: {', '.join(macs)}" if macs else "none was seen lately"
         yield _closing(
             Step(
-                f"Find out whose {member.name} ({member.what}) is: no domain here asks for it. Who is behind it is "
-                "reached because it is open. It can be closed once each address behind it has a static entry; "
-                f"{seen}. Ask who runs it."
+                f"Find out whose {member.name} ({member.what}) is: no domain here asks for it. Hosts behind it are "
+                "reached because it is open. Close it only once each address behind it has a static entry; "
+                f"{seen}. Ask its owner."
             ),
             [member],
         )
@@ -149,8 +149,8 @@ def _strangers(bridge: Bridge, auto: Sequence[Member], snapshot: Snapshot) -> It
         yield _closing(
             Step(
                 f"{_names(containers)} {whose} way to {bridge.name}: leave "
-                f"{'it' if one else 'them'} open, for containers are reached by that. Only where they have a bridge of "
-                "their own, or a macvlan, does the uplink come to rest."
+                f"{'it' if one else 'them'} open, because containers are reached that way. The uplink "
+                "leaves promiscuous mode only if they get a bridge of their own, or a macvlan."
             ),
             containers,
         )
@@ -174,7 +174,7 @@ def _one_uplink(bridge: Bridge, everyone: Sequence[Member]) -> Iterator[Step]:
         yield Step(
             f"{' and '.join(auto)} are uplinks of {bridge.name}, and only one port of a bridge may learn or flood. If "
             f"they lead to one network, make a bond of them; if not, give {' and '.join(auto[1:])} another bridge. "
-            "Either cuts off who is reached through them until it is done: plan it.",
+            "Until it is done, hosts that are reached through them are cut off: plan it.",
             removes=frozenset((Reason.SECOND_UPLINK, name) for name in auto),
         )
 
@@ -183,7 +183,7 @@ def _vlan_filtering(bridge: Bridge, causes: Sequence[Cause], obstacles: Sequence
     reasons = {cause.reason for cause in causes}
     if Reason.NO_VLAN_FILTERING in reasons:
         yield Step(
-            "Only another kernel helps further: one built with CONFIG_BRIDGE_VLAN_FILTERING, as distributions build "
+            "Only another kernel helps: one built with CONFIG_BRIDGE_VLAN_FILTERING, as distributions build "
             "it. Without it no port of a bridge leaves promiscuous mode.",
             removes=frozenset({(Reason.NO_VLAN_FILTERING, bridge.name)}),
         )
@@ -197,7 +197,7 @@ def _vlan_filtering(bridge: Bridge, causes: Sequence[Cause], obstacles: Sequence
             )
         yield Step(
             f"Turn VLAN filtering on for {bridge.name}. macmgr first checks who would be cut off, and refuses if "
-            f"anybody would be. It lasts as long as the bridge: say it where {bridge.name} is configured too.",
+            f"anybody would be. It lasts as long as the bridge: set it where {bridge.name} is configured too.",
             (f"macmgr apply --vlan-filtering {shlex.quote(bridge.name)}",),
             removes=frozenset({(Reason.VLAN_FILTERING_OFF, bridge.name)}),
         )
@@ -216,12 +216,12 @@ def _from_outside(cause: Cause) -> Step:
     text = _capitalised(cause.text) + "."
     match cause.reason:
         case Reason.ADMINISTRATOR:
-            return Step(f"{text} Take it back.", (_ip_link(cause.subject, "promisc off"),), removes=_one(cause))
+            return Step(f"{text} Turn it off.", (_ip_link(cause.subject, "promisc off"),), removes=_one(cause))
         case Reason.PACKET_SOCKET if not cause.certain:
             command = () if cause.pid is None else (f"ps -fp {cause.pid}",)
-            return Step(f"{text} Look what it is before anything is done about it.", command)
+            return Step(f"{text} Find out what it is before you end it.", command)
         case Reason.PACKET_SOCKET:
-            how = "Stop it when it is done, or let it look without that (tcpdump -p)."
+            how = "Stop it when it is done, or let it run without that mode (tcpdump -p)."
             command = () if cause.pid is None else (f"kill {cause.pid}",)
             return Step(f"{text} {how}", command, removes=_one(cause))
         case Reason.UPPER_DEVICE:

@@ -215,10 +215,10 @@ def _room(needed: int, capacity: Capacity | None, carrier: Device, *, applies: b
     if filter_of(carrier).filters is False:
         return f"{ask}, but {carrier.name} has no filter"
     if capacity is None:
-        return f"{ask}; how many fit is not known"
+        return f"{ask}; it is unknown how many fit"
     if needed <= capacity.certain:
         return f"{ask}; at least {capacity.certain} fit ({capacity.source})"
-    full = "a NIC whose filter is full receives everything, and nothing says so"
+    full = "a NIC with a full filter receives everything, and no counter shows it"
     if needed <= capacity.most:
         return f"{ask}; {capacity.certain} to {capacity.most} fit ({capacity.source}): {full}"
     return f"{ask}; {capacity.most} fit ({capacity.source}): {full}"
@@ -229,7 +229,7 @@ def _uplink_notes(member: Member, everyone: Sequence[Member], facts: DeviceFacts
     if member.port.isolated:
         isolated = [other.name for other in everyone if other.port.isolated and other.name != name]
         cut = f": {', '.join(isolated)} cannot reach it" if isolated else ""
-        yield f"{name} is isolated, and isolated ports do not talk to each other{cut}."
+        yield f"{name} is isolated, and isolated ports do not reach each other{cut}."
     for upper in facts.uppers(name):
         takes = f"frames with VID {upper.vid} that arrive on {name}" if upper.kind == "vlan" else f"frames of {name}"
         yield f"{upper.name} ({upper.kind}) is stacked on {name}: it takes the {takes} before the bridge sees them."
@@ -241,12 +241,12 @@ def _uplink_notes(member: Member, everyone: Sequence[Member], facts: DeviceFacts
             yield f"The device below {device.name} is in another network namespace and cannot be seen from here."
     late = facts.features.locked is False and facts.features.ring_state is not True
     if late and not member.port.promiscuity:
-        yield f"Kernels before 5.14 do not tell a NIC that joins the bridge after the guests their MACs: watch {name}."
+        yield f"Kernels before 5.14 give a NIC that joins the bridge after the guests none of their MACs: watch {name}."
 
 
 def _bridge_notes(bridge: Bridge, everyone: Sequence[Member], facts: DeviceFacts) -> Iterator[str]:
     if not any(member.role is Role.UPLINK for member in everyone):
-        yield f"No port of {bridge.name} is an uplink that macmgr can tell: nothing here leads to a physical network."
+        yield f"macmgr recognises no port of {bridge.name} as an uplink: nothing here leads to a physical network."
     for upper in facts.uppers(bridge.name):
         if upper.kind in ("macvtap", "macvlan"):
             yield f"{upper.name} ({upper.kind}) is stacked on {bridge.name}: the bridge has its MAC, no port has it."

@@ -80,7 +80,7 @@ def expected_gain(
         )
     for uplink in held:
         if any(cause.reason is Reason.NO_UNICAST_FILTER and cause.certain for cause in uplink.held):
-            yield f"{uplink.name} itself stays promiscuous whatever is done here, because it cannot filter."
+            yield f"{uplink.name} itself stays promiscuous in any case, because it cannot filter."
         elif uplink not in resting:
             yield f"Whether {uplink.name} comes to rest is not certain: not every cause can be seen from here."
     if not flooded and not held:

@@ -85,7 +85,7 @@ class Member:
         """The reasons why it is an auto port; empty if it is none."""
         flags = self.port.flags
         words = ["learns"] * flags.learning + ["floods"] * flags.unicast_flood
-        down = " (it is down, and counts all the same)" if words and not self.port.up else ""
+        down = " (it is down, but still counts)" if words and not self.port.up else ""
         return " and ".join(words) + down
 
 
@@ -145,9 +145,7 @@ def cannot_filter(member: Member, known: Filter) -> Cause:
     if known.filters is False:
         text = f"{member.name} cannot filter unicast addresses: {known.source}"
         return Cause(Reason.NO_UNICAST_FILTER, member.name, text)
-    text = (
-        f"perhaps {member.name} cannot filter unicast addresses: {known.source}, and no interface of the kernel tells"
-    )
+    text = f"perhaps {member.name} cannot filter unicast addresses: {known.source}, and the kernel does not show it"
     return Cause(Reason.NO_UNICAST_FILTER, member.name, text, certain=False)
 
 
@@ -176,7 +174,9 @@ def outside_causes(device: Device, facts: DeviceFacts) -> list[Cause]:
             causes.append(Cause(Reason.PACKET_SOCKET, _subject(each), text, pid=each.pid))
     causes += _upper_causes(device, facts)
     if device.up and device.addresses and filter_of(device).filters is False:
-        text = f"{device.name} must receive for {_addresses(device.addresses)} beside its own and cannot filter"
+        text = (
+            f"{device.name} must receive for {_addresses(device.addresses)} in addition to its own, but cannot filter"
+        )
         owners = [upper.name for upper in facts.uppers(device.name) if upper.mac in device.addresses]
         text += f" (of {', '.join(owners)})" if owners else ""
         causes.append(Cause(Reason.OWN_ADDRESSES, device.name, text))
@@ -232,7 +232,7 @@ def _suspects(device: Device, facts: DeviceFacts) -> list[Cause]:
             Reason.PACKET_SOCKET,
             _subject(each),
             f"perhaps a packet socket of {each.who}, bound to {each.device or 'every interface'}: "
-            "this kernel does not tell what it asks for",
+            "this kernel does not show what it asks for",
             certain=False,
             pid=each.pid,
         )

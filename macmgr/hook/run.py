@@ -104,7 +104,7 @@ def run_hook(
         _guarded(call, config_path, run_dir, netns, report, handed.begun if handed else 0)
         message, failed = report.verdict()
     except OSError as error:  # no process, descriptor or memory left
-        message, failed = f"no work could be started: {error.strerror}; {_AUDIT}", True
+        message, failed = f"the work could not be started: {error.strerror}; {_AUDIT}", True
     except Exception as error:  # noqa: BLE001 - libvirt must not see a traceback, whatever it is
         message, failed = f"{unexpected(error)}; {_AUDIT}", True
     if message:

@@ -73,14 +73,14 @@ def read_call(call: HookCall, data: bytes) -> HookInput:
     """
     given = read_hook_input(call.driver, data)
     if given.domain is not None and given.domain.name != call.object:
-        raise XmlError(f"the hook's input describes domain {given.domain.name!r}, the call names {call.object!r}")
+        raise XmlError(f"the hook's input describes domain {given.domain.name!r}, but the call names {call.object!r}")
     problem = ""
     if given.domain is not None and call.operation not in ("stopped", "release"):
         problem = given.domain.problem
     elif given.network is not None:
         problem = given.network.problem
     if problem:
-        raise XmlError(f"{problem}; until that is mended, the ports of {call.object} are left as they are")
+        raise XmlError(f"{problem}; until that is fixed, the ports of {call.object} are left as they are")
     return given
 
 
@@ -110,7 +110,7 @@ def left_as_it_is(intent: Intent, scope: Scope) -> str:
         return ""
     names = ", ".join(port.port for port in ports)
     stay = f"{names} {'is' if len(ports) == 1 else 'are'} left as before"
-    return f"{stay}, until this is mended: {ports[0].policy.problem}"
+    return f"{stay}, until this is fixed: {ports[0].policy.problem}"
 
 
 def in_words(call: HookCall, outcome: Outcome, *, watched: bool = False) -> str:
@@ -139,7 +139,7 @@ def _unread(outcome: Outcome) -> str:
     if outcome.view.scope.domain is not None or not unread:
         return ""
     what = "file was" if len(unread) == 1 else "files were"
-    return f"{len(unread)} status {what} not read in time, and those guests are left as they are; run 'macmgr apply'"
+    return f"{len(unread)} status {what} not read in time, so those guests are left as they are; run 'macmgr apply'"
 
 
 def _stays_open(port: GuestPort, view: View) -> bool:

@@ -58,13 +58,18 @@ class Code(StrEnum):
         _CUT_OFF,
         "without an entry, a closed port cuts the guest off",
     )
-    NOT_GIVEN_BACK = "not-given-back", _ERROR, _AT_RISK, "the policy leaves the port to the kernel by now"
+    NOT_GIVEN_BACK = "not-given-back", _ERROR, _AT_RISK, "the policy now leaves the port to the kernel"
     LEARNING_ON = "learning-on", _ERROR, _EXPOSED, "the port learns source addresses"
     FLOOD_ON = "flood-on", _ERROR, _EXPOSED, "the port gets every frame with an unknown destination"
     UNLOCKED = "unlocked", _ERROR, _EXPOSED, "the port takes frames from any source address"
-    STILL_LOCKED = "still-locked", _ERROR, _CUT_OFF, "the policy does not ask for the lock any more"
+    STILL_LOCKED = "still-locked", _ERROR, _CUT_OFF, "the policy no longer asks for the lock"
     NOT_STICKY = "not-sticky", _WARNING, _AT_RISK, "the entry is not pinned as the policy says"
-    LEARNED_ON_MANAGED_PORT = "learned-on-managed-port", _WARNING, _EXPOSED, "the guest is not given this address"
+    LEARNED_ON_MANAGED_PORT = (
+        "learned-on-managed-port",
+        _WARNING,
+        _EXPOSED,
+        "the policy does not give the guest this address",
+    )
     ADDRESS_IN_USE = "address-in-use", _WARNING, _AT_RISK
     MISSING_PORT = "missing-port", _ERROR, _CUT_OFF
     WRONG_BRIDGE = "wrong-bridge", _ERROR, _CUT_OFF

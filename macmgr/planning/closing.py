@@ -46,8 +46,8 @@ def plan_closed(
         draft.report(
             Code.STILL_LOCKED,
             guest,
-            f"{port.name} of {guest.domain} takes frames only from addresses that have an entry, and its policy does "
-            "not ask for that any more",
+            f"{port.name} of {guest.domain} takes frames only from addresses that have an entry, but its policy no "
+            "longer asks for that",
             mends=(unlock,),
         )
         draft.opens.append(unlock)
@@ -59,15 +59,15 @@ def plan_closed(
         without = replace(flags, unicast_flood=False)
         problems.append((Code.FLOOD_ON, "gets every frame with an unknown destination", without))
     if lock and flags.locked is False:
-        text = "accepts frames from any source address, policy says lock='yes'"
+        text = "accepts frames from any source address, but policy says lock='yes'"
         problems.append((Code.UNLOCKED, text, replace(flags, locked=True)))
     if lock and flags.locked is None:
-        text = f"lock='yes' is asked for {port.name} of {guest.domain}; this kernel has no locked ports, Linux 5.18 has"
+        text = f"lock='yes' is asked for {port.name} of {guest.domain}, but this kernel lacks locked ports (Linux 5.18)"
         draft.report(Code.UNSUPPORTED, guest, text)
     first = () if reached else _puts_on(port, draft)
     for code, text, better in problems:
         closing = SetFlags(port.name, flags, better, guest.bridge, guest.domain, code)
-        stays = "; it stays so, because its entry cannot be put and it would be cut off" if report_only else ""
+        stays = "; it stays so: its entry cannot be put, and closed it would be cut off" if report_only else ""
         mends = () if report_only else (*first, closing)
         draft.report(code, guest, f"{port.name} of {guest.domain} {text}{stays}", mends=mends)
     if problems and not report_only:
@@ -142,7 +142,7 @@ def plan_uplinks(intent: Intent, snapshot: Snapshot, learning_off: Collection[st
             held = "no uplink learns instead, so no frame moves a guest's entry"
             if learning:
                 held = f"one frame seen on {' or '.join(learning)} moves a guest's entry"
-            text = f"pin='sticky' is asked for on {bridge}; this kernel has no sticky entries, Linux 4.20 has: {held}"
+            text = f"pin='sticky' is asked for on {bridge}, but this kernel lacks sticky entries (Linux 4.20): {held}"
             draft.findings.append(Finding(Code.UNSUPPORTED, text, bridge))
 
 
@@ -210,6 +210,6 @@ def _cause(uplink: BridgePort, bridge: Bridge, ports: list[BridgePort]) -> str:
     if bridge.promiscuity:
         return f"{bridge.name} itself is promiscuous"
     return (
-        "it filters no unicast addresses itself, as veth and tap cannot, or a packet capture or an administrator asks "
-        f"for it; 'macmgr doctor {shlex.quote(bridge.name)}' says which"
+        "it cannot filter unicast addresses, like veth and tap, or a packet capture or an administrator asks for it; "
+        f" 'macmgr doctor {shlex.quote(bridge.name)}' says which"
     )

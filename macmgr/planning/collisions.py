@@ -114,7 +114,7 @@ def collides(
                 Code.MAC_COLLISION,
                 guest,
                 f"{tap.port}, the tap of {tap.domain}, has the MAC address {mac} of {guest.domain} as its own: the "
-                "bridge hands the guest's frames to the host, and no entry is put",
+                "bridge hands the guest's frames to the host, so no entry is put",
                 mac=mac,
                 mends=mends,
                 note=note,
@@ -127,8 +127,8 @@ def collides(
                 Code.MAC_COLLISION,
                 guest,
                 f"{guest.domain} {'has' if own else 'is allowed'} the MAC address {mac} of {whose}"
-                f"{'' if everywhere else where}: no entry is put{'' if everywhere else ' there'}, it would take the "
-                "host's own address away",
+                f"{'' if everywhere else where}: no entry is put{'' if everywhere else ' there'}, because it "
+                "would take the host's own address away",
                 mac=mac,
                 vid=vids[0] if len(vids) == 1 and not everywhere else None,
                 mends=(virsh.edit_domain(guest.domain),) if own else (),
@@ -150,7 +150,7 @@ def _other_address(tap: GuestPort, guest: GuestPort, snapshot: Snapshot) -> tupl
     bridge = snapshot.bridges[tap.bridge]
     if bridge.mac == guest.macs[0]:
         return (), (
-            f"give {bridge.name} an address of its own, which is the host's there: it has it from {tap.port}; then "
+            f"give {bridge.name}, the host's interface there, an address of its own: it has that of {tap.port}; then "
             f"'ip link set dev {shlex.quote(tap.port)} address {address}'"
         )
     there = ("ip", "link", "set", "dev", tap.port, "address", address)
@@ -163,16 +163,16 @@ def _report_alive(guest: GuestPort, mac: str, alive: Mapping[int, str], draft: D
     draft.report(
         Code.ADDRESS_IN_USE,
         guest,
-        f"{guest.domain} is allowed {mac}, which somebody uses on {uplinks}: no entry is put on {guest.port}, it would "
-        "take the address from who has it, until it is seen there no more",
+        f"{guest.domain} is allowed {mac}, but somebody uses it on {uplinks}: while it is seen there, no entry is put "
+        f"on {guest.port}, because it would take the address from its user",
         mac=mac,
         vid=next(iter(alive)) if len(alive) == 1 else None,
-        note=f"{disallow(guest, mac)}; one that moves between hosts is allowed by a prefix ({prefix}), "
+        note=f"{disallow(guest, mac)}; allow one that moves between hosts by a prefix ({prefix}), "
         "with macmgr watch running",
     )
 
 
 def disallow(guest: GuestPort, mac: str) -> str:
-    """The words for taking an address out of what a guest is allowed."""
+    """Returns the words for allowing an address no longer."""
     place = guest.policy.place_that_allows(mac)
-    return f"take {mac} out of what {guest.domain} is allowed{f' ({place})' if place else ''}"
+    return f"do not allow {mac} to {guest.domain}{f' ({place})' if place else ''}"

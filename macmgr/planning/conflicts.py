@@ -44,10 +44,10 @@ def guest_mac_findings(intent: Intent) -> Iterator[Finding]:
             place = guest.policy.place_of("guest_mac")
             why = f"guestMac='alert' ({place})" if place else "the NIC is not trusted to change it"
             mac, own = guest.facts.current_mac, guest.macs[0]
-            beside = f"beside {own}" if virtual_router(mac) else f"beside {own} or instead of it"
+            how = f"in addition to {own}" if virtual_router(mac) else f"in addition to {own} or instead of it"
             yield Finding(
                 Code.GUEST_MAC_CHANGED,
-                f"{guest.domain} uses {mac} on {guest.port} {beside}: no entry is put for it, because {why}",
+                f"{guest.domain} uses {mac} on {guest.port} {how}: no entry is put for it, because {why}",
                 guest.bridge,
                 guest.port,
                 guest.domain,
@@ -65,11 +65,11 @@ def _let_in(guest: GuestPort, mac: str) -> str:
     if prefix := virtual_router(mac):
         return (
             f"allow {prefix} {where}, with macmgr watch running: the address of a virtual router (VRRP, CARP) is put "
-            "here while it is seen here, and left to its master on another host"
+            "here while it is seen here, and is left to its master on another host"
         )
     return (
-        f"allow {mac} {where} where it is used beside its own, or set guestMac='follow' where it changes; set "
-        "manager='kernel' for the NIC of a bridge, a firewall or a hypervisor inside the guest, which has many"
+        f"allow {mac} {where} if the guest uses it in addition to its own; set guestMac='follow' if its address "
+        "changes; set manager='kernel' if the NIC serves many, as in a bridge, a firewall or a hypervisor"
     )
 
 
@@ -80,8 +80,8 @@ def _pinned_routers(guest: GuestPort) -> Iterator[Finding]:
             yield Finding(
                 Code.CONFLICTING_SETTINGS,
                 f"allow {mac} ({guest.policy.place_that_allows(mac)}) pins an address that a virtual router (VRRP, "
-                "CARP) moves between hosts: while its master is elsewhere, nobody on this host reaches it, for its "
-                f"entry is on {guest.port}",
+                "CARP) moves between hosts: while its master is elsewhere, nobody on this host reaches it, "
+                f"because its entry is on {guest.port}",
                 guest.bridge,
                 guest.port,
                 guest.domain,
@@ -94,7 +94,7 @@ def _pinned_against(plane: str, guest: GuestPort) -> Finding:
     """A sticky entry where a control plane says who is where: it takes that for an address that never moves."""
     return Finding(
         Code.PIN_AGAINST_CONTROL_PLANE,
-        f"pin='sticky' ({guest.policy.place_of('pin')}) on {guest.port} of {guest.domain}, and a control plane puts "
+        f"pin='sticky' ({guest.policy.place_of('pin')}) on {guest.port} of {guest.domain}, but a control plane puts "
         f"addresses into the MAC table of {guest.bridge} (the vxlan {plane} does not learn by itself): to EVPN a "
         f"sticky address is one that never moves, so after a migration {guest.domain} may be cut off from other hosts",
         guest.bridge,
@@ -117,7 +117,7 @@ def used_elsewhere_findings(intent: Intent, snapshot: Snapshot, memory: Memory) 
                 yield Finding(
                     Code.ADDRESS_IN_USE,
                     f"{mac} of {guest.domain} was in use on {taken[guest.port, mac]} when it got its entry on "
-                    f"{guest.port}, and was seen there again since: who has it on the LAN gets no frames from "
+                    f"{guest.port}, and has been seen there since: its user on the LAN gets no frames from "
                     f"{guest.bridge}",
                     guest.bridge,
                     guest.port,
@@ -136,15 +136,15 @@ def definition_findings(networks: Iterable[Network], definitions: Iterable[Netwo
         if definition is None or network.problem:
             continue
         runs, waits = network.manager or Manager.KERNEL, definition.manager or Manager.KERNEL
-        differ = [f"{MAC_TABLE_MANAGER} {runs}, and its definition says {waits}"] if runs != waits else []
+        differ = [f"{MAC_TABLE_MANAGER} {runs}, but its definition says {waits}"] if runs != waits else []
         if definition.problem:
-            differ.append("policy for its portgroups, and its definition has a mistake in <metadata>")
+            differ.append("policy for its portgroups, but its definition has a mistake in <metadata>")
         elif network.metadata != definition.metadata:
             differ.append("other policy for its portgroups than its definition has in <metadata>")
         for what in differ:
             yield Finding(
                 Code.CONFLICTING_SETTINGS,
-                f"network {network.name} is active with {what}: that takes effect at the next start",
+                f"network {network.name} is active with {what}: the definition takes effect at the next start",
                 network.bridge,
                 mends=virsh.restart_network(network.name),
                 note="" if network.forward == "bridge" else "cuts its guests off until their NICs are plugged again",
@@ -182,7 +182,7 @@ def _in_the_settings(guest: GuestPort) -> Iterator[str]:
     if facts.current_mac and policy.manager is Manager.LIBVIRT and policy.lock and policy.guest_mac is GuestMac.IGNORE:
         yield (
             f"lock='yes' ({policy.place_of('lock')}) drops the frames of {guest.domain}, which uses "
-            f"{facts.current_mac} now, and guestMac='ignore' ({policy.place_of('guest_mac')}) leaves it at that"
+            f"{facts.current_mac} now, because guestMac='ignore' ({policy.place_of('guest_mac')}) adds no entry for it"
         )
 
 

@@ -116,7 +116,7 @@ class Pins:
         plane = self._planes.get(bridge)
         if plane is None:
             return ""
-        return f"a control plane puts addresses here, for the vxlan {plane} does not learn by itself"
+        return f"a control plane puts addresses here, because the vxlan {plane} does not learn by itself"
 
 
 # Up to so many VIDs an entry in each costs less than a VID that is added elsewhere and waits for the next look.

@@ -51,7 +51,7 @@ def plan_entries(guest: GuestPort, owned: Owned, table: Table, draft: Draft) -> 
     can_be_sticky = table.is_sticky(guest) and not table.lacks(Feature.STICKY)
     for mac, vids in owned.vids.items():
         sticky = can_be_sticky and mac not in guest.roaming
-        plain = "and the address may roam" if mac in guest.roaming else why
+        plain = "the address may roam" if mac in guest.roaming else why
         have = table.of_mac(guest.bridge, mac)
         pinned = {vid: have[vid].sticky for vid in have if guest.frozen and table.has_static(guest, mac, vid)}
         wanted = {vid: Entry(mac, vid, guest.port, EntryState.STATIC, pinned.get(vid, sticky)) for vid in vids}
@@ -89,7 +89,7 @@ def _problem(what: str, wanted: Entry, have: Entry | None, plain: str) -> tuple[
     if have.state is EntryState.DYNAMIC:
         return Code.MISSING_ENTRY, f"no static entry for {what}: the one on {have.port} is {have.in_words}"
     if have.sticky and not wanted.sticky:
-        return Code.NOT_STICKY, f"the entry for {what} on {have.port} is sticky, {plain}"
+        return Code.NOT_STICKY, f"the entry for {what} on {have.port} is sticky, but {plain}"
     if wanted.sticky and not have.sticky:
         return Code.NOT_STICKY, f"the entry for {what} on {have.port} is not sticky: one frame seen elsewhere moves it"
     return None
@@ -144,7 +144,7 @@ def report_in_use(guest: GuestPort, macs: Sequence[str], draft: Draft) -> None:
         draft.report(
             Code.LEARNED_ON_MANAGED_PORT,
             guest,
-            f"{mac}, an address that {guest.domain} is not given, is in use behind {guest.port}: if that were closed, "
+            f"{mac} is in use behind {guest.port}, but nothing gives it to {guest.domain}: if the port were closed, "
             "nobody would reach it",
             mac=mac,
             note=f"allow {virtual_router(mac) or mac} in the metadata of {guest.domain}, or leave the NIC to the "
@@ -185,7 +185,7 @@ def plan_foreign_entries(
         mends = (change,)
         for entry in static:
             draft.report(Code.EXTRA_ENTRY, guest, text, mac=mac, vid=entry.vid, mends=mends)
-        text = f"{mac}, an address that {guest.domain} is not given, was learned behind {guest.port}"
+        text = f"{mac} was learned behind {guest.port}, but nothing gives it to {guest.domain}"
         for entry in learned:
             draft.report(Code.LEARNED_ON_MANAGED_PORT, guest, text, mac=mac, vid=entry.vid, mends=mends)
 

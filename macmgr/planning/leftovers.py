@@ -78,7 +78,7 @@ def _cleared(uplink: BridgePort, entry: Entry, table: Table) -> tuple[tuple[Comm
     """
     mac = entry.mac
     if not uplink.flags.unicast_flood or uplink.flags.locked:
-        return (), f"see who behind {uplink.name} has {mac}: without the entry, who has it is cut off there"
+        return (), f"see who uses {mac} behind {uplink.name}: its user is cut off there without the entry"
     if entry.vid:
         return (tuple(bridge_command(DeleteEntry(uplink.name, mac, entry.vid))),), ""
     others = (each for each in table.of_mac(uplink.bridge, mac).values() if each.port == uplink.name and each.vid)
@@ -120,8 +120,8 @@ def plan_stranded(
             domain = domains.pop() if len(domains) == 1 else None
             if table.lacks(Feature.FLUSH):
                 text = (
-                    f"the entries of {port} in VID {vid}, which it does not carry any more, cannot be cleared; this "
-                    "kernel cannot flush a port's entries in one VID, Linux 5.19 can"
+                    f"the entries of {port} in VID {vid}, which it no longer carries, cannot be cleared: this "
+                    "kernel cannot flush a port's entries in one VID; Linux 5.19 can"
                 )
                 draft.findings.append(Finding(Code.UNSUPPORTED, text, bridge, port, domain, vid=vid))
         for each in at_place.values():
@@ -143,7 +143,7 @@ def plan_stranded(
             draft.drops.append(change)
         mends: tuple[Repair, ...] = (change,)
         for entry in entries:
-            text = f"{each.text}, in VID {entry.vid}, which {entry.port} does not carry any more"
+            text = f"{each.text}, in VID {entry.vid}, which {entry.port} no longer carries"
             mends = mends if can else _by_hand(entry, each.bridge)
             draft.report_at(each.code, text, bridge=each.bridge, domain=each.domain, entry=entry, mends=mends)
 

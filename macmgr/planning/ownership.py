@@ -253,7 +253,7 @@ class _Assignment:
                     f"{guest.bridge}: its entry leads to {rival.port}, also while {guest.domain} uses the address"
                 )
                 note = (
-                    f"allow it to one of them; one that moves between guests is allowed by a prefix "
+                    f"allow it to one of them; allow one that moves between guests by a prefix "
                     f"({mac.rpartition(':')[0]}:*), with macmgr watch running"
                 )
             self._draft.report(Code.CONFLICTING_SETTINGS, guest, message, mac=mac, vid=vid, note=note)

@@ -37,14 +37,14 @@ def with_taps_only(intent: Intent, snapshot: Snapshot) -> Intent:
     portless, findings = [], []
     for guest in false:
         what = snapshot.ports[guest.port].kind or "a physical interface"
-        problem = f"{guest.port}, which the XML names as its tap, is none ({what})"
+        problem = f"the XML names {guest.port} as its tap, but that is no tap ({what})"
         who = f"{guest.domain} {guest.alias}".strip()
         portless.append(PortlessNic(guest.domain, guest.macs[0], "bridge", problem, guest.alias))
         if guest.managed:
             findings.append(
                 Finding(
                     Code.MISSING_PORT,
-                    f"{guest.port}, which the XML of {who} names as its tap, is none ({what}): it is left as it is",
+                    f"the XML of {who} names {guest.port} as its tap, but that is no tap ({what}): it is left as it is",
                     guest.bridge,
                     guest.port,
                     guest.domain,
@@ -81,7 +81,7 @@ def is_on_its_bridge(guest: GuestPort, snapshot: Snapshot, draft: Draft) -> bool
         draft.report(
             Code.WRONG_BRIDGE,
             guest,
-            f"{guest.bridge}, which the XML of {who} names, is not a Linux bridge on this host",
+            f"the XML of {who} names {guest.bridge}, which is not a Linux bridge on this host",
             mends=(("ip", "-d", "link", "show", "dev", guest.bridge),),
         )
     elif (master := snapshot.masters[guest.port]) != guest.bridge:
@@ -91,13 +91,12 @@ def is_on_its_bridge(guest: GuestPort, snapshot: Snapshot, draft: Draft) -> bool
         if full:
             mends, note = (), f"give a port of {guest.bridge} another bridge first"
         elif master:
-            note = f"{note}; whoever" if note else "whoever"
-            note += f" reaches it on {master} does so no longer"
+            note = f"{note + '; ' * bool(note)}whoever reaches it on {master} no longer does then"
         why = f", which has as many ports as a bridge can have ({MAX_PORTS})" if full else ""
         draft.report(
             Code.WRONG_BRIDGE,
             guest,
-            f"{guest.port} of {who} {on}, the XML says {guest.bridge}{why}",
+            f"{guest.port} of {who} {on}, but the XML says {guest.bridge}{why}",
             mends=mends,
             note=note,
         )
@@ -118,7 +117,7 @@ def plug_findings(intent: Intent, snapshot: Snapshot) -> Iterator[Finding]:
             yield _finding(
                 Code.NOT_ISOLATED,
                 guest,
-                f"{port.name} of {guest.domain} is not isolated, and its XML says <port isolated='yes'/>: other "
+                f"{port.name} of {guest.domain} is not isolated, but its XML says <port isolated='yes'/>: other "
                 "isolated guests hear it",
                 *_isolate(guest, snapshot, guests),
             )
@@ -136,8 +135,8 @@ def put_back(guest: GuestPort, snapshot: Snapshot) -> tuple[tuple[Command, ...],
         steps = [_vlan("del", guest.port, EVERY_VID), *_add(guest.port, PortVlans(), wanted)]
     elif bridge.vlan_filtering and not _has_one_vlan(bridge, snapshot):
         return (), (
-            f"put {guest.port} back on {bridge.name} as it was put there first: its XML has no <vlan>, and the default "
-            f"VLAN of {bridge.name} may be another one than its own"
+            f"put {guest.port} back on {bridge.name} the way it was put there first: its XML has no <vlan>, and the "
+            f"default VLAN of {bridge.name} may not be its own"
         )
     if guest.facts.isolated_live:
         steps.append(_isolated_on(guest.port))
@@ -173,7 +172,7 @@ def _vlan_findings(
         yield _finding(
             Code.NO_VLAN,
             guest,
-            f"{port.name} of {guest.domain} is in no VLAN, and VLAN filtering is on: no frame reaches it, or leaves it",
+            f"{port.name} of {guest.domain} is in no VLAN, but VLAN filtering is on: no frame reaches or leaves it",
             (),
             f"'{shlex.join(_vlan('add', port.name, 'VID', 'pvid', 'untagged'))}' with the VID of its network",
         )
@@ -187,7 +186,7 @@ def _vlan_findings(
         yield _finding(
             Code.WRONG_VLAN,
             guest,
-            f"{port.name} of {guest.domain} carries {_words(has)}, and its XML says {_words(wanted)}",
+            f"{port.name} of {guest.domain} carries {_words(has)}, but its XML says {_words(wanted)}",
             tuple(mends),
             note,
         )
@@ -199,8 +198,8 @@ def _isolate(guest: GuestPort, snapshot: Snapshot, guests: set[str]) -> tuple[tu
     for uplink in uplinks_of(ports, guests):
         if uplink.isolated:
             return (), (
-                f"see to the uplink {uplink.name} first, which is isolated too: then "
-                f"'{shlex.join(_isolated_on(guest.port))}', without cutting {guest.domain} off from it"
+                f"first end the isolation of the uplink {uplink.name}, or {guest.domain} is cut off from it; then "
+                f"'{shlex.join(_isolated_on(guest.port))}'"
             )
     return (_isolated_on(guest.port),), ""
 

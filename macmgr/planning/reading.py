@@ -120,8 +120,8 @@ def _is_too_long(bridge: str, snapshot: Snapshot) -> bool:
 def _too_long(bridge: str) -> Finding:
     return Finding(
         Code.TABLE_TOO_LONG,
-        f"the MAC table of {bridge} has more than {MOST_LISTED:,} entries: those of guests' addresses and on managed "
-        "ports were read; of all others, such as static ones left on an uplink, nothing is said",
+        f"the MAC table of {bridge} has more than {MOST_LISTED:,} entries: only those of guests' addresses and on "
+        "managed ports were read, not others, such as static ones left on an uplink",
         bridge,
         mends=(("bridge", "fdb", "show", "br", bridge, "dynamic"),),
         note="see who sends from so many addresses",
@@ -149,4 +149,4 @@ def left_to_the_kernel(guests: Iterable[GuestPort]) -> str:
 def _missing(name: str, place: str, meant: str | None, snapshot: Snapshot) -> Finding:
     what = "is no Linux bridge" if name in snapshot.masters else "is not here"
     hint = f"; did you mean {meant}?" if meant else ""
-    return Finding(Code.NO_SUCH_BRIDGE, f"{name} {what}, and policy names it ({place}){hint}", name)
+    return Finding(Code.NO_SUCH_BRIDGE, f"{name} {what}, but policy names it ({place}){hint}", name)

@@ -21,8 +21,8 @@ from macmgr.planning.leftovers import plan_stranded
 from macmgr.planning.remembering import Recalled, default_flags, recall, valid_ports
 
 AS_BEFORE = "as it was before macmgr"
-KERNEL_DEFAULT = "the kernel's default, for nothing is remembered"
-LIBVIRTS_OWN = "as libvirt makes it, for nothing is remembered"
+KERNEL_DEFAULT = "the kernel's default, because nothing is remembered"
+LIBVIRTS_OWN = "as libvirt makes it, because nothing is remembered"
 LEFT_BEHIND = "left by a guest that is gone"
 
 
@@ -156,7 +156,7 @@ def plan_releases(
         draft.report(
             Code.NOT_GIVEN_BACK,
             guest,
-            f"{port.name} of {guest.domain} is left to the kernel ({guest.policy.reason}), and still is as macmgr "
+            f"{port.name} of {guest.domain} is left to the kernel ({guest.policy.reason}), but is still as macmgr "
             "made it",
             mends=changes,
         )

@@ -143,13 +143,13 @@ def _without_contested(ports: Sequence[GuestPort]) -> tuple[list[GuestPort], lis
                 findings.append(
                     Finding(
                         Code.SHARED_TAP,
-                        f"{problem}, and can be the tap of one of them: until that is mended, it is left as it is",
+                        f"{problem}, but can be the tap of one only: until that is fixed, it is left as it is",
                         port.bridge,
                         port.port,
                         port.domain,
                         port.macs[0],
                         mends=(virsh.list_nics(port.domain),),
-                        note="and so for the others: one file is out of date, or one domain has to let go of the tap",
+                        note="and the same for the others: one file is out of date, or one domain must give up the tap",
                     )
                 )
             policy = replace(port.policy, manager=Manager.KERNEL, problem=problem)
@@ -218,7 +218,7 @@ def _metadata_problem(domain: Domain) -> Iterable[Finding]:
     if domain.problem:
         yield Finding(
             Code.UNREADABLE_XML,
-            f"{domain.problem}; until that is mended, the ports of {domain.name} are left as they are",
+            f"{domain.problem}; until that is fixed, the ports of {domain.name} are left as they are",
             domain=domain.name,
             mends=(virsh.edit_metadata(domain.name),),
             note="and again with --config, for its next start",
@@ -232,7 +232,7 @@ def metadata_findings(networks: Iterable[Network], reported: Iterable[Finding]) 
         if network.problem and network.problem not in known:
             yield Finding(
                 Code.UNREADABLE_XML,
-                f"{network.problem}; until that is mended, the ports of network {network.name} are left as they are",
+                f"{network.problem}; until that is fixed, the ports of network {network.name} are left as they are",
                 network.bridge,
                 mends=(virsh.edit_network_metadata(network.name),),
                 note="and again with --config; "

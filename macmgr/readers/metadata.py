@@ -73,7 +73,7 @@ def read_domain_table(table: etree._Element) -> tuple[SettingsOf, list[Problem]]
             problems.append(_at(child, str(error)))
             continue
         if mac in interfaces:
-            problems.append(_at(child, f"a second <macmgr:interface mac='{mac}'>; one of them has to go"))
+            problems.append(_at(child, f"a second <macmgr:interface mac='{mac}'>; remove one of them"))
         interfaces[mac] = settings
     return {"": whole, **interfaces}, _in_order(problems)
 
@@ -94,7 +94,7 @@ def read_network_table(table: etree._Element) -> tuple[SettingsOf, list[Problem]
             problems.append(_at(child, str(error)))
             continue
         if name in groups:
-            problems.append(_at(child, "a second <macmgr:portgroup> of that name; one of them has to go"))
+            problems.append(_at(child, "a second <macmgr:portgroup> of that name; remove one of them"))
         groups[name] = settings
     return groups, _in_order(problems)
 

@@ -58,7 +58,7 @@ def print_vlan_filtering(out: Console, bridge: str, answer: Answer) -> None:
         for sentence in answer.cut:
             _print_indented(out, "  - ", sentence)
     elif answer.turned_on:
-        lasts = f"It lasts as long as the bridge: say it where {bridge} is configured too."
+        lasts = f"It lasts as long as the bridge: set it where {bridge} is configured too."
         _print_indented(out, "", f"VLAN filtering is on for {bridge} now. {lasts} {UNSEEN}")
     else:
         _print_indented(out, "", f"VLAN filtering was on for {bridge} already.")
@@ -139,7 +139,10 @@ def _why(found: BridgeDiagnosis) -> Iterator[tuple[str, list[str]]]:
         yield _reasons(found.bridge.name, found.causes)
     others = [port for port in found.ports if port.member.role is not Role.UPLINK]
     if any(port.member.device.kind == "tun" and port.promiscuous for port in others):
-        yield "Taps always are promiscuous: they cannot filter. It costs nothing, for only the guest sends there.", []
+        yield (
+            "Taps are always promiscuous: they cannot filter. It costs nothing, because only the guest sends there.",
+            [],
+        )
     for port in others:
         if beside := _beside(port):
             yield _reasons(port.member.name, beside)
@@ -190,7 +193,7 @@ def _notes(found: BridgeDiagnosis) -> Iterator[str]:
 def _filtering(port: PortDiagnosis) -> str:
     name, known = port.member.name, port.filter
     if known.filters is None:
-        return f"Whether {name} filters unicast addresses is not known: {known.source}, and the kernel does not tell."
+        return f"It is unknown if {name} filters unicast addresses: {known.source}, and the kernel does not show it."
     return f"{name} {'filters' if known.filters else 'cannot filter'} unicast addresses: {known.source}."
 
 

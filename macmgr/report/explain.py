@@ -59,9 +59,7 @@ def explain(view: View, what: str) -> list[Explanation]:
     if not parts:
         guests = {guest.domain for guest in view.intent.ports} | {nic.domain for nic in view.intent.portless}
         near = did_you_mean(what, {*guests, *view.snapshot.ports, *view.snapshot.bridges})
-        raise NotThere(
-            f"{what!r} is no domain that runs, no bridge, no bridge port and no MAC that is known here{near}"
-        )
+        raise NotThere(f"{what!r} is not a running domain, a bridge, a bridge port or a known MAC here{near}")
     return parts
 
 
@@ -121,9 +119,9 @@ def _mode_says(view: View, bridge: str) -> list[str]:
 
 
 def _seen(record: SeenMacs) -> list[str]:
-    beside = "beside" if virtual_router(record.current) else "beside, or instead of,"
-    current = [f"{record.current}, {beside} {record.nic_mac}"] if record.current else []
-    return [*current, *record.macs, *(f"{mac} before: it is elsewhere now" for mac in record.moved)]
+    how = "in addition to" if virtual_router(record.current) else "in addition to, or instead of,"
+    current = [f"{record.current}, {how} {record.nic_mac}"] if record.current else []
+    return [*current, *record.macs, *(f"{mac} before, which is elsewhere now" for mac in record.moved)]
 
 
 def _xml_says(guest: GuestPort, seen: SeenMacs | None) -> list[str]:
@@ -184,13 +182,13 @@ def _policy_says(guest: GuestPort, pins: Pins) -> list[str]:
 
 def _wanted(view: View, guest: GuestPort, port: BridgePort | None, pins: Pins) -> list[str]:
     if guest.policy.problem:
-        return ["nothing, until that is mended: the port is left as it is"]
+        return ["nothing until that is fixed: the port is left as it is"]
     if not guest.managed:
         return ["nothing: the port is left to the kernel"]
     if guest.frozen:
         return [
-            f"the port as it is, until its network {guest.network} is active: that may say otherwise",
-            f"where it is closed, the entries without which {guest.domain} would be cut off",
+            f"the port as it is, until its network {guest.network} is active: its policy may differ",
+            f"if it is closed, the entries without which {guest.domain} would be cut off",
         ]
     if not guest.running:
         closed = "closed, because libvirt puts the entry when the CPUs start"
@@ -204,11 +202,11 @@ def _wanted(view: View, guest: GuestPort, port: BridgePort | None, pins: Pins) -
     entries = [
         f"{mac} -> {guest.port} in VID {vids}, {'static: it may roam' if mac in guest.roaming else pin}"
         if mac not in others or mac == guest.macs[0]
-        else f"{mac}: no entry where it is another's"
+        else f"{mac}: no entry where another has it"
         for mac in guest.macs
     ]
     if collides:
-        return [f"{guest.macs[0]} -> {guest.port}, which is not put, and the port is left as it is: see below"]
+        return [f"{guest.macs[0]} -> {guest.port}, which is not put, so the port is left as it is: see below"]
     return [f"learning off, unicast flood off{locked}", *entries]
 
 
@@ -284,14 +282,14 @@ def _other_port(view: View, port: BridgePort) -> Explanation:
     count = (
         str(len(view.snapshot.fdb.of_port(port.name)))
         if view.snapshot.lists(port.bridge)
-        else f"not counted, for {port.bridge} has too many"
+        else f"not counted, because {port.bridge} has too many"
     )
     managed = view.intent.managed_bridges.get(port.bridge)
     how = f"managed ({managed})" if managed else "not managed"
     role = roles_of(view.snapshot.ports.values(), {guest.port for guest in view.intent.ports})[port.name]
     findings = [finding for finding in view.plan.findings if finding.port == port.name]
     return Explanation(
-        f"{port.name} is a port of {port.bridge} that no domain's NIC asks for: {_ROLES[role]}.",
+        f"{port.name} is a port of {port.bridge}, and of no domain's NIC: {_ROLES[role]}.",
         (
             ("Policy says", [f"{port.bridge} is {how}", *_mode_says(view, port.bridge)]),
             ("Kernel says", [f"{_port_words(port)}, entries that lead to it: {count}"]),
@@ -317,7 +315,7 @@ def _bridge(view: View, name: str) -> Explanation:
 
 def _unknown_mac(view: View, mac: str, bridges: Iterable[str]) -> Explanation:
     gone = next((domain for (_, each), domain in view.recalled.gone_macs.items() if each == mac), None)
-    whose = f"a NIC of {gone}, which does not run here any more" if gone else "no NIC of a domain that runs here"
+    whose = f"a NIC of {gone}, which no longer runs here" if gone else "no NIC of a domain that runs here"
     lines = [line for bridge in bridges for line in _entry_lines(view.snapshot, bridge, [mac])]
     return Explanation(f"{mac} is {whose}.", (("Kernel says", lines or ["no entry"]),))
 

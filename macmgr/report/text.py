@@ -116,8 +116,8 @@ def print_plan(out: Console, view: View) -> None:
         out.print(unbroken(f"# {verdict.text}") if verdict.word is Word.NOTHING else "# nothing to change")
     for bridge in sorted({change.bridge for change in view.observed}):
         out.print(
-            f"# {bridge} is only observed: nobody makes these until it is managed, or 'macmgr apply --bridge "
-            f"{shlex.quote(bridge)}' is said"
+            f"# {bridge} is only observed: these are made only once it is managed, or by 'macmgr apply --bridge "
+            f"{shlex.quote(bridge)}'"
         )
         _print_commands(out, [change for change in view.observed if change.bridge == bridge], "# ")
 

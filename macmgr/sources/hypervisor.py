@@ -175,7 +175,7 @@ def _read(
     try:
         return [read_with(reader, text.encode(), where)]
     except XmlError as error:
-        text = f"{error}; until that is mended, the ports of {domain} are left as they are" if domain else str(error)
+        text = f"{error}; until that is fixed, the ports of {domain} are left as they are" if domain else str(error)
         findings.append(Finding(Code.UNREADABLE_XML, text, domain=domain, note=virsh.DOCUMENTS))
         return []
 

@@ -211,7 +211,7 @@ def _read_file(path: str, reader: Reader[T]) -> tuple[Stamp, T | Finding]:
         domain = _domain(path, reader)
         return stamp, Finding(
             Code.UNREADABLE_XML,
-            f"{error}; until that is mended, the ports of {domain} are left as they are" if domain else str(error),
+            f"{error}; until that is fixed, the ports of {domain} are left as they are" if domain else str(error),
             domain=domain,
-            note=f"look at {path}; libvirt has written it, and does so again with its next change",
+            note=f"look at {path}; libvirt has written it, and writes it again with its next change",
         )

@@ -57,7 +57,7 @@ def boot() -> str:
 
 
 _LARGEST = 16 << 20  # a thousand ports are a third of a megabyte
-_DEFAULT = "ports are managed all the same, and 'macmgr release' gives back as the default what is not remembered"
+_DEFAULT = "ports are still managed, but 'macmgr release' gives the default back where nothing is remembered"
 
 
 @dataclass(slots=True)

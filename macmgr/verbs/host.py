@@ -136,7 +136,7 @@ def apply_changes(arguments: argparse.Namespace) -> int:
     for bridge in sorted({change.bridge for change in outcome.view.observed}):
         _warn(
             f'{bridge} is only observed (mode = "observe"): see macmgr plan; '
-            f"--bridge {shlex.quote(bridge)} changes it all the same"
+            f"--bridge {shlex.quote(bridge)} changes it anyway"
         )
     if arguments.format == "json":
         _print_json(outcome_document(outcome))
@@ -288,7 +288,7 @@ def _refuse_observed(arguments: argparse.Namespace) -> int:
     bridge = arguments.vlan_filtering
     _warn(
         f'{bridge} is only observed (mode = "observe"): VLAN filtering is left as it is; '
-        f"--bridge {shlex.quote(bridge)} turns it on all the same"
+        f"--bridge {shlex.quote(bridge)} turns it on anyway"
     )
     if arguments.format == "json":
         refused = {"bridge": bridge, "would_be_cut": [], "observed": True}

@@ -30,10 +30,10 @@ from macmgr.sources.statusfiles import LibvirtState
 from macmgr.state.memory import managed_ports
 from macmgr.tomllines import TomlLines
 
-_NO_HOOKS = "No hooks: the daemon does the work when it sees a guest start, a moment after libvirt has started it."
-_START = "The daemon is yours to start: 'systemctl enable --now macmgr'."
-_RESTART = "A daemon that runs goes on as it is until 'systemctl daemon-reload' and 'systemctl restart macmgr'."
-_STOP = "A daemon that runs goes on: 'systemctl stop macmgr' ends it, and 'systemctl daemon-reload' forgets its unit."
+_NO_HOOKS = "No hooks: the daemon does the work when it sees a guest start, a moment after libvirt starts it."
+_START = "Start the daemon yourself: 'systemctl enable --now macmgr'."
+_RESTART = "A running daemon stays as it is until 'systemctl daemon-reload' and 'systemctl restart macmgr'."
+_STOP = "A running daemon goes on: 'systemctl stop macmgr' ends it, and 'systemctl daemon-reload' forgets its unit."
 
 
 def install(arguments: argparse.Namespace) -> int:

@@ -23,8 +23,8 @@ _TIMEOUT = 5.0  # seconds; the daemon answers alongside its rounds, which take a
 _LARGEST = 16 << 20
 _CREDENTIALS = struct.Struct("=iii")  # struct ucred: pid, uid, gid
 _NEVER_CAME = (
-    "they are installed, {} guests came since the daemon looked first, and no hook called for any of them: libvirt "
-    "looks for hooks when it starts or reloads, and SELinux or AppArmor may forbid it to run them (ausearch -m avc)"
+    "they are installed, but none was called for the {} guests that came since the daemon's first look: libvirt looks "
+    "for hooks when it starts or reloads, and SELinux or AppArmor may forbid it to run them (ausearch -m avc)"
 )
 
 
@@ -103,7 +103,7 @@ def _understood(answer: bytes, path: Path) -> dict[str, Any]:
         document = None
     if not isinstance(document, dict) or document.get("version") != 1:
         raise NotThere(
-            f"what answers on {path} gives no status that this macmgr understands; after an update, restart the "
+            f"the answer on {path} is no status that this macmgr understands; after an update, restart the "
             "daemon: 'systemctl restart macmgr'"
         )
     return document

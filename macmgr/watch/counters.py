@@ -106,7 +106,7 @@ class Counters:
         if self.failing is not None:
             return self.failing
         if self.looking_since is not None and now - self.looking_since > LONG:
-            return Unknown(self.looking_since, "the look that began then has not come to its end", NotThere.exit_code)
+            return Unknown(self.looking_since, "the look that began then has not ended", NotThere.exit_code)
         if self.view is None or self.last_round_at is None:
             return Unknown(self.started_at, "the first look is not over yet", NotThere.exit_code)
         if self.resync and now - self.last_round_at > MISSED * self.resync:

@@ -63,7 +63,7 @@ class DaemonLog:
 
     def stopped(self) -> None:
         """Reports the end, and the repairs not reported yet."""
-        self._journal.write([*words.repaired(self._bursts.kept(time.monotonic())), words.stopped("it was told to")])
+        self._journal.write([*words.repaired(self._bursts.kept(time.monotonic())), words.stopped()])
 
     def configured(self, modes: Modes, resync: float) -> None:
         """Takes the configuration read at the start or after SIGHUP."""

@@ -204,7 +204,7 @@ def _locked(path: Path, directory: int) -> int:
     lock = open_lock(LOCK_FILE, directory)
     if not try_lock(lock) or _is_served(path.name, directory):
         os.close(lock)
-        raise Busy(f"another 'macmgr watch' runs (it serves {path}); there is nothing for a second one to do")
+        raise Busy(f"another 'macmgr watch' runs (it serves {path}); a second one is not needed")
     with suppress(OSError):  # anybody may hold it; it keeps out a daemon older than the lock file
         try_lock(directory)
     return lock

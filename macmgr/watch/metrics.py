@@ -66,12 +66,12 @@ def _state(counters: Counters, now: float) -> Iterator[_Family]:
     yield _gauge("start_time_seconds", "When the daemon started, since the epoch.", counters.started_at)
     yield _gauge(
         "in_sync",
-        "1 when the last look found no error, 0 when it did; absent while nobody knows.",
+        "1 when the last look found no error, 0 when it did; absent while the state is unknown.",
         counters.in_sync(now),
     )
     unknown = counters.unknown(now)
     since = unknown.since if unknown else None
-    yield _gauge("unknown_since_timestamp_seconds", "Since when nobody knows, since the epoch.", since)
+    yield _gauge("unknown_since_timestamp_seconds", "When the state became unknown, since the epoch.", since)
     yield _gauge(
         "last_round_timestamp_seconds", "When the last look was taken, since the epoch.", counters.last_round_at
     )
@@ -130,9 +130,7 @@ def _counters(counters: Counters) -> Iterator[_Family]:
         "repair_failures", "Changes that the kernel refused, or that could not be read back.", counters.failures
     )
     yield _counter("alarms", "Warnings to a person.", _by_code((THEFT, Code.GUEST_MAC_CHANGED), counters.alarms))
-    yield _counter(
-        "stood_back", "How often a fight with another program was given up for a while.", counters.stood_back
-    )
+    yield _counter("stood_back", "How often macmgr paused a change that another program undoes.", counters.stood_back)
     yield _counter(
         "hook_calls",
         "Calls that libvirt's hooks handed over.",
@@ -142,7 +140,7 @@ def _counters(counters: Counters) -> Iterator[_Family]:
         ],
     )
     yield _counter("hook_failures", "Hook calls that were answered with a failure.", counters.hook_failures)
-    yield _counter("hook_timeouts", "Hook calls whose caller had gone before the answer.", counters.hook_timeouts)
+    yield _counter("hook_timeouts", "Hook calls that ended before the answer.", counters.hook_timeouts)
     yield _counter("events_read", "Events read from the kernel.", counters.events_read)
     yield _counter("events_lost", "How often the kernel had dropped events.", counters.events_lost)
 

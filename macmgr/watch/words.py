@@ -53,9 +53,9 @@ def started(version: str, modes: Modes, managed: Iterable[str]) -> Line:
     return Line(Priority.NOTICE, f"macmgr {version} watches{mode}", messages.STARTED)
 
 
-def stopped(why: str) -> Line:
+def stopped() -> Line:
     """The daemon ends; its entries stay."""
-    return Line(Priority.NOTICE, f"stopped ({why}): ports and entries stay as they are", messages.STOPPED)
+    return Line(Priority.NOTICE, "stopped on request: ports and entries stay as they are", messages.STOPPED)
 
 
 def resync(why: str, view: View, seconds: float) -> Line:
@@ -73,13 +73,13 @@ def resync(why: str, view: View, seconds: float) -> Line:
 
 def look_failed(why: str, since: str) -> Line:
     """A look failed: the present state is unknown."""
-    text = f"this round could not be made: {why}; the state is unknown since {since}, and it is tried again"
+    text = f"the state is unknown since {since}: a look failed ({why}); the next try follows"
     return Line(Priority.ERROR, text, messages.LOOK_FAILED)
 
 
 def looks_again(seconds: float, failed: int) -> Line:
     """Looks succeed again."""
-    text = f"it can look again: the state was unknown for {seconds:.0f} s, in which {_count(failed, 'look')} failed"
+    text = f"the state is known again: it was unknown for {seconds:.0f} s, and {_count(failed, 'look')} failed"
     return Line(Priority.NOTICE, text, messages.LOOKS_AGAIN)
 
 
@@ -122,8 +122,8 @@ def standing_back(change: Change, times: int, seconds: float) -> Line:
     """Another program undoes a change each time it is made."""
     verb, what, _ = _parts(change)
     text = (
-        f"another program undoes it each time: {_PAST[verb]} {what} {times} times within a minute; standing back for "
-        f"{seconds:g} s. See who else manages this bridge"
+        f"another program undoes this change each time: {_PAST[verb]} {what} {times} times within a minute; "
+        f"the next try is in {seconds:g} s. Find out who else manages this bridge"
     )
     return _line(Priority.WARNING, text, messages.STANDING_BACK, change)
 
@@ -211,12 +211,12 @@ def unreadable(what: str, why: str) -> Line:
 
 def events_lost(source: str) -> Line:
     """The kernel's event queue was full."""
-    return Line(Priority.NOTICE, f"the kernel dropped {source} events: everything is looked at", messages.EVENTS_LOST)
+    return Line(Priority.NOTICE, f"the kernel dropped {source} events: everything is read again", messages.EVENTS_LOST)
 
 
 def _finding(finding: Finding, fix: Fix, observes: Callable[[str], bool]) -> Line:
     """Returns a finding's line, without its VID."""
-    message_id, message, does = messages.LEFT_TO_A_PERSON, finding.message, "to mend it"
+    message_id, message, does = messages.LEFT_TO_A_PERSON, finding.message, "fix"
     if finding.code is Code.GUEST_MAC_CHANGED:
         message_id = messages.GUEST_MAC_CHANGED
     elif finding.code is Code.UNREADABLE_XML:
@@ -287,7 +287,7 @@ def _put_parts(change: SetEntries) -> tuple[str, str, str]:
         case Code.NOT_STICKY if entry.sticky:
             return "pin", what, "it was not sticky, and one frame seen elsewhere would have moved it"
         case Code.NOT_STICKY:
-            return "unpin", what, "it was sticky, and is to be a plain static one"
+            return "unpin", what, "it was sticky, but the policy asks for a plain static one"
         case Code.NOT_GIVEN_BACK:
             return "give back", what, reason(change)
     return "put", what, reason(change)
@@ -308,7 +308,11 @@ def _drop_parts(change: SetEntries) -> tuple[str, str, str]:
             return "drop", of_guest, f"the CPUs of {who} do not run here"
         case Code.EXTRA_ENTRY | Code.LEARNED_ON_MANAGED_PORT:
             word = "learned" if entry.state is EntryState.DYNAMIC else "static"
-            return "drop", f"the {word} entry of {change.mac} on {entry.port}", f"{who} is not given this address"
+            return (
+                "drop",
+                f"the {word} entry of {change.mac} on {entry.port}",
+                f"the policy does not give {who} this address",
+            )
     return "drop", of_guest, reason(change)
 
 

@@ -170,8 +170,8 @@ def test_hooks_that_never_came_are_told_where_some_are_installed(daemon: Daemon,
     install_hooks(paths.LIBVIRT_HOOKS, Path("/bin/true"))
     daemon.answers(json.dumps(document).encode())
     _, text, _ = status()
-    assert "Hooks: they are installed, 3 guests came" in text
-    assert "no hook called for any of them" in " ".join(text.split())
+    assert "Hooks: they are installed, but none was called" in text
+    assert "for the 3 guests that came since" in " ".join(text.split())
 
 
 def test_hooks_that_cannot_run_are_told_with_a_daemon_or_without(daemon: Daemon, status: Status) -> None:

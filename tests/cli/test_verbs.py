@@ -236,12 +236,11 @@ def test_an_empty_name_is_not_the_whole_host(host: Host, words: tuple[str, ...])
         ),
         (
             ("explain", "vnet00"),
-            "'vnet00' is no domain that runs, no bridge, no bridge port and no MAC that is known here; "
-            "did you mean 'vnet0'?",
+            "'vnet00' is not a running domain, a bridge, a bridge port or a known MAC here; did you mean 'vnet0'?",
         ),
         (("show", "--network", "n9"), "network 'n9' is not active here or has no bridge; see 'virsh net-list'"),
         (("audit", "--network", "lan", "--bridge", "br9"), "network 'lan' is on br0, not br9"),
-        (("explain", "g9"), "'g9' is no domain that runs, no bridge, no bridge port and no MAC that is known here"),
+        (("explain", "g9"), "'g9' is not a running domain, a bridge, a bridge port or a known MAC here"),
     ],
 )
 def test_what_is_not_there_is_69(host: Host, words: tuple[str, ...], line: str) -> None:

@@ -378,7 +378,7 @@ def test_what_cannot_be_started_refuses_nobody(host: Host, kind: str) -> None:
         assert (said.code, said.stdout) == (0, b"")
         (line,) = said.lines
         assert line.startswith(f"macmgr: the {driver} hook did nothing at {operation}: {program} does not work (exit ")
-        assert line.endswith("; mend that, or run 'macmgr install' again")
+        assert line.endswith("; fix that, or run 'macmgr install' again")
         assert SAID[kind] in line
 
 

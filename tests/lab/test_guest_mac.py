@@ -79,7 +79,8 @@ def test_an_untrusted_guest_is_told_and_not_let_in(
     assert tap not in ports_of(bridge, NEW)
     assert ports_of(bridge, OWN) == {tap}
     until(
-        lambda: f"g1 uses {NEW} on {tap} beside {OWN} or instead of it" in watch.read_text(), "the daemon has told it"
+        lambda: f"g1 uses {NEW} on {tap} in addition to {OWN} or instead of it" in watch.read_text(),
+        "the daemon reports it",
     )
 
 

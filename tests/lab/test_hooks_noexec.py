@@ -68,7 +68,7 @@ def test_guests_live_where_hooks_cannot_run(
     with pytest.raises(RuntimeError, match="50-macmgr"):
         guest.start()
 
-    assert b"what was there of them is taken away" in macmgr("install", expect=69).stderr
+    assert b"those that were there are removed" in macmgr("install", expect=69).stderr
     assert _left() == []
     libvirt.restart()
     guest.start().wait_ready()

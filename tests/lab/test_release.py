@@ -82,7 +82,7 @@ def _leave_to_the_kernel(libvirt: Libvirt, macmgr: Macmgr, *guests: Guest) -> No
     for guest in guests:
         where = guest.name, "--live", "--uri", "urn:macmgr:mactable:1", "--key", "macmgr"
         libvirt.virsh("metadata", *where, "--set", "<macTable manager='kernel'/>")
-    assert b"(the policy leaves the port to the kernel by now)" in macmgr("apply").stdout
+    assert b"(the policy now leaves the port to the kernel)" in macmgr("apply").stdout
 
 
 @pytest.mark.parametrize("give_back", [_release, _leave_to_the_kernel])

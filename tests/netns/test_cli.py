@@ -81,7 +81,7 @@ def assert_one_line(done: subprocess.CompletedProcess[bytes], code: int, words: 
 def test_a_host_without_a_bridge_is_not_called_in_sync(box: Box) -> None:
     """The configuration names br0, and that is not here: this is told, and nothing was compared."""
     nothing = "Nothing is managed here: no guest has a port on a bridge. 'macmgr show' lists bridges and guests."
-    missing = 'br0 is not here, and policy names it ([bridge."br0"] in the configuration)'
+    missing = 'br0 is not here, but policy names it ([bridge."br0"] in the configuration)'
     audit = box.macmgr("audit")
     assert (audit.returncode, audit.stdout.decode()) == (0, f"warning no-such-bridge          {missing}\n\n{nothing}\n")
     assert box.macmgr("audit", "--strict").returncode == 1

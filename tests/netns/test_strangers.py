@@ -221,7 +221,7 @@ def test_explain_says_what_was_not_counted(ns: Namespace, tmp_path: Path) -> Non
         host.guest(1)
         fill(kernel, "up0", FLOOD)
         said = host.macmgr("explain", "up0").stdout.decode()
-        assert "not counted, for br0 has too many" in said
+        assert "not counted, because br0 has too many" in said
         stranger = "02:00:00:00:00:07"
         said = host.macmgr("explain", stranger).stdout.decode()
         assert f"{stranger} -> up0" in said

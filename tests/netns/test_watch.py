@@ -68,7 +68,7 @@ def test_guests_that_policy_leaves_to_the_kernel_are_given_back(host: House) -> 
         daemon.send_signal(signal.SIGHUP)
         eventually(lambda: host.managed(2), "the bridge is managed again")
         assert host.flags("vnet1") == (False, True)
-        assert host.log.count("the policy leaves the port to the kernel by now") == 4
+        assert host.log.count("the policy now leaves the port to the kernel") == 4
 
 
 def test_a_guest_that_is_suspended_has_no_entry_and_gets_it_back(watched: House) -> None:

@@ -85,7 +85,7 @@ def test_a_locked_port_lets_a_followed_address_in(host: House) -> None:
 def test_alert_tells_and_lets_nothing_in(host: House) -> None:
     with host.daemon():
         host.ns.send_frame("vnet1-far", NEW)
-        eventually(lambda: f"g1 uses {NEW} on vnet1 beside" in host.log, "it is told")
+        eventually(lambda: f"g1 uses {NEW} on vnet1 in addition to" in host.log, "it is told")
         assert host.ns.port_of(NEW) is None
         assert host.managed(1) or host.ns.port_of(mac_of(1)) == "vnet1"
         said = json.loads(host.macmgr("audit", "--json").stdout)

@@ -94,7 +94,7 @@ def test_while_somebody_holds_the_lock_nobody_knows(host: House) -> None:
             eventually(lambda: "macmgr_unknown_since_timestamp_seconds" in exported(host), "that is exported too")
             assert "in_sync" not in exported(host)
         eventually(lambda: well(host), "and mends it once it can")
-        assert "it can look again" in host.log
+        assert "the state is known again" in host.log
 
 
 def test_systemd_is_told_that_nobody_knows(host: House) -> None:

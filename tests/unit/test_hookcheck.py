@@ -91,7 +91,7 @@ def test_hooks_that_can_run_no_more_are_taken_away_and_told_before(tmp_path: Pat
     assert [line.startswith(said) for line in done.stdout.splitlines() if "cannot execute" in line] == [True]
     assert "refused 69\n" in done.stdout
     assert left(done) == []
-    assert done.stderr.rstrip().endswith("what was there of them is taken away")
+    assert done.stderr.rstrip().endswith("those that were there are removed")
 
 
 @needs_root
@@ -112,7 +112,7 @@ def test_mounts_of_libvirts_own_count(tmp_path: Path, monkeypatch: pytest.Monkey
             (tmp_path / "libvirtd.pid").write_text(f"{libvirtd.pid}\n")
             (line,) = problems(hooks)
             assert f"libvirt cannot execute it ({place}, as libvirtd sees it, is mounted noexec)" in line
-            with pytest.raises(NotThere, match=r"as libvirtd sees it, is mounted noexec.*taken away"):
+            with pytest.raises(NotThere, match=r"as libvirtd sees it, is mounted noexec.*removed"):
                 install_hooks(hooks, TRUE)
             assert not list(hooks.rglob(NAME))
         finally:
@@ -140,7 +140,7 @@ def test_a_program_on_a_noexec_mount_is_refused(tmp_path: Path, what: str) -> No
     assert "refused 69\n" in done.stdout, done.stderr
     assert left(done) == []
     assert done.stderr.count("\n") == 1
-    assert "is no executable file" in done.stderr or f"{place} is mounted noexec" in done.stderr
+    assert "is not an executable file" in done.stderr or f"{place} is mounted noexec" in done.stderr
 
 
 @needs_root
@@ -171,7 +171,7 @@ def test_no_hooks_is_for_a_host_where_they_cannot_run(tmp_path: Path) -> None:
         ("#!/bin/sh\nexit 3\n", "it fails (exit 3)"),
         ("#!/bin/sh\necho no >&2; exit 1\n", "it fails (exit 1: no)"),
         ("#!/bin/sh\nkill -9 $$\n", "it fails (exit -9)"),
-        ("#!/bin/sh\necho '<domain/>'\n", "it is to be silent, and says: <domain/>"),
+        ("#!/bin/sh\necho '<domain/>'\n", "it must be silent, but says: <domain/>"),
         ("#!/bin/sh\nsleep 60 & sleep 60\n", "it does not end within 0.5 s"),
     ],
 )
@@ -297,7 +297,7 @@ def test_other_peoples_hooks_are_none_of_ours(tmp_path: Path) -> None:
         ("without its interpreter", "its interpreter /nonexistent/python is gone"),
         ("directory", "it is no regular file"),
         ("broken", "it fails (exit 1: ModuleNotFoundError: No module named 'macmgr')"),
-        ("talks", "it is to be silent, and says: hello"),
+        ("talks", "it must be silent, but says: hello"),
     ],
 )
 def test_a_program_that_does_not_work_is_told_once(tmp_path: Path, fault: str, why: str) -> None:
@@ -317,7 +317,7 @@ def test_a_program_that_does_not_work_is_told_once(tmp_path: Path, fault: str, w
         program.unlink()
         if fault == "directory":
             program.mkdir()
-    said = f"{program}: the hooks start it and do nothing, because {why}: mend it, or run 'macmgr install'"
+    said = f"{program}: the hooks start it and do nothing, because {why}: fix it, or run 'macmgr install'"
     assert problems(tmp_path / "hooks") == [said]
 
 

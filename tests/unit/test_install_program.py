@@ -32,7 +32,10 @@ def test_what_cannot_be_started_is_refused(
     assert run(words(tmp_path, program)) == NotThere.exit_code
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err == f"macmgr: {tmp_path / program}: is no executable file; name the macmgr to start with --program\n"
+    assert (
+        said.err
+        == f"macmgr: {tmp_path / program}: is not an executable file; name the macmgr to start with --program\n"
+    )
     assert tree(tmp_path) == before
 
 

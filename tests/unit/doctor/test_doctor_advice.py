@@ -81,7 +81,7 @@ def test_nothing_is_promised_where_the_nic_cannot_filter(world: World) -> None:
     found = world.diagnose()
     assert not any("leaves" in step.gain for step in found.steps)
     assert "Only another uplink helps" in found.steps[-1].text
-    assert found.gain[-1] == "up0 itself stays promiscuous whatever is done here, because it cannot filter."
+    assert found.gain[-1] == "up0 itself stays promiscuous in any case, because it cannot filter."
 
 
 def test_what_is_promised_of_a_nic_that_nothing_is_known_of_is_conditional(world: World) -> None:
@@ -237,5 +237,5 @@ def test_closed_taps_are_told_to_cost_nothing(world: World) -> None:
     world.ports = [uplink(), tap("vnet0", CLOSED)]
     page = io.StringIO()
     print_diagnosis(Console(file=page, width=200), Diagnosis((world.diagnose(),)))
-    assert "Taps always are promiscuous" in page.getvalue()
+    assert "Taps are always promiscuous" in page.getvalue()
     assert filter_of(world.facts.devices["vnet0"]).filters is False

@@ -160,9 +160,7 @@ FAR = float("inf")
 def test_a_mistake_in_the_metadata_is_the_hooks_line_unless_the_guest_is_gone() -> None:
     """Of one that is gone only the addresses matter: nothing of it may stay behind because of a misspelt word."""
     text = domain().replace("<devices>", WRONG.format("lokc='yes'") + "<devices>").encode()
-    with pytest.raises(
-        XmlError, match=r"did you mean 'lock'\?; until that is mended, the ports of g1 are left as they"
-    ):
+    with pytest.raises(XmlError, match=r"did you mean 'lock'\?; until that is fixed, the ports of g1 are left as they"):
         read_call(HookCall("qemu", "g1", "start"), text)
     for operation in ("stopped", "release"):
         given = read_call(HookCall("qemu", "g1", operation), text).domain
@@ -179,7 +177,7 @@ def test_a_network_that_is_not_understood_is_told_by_the_hooks_of_its_guests(run
     status_file(run_dir, domain("g2", OTHER, tap="vnet1"), name="g2")
     (run_dir / "network" / "lan.xml").write_text(f"<networkstatus>{network('libvird')}</networkstatus>")
     call = HookCall("qemu", "g1", "started")
-    with pytest.raises(XmlError, match=r"^vnet0 is left as before, until this is mended: .*lan.xml:1: .* 'libvirt'\?$"):
+    with pytest.raises(XmlError, match=r"^vnet0 is left as before, until this is fixed: .*lan.xml:1: .* 'libvirt'\?$"):
         act(call, on_lan.encode(), Config(), run_dir, None, FAR)
     found = wanted(StatusFiles(run_dir).read(), CONFIG)
     assert [(port.port, port.managed) for port in found.ports] == [("vnet0", False), ("vnet1", True)]
@@ -287,7 +285,7 @@ def test_a_hook_about_a_network_says_whose_files_it_had_no_time_for(
     text = f"<hookData>{network('libvirt').replace('br1', 'br0')}</hookData>"
     call = HookCall("network", "lan", "started", "begin")
     said = act(call, text.encode(), CONFIG, run_dir, None, deadline=world.now + 8)
-    assert said == "3 status files were not read in time, and those guests are left as they are; run 'macmgr apply'"
+    assert said == "3 status files were not read in time, so those guests are left as they are; run 'macmgr apply'"
 
 
 def test_a_networks_call_speaks_of_its_own_bridge_alone() -> None:

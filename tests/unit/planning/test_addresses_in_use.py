@@ -137,7 +137,7 @@ def test_an_address_that_somebody_on_the_lan_uses_is_not_taken_by_an_allowance(f
     assert kernel.fdb["br0", VRRP, 0] == Entry(VRRP, 0, "eth0", EntryState.DYNAMIC)
     assert kernel.ports["vnet1"].flags == OPEN  # it learns when the guest has the address, as after a migration
     assert kernel.fdb["br0", OWN, 0] == Entry(OWN, 0, "vnet1", sticky=True)
-    assert "which somebody uses on eth0" in told(outcome)[0]
+    assert "but somebody uses it on eth0" in told(outcome)[0]
 
 
 def test_a_port_that_was_closed_before_is_not_opened_for_it() -> None:

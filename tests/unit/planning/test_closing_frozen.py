@@ -153,6 +153,6 @@ def test_the_addresses_of_a_port_that_is_left_open_are_not_remembered_as_macmgrs
 def test_explain_says_that_it_waits_for_the_network() -> None:
     (told,) = explain(applied(host(OPEN), SPOKEN).view, "vnet0")
     assert told.document()["so_wanted"] == [
-        "the port as it is, until its network lan is active: that may say otherwise",
-        "where it is closed, the entries without which web1 would be cut off",
+        "the port as it is, until its network lan is active: its policy may differ",
+        "if it is closed, the entries without which web1 would be cut off",
     ]

@@ -107,10 +107,10 @@ def test_an_interface_of_the_hosts_that_a_domain_names_stays_as_it_is(kind: str)
     assert (outcome.done, outcome.complete) == ((), True)
     (told,) = (finding for finding in outcome.view.plan.findings if finding.code is Code.MISSING_PORT)
     assert (told.port, told.domain) == ("up0", "evil")
-    assert f"is none ({kind or 'a physical interface'})" in told.message
+    assert f"is no tap ({kind or 'a physical interface'})" in told.message
     assert (kernel.ports, kernel.fdb, notes.memory.ports) == (ports, fdb, ())
     assert [nic.why for nic in outcome.view.intent.portless] == [
-        f"up0, which the XML names as its tap, is none ({kind or 'a physical interface'})"
+        f"the XML names up0 as its tap, but that is no tap ({kind or 'a physical interface'})"
     ]
 
 

@@ -65,7 +65,7 @@ def test_a_kernel_that_drops_sticky_is_found_out_and_the_uplink_does_not_learn_i
     assert kernel.ports["eth0"].flags == QUIET
     assert kernel.ports["vnet1"].flags == CLOSED
     assert [finding.message for finding in unsupported(outcome)] == [
-        "pin='sticky' is asked for on br0; this kernel has no sticky entries, Linux 4.20 has: no uplink learns "
+        "pin='sticky' is asked for on br0, but this kernel lacks sticky entries (Linux 4.20): no uplink learns "
         "instead, so no frame moves a guest's entry"
     ]
     assert kernel.frame("eth0", G1, G2) == {"vnet2"}, "a frame with the guest's own address comes from elsewhere"
@@ -251,7 +251,7 @@ def test_a_kernel_without_locked_ports_is_not_asked_for_them() -> None:
     kernel, notes = host(flags=PortFlags(locked=None)), Notebook()
     outcome = applied(kernel, notes, Intent((guest("vnet1", G1, lock=True),), {"br0": "a test says so"}))
     assert outcome.complete
-    assert "Linux 5.18 has" in unsupported(outcome)[0].message
+    assert "lacks locked ports (Linux 5.18)" in unsupported(outcome)[0].message
     assert all(request.locked is None for request in kernel.sent if isinstance(request, SetPort))
 
 

@@ -62,7 +62,7 @@ def test_what_a_control_plane_put_on_a_vxlan_is_not() -> None:
 @pytest.mark.parametrize("flags", [PortFlags(unicast_flood=False), PortFlags(locked=True)])
 def test_where_it_may_be_all_that_somebody_is_reached_by_no_command_is_printed(flags: PortFlags) -> None:
     (finding,) = told(Entry(LEFT, 1, "eth0"), uplink=replace(UPLINK, flags=flags))
-    assert fix_of(finding).text.startswith("see who behind eth0")
+    assert fix_of(finding).text.startswith("see who uses 52:54:00:00:00:99 behind eth0")
 
 
 def test_the_copy_in_vid_0_goes_only_with_all_others() -> None:

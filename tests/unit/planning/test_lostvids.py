@@ -214,7 +214,7 @@ def test_a_release_says_what_it_cannot_clear_and_is_not_complete() -> None:
     assert not released.complete
     assert {each.port for each in released.ports} == {"vnet2"}
     (left,) = released.outcome.view.plan.findings
-    assert left.message == (f"vnet1 still has the static entry of {G1}, in VID 30, which vnet1 does not carry any more")
+    assert left.message == (f"vnet1 still has the static entry of {G1}, in VID 30, which vnet1 no longer carries")
     assert "macmgr-tmp" in fix_of(left).text
     kernel.lose_entry("br0", BYSTANDER, 30)
     again = release(LOCK, lambda: BOTH, kernel, Scope(), notes)

@@ -485,7 +485,7 @@ def test_an_open_port_whose_entry_was_put_in_vain_is_not_closed() -> None:
     assert {Code.MISSING_ENTRY, Code.LEARNING_ON, Code.FLOOD_ON} <= {finding.code for finding in steps.findings}
     told = [finding for finding in steps.findings if finding.code in (Code.LEARNING_ON, Code.FLOOD_ON)]
     assert [fix_of(finding).text for finding in told] == ["", ""]  # nobody is told to close what is kept open
-    assert all("it stays so, because its entry cannot be put" in finding.message for finding in told)
+    assert all("it stays so: its entry cannot be put" in finding.message for finding in told)
 
 
 def test_where_it_was_put_after_all_the_port_is_closed() -> None:
@@ -527,7 +527,7 @@ def test_a_tap_with_its_guests_own_address_gets_the_one_that_libvirt_gives() -> 
     assert told.message.startswith("vnet1, the tap of g1, has the MAC address")
     assert fix_of(told).text == f"ip link set dev vnet1 address fe{G1[2:]} && macmgr apply --domain g1"
     taken = collision(replace(bridge, mac=G1), port)  # the bridge has the lowest address of its ports
-    assert fix_of(taken).text.startswith("give br0 an address of its own")
+    assert fix_of(taken).text.startswith("give br0, the host's interface there, an address of its own")
     other = replace(port, name="eth9", ifindex=31)
     assert fix_of(collision(bridge, replace(port, mac="fe:00:00:00:00:30"), other)).text.startswith("virsh edit g1")
 

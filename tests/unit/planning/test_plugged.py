@@ -92,7 +92,7 @@ def test_isolation() -> None:
     assert codes(guest(NicFacts(isolated=True)), tap()) == []  # only its network says so
     assert fix_of(found(guest(ISOLATED), tap(), uplink(1))[0]).text == "bridge link set dev vnet0 isolated on"
     assert fix_of(found(guest(ISOLATED), tap(), uplink(1, isolated=True))[0]).text.startswith(
-        "see to the uplink eth0 first"
+        "first end the isolation of the uplink eth0"
     )
 
 
@@ -174,7 +174,7 @@ def test_a_tap_whose_vlan_nobody_knows_is_put_back_in_words() -> None:
     flat = Snapshot({"br0": replace(BR0, vlan_filtering=False)}, {"eth0": uplink(1, 42)})
     plain = "ip link set dev vnet0 master br0"
     assert commands(guest(NicFacts()), one) == commands(guest(NicFacts()), flat) == plain
-    assert put_back(guest(NicFacts()), several)[1].startswith("put vnet0 back on br0 as it was put there first")
+    assert put_back(guest(NicFacts()), several)[1].startswith("put vnet0 back on br0 the way it was put there first")
     assert put_back(guest(ISOLATED), several)[1].startswith("put vnet0 back")
     none = Snapshot({"br0": replace(BR0, default_pvid=0)}, {"eth0": uplink()})
     assert put_back(guest(NicFacts()), none)[1].startswith("put vnet0 back")

@@ -172,7 +172,7 @@ def test_a_port_that_bears_our_mark_gets_the_kernels_defaults() -> None:
     kernel, _ = applied(host(PortFlags(True, False, False)))
     done = release(LOCK, lambda: intent(PLAIN), kernel, Scope(), Notebook())
     assert kernel.ports["vnet0"].flags == OPEN
-    assert [each.because for each in done.ports] == ["the kernel's default, for nothing is remembered"]
+    assert [each.because for each in done.ports] == ["the kernel's default, because nothing is remembered"]
 
 
 def test_libvirts_own_gets_libvirts_defaults() -> None:

@@ -65,7 +65,7 @@ def test_a_port_that_goes_to_the_kernel_is_opened_and_then_its_entry_is_the_kern
     (told,) = [finding for finding in view.plan.findings if finding.port]
     assert (told.code, told.port, told.domain) == (Code.NOT_GIVEN_BACK, "vnet0", "web1")
     assert told.message == (
-        "vnet0 of web1 is left to the kernel (nothing asks for it: the kernel manages by default), and still is as "
+        "vnet0 of web1 is left to the kernel (nothing asks for it: the kernel manages by default), but is still as "
         "macmgr made it"
     )
     steps = [" ".join(bridge_command(request)) for change in view.plan.changes for request in requests(change)]

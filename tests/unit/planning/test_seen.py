@@ -564,7 +564,7 @@ def test_explain_tells_what_was_seen_and_that_it_may_roam() -> None:
     host.sees(VIRTUAL)
     (told,) = explain(host.audit(), VIRTUAL)
     text = str(told)
-    assert f"has seen {NEW}, beside, or instead of, {OWN}" in text
+    assert f"has seen {NEW}, in addition to, or instead of, {OWN}" in text
     assert f"the guest uses {NEW} now" not in text  # no XML says so
     assert f"{VIRTUAL} -> vnet0 in VID 0,1, static: it may roam" in text
 

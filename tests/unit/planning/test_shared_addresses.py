@@ -117,7 +117,7 @@ def test_a_guests_own_address_is_nobody_elses_to_have(other: GuestPort) -> None:
     assert kernel.ports["vnet1"].flags == replace(CLOSED, locked=True)
     assert (told.code, told.port, told.mac) == (Code.CONFLICTING_SETTINGS, "vnet1", M2)
     assert f"router1 (vnet1) is allowed {M2}, the address of router2 (vnet2) itself, on br0" in told.message
-    assert fix_of(told).text == f"take {M2} out of what router1 is allowed ({PLACE})"
+    assert fix_of(told).text == f"do not allow {M2} to router1 ({PLACE})"
 
 
 def test_an_address_that_changed_in_the_guest_takes_nothing_that_another_is_allowed() -> None:
@@ -144,10 +144,10 @@ def test_the_hosts_address_is_left_out_and_not_the_guest() -> None:
     assert not [e for e in kernel.fdb.values() if e.mac == BRIDGE_MAC and e.state is EntryState.STATIC]
     assert told.code is Code.MAC_COLLISION
     assert told.message == (
-        f"router1 is allowed the MAC address {BRIDGE_MAC} of the bridge br0 itself: no entry is put, it would take the "
-        "host's own address away"
+        f"router1 is allowed the MAC address {BRIDGE_MAC} of the bridge br0 itself: no entry is put, because it "
+        "would take the host's own address away"
     )
-    assert fix_of(told).text == f"take {BRIDGE_MAC} out of what router1 is allowed ({PLACE})"
+    assert fix_of(told).text == f"do not allow {BRIDGE_MAC} to router1 ({PLACE})"
 
 
 def test_a_virtual_routers_address_is_advised_as_a_prefix() -> None:

@@ -53,8 +53,8 @@ def test_another_attribute_waits_for_the_next_start(host: Path) -> None:
         "br0",
     )
     assert finding.message == (
-        "network lan is active with macTableManager kernel, and its definition says libvirt: that takes effect at the "
-        "next start"
+        "network lan is active with macTableManager kernel, but its definition says libvirt: the definition takes "
+        "effect at the next start"
     )
     assert fix_of(finding).text == "virsh net-destroy lan && virsh net-start lan"
 
@@ -71,8 +71,8 @@ def test_restarting_a_bridge_of_libvirts_own_costs_the_guests_their_connection(h
 def test_other_metadata_waits_too(host: Path) -> None:
     write(host, network(attribute=LIBVIRT), network(attribute=LIBVIRT, inside=STAFF))
     assert messages(host) == [
-        "network lan is active with other policy for its portgroups than its definition has in <metadata>: that takes "
-        "effect at the next start"
+        "network lan is active with other policy for its portgroups than its definition has in <metadata>: the "
+        "definition takes effect at the next start"
     ]
 
 
@@ -118,8 +118,8 @@ def test_a_mistake_in_the_definition_alone_is_told_before_it_acts(host: Path) ->
     text = network(attribute=LIBVIRT, inside=STAFF)
     write(host, text, text.replace("lock='yes'", "lock='yess'"))
     assert messages(host) == [
-        "network lan is active with policy for its portgroups, and its definition has a mistake in <metadata>: that "
-        "takes effect at the next start"
+        "network lan is active with policy for its portgroups, but its definition has a mistake in <metadata>: the "
+        "definition takes effect at the next start"
     ]
 
 

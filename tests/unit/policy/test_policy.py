@@ -292,7 +292,7 @@ def test_a_mistake_in_a_domains_metadata_is_told_once_and_its_ports_are_known() 
         ("vnet1", False, True),
     ]
     (finding,) = intent.findings
-    assert finding.message == "it's.xml:4: wrong; until that is mended, the ports of it's are left as they are"
+    assert finding.message == "it's.xml:4: wrong; until that is fixed, the ports of it's are left as they are"
     assert fix_of(finding).text.startswith(
         """virsh metadata 'it'"'"'s' urn:macmgr:mactable:1 --key macmgr --edit --live"""
     )

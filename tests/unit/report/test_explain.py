@@ -121,9 +121,9 @@ vnet0 is net0 of web1, on br0.
   Kernel says   learning off, unicast flood off, locked, isolated, not promiscuous, VID 10, PVID 10
                 52:54:00:aa:00:01 -> vnet0 in VID 0,10, static sticky
                 00:00:5e:00:01:0a -> vnet0 in VID 0,10, static sticky
-  Verdict       warning guest-mac-changed: web1 uses 52:54:00:aa:00:81 on vnet0 beside 52:54:00:aa:00:01 or instead of it: no entry is put for it, because guestMac='alert' (domain web1: <macmgr:macTable>)
-                  fix: allow 52:54:00:aa:00:81 in the metadata of web1 where it is used beside its own, or set guestMac='follow' where it changes; set manager='kernel' for the NIC of a bridge, a firewall or a hypervisor inside the guest, which has many
-                warning conflicting-settings: allow 00:00:5e:00:01:0a (domain web1: <macmgr:interface mac='52:54:00:aa:00:01'>) pins an address that a virtual router (VRRP, CARP) moves between hosts: while its master is elsewhere, nobody on this host reaches it, for its entry is on vnet0
+  Verdict       warning guest-mac-changed: web1 uses 52:54:00:aa:00:81 on vnet0 in addition to 52:54:00:aa:00:01 or instead of it: no entry is put for it, because guestMac='alert' (domain web1: <macmgr:macTable>)
+                  fix: allow 52:54:00:aa:00:81 in the metadata of web1 if the guest uses it in addition to its own; set guestMac='follow' if its address changes; set manager='kernel' if the NIC serves many, as in a bridge, a firewall or a hypervisor
+                warning conflicting-settings: allow 00:00:5e:00:01:0a (domain web1: <macmgr:interface mac='52:54:00:aa:00:01'>) pins an address that a virtual router (VRRP, CARP) moves between hosts: while its master is elsewhere, nobody on this host reaches it, because its entry is on vnet0
                   fix: allow 00:00:5e:00:01:* in its place, with macmgr watch running"""  # noqa: E501
 
 PORTLESS = (
@@ -184,7 +184,7 @@ def explain_findings() -> list[str]:
         f"  fix: {closed} learning off",
         "error flood-on: vnet0 of web1 gets every frame with an unknown destination",
         f"  fix: {closed} flood off",
-        "error unlocked: vnet0 of web1 accepts frames from any source address, policy says lock='yes'",
+        "error unlocked: vnet0 of web1 accepts frames from any source address, but policy says lock='yes'",
         f"  fix: {closed} locked on",
         *(line.removeprefix("  Verdict").strip(" ") for line in ANSWER.splitlines()[-4:]),
     ]
@@ -196,14 +196,14 @@ def test_a_mac_of_a_guest_that_has_left() -> None:
     known = remembers_gone({"52:54:00:aa:00:09": "web2"}, "br0")
     view = look(CLOSED, entry("52:54:00:aa:00:09", 0, "eth0"), known=known)
     assert answer(view, "52:54:00:aa:00:09") == (
-        "52:54:00:aa:00:09 is a NIC of web2, which does not run here any more.\n\n"
+        "52:54:00:aa:00:09 is a NIC of web2, which no longer runs here.\n\n"
         "  Kernel says   52:54:00:aa:00:09 -> eth0 in VID 0, static sticky"
     )
 
 
 def test_an_uplink_is_left_alone() -> None:
     assert answer(IN_SYNC, "eth0") == (
-        "eth0 is a port of br0 that no domain's NIC asks for: an uplink.\n\n"
+        "eth0 is a port of br0, and of no domain's NIC: an uplink.\n\n"
         "  Policy says   br0 is managed (network lan: <macmgr:portgroup name='staff'>)\n"
         "  Kernel says   learning on, unicast flood on, not promiscuous, entries that lead to it: 0\n"
         "  Verdict       macmgr does not touch it"
@@ -212,9 +212,7 @@ def test_an_uplink_is_left_alone() -> None:
 
 @pytest.mark.parametrize("what", ["web2", "52:54:00:aa:00:77", "vnet9", "", "--help"])
 def test_what_is_not_here_is_an_error(what: str) -> None:
-    with pytest.raises(
-        NotThere, match="is no domain that runs, no bridge, no bridge port and no MAC that is known here"
-    ):
+    with pytest.raises(NotThere, match="is not a running domain, a bridge, a bridge port or a known MAC here"):
         answer(IN_SYNC, what)
 
 

@@ -257,9 +257,7 @@ def test_what_cannot_be_written_is_one_line(path: Path, call: str, monkeypatch: 
     with monkeypatch.context() as patch:
         patch.setattr(os, call, refuse)
         file.keep(MEMORY)
-    assert file.problem.startswith(
-        f"{path}: cannot be written: No space left on device; ports are managed all the same"
-    )
+    assert file.problem.startswith(f"{path}: cannot be written: No space left on device; ports are still managed")
 
 
 def test_what_cannot_be_read_is_not_overwritten(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

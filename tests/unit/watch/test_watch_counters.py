@@ -272,7 +272,7 @@ def test_a_look_that_does_not_end_says_nothing_of_now() -> None:
     assert answer["unknown"]["since"] == "2026-11-18T11:59:29Z"
     assert answer["unknown"]["exit_code"] == 69
     assert told(looking(looking(looked(), NOON - 31), None))["in_sync"] is True
-    assert "not come to its end" in told(looking(Counters(NOON - 60), NOON - 60))["unknown"]["why"]
+    assert "has not ended" in told(looking(Counters(NOON - 60), NOON - 60))["unknown"]["why"]
 
 
 def test_a_look_long_ago_says_nothing_of_now() -> None:

@@ -81,7 +81,7 @@ def test_a_fight_is_told_once_a_minute_and_not_each_of_its_repairs(tmp_path: Pat
         for _ in range(3):
             daemonlog.round(["learning is on"], done)
             daemonlog.fights([fight], ["vnet0"])
-    assert log.read_text().count("standing back") == 1
+    assert log.read_text().count("another program undoes") == 1
     assert log.read_text().count("closed vnet0") == 2  # once by itself, and once in the line of the fight
 
 
@@ -90,7 +90,7 @@ def test_many_fights_at_one_port_that_begin_together_are_one_line(tmp_path: Path
     with log.open("w") as stderr:
         daemonlog = DaemonLog(Journal(stderr=stderr.fileno(), stream=""))
         daemonlog.fights(fights, ["vnet0"])
-    assert log.read_text().count("another program undoes it") == 1
+    assert log.read_text().count("another program undoes this change") == 1
 
 
 def test_looks_that_fail_are_told_with_their_reason_and_so_is_the_end(
@@ -112,14 +112,14 @@ def test_looks_that_fail_are_told_with_their_reason_and_so_is_the_end(
             daemonlog.round(["the timer"], done)
             assert daemonlog.headline().startswith("unknown since")
         assert json.loads(daemonlog.status())["in_sync"] is None
-        assert log.read_text().count("this round could not be made") == 3
+        assert log.read_text().count("a look failed (") == 3
         now[0] = 1700.0
         daemonlog.round(["the timer"], busy)
         assert log.read_text().count("the state is unknown since") == 4
         daemonlog.round(["the timer"], a_round())
         daemonlog.round(["the timer"], a_round())
-    assert log.read_text().count("in which 7 looks failed") == 1
-    assert log.read_text().count("it can look again") == 1
+    assert log.read_text().count("and 7 looks failed") == 1
+    assert log.read_text().count("the state is known again") == 1
     assert json.loads(daemonlog.status())["in_sync"] is True
 
 

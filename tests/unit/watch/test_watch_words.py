@@ -60,7 +60,8 @@ SAID: list[tuple[Change, str]] = [
     ),
     (
         entries(Code.NOT_STICKY, at("vnet0"), sticky=False),
-        "unpinned the entry of web1 (52:54:00:aa:00:01) on vnet0: it was sticky, and is to be a plain static one",
+        "unpinned the entry of web1 (52:54:00:aa:00:01) on vnet0: it was sticky, but the policy asks for a plain "
+        "static one",
     ),
     (
         entries(Code.STALE_ENTRY, at("up0"), to=""),
@@ -72,11 +73,11 @@ SAID: list[tuple[Change, str]] = [
     ),
     (
         entries(Code.EXTRA_ENTRY, at("vnet0"), to=""),
-        "dropped the static entry of 52:54:00:aa:00:01 on vnet0: web1 is not given this address (VID 1)",
+        "dropped the static entry of 52:54:00:aa:00:01 on vnet0: the policy does not give web1 this address (VID 1)",
     ),
     (
         entries(Code.LEARNED_ON_MANAGED_PORT, at("vnet0", EntryState.DYNAMIC), to=""),
-        "dropped the learned entry of 52:54:00:aa:00:01 on vnet0: web1 is not given this address (VID 1)",
+        "dropped the learned entry of 52:54:00:aa:00:01 on vnet0: the policy does not give web1 this address (VID 1)",
     ),
     (
         replace(entries(Code.STALE_ENTRY, at("up0"), to="", domain=None), because=None, why="left behind"),
@@ -101,24 +102,23 @@ SAID: list[tuple[Change, str]] = [
     ),
     (
         flags(replace(CLOSED, locked=True), CLOSED, Code.STILL_LOCKED),
-        "unlocked vnet0 of web1 (locked off): the policy does not ask for the lock any more",
+        "unlocked vnet0 of web1 (locked off): the policy no longer asks for the lock",
     ),
     (
         flags(CLOSED, OPEN, Code.NOT_GIVEN_BACK),
-        "opened vnet0 of web1 (learning on, unicast flood on): the policy leaves the port to the kernel by now",
+        "opened vnet0 of web1 (learning on, unicast flood on): the policy now leaves the port to the kernel",
     ),
     (
         flags(OPEN, CLOSED, Code.NOT_GIVEN_BACK),
-        "closed vnet0 of web1 (learning off, unicast flood off): the policy leaves the port to the kernel by now",
+        "closed vnet0 of web1 (learning off, unicast flood off): the policy now leaves the port to the kernel",
     ),
     (
         entries(Code.NOT_GIVEN_BACK, at("vnet0"), sticky=False),
-        "gave back the entry of web1 (52:54:00:aa:00:01) on vnet0: the policy leaves the port to the kernel by now",
+        "gave back the entry of web1 (52:54:00:aa:00:01) on vnet0: the policy now leaves the port to the kernel",
     ),
     (
         entries(Code.NOT_GIVEN_BACK, at("vnet0"), to=""),
-        "dropped the entry of web1 (52:54:00:aa:00:01) on vnet0: the policy leaves the port to the kernel by now "
-        "(VID 1)",
+        "dropped the entry of web1 (52:54:00:aa:00:01) on vnet0: the policy now leaves the port to the kernel (VID 1)",
     ),
     (
         replace(flags(CLOSED, OPEN, Code.UNSUPPORTED), because=None, why="as it was before"),
@@ -177,7 +177,8 @@ def test_thousands_of_vids_are_one_line_for_each_entry() -> None:
     ports = ("vnet0", "vnet1")
     drops = [entries(Code.EXTRA_ENTRY, at(port, vid=vid), to="") for vid in range(2000, 4095) for port in ports]
     assert [line.message for line in words.repairs(drops)] == [
-        f"dropped the static entry of {MAC} on {port}: web1 is not given this address (VID 2000-4094)" for port in ports
+        f"dropped the static entry of {MAC} on {port}: the policy does not give web1 this address (VID 2000-4094)"
+        for port in ports
     ]
     failed = [Failure(change, "no such VID") for change in drops if change.before[0].port == "vnet0"]
     assert [line.message for line in words.failures(failed)] == [
@@ -197,8 +198,8 @@ def test_a_failure_has_the_kernels_words() -> None:
 def test_standing_back_names_the_fight() -> None:
     line = words.standing_back(flags(OPEN, CLOSED, Code.LEARNING_ON), 10, 4.0)
     assert line.message == (
-        "another program undoes it each time: closed vnet0 of web1 (learning off, unicast flood off) 10 times within a "
-        "minute; standing back for 4 s. See who else manages this bridge"
+        "another program undoes this change each time: closed vnet0 of web1 (learning off, unicast flood off) 10 "
+        "times within a minute; the next try is in 4 s. Find out who else manages this bridge"
     )
     assert line.message_id == messages.STANDING_BACK
 
@@ -249,13 +250,13 @@ def test_drift_on_a_bridge_that_is_only_observed_says_what_would_be_done() -> No
     assert lines == words.left([*MISSING, FLOODS, PROMISCUOUS], ALL)
     assert lines[0].priority is Priority.ERROR
     assert told(words.left([FLOODS], BR1)) == [
-        (messages.LEFT_TO_A_PERSON, "it floods; to mend it: bridge link set dev vnet0 flood off")
+        (messages.LEFT_TO_A_PERSON, "it floods; fix: bridge link set dev vnet0 flood off")
     ]
 
 
 def test_what_no_repair_mends_is_left_to_a_person() -> None:
     assert told(words.left([DUPLICATE, CHANGED, BROKEN], ALL)) == [
-        (messages.LEFT_TO_A_PERSON, "two of them; to mend it: virsh edit web1 (VID 1)"),
+        (messages.LEFT_TO_A_PERSON, "two of them; fix: virsh edit web1 (VID 1)"),
         (messages.GUEST_MAC_CHANGED, "web1 uses another"),
         (messages.UNREADABLE, "web2.xml: not well-formed XML"),
     ]
@@ -264,7 +265,7 @@ def test_what_no_repair_mends_is_left_to_a_person() -> None:
 def test_what_is_done_by_hand_is_not_what_an_apply_would_run() -> None:
     """Also on a bridge that is only observed, and though it begins with bridge(8)."""
     assert told(words.left([STRANDED], BR0)) == [
-        (messages.LEFT_TO_A_PERSON, f"it is stranded; to mend it: {fix_of(STRANDED).text} (VID 7)")
+        (messages.LEFT_TO_A_PERSON, f"it is stranded; fix: {fix_of(STRANDED).text} (VID 7)")
     ]
 
 
@@ -279,7 +280,7 @@ def test_nobody_is_advised_to_close_what_is_kept_open() -> None:
     close = flags(OPEN, CLOSED, Code.LEARNING_ON)
     assert told(words.left([FLOODS, *MISSING], NONE, held=[close])) == [
         (messages.LEFT_TO_A_PERSON, "it floods"),
-        (messages.LEFT_TO_A_PERSON, f"no entry for it; to mend it: {PUT_TYPED} (VID 0,1-3)"),
+        (messages.LEFT_TO_A_PERSON, f"no entry for it; fix: {PUT_TYPED} (VID 0,1-3)"),
     ]
 
 
@@ -300,12 +301,12 @@ def test_an_apply_that_would_change_nothing_is_not_what_would_run() -> None:
     many = replace(FLOODS, mends=(PUT, PUT, PUT, NO_FLOOD))
     assert [line.message for line in words.left([many], BR0)] == ["observed only: it floods"]
     (line,) = words.left([many], NONE)
-    assert line.message.startswith("it floods; to mend it: macmgr apply --bridge br0 --domain web1  # 4 commands")
+    assert line.message.startswith("it floods; fix: macmgr apply --bridge br0 --domain web1  # 4 commands")
 
 
 def test_a_fix_of_a_hundred_commands_is_no_line() -> None:
     (line,) = words.left([replace(FLOODS, mends=(("bridge", "link", "set"),) * 100)], ALL)
-    assert line.message == "it floods; to mend it: 100 commands: 'macmgr audit --json' has them"
+    assert line.message == "it floods; fix: 100 commands: 'macmgr audit --json' has them"
 
 
 def test_a_thousand_findings_are_one_line_and_details() -> None:
@@ -326,7 +327,7 @@ def test_the_beginning_and_the_end() -> None:
         assert said == "macmgr 1.0 watches, observing only: it changes nothing"
     but_one = Modes(True, (("br0", False),))
     assert words.started("1.0", but_one, ["br0", "br1"]).message == "macmgr 1.0 watches, observing br1 only"
-    assert words.stopped("SIGTERM").message == "stopped (SIGTERM): ports and entries stay as they are"
+    assert words.stopped().message == "stopped on request: ports and entries stay as they are"
 
 
 def test_a_resync_says_how_it_stands() -> None:
@@ -345,7 +346,7 @@ def test_trouble() -> None:
     assert words.hook_failed(call, "no").domain == "web1"
     assert words.hook_failed(HookCall("network", "lan", "started"), "no").domain == ""
     assert words.unreadable("/run/libvirt/qemu", "Permission denied").message == "/run/libvirt/qemu: Permission denied"
-    assert words.events_lost("netlink").message == "the kernel dropped netlink events: everything is looked at"
+    assert words.events_lost("netlink").message == "the kernel dropped netlink events: everything is read again"
 
 
 def intent(*names: str) -> Intent:
