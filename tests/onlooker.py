@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from macmgr.kernel.sightings import Sighting
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestMac, GuestPort, Intent, Manager, NicFacts, Policy
-from macmgr.model.known import Known, SeenMacs
+from macmgr.model.known import Known, NicAddress, SeenMacs, Sighting
 from macmgr.model.snapshot import Bridge, BridgePort, Entry
 from macmgr.reconcile import View, apply, look
-from macmgr.sources.libvirtevents import NicAddress
 from macmgr.state.lock import WriterLock
 from macmgr.state.observedfile import read_observed, write_observed
 from macmgr.watch.addresses import MacChange, hear, remember, settle, watched

@@ -19,10 +19,11 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 from macmgr.kernel.netlink import words
 from macmgr.kernel.sockets import AF_PACKET, in_namespace
+from macmgr.model.known import Sighting
 from macmgr.model.mac import ZERO
 
 # What one port may report at one reading. A guest that has more to report is not listened to for a while, and whoever
@@ -52,15 +53,6 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 Ports = Mapping[str, tuple[int, frozenset[str]]]
 """Ifindex and known MAC addresses, by port name."""
-
-
-class Sighting(NamedTuple):
-    """A guest sent from this address. ``vid`` is the tag of its frame, None where it had none."""
-
-    port: str
-    ifindex: int
-    mac: str
-    vid: int | None
 
 
 @dataclass(slots=True)

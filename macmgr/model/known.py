@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, Feature, Key, PortFlags, Snapshot
 
@@ -116,6 +117,24 @@ class Memory:
 
 
 NOTHING = Memory()
+
+
+class Sighting(NamedTuple):
+    """A guest sent a frame from this address. ``vid`` is the tag of the frame, None if it had none."""
+
+    port: str
+    ifindex: int
+    mac: str
+    vid: int | None
+
+
+class NicAddress(NamedTuple):
+    """A NIC's address as libvirt reports it. ``changed``: it has just changed. Otherwise libvirt was asked for it."""
+
+    uuid: str
+    alias: str
+    mac: str
+    changed: bool
 
 
 @dataclass(frozen=True, slots=True)

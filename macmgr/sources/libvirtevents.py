@@ -13,9 +13,10 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from macmgr.errors import MacmgrError
+from macmgr.model.known import NicAddress
 from macmgr.model.mac import ZERO, parse_mac
 from macmgr.sources.hypervisor import Hypervisor, load_libvirt, read_guests
 
@@ -33,15 +34,6 @@ _DOMAIN_EVENTS = {
     "VIR_DOMAIN_EVENT_ID_METADATA_CHANGE": "has other metadata",
 }
 _NIC_MAC_CHANGE = "VIR_DOMAIN_EVENT_ID_NIC_MAC_CHANGE"  # 11.2.0, for trusted virtio NICs
-
-
-class NicAddress(NamedTuple):
-    """A NIC's address by libvirt's word. ``changed``: it has just changed. Otherwise libvirt was asked for it."""
-
-    uuid: str
-    alias: str
-    mac: str
-    changed: bool
 
 
 class LibvirtEvents:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from macmgr.model.changes import SetEntries
 from macmgr.model.intent import GuestMac, GuestPort
-from macmgr.model.known import SeenMacs
+from macmgr.model.known import NicAddress, SeenMacs, Sighting
 from macmgr.model.snapshot import BridgePort, Snapshot
 from macmgr.planning.seen import MOST, allowed, as_of_now, is_about, moved_on, owners_of, what_is_known
 from macmgr.reconcile import View
@@ -22,38 +22,6 @@ BOTH = 30.0
 ALERT = 60.0
 
 Records = tuple[SeenMacs, ...]
-
-
-class Seen(Protocol):
-    """A frame sent by a guest: `macmgr.kernel.sightings.Sighting`."""
-
-    @property
-    def port(self) -> str: ...
-
-    @property
-    def ifindex(self) -> int: ...
-
-    @property
-    def mac(self) -> str: ...
-
-    @property
-    def vid(self) -> int | None: ...
-
-
-class Word(Protocol):
-    """A NIC's address as libvirt's connection reports it: `macmgr.sources.libvirtevents.NicAddress`."""
-
-    @property
-    def uuid(self) -> str: ...
-
-    @property
-    def alias(self) -> str: ...
-
-    @property
-    def mac(self) -> str: ...
-
-    @property
-    def changed(self) -> bool: ...
 
 
 class MacChange(NamedTuple):
@@ -77,7 +45,7 @@ def watched(view: View) -> dict[str, tuple[int, frozenset[str]]]:
     }
 
 
-def remember(records: Records, seen: Iterable[Seen], view: View, now: float) -> tuple[Records, list[MacChange]]:
+def remember(records: Records, seen: Iterable[Sighting], view: View, now: float) -> tuple[Records, list[MacChange]]:
     """Adds sightings to the records. Returns the records and the changes of guests' addresses, the latest last."""
     guests = {guest.port: guest for guest in view.intent.ports if guest.managed and guest.running}
     by_port = {record.port: record for record in records}
@@ -97,8 +65,8 @@ def remember(records: Records, seen: Iterable[Seen], view: View, now: float) -> 
 
 
 def hear(
-    records: Records, words: Iterable[Word], view: View, now: float
-) -> tuple[Records, list[MacChange], list[Word]]:
+    records: Records, words: Iterable[NicAddress], view: View, now: float
+) -> tuple[Records, list[MacChange], list[NicAddress]]:
     """Adds libvirt's reports to the records. Returns records, changes, and reports about NICs not found yet.
 
     A report needs no frame but covers the NIC's own address only. Frames show the guest's other addresses.
@@ -106,7 +74,7 @@ def hear(
     guests = {(guest.uuid, guest.alias): guest for guest in view.intent.ports if guest.managed}
     by_port = {record.port: record for record in records}
     changes: list[MacChange] = []
-    unknown: list[Word] = []
+    unknown: list[NicAddress] = []
     for word in words:
         guest = guests.get((word.uuid, word.alias))
         port = view.snapshot.ports.get(guest.port) if guest else None
@@ -224,7 +192,7 @@ def _change(guest: GuestPort, before: SeenMacs, after: SeenMacs) -> MacChange:
     return MacChange(guest, after.current or after.nic_mac, before.current or before.nic_mac, followed)
 
 
-def _reported(record: SeenMacs, guest: GuestPort, word: Word, now: float) -> SeenMacs:
+def _reported(record: SeenMacs, guest: GuestPort, word: NicAddress, now: float) -> SeenMacs:
     """Applies libvirt's report of a NIC's address.
 
     An answer to a question, as after a new connection, is news only if libvirt has not reported it before: the guest

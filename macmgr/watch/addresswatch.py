@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from macmgr.model.kernelevents import EntryEvent, Event
+from macmgr.model.known import NicAddress
 from macmgr.model.snapshot import Key, Snapshot
 from macmgr.reconcile import View
 from macmgr.watch import words
-from macmgr.watch.addresses import Records, Word
+from macmgr.watch.addresses import Records
 from macmgr.watch.alarms import Alarm, Alarms
 from macmgr.watch.messages import Line
 from macmgr.watch.observed import Observer
@@ -38,7 +39,7 @@ class AddressWatch:
         self._view: View | None = None
         self._macs: frozenset[str] = frozenset()
         self._events: list[EntryEvent] = []
-        self._words: dict[tuple[str, str], Word] = {}
+        self._words: dict[tuple[str, str], NicAddress] = {}
         self._said = ""
         self._report_blindness()
 
@@ -68,7 +69,7 @@ class AddressWatch:
         self._report_blindness()
         return dirty
 
-    def note(self, word: Word) -> None:
+    def note(self, word: NicAddress) -> None:
         """Keeps libvirt's report of a NIC's address; only the last one of each NIC counts."""
         if len(self._words) < _MOST_WORDS or (word.uuid, word.alias) in self._words:
             self._words[word.uuid, word.alias] = word

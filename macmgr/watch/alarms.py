@@ -17,9 +17,10 @@ from typing import NamedTuple
 from macmgr.model.changes import Change, SetEntries
 from macmgr.model.intent import GuestPort
 from macmgr.model.kernelevents import EntryEvent, Event
+from macmgr.model.known import Sighting
 from macmgr.model.snapshot import EntryState, Key, Snapshot
 from macmgr.reconcile import View
-from macmgr.watch.addresses import MacChange, Seen
+from macmgr.watch.addresses import MacChange
 
 # A guest that has just come to its port (start, resume, migration, a new tap) may still be seen at its old place.
 GRACE = 5.0
@@ -150,7 +151,7 @@ class Alarms:
                     found += self._theft(home, key[1], key[2], candidates, now)
         return found
 
-    def sightings(self, seen: Iterable[Seen], now: float) -> list[Alarm]:
+    def sightings(self, seen: Iterable[Sighting], now: float) -> list[Alarm]:
         """Judges frames with a guest's MAC that packet sockets saw behind another's port, which does not learn."""
         found: list[Alarm] = []
         for sighting in seen:

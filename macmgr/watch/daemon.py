@@ -22,9 +22,9 @@ from macmgr.hook.work import read_call
 from macmgr.kernel.events import EventSocket
 from macmgr.model.findings import Code
 from macmgr.model.hookcall import HookCall
+from macmgr.model.known import NicAddress
 from macmgr.policy.precedence import OBSERVE_ALL
 from macmgr.safefiles import Stamp, stamp_at
-from macmgr.sources.libvirtevents import NicAddress
 from macmgr.wanted import WaitingCall
 from macmgr.watch.addresswatch import AddressWatch
 from macmgr.watch.announcing import Announcing

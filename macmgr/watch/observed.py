@@ -10,10 +10,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from macmgr import paths
-from macmgr.kernel.sightings import Sighting, Sightings
+from macmgr.kernel.sightings import Sightings
+from macmgr.model.known import NicAddress, Sighting
 from macmgr.reconcile import View
 from macmgr.state.observedfile import read_observed, write_observed
-from macmgr.watch.addresses import MacChange, Records, Word, hear, remember, settle, watched
+from macmgr.watch.addresses import MacChange, Records, hear, remember, settle, watched
 
 
 class Observer:
@@ -53,7 +54,9 @@ class Observer:
         records, changes = remember(self.records, seen, view, now)
         return self._replace(records), seen, changes
 
-    def hear(self, words: Iterable[Word], view: View, now: float) -> tuple[bool, list[MacChange], list[Word]]:
+    def hear(
+        self, words: Iterable[NicAddress], view: View, now: float
+    ) -> tuple[bool, list[MacChange], list[NicAddress]]:
         """Applies libvirt's reports. Returns (a round has something to do, changes, reports about unknown NICs)."""
         records, changes, unknown = hear(self.records, words, view, now)
         return self._replace(records), changes, unknown

@@ -12,7 +12,8 @@ from pathlib import Path
 from macmgr import paths
 from macmgr.config import DaemonSettings
 from macmgr.errors import MacmgrError, unexpected
-from macmgr.sources.libvirtevents import LibvirtEvents, NicAddress
+from macmgr.model.known import NicAddress
+from macmgr.sources.libvirtevents import LibvirtEvents
 from macmgr.watch.daemonlog import DaemonLog
 from macmgr.watch.metrics import write_textfile
 from macmgr.watch.metricsport import MetricsPort

@@ -12,7 +12,8 @@ import pytest
 from pyroute2 import netns as namespaces
 
 from macmgr.kernel import Kernel
-from macmgr.kernel.sightings import MOST, Sighting, Sightings, filter_program
+from macmgr.kernel.sightings import MOST, Sightings, filter_program
+from macmgr.model.known import Sighting
 from tests.netns.conftest import BROADCAST, Namespace
 
 OWN, OTHER, STRANGE = "52:54:00:00:00:01", "52:54:00:00:00:02", "02:aa:00:00:00:09"

@@ -7,13 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from macmgr.kernel.sightings import Sighting
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Manager, Pin, Policy
+from macmgr.model.known import NicAddress, Sighting
 from macmgr.model.snapshot import Entry, EntryState
 from macmgr.planning.seen import MOST
 from macmgr.report.explain import explain
-from macmgr.sources.libvirtevents import NicAddress
 from macmgr.watch.addresses import ALERT, BOTH, hear, remember, settle, watched
 from tests.onlooker import (
     ALERTS,

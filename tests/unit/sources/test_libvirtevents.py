@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from macmgr.model.known import NicAddress
 from macmgr.sources.hypervisor import load_libvirt
-from macmgr.sources.libvirtevents import LibvirtEvents, NicAddress
+from macmgr.sources.libvirtevents import LibvirtEvents
 from tests.lab.wait import until
 
 pytest.importorskip("libvirt")

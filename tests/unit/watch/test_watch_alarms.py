@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from macmgr.kernel.sightings import Sighting
 from macmgr.model.changes import SetEntries
 from macmgr.model.intent import GuestMac, GuestPort, Intent, Manager, NicFacts, Policy
 from macmgr.model.kernelevents import LOST, EntryEvent
+from macmgr.model.known import Sighting
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
 from macmgr.planning.draft import Plan
 from macmgr.reconcile import View
