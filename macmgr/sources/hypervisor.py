@@ -15,12 +15,12 @@ from urllib.parse import urlsplit
 
 from macmgr import virsh
 from macmgr.errors import NotThere, XmlError, did_you_mean
-from macmgr.model.findings import Code, Finding
+from macmgr.model.findings import Finding
 from macmgr.paths import LIBVIRT_URI
 from macmgr.readers.document import Reader, read_with
 from macmgr.readers.domain import STATES, Domain, read_domain
 from macmgr.readers.network import Network, NetworkPort, read_network, read_network_port, unread_network
-from macmgr.sources.statusfiles import LibvirtState
+from macmgr.sources.statusfiles import LibvirtState, understood
 
 T = TypeVar("T")
 
@@ -172,12 +172,11 @@ def _read(
     domain: str | None = None,
 ) -> list[T]:
     """Returns one record, or none and a finding."""
-    try:
-        return [read_with(reader, text.encode(), where)]
-    except XmlError as error:
-        text = f"{error}; until that is fixed, the ports of {domain} are left as they are" if domain else str(error)
-        findings.append(Finding(Code.UNREADABLE_XML, text, domain=domain, note=virsh.DOCUMENTS))
+    found = understood(reader, text.encode(), where, domain, virsh.DOCUMENTS)
+    if isinstance(found, Finding):
+        findings.append(found)
         return []
+    return [found]
 
 
 def _definition(network: Any) -> list[Network]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from macmgr.errors import NoPermission, NotThere, XmlError
 from macmgr.model.findings import Code, Finding
@@ -24,6 +24,7 @@ from macmgr.safefiles import Stamp, open_regular, stamp_of
 T = TypeVar("T")
 
 
+DRIVERS = ("qemu", "lxc")
 NOT_READ = "there was no time for it"
 
 
@@ -58,6 +59,29 @@ class LibvirtState:
     findings: tuple[Finding, ...] = ()
     ports: Mapping[str, NetworkPort] = field(default_factory=dict)
     definitions: tuple[Network, ...] = ()
+
+
+class Directory(NamedTuple):
+    """A directory that libvirt's state is in: a change of its ``files``, or of its ``children``, changes the state.
+
+    ``called`` is what people call a file in it.
+    """
+
+    path: Path
+    files: bool = True
+    children: bool = False
+    called: str = "status file"
+
+
+def directories(run_dir: Path) -> Iterator[Directory]:
+    """Yields the directories that `StatusFiles` reads, there yet or not; each before it looks what is below it."""
+    yield from (Directory(run_dir / driver) for driver in DRIVERS)
+    yield Directory(run_dir / "network", children=True)
+    yield Directory(definitions_directory(run_dir), called="definition")
+    with suppress(OSError), os.scandir(run_dir / "network") as entries:
+        for network in [Path(entry.path) for entry in entries if entry.is_dir()]:
+            yield Directory(network, files=False, children=True)
+            yield Directory(network / "ports")
 
 
 class StatusFiles:
@@ -110,7 +134,7 @@ class StatusFiles:
         ]
         of_domains: list[Finding] = []
         domains: list[Domain] = []
-        for driver in sorted(("qemu", "lxc"), key=lambda driver: (driver != first.driver, driver != "qemu")):
+        for driver in sorted(DRIVERS, key=lambda driver: (driver != first.driver, driver != "qemu")):
             domains += self._read(run_dir / driver, read_domain_status, of_domains, first=first)
         uuids = {port.uuid: port for port in ports}
         defined = tuple(self._definitions(networks)) if definitions else ()
@@ -205,13 +229,14 @@ def _read_file(path: str, reader: Reader[T]) -> tuple[Stamp, T | Finding]:
         data = os.read(descriptor, min(status.st_size, MAX_BYTES) + 1)  # Python clears a larger buffer each time
     finally:
         os.close(descriptor)
+    note = f"look at {path}; libvirt has written it, and writes it again with its next change"
+    return stamp, understood(reader, data, path, _domain(path, reader), note)
+
+
+def understood(reader: Reader[T], data: bytes, where: str, domain: str | None, note: str) -> T | Finding:
+    """Returns the record of a document, or the finding about one that is not understood, with what to do about it."""
     try:
-        return stamp, read_with(reader, data, path)
+        return read_with(reader, data, where)
     except XmlError as error:
-        domain = _domain(path, reader)
-        return stamp, Finding(
-            Code.UNREADABLE_XML,
-            f"{error}; until that is fixed, the ports of {domain} are left as they are" if domain else str(error),
-            domain=domain,
-            note=f"look at {path}; libvirt has written it, and writes it again with its next change",
-        )
+        text = f"{error}; until that is fixed, the ports of {domain} are left as they are" if domain else str(error)
+        return Finding(Code.UNREADABLE_XML, text, domain=domain, note=note)

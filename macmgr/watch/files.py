@@ -12,12 +12,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from errno import ENOENT, ENOSPC, ENOTDIR
 from pathlib import Path
-from typing import NamedTuple
 
 from inotify_simple import INotify, flags
 
 from macmgr.errors import MacmgrError
-from macmgr.sources.statusfiles import definitions_directory
+from macmgr.sources.statusfiles import Directory, directories
 
 EVERYTHING = "everything"
 """The reason to look after the kernel lost events."""
@@ -28,18 +27,10 @@ _ITSELF = flags.DELETE_SELF | flags.MOVE_SELF
 _NO_MORE = _ITSELF | flags.IGNORED | flags.UNMOUNT
 
 
-class _Watch(NamedTuple):
-    """A directory and its interesting content: status files, or directories."""
-
-    path: Path
-    files: bool
-    children: bool
-
-
 class StatusDirectories:
-    """Watches ``qemu``, ``lxc``, ``network`` and ``network/NET/ports`` below ``run_dir``, there yet or not.
+    """Watches the directories that libvirt's state is in, there yet or not (`macmgr.sources.statusfiles`).
 
-    It watches networks' definitions too: `virsh net-edit` changes what a network will be at its next start.
+    Those of networks' definitions too: `virsh net-edit` changes what a network will be at its next start.
 
     A directory that cannot be watched is a reason to look, at the first `read` too; ``troubles`` lists these with the
     cause. Raises MacmgrError if none can be watched.
@@ -53,7 +44,7 @@ class StatusDirectories:
             raise MacmgrError(
                 f"inotify: {error.strerror}; fs.inotify.max_user_instances limits how many there may be"
             ) from error
-        self._watches: dict[int, _Watch] = {}
+        self._watches: dict[int, Directory] = {}
         self.troubles: list[str] = []
         self._new_troubles: list[str] = []
         self._follow()
@@ -79,8 +70,7 @@ class StatusDirectories:
             if event.mask & _NO_MORE or event.mask & flags.ISDIR:
                 moved = moved or watch.children or bool(event.mask & _NO_MORE)
             elif watch.files and event.name.endswith(".xml"):
-                what = "status file" if watch.path.is_relative_to(self._run_dir) else "definition"
-                reasons[f"{what} {self._label(watch.path / event.name)}"] = None
+                reasons[f"{watch.called} {self._label(watch.path / event.name)}"] = None
         if moved:
             reasons |= dict.fromkeys(self._follow())
         reasons |= dict.fromkeys(self._new_troubles)
@@ -110,12 +100,12 @@ class StatusDirectories:
             if path not in self._run_dir.parents
         ]
 
-    def _added(self) -> Iterator[tuple[int, _Watch]]:
+    def _added(self) -> Iterator[tuple[int, Directory]]:
         """Yields each existing directory with its watch; without the run directory, those on the way to it.
 
         A directory is watched before anything in it is looked for: the watch reports what comes after that.
         """
-        run_dir = _Watch(self._run_dir, files=False, children=True)
+        run_dir = Directory(self._run_dir, files=False, children=True)
         if self._add(run_dir) is None:
             for path in reversed(self._run_dir.parents):
                 if (wd := self._add(watch := run_dir._replace(path=path))) is None:
@@ -124,19 +114,11 @@ class StatusDirectories:
         if (wd := self._add(run_dir)) is None:
             return
         yield wd, run_dir
-        for kind in ("qemu", "lxc", "network"):
-            watch = _Watch(self._run_dir / kind, files=True, children=kind == "network")
+        for watch in directories(self._run_dir):
             if (wd := self._add(watch)) is not None:
                 yield wd, watch
-        definitions = _Watch(definitions_directory(self._run_dir), files=True, children=False)
-        if (wd := self._add(definitions)) is not None:
-            yield wd, definitions
-        for network in _directories(self._run_dir / "network"):
-            for watch in (_Watch(network, False, True), _Watch(network / "ports", True, False)):
-                if (wd := self._add(watch)) is not None:
-                    yield wd, watch
 
-    def _add(self, watch: _Watch) -> int | None:
+    def _add(self, watch: Directory) -> int | None:
         """Returns the number of the watch, the old one for a watched directory; None if it cannot be watched."""
         mask = _ITSELF | flags.ONLYDIR | (_FILES if watch.files else 0) | (_CHILDREN if watch.children else 0)
         try:
@@ -157,11 +139,3 @@ class StatusDirectories:
         relative = path.relative_to(self._run_dir) if path.is_relative_to(self._run_dir) else path
         text = os.fsencode(path if relative == Path() else relative).decode("utf-8", "backslashreplace")
         return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
-
-
-def _directories(parent: Path) -> list[Path]:
-    try:
-        with os.scandir(parent) as entries:
-            return [parent / entry.name for entry in entries if entry.is_dir()]
-    except OSError:
-        return []

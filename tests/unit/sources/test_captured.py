@@ -1,5 +1,6 @@
 """What a real libvirtd (9.0.0, captured by tests/captured/capture.py) gives to hooks and keeps in its status files."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from macmgr.policy.guests import build_intent
 from macmgr.policy.precedence import PolicySources
 from macmgr.readers.domain import Domain
 from macmgr.readers.hookdata import read_hook_input
-from macmgr.sources.statusfiles import LibvirtState, StatusFiles
+from macmgr.sources.statusfiles import LibvirtState, StatusFiles, directories
 
 CAPTURED = Path(__file__).parents[2] / "captured" / "libvirt-9.0.0"
 HOOKS = sorted((CAPTURED / "hooks").glob("*.xml"))
@@ -103,3 +104,19 @@ def _intent_ports(moment: str) -> list[GuestPort]:
     sources = _status(moment)
     domains: tuple[Domain, ...] = sources.domains
     return list(build_intent(domains, PolicySources(sources.networks, {}, sources.ports)).ports)
+
+
+def test_what_is_read_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network of this host trusts somebody: else its ports would be watched and not read."""
+    run_dir, read = CAPTURED / "status-running", set()
+    listdir = os.listdir
+
+    def listed(path: str | Path) -> list[str]:
+        read.add(Path(path))
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", listed)
+    StatusFiles(run_dir).read()
+    watched = {each.path for each in directories(run_dir) if each.files and each.called == "status file"}
+    assert read == watched
+    assert run_dir / "network/lan/ports" in read
