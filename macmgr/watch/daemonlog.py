@@ -147,7 +147,7 @@ class DaemonLog:
         if done.outcome is None:
             return None
         outcome = done.outcome
-        repaired, failures = words.repairs_by_vids(outcome.done, expected), words.failures(outcome.failures)
+        repaired, failures = words.repairs(outcome.done, expected), words.failures(outcome.failures)
         failed = [each.change for each in outcome.failures]
         observes = outcome.view.scope.observes
         held = [change for change in outcome.view.skipped if not observes(change.bridge)]

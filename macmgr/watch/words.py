@@ -7,7 +7,7 @@ ports gives one line that counts them, and the details at debug priority.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
 from macmgr.execution import Failure
@@ -15,7 +15,7 @@ from macmgr.model.changes import Change, SetEntries, SetFlags, reason
 from macmgr.model.findings import Code, Finding, Fix, Fixes, Severity
 from macmgr.model.hookcall import HookCall
 from macmgr.model.intent import GuestPort
-from macmgr.model.snapshot import Entry, EntryState
+from macmgr.model.snapshot import EntryState
 from macmgr.model.vids import fold_vids
 from macmgr.policy.precedence import Modes
 from macmgr.reconcile import View
@@ -30,11 +30,6 @@ THEFT = "theft"  # the code of the alarm; it is no finding, because the entry wa
 
 _PAST = {"put": "put", "move": "moved", "pin": "pinned", "unpin": "unpinned", "drop": "dropped", "close": "closed"}
 _PAST |= {"open": "opened", "set": "set", "unlock": "unlocked", "give back": "gave back"}
-_OPEN: Mapping[Code | None, str] = {
-    Code.LEARNING_ON: "it learned source addresses",
-    Code.FLOOD_ON: "it got every frame with an unknown destination",
-    Code.UNLOCKED: "it took frames from any source address",
-}
 _STATES = {
     Word.DRIFT: "drift",
     Word.NOTHING: "nothing to compare",
@@ -83,21 +78,19 @@ def looks_again(seconds: float, failed: int) -> Line:
     return Line(Priority.NOTICE, text, messages.LOOKS_AGAIN)
 
 
-def repairs(done: Sequence[Change], expected: Collection[str] = ()) -> list[Line]:
-    """Returns one line for each change made; for the guests in ``expected``, which come or go, it is routine.
+def repairs(done: Sequence[Change], expected: Collection[str] = ()) -> list[VidLine]:
+    """Returns one line for each change made, with its VIDs, which are not in its text yet.
 
-    Changes that differ in their VIDs alone share a line: an administrator may add or remove thousands of them at once.
+    For the guests in ``expected``, which come or go, a change is routine.
     """
-    return repaired(repairs_by_vids(done, expected))
-
-
-def repairs_by_vids(done: Sequence[Change], expected: Collection[str] = ()) -> list[VidLine]:
-    """Returns the same lines, each with its VIDs, which are not in its text yet."""
     return _by_vids(_repair(change, expected) for change in done)
 
 
 def repaired(lines: Iterable[VidLine]) -> list[Line]:
-    """Returns the lines with the VIDs in their text; if there are too many, one counts them."""
+    """Returns the lines with the VIDs in their text; if there are too many, one counts them.
+
+    Changes that differ in their VIDs alone share a line: an administrator may add or remove thousands of them at once.
+    """
     return _summed_up(_with_vids(lines), "changes made", messages.REPAIRED)
 
 
@@ -256,64 +249,39 @@ def _line(priority: Priority, message: str, message_id: str, change: Change) -> 
 
 
 def _parts(change: Change) -> tuple[str, str, str]:
-    """Verb, object and reason: put / the entry of web1 (52:54:00:00:00:01) on vnet0 / it was missing."""
+    """Verb, object and reason: put / the entry of web1 (52:54:00:00:00:01) on vnet0 / no static entry leads to it."""
     if isinstance(change, SetFlags):
-        return _flag_parts(change)
-    return _put_parts(change) if change.after else _drop_parts(change)
+        return *_flag_parts(change), reason(change)
+    entry = (change.after or change.before)[0]
+    if not change.after and change.because in (Code.EXTRA_ENTRY, Code.LEARNED_ON_MANAGED_PORT):
+        word = "learned" if entry.state is EntryState.DYNAMIC else "static"
+        return "drop", f"the {word} entry of {change.mac} on {entry.port}", reason(change)
+    elsewhere = next((each for each in change.before if each.port != entry.port), None)
+    if change.after and change.because is Code.STOLEN_ENTRY and elsewhere:
+        why = f"a {elsewhere.in_words} one led to {elsewhere.port}"
+        return "move", f"the entry of {_owner(change)} to {entry.port}", why
+    puts: dict[Code | None, str] = {
+        Code.NOT_STICKY: "pin" if entry.sticky else "unpin",
+        Code.NOT_GIVEN_BACK: "give back",
+    }
+    return (
+        puts.get(change.because, "put") if change.after else "drop",
+        f"the entry of {_owner(change)} on {entry.port}",
+        reason(change),
+    )
 
 
-def _flag_parts(change: SetFlags) -> tuple[str, str, str]:
+def _flag_parts(change: SetFlags) -> tuple[str, str]:
     words = [flag.says(change.after.value(flag)) for flag in change.before.differing(change.after)]
     what = f"{change.port}{f' of {change.domain}' if change.domain else ''} ({', '.join(words)})"
-    if change.because is Code.NOT_GIVEN_BACK:
-        return "close" if change.closes else "open", what, reason(change)
     if change.closes:
-        return "close", what, _OPEN.get(change.because) or reason(change)
-    verbs = {Code.CLOSED_WITHOUT_ENTRY: "open", Code.STILL_LOCKED: "unlock"}
-    return verbs.get(change.because, "set") if change.because else "set", what, reason(change)
-
-
-def _put_parts(change: SetEntries) -> tuple[str, str, str]:
-    entry = change.after[0]
-    what = f"the entry of {_owner(change)} on {entry.port}"
-    elsewhere = next((each for each in change.before if each.port != entry.port), None)
-    match change.because:
-        case Code.MISSING_ENTRY:
-            return "put", what, "it was missing"
-        case Code.LOCAL_ENTRY:
-            return "put", what, "it was a local entry, and the host swallowed the guest's frames"
-        case Code.STOLEN_ENTRY if elsewhere:
-            return "move", f"the entry of {_owner(change)} to {entry.port}", _led_to(elsewhere)
-        case Code.NOT_STICKY if entry.sticky:
-            return "pin", what, "it was not sticky, and one frame seen elsewhere would have moved it"
-        case Code.NOT_STICKY:
-            return "unpin", what, "it was sticky, but the policy asks for a plain static one"
-        case Code.NOT_GIVEN_BACK:
-            return "give back", what, reason(change)
-    return "put", what, reason(change)
-
-
-def _led_to(entry: Entry) -> str:
-    return f"a {entry.in_words} one led to {entry.port}"
-
-
-def _drop_parts(change: SetEntries) -> tuple[str, str, str]:
-    entry = change.before[0]
-    of_guest = f"the entry of {_owner(change)} on {entry.port}"
-    who = change.domain or "its guest"
-    match change.because:
-        case Code.STALE_ENTRY:
-            return "drop", of_guest, f"{who} does not run here"
-        case Code.EARLY_ENTRY:
-            return "drop", of_guest, f"the CPUs of {who} do not run here"
-        case Code.EXTRA_ENTRY | Code.LEARNED_ON_MANAGED_PORT:
-            word = "learned" if entry.state is EntryState.DYNAMIC else "static"
-            return (
-                "drop",
-                f"the {word} entry of {change.mac} on {entry.port}",
-                f"the policy does not give {who} this address",
-            )
-    return "drop", of_guest, reason(change)
+        return "close", what
+    verbs: dict[Code | None, str] = {
+        Code.CLOSED_WITHOUT_ENTRY: "open",
+        Code.NOT_GIVEN_BACK: "open",
+        Code.STILL_LOCKED: "unlock",
+    }
+    return verbs.get(change.because, "set"), what
 
 
 def _owner(change: SetEntries) -> str:

@@ -123,7 +123,7 @@ def busy() -> Counters:
         at=NOON - 3,
         seconds=0.0713,
         done=changes,
-        lines=words.repairs(changes),
+        lines=words.repaired(words.repairs(changes)),
         failures=2,
     )
     counters = after_resync(counters, "netlink events were lost", at=NOON - 60)
@@ -192,7 +192,9 @@ def test_hooks_that_cannot_run_are_told_with_a_daemon_or_without(daemon: Daemon,
 
 def test_a_guests_name_moves_no_cursor(daemon: Daemon, status: Status) -> None:
     changes = [replace(change, domain="we\x1b[2Jb\n1[red]") for change, _ in SAID]
-    repaired = after_round(quiet(), view(), at=NOON, seconds=0, done=changes, lines=words.repairs(changes))
+    repaired = after_round(
+        quiet(), view(), at=NOON, seconds=0, done=changes, lines=words.repaired(words.repairs(changes))
+    )
     daemon.answers(json.dumps(told(repaired)).encode())
     _, text, _ = status()
     assert "we?[2Jb 1[red]" in text

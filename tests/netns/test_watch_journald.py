@@ -81,10 +81,10 @@ def journal_of(stderr: socket.socket, path: Path) -> Journal:
 def test_a_repair_is_found_by_guest_by_mac_and_by_kind(journald: Journald) -> None:
     change = SetEntries(MAC, (), (Entry(MAC, 0, "vnet0"),), "br0", "web1", Code.MISSING_ENTRY)
     with journald.stream() as stderr:
-        journal_of(stderr, journald.path).write(words.repairs([change]))
+        journal_of(stderr, journald.path).write(words.repaired(words.repairs([change])))
         eventually(lambda: bool(journald.find("MACMGR_DOMAIN=web1")), "the line is in the journal")
     (found,) = journald.find("MACMGR_DOMAIN=web1")
-    assert found["MESSAGE"] == f"put the entry of web1 ({MAC}) on vnet0: it was missing"
+    assert found["MESSAGE"] == f"put the entry of web1 ({MAC}) on vnet0: no static entry leads to the guest"
     assert (found["PRIORITY"], found["_TRANSPORT"]) == ("5", "journal")
     assert (found["MACMGR_PORT"], found["MACMGR_BRIDGE"], found["MACMGR_CODE"]) == ("vnet0", "br0", "missing-entry")
     for match in (f"MACMGR_MAC={MAC}", f"MESSAGE_ID={messages.REPAIRED}", "SYSLOG_IDENTIFIER=macmgr"):

@@ -43,41 +43,40 @@ def flags(before: PortFlags, after: PortFlags, because: Code) -> SetFlags:
 PUT = entries(Code.MISSING_ENTRY)
 
 SAID: list[tuple[Change, str]] = [
-    (PUT, "put the entry of web1 (52:54:00:aa:00:01) on vnet0: it was missing"),
+    (PUT, "put the entry of web1 (52:54:00:aa:00:01) on vnet0: no static entry leads to the guest"),
     (
         entries(Code.STOLEN_ENTRY, at("vnet0", vid=0), at("up0", EntryState.DYNAMIC)),
         "moved the entry of web1 (52:54:00:aa:00:01) to vnet0: a dynamic one led to up0",
     ),
     (
         entries(Code.LOCAL_ENTRY, at("vnet0", EntryState.LOCAL)),
-        "put the entry of web1 (52:54:00:aa:00:01) on vnet0: it was a local entry, and the host swallowed the guest's "
-        "frames",
+        "put the entry of web1 (52:54:00:aa:00:01) on vnet0: the entry is a local one, and the host "
+        "swallows the guest's frames",
     ),
     (
         entries(Code.NOT_STICKY, at("vnet0")),
-        "pinned the entry of web1 (52:54:00:aa:00:01) on vnet0: it was not sticky, and one frame seen elsewhere would "
-        "have moved it",
+        "pinned the entry of web1 (52:54:00:aa:00:01) on vnet0: the entry is not pinned as the policy says",
     ),
     (
         entries(Code.NOT_STICKY, at("vnet0"), sticky=False),
-        "unpinned the entry of web1 (52:54:00:aa:00:01) on vnet0: it was sticky, but the policy asks for a plain "
-        "static one",
+        "unpinned the entry of web1 (52:54:00:aa:00:01) on vnet0: the entry is not pinned as the policy says",
     ),
     (
         entries(Code.STALE_ENTRY, at("up0"), to=""),
-        "dropped the entry of web1 (52:54:00:aa:00:01) on up0: web1 does not run here (VID 1)",
+        "dropped the entry of web1 (52:54:00:aa:00:01) on up0: the guest does not run here (VID 1)",
     ),
     (
         entries(Code.EARLY_ENTRY, at("vnet0"), to=""),
-        "dropped the entry of web1 (52:54:00:aa:00:01) on vnet0: the CPUs of web1 do not run here (VID 1)",
+        "dropped the entry of web1 (52:54:00:aa:00:01) on vnet0: the guest's CPUs do not run here (VID 1)",
     ),
     (
         entries(Code.EXTRA_ENTRY, at("vnet0"), to=""),
-        "dropped the static entry of 52:54:00:aa:00:01 on vnet0: the policy does not give web1 this address (VID 1)",
+        "dropped the static entry of 52:54:00:aa:00:01 on vnet0: nothing asks for the entry (VID 1)",
     ),
     (
         entries(Code.LEARNED_ON_MANAGED_PORT, at("vnet0", EntryState.DYNAMIC), to=""),
-        "dropped the learned entry of 52:54:00:aa:00:01 on vnet0: the policy does not give web1 this address (VID 1)",
+        "dropped the learned entry of 52:54:00:aa:00:01 on vnet0: the policy does not give the guest this "
+        "address (VID 1)",
     ),
     (
         replace(entries(Code.STALE_ENTRY, at("up0"), to="", domain=None), because=None, why="left behind"),
@@ -85,15 +84,15 @@ SAID: list[tuple[Change, str]] = [
     ),
     (
         flags(OPEN, CLOSED, Code.LEARNING_ON),
-        "closed vnet0 of web1 (learning off, unicast flood off): it learned source addresses",
+        "closed vnet0 of web1 (learning off, unicast flood off): the port learns source addresses",
     ),
     (
         flags(replace(CLOSED, unicast_flood=True), CLOSED, Code.FLOOD_ON),
-        "closed vnet0 of web1 (unicast flood off): it got every frame with an unknown destination",
+        "closed vnet0 of web1 (unicast flood off): the port gets every frame with an unknown destination",
     ),
     (
         flags(CLOSED, replace(CLOSED, locked=True), Code.UNLOCKED),
-        "closed vnet0 of web1 (locked on): it took frames from any source address",
+        "closed vnet0 of web1 (locked on): the port takes frames from any source address",
     ),
     (
         flags(replace(CLOSED, locked=True), OPEN, Code.CLOSED_WITHOUT_ENTRY),
@@ -133,7 +132,7 @@ SAID: list[tuple[Change, str]] = [
 
 @pytest.mark.parametrize(("change", "said"), SAID, ids=[said[:40] for _, said in SAID])
 def test_a_repair(change: Change, said: str) -> None:
-    (line,) = words.repairs([change])
+    (line,) = words.repaired(words.repairs([change]))
     assert line.message == said
     assert (line.priority, line.message_id) == (Priority.NOTICE, messages.REPAIRED)
     assert line.code == (change.because or "")
@@ -146,17 +145,17 @@ def test_every_change_of_a_plan_is_told() -> None:
     """On what the planner really makes: each finding it can mend is somebody's line."""
     kernel = FakeKernel(world())
     outcome = apply(WriterLock(), lambda: intent("g1", "g2"), kernel)
-    assert [line.message for line in words.repairs(outcome.done)] == [
-        "put the entry of g1 (52:54:00:00:00:00) on vnet0: it was missing",
-        "put the entry of g2 (52:54:00:00:00:01) on vnet1: it was missing",
-        "closed vnet0 of g1 (learning off, unicast flood off): it learned source addresses",
-        "closed vnet1 of g2 (learning off, unicast flood off): it learned source addresses",
+    assert [line.message for line in words.repaired(words.repairs(outcome.done))] == [
+        "put the entry of g1 (52:54:00:00:00:00) on vnet0: no static entry leads to the guest",
+        "put the entry of g2 (52:54:00:00:00:01) on vnet1: no static entry leads to the guest",
+        "closed vnet0 of g1 (learning off, unicast flood off): the port learns source addresses",
+        "closed vnet1 of g2 (learning off, unicast flood off): the port learns source addresses",
     ]
 
 
 def test_what_a_hook_waits_for_is_routine() -> None:
     other = replace(PUT, domain="web2")
-    assert [line.priority for line in words.repairs([PUT, other], expected=("web1",))] == [
+    assert [line.priority for line in words.repaired(words.repairs([PUT, other], expected=("web1",)))] == [
         Priority.INFO,
         Priority.NOTICE,
     ]
@@ -165,20 +164,19 @@ def test_what_a_hook_waits_for_is_routine() -> None:
 def test_a_thousand_changes_are_one_line_and_details() -> None:
     puts = [replace(PUT, mac=f"52:54:00:aa:{number >> 8:02x}:{number & 255:02x}") for number in range(600)]
     closed = [replace(flags(OPEN, CLOSED, Code.LEARNING_ON), port=f"vnet{number}") for number in range(400)]
-    lines = words.repairs([*puts, *closed])
+    lines = words.repaired(words.repairs([*puts, *closed]))
     assert lines[0].message == "1000 changes made on br0: missing-entry 600, learning-on 400"
     assert lines[0].priority is Priority.NOTICE
     assert {line.priority for line in lines[1:]} == {Priority.DEBUG}
     assert len(lines) == 1001
-    assert len(words.repairs(puts[: words.MANY])) == words.MANY
+    assert len(words.repaired(words.repairs(puts[: words.MANY]))) == words.MANY
 
 
 def test_thousands_of_vids_are_one_line_for_each_entry() -> None:
     ports = ("vnet0", "vnet1")
     drops = [entries(Code.EXTRA_ENTRY, at(port, vid=vid), to="") for vid in range(2000, 4095) for port in ports]
-    assert [line.message for line in words.repairs(drops)] == [
-        f"dropped the static entry of {MAC} on {port}: the policy does not give web1 this address (VID 2000-4094)"
-        for port in ports
+    assert [line.message for line in words.repaired(words.repairs(drops))] == [
+        f"dropped the static entry of {MAC} on {port}: nothing asks for the entry (VID 2000-4094)" for port in ports
     ]
     failed = [Failure(change, "no such VID") for change in drops if change.before[0].port == "vnet0"]
     assert [line.message for line in words.failures(failed)] == [
@@ -292,7 +290,10 @@ def test_no_line_is_a_bare_code(code: Code) -> None:
         entries(code),
         entries(code, at("vnet0"), to=""),
     ]
-    for line in [*words.repairs(changes), *words.failures([Failure(change, "no memory") for change in changes])]:
+    for line in [
+        *words.repaired(words.repairs(changes)),
+        *words.failures([Failure(change, "no memory") for change in changes]),
+    ]:
         assert str(code) not in line.message
         assert line.message.rpartition(": ")[2]
 
