@@ -86,7 +86,7 @@ def _check_domain(domain: etree._Element, problems: list[Problem]) -> str:
         problems += mistakes
         for child in table.iterfind(f"{{{NAMESPACE}}}interface"):
             mac = _mac_of(child)
-            if mac in metadata and mac not in macs:
+            if mac and mac in metadata and mac not in macs:
                 problems.append(
                     Problem(line_of(child), f"no NIC of the domain has the address {mac}; {_those(mac, macs)}")
                 )
