@@ -27,10 +27,11 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from macmgr.model.changes import DeleteEntry, FlushEntries, PutEntry, Request, SetPort
+from macmgr.model.changes import DeleteEntry, FlushEntries, PutEntry, Request, SetFlags
 from macmgr.model.devices import Device, DeviceFacts, Features, PortVlans
-from macmgr.model.flags import with_flag
+from macmgr.model.flags import NEW_PORT, with_flag
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 
 Key = tuple[str, str, int]
@@ -42,6 +43,14 @@ class Refusal:
 
     errno: int
     text: str
+
+
+def set_port(port: str, **values: bool | None) -> SetFlags:
+    """The request that sets these flags, and no other."""
+    named: dict[str, Any] = {field: value for field, value in values.items() if value is not None}
+    return SetFlags(
+        port, replace(NEW_PORT, **{field: not value for field, value in named.items()}), replace(NEW_PORT, **named)
+    )
 
 
 def _vlans(vids: Sequence[int], pvid: int | None) -> PortVlans:
@@ -156,7 +165,7 @@ class FakeKernel:
                 return self._delete(request, now)
             case FlushEntries():
                 return self._flush(request, now)
-            case SetPort():
+            case SetFlags():
                 return self._set_port(request, now)
 
     def _put(self, request: PutEntry, port: BridgePort) -> Refusal | None:
@@ -195,7 +204,7 @@ class FakeKernel:
                 del self.fdb[key]
         return None
 
-    def _set_port(self, request: SetPort, port: BridgePort) -> Refusal | None:
+    def _set_port(self, request: SetFlags, port: BridgePort) -> Refusal | None:
         if port.name not in self.forgets_flags:
             # an old kernel ignores the attribute of a flag that it does not know, and answers OK
             known = [(flag, value) for flag, value in request.named() if port.flags.value(flag) is not None]

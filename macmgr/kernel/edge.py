@@ -22,7 +22,7 @@ from macmgr.kernel.devicedump import read_devices, set_vlan_filtering
 from macmgr.kernel.fdbdump import decode_age, decode_entries, decode_replies
 from macmgr.kernel.links import Link, decode_links, decode_vids
 from macmgr.kernel.netlink import Connection, Gone, Groups, TooLong, raise_for, words
-from macmgr.model.changes import DeleteEntry, FlushEntries, PutEntry, Request, SetPort
+from macmgr.model.changes import DeleteEntry, FlushEntries, PutEntry, Request, SetFlags
 from macmgr.model.devices import DeviceFacts
 from macmgr.model.snapshot import MOST_LISTED, Bridge, BridgePort, Entry, Snapshot
 
@@ -252,7 +252,7 @@ def _purpose(request: Request) -> str:
             return f"deleting the FDB entry {request.mac}"
         case FlushEntries():
             return f"flushing the static FDB entries of VID {request.vid}"
-        case SetPort():
+        case SetFlags():
             return "setting port flags"
 
 

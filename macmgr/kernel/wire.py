@@ -12,7 +12,7 @@ from binascii import unhexlify
 from collections.abc import Iterator, Sequence
 
 from macmgr.errors import KernelError
-from macmgr.model.changes import DeleteEntry, FlushEntries, PutEntry, SetPort
+from macmgr.model.changes import DeleteEntry, FlushEntries, PutEntry, SetFlags
 from macmgr.model.snapshot import EntryState
 
 NLMSG_ERROR, NLMSG_DONE, NLMSG_OVERRUN = 2, 3, 4
@@ -123,7 +123,7 @@ def flush_entries(request: FlushEntries, ifindex: int) -> Message:
     return (RTM_DELNEIGH, NLM_F_REQUEST | NLM_F_BULK, payload)
 
 
-def set_port(request: SetPort, ifindex: int) -> Message:
+def set_port(request: SetFlags, ifindex: int) -> Message:
     """Set flags of a bridge port (br_setlink). Only the flags that ``request`` names are in the message."""
     flags = b"".join(attribute(flag.number, bytes((value,))) for flag, value in request.named())
     payload = LINK.pack(AF_BRIDGE, 0, ifindex, 0, 0) + attribute(IFLA_PROTINFO | NLA_F_NESTED, flags)

@@ -12,14 +12,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from macmgr.model.codes import Code
-from macmgr.model.flags import PortFlags, with_flag
-from macmgr.model.flags import SetPort as SetPort
+from macmgr.model.flags import Flag, PortFlags, with_flag
 from macmgr.model.snapshot import Entry, EntryState
 
 
 @dataclass(frozen=True, slots=True)
 class SetFlags:
-    """Sets flags of one bridge port in one RTM_SETLINK. Fields equal on both sides are not sent."""
+    """Sets flags of one bridge port: it is its own request, one RTM_SETLINK (AF_BRIDGE, IFLA_PROTINFO).
+
+    Fields equal on both sides are not sent.
+    """
 
     port: str
     before: PortFlags
@@ -32,8 +34,12 @@ class SetFlags:
     @property
     def closes(self) -> bool:
         """Frames that used to reach the guest now need an FDB entry, or a source MAC of its own."""
-        shutting = [flag for flag in self.before.differing(self.after) if flag.shut is not None]
-        return any(self.after.value(flag) == flag.shut for flag in shutting)
+        return any(flag.shut is not None and value == flag.shut for flag, value in self.named())
+
+    def named(self) -> list[tuple[Flag, bool]]:
+        """Returns the flags that the request sets."""
+        values = ((flag, self.after.value(flag)) for flag in self.before.differing(self.after))
+        return [(flag, value) for flag, value in values if value is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,21 +114,18 @@ class FlushEntries:
     vid: int
 
 
-Request = PutEntry | DeleteEntry | FlushEntries | SetPort
+Request = PutEntry | DeleteEntry | FlushEntries | SetFlags
 
 
 def one_flag_each(change: SetFlags) -> tuple[SetFlags, ...]:
     """Splits a change into one request for each flag, for a port whose driver refuses several at once."""
-    return tuple(
-        replace(change, after=with_flag(change.before, flag, change.after.value(flag)))
-        for flag in change.before.differing(change.after)
-    )
+    return tuple(replace(change, after=with_flag(change.before, flag, value)) for flag, value in change.named())
 
 
 def requests(change: Change) -> Iterator[Request]:
     """Yields the netlink requests that carry out ``change``, in order."""
     if isinstance(change, SetFlags):
-        yield _set_port(change)
+        yield change
     elif change.stranded:
         for entry in change.before:
             if change.by:
@@ -133,11 +136,6 @@ def requests(change: Change) -> Iterator[Request]:
                 yield FlushEntries(entry.port, entry.vid)
     else:
         yield from _entry_requests(change)
-
-
-def _set_port(change: SetFlags) -> SetPort:
-    differing = change.before.differing(change.after)
-    return SetPort(change.port, **{flag.field: change.after.value(flag) for flag in differing})
 
 
 def _entry_requests(change: SetEntries) -> Iterator[Request]:
@@ -173,7 +171,7 @@ def typed(request: Request) -> str:
 
 def bridge_command(request: Request) -> list[str]:
     """Returns the bridge(8) command line of the same request, as an argument vector."""
-    if isinstance(request, SetPort):
+    if isinstance(request, SetFlags):
         words = ["bridge", "link", "set", "dev", request.port]
         for flag, value in request.named():
             words += [flag.bridge_word, "on" if value else "off"]

@@ -58,23 +58,8 @@ class PortFlags:
         return {flag.field: self.value(flag) for flag in FLAGS}
 
 
-@dataclass(frozen=True, slots=True)
-class SetPort:
-    """RTM_SETLINK, AF_BRIDGE, IFLA_PROTINFO. None leaves a flag as it is."""
-
-    port: str
-    learning: bool | None = None
-    unicast_flood: bool | None = None
-    locked: bool | None = None
-
-    def named(self) -> list[tuple[Flag, bool]]:
-        """Returns the flags that the request sets."""
-        values = ((flag, getattr(self, flag.field)) for flag in FLAGS)
-        return [(flag, value) for flag, value in values if value is not None]
-
-
 class Flag(NamedTuple):
-    """One row: the field of the records above, the kernel's number and other names of a flag.
+    """One row: the field of the record above, the kernel's number and other names of a flag.
 
     ``shut`` is the value that stops frames to the port or the bridge unless an entry lets them pass; None if neither
     value does. ``since`` is the first Linux with the flag; empty if every supported Linux, and every state file of

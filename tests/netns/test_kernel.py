@@ -16,9 +16,10 @@ import macmgr
 from macmgr.errors import NoPermission, NotThere
 from macmgr.kernel import Kernel, Refusal, wire
 from macmgr.kernel.netlink import Connection
-from macmgr.model.changes import DeleteEntry, PutEntry, Request, SetPort, bridge_command
+from macmgr.model.changes import DeleteEntry, PutEntry, Request, bridge_command
 from macmgr.model.roles import Role, roles_of
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
+from tests.fake_kernel import set_port
 from tests.netns.conftest import BROADCAST, Namespace, eventually, require
 
 pytestmark = pytest.mark.full_kernel
@@ -307,21 +308,21 @@ def test_delete_leaves_the_entry_of_another_port(kernel: Kernel) -> None:
 
 
 def test_only_the_flags_named_are_set(kernel: Kernel) -> None:
-    carry_out(kernel, SetPort("tap1", learning=False))
+    carry_out(kernel, set_port("tap1", learning=False))
     flags = kernel.read_snapshot().ports["tap1"].flags
     assert (flags.learning, flags.unicast_flood) == (False, True)
-    carry_out(kernel, SetPort("tap1", unicast_flood=False))
+    carry_out(kernel, set_port("tap1", unicast_flood=False))
     flags = kernel.read_snapshot().ports["tap1"].flags
     assert (flags.learning, flags.unicast_flood) == (False, False)
-    carry_out(kernel, SetPort("tap1", learning=True), SetPort("tap1", unicast_flood=True), SetPort("tap1"))
+    carry_out(kernel, set_port("tap1", learning=True), set_port("tap1", unicast_flood=True), set_port("tap1"))
     assert kernel.read_snapshot().ports["tap1"].flags == kernel.read_snapshot().ports["tap2"].flags
 
 
 def test_locked_is_set_and_read(kernel: Kernel) -> None:
     require("locked bridge ports (5.18)", kernel.read_snapshot().ports["tap1"].flags.locked is not None)
-    carry_out(kernel, SetPort("tap1", locked=True))
+    carry_out(kernel, set_port("tap1", locked=True))
     assert kernel.read_snapshot().ports["tap1"].flags == PortFlags(locked=True)
-    carry_out(kernel, SetPort("tap1", locked=False))
+    carry_out(kernel, set_port("tap1", locked=False))
     assert kernel.read_snapshot().ports["tap1"].flags == PortFlags(locked=False)
 
 
@@ -338,9 +339,9 @@ TWINS: list[Request] = [
     DeleteEntry("tap2", OTHER, None),
     DeleteEntry("tap1", OTHER, None),
     DeleteEntry("tap2", OTHER, 7),
-    SetPort("tap1", learning=False, unicast_flood=False),
-    SetPort("tap2", learning=True),
-    SetPort("tap1", locked=True),
+    set_port("tap1", learning=False, unicast_flood=False),
+    set_port("tap2", learning=True),
+    set_port("tap1", locked=True),
 ]
 
 
@@ -388,7 +389,7 @@ def test_one_vid_is_put_and_deleted(ns: Namespace) -> None:
 def test_a_port_deleted_since_is_refused(ns: Namespace, kernel: Kernel) -> None:
     snapshot = kernel.read_snapshot()
     ns.ip("link delete tap1")
-    for request in (PutEntry("tap1", GUEST, None), DeleteEntry("tap1", GUEST, None), SetPort("tap1", learning=False)):
+    for request in (PutEntry("tap1", GUEST, None), DeleteEntry("tap1", GUEST, None), set_port("tap1", learning=False)):
         (refusal,) = kernel.send([request], snapshot)
         assert refusal is not None
         assert refusal.errno == errno.ENODEV
@@ -399,14 +400,14 @@ def test_a_port_made_again_under_its_name_is_not_touched(ns: Namespace, kernel: 
     snapshot = kernel.read_snapshot()
     ns.ip("link delete tap1")
     ns.add_tap("tap1")
-    refusals = kernel.send([PutEntry("tap1", GUEST, None), SetPort("tap1", learning=False)], snapshot)
+    refusals = kernel.send([PutEntry("tap1", GUEST, None), set_port("tap1", learning=False)], snapshot)
     assert [refusal and refusal.errno for refusal in refusals] == [errno.ENODEV, errno.ENODEV]
     assert entry_of(kernel, GUEST) is None
     assert kernel.read_snapshot().ports["tap1"].flags.learning
 
 
 def test_a_name_that_was_no_bridge_port_is_refused_unsent(kernel: Kernel) -> None:
-    (refusal,) = kernel.send([SetPort("lo", learning=False)], kernel.read_snapshot())
+    (refusal,) = kernel.send([set_port("lo", learning=False)], kernel.read_snapshot())
     assert refusal == Refusal(errno.ENODEV, "lo was no bridge port when the kernel was read")
 
 
@@ -476,14 +477,14 @@ def steal(ns: Namespace, mac: str) -> None:
 
 def test_one_frame_moves_a_static_entry_that_is_not_sticky(ns: Namespace, kernel: Kernel) -> None:
     ns.add_cable("eth1")
-    carry_out(kernel, SetPort("tap1", learning=False), PutEntry("tap1", GUEST, None))
+    carry_out(kernel, set_port("tap1", learning=False), PutEntry("tap1", GUEST, None))
     steal(ns, GUEST)
     assert entry_of(kernel, GUEST) == Entry(GUEST, 0, "eth1", EntryState.STATIC)
 
 
 def test_no_frame_moves_a_sticky_entry(ns: Namespace, kernel: Kernel) -> None:
     ns.add_cable("eth1")
-    carry_out(kernel, SetPort("tap1", learning=False), PutEntry("tap1", GUEST, None, sticky=True))
+    carry_out(kernel, set_port("tap1", learning=False), PutEntry("tap1", GUEST, None, sticky=True))
     steal(ns, GUEST)
     assert entry_of(kernel, GUEST) == Entry(GUEST, 0, "tap1", EntryState.STATIC, sticky=True)
 
@@ -549,7 +550,7 @@ def test_a_frame_goes_where_the_entry_leads_or_where_unicast_flood_is_on(ns: Nam
     for cable in ("eth1", "eth2", "eth3"):
         ns.add_cable(cable)
     with Kernel(ns.name) as kernel:
-        carry_out(kernel, SetPort("eth3", unicast_flood=False))
+        carry_out(kernel, set_port("eth3", unicast_flood=False))
         assert arrivals(ns, "eth1", OTHER, GUEST) == {"eth2"}
         carry_out(kernel, PutEntry("eth3", GUEST, None, sticky=True))
         assert arrivals(ns, "eth1", OTHER, GUEST) == {"eth3"}
@@ -563,13 +564,13 @@ def test_a_locked_port_takes_only_the_frames_of_its_entries(ns: Namespace) -> No
         ns.add_cable(cable)
     with Kernel(ns.name) as kernel:
         require("locked bridge ports (5.18)", kernel.read_snapshot().ports["eth1"].flags.locked is not None)
-        carry_out(kernel, SetPort("eth1", learning=False, locked=True), PutEntry("eth1", GUEST, None, sticky=True))
+        carry_out(kernel, set_port("eth1", learning=False, locked=True), PutEntry("eth1", GUEST, None, sticky=True))
         assert arrivals(ns, "eth1", GUEST, OTHER, marker=GUEST) == {"eth2", "eth3"}
         assert arrivals(ns, "eth1", "52:54:00:00:00:66", OTHER, marker=GUEST) == set()
 
 
 def test_a_static_entry_survives_its_port_going_down_but_not_its_leaving(ns: Namespace, kernel: Kernel) -> None:
-    carry_out(kernel, PutEntry("tap1", GUEST, None, sticky=True), SetPort("tap1", learning=False))
+    carry_out(kernel, PutEntry("tap1", GUEST, None, sticky=True), set_port("tap1", learning=False))
     ns.ip("link set tap1 down")
     assert entry_of(kernel, GUEST) == Entry(GUEST, 0, "tap1", sticky=True)
     ns.ip("link set tap1 nomaster")

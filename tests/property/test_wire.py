@@ -17,9 +17,10 @@ from macmgr.kernel import wire
 from macmgr.kernel.attributes import PortVids
 from macmgr.kernel.fdbdump import decode_entries, decode_replies
 from macmgr.kernel.links import decode_links, decode_vids
-from macmgr.model.changes import DeleteEntry, FlushEntries, PutEntry, SetPort
+from macmgr.model.changes import DeleteEntry, FlushEntries, PutEntry
 from macmgr.model.flags import FLAGS, PortFlags, flags_of
 from macmgr.model.snapshot import Entry, EntryState
+from tests.fake_kernel import set_port
 
 AF_BRIDGE = 7
 # pyroute2 knows each flag by the kernel's name, so a wrong number in the table is seen; the last is no row of it
@@ -132,7 +133,7 @@ def test_a_flush_without_a_vid_is_not_written(vid: int) -> None:
 
 @given(st.fixed_dictionaries({flag.field: st.none() | st.booleans() for flag in FLAGS}), ifindexes)
 def test_a_port_request_holds_the_flags_named_and_no_others(values: dict[str, bool | None], ifindex: int) -> None:
-    request = SetPort("tap1", **values)
+    request = set_port("tap1", **values)
     message = ifinfmsg(wire.frame(wire.set_port(request, ifindex), 1))
     message.decode()
     assert (message["header"]["type"], message["family"], message["index"]) == (19, AF_BRIDGE, ifindex)

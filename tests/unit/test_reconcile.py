@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from macmgr.execution import execute
-from macmgr.model.changes import DeleteEntry, PutEntry, SetPort
+from macmgr.model.changes import DeleteEntry, PutEntry, SetFlags
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
@@ -175,7 +175,7 @@ def test_a_port_that_is_closed_and_whose_entry_cannot_be_put_is_opened(failure: 
     kernel.sent.clear()
     applied(kernel)
     assert kernel.ports["vnet1"].flags == OPEN
-    assert not any(isinstance(request, SetPort) for request in kernel.sent), "nothing flaps"
+    assert not any(isinstance(request, SetFlags) for request in kernel.sent), "nothing flaps"
     setattr(kernel, failure, set())
     assert applied(kernel).complete
     assert kernel.ports["vnet1"].flags == CLOSED
@@ -193,7 +193,7 @@ def test_a_vid_that_is_added_while_another_is_put_is_not_put_in_vain() -> None:
     add_one()
     kernel.after_each_send = add_one
     outcome = applied(kernel)
-    assert [request for request in kernel.sent if isinstance(request, SetPort)] == []
+    assert [request for request in kernel.sent if isinstance(request, SetFlags)] == []
     assert kernel.ports["vnet1"].flags == CLOSED
     assert outcome.complete
     assert {vid for _, mac, vid in kernel.fdb if mac == G1} == {0, 1, 100, 101, 102}
@@ -239,7 +239,7 @@ def test_a_flag_that_the_kernel_forgets_is_asked_for_a_few_times_and_told() -> N
     outcome = applied(kernel)
     assert not outcome.complete
     assert {Code.LEARNING_ON, Code.FLOOD_ON} <= codes(outcome)
-    asked = [request for request in kernel.sent if isinstance(request, SetPort) and request.port == "vnet1"]
+    asked = [request for request in kernel.sent if isinstance(request, SetFlags) and request.port == "vnet1"]
     assert len(asked) == ROUNDS
 
 
@@ -281,7 +281,7 @@ def test_a_failure_that_the_next_round_mends_is_forgotten() -> None:
     kernel.refuses_puts = {"vnet1"}
 
     def relent() -> None:
-        if any(isinstance(request, SetPort) for request in kernel.sent):
+        if any(isinstance(request, SetFlags) for request in kernel.sent):
             kernel.refuses_puts = set()
 
     kernel.before_each_send = relent
@@ -332,7 +332,7 @@ def test_entries_are_there_before_their_port_is_closed() -> None:
     kernel = host()
     applied(kernel)
     kinds = [type(request) for request in kernel.sent]
-    assert kinds == [PutEntry, PutEntry, SetPort, SetPort]
+    assert kinds == [PutEntry, PutEntry, SetFlags, SetFlags]
 
 
 def test_ports_are_opened_before_entries_are_put_and_stale_ones_dropped_last() -> None:
@@ -341,9 +341,9 @@ def test_ports_are_opened_before_entries_are_put_and_stale_ones_dropped_last() -
     paused = replace(guest(), state="paused", running=False)
     assert applied(kernel, intent(paused, guest("vnet2", G2, "g2"))).complete
     assert [(type(request), request.port) for request in kernel.sent] == [
-        (SetPort, "vnet1"),
+        (SetFlags, "vnet1"),
         (PutEntry, "vnet2"),
-        (SetPort, "vnet2"),
+        (SetFlags, "vnet2"),
         (DeleteEntry, "vnet1"),
         (DeleteEntry, "vnet1"),
     ]

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from macmgr.model.flags import FLAGS, LOCKED, NEW_PORT, Flag, PortFlags, SetPort, flags_of, with_flag
+from macmgr.model.changes import SetFlags
+from macmgr.model.flags import FLAGS, LOCKED, NEW_PORT, Flag, PortFlags, flags_of, with_flag
 from macmgr.model.known import Memory, PortBefore
 from macmgr.state.statedocument import Memories, document_of, parse_document
 
@@ -22,10 +23,9 @@ NAMES_FLAGS = {"macmgr/model/flags.py", "macmgr/report/diagnosisdocument.py"}
 CLOSED = PortFlags(learning=False, unicast_flood=False)
 
 
-def test_the_table_and_both_records_have_the_same_flags_in_one_order() -> None:
+def test_the_table_and_the_record_have_the_same_flags_in_one_order() -> None:
     rows = [flag.field for flag in FLAGS]
     assert [field.name for field in fields(PortFlags)] == rows
-    assert [field.name for field in fields(SetPort)] == ["port", *rows]
     assert len({flag.number for flag in FLAGS}) == len({flag.bridge_word for flag in FLAGS}) == len(FLAGS)
 
 
@@ -56,7 +56,9 @@ def test_a_flag_that_the_kernel_lacks_is_never_asked_for() -> None:
 def test_words_and_requests() -> None:
     assert LOCKED.says(True) == "locked on"
     assert LOCKED.says(None) == "locked off"
-    assert SetPort("vnet0", unicast_flood=False, locked=True).named() == [(FLAGS[1], False), (LOCKED, True)]
+    asked = SetFlags("vnet0", PortFlags(locked=False), PortFlags(unicast_flood=False, locked=True))
+    assert asked.named() == [(FLAGS[1], False), (LOCKED, True)]
+    assert SetFlags("vnet0", NEW_PORT, PortFlags(locked=None)).named() == [], "the kernel has no such flag"
     assert list(CLOSED.document()) == [flag.field for flag in FLAGS]
     assert CLOSED.document()["learning"] is False
 

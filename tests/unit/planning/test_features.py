@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from macmgr.model.changes import FlushEntries, PutEntry, SetEntries, SetPort
+from macmgr.model.changes import FlushEntries, PutEntry, SetEntries, SetFlags
 from macmgr.model.findings import Code, Finding, fix_of
+from macmgr.model.flags import LOCKED
 from macmgr.model.intent import GuestPort, Intent, Manager, Pin, Policy
 from macmgr.model.known import NOTHING, Known, Memory
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, Feature, PortFlags, Snapshot
@@ -252,7 +253,7 @@ def test_a_kernel_without_locked_ports_is_not_asked_for_them() -> None:
     outcome = applied(kernel, notes, Intent((guest("vnet1", G1, lock=True),), {"br0": "a test says so"}))
     assert outcome.complete
     assert "lacks locked ports (Linux 5.18)" in unsupported(outcome)[0].message
-    assert all(request.locked is None for request in kernel.sent if isinstance(request, SetPort))
+    assert all(LOCKED not in dict(request.named()) for request in kernel.sent if isinstance(request, SetFlags))
 
 
 # A port whose driver refuses
