@@ -20,7 +20,7 @@ from macmgr.model.roles import uplinks_of
 from macmgr.model.snapshot import Bridge, BridgePort, Feature, Snapshot
 from macmgr.planning.draft import Draft, Table
 from macmgr.planning.entries import plan_entries
-from macmgr.planning.ownership import Owned
+from macmgr.planning.ownership import Ownership
 
 
 def plan_closed(
@@ -92,7 +92,9 @@ def plan_open(guest: GuestPort, port: BridgePort, draft: Draft, why: str) -> Non
     draft.opens.append(change)
 
 
-def plan_frozen(guest: GuestPort, owned: Owned, port: BridgePort, table: Table, draft: Draft, *, comes: bool) -> None:
+def plan_frozen(
+    guest: GuestPort, owned: Ownership, port: BridgePort, table: Table, draft: Draft, *, comes: bool
+) -> None:
     """The port of a NIC whose network is not active: what its portgroup says is not to be known then (docs/adr/0004).
 
     The network's metadata may keep macmgr from that very port, allow its guest further addresses, or say how its
@@ -105,7 +107,7 @@ def plan_frozen(guest: GuestPort, owned: Owned, port: BridgePort, table: Table, 
         return
     if guest.running:
         plan_entries(guest, owned, table, draft)
-    there = all(table.has_static(guest, mac, vid) for mac, vids in owned.vids.items() for vid in vids)
+    there = all(table.has_static(guest, mac, vid) for mac, vids in owned.vids[guest].items() for vid in vids)
     if not there and not comes and not port.flags.locked:
         plan_open(guest, port, draft, "nobody puts its entry")
 

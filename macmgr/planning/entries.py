@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from macmgr.model.changes import SetEntries
 from macmgr.model.findings import Code, Finding
@@ -15,33 +14,12 @@ from macmgr.model.intent import GuestPort, Intent, Pin
 from macmgr.model.mac import Patterns, virtual_router
 from macmgr.model.snapshot import Entry, EntryState, Feature
 from macmgr.planning.draft import Draft, Stranded, Table
-from macmgr.planning.ownership import Owned
+from macmgr.planning.ownership import Ownership
 
 _SOME = 8  # addresses behind one port that are reported one by one
-Places = Collection[tuple[str, str, int]]  # (bridge, MAC, VID) that a running guest has a right to
 
 
-@dataclass(frozen=True, slots=True)
-class Protected:
-    """The entries that no drop of a stale one may touch.
-
-    ``managed`` ports report their extra entries themselves. ``left_alone`` is (port, MAC) of each guest that is not
-    managed, or that keeps its port as it is: its own MAC on its own port may be all that it is reached by.
-    """
-
-    rightful: Places
-    managed: Collection[str]
-    left_alone: Collection[tuple[str, str]]
-
-    def holds(self, bridge: str, entry: Entry) -> bool:
-        return (
-            (bridge, entry.mac, entry.vid) in self.rightful
-            or entry.port in self.managed
-            or (entry.port, entry.mac) in self.left_alone
-        )
-
-
-def plan_entries(guest: GuestPort, owned: Owned, table: Table, draft: Draft) -> None:
+def plan_entries(guest: GuestPort, owned: Ownership, table: Table, draft: Draft) -> None:
     """One exact static entry for each MAC in each VID that is the guest's, on its port.
 
     While its network is not active, nobody knows how they are to be pinned: those that are there stay as they are. One
@@ -49,7 +27,7 @@ def plan_entries(guest: GuestPort, owned: Owned, table: Table, draft: Draft) -> 
     """
     why = f"and {table.pins.why(guest.bridge)}" if guest.policy.pin is Pin.AUTO else "policy says pin='static'"
     can_be_sticky = table.is_sticky(guest) and not table.lacks(Feature.STICKY)
-    for mac, vids in owned.vids.items():
+    for mac, vids in owned.vids[guest].items():
         sticky = can_be_sticky and mac not in guest.roaming
         plain = "the address may roam" if mac in guest.roaming else why
         have = table.of_mac(guest.bridge, mac)
@@ -95,9 +73,9 @@ def _problem(what: str, wanted: Entry, have: Entry | None, plain: str) -> tuple[
     return None
 
 
-def plan_waiting_entries(guest: GuestPort, owned: Owned, protected: Protected, table: Table, draft: Draft) -> None:
+def plan_waiting_entries(guest: GuestPort, owned: Ownership, table: Table, draft: Draft) -> None:
     """No entry for a guest whose CPUs do not run here: it would swallow the frames for where the guest does run."""
-    for mac in owned.vids:
+    for mac in owned.vids[guest]:
         # no put clears extern_learn, so a static entry on the guest's own port is ours even with that flag
         on_port = [entry for entry in table.of_mac(guest.bridge, mac).values() if entry.port == guest.port]
         ours = [each for each in on_port if each.state is EntryState.STATIC or _droppable(each, table)]
@@ -113,23 +91,23 @@ def plan_waiting_entries(guest: GuestPort, owned: Owned, protected: Protected, t
             for entry in early:
                 draft.report(Code.EARLY_ENTRY, guest, text, mac=mac, vid=entry.vid, mends=mends)
         elsewhere = [entry for entry in table.of_mac(guest.bridge, mac).values() if entry.port != guest.port]
-        _plan_stale(elsewhere, guest.bridge, guest.domain, protected, table, draft)
+        _plan_stale(elsewhere, guest.bridge, guest.domain, owned, table, draft)
         _report_control_planes(elsewhere, guest, table, draft)
 
 
-def plan_lost_entries(guest: GuestPort, owned: Owned, protected: Protected, table: Table, draft: Draft) -> None:
+def plan_lost_entries(guest: GuestPort, owned: Ownership, table: Table, draft: Draft) -> None:
     """No copy of a running guest's MAC stays on another port in a VID that this port has lost."""
-    for mac in owned.vids:
+    for mac in owned.vids[guest]:
         lost = (e for e in table.of_mac(guest.bridge, mac).values() if e.port != guest.port and table.stranded(e))
-        _plan_stale(lost, guest.bridge, guest.domain, protected, table, draft)
+        _plan_stale(lost, guest.bridge, guest.domain, owned, table, draft)
 
 
-def addresses_in_use(guest: GuestPort, owned: Owned, rightful: Places, table: Table) -> list[str]:
+def addresses_in_use(guest: GuestPort, owned: Ownership, table: Table) -> list[str]:
     """The addresses that were learned behind a guest's port and that nothing gives it: VRRP, nested guests, containers.
 
     They are reached because the port is open, and by nothing else.
     """
-    found = _foreign_entries(guest, owned, rightful, table)
+    found = _foreign_entries(guest, owned, table)
     return [
         mac
         for mac, entries in found.items()
@@ -162,13 +140,13 @@ def report_in_use(guest: GuestPort, macs: Sequence[str], draft: Draft) -> None:
 
 
 def plan_foreign_entries(
-    guest: GuestPort, owned: Owned, rightful: Places, table: Table, draft: Draft, *, keep: Collection[str] = ()
+    guest: GuestPort, owned: Ownership, table: Table, draft: Draft, *, keep: Collection[str] = ()
 ) -> None:
     """Drop what else leads to a managed port: static entries that nothing asks for, and addresses learned behind it.
 
     ``keep`` are those that stay, as the port does that they were learned behind.
     """
-    for mac, entries in _foreign_entries(guest, owned, rightful, table).items():
+    for mac, entries in _foreign_entries(guest, owned, table).items():
         _report_control_planes(entries, guest, table, draft)
         text = f"{guest.port} of {guest.domain} has a static entry for {mac} that nothing asks for"
         lost = [entry for entry in entries if _droppable(entry, table)]
@@ -190,7 +168,7 @@ def plan_foreign_entries(
             draft.report(Code.LEARNED_ON_MANAGED_PORT, guest, text, mac=mac, vid=entry.vid, mends=mends)
 
 
-def _foreign_entries(guest: GuestPort, owned: Owned, rightful: Places, table: Table) -> dict[str, list[Entry]]:
+def _foreign_entries(guest: GuestPort, owned: Ownership, table: Table) -> dict[str, list[Entry]]:
     """The entries that lead to a managed port and that its guest has no right to, by their MAC.
 
     A copy of the guest's own MAC in a VID that its port carries leads where it must, asked for or not; but not where
@@ -202,14 +180,14 @@ def _foreign_entries(guest: GuestPort, owned: Owned, rightful: Places, table: Ta
         stranded = table.stranded(entry)
         own = entry.mac in macs and (not stranded or not guest.running)  # a waiting guest's are reported elsewhere
         allowed = entry.mac not in moved and patterns.matches(entry.mac)
-        own = (own or (allowed and not stranded)) and (entry.mac, entry.vid) not in owned.others
-        if not own and (guest.bridge, entry.mac, entry.vid) not in rightful:
+        own = (own or (allowed and not stranded)) and (entry.mac, entry.vid) not in owned.others[guest]
+        if not own and (guest.bridge, entry.mac, entry.vid) not in owned.rightful:
             foreign.setdefault(entry.mac, []).append(entry)
     return foreign
 
 
 def plan_gone(
-    gone_macs: Mapping[tuple[str, str], str], intent: Intent, protected: Protected, table: Table, draft: Draft
+    gone_macs: Mapping[tuple[str, str], str], intent: Intent, owned: Ownership, table: Table, draft: Draft
 ) -> None:
     """No static entry stays for a guest that has left: on the uplink it would cut the guest off when it returns.
 
@@ -220,23 +198,23 @@ def plan_gone(
         if bridge in intent.managed_bridges:
             entries = table.of_mac(bridge, mac).values()
             left = [entry for entry in entries if not entry.sticky or entry.port in taps]
-            _plan_stale(left, bridge, domain, protected, table, draft)
+            _plan_stale(left, bridge, domain, owned, table, draft)
 
 
-def plan_moved_addresses(guest: GuestPort, protected: Protected, table: Table, draft: Draft) -> None:
+def plan_moved_addresses(guest: GuestPort, owned: Ownership, table: Table, draft: Draft) -> None:
     """A roaming address that has moved on: the kernel moved its entry along, and there it is static for ever."""
     for mac in guest.moved:
         elsewhere = (entry for entry in table.of_mac(guest.bridge, mac).values() if entry.port != guest.port)
         why = f"it has moved on from {guest.domain}"
-        _plan_stale(elsewhere, guest.bridge, guest.domain, protected, table, draft, why)
+        _plan_stale(elsewhere, guest.bridge, guest.domain, owned, table, draft, why)
 
 
 def _plan_stale(
-    entries: Iterable[Entry], bridge: str, domain: str, protected: Protected, table: Table, draft: Draft, why: str = ""
+    entries: Iterable[Entry], bridge: str, domain: str, owned: Ownership, table: Table, draft: Draft, why: str = ""
 ) -> None:
     by_port: dict[str, list[Entry]] = {}
     for entry in entries:
-        if not protected.holds(bridge, entry):
+        if not owned.protects(bridge, entry):
             by_port.setdefault(entry.port, []).append(entry)
     for port, on_port in by_port.items():
         stale = [entry for entry in on_port if entry.state is EntryState.STATIC and _droppable(entry, table)]

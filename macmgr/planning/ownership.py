@@ -4,98 +4,76 @@ A guest without its own address is left as it is; any further one, it can be wit
 VID: its own address goes before what others are allowed, and among equals, who holds the static entry of that very MAC
 and VID, so that nothing flaps. An address that changed inside a guest takes nothing that anybody has in writing
 (docs/adr/0009).
-
-Some domains run here whose XML is not known, and nobody can say which taps are theirs. So an entry on a tap that no
-domain's NIC asks for, pinned as it is done here, may be such a guest's, and a guest with the same address is left as it
-is until that XML is read. One that is not sticky where entries are may have come there by a frame, and proves nothing.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from macmgr import virsh
 from macmgr.model.findings import Code
-from macmgr.model.intent import GuestPort, Intent, Pin
+from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.known import Known
-from macmgr.model.roles import Role, roles_of
-from macmgr.model.snapshot import Entry, EntryState, Snapshot
+from macmgr.model.snapshot import Entry, Key, Snapshot
 from macmgr.planning.collisions import Barred, collides, disallow
 from macmgr.planning.draft import Carriers, Draft, Table
 
-_FEW = 3  # domains that a message names
-_Holders = Mapping[tuple[str, str, int], GuestPort]  # by bridge, MAC and VID
+_Holders = Mapping[Key, GuestPort]
 
 
 @dataclass(frozen=True, slots=True)
-class Owned:
-    """The VIDs in which a guest owns each of its MACs; ``others`` are the (MAC, VID) that it must do without.
+class Ownership:
+    """The VIDs in which each guest owns each of its MACs, and so the entries that no drop of a stale one may touch.
 
     VID 0 and every VID that the port carries, so that turning VLAN filtering on or off cuts nobody; fewer on a trunk,
-    and where another has the address in VID 0 or in one of the port's VIDs. ``alive`` are those that it is allowed and
-    that somebody on the LAN uses.
+    and where another has the address in VID 0 or in one of the port's VIDs. ``others`` are the (MAC, VID) that a guest
+    must do without. ``alive`` are those that it is allowed and that somebody on the LAN uses.
+
+    ``rightful`` are the places that a running guest has a right to. ``managed`` ports report their extra entries
+    themselves. ``left_alone`` is (port, MAC) of each guest that is not managed, or that keeps its port as it is: its
+    own MAC on its own port may be all that it is reached by.
     """
 
-    vids: Mapping[str, tuple[int, ...]]
-    others: frozenset[tuple[str, int]]
-    alive: tuple[str, ...] = ()
+    vids: Mapping[GuestPort, Mapping[str, tuple[int, ...]]]
+    others: Mapping[GuestPort, Collection[tuple[str, int]]]
+    alive: Mapping[GuestPort, tuple[str, ...]]
+    rightful: Collection[Key]
+    managed: Collection[str]
+    left_alone: Collection[tuple[str, str]]
 
-
-def _unread_domains(intent: Intent) -> list[str]:
-    """The domains of which nothing is known but that they run here."""
-    known = {guest.domain for guest in intent.ports} | {nic.domain for nic in intent.portless}
-    reported = (finding for finding in intent.findings if finding.code is Code.UNREADABLE_XML)
-    return sorted({finding.domain for finding in reported if finding.domain} - known)
-
-
-def beside_unread(
-    guests: Iterable[GuestPort], intent: Intent, snapshot: Snapshot, table: Table, draft: Draft
-) -> Iterator[GuestPort]:
-    """The ``guests`` without those whose address a guest may have whose XML is not known: these are reported."""
-    unread = _unread_domains(intent)
-    if not unread:
-        yield from guests
-        return
-    roles = roles_of(snapshot.ports.values(), {guest.port for guest in intent.ports})
-    taps = {name for name, role in roles.items() if role is Role.TAP}
-    names = ", ".join(unread[:_FEW]) + (f" and {len(unread) - _FEW} more" if len(unread) > _FEW else "")
-    for guest in guests:
-        entry = next(_on_taps(guest, taps, table), None)
-        if entry is None:
-            yield guest
-            continue
-        draft.report(
-            Code.UNREADABLE_XML,
-            guest,
-            f"{guest.port} of {guest.domain} is left as it is: {entry.mac} has a static entry on {entry.port}, which "
-            f"may be the tap of a guest whose XML is not known ({names})",
-            mac=entry.mac,
-            vid=entry.vid,
+    def protects(self, bridge: str, entry: Entry) -> bool:
+        return (
+            (bridge, entry.mac, entry.vid) in self.rightful
+            or entry.port in self.managed
+            or (entry.port, entry.mac) in self.left_alone
         )
-
-
-def _on_taps(guest: GuestPort, taps: set[str], table: Table) -> Iterator[Entry]:
-    for mac in guest.macs:
-        for entry in table.of_mac(guest.bridge, mac).values():
-            pinned = entry.sticky or table.pins.of(Pin.AUTO, guest.bridge) is Pin.STATIC
-            if entry.port in taps and entry.state is EntryState.STATIC and pinned:
-                yield entry
 
 
 def ownership(
     guests: Iterable[GuestPort], intent: Intent, snapshot: Snapshot, known: Known, table: Table, draft: Draft
-) -> dict[GuestPort, Owned]:
+) -> Ownership:
     """Give each managed guest the MACs it owns; one that may not have its own address is left out and reported."""
     guests = list(guests)
     barred = Barred(guests, intent, snapshot, known, table)
-    owners = {guest.port: guest for guest in intent.ports}
-    fit = [guest for guest in guests if not collides(guest, barred, snapshot, owners, draft)]
+    taps = {guest.port: guest for guest in intent.ports}
+    fit = [guest for guest in guests if not collides(guest, barred, snapshot, taps, draft)]
     assignment = _Assignment(fit, barred, intent, snapshot, table, draft)
     left = assignment.own()
     assignment.further([guest for guest in fit if guest.running and guest not in left])
-    return {guest: assignment.owned_by(guest) for guest in fit if guest not in left}
+    owners = [guest for guest in fit if guest not in left]
+    owned = {guest: assignment.owned_by(guest) for guest in owners}
+    vids = {guest: vids for guest, (vids, _) in owned.items()}
+    running = [guest for guest in owners if guest.running]
+    return Ownership(
+        vids,
+        {guest: others for guest, (_, others) in owned.items()},
+        {guest: tuple(mac for mac in guest.macs if barred.alive(guest, mac)) for guest in owners},
+        {(guest.bridge, mac, vid) for guest in running for mac, there in vids[guest].items() for vid in there},
+        {guest.port for guest in owners},
+        {(guest.port, mac) for guest in intent.ports if guest not in vids for mac in guest.macs},
+    )
 
 
 def report_duplicates(guest: GuestPort, rivals: Mapping[GuestPort, tuple[str, int]], draft: Draft) -> None:
@@ -134,8 +112,8 @@ class _Assignment:
         self._others: dict[GuestPort, set[tuple[str, int]]] = {guest: set() for guest in guests}
         self._owners: dict[tuple[str, str, int], GuestPort] = {}
 
-    def owned_by(self, guest: GuestPort) -> Owned:
-        """The addresses that one guest owns. One that does not run here contests none."""
+    def owned_by(self, guest: GuestPort) -> tuple[dict[str, tuple[int, ...]], set[tuple[str, int]]]:
+        """What one guest owns, and what it must do without. One that does not run here contests none."""
         vids, others = {}, set(self._others[guest])
         for mac in guest.macs:
             barred = self._barred.of(guest, mac)
@@ -145,7 +123,7 @@ class _Assignment:
                 others.update((mac, vid) for vid in barred if vid)  # a copy in VID 0 goes only with all the others
                 if given := self._given.get((guest, mac), () if guest.running else self._free(guest, mac)):
                     vids[mac] = given
-        return Owned(vids, frozenset(others), tuple(mac for mac in guest.macs if self._barred.alive(guest, mac)))
+        return vids, others
 
     def own(self) -> set[GuestPort]:
         """Give each running guest its own address; the answer is who cannot have it.

@@ -3,21 +3,25 @@
 Pure. The order of the changes is the safety of the guests: open what must be open, put entries, close learning and
 unicast flood, drop what is stale. A wanted MAC that was reachable stays reachable after every single step, because
 a port floods until its entry is there, and an entry is moved by one replace, never deleted and added.
+
+Some domains run here whose XML is not known, and nobody can say which taps are theirs. So an entry on a tap that no
+domain's NIC asks for, pinned as it is done here, may be such a guest's, and a guest with the same address is left as it
+is until that XML is read. One that is not sticky where entries are may have come there by a frame, and proves nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from macmgr.model.intent import GuestMac, GuestPort, Intent
+from macmgr.model.findings import Code
+from macmgr.model.intent import GuestMac, GuestPort, Intent, Pin
 from macmgr.model.known import NOTHING_KNOWN, Known
-from macmgr.model.snapshot import BridgePort, Feature, Snapshot
+from macmgr.model.roles import Role, roles_of
+from macmgr.model.snapshot import BridgePort, Entry, EntryState, Feature, Snapshot
 from macmgr.planning.closing import plan_closed, plan_frozen, plan_open, plan_uplinks, promiscuity_findings
 from macmgr.planning.conflicts import conflict_findings, guest_mac_findings, used_elsewhere_findings
 from macmgr.planning.draft import Draft, Plan, Table
 from macmgr.planning.entries import (
-    Places,
-    Protected,
     addresses_in_use,
     plan_entries,
     plan_foreign_entries,
@@ -28,11 +32,13 @@ from macmgr.planning.entries import (
     report_in_use,
 )
 from macmgr.planning.leftovers import leftover_findings, plan_stranded
-from macmgr.planning.ownership import Owned, beside_unread, ownership, report_duplicates
+from macmgr.planning.ownership import Ownership, ownership, report_duplicates
 from macmgr.planning.plugged import is_on_its_bridge, plug_findings
 from macmgr.planning.reading import coverage_findings
 from macmgr.planning.release import plan_releases
 from macmgr.planning.remembering import Recalled, recall
+
+_FEW = 3  # domains that a message names
 
 
 def plan(intent: Intent, snapshot: Snapshot, known: Known = NOTHING_KNOWN) -> Plan:
@@ -41,30 +47,21 @@ def plan(intent: Intent, snapshot: Snapshot, known: Known = NOTHING_KNOWN) -> Pl
     table = Table(snapshot, known.lacks)
     recalled = recall(known.memory, intent, snapshot)
     present = [guest for guest in intent.ports if guest.managed and is_on_its_bridge(guest, snapshot, draft)]
-    present = list(beside_unread(present, intent, snapshot, table, draft))
-    given = ownership(present, intent, snapshot, known, table, draft)
-    rightful = {
-        (guest.bridge, mac, vid)
-        for guest, owned in given.items()
-        if guest.running
-        for mac, vids in owned.vids.items()
-        for vid in vids
-    }
-    left_alone = {(guest.port, mac) for guest in intent.ports if guest not in given for mac in guest.macs}
-    protected = Protected(rightful, {guest.port for guest in given}, left_alone)
-    _report_unmanaged_duplicates(intent, given, snapshot, draft)
+    present = list(_beside_unread(present, intent, snapshot, table, draft))
+    owned = ownership(present, intent, snapshot, known, table, draft)
+    _report_unmanaged_duplicates(intent, owned, snapshot, draft)
     refused: dict[str, set[tuple[str, int]]] = {}
     for name, mac, vid in known.refused:
         refused.setdefault(name, set()).add((mac, vid))
-    for guest, owned in given.items():
+    for guest in owned.vids:
         port = snapshot.ports[guest.port]
         if guest.frozen:
-            waits_closed = guest.may_wait_closed and not _known_elsewhere(guest, owned, rightful, table)
+            waits_closed = guest.may_wait_closed and not _known_elsewhere(guest, owned, table)
             was_refused = _lacks_a_refused_entry(guest, owned, refused, recalled, snapshot, table)
             comes = not was_refused if guest.running else waits_closed
             plan_frozen(guest, owned, port, table, draft, comes=comes)
             continue
-        in_use = addresses_in_use(guest, owned, rightful, table) if _asks_first(guest, port, known, recalled) else []
+        in_use = addresses_in_use(guest, owned, table) if _asks_first(guest, port, known, recalled) else []
         if guest.running:
             plan_entries(guest, owned, table, draft)
             was_refused = _lacks_a_refused_entry(guest, owned, refused, recalled, snapshot, table)
@@ -72,26 +69,28 @@ def plan(intent: Intent, snapshot: Snapshot, known: Known = NOTHING_KNOWN) -> Pl
                 plan_open(guest, port, draft, "its entry cannot be put")
             elif in_use:
                 report_in_use(guest, in_use, draft)
-            elif owned.alive and _not_closed_yet(guest, known, recalled):  # an open port learns when the guest has it
+            elif owned.alive[guest] and _not_closed_yet(
+                guest, known, recalled
+            ):  # open, it learns when the guest has it
                 plan_open(guest, port, draft, "an address that it is allowed was learned elsewhere")
             else:
                 reached = _is_reached_closed(guest, owned, snapshot, table)
                 plan_closed(guest, port, draft, recalled.locked, report_only=was_refused, reached=reached)
-            plan_lost_entries(guest, owned, protected, table, draft)
+            plan_lost_entries(guest, owned, table, draft)
         else:
-            plan_waiting_entries(guest, owned, protected, table, draft)
-            if guest.may_wait_closed and not _known_elsewhere(guest, owned, rightful, table):
+            plan_waiting_entries(guest, owned, table, draft)
+            if guest.may_wait_closed and not _known_elsewhere(guest, owned, table):
                 if in_use:
                     report_in_use(guest, in_use, draft)
                 else:
                     plan_closed(guest, port, draft, recalled.locked)
             else:
                 plan_open(guest, port, draft, "nobody would put its entry when the guest's CPUs start")
-        plan_foreign_entries(guest, owned, rightful, table, draft, keep=in_use)
-        plan_moved_addresses(guest, protected, table, draft)
-    plan_gone(recalled.gone_macs, intent, protected, table, draft)
-    plan_releases(intent, snapshot, known.memory, recalled, rightful, table, draft)
-    plan_stranded(rightful, {guest.port for guest in intent.ports}, snapshot, table, draft)
+        plan_foreign_entries(guest, owned, table, draft, keep=in_use)
+        plan_moved_addresses(guest, owned, table, draft)
+    plan_gone(recalled.gone_macs, intent, owned, table, draft)
+    plan_releases(intent, snapshot, known.memory, recalled, owned.rightful, table, draft)
+    plan_stranded(owned.rightful, {guest.port for guest in intent.ports}, snapshot, table, draft)
     plan_uplinks(intent, snapshot, recalled.learning_off, table, draft)
     draft.findings += leftover_findings(intent, snapshot, table, tuple(draft.findings))
     draft.findings += plug_findings(intent, snapshot)
@@ -103,11 +102,54 @@ def plan(intent: Intent, snapshot: Snapshot, known: Known = NOTHING_KNOWN) -> Pl
     return Plan(draft.changes, tuple(draft.findings))
 
 
-def _is_reached_closed(guest: GuestPort, owned: Owned, snapshot: Snapshot, table: Table) -> bool:
+def _unread_domains(intent: Intent) -> list[str]:
+    """The domains of which nothing is known but that they run here."""
+    known = {guest.domain for guest in intent.ports} | {nic.domain for nic in intent.portless}
+    reported = (finding for finding in intent.findings if finding.code is Code.UNREADABLE_XML)
+    return sorted({finding.domain for finding in reported if finding.domain} - known)
+
+
+def _beside_unread(
+    guests: Iterable[GuestPort], intent: Intent, snapshot: Snapshot, table: Table, draft: Draft
+) -> Iterator[GuestPort]:
+    """The ``guests`` without those whose address a guest may have whose XML is not known: these are reported."""
+    unread = _unread_domains(intent)
+    if not unread:
+        yield from guests
+        return
+    roles = roles_of(snapshot.ports.values(), {guest.port for guest in intent.ports})
+    taps = {name for name, role in roles.items() if role is Role.TAP}
+    names = ", ".join(unread[:_FEW]) + (f" and {len(unread) - _FEW} more" if len(unread) > _FEW else "")
+    for guest in guests:
+        entry = next(_on_taps(guest, taps, table), None)
+        if entry is None:
+            yield guest
+            continue
+        draft.report(
+            Code.UNREADABLE_XML,
+            guest,
+            f"{guest.port} of {guest.domain} is left as it is: {entry.mac} has a static entry on {entry.port}, which "
+            f"may be the tap of a guest whose XML is not known ({names})",
+            mac=entry.mac,
+            vid=entry.vid,
+        )
+
+
+def _on_taps(guest: GuestPort, taps: set[str], table: Table) -> Iterator[Entry]:
+    for mac in guest.macs:
+        for entry in table.of_mac(guest.bridge, mac).values():
+            pinned = entry.sticky or table.pins.of(Pin.AUTO, guest.bridge) is Pin.STATIC
+            if entry.port in taps and entry.state is EntryState.STATIC and pinned:
+                yield entry
+
+
+def _is_reached_closed(guest: GuestPort, owned: Ownership, snapshot: Snapshot, table: Table) -> bool:
     """The entries that a running guest needs are there: its port can be closed by itself."""
     deciding = set(snapshot.deciding_vids(guest.port))
     return all(
-        table.has_static(guest, mac, vid) for mac, vids in owned.vids.items() for vid in deciding.intersection(vids)
+        table.has_static(guest, mac, vid)
+        for mac, vids in owned.vids[guest].items()
+        for vid in deciding.intersection(vids)
     )
 
 
@@ -123,22 +165,22 @@ def _not_closed_yet(guest: GuestPort, known: Known, recalled: Recalled) -> bool:
     return not known.cut and not guest.policy.lock and guest.port not in recalled.closed_once
 
 
-def _known_elsewhere(guest: GuestPort, owned: Owned, rightful: Places, table: Table) -> bool:
+def _known_elsewhere(guest: GuestPort, owned: Ownership, table: Table) -> bool:
     """Another port holds, or is about to get, an entry for the guest.
 
     libvirt's own add, with NLM_F_EXCL, would come to nothing there. An entry that this very plan drops is no exception:
     until it is gone, CPUs that start would find the port closed and no entry put. So the port is opened first, and the
     next look closes it (docs/adr/0005).
     """
-    places = {(guest.bridge, mac, vid) for mac, vids in owned.vids.items() for vid in vids}
-    entries = (entry for mac in owned.vids for entry in table.of_mac(guest.bridge, mac).values())
+    places = {(guest.bridge, mac, vid) for mac, vids in owned.vids[guest].items() for vid in vids}
+    entries = (entry for mac in owned.vids[guest] for entry in table.of_mac(guest.bridge, mac).values())
     found = any(entry.port != guest.port and (guest.bridge, *entry.key) in places for entry in entries)
-    return found or any(place in rightful for place in places)
+    return found or any(place in owned.rightful for place in places)
 
 
 def _lacks_a_refused_entry(
     guest: GuestPort,
-    owned: Owned,
+    owned: Ownership,
     refused: Mapping[str, Collection[tuple[str, int]]],
     recalled: Recalled,
     snapshot: Snapshot,
@@ -158,24 +200,22 @@ def _lacks_a_refused_entry(
     deciding = set(snapshot.deciding_vids(guest.port))
     return any(
         not table.has_static(guest, mac, vid)
-        for mac, vids in owned.vids.items()
+        for mac, vids in owned.vids[guest].items()
         if mac not in guest.roaming
         for vid in deciding.intersection(vids)
         if (mac, vid) in of_port
     )
 
 
-def _report_unmanaged_duplicates(
-    intent: Intent, given: Mapping[GuestPort, Owned], snapshot: Snapshot, draft: Draft
-) -> None:
+def _report_unmanaged_duplicates(intent: Intent, owned: Ownership, snapshot: Snapshot, draft: Draft) -> None:
     """Running guests that are left to the kernel and have the MAC of a managed one: their frames go to that one."""
     holders = {
         (guest.bridge, mac, vid): guest
-        for guest, owned in given.items()
+        for guest, vids in owned.vids.items()
         if guest.running
-        for mac in owned.vids
+        for mac in vids
         for vid in snapshot.deciding_vids(guest.port)
-        if (mac, vid) not in owned.others
+        if (mac, vid) not in owned.others[guest]
     }
     for guest in intent.ports:
         if guest.managed or not guest.running or snapshot.port_on(guest.bridge, guest.port) is None:
