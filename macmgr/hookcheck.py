@@ -22,6 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from macmgr.phrases import system_words
 from macmgr.safefiles import open_regular, read_regular
 from macmgr.selinux import SELinux
 
@@ -62,7 +63,7 @@ def unstartable(program: Path) -> str:
         try:
             mode = program.stat().st_mode
         except OSError as error:
-            return "it is gone" if error.errno in (errno.ENOENT, errno.ENOTDIR) else _words(error)
+            return "it is gone" if error.errno in (errno.ENOENT, errno.ENOTDIR) else system_words(error)
         if not stat.S_ISREG(mode):
             return "it is no regular file"
         if not mode & 0o111:
@@ -94,7 +95,7 @@ def tried(words: Sequence[str | Path], timeout: float = _TIMEOUT) -> str:
             start_new_session=True,
         )
     except OSError as error:
-        why = unstartable(Path(words[0])) or _words(error)
+        why = unstartable(Path(words[0])) or system_words(error)
         return why if why.startswith("it cannot") else f"it cannot be executed: {why.removeprefix('it is ')}"
     with process:
         try:
@@ -215,7 +216,3 @@ def _noexec(path: Path, process: Path = Path("/proc/self")) -> str:
     # proc(5): octal escapes stand for spaces and similar letters there.
     places = (re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), line.split()[4]) for line in mounts)
     return max((place for place in places if there.is_relative_to(place)), key=len, default=str(there))
-
-
-def _words(error: OSError) -> str:
-    return error.strerror or type(error).__name__

@@ -16,6 +16,7 @@ from macmgr.doctor.expectedgain import Key, UplinkState, expected_gain, key_of
 from macmgr.doctor.promiscuity import Cause, Member, Reason
 from macmgr.model.roles import Role
 from macmgr.model.snapshot import Bridge, EntryState, Snapshot
+from macmgr.phrases import are, first_few
 
 _RULE = (
     *(Reason.NO_VLAN_FILTERING, Reason.VLAN_FILTERING_OFF, Reason.BRIDGE),
@@ -79,10 +80,9 @@ def advise(
 def _lost_addresses(bridge: Bridge, uplinks: Sequence[UplinkState]) -> Iterator[Step]:
     for uplink in uplinks:
         if uplink.lost:
-            whose = ", ".join(f"{mac} of {domain}" for mac, domain in uplink.lost[:5])
-            more = f" and {len(uplink.lost) - 5} more" if len(uplink.lost) > 5 else ""
+            whose = first_few([f"{mac} of {domain}" for mac, domain in uplink.lost], 5)
             yield Step(
-                f"The filter of {uplink.name} lacks {whose}{more}: unicast from the LAN does not reach "
+                f"The filter of {uplink.name} lacks {whose}: unicast from the LAN does not reach "
                 f"{'it' if len(uplink.lost) == 1 else 'them'}. Let the kernel write the whole list again.",
                 (_ip_link(bridge.name, "promisc on"), _ip_link(bridge.name, "promisc off")),
                 f"{'it is' if len(uplink.lost) == 1 else 'they are'} reachable again",
@@ -96,12 +96,12 @@ def _close_ports(bridge: Bridge, everyone: Sequence[Member], snapshot: Snapshot)
     managed = [(member, guest) for member, guest in guests if guest.managed]
     drifted = [member for member, guest in managed if guest.running and not guest.frozen]
     if drifted:
-        text = f"{_names(drifted)} should be closed and {_is(drifted)} not. Repair that."
+        text = f"{_names(drifted)} should be closed and {are(drifted)} not. Repair that."
         yield _closing(Step(text, (apply,)), drifted)
     silent = [m for m, guest in guests if not guest.managed and not guest.policy.place_of("manager")]
     if silent:
         text = (
-            f"{_names(silent)} {_is(silent)} managed by the kernel, because nothing asks for more. Give {bridge.name} "
+            f"{_names(silent)} {are(silent)} managed by the kernel, because nothing asks for more. Give {bridge.name} "
             "to macmgr."
         )
         lines = (f'[bridge."{bridge.name}"]', 'mac_table_manager = "libvirt"')
@@ -111,12 +111,12 @@ def _close_ports(bridge: Bridge, everyone: Sequence[Member], snapshot: Snapshot)
         if not guest.managed and member not in silent:
             decided.setdefault(guest.policy.reason, []).append(member)
     for reason, ports in decided.items():
-        text = f"{_names(ports)} {_is(ports)} managed by the kernel by decision ({reason}). If that may change, "
+        text = f"{_names(ports)} {are(ports)} managed by the kernel by decision ({reason}). If that may change, "
         yield _closing(Step(text + "set manager libvirt there, and apply.", (apply,)), ports)
     yield from _strangers(bridge, auto, snapshot)
     for network in sorted({guest.network for _, guest in managed if guest.frozen}):
         frozen = [member for member, guest in managed if guest.frozen and guest.network == network]
-        text = f"{_names(frozen)} {_is(frozen)} left as before while the network {network} is not active. Start it."
+        text = f"{_names(frozen)} {are(frozen)} left as before while the network {network} is not active. Start it."
         yield _closing(Step(text, (virsh.shown(virsh.start_network(network)),)), frozen)
     waiting = [member for member, guest in managed if not guest.running and not guest.frozen]
     if waiting:
@@ -239,8 +239,7 @@ def _isolated(everyone: Sequence[Member]) -> Iterator[Step]:
         others = [other.name for other in everyone if other.port.isolated and other is not uplink]
         if uplink.role is Role.UPLINK and uplink.port.isolated and others:
             yield Step(
-                f"{uplink.name} is isolated and so {'is' if len(others) == 1 else 'are'} {', '.join(others)}: they "
-                "cannot reach the LAN.",
+                f"{uplink.name} is isolated and so {are(others)} {', '.join(others)}: they cannot reach the LAN.",
                 (f"bridge link set dev {shlex.quote(uplink.name)} isolated off",),
                 "they reach the LAN",
             )
@@ -262,12 +261,8 @@ def _leaves(freed: Sequence[str], uplinks: Sequence[UplinkState]) -> str:
 def _names(ports: Sequence[Member]) -> str:
     named = [f"{m.name} of {m.guest.domain}" if m.guest else m.name for m in ports]
     if len(named) > _MANY:
-        return f"{', '.join(named[:_MANY])} and {len(named) - _MANY} more"
+        return first_few(named, _MANY)
     return " and ".join([", ".join(named[:-1]), named[-1]]) if len(named) > 1 else named[0]
-
-
-def _is(ports: Sequence[Member]) -> str:
-    return "is" if len(ports) == 1 else "are"
 
 
 def _one(cause: Cause) -> frozenset[Key]:

@@ -19,6 +19,7 @@ from macmgr.model.findings import Code
 from macmgr.model.hookcall import HookCall
 from macmgr.model.intent import GuestPort, Intent, Scope
 from macmgr.model.known import Known, Memory
+from macmgr.phrases import are
 from macmgr.policy.guests import Decisions
 from macmgr.readers.hookdata import HookInput, read_hook_input
 from macmgr.reconcile import MOMENT, Outcome, View, apply
@@ -109,7 +110,7 @@ def left_as_it_is(intent: Intent, scope: Scope) -> str:
     if not ports:
         return ""
     names = ", ".join(port.port for port in ports)
-    stay = f"{names} {'is' if len(ports) == 1 else 'are'} left as before"
+    stay = f"{names} {are(ports)} left as before"
     return f"{stay}, until this is fixed: {ports[0].policy.problem}"
 
 

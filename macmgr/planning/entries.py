@@ -13,6 +13,7 @@ from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestPort, Intent, Pin
 from macmgr.model.mac import Patterns, virtual_router
 from macmgr.model.snapshot import Entry, EntryState, Feature
+from macmgr.phrases import first_few
 from macmgr.planning.draft import Draft, Stranded, Table
 from macmgr.planning.ownership import Ownership
 
@@ -128,12 +129,11 @@ def report_in_use(guest: GuestPort, macs: Sequence[str], draft: Draft) -> None:
             note=f"allow {virtual_router(mac) or mac} in the metadata of {guest.domain}, or leave the NIC to the "
             "kernel (manager='kernel')",
         )
-    more = f" and {len(macs) - _SOME} more" if len(macs) > _SOME else ""
     draft.report(
         Code.ADDRESS_IN_USE,
         guest,
         f"{guest.port} of {guest.domain} stays open (learning and unicast flood on): closing it would cut off "
-        f"{', '.join(macs[:_SOME])}{more}, which nothing allows",
+        f"{first_few(macs, _SOME)}, which nothing allows",
         note="allow them, or leave the NIC to the kernel; "
         f"'macmgr apply --cut --domain {shlex.quote(guest.domain)}' closes the port and cuts them off",
     )

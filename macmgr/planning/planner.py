@@ -18,6 +18,7 @@ from macmgr.model.intent import GuestMac, GuestPort, Intent, Pin
 from macmgr.model.known import NOTHING_KNOWN, Known
 from macmgr.model.roles import Role, roles_of
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, Feature, Snapshot
+from macmgr.phrases import first_few
 from macmgr.planning.closing import plan_closed, plan_frozen, plan_open, plan_uplinks, promiscuity_findings
 from macmgr.planning.conflicts import conflict_findings, guest_mac_findings, used_elsewhere_findings
 from macmgr.planning.draft import Draft, Plan, Table
@@ -119,7 +120,7 @@ def _beside_unread(
         return
     roles = roles_of(snapshot.ports.values(), {guest.port for guest in intent.ports})
     taps = {name for name, role in roles.items() if role is Role.TAP}
-    names = ", ".join(unread[:_FEW]) + (f" and {len(unread) - _FEW} more" if len(unread) > _FEW else "")
+    names = first_few(unread, _FEW)
     for guest in guests:
         entry = next(_on_taps(guest, taps, table), None)
         if entry is None:

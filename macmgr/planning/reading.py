@@ -18,6 +18,7 @@ from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.known import Known, Memory
 from macmgr.model.snapshot import MOST_LISTED, Key, Snapshot
 from macmgr.options import nearest
+from macmgr.phrases import are, first_few
 from macmgr.planning.draft import MANY_VIDS, Carriers
 
 _FEW = 5  # bridges that a line names
@@ -142,8 +143,7 @@ def left_to_the_kernel(guests: Iterable[GuestPort]) -> str:
         return "no guest has a port on a bridge"
     domains = {guest.domain for guest in guests}
     who = next(iter(domains)) if len(domains) == 1 else f"{len(domains)} guests"
-    on = ", ".join(bridges[:_FEW]) + (f" and {len(bridges) - _FEW} more" if len(bridges) > _FEW else "")
-    return f"{who} on {on} {'is' if len(domains) == 1 else 'are'} left to the kernel"
+    return f"{who} on {first_few(bridges, _FEW)} {are(domains)} left to the kernel"
 
 
 def _missing(name: str, place: str, meant: str | None, snapshot: Snapshot) -> Finding:

@@ -17,6 +17,7 @@ from macmgr.errors import Problem, XmlError
 from macmgr.model.intent import Manager
 from macmgr.model.mac import parse_mac, parse_typed_mac
 from macmgr.options import MAC_TABLE_MANAGER, allowed, nearest, quoted, wrong_word
+from macmgr.phrases import counted, first_few
 from macmgr.readers.document import ROOTS, attribute, line_of, parse_document, text_of, too_large
 from macmgr.readers.domain import read_domain, read_nic, read_vlan
 from macmgr.readers.metadata import NAMESPACE, TABLE, almost_ours, find_table, read_domain_table, read_network_table
@@ -93,7 +94,7 @@ def _check_domain(domain: etree._Element, problems: list[Problem]) -> str:
     if not problems:  # the whole document, in case the parts missed something
         problems += _refusal(lambda: read_domain(domain, _WHERE))
     ours = "" if table is None else ", with policy in its metadata"
-    return f"{len(nics)} NIC{'' if len(nics) == 1 else 's'}{ours}"
+    return f"{counted(len(nics), 'NIC')}{ours}"
 
 
 def _check_network(network: etree._Element, problems: list[Problem]) -> str:
@@ -203,8 +204,7 @@ def _those(mac: str, macs: list[str]) -> str:
         return "it has no NIC with an address"
     there = list(dict.fromkeys(macs))
     near = nearest(mac, there)
-    more = f" and {len(there) - 6} more" if len(there) > 6 else ""
-    return f"its NICs have {', '.join(there[:6])}{more}" + (f"; did you mean {near!r}?" if near else "")
+    return f"its NICs have {first_few(there, 6)}" + (f"; did you mean {near!r}?" if near else "")
 
 
 def _refusal(read: Callable[[], object]) -> Iterator[Problem]:

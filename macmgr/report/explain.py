@@ -21,6 +21,7 @@ from macmgr.model.snapshot import BridgePort, Snapshot
 from macmgr.model.vids import fold_vids
 from macmgr.oneline import unbroken
 from macmgr.options import OPTIONS
+from macmgr.phrases import counted
 from macmgr.planning.draft import Pins
 from macmgr.planning.seen import is_about
 from macmgr.reconcile import View
@@ -308,7 +309,7 @@ def _bridge(view: View, name: str) -> Explanation:
     mine = [finding for finding in view.plan.findings if finding.bridge == name]
     verdict = list(_finding_lines(mine)) or ["in sync" if reason else "not managed: there is nothing to compare"]
     return Explanation(
-        f"{name} is a bridge with {len(ports)} port{'' if len(ports) == 1 else 's'}.",
+        f"{name} is a bridge with {counted(len(ports), 'port')}.",
         (("Policy says", [policy, *_mode_says(view, name)]), ("Kernel says", kernel), ("Verdict", verdict)),
     )
 

@@ -8,6 +8,7 @@ from rich.text import Text
 from macmgr.model.changes import Change, SetEntries, reason, requests, typed
 from macmgr.model.findings import Code, Severity
 from macmgr.oneline import unbroken
+from macmgr.phrases import are, counted
 from macmgr.reconcile import Outcome
 from macmgr.report.verdict import Word, verdict_of
 
@@ -32,9 +33,8 @@ def print_outcome(out: Console, outcome: Outcome) -> None:
             out.print(Text(unbroken(f"       {finding.fix}")))
     if skipped := outcome.view.skipped:
         bridges = sorted({change.bridge for change in skipped})
-        are = "is" if len(bridges) == 1 else "are"
-        left_out = "1 change is" if len(skipped) == 1 else f"{len(skipped)} changes are"
-        out.print(Text(f"{left_out} left out: {', '.join(bridges)} {are} only observed."))
+        left_out = f"{counted(len(skipped), 'change')} {are(skipped)} left out"
+        out.print(Text(f"{left_out}: {', '.join(bridges)} {are(bridges)} only observed."))
 
 
 def _how_it_ended(outcome: Outcome) -> str:
@@ -44,11 +44,11 @@ def _how_it_ended(outcome: Outcome) -> str:
     if verdict.word is Word.NOTHING and not outcome.done:
         return unbroken(verdict.text)
     if made := len(outcome.done):
-        what = f"{made} change{'s' if made > 1 else ''} made and read back"
+        what = f"{counted(made, 'change')} made and read back"
     else:
         what = "Nothing was changed" if outcome.view.skipped else "Nothing had to be changed"
     if errors := _beyond_us(outcome):
-        return f"{what}; {errors} finding{'s' if errors > 1 else ''} cannot be repaired by changing the MAC table."
+        return f"{what}; {counted(errors, 'finding')} cannot be repaired by changing the MAC table."
     return f"{what}."
 
 

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from macmgr.model.findings import Code, Severity
 from macmgr.oneline import one_line
+from macmgr.phrases import are, counted
 from macmgr.report.verdict import Word
 
 _SHOWN = 5  # repairs and alarms, without --verbose
@@ -54,18 +55,18 @@ def _verdict(document: Document) -> Text:
     observed = [one_line(bridge["name"]) for bridge in bridges if bridge["mode"] == "observe"]
     if observed and len(observed) == len(bridges):
         errors = sum(count for code, count in found.items() if code in _ERRORS)
-        names = f"{', '.join(observed)} {'is' if len(observed) == 1 else 'are'} only observed"
+        names = f"{', '.join(observed)} {are(observed)} only observed"
         return Text(
-            f"{names}: {_count(errors, 'error')}, and nothing is changed; 'macmgr plan' shows what would be.", "yellow"
+            f"{names}: {counted(errors, 'error')}, and nothing is changed; 'macmgr plan' shows what would be.", "yellow"
         )
     if verdict == Word.AT_RISK:
-        ports = _count(managed["ports"], "managed port")
+        ports = counted(managed["ports"], "managed port")
         return Text(
             f"At risk: one frame from the LAN can cut some of {ports} off; 'macmgr audit' says which.", "yellow"
         )
     if document["in_sync"]:
-        ports, guests = _count(managed["ports"], "managed port"), _count(managed["guests"], "guest")
-        text = f"In sync: {ports} of {guests} on {_count(len(managed['bridges']), 'bridge')}."
+        ports, guests = counted(managed["ports"], "managed port"), counted(managed["guests"], "guest")
+        text = f"In sync: {ports} of {guests} on {counted(len(managed['bridges']), 'bridge')}."
         return Text(f"{text} Only observed: {', '.join(observed)}." if observed else text, "green")
     errors = ", ".join(f"{count} {code}" for code, count in found.items() if code in _ERRORS)
     return Text(f"Drift: {errors}; 'macmgr audit' says where and why.", "red")
@@ -119,7 +120,7 @@ def _print_facts(out: Console, document: Document, now: str) -> None:
         ("alarms", document["alarms"]["count"], Text(alarms)),
         ("stood back", fights["count"], now_fighting if fights["count"] else Text()),
         ("hook calls", calls, Text(late, "red")),
-        ("events", events["read"], Text(f"some were lost {_count(events['lost'], 'time')}" if events["lost"] else "")),
+        ("events", events["read"], Text(f"some were lost {counted(events['lost'], 'time')}" if events["lost"] else "")),
     ):
         table.add_row(name, str(count), more)
     out.print(table)
@@ -174,8 +175,4 @@ def _span(start: str, end: str) -> str:
     """Returns the time between two moments, in its largest unit."""
     seconds = max(int((datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()), 0)
     size, unit = next(((size, unit) for size, unit in _UNITS if seconds >= size), _UNITS[-1])
-    return _count(seconds // size, unit)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return counted(seconds // size, unit)

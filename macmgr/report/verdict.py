@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from macmgr.model.findings import Code, Finding, Severity
 from macmgr.model.intent import GuestPort
+from macmgr.phrases import are, counted, first_few
 from macmgr.planning.reading import left_to_the_kernel
 from macmgr.reconcile import View
 
@@ -79,12 +80,12 @@ def _state(managed: list[str], *, risk: bool, of_all: bool) -> str:
     """Speaks of the whole scope; if a part of it is observe-only, of the managed bridges."""
     if of_all:
         return "At risk" if risk else "In sync"
-    return f"{', '.join(managed)} {'is' if len(managed) == 1 else 'are'} {'at risk' if risk else 'in sync'}"
+    return f"{', '.join(managed)} {are(managed)} {'at risk' if risk else 'in sync'}"
 
 
 def _what(guests: list[GuestPort], bridges: list[str]) -> str:
     if guests:
-        return _count(len(guests), "managed port")
+        return counted(len(guests), "managed port")
     return f"no guest has a managed port on {', '.join(bridges)}"
 
 
@@ -94,9 +95,9 @@ def _nothing(view: View) -> str:
 
 
 def _observed(view: View, bridges: list[str], findings: list[Finding]) -> str:
-    names = f"{', '.join(bridges)} {'is' if len(bridges) == 1 else 'are'} only observed"
+    names = f"{', '.join(bridges)} {are(bridges)} only observed"
     number = len(view.observed)
-    would = f"{_count(number, 'change')} would be made ('{_command(view, 'plan')}')"
+    would = f"{counted(number, 'change')} would be made ('{_command(view, 'plan')}')"
     return f"{names}: {would if number else 'nothing would be changed'}; {_numbers(findings)}."
 
 
@@ -110,8 +111,7 @@ def _command(view: View, verb: str) -> str:
 def _risk(view: View, at_risk: frozenset[str]) -> Iterator[str]:
     domains = sorted({guest.domain for guest in view.guests if guest.port in at_risk})
     if domains:
-        names = ", ".join(domains[:_FEW]) + (f" and {len(domains) - _FEW} more" if len(domains) > _FEW else "")
-        yield f"{_count(len(domains), 'guest')} can be cut off by one frame from the LAN: {names}."
+        yield f"{counted(len(domains), 'guest')} can be cut off by one frame from the LAN: {first_few(domains, _FEW)}."
 
 
 def _at_risk(view: View) -> frozenset[str]:
@@ -131,10 +131,6 @@ def _numbers(findings: Iterable[Finding]) -> str:
     for finding in findings:
         counts[finding.severity] += 1
     return ", ".join(
-        f"{count} {severity}" if severity is Severity.INFO else _count(count, str(severity))
+        f"{count} {severity}" if severity is Severity.INFO else counted(count, str(severity))
         for severity, count in counts.items()
     )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

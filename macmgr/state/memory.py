@@ -20,6 +20,7 @@ from pathlib import Path
 
 from macmgr import paths
 from macmgr.model.known import Memory
+from macmgr.phrases import system_words
 from macmgr.safefiles import Broken, OtherVersion, Stamp, own_directory, read_own, stamp_at, temporary_name, write_own
 from macmgr.state.lock import WriterLock
 from macmgr.state.statedocument import Memories, document_of, is_other_version, parse_document
@@ -116,7 +117,7 @@ class StateFile:
             self._report(f"{error} and is left as it is: nothing is written down; {_DEFAULT}")
         except OSError as error:
             self._memories, self._writable = Memories(lost=True), False
-            self._report(f"{self._path}: cannot be read: {_words(error)}; {_DEFAULT}")
+            self._report(f"{self._path}: cannot be read: {system_words(error)}; {_DEFAULT}")
         memory = self._memories.of(self._netns)
         return replace(memory, watched=True) if self._watched else memory
 
@@ -138,7 +139,7 @@ class StateFile:
                 self._memories = memories
             except OSError as error:
                 why = error
-                self._report(f"{self._path}: cannot be written: {_words(error)}; {_DEFAULT}")
+                self._report(f"{self._path}: cannot be written: {system_words(error)}; {_DEFAULT}")
         leave_mark(self._mark, lost=memories.lost or why is not None)
 
     def _report(self, problem: str) -> None:
@@ -161,7 +162,7 @@ def read_memory(
     except (Broken, OtherVersion) as error:
         return unknown, f"{error}; nothing is remembered"
     except OSError as error:
-        return unknown, f"{path}: cannot be read: {_words(error)}; nothing is remembered"
+        return unknown, f"{path}: cannot be read: {system_words(error)}; nothing is remembered"
 
 
 def managed_ports(path: Path) -> list[str]:
@@ -238,7 +239,3 @@ def _read(path: Path) -> Memories:
         return parse_document(document, boot())
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise Broken(f"{path}: is not what macmgr wrote") from None
-
-
-def _words(error: OSError) -> str:
-    return error.strerror or type(error).__name__

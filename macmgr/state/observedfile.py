@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from macmgr import paths
 from macmgr.model.known import SeenMacs
 from macmgr.model.mac import ZERO, parse_mac
+from macmgr.phrases import system_words
 from macmgr.safefiles import Broken, OtherVersion, read_own, write_own
 from macmgr.state.memory import read_memory
 
@@ -52,7 +53,7 @@ def read_observed(netns: str | None = None, path: Path | None = None) -> Read:
     except (Broken, OtherVersion) as error:
         return Read((), f"{error}; {_LEFT}", lost=True)
     except OSError as error:
-        return Read((), f"{path}: cannot be read: {_words(error)}; {_LEFT}", lost=True)
+        return Read((), f"{path}: cannot be read: {system_words(error)}; {_LEFT}", lost=True)
     said = contents.namespaces.get(netns or "")
     if said is None:
         # The memory is in another directory, on another file system.
@@ -82,13 +83,13 @@ def write_observed(
     except OtherVersion as error:
         return f"{error} and is left as it is; {_NOT_KNOWN}"
     except OSError as error:
-        return f"{path}: cannot be read, and so not written: {_words(error)}; {_NOT_KNOWN}"
+        return f"{path}: cannot be read, and so not written: {system_words(error)}; {_NOT_KNOWN}"
     namespaces = contents.namespaces | {netns or "": [_document(record) for record in records]}
     document = {"version": _VERSION, "lost": lost or contents.lost, "namespaces": namespaces}
     try:
         write_own(path, json.dumps(document), mode=0o755)
     except OSError as error:
-        return f"{path}: cannot be written: {_words(error)}; {_NOT_KNOWN}"
+        return f"{path}: cannot be written: {system_words(error)}; {_NOT_KNOWN}"
     return ""
 
 
@@ -107,10 +108,6 @@ def _read(path: Path) -> _Contents:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
     raise Broken(f"{path}: is not what macmgr watch wrote")
-
-
-def _words(error: OSError) -> str:
-    return error.strerror or type(error).__name__
 
 
 def _document(record: SeenMacs) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from macmgr.installation import (
     uninstall_unit,
 )
 from macmgr.oneline import harmless, unbroken
+from macmgr.phrases import counted
 from macmgr.placing import LARGEST, Step, refuse_others
 from macmgr.safefiles import read_regular
 from macmgr.sources.statusfiles import LibvirtState
@@ -112,15 +113,11 @@ def _what_is_managed(path: Path, run_dir: Path) -> Iterator[str]:
     ):
         names = [name for name in sorted(intent.managed_bridges) if config.observes(name) is observed]
         if names:
-            each = [f"{name} ({intent.managed_bridges[name]}, {_ports(ports[name])})" for name in names]
+            each = [f"{name} ({intent.managed_bridges[name]}, {counted(ports[name], 'port')})" for name in names]
             yield f"{what}: {', '.join(each)}; {then}."
     if not intent.managed_bridges:
         mode = "would be observed" if config.modes.default else "would be managed at once"
         yield f"Nothing is managed here yet; a bridge that a network or {place} names {mode}."
-
-
-def _ports(number: int) -> str:
-    return f"{number} port{'' if number == 1 else 's'}"
 
 
 def _config(arguments: argparse.Namespace) -> Path | None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from macmgr import errors
 from macmgr.config import read_config
 from macmgr.errors import ConfigError, NoPermission, NotThere, Problem, XmlError
+from macmgr.phrases import counted
 from macmgr.readers.document import MAX_BYTES
 from macmgr.readers.problems import Checked, check_document
 from macmgr.safefiles import read_regular
@@ -61,7 +62,7 @@ def check_file(file: str) -> Verdict:
         return Verdict(file, checked, XmlError.exit_code if checked.problems else errors.IN_SYNC)
     config, problems = read_config(data)
     size = len(config.bridges)
-    summary = f"policy for {size} bridge{'' if size == 1 else 's'}"
+    summary = f"policy for {counted(size, 'bridge')}"
     code = ConfigError.exit_code if problems else errors.IN_SYNC
     return Verdict(file, Checked("configuration", "", summary, tuple(problems)), code)
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from macmgr.config import HookSettings
 from macmgr.errors import Busy, NoPermission, NotThere
 from macmgr.model.hookcall import MAX_INPUT, HookCall
+from macmgr.phrases import system_words
 from macmgr.safefiles import open_own_directory
 from macmgr.state.lock import open_lock, try_lock
 
@@ -67,10 +68,10 @@ class HookSocket:
                 self._announce()
         except PermissionError as error:
             self._abandon()
-            raise NoPermission(f"{self._path}: {_words(error)}; the daemon needs root") from None
+            raise NoPermission(f"{self._path}: {system_words(error)}; the daemon needs root") from None
         except OSError as error:
             self._abandon()
-            raise NotThere(f"{self._path}: the hooks' socket cannot be made: {_words(error)}") from None
+            raise NotThere(f"{self._path}: the hooks' socket cannot be made: {system_words(error)}") from None
         except Busy:
             self._abandon()
             raise
@@ -238,7 +239,3 @@ def _listen(name: str, directory: int) -> socket.socket:
         listener.close()
         raise
     return listener
-
-
-def _words(error: OSError) -> str:
-    return error.strerror or type(error).__name__

@@ -17,6 +17,7 @@ from macmgr.model.hookcall import HookCall
 from macmgr.model.intent import GuestPort
 from macmgr.model.snapshot import EntryState
 from macmgr.model.vids import fold_vids
+from macmgr.phrases import counted
 from macmgr.policy.precedence import Modes
 from macmgr.reconcile import View
 from macmgr.report.verdict import Word, verdict_of
@@ -57,11 +58,11 @@ def resync(why: str, view: View, seconds: float) -> Line:
     """All sources and the kernel were read anew; the line gives the state after the repair."""
     ports = [guest for guest in view.intent.ports if guest.managed and guest.port in view.snapshot.ports]
     errors = sum(finding.severity is Severity.ERROR for finding in view.plan.findings)
-    how = f"{_count(errors, 'error')} left" if errors else _STATES[verdict_of(view).word]
+    how = f"{counted(errors, 'error')} left" if errors else _STATES[verdict_of(view).word]
     return Line(
         Priority.INFO,
         f"looked at everything in {seconds:.3f} s ({why}): "
-        f"{_count(len(view.intent.managed_bridges), 'managed bridge')}, {_count(len(ports), 'managed port')}, {how}",
+        f"{counted(len(view.intent.managed_bridges), 'managed bridge')}, {counted(len(ports), 'managed port')}, {how}",
         messages.RESYNC,
     )
 
@@ -74,7 +75,7 @@ def look_failed(why: str, since: str) -> Line:
 
 def looks_again(seconds: float, failed: int) -> Line:
     """Looks succeed again."""
-    text = f"the state is known again: it was unknown for {seconds:.0f} s, and {_count(failed, 'look')} failed"
+    text = f"the state is known again: it was unknown for {seconds:.0f} s, and {counted(failed, 'look')} failed"
     return Line(Priority.NOTICE, text, messages.LOOKS_AGAIN)
 
 
@@ -323,7 +324,3 @@ def _summed_up(lines: list[Line], what: str, message_id: str) -> list[Line]:
         message_id,
     )
     return [summary, *(replace(line, priority=Priority.DEBUG) for line in lines)]
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
