@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -54,14 +55,53 @@ def what_is_here() -> dict[str, tuple[int, int, int]]:
     return found
 
 
+@pytest.fixture(scope="session")
+def notes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path | None:
+    """Where the workers of this run note which test begins and ends when; None where one test runs at a time."""
+    if not hasattr(request.config, "workerinput"):
+        return None
+    made = tmp_path_factory.getbasetemp().parent / "which-test-ran-when"
+    made.mkdir(exist_ok=True)
+    return made
+
+
+def ran_meanwhile(notes: Path, since: float) -> list[str]:
+    """The tests that have ended after ``since``, or not at all: each of them may have done what was done since then."""
+    found: list[str] = []
+    for file in notes.iterdir():
+        began: dict[str, float] = {}
+        for line in file.read_text(encoding="utf-8").splitlines():
+            word, moment, test = line.split(" ", 2)
+            if word == "begins":
+                began[test] = float(moment)
+            elif float(moment) < since:
+                began.pop(test, None)
+        found += began
+    return sorted(found)
+
+
 @pytest.fixture(autouse=True)
-def this_machine_is_left_alone() -> Iterator[None]:
-    """Fails a test that writes where an installed macmgr keeps its lock, its socket and its memory."""
+def this_machine_is_left_alone(request: pytest.FixtureRequest, notes: Path | None) -> Iterator[None]:
+    """Fails a test that writes where an installed macmgr keeps its lock, its socket and its memory.
+
+    Under xdist, tests that only run at the same time fail with it: the message names all of them.
+    """
     if Path("/run/lab/settings").exists():  # the lab is a machine of the tests' own
         yield
         return
+    test, since = request.node.nodeid, time.monotonic()
+
+    def note(word: str) -> None:
+        if notes is not None:
+            with (notes / str(os.getpid())).open("a", encoding="utf-8") as file:
+                file.write(f"{word} {time.monotonic()} {test}\n")
+
+    note("begins")
     before = what_is_here()
     yield
     after = what_is_here()
+    note("ends")
     changed = sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
-    assert not changed, f"the test (or a macmgr that runs on this machine) wrote {', '.join(changed)}"
+    if changed:
+        who = " or ".join(ran_meanwhile(notes, since) if notes else [test])
+        pytest.fail(f"{who} (or a macmgr that runs on this machine) wrote {', '.join(changed)}", pytrace=False)
