@@ -17,6 +17,7 @@ from tests.lab.boot import CHECKOUT
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, and to be somebody else")
 
 NOBODY = 65534
+LONG = 900  # seconds; without a network apt and pip try more than once, and the machine may be busy
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def checkout() -> Iterator[Path]:
 
 def told(command: list[str], code: int = 1, **how: object) -> str:
     """The one line of a call that fails."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **how)  # type: ignore[call-overload]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LONG, check=False, **how)  # type: ignore[call-overload]
     assert done.returncode == code, done
     (line,) = done.stderr.splitlines()
     return str(line)
