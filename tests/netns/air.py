@@ -9,18 +9,15 @@ from __future__ import annotations
 import socket
 import struct
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from tests.netns.conftest import BROADCAST, Namespace
+from tests.netns.conftest import BROADCAST, LONG, Namespace, eventually
 
 _SOL_PACKET, _PACKET_AUXDATA, _OUTGOING, _TAGGED = 263, 8, 4, 0x10
 _AUXDATA = struct.Struct("=IIIHHHH")
 _EXPERIMENTAL = b"\x88\xb5"
-_LONG = 30.0
-
 Pair = tuple[str, str]
 """Who sends, and who hears it."""
 
@@ -76,11 +73,12 @@ class Air:
 
     def until(self, wanted: set[Pair], phase: int) -> None:
         """Send until all of ``wanted`` have arrived."""
-        end = time.monotonic() + _LONG
-        while missing := wanted - self.reached(phase):
-            assert time.monotonic() < end, f"never reached: {sorted(missing)}"
+
+        def arrived() -> bool:
             self.round(phase)
-            time.sleep(0.05)
+            return wanted <= self.reached(phase)
+
+        eventually(arrived, lambda: f"reached: {sorted(wanted - self.reached(phase))}")
 
     @contextmanager
     def sending(self, phase: int) -> Iterator[None]:
@@ -95,8 +93,8 @@ class Air:
 
         thread = threading.Thread(target=send)
         thread.start()
-        begun.wait(_LONG)
         try:
+            assert begun.wait(LONG), "nothing is sent"
             yield
         finally:
             ended.set()

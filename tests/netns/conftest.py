@@ -1,6 +1,7 @@
 """Network namespaces as ``with`` blocks, with bridges, ports and raw frames inside. All of it needs root.
 
-Nothing here waits for a time: `eventually` looks again until what must come has come.
+Nothing here waits for a time: `eventually` looks again until what must come has come. What must not come is proven by
+something that is sure to come after it.
 """
 
 from __future__ import annotations
@@ -15,16 +16,19 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 from pyroute2 import netns
 
+Made = TypeVar("Made")
 _NUMBERS = count(1)
 _ALL_PROTOCOLS = 3  # ETH_P_ALL
 _LACKS = "this kernel lacks "
 _EXPERIMENTAL = b"\x88\xb5"  # an EtherType nobody listens to
 BROADCAST = "ff:ff:ff:ff:ff:ff"
+LONG = 120.0  # seconds; who waits longer has waited in vain, however busy the machine is
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -51,7 +55,7 @@ def namespace() -> Iterator[Namespace]:
     made = Namespace(f"macmgr-test-{os.getpid()}-{next(_NUMBERS)}")
     _run("ip", "netns", "add", made.name)
     try:
-        made.run("sysctl", "-q", "-w", "net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1")
+        made.inside(_without_ipv6)
         yield made
     finally:
         _run("ip", "netns", "delete", made.name)
@@ -75,12 +79,19 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
-def eventually(true: Callable[[], bool], what: str) -> None:
-    """Look until ``true``; a machine may be busy, so half a minute at most."""
-    end = time.monotonic() + 30
+def eventually(true: Callable[[], bool], what: str | Callable[[], object]) -> None:
+    """Look until ``true``, more and more rarely: what is looked at may need the processor."""
+    end, pause = time.monotonic() + LONG, 0.01
     while not true():
-        assert time.monotonic() < end, f"never happened: {what}"
-        time.sleep(0.01)
+        assert time.monotonic() < end, f"never happened: {what() if callable(what) else what}"
+        time.sleep(pause)
+        pause = min(0.1, 1.3 * pause)
+
+
+def _without_ipv6() -> None:
+    """What the kernel sends by itself would be frames that no test expects."""
+    for which in ("all", "default"):
+        Path(f"/proc/sys/net/ipv6/conf/{which}/disable_ipv6").write_text("1")
 
 
 @dataclass(frozen=True)
@@ -92,8 +103,12 @@ class Namespace:
     def run(self, *words: str, check: bool = True) -> str:
         return _run("ip", "netns", "exec", self.name, *words, check=check)
 
-    def ip(self, line: str) -> None:
-        _run("ip", "-n", self.name, *line.split())
+    def ip(self, *lines: str) -> None:
+        """Each line is a command; several of them cost no more than one."""
+        if len(lines) == 1:
+            _run("ip", "-n", self.name, *lines[0].split())
+        else:
+            _run("ip", "-n", self.name, "-batch", "-", stdin="\n".join(lines))
 
     def bridge(self, line: str) -> None:
         _run("bridge", "-n", self.name, *line.split())
@@ -119,23 +134,28 @@ class Namespace:
         return next((entry["ifname"] for entry in self.fdb() if entry["mac"] == mac and not entry.get("vlan")), None)
 
     def add_bridge(self, name: str = "br0", options: str = "") -> str:
-        self.ip(f"link add {name} address 02:b0:00:00:00:{_last_byte(name)} type bridge {options}")
-        self.ip(f"link set {name} up")
+        self.ip(
+            f"link add {name} address 02:b0:00:00:00:{_last_byte(name)} type bridge {options}", f"link set {name} up"
+        )
         return name
 
     def add_tap(self, name: str, bridge: str = "br0") -> str:
         """A guest's port, without a guest: it has no carrier, and the bridge hears of that up to a second later."""
-        self.ip(f"tuntap add {name} mode tap")
-        self.ip(f"link set {name} address fe:00:00:00:00:{_last_byte(name)} master {bridge}")
-        self.ip(f"link set {name} up")
+        self.ip(
+            f"tuntap add {name} mode tap",
+            f"link set {name} address fe:00:00:00:00:{_last_byte(name)} master {bridge}",
+            f"link set {name} up",
+        )
         return name
 
     def add_cable(self, name: str, bridge: str = "br0") -> str:
         """A port that forwards, and NAME-far, the other end of its cable."""
-        self.ip(f"link add {name} type veth peer name {name}-far")
-        self.ip(f"link set {name} address fe:01:00:00:00:{_last_byte(name)} master {bridge}")
-        self.ip(f"link set {name}-far up")
-        self.ip(f"link set {name} up")
+        self.ip(
+            f"link add {name} type veth peer name {name}-far",
+            f"link set {name} address fe:01:00:00:00:{_last_byte(name)} master {bridge}",
+            f"link set {name}-far up",
+            f"link set {name} up",
+        )
         eventually(lambda: self.port_state(name) == "forwarding", f"{name} forwards")
         return name
 
@@ -158,16 +178,24 @@ class Namespace:
             opened.send(frame)
 
     def packet_socket(self, interface: str) -> socket.socket:
-        """A raw socket on ``interface``, opened by a thread that enters the namespace and ends."""
-        made: list[socket.socket] = []
+        """A raw socket on ``interface``."""
 
-        def make() -> None:
-            netns.setns(self.name, flags=0)
+        def make() -> socket.socket:
             opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ALL_PROTOCOLS))
             opened.bind((interface, 0))
-            made.append(opened)
+            return opened
 
-        thread = threading.Thread(target=make)
+        return self.inside(make)
+
+    def inside(self, act: Callable[[], Made]) -> Made:
+        """What ``act`` makes in a thread that enters the namespace and ends."""
+        made: list[Made] = []
+
+        def run() -> None:
+            netns.setns(self.name, flags=0)
+            made.append(act())
+
+        thread = threading.Thread(target=run)
         thread.start()
         thread.join()
         return made[0]
@@ -177,8 +205,8 @@ def _last_byte(name: str) -> str:
     return f"{sum(name.encode()) & 0xFF:02x}"
 
 
-def _run(*words: str, check: bool = True) -> str:
-    done = subprocess.run(words, check=False, capture_output=True, text=True)
+def _run(*words: str, check: bool = True, stdin: str | None = None) -> str:
+    done = subprocess.run(words, check=False, capture_output=True, text=True, input=stdin)
     if check:
         assert done.returncode == 0, f"{' '.join(words)}: {done.stderr.strip()}"
     return done.stdout
