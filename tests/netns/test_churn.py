@@ -34,7 +34,7 @@ MACS = [GUEST.mac, *(f"00:00:5e:00:{number >> 8:02x}:{number & 255:02x}" for num
 POLICY = Settings(Manager.LIBVIRT, allow=("02:aa:bb:*", *MACS[1:]))
 CHURNED = 10_000
 AUDITS = 200
-LONGEST = 120  # seconds, after which the churn ends by itself
+LONGEST = 1800  # seconds, after which the churn ends by itself, should nobody end it
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from macmgr.model.changes import DeleteEntry, PutEntry, Request, bridge_command
 from macmgr.model.roles import Role, roles_of
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 from tests.fake_kernel import set_port
-from tests.netns.conftest import BROADCAST, Namespace, eventually, require
+from tests.netns.conftest import BROADCAST, LONG, Namespace, eventually, require
 
 pytestmark = pytest.mark.full_kernel
 GUEST = "52:54:00:00:00:01"
@@ -538,7 +538,7 @@ def arrivals(ns: Namespace, cable: str, source: str, destination: str, marker: s
 
 def _until_broadcast(listener: socket.socket) -> set[str]:
     """The destinations of all frames up to the first broadcast."""
-    listener.settimeout(5)
+    listener.settimeout(LONG)
     destinations: set[str] = set()
     while BROADCAST not in destinations:
         destinations.add(listener.recv(2048)[:6].hex(":"))

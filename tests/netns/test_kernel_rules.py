@@ -15,7 +15,7 @@ from macmgr.model.known import Memory
 from macmgr.model.snapshot import Feature
 from macmgr.reconcile import Outcome, Scope, apply, release
 from macmgr.state.lock import WriterLock
-from tests.netns.conftest import BROADCAST, Namespace, eventually, require
+from tests.netns.conftest import BROADCAST, LONG, Namespace, eventually, require
 from tests.notebook import Notebook
 
 GUEST, NEIGHBOUR, STRANGER = "52:54:00:00:00:01", "52:54:00:00:00:02", "52:54:00:00:00:66"
@@ -49,7 +49,7 @@ def seen_on_the_lan_side(ns: Namespace, mac: str) -> None:
     with ns.packet_socket("guest-far") as listener:
         ns.send_frame("lan-far", mac)
         ns.send_frame("lan-far", MARK)
-        listener.settimeout(5)
+        listener.settimeout(LONG)
         while listener.recv(2048)[6:12].hex(":") != MARK:
             pass
 
@@ -71,7 +71,7 @@ def comes_out(ns: Namespace, at: str, into: str, *frames: bytes) -> list[bool]:
         sender = opened.enter_context(ns.packet_socket(f"{into}-far"))
         for frame in frames:
             sender.send(frame)
-        listener.settimeout(5)
+        listener.settimeout(LONG)
         heard: list[bytes] = []
         while frames[-1][:6] not in heard:
             heard.append(listener.recv(2048)[:6])

@@ -17,7 +17,7 @@ from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.reconcile import Released, Scope, apply, release
 from macmgr.state.lock import WriterLock
 from macmgr.state.memory import StateFile, read_memory
-from tests.netns.conftest import BROADCAST, Namespace, eventually, require
+from tests.netns.conftest import BROADCAST, LONG, Namespace, eventually, require
 
 GUEST = "52:54:00:00:00:01"
 LAN = "52:54:00:00:00:99"
@@ -182,13 +182,13 @@ def _a_frame_after_each_request(ns: Namespace, kernel: Kernel) -> list[object]:
 
 
 def _until_broadcast(opened: socket.socket) -> Iterator[bytes]:
-    opened.settimeout(5)
+    opened.settimeout(LONG)
     while (frame := opened.recv(2048))[:12].hex(":") != f"{BROADCAST}:{LAN}":
         yield frame
 
 
 def _frames(opened: socket.socket, number: int) -> list[bytes]:
-    opened.settimeout(5)
+    opened.settimeout(LONG)
     frames: list[bytes] = []
     while len(frames) < number:
         frame = opened.recv(2048)

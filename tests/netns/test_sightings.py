@@ -14,7 +14,7 @@ from pyroute2 import netns as namespaces
 from macmgr.kernel import Kernel
 from macmgr.kernel.sightings import MOST, Sightings, filter_program
 from macmgr.model.known import Sighting
-from tests.netns.conftest import BROADCAST, Namespace
+from tests.netns.conftest import BROADCAST, LONG, Namespace
 
 OWN, OTHER, STRANGE = "52:54:00:00:00:01", "52:54:00:00:00:02", "02:aa:00:00:00:09"
 
@@ -30,7 +30,7 @@ def ifindex(ns: Namespace, name: str) -> int:
     return int(ns.links()[name]["ifindex"])
 
 
-def wait(sightings: Sightings, seconds: float = 5.0) -> list[Sighting]:
+def wait(sightings: Sightings, seconds: float = LONG) -> list[Sighting]:
     """What is seen first; nothing after the time is over."""
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
@@ -128,7 +128,7 @@ def test_a_spray_of_addresses_is_not_listened_to_for_long(ns: Namespace, sightin
     ports = {name: (guest(ns, name), frozenset({OWN})) for name in ("vnet0", "vnet1")}
     sightings.watch(ports)
     head, tail = bytes.fromhex(BROADCAST.replace(":", "")), b"\x88\xb5" + bytes(46)
-    started, used = time.monotonic(), 0.0
+    started, began, used = time.monotonic(), time.process_time(), 0.0
     seen: list[Sighting] = []
     with ns.packet_socket("vnet0-far") as far:
         for number in range(20_000):
@@ -142,8 +142,8 @@ def test_a_spray_of_addresses_is_not_listened_to_for_long(ns: Namespace, sightin
     ns.send_frame("vnet1-far", STRANGE)
     assert Sighting("vnet1", ports["vnet1"][0], STRANGE, None) in wait(sightings)
     ns.send_frame("vnet0-far", STRANGE)
-    assert {each.port for each in wait(sightings, 10)} == {"vnet0"}  # its timer wakes whoever waits for the descriptor
-    assert used < 0.5 * (time.monotonic() - started)
+    assert {each.port for each in wait(sightings)} == {"vnet0"}  # its timer wakes whoever waits for the descriptor
+    assert used < 0.5 * (time.process_time() - began)
 
 
 def test_the_filter_knows_hundreds_of_addresses(ns: Namespace, sightings: Sightings) -> None:
@@ -168,12 +168,13 @@ def test_a_guest_with_more_addresses_than_the_filter_holds_wakes_nobody_all_the_
     known = frozenset(f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}" for number in range(1000))
     sightings.watch({"vnet0": (guest(ns), known)})
     woken = 0
-    deadline = time.monotonic() + 1
-    while time.monotonic() < deadline:
+    started = time.monotonic()
+    while not woken or time.monotonic() - started < 1:
         ns.send_frame("vnet0-far", max(known))
         woken += bool(select.select([sightings.fileno()], [], [], 0)[0])
         assert sightings.read() == []
-    assert 0 < woken <= 10  # pauses of 0.05 s, 0.1 s and so on, each with a wake-up at its end
+    # pauses of 0.05 s, 0.1 s and so on, each with a wake-up at its end
+    assert woken <= 10 * (time.monotonic() - started)
 
 
 def test_a_thousand_ports_are_looked_at(ns: Namespace) -> None:

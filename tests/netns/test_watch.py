@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.netns.conftest import Namespace, eventually
+from tests.netns.conftest import LONG, Namespace, eventually
 from tests.netns.house import MANAGED, House, house, mac_of
 
 
@@ -128,7 +128,7 @@ def test_two_programs_that_fight_burn_no_core_and_a_line_says_so(host: House) ->
     host.guest(1)
     with host.daemon() as daemon:
         fight = "while :; do bridge link set dev vnet1 learning on; done"
-        other = subprocess.Popen(host.command("timeout", "20", "sh", "-c", fight), process_group=0)
+        other = subprocess.Popen(host.command("timeout", f"{LONG:g}", "sh", "-c", fight), process_group=0)
         try:
             eventually(lambda: "standing back" in host.log, "it stands back")
             eventually(lambda: bool(host.status()["standing_back"]["now"]), "and status says so")
@@ -158,7 +158,7 @@ def test_a_guest_whose_entry_is_taken_away_again_and_again_is_reached_through_it
         guest.settimeout(0.1)
         assert host.managed(1)
         fight = f"while :; do bridge fdb del {mac_of(1)} dev vnet1 master; done 2>/dev/null"
-        other = subprocess.Popen(host.command("timeout", "20", "sh", "-c", fight), process_group=0)
+        other = subprocess.Popen(host.command("timeout", f"{LONG:g}", "sh", "-c", fight), process_group=0)
         try:
             eventually(open_and_without, "its port is open, and has no entry")
             eventually(frame_arrives, "the guest is reached")
@@ -197,7 +197,7 @@ def test_observing_names_the_addresses_that_would_be_cut_off(host: House) -> Non
 def test_systemd_hears_when_it_is_ready_and_that_it_lives(host: House, tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
-        manager.settimeout(10)
+        manager.settimeout(LONG)
         environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "300000"}
 
         def until(word: str) -> None:
@@ -212,7 +212,7 @@ def test_systemd_hears_when_it_is_ready_and_that_it_lives(host: House, tmp_path:
             until("READY=1")
             daemon.send_signal(signal.SIGTERM)
             until("STOPPING=1")
-            assert daemon.wait(10) == 0
+            assert daemon.wait(LONG) == 0
 
 
 def test_observe_changes_nothing_anywhere(host: House) -> None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.netns import fake_libvirt
-from tests.netns.conftest import Namespace
+from tests.netns.conftest import BROADCAST, LONG, Namespace, eventually
 from tests.netns.fake_libvirt import DIRECTORY
 from tests.netns.house import MANAGED, House, house, mac_of
 
@@ -26,7 +24,6 @@ A, B, C = mac_of(1), "52:54:00:bb:00:02", "52:54:00:bb:00:03"
 ROUTER = "02:aa:00:00:00:01"
 PINGS = 3
 STAND_IN = Path(fake_libvirt.__file__).read_text(encoding="utf-8")  # a wheel has no tests to import
-_LONG = 30.0
 
 
 @dataclass
@@ -79,16 +76,15 @@ class Trusted:
             self.host.ns.send_frame("vnet1-far", mac)
 
     def pings(self) -> int:
-        """How many of the LAN's frames to the address that the guest has now come to it; it answers none."""
-        answered = 0
+        """How many of the LAN's frames to the address that the guest has now come to it, before one to everybody."""
+        heard: list[str] = []
         with self.host.ns.packet_socket("vnet1-far") as guest:
-            for _ in range(PINGS):
-                self.host.ns.send_frame("up0-far", ROUTER, self.mac)
-                while select.select([guest], [], [], 1)[0]:
-                    if guest.recv(2048)[:6] == bytes.fromhex(self.mac.replace(":", "")):
-                        answered += 1
-                        break
-        return answered
+            for destination in (*[self.mac] * PINGS, BROADCAST):
+                self.host.ns.send_frame("up0-far", ROUTER, destination)
+            guest.settimeout(LONG)
+            while BROADCAST not in heard:
+                heard.append(guest.recv(2048)[:6].hex(":"))
+        return heard.count(self.mac)
 
     def entries(self) -> set[str]:
         """The static entries on its port."""
@@ -96,10 +92,9 @@ class Trusted:
 
     def has(self, mac: str) -> None:
         """Wait until its port has an entry for this address and no other."""
-        end = time.monotonic() + _LONG
-        while self.entries() != {mac}:
-            assert time.monotonic() < end, f"{self.entries()} instead of {mac}\n{self.host.log}"
-            time.sleep(0.05)
+        eventually(
+            lambda: self.entries() == {mac}, lambda: f"{mac} on its port: {self.entries()} are there\n{self.host.log}"
+        )
 
     def audits(self, *words: str) -> tuple[int, list[tuple[str, str]]]:
         """Exit code, and code and MAC of all that is wrong or to be noted about the guest."""
@@ -129,10 +124,7 @@ def daemon(guest: Trusted, *, events: bool) -> Iterator[None]:
     """The daemon, once it listens to libvirt where it is to."""
     (guest.libvirt / "listened").unlink(missing_ok=True)
     with guest.host.daemon():
-        end = time.monotonic() + _LONG
-        while events and not (guest.libvirt / "listened").exists():
-            assert time.monotonic() < end, guest.host.log
-            time.sleep(0.05)
+        eventually(lambda: not events or (guest.libvirt / "listened").exists(), lambda: guest.host.log)
         yield
 
 

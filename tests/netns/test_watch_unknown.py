@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.netns.conftest import Namespace, eventually
+from tests.netns.conftest import LONG, Namespace, eventually
 from tests.netns.house import MANAGED, House, house, mac_of
 
 _HOLD = """
@@ -56,7 +55,7 @@ def asked(host: House) -> tuple[int, dict[str, Any]]:
 
 
 def is_unknown(host: House) -> bool:
-    return asked(host)[1]["in_sync"] is None
+    return host.status()["in_sync"] is None
 
 
 def exported(host: House) -> str:
@@ -100,7 +99,7 @@ def test_while_somebody_holds_the_lock_nobody_knows(host: House) -> None:
 def test_systemd_is_told_that_nobody_knows(host: House) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(host.root / "notify"))
-        manager.settimeout(60)
+        manager.settimeout(LONG)
 
         def until(words: str) -> None:
             while words not in manager.recv(4096).decode():
@@ -127,7 +126,7 @@ def test_a_daemon_that_never_looked_does_not_know(host: House) -> None:
             assert code in (69, 75)
         finally:
             daemon.terminate()
-            daemon.wait(30)
+            daemon.wait(LONG)
 
 
 def test_a_lock_that_cannot_be_opened(host: House) -> None:
@@ -162,9 +161,7 @@ def test_a_daemon_without_file_descriptors_says_nothing_rather_than_what_it_saw(
 def test_a_daemon_that_stands_still_is_not_waited_for(host: House) -> None:
     with host.daemon() as daemon:
         daemon.send_signal(signal.SIGSTOP)
-        began = time.monotonic()
         said = host.macmgr("status")
-        assert time.monotonic() - began < 30
         assert (said.returncode, said.stdout) == (69, b"")
         assert said.stderr.count(b"\n") == 1
         assert f"process {daemon.pid}".encode() in said.stderr
@@ -178,11 +175,11 @@ def test_a_configuration_that_is_wrong_at_sighup_is_told(host: House) -> None:
     with host.daemon() as daemon:
         host.config.write_text(good.replace("'libvirt'", "'libvrit'"))
         daemon.send_signal(signal.SIGHUP)
-        eventually(lambda: bool(asked(host)[1]["configuration"]["problem"]), "the daemon says what is wrong with it")
+        eventually(lambda: bool(host.status()["configuration"]["problem"]), "the daemon says what is wrong with it")
         code, said = asked(host)
         assert (code, said["in_sync"]) == (0, True)
         assert "libvrit" in said["configuration"]["problem"]
         assert "libvrit" in host.macmgr("status").stdout.decode()
         host.config.write_text(good)
         daemon.send_signal(signal.SIGHUP)
-        eventually(lambda: asked(host)[1]["configuration"]["problem"] is None, "and that it is right again")
+        eventually(lambda: host.status()["configuration"]["problem"] is None, "and that it is right again")

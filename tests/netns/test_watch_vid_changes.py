@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.netns.conftest import Namespace, require
+from tests.netns.conftest import Namespace, eventually, require
 from tests.netns.house import MANAGED, House, house, mac_of
 
 pytestmark = pytest.mark.full_kernel
-
-_TIMEOUT = 40.0  # far less than the daemon's resync of 300 s, and far more than a busy machine needs
-
-
-def eventually(true: Callable[[], bool], what: Callable[[], object]) -> None:
-    end = time.monotonic() + _TIMEOUT
-    while not true():
-        assert time.monotonic() < end, what()
-        time.sleep(0.05)
 
 
 @pytest.fixture
