@@ -149,7 +149,7 @@ def test_a_burst_on_two_bridges_hides_no_fight(host: House) -> None:
                 for name in ("vnet1", "vnet3"):
                     host.ns.bridge(f"vlan add dev {name} vid {vid}")
                 time.sleep(0.05)
-            eventually(lambda: bool(lines(host, "another program undoes it")), lambda: host.log)
+            eventually(lambda: bool(lines(host, "another program undoes this change")), lambda: host.log)
             eventually(
                 lambda: host.flags("vnet2") == (True, True), lambda: host.log
             )  # open: it is reached all the same
@@ -161,4 +161,4 @@ def test_a_burst_on_two_bridges_hides_no_fight(host: House) -> None:
             rival.wait()
         has(host, 2, 1)
         eventually(lambda: host.flags("vnet2") == (False, False), lambda: host.log)
-        assert all("vnet2" in line for line in lines(host, "another program undoes it"))
+        assert all("vnet2" in line for line in lines(host, "another program undoes this change"))
