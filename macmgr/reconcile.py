@@ -6,7 +6,7 @@ whose entry it could not read back (the interlock). `release` gives ports back t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
@@ -16,7 +16,7 @@ from macmgr.model.changes import Change, SetEntries, ports_of, reason
 from macmgr.model.findings import Code
 from macmgr.model.intent import EVERYTHING, GuestPort, Intent, PortlessNic
 from macmgr.model.intent import Scope as Scope
-from macmgr.model.known import NOTHING, NOTHING_KNOWN, Known, Memory, Refused
+from macmgr.model.known import NOTHING, NOTHING_KNOWN, Known, Memory, PortBefore, Refused
 from macmgr.model.snapshot import Bridge, BridgePort, Feature, Key, Snapshot
 from macmgr.planning.draft import Plan
 from macmgr.planning.lessons import found_lacking, of_same_ports, taken_by, with_times
@@ -24,7 +24,7 @@ from macmgr.planning.planner import plan
 from macmgr.planning.plugged import with_taps_only
 from macmgr.planning.reading import NOTHING_BESIDE, Beside, bridges_to_read, keys_to_look_up, ports_to_read
 from macmgr.planning.release import plan_release
-from macmgr.planning.remembering import Recalled, after_release, recall, remember, what_is_left, with_kept
+from macmgr.planning.remembering import after_release, gone_macs, remember, to_release, what_is_left, with_kept
 from macmgr.planning.seen import with_lost, with_seen
 from macmgr.state.lock import WriterLock
 
@@ -77,9 +77,14 @@ class View:
     known: Known = NOTHING_KNOWN
 
     @cached_property
-    def recalled(self) -> Recalled:
-        """The conclusions from the memory: what guests left behind, and what is to be undone."""
-        return recall(self.known.memory, self.intent, self.snapshot)
+    def gone_macs(self) -> Mapping[tuple[str, str], str]:
+        """The MACs of guests that have left this host: (bridge, MAC) with the domain."""
+        return gone_macs(self.known.memory, self.intent, self.snapshot)
+
+    @property
+    def to_release(self) -> tuple[PortBefore, ...]:
+        """The ports that macmgr managed, and that policy leaves to the kernel now."""
+        return to_release(self.known.memory, self.intent, self.snapshot)
 
     def within(self, scope: Scope) -> View:
         """What the look says of a part of the host."""
@@ -398,7 +403,7 @@ def _returned(view: View, scope: Scope) -> set[tuple[str, int]]:
     unfinished |= {finding.port for finding in view.plan.findings if finding.code is Code.NOT_GIVEN_BACK}
     return {
         (each.port, each.ifindex)
-        for each in view.recalled.to_release
+        for each in view.to_release
         if each.port not in unfinished and scope.holds(each.domain, each.bridge)
     }
 

@@ -37,7 +37,7 @@ from macmgr.planning.ownership import Ownership, ownership, report_duplicates
 from macmgr.planning.plugged import is_on_its_bridge, plug_findings
 from macmgr.planning.reading import coverage_findings
 from macmgr.planning.release import plan_releases
-from macmgr.planning.remembering import Recalled, recall
+from macmgr.planning.remembering import closed_once, gone_macs, learning_off, locked_since
 
 _FEW = 3  # domains that a message names
 
@@ -46,7 +46,9 @@ def plan(intent: Intent, snapshot: Snapshot, known: Known = NOTHING_KNOWN) -> Pl
     """The plan that brings ``snapshot`` to ``intent``: empty of changes when they agree."""
     draft = Draft(findings=list(intent.findings))
     table = Table(snapshot, known.lacks)
-    recalled = recall(known.memory, intent, snapshot)
+    memory = known.memory
+    gone, locked = gone_macs(memory, intent, snapshot), locked_since(memory, intent, snapshot)
+    closed = closed_once(memory, snapshot)
     present = [guest for guest in intent.ports if guest.managed and is_on_its_bridge(guest, snapshot, draft)]
     present = list(_beside_unread(present, intent, snapshot, table, draft))
     owned = ownership(present, intent, snapshot, known, table, draft)
@@ -58,25 +60,23 @@ def plan(intent: Intent, snapshot: Snapshot, known: Known = NOTHING_KNOWN) -> Pl
         port = snapshot.ports[guest.port]
         if guest.frozen:
             waits_closed = guest.may_wait_closed and not _known_elsewhere(guest, owned, table)
-            was_refused = _lacks_a_refused_entry(guest, owned, refused, recalled, snapshot, table)
+            was_refused = _lacks_a_refused_entry(guest, owned, refused, locked, snapshot, table)
             comes = not was_refused if guest.running else waits_closed
             plan_frozen(guest, owned, port, table, draft, comes=comes)
             continue
-        in_use = addresses_in_use(guest, owned, table) if _asks_first(guest, port, known, recalled) else []
+        in_use = addresses_in_use(guest, owned, table) if _asks_first(guest, port, known, closed) else []
         if guest.running:
             plan_entries(guest, owned, table, draft)
-            was_refused = _lacks_a_refused_entry(guest, owned, refused, recalled, snapshot, table)
+            was_refused = _lacks_a_refused_entry(guest, owned, refused, locked, snapshot, table)
             if was_refused and not port.flags.open:
                 plan_open(guest, port, draft, "its entry cannot be put")
             elif in_use:
                 report_in_use(guest, in_use, draft)
-            elif owned.alive[guest] and _not_closed_yet(
-                guest, known, recalled
-            ):  # open, it learns when the guest has it
+            elif owned.alive[guest] and _not_closed_yet(guest, known, closed):  # open, it learns when it has it
                 plan_open(guest, port, draft, "an address that it is allowed was learned elsewhere")
             else:
                 reached = _is_reached_closed(guest, owned, snapshot, table)
-                plan_closed(guest, port, draft, recalled.locked, report_only=was_refused, reached=reached)
+                plan_closed(guest, port, draft, locked, report_only=was_refused, reached=reached)
             plan_lost_entries(guest, owned, table, draft)
         else:
             plan_waiting_entries(guest, owned, table, draft)
@@ -84,19 +84,19 @@ def plan(intent: Intent, snapshot: Snapshot, known: Known = NOTHING_KNOWN) -> Pl
                 if in_use:
                     report_in_use(guest, in_use, draft)
                 else:
-                    plan_closed(guest, port, draft, recalled.locked)
+                    plan_closed(guest, port, draft, locked)
             else:
                 plan_open(guest, port, draft, "nobody would put its entry when the guest's CPUs start")
         plan_foreign_entries(guest, owned, table, draft, keep=in_use)
         plan_moved_addresses(guest, owned, table, draft)
-    plan_gone(recalled.gone_macs, intent, owned, table, draft)
-    plan_releases(intent, snapshot, known.memory, recalled, owned.rightful, table, draft)
+    plan_gone(gone, intent, owned, table, draft)
+    plan_releases(intent, snapshot, memory, gone, owned.rightful, table, draft)
     plan_stranded(owned.rightful, {guest.port for guest in intent.ports}, snapshot, table, draft)
-    plan_uplinks(intent, snapshot, recalled.learning_off, table, draft)
+    plan_uplinks(intent, snapshot, learning_off(memory, intent, snapshot), table, draft)
     draft.findings += leftover_findings(intent, snapshot, table, tuple(draft.findings))
     draft.findings += plug_findings(intent, snapshot)
     draft.findings += guest_mac_findings(intent)
-    draft.findings += used_elsewhere_findings(intent, snapshot, known.memory)
+    draft.findings += used_elsewhere_findings(intent, snapshot, memory)
     draft.findings += conflict_findings(intent, snapshot, table.pins)
     draft.findings += promiscuity_findings(intent, snapshot)
     draft.findings += list(coverage_findings(intent, snapshot, draft.findings))
@@ -154,16 +154,16 @@ def _is_reached_closed(guest: GuestPort, owned: Ownership, snapshot: Snapshot, t
     )
 
 
-def _asks_first(guest: GuestPort, port: BridgePort, known: Known, recalled: Recalled) -> bool:
+def _asks_first(guest: GuestPort, port: BridgePort, known: Known, closed: Collection[str]) -> bool:
     """The port is closed only if that cuts off no address that is in use behind it (docs/adr/0015).
 
     That is one which was not closed yet. And lock='yes' has said already that no other address may be used there.
     """
-    return port.auto and _not_closed_yet(guest, known, recalled)
+    return port.auto and _not_closed_yet(guest, known, closed)
 
 
-def _not_closed_yet(guest: GuestPort, known: Known, recalled: Recalled) -> bool:
-    return not known.cut and not guest.policy.lock and guest.port not in recalled.closed_once
+def _not_closed_yet(guest: GuestPort, known: Known, closed: Collection[str]) -> bool:
+    return not known.cut and not guest.policy.lock and guest.port not in closed
 
 
 def _known_elsewhere(guest: GuestPort, owned: Ownership, table: Table) -> bool:
@@ -183,7 +183,7 @@ def _lacks_a_refused_entry(
     guest: GuestPort,
     owned: Ownership,
     refused: Mapping[str, Collection[tuple[str, int]]],
-    recalled: Recalled,
+    locked: Collection[str],
     snapshot: Snapshot,
     table: Table,
 ) -> bool:
@@ -195,8 +195,8 @@ def _lacks_a_refused_entry(
     of_port = refused.get(guest.port)
     if not of_port or not table.is_sticky(guest) or table.lacks(Feature.STICKY):
         return False
-    locked = guest.policy.lock or (snapshot.ports[guest.port].flags.locked and guest.port not in recalled.locked)
-    if locked or guest.policy.guest_mac is GuestMac.FOLLOW:
+    stays = guest.policy.lock or (snapshot.ports[guest.port].flags.locked and guest.port not in locked)
+    if stays or guest.policy.guest_mac is GuestMac.FOLLOW:
         return False
     deciding = set(snapshot.deciding_vids(guest.port))
     return any(

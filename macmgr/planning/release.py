@@ -18,7 +18,7 @@ from macmgr.model.known import Known, Memory, PortBefore
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, Key, PortFlags, Snapshot
 from macmgr.planning.draft import Draft, Plan, Stranded, Table
 from macmgr.planning.leftovers import plan_stranded
-from macmgr.planning.remembering import Recalled, default_flags, recall, valid_ports
+from macmgr.planning.remembering import default_flags, gone_macs, to_release, valid_ports
 
 AS_BEFORE = "as it was before macmgr"
 KERNEL_DEFAULT = "the kernel's default, because nothing is remembered"
@@ -72,8 +72,8 @@ def plan_release(intent: Intent, snapshot: Snapshot, known: Known) -> Plan:
         else:
             continue
         plan_port_release(back, guests.keys(), table, draft)
-    gone_macs = recall(memory, intent, snapshot).gone_macs
-    _plan_left_behind(gone_macs, snapshot, {*guests, *before}, table, draft)
+    gone = gone_macs(memory, intent, snapshot)
+    _plan_left_behind(gone, snapshot, {*guests, *before}, table, draft)
     plan_stranded((), {guest.port for guest in intent.ports}, snapshot, table, draft)
     left = tuple(finding for finding in draft.findings if finding.code is Code.NOT_GIVEN_BACK)
     return Plan((*draft.opens, *draft.puts, *draft.closes, *draft.drops), left)
@@ -107,10 +107,10 @@ def _bears_the_mark(guest: GuestPort, port: BridgePort, memory: Memory, table: T
 
 
 def _plan_left_behind(
-    gone_macs: Mapping[tuple[str, str], str], snapshot: Snapshot, own: Collection[str], table: Table, draft: Draft
+    gone: Mapping[tuple[str, str], str], snapshot: Snapshot, own: Collection[str], table: Table, draft: Draft
 ) -> None:
     """Static entries of guests that are gone, elsewhere than on the ports that are ``own``."""
-    for (bridge, mac), domain in gone_macs.items():
+    for (bridge, mac), domain in gone.items():
         by_port: dict[str, list[Entry]] = {}
         for entry in table.of_mac(bridge, mac).values():
             # no frame took a sticky one there: somebody has put it
@@ -130,7 +130,7 @@ def plan_releases(
     intent: Intent,
     snapshot: Snapshot,
     memory: Memory,
-    recalled: Recalled,
+    gone: Collection[tuple[str, str]],
     rightful: Collection[Key],
     table: Table,
     draft: Draft,
@@ -142,8 +142,8 @@ def plan_releases(
     guests = {guest.port: guest for guest in intent.ports if snapshot.port_on(guest.bridge, guest.port)}
     owned = {(guest.bridge, mac) for guest in guests.values() for mac in guest.macs}
     taken = {(bridge, mac) for bridge, mac, _ in rightful}
-    not_theirs = taken | recalled.gone_macs.keys()
-    for before in recalled.to_release:
+    not_theirs = taken.union(gone)
+    for before in to_release(memory, intent, snapshot):
         guest, port = guests[before.port], snapshot.ports[before.port]
         back = as_remembered(port, before, memory, guest, "", owned, table)
         macs = (mac for mac in back.macs if (port.bridge, mac) not in not_theirs)

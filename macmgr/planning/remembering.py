@@ -1,13 +1,13 @@
 """Writes the memory of the ports that macmgr manages, forgets what is no more, and draws conclusions from it. Pure.
 
-Never a second opinion about what is right: it feeds the planner (`recall`) and the release, and nothing else. Why it
+Never a second opinion about what is right: it feeds the planner and the release, and nothing else. Why it
 holds what it holds: docs/adr/0004.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 
 from macmgr.model.changes import Change, SetEntries, SetFlags, ports_of
 from macmgr.model.findings import Code
@@ -104,56 +104,14 @@ def valid_ports(memory: Memory, intent: Intent, snapshot: Snapshot) -> tuple[Por
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Recalled:
-    """Conclusions from the memory for one look: what guests left behind, and what macmgr is to undo.
-
-    ``gone_macs`` are the MACs of guests that have left this host: (bridge, MAC) with the domain. ``learning_off`` are
-    the uplinks whose learning macmgr turned off, ``locked`` the guests' ports that had no lock before macmgr and have
-    one now. ``to_release`` are the ports of guests here that it managed, and that policy leaves to the kernel now.
-    ``closed_once`` are the ports of which no address was learned before they were closed: what was learned there since
-    may be cut off.
-    """
-
-    gone_macs: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    learning_off: tuple[str, ...] = ()
-    locked: tuple[str, ...] = ()
-    to_release: tuple[PortBefore, ...] = ()
-    closed_once: frozenset[str] = frozenset()
-
-
-def recall(memory: Memory, intent: Intent, snapshot: Snapshot) -> Recalled:
-    """Draw the conclusions from the memory that are about what is here now.
+def gone_macs(memory: Memory, intent: Intent, snapshot: Snapshot) -> dict[tuple[str, str], str]:
+    """The MACs of guests that have left this host: (bridge, MAC) with the domain.
 
     A guest whose XML could not be read has not left, and neither has one whose tap is still there, whatever the status
     files say: they may be another libvirt's. That a hook call says who has left is no proof that it ever ran here:
     libvirt calls `stopped` for a start that failed, and the XML may name any address. So only what is remembered of it
     counts, and what its status file said of it while it ran.
     """
-    ports = valid_ports(memory, intent, snapshot)
-    unsure = {guest.port for guest in intent.ports if guest.policy.incomplete}
-    left_to_the_kernel = _left_to_the_kernel(intent)
-    return Recalled(
-        gone_macs=_gone_macs(memory, intent, snapshot),
-        learning_off=tuple(
-            each.port
-            for each in ports
-            if not each.domain and each.flags.learning and not snapshot.ports[each.port].flags.learning
-        ),
-        locked=tuple(
-            each.port
-            for each in ports
-            if each.domain and each.port not in unsure
-            if not each.flags.locked and snapshot.ports[each.port].flags.locked
-        ),
-        to_release=tuple(
-            each for each in ports if each.domain and (each.port, each.bridge, each.uuid) in left_to_the_kernel
-        ),
-        closed_once=frozenset(name for name, ifindex in memory.closed if _exists(name, ifindex, snapshot)),
-    )
-
-
-def _gone_macs(memory: Memory, intent: Intent, snapshot: Snapshot) -> dict[tuple[str, str], str]:
     here = {each.domain for each in intent.ports} | {each.domain for each in intent.portless}
     here |= {finding.domain for finding in intent.findings if finding.code is Code.UNREADABLE_XML and finding.domain}
     wanted = {mac for guest in intent.ports for mac in guest.macs}
@@ -168,6 +126,31 @@ def _gone_macs(memory: Memory, intent: Intent, snapshot: Snapshot) -> dict[tuple
     return gone | {
         (guest.bridge, mac): guest.domain for guest in intent.gone_ports for mac in guest.macs if mac not in wanted
     }
+
+
+def learning_off(memory: Memory, intent: Intent, snapshot: Snapshot) -> tuple[str, ...]:
+    """The uplinks whose learning macmgr turned off."""
+    ports = (each for each in valid_ports(memory, intent, snapshot) if not each.domain)
+    return tuple(each.port for each in ports if each.flags.learning and not snapshot.ports[each.port].flags.learning)
+
+
+def locked_since(memory: Memory, intent: Intent, snapshot: Snapshot) -> tuple[str, ...]:
+    """The guests' ports that had no lock before macmgr and have one now."""
+    unsure = {guest.port for guest in intent.ports if guest.policy.incomplete}
+    ports = (each for each in valid_ports(memory, intent, snapshot) if each.domain and each.port not in unsure)
+    return tuple(each.port for each in ports if not each.flags.locked and snapshot.ports[each.port].flags.locked)
+
+
+def to_release(memory: Memory, intent: Intent, snapshot: Snapshot) -> tuple[PortBefore, ...]:
+    """The ports of guests here that macmgr managed, and that policy leaves to the kernel now."""
+    left = _left_to_the_kernel(intent)
+    ports = (each for each in valid_ports(memory, intent, snapshot) if each.domain)
+    return tuple(each for each in ports if (each.port, each.bridge, each.uuid) in left)
+
+
+def closed_once(memory: Memory, snapshot: Snapshot) -> frozenset[str]:
+    """The ports of which no address was learned before they were closed: what was learned there since may be cut."""
+    return frozenset(name for name, ifindex in memory.closed if _exists(name, ifindex, snapshot))
 
 
 def after_release(memory: Memory, released: Collection[tuple[str, int]]) -> Memory:

@@ -87,7 +87,7 @@ def _parts(view: View, what: str) -> Iterator[Explanation]:
         yield _other_port(view, port)
     if mac and not guests:
         bridges = [name for name in sorted(view.snapshot.bridges) if view.snapshot.fdb.of_mac(name, mac)]
-        if bridges or any(mac == gone for _, gone in view.recalled.gone_macs):
+        if bridges or any(mac == gone for _, gone in view.gone_macs):
             yield _unknown_mac(view, mac, bridges)
 
 
@@ -315,7 +315,7 @@ def _bridge(view: View, name: str) -> Explanation:
 
 
 def _unknown_mac(view: View, mac: str, bridges: Iterable[str]) -> Explanation:
-    gone = next((domain for (_, each), domain in view.recalled.gone_macs.items() if each == mac), None)
+    gone = next((domain for (_, each), domain in view.gone_macs.items() if each == mac), None)
     whose = f"a NIC of {gone}, which no longer runs here" if gone else "no NIC of a domain that runs here"
     lines = [line for bridge in bridges for line in _entry_lines(view.snapshot, bridge, [mac])]
     return Explanation(f"{mac} is {whose}.", (("Kernel says", lines or ["no entry"]),))

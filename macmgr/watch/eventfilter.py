@@ -54,7 +54,7 @@ class LastView:
             (ifindexes[guest.bridge], mac) for guest in guests if guest.bridge in ifindexes for mac in guest.macs
         }
         managed = [ifindexes[name] for name in intent.managed_bridges if name in ifindexes]
-        gone = {mac for _, mac in view.recalled.gone_macs}
+        gone = {mac for _, mac in view.gone_macs}
         self._departed = {(bridge, mac) for bridge in managed for mac in gone} - self._wanted
         self._drops = {
             snapshot.ports[guest.port].ifindex: _LEARNED_TOO if guest.running else _STATIC

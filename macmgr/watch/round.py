@@ -195,7 +195,7 @@ def _left(intent: Intent, scope: Scope) -> tuple[bool, str]:
 def _answer(each: WaitingCall, outcome: Outcome, scope: Scope) -> tuple[bool, str]:
     """Returns (ok, message) for one hook call, about its own part of the host."""
     well, problem = _left(outcome.view.intent, scope)
-    released = any(scope.holds(each.domain, each.bridge) for each in outcome.view.recalled.to_release)
+    released = any(scope.holds(each.domain, each.bridge) for each in outcome.view.to_release)
     if not released and not concerns(outcome.view.intent, scope):
         return well, problem
     line = in_words(each.call, outcome.within(scope), watched=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from macmgr.model.intent import Intent
 from macmgr.model.known import KeptMac, Known, Memory, PortBefore
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot, Stacked
 from macmgr.planning.reading import Beside
-from macmgr.planning.remembering import Recalled
+from macmgr.planning.remembering import closed_once, gone_macs, learning_off, locked_since, to_release
 from macmgr.readers.domain import Domain
 from macmgr.readers.hookdata import HookInput, read_hook_input
 from macmgr.readers.network import Network, NetworkPort
@@ -182,12 +182,19 @@ def as_json(value: Any) -> Any:
 
 
 def intent_text(case: Case) -> str:
-    return json.dumps(as_json(case.view.intent) | _recalled(case.view.recalled), indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(as_json(case.view.intent) | _recalled(case.view), indent=1, ensure_ascii=False) + "\n"
 
 
-def _recalled(recalled: Recalled) -> dict[str, Any]:
-    gone = {"gone_macs": [[*place, domain] for place, domain in recalled.gone_macs.items()]}
-    said = as_json(replace(recalled, gone_macs={})) | (gone if recalled.gone_macs else {})
+def _recalled(view: View) -> dict[str, Any]:
+    of = view.known.memory, view.intent, view.snapshot
+    conclusions = {
+        "learning_off": learning_off(*of),
+        "locked": locked_since(*of),
+        "to_release": to_release(*of),
+        "closed_once": sorted(closed_once(view.known.memory, view.snapshot)),
+        "gone_macs": [[*place, domain] for place, domain in gone_macs(*of).items()],
+    }
+    said = {name: as_json(value) for name, value in conclusions.items() if value}
     return {"recalled": said} if said else {}
 
 
@@ -214,7 +221,7 @@ def explain_text(case: Case) -> str:
     others = [port for port in case.view.snapshot.ports if port not in {guest.port for guest in intent.ports}]
     parts = [
         f"$ macmgr explain {what!r}\n{_answer(case.view, what)}\n"
-        for what in dict.fromkeys([*domains, *others, *(mac for _, mac in case.view.recalled.gone_macs)])
+        for what in dict.fromkeys([*domains, *others, *(mac for _, mac in case.view.gone_macs)])
     ]
     return "\n".join(parts)
 

@@ -112,8 +112,8 @@ def test_a_view_knows_what_follows_from_the_memory_that_it_was_made_with() -> No
     apply(WriterLock(), lambda: INTENT, kernel, notes=notes)
     left = Intent((replace(GUEST, policy=Policy()),), {"br0": "a test"})
     view = look(lambda: left, kernel, known=Known(notes.memory))
-    assert [port.port for port in view.recalled.to_release] == ["vnet1"]
-    assert View(left, view.snapshot, Plan()).recalled.to_release == ()
+    assert [port.port for port in view.to_release] == ["vnet1"]
+    assert View(left, view.snapshot, Plan()).to_release == ()
 
 
 def test_a_release_is_the_same_loop() -> None:

@@ -11,7 +11,7 @@ from macmgr.model.intent import GuestPort, Intent, Manager, Policy, PortlessNic
 from macmgr.model.known import NOTHING, Held, Known, Memory, PortBefore
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 from macmgr.planning.planner import plan
-from macmgr.planning.remembering import recall, remember, what_is_left
+from macmgr.planning.remembering import gone_macs, remember, what_is_left
 from macmgr.reconcile import apply
 from macmgr.state.lock import WriterLock
 from tests.fake_kernel import FakeKernel, make_snapshot
@@ -90,7 +90,7 @@ def gone(*entries: Entry) -> Snapshot:
 def test_what_a_guest_left_behind_is_stale_for_a_later_audit() -> None:
     kept = changes(INTENT, host())
     nobody = Intent((), INTENT.managed_bridges)
-    assert recall(kept, nobody, gone(STALE)).gone_macs == {("br0", MAC): "web1"}
+    assert gone_macs(kept, nobody, gone(STALE)) == {("br0", MAC): "web1"}
     found = plan(nobody, gone(STALE), Known(kept)).findings
     assert [finding.code for finding in found if finding.mac] == [Code.STALE_ENTRY]
 
@@ -112,7 +112,7 @@ HERE_ALL_THE_SAME = {
 
 @pytest.mark.parametrize(("intent", "snapshot"), HERE_ALL_THE_SAME.values(), ids=HERE_ALL_THE_SAME)
 def test_a_guest_that_may_be_here_has_not_left(intent: Intent, snapshot: Snapshot) -> None:
-    assert recall(changes(INTENT, host()), intent, snapshot).gone_macs == {}
+    assert gone_macs(changes(INTENT, host()), intent, snapshot) == {}
 
 
 def test_a_guest_that_started_anew_is_remembered_once() -> None:
