@@ -19,12 +19,22 @@ from macmgr.model.intent import Scope as Scope
 from macmgr.model.known import NOTHING, NOTHING_KNOWN, Known, Memory, PortBefore, Refused
 from macmgr.model.snapshot import Bridge, BridgePort, Feature, Key, Snapshot
 from macmgr.planning.draft import Plan
-from macmgr.planning.lessons import found_lacking, of_same_ports, taken_by, with_times
 from macmgr.planning.planner import plan
 from macmgr.planning.plugged import with_taps_only
 from macmgr.planning.reading import NOTHING_BESIDE, Beside, bridges_to_read, keys_to_look_up, ports_to_read
 from macmgr.planning.release import plan_release
-from macmgr.planning.remembering import after_release, gone_macs, remember, to_release, what_is_left, with_kept
+from macmgr.planning.remembering import (
+    after_release,
+    found_lacking,
+    gone_macs,
+    of_same_ports,
+    remember,
+    taken_by,
+    to_release,
+    what_is_left,
+    with_kept,
+    with_times,
+)
 from macmgr.planning.seen import with_lost, with_seen
 from macmgr.state.lock import WriterLock
 

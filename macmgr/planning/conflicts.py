@@ -17,7 +17,7 @@ from macmgr.model.roles import uplinks_of
 from macmgr.model.snapshot import BridgePort, Snapshot
 from macmgr.options import MAC_TABLE_MANAGER
 from macmgr.planning.draft import Pins
-from macmgr.planning.lessons import seen_since
+from macmgr.planning.remembering import seen_since
 from macmgr.readers.network import Network
 
 # libvirt's own filters that drop every frame whose source is not the NIC's configured MAC (nwfilter, 0.8.0)

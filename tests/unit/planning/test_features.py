@@ -12,7 +12,7 @@ from macmgr.model.flags import LOCKED
 from macmgr.model.intent import GuestPort, Intent, Manager, Pin, Policy
 from macmgr.model.known import NOTHING, Known, Memory
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, Feature, PortFlags, Snapshot
-from macmgr.planning.lessons import found_lacking
+from macmgr.planning.remembering import found_lacking
 from macmgr.reconcile import Outcome, Scope, apply, look, release
 from macmgr.state.lock import WriterLock
 from macmgr.state.statedocument import Memories, document_of, parse_document
