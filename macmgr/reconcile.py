@@ -6,27 +6,24 @@ whose entry it could not read back (the interlock). `release` gives ports back t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Protocol
 
 from macmgr.execution import Failure, Kernel, execute, execute_release
 from macmgr.model.changes import Change, SetEntries, ports_of, reason
 from macmgr.model.findings import Code
-from macmgr.model.intent import EVERYTHING, GuestPort, Intent, PortlessNic
-from macmgr.model.intent import Scope as Scope
-from macmgr.model.known import NOTHING, NOTHING_KNOWN, Known, Memory, PortBefore, Refused
-from macmgr.model.snapshot import Bridge, BridgePort, Feature, Key, Snapshot
+from macmgr.model.intent import EVERYTHING, Intent, Scope
+from macmgr.model.known import NOTHING, NOTHING_KNOWN, Known, Memory, Refused
+from macmgr.model.snapshot import Feature, Snapshot
 from macmgr.planning.draft import Plan
 from macmgr.planning.planner import plan
 from macmgr.planning.plugged import with_taps_only
-from macmgr.planning.reading import NOTHING_BESIDE, Beside, bridges_to_read, keys_to_look_up, ports_to_read
+from macmgr.planning.reading import NOTHING_BESIDE, Beside, bridges_to_read, keys_to_look_up, ports_to_read, suspects
 from macmgr.planning.release import plan_release
 from macmgr.planning.remembering import (
     after_release,
     found_lacking,
-    gone_macs,
     of_same_ports,
     remember,
     taken_by,
@@ -37,6 +34,7 @@ from macmgr.planning.remembering import (
 )
 from macmgr.planning.seen import with_lost, with_seen
 from macmgr.state.lock import WriterLock
+from macmgr.view import Outcome, Released, ReleasedPort, View
 
 # A change of the world while we look can leave a difference after one round; a difference that three rounds do not
 # end is a fight with somebody else, or a refusal, and is reported.
@@ -68,113 +66,6 @@ class NoNotes:
 
 
 NO_NOTES = NoNotes()
-
-
-@dataclass(frozen=True)
-class View:
-    """One look at the host: what is wanted, what is there, and the plan between them.
-
-    ``skipped`` are changes that are needed and not made; their findings are in the plan. ``scope`` is the part of the
-    host that was asked about: a report shows, counts and judges what it holds, and nothing else.
-    ``intent`` has the addresses that guests were seen to use; ``known`` is the rest that the plan was made with.
-    """
-
-    intent: Intent
-    snapshot: Snapshot
-    plan: Plan
-    skipped: tuple[Change, ...] = ()
-    scope: Scope = EVERYTHING
-    known: Known = NOTHING_KNOWN
-
-    @cached_property
-    def gone_macs(self) -> Mapping[tuple[str, str], str]:
-        """The MACs of guests that have left this host: (bridge, MAC) with the domain."""
-        return gone_macs(self.known.memory, self.intent, self.snapshot)
-
-    @property
-    def to_release(self) -> tuple[PortBefore, ...]:
-        """The ports that macmgr managed, and that policy leaves to the kernel now."""
-        return to_release(self.known.memory, self.intent, self.snapshot)
-
-    def within(self, scope: Scope) -> View:
-        """What the look says of a part of the host."""
-        skipped = tuple(filter(scope.covers, self.skipped))
-        return replace(self, plan=self.plan.only(scope), skipped=skipped, scope=scope)
-
-    @property
-    def guests(self) -> tuple[GuestPort, ...]:
-        """The guests' ports in scope."""
-        return tuple(guest for guest in self.intent.ports if self.scope.holds(guest.domain, guest.bridge))
-
-    @property
-    def portless(self) -> tuple[PortlessNic, ...]:
-        """The NICs in scope that are on no bridge: of a domain, and of no bridge that somebody asked about."""
-        nics = self.intent.portless if self.scope.bridges is None else ()
-        return tuple(nic for nic in nics if self.scope.holds(nic.domain, ""))
-
-    @property
-    def bridges(self) -> list[Bridge]:
-        """The bridges in scope, by name; of a domain those that its NICs are to be on."""
-        names = {guest.bridge for guest in self.guests} if self.scope.domain is not None else self.snapshot.bridges
-        return [
-            bridge
-            for name, bridge in sorted(self.snapshot.bridges.items())
-            if name in names and self.scope.holds(self.scope.domain, name)
-        ]
-
-    def ports_of(self, bridge: str) -> list[BridgePort]:
-        """The ports of a bridge that are in scope, by their age: of a domain only its own."""
-        ports = [port for port in self.snapshot.ports.values() if port.bridge == bridge]
-        if self.scope.domain is not None:
-            mine = {guest.port for guest in self.guests}
-            ports = [port for port in ports if port.name in mine]
-        return sorted(ports, key=lambda port: port.ifindex)
-
-    @property
-    def observed(self) -> tuple[Change, ...]:
-        """The changes that are not made because their bridge is only observed."""
-        return tuple(change for change in self.skipped if self.scope.observes(change.bridge))
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The result of an apply. ``view`` is the look taken afterwards: its plan is empty when all is well."""
-
-    done: tuple[Change, ...]
-    failures: tuple[Failure, ...]
-    view: View
-
-    def within(self, scope: Scope) -> Outcome:
-        """What came of a part of the host."""
-        failures = tuple(failure for failure in self.failures if scope.covers(failure.change))
-        return Outcome(tuple(filter(scope.covers, self.done)), failures, self.view.within(scope))
-
-    @property
-    def complete(self) -> bool:
-        return not self.view.plan.changes
-
-
-@dataclass(frozen=True, slots=True)
-class ReleasedPort:
-    """A port of which nothing is left to give back. ``because`` says as what, empty where nothing had to change."""
-
-    port: str
-    ifindex: int
-    domain: str
-    because: str
-
-
-@dataclass(frozen=True, slots=True)
-class Released:
-    """The result of a release, and the ports that it gave back."""
-
-    outcome: Outcome
-    ports: tuple[ReleasedPort, ...]
-
-    @property
-    def complete(self) -> bool:
-        """Nothing is left: no change to be made, and nothing that only a person can clear."""
-        return self.outcome.complete and not self.outcome.view.plan.findings
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,10 +127,10 @@ def _look(
     snapshot = _read(said, kernel, known, beside)
     said = with_taps_only(said, snapshot)
     view = _view(said, snapshot, known, planner, scope)
-    suspects = _suspects(view.plan.changes, view.intent, snapshot)
-    if suspects:
-        found = kernel.look_up(suspects, snapshot)
-        if found != snapshot.fdb.at_all(suspects):
+    keys = suspects(view.plan.changes, view.intent, snapshot)
+    if keys:
+        found = kernel.look_up(keys, snapshot)
+        if found != snapshot.fdb.at_all(keys):
             snapshot = replace(snapshot, entries=snapshot.fdb.with_found(found))
             view = _view(said, snapshot, known, planner, scope)
     skipped = frozenset(left_out(view.plan.changes, scope))
@@ -413,7 +304,7 @@ def _returned(view: View, scope: Scope) -> set[tuple[str, int]]:
     unfinished |= {finding.port for finding in view.plan.findings if finding.code is Code.NOT_GIVEN_BACK}
     return {
         (each.port, each.ifindex)
-        for each in view.to_release
+        for each in to_release(view.known.memory, view.intent, view.snapshot)
         if each.port not in unfinished and scope.holds(each.domain, each.bridge)
     }
 
@@ -427,23 +318,3 @@ def _released_ports(outcome: Outcome, memory: Memory, scope: Scope) -> Iterator[
     for name, port in outcome.view.snapshot.ports.items():
         if name in domains.keys() - unfinished and scope.holds(domains[name], port.bridge):
             yield ReleasedPort(name, port.ifindex, domains[name], because.get(name, ""))
-
-
-def _suspects(changes: Iterable[Change], intent: Intent, snapshot: Snapshot) -> list[Key]:
-    """The entries that changes rest on: those they name, and for a port to be closed those of its guest's MACs.
-
-    VID 0 is dropped only together with every VID of its port, so a copy there that a dump left out counts as named.
-    """
-    guests = {guest.port: guest for guest in intent.ports}
-    suspects: dict[Key, None] = {}
-    for change in changes:
-        if isinstance(change, SetEntries):
-            named = {each.vid for each in (*change.before, *change.after)}
-            if not change.after:
-                named.update(*(snapshot.ports[each.port].vids for each in change.before if each.vid == 0))
-            suspects |= {(change.bridge, change.mac, vid): None for vid in named}
-        elif change.closes:
-            macs = guests[change.port].macs if change.port in guests else ()  # a release needs no XML
-            vids = snapshot.ports[change.port].vids
-            suspects |= {(change.bridge, mac, vid): None for mac in macs for vid in (0, *vids)}
-    return list(suspects)

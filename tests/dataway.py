@@ -28,10 +28,11 @@ from macmgr.config import load_config
 from macmgr.model.flags import PortFlags
 from macmgr.model.intent import Intent
 from macmgr.model.snapshot import EntryState
-from macmgr.reconcile import Outcome, apply
+from macmgr.reconcile import apply
 from macmgr.sources.statusfiles import StatusFiles
 from macmgr.state import lock
 from macmgr.state.memory import StateFile
+from macmgr.view import Outcome
 from macmgr.wanted import wanted
 from tests.fake_kernel import FakeKernel
 from tests.golden.case import lay_out, read_snapshot

@@ -11,9 +11,10 @@ from macmgr.model.findings import Code
 from macmgr.model.intent import GuestMac, GuestPort, Intent, Manager, NicFacts, Policy
 from macmgr.model.known import Known, NicAddress, SeenMacs, Sighting
 from macmgr.model.snapshot import Bridge, BridgePort, Entry
-from macmgr.reconcile import View, apply, look
+from macmgr.reconcile import apply, look
 from macmgr.state.lock import WriterLock
 from macmgr.state.observedfile import read_observed, write_observed
+from macmgr.view import View
 from macmgr.watch.addresses import MacChange, hear, remember, settle, watched
 from tests.fake_kernel import FakeKernel, make_snapshot
 

@@ -22,11 +22,12 @@ from macmgr.model.known import Known, Memory
 from macmgr.phrases import are
 from macmgr.policy.guests import Decisions
 from macmgr.readers.hookdata import HookInput, read_hook_input
-from macmgr.reconcile import MOMENT, Outcome, View, apply
+from macmgr.reconcile import MOMENT, apply
 from macmgr.sources.statusfiles import NOT_READ, First, StatusFiles
 from macmgr.state import lock
 from macmgr.state.memory import StateFile, read_memory
 from macmgr.state.observedfile import read_observed
+from macmgr.view import Outcome, View
 from macmgr.wanted import WaitingCall, wanted
 
 # Seconds kept for reading back and reporting while the call waits for the lock.

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from macmgr.model.changes import Change, SetEntries
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.known import Known, Memory
@@ -88,6 +89,26 @@ def keys_to_look_up(intent: Intent, known: Known, snapshot: Snapshot, beside: Be
     for bridge, mac in sorted(anywhere):
         if bridge in unlisted:
             yield from _keys(bridge, (mac,), vids[bridge])
+
+
+def suspects(changes: Iterable[Change], intent: Intent, snapshot: Snapshot) -> list[Key]:
+    """The entries that changes rest on: those they name, and for a port to be closed those of its guest's MACs.
+
+    VID 0 is dropped only together with every VID of its port, so a copy there that a dump left out counts as named.
+    """
+    guests = {guest.port: guest for guest in intent.ports}
+    found: dict[Key, None] = {}
+    for change in changes:
+        if isinstance(change, SetEntries):
+            named = {each.vid for each in (*change.before, *change.after)}
+            if not change.after:
+                named.update(*(snapshot.ports[each.port].vids for each in change.before if each.vid == 0))
+            found |= {(change.bridge, change.mac, vid): None for vid in named}
+        elif change.closes:
+            macs = guests[change.port].macs if change.port in guests else ()  # a release needs no XML
+            vids = snapshot.ports[change.port].vids
+            found |= {(change.bridge, mac, vid): None for mac in macs for vid in (0, *vids)}
+    return list(found)
 
 
 def _keys(bridge: str, macs: Iterable[str], vids: Iterable[int]) -> Iterator[Key]:

@@ -13,8 +13,8 @@ from macmgr.model.findings import Code, Finding, Fix, Fixes, Severity, fix_of
 from macmgr.model.intent import GuestPort
 from macmgr.model.roles import Role, roles_of
 from macmgr.model.snapshot import Bridge, BridgePort
-from macmgr.reconcile import Outcome, View
 from macmgr.report.verdict import verdict_of
+from macmgr.view import Outcome, View
 
 
 def audit_document(view: View, host: str, taken_at: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from macmgr.options import OPTIONS
 from macmgr.phrases import counted
 from macmgr.planning.draft import Pins
 from macmgr.planning.seen import is_about
-from macmgr.reconcile import View
+from macmgr.view import View
 
 _WIDTH = 14
 # Findings that leave a port without an address; the NIC's own address is excepted.

@@ -9,8 +9,8 @@ from macmgr.model.changes import Change, SetEntries, reason, requests, typed
 from macmgr.model.findings import Code, Severity
 from macmgr.oneline import unbroken
 from macmgr.phrases import are, counted
-from macmgr.reconcile import Outcome
 from macmgr.report.verdict import Word, verdict_of
+from macmgr.view import Outcome
 
 
 def print_outcome(out: Console, outcome: Outcome) -> None:

@@ -16,8 +16,8 @@ from macmgr.model.intent import observe_nothing
 from macmgr.model.snapshot import Entry, EntryState
 from macmgr.model.vids import fold_vids
 from macmgr.oneline import unbroken
-from macmgr.reconcile import Released, ReleasedPort
 from macmgr.report.auditdocument import fix_document
+from macmgr.view import Released, ReleasedPort
 
 
 def release_document(released: Released) -> dict[str, Any]:

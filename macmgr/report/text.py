@@ -20,8 +20,8 @@ from macmgr.model.roles import Role, roles_of
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, Fdb
 from macmgr.model.vids import fold_vids
 from macmgr.oneline import harmless, unbroken
-from macmgr.reconcile import View
 from macmgr.report.verdict import Word, verdict_of
+from macmgr.view import View
 
 _COLUMNS = (
     *("", "PORT", "DOMAIN", "NIC", "STATE", "MANAGER"),

@@ -11,7 +11,7 @@ from macmgr.model.findings import Code, Finding, Severity
 from macmgr.model.intent import GuestPort
 from macmgr.phrases import are, counted, first_few
 from macmgr.planning.reading import left_to_the_kernel
-from macmgr.reconcile import View
+from macmgr.view import View
 
 _FEW = 5  # guests that a line names
 

@@ -31,7 +31,7 @@ from macmgr.model.intent import Intent, Scope, observe_nothing
 from macmgr.model.known import Known
 from macmgr.oneline import harmless, harmless_json, one_line
 from macmgr.planning.reading import NOTHING_BESIDE, Beside
-from macmgr.reconcile import MOMENT, View, apply, look, release
+from macmgr.reconcile import MOMENT, apply, look, release
 from macmgr.report.auditdocument import audit_document, outcome_document
 from macmgr.report.diagnosisdocument import diagnosis_document
 from macmgr.report.explain import explain, macs_meant
@@ -39,6 +39,7 @@ from macmgr.sources.statusfiles import LibvirtState, StatusFiles
 from macmgr.state import lock
 from macmgr.state.memory import StateFile, read_memory
 from macmgr.state.observedfile import read_observed
+from macmgr.view import View
 from macmgr.vlanfiltering import Answer, turn_on
 from macmgr.wanted import wanted
 

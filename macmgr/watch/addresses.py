@@ -14,7 +14,7 @@ from macmgr.model.intent import GuestMac, GuestPort
 from macmgr.model.known import NicAddress, SeenMacs, Sighting
 from macmgr.model.snapshot import BridgePort, Snapshot
 from macmgr.planning.seen import MOST, allowed, as_of_now, is_about, moved_on, owners_of, what_is_known
-from macmgr.reconcile import View
+from macmgr.view import View
 
 # A NIC uses both addresses if it returns to its former one, and then to the other, within this time.
 BOTH = 30.0

@@ -12,7 +12,7 @@ from pathlib import Path
 from macmgr.model.kernelevents import EntryEvent, Event
 from macmgr.model.known import NicAddress
 from macmgr.model.snapshot import Key, Snapshot
-from macmgr.reconcile import View
+from macmgr.view import View
 from macmgr.watch import words
 from macmgr.watch.addresses import Records
 from macmgr.watch.alarms import Alarm, Alarms

@@ -19,7 +19,7 @@ from macmgr.model.intent import GuestPort
 from macmgr.model.kernelevents import EntryEvent, Event
 from macmgr.model.known import Sighting
 from macmgr.model.snapshot import EntryState, Key, Snapshot
-from macmgr.reconcile import View
+from macmgr.view import View
 from macmgr.watch.addresses import MacChange
 
 # A guest that has just come to its port (start, resume, migration, a new tap) may still be seen at its old place.

@@ -14,7 +14,7 @@ from macmgr.model.changes import Change
 from macmgr.model.findings import Finding, Severity
 from macmgr.model.intent import GuestPort
 from macmgr.policy.precedence import MANAGE_ALL, Modes
-from macmgr.reconcile import View
+from macmgr.view import View
 from macmgr.watch.messages import Line
 
 KEPT = 20  # repairs, and alarms, that `macmgr status` shows

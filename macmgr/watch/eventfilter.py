@@ -13,7 +13,7 @@ from typing import NamedTuple
 from macmgr.model.changes import Change, SetEntries
 from macmgr.model.kernelevents import LOST, EntryEvent, Event, LinkEvent, VlanEvent
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
-from macmgr.reconcile import View
+from macmgr.view import View
 
 # Entries that no managed port may have, whatever their MAC. A waiting guest's port is open, and an open port learns.
 _STATIC = frozenset({EntryState.STATIC})

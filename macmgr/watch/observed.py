@@ -12,8 +12,8 @@ from pathlib import Path
 from macmgr import paths
 from macmgr.kernel.sightings import Sightings
 from macmgr.model.known import NicAddress, Sighting
-from macmgr.reconcile import View
 from macmgr.state.observedfile import read_observed, write_observed
+from macmgr.view import View
 from macmgr.watch.addresses import MacChange, Records, hear, remember, settle, watched
 
 

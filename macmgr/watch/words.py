@@ -19,8 +19,8 @@ from macmgr.model.snapshot import EntryState
 from macmgr.model.vids import fold_vids
 from macmgr.phrases import counted
 from macmgr.policy.precedence import Modes
-from macmgr.reconcile import View
 from macmgr.report.verdict import Word, verdict_of
+from macmgr.view import View
 from macmgr.watch import messages
 from macmgr.watch.alarms import Alarm, Kind
 from macmgr.watch.bursts import VidLine

@@ -22,7 +22,7 @@ from rich.console import Console
 from macmgr.config import Config, load_config
 from macmgr.model.flags import FLAGS, flags_of
 from macmgr.model.hookcall import HookCall
-from macmgr.model.intent import Intent
+from macmgr.model.intent import Intent, Scope
 from macmgr.model.known import KeptMac, Known, Memory, PortBefore
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot, Stacked
 from macmgr.planning.reading import Beside
@@ -30,11 +30,12 @@ from macmgr.planning.remembering import closed_once, gone_macs, learning_off, lo
 from macmgr.readers.domain import Domain
 from macmgr.readers.hookdata import HookInput, read_hook_input
 from macmgr.readers.network import Network, NetworkPort
-from macmgr.reconcile import Scope, View, look
+from macmgr.reconcile import look
 from macmgr.report.auditdocument import audit_document
 from macmgr.report.explain import explain
 from macmgr.report.text import print_audit, print_plan
 from macmgr.sources.statusfiles import StatusFiles
+from macmgr.view import View
 from macmgr.wanted import WaitingCall, wanted
 from tests.fake_kernel import FakeKernel
 

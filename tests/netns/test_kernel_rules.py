@@ -10,11 +10,12 @@ import pytest
 
 from macmgr.kernel import Kernel
 from macmgr.model.findings import Code
-from macmgr.model.intent import GuestPort, Intent, Manager, Policy
+from macmgr.model.intent import GuestPort, Intent, Manager, Policy, Scope
 from macmgr.model.known import Memory
 from macmgr.model.snapshot import Feature
-from macmgr.reconcile import Outcome, Scope, apply, release
+from macmgr.reconcile import apply, release
 from macmgr.state.lock import WriterLock
+from macmgr.view import Outcome
 from tests.netns.conftest import BROADCAST, LONG, Namespace, eventually, require
 from tests.notebook import Notebook
 

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from macmgr.kernel import Kernel
-from macmgr.model.intent import GuestPort, Intent, Manager, Policy
-from macmgr.reconcile import Released, Scope, apply, release
+from macmgr.model.intent import GuestPort, Intent, Manager, Policy, Scope
+from macmgr.reconcile import apply, release
 from macmgr.state.lock import WriterLock
 from macmgr.state.memory import StateFile, read_memory
+from macmgr.view import Released
 from tests.netns.conftest import BROADCAST, LONG, Namespace, eventually, require
 
 GUEST = "52:54:00:00:00:01"

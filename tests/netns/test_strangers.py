@@ -22,7 +22,8 @@ from macmgr.model.kernelevents import EntryEvent
 from macmgr.model.known import KeptMac, Known, Memory, SeenMacs
 from macmgr.model.snapshot import MOST_LISTED, EntryState
 from macmgr.planning.reading import NOTHING_BESIDE, Beside
-from macmgr.reconcile import View, look
+from macmgr.reconcile import look
+from macmgr.view import View
 from tests.netns.conftest import Namespace, eventually
 from tests.netns.hearing import heard
 from tests.netns.house import House, house, mac_of

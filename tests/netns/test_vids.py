@@ -14,8 +14,9 @@ from macmgr.model.changes import FlushEntries, PutEntry, bridge_command, request
 from macmgr.model.findings import Code, fix_of
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.model.snapshot import Entry, EntryState
-from macmgr.reconcile import Outcome, View, apply, look
+from macmgr.reconcile import apply, look
 from macmgr.state.lock import hold
+from macmgr.view import Outcome, View
 from tests.netns.conftest import Namespace, eventually, require
 
 pytestmark = pytest.mark.full_kernel

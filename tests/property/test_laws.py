@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from macmgr.execution import execute
 from macmgr.model.changes import Change, SetEntries, SetFlags, requests
 from macmgr.model.findings import Code
-from macmgr.model.intent import GuestMac, GuestPort, Intent, Pin
+from macmgr.model.intent import GuestMac, GuestPort, Intent, Pin, Scope
 from macmgr.model.snapshot import Entry, EntryState, PortFlags, Snapshot
 from macmgr.planning.announcements import announcements
 from macmgr.planning.draft import Pins, Plan
 from macmgr.planning.planner import plan
-from macmgr.reconcile import Outcome, Scope, apply
+from macmgr.reconcile import apply
 from macmgr.state.lock import WriterLock
+from macmgr.view import Outcome
 from tests.fake_kernel import FakeKernel, Key
 from tests.notebook import Notebook
 from tests.property.strategies import DOMAINS, VIRTUAL, World, worlds

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 from hypothesis import given
 
-from macmgr.model.intent import GuestPort, Intent, Manager
+from macmgr.model.intent import GuestPort, Intent, Manager, Scope
 from macmgr.model.known import NOTHING
 from macmgr.model.snapshot import EntryState, PortFlags
-from macmgr.reconcile import Notes, Outcome, Released, Scope, apply, release
+from macmgr.reconcile import Notes, apply, release
 from macmgr.state.lock import WriterLock
 from macmgr.state.statedocument import Memories, document_of, parse_document
+from macmgr.view import Outcome, Released
 from tests.fake_kernel import FakeKernel
 from tests.notebook import Notebook
 from tests.property.strategies import World, worlds

@@ -16,7 +16,7 @@ from macmgr.model.intent import GuestMac, Intent, Manager, Pin, Settings
 from macmgr.model.snapshot import Snapshot
 from macmgr.planning.draft import Plan
 from macmgr.policy.precedence import Modes
-from macmgr.reconcile import View
+from macmgr.view import View
 
 WHOLE = """
 [defaults]

@@ -11,10 +11,11 @@ import pytest
 from macmgr.execution import execute
 from macmgr.model.changes import DeleteEntry, PutEntry, SetFlags
 from macmgr.model.findings import Code
-from macmgr.model.intent import GuestPort, Intent, Manager, Policy
+from macmgr.model.intent import GuestPort, Intent, Manager, Policy, Scope
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
-from macmgr.reconcile import ROUNDS, Outcome, Scope, View, apply, look
+from macmgr.reconcile import ROUNDS, apply, look
 from macmgr.state.lock import WriterLock
+from macmgr.view import Outcome, View
 from tests.fake_kernel import FakeKernel, make_snapshot
 
 G1, G2 = "52:54:00:00:00:01", "52:54:00:00:00:02"

@@ -12,8 +12,9 @@ from macmgr.model.intent import GuestPort, Intent, Manager, Policy, Scope
 from macmgr.model.known import NOTHING_KNOWN, Known, Memory
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, Feature, PortFlags
 from macmgr.planning.draft import Plan
-from macmgr.reconcile import Run, View, apply, left_out, look, puts, release, remembering, with_lacks, with_refused
+from macmgr.reconcile import Run, apply, left_out, look, puts, release, remembering, with_lacks, with_refused
 from macmgr.state.lock import WriterLock
+from macmgr.view import View
 from tests.fake_kernel import FakeKernel, make_snapshot
 from tests.notebook import Notebook
 

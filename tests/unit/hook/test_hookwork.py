@@ -17,15 +17,15 @@ from macmgr.hook.work import act, in_words, left_as_it_is, read_call, remembers,
 from macmgr.model.changes import Change, SetEntries, SetFlags
 from macmgr.model.codes import Code
 from macmgr.model.hookcall import HookCall
-from macmgr.model.intent import GuestPort, Intent, Manager, Policy, Settings
+from macmgr.model.intent import GuestPort, Intent, Manager, Policy, Scope, Settings
 from macmgr.model.known import NOTHING, Memory, PortBefore
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, PortFlags, Snapshot
 from macmgr.planning.draft import Plan
 from macmgr.readers.hookdata import read_hook_input
-from macmgr.reconcile import Outcome, Scope, View
 from macmgr.sources import statusfiles
 from macmgr.sources.statusfiles import StatusFiles
 from macmgr.state.lock import WriterLock
+from macmgr.view import Outcome, View
 from macmgr.wanted import WaitingCall, wanted
 from tests.fake_kernel import FakeKernel
 from tests.notebook import Notebook

@@ -11,9 +11,10 @@ from macmgr.model.findings import Code, fix_of
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.model.known import Known
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
-from macmgr.reconcile import Outcome, apply
+from macmgr.reconcile import apply
 from macmgr.state.lock import WriterLock
 from macmgr.state.statedocument import Memories, document_of, parse_document
+from macmgr.view import Outcome
 from tests.fake_kernel import FakeKernel, make_snapshot
 from tests.notebook import Notebook
 

@@ -9,12 +9,13 @@ from dataclasses import replace
 import pytest
 
 from macmgr.model.findings import Code, Severity, fix_of
-from macmgr.model.intent import GuestPort, Intent, Manager, Pin, Policy, Settings, Step
+from macmgr.model.intent import GuestPort, Intent, Manager, Pin, Policy, Scope, Settings, Step
 from macmgr.model.known import KeptMac, Memory
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
-from macmgr.reconcile import Outcome, Scope, apply
+from macmgr.reconcile import apply
 from macmgr.report.explain import explain
 from macmgr.state.lock import WriterLock
+from macmgr.view import Outcome
 from tests.fake_kernel import FakeKernel, make_snapshot
 from tests.notebook import Notebook
 

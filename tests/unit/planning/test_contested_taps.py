@@ -9,12 +9,12 @@ import pytest
 from lxml import etree
 
 from macmgr.model.findings import Code
-from macmgr.model.intent import Intent, Manager, Settings
+from macmgr.model.intent import Intent, Manager, Scope, Settings
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, PortFlags, Snapshot
 from macmgr.policy.guests import build_intent
 from macmgr.policy.precedence import PolicySources
 from macmgr.readers.domain import Domain, read_domain
-from macmgr.reconcile import Scope, apply, release
+from macmgr.reconcile import apply, release
 from macmgr.state.lock import WriterLock
 from tests.fake_kernel import FakeKernel, make_snapshot
 from tests.notebook import Notebook

@@ -10,13 +10,13 @@ import pytest
 
 from macmgr.model.changes import requests
 from macmgr.model.findings import Code, Severity
-from macmgr.model.intent import GuestPort, Intent, Manager, Pin, Policy, Settings, Step
+from macmgr.model.intent import GuestPort, Intent, Manager, Pin, Policy, Scope, Settings, Step
 from macmgr.model.known import KeptMac, Memory
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
 from macmgr.planning.draft import Plan
 from macmgr.planning.planner import plan
 from macmgr.planning.remembering import what_is_left
-from macmgr.reconcile import Scope, apply, release
+from macmgr.reconcile import apply, release
 from macmgr.state.lock import WriterLock
 from tests.fake_kernel import FakeKernel, make_snapshot
 from tests.notebook import Notebook, remembers_gone

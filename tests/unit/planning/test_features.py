@@ -9,13 +9,14 @@ import pytest
 from macmgr.model.changes import FlushEntries, PutEntry, SetEntries, SetFlags
 from macmgr.model.findings import Code, Finding, fix_of
 from macmgr.model.flags import LOCKED
-from macmgr.model.intent import GuestPort, Intent, Manager, Pin, Policy
+from macmgr.model.intent import GuestPort, Intent, Manager, Pin, Policy, Scope
 from macmgr.model.known import NOTHING, Known, Memory
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, Feature, PortFlags, Snapshot
 from macmgr.planning.remembering import found_lacking
-from macmgr.reconcile import Outcome, Scope, apply, look, release
+from macmgr.reconcile import apply, look, release
 from macmgr.state.lock import WriterLock
 from macmgr.state.statedocument import Memories, document_of, parse_document
+from macmgr.view import Outcome
 from tests.fake_kernel import FakeKernel, make_snapshot
 from tests.notebook import Notebook
 

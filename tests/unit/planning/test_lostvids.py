@@ -12,11 +12,12 @@ import pytest
 
 from macmgr.model.changes import DeleteEntry, FlushEntries, PutEntry, Request, SetEntries
 from macmgr.model.findings import Code, fix_of
-from macmgr.model.intent import GuestPort, Intent, Manager, Policy
+from macmgr.model.intent import GuestPort, Intent, Manager, Policy, Scope
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, Feature, PortFlags, Snapshot
 from macmgr.planning.planner import plan
-from macmgr.reconcile import Outcome, Scope, apply, release
+from macmgr.reconcile import apply, release
 from macmgr.state.lock import WriterLock
+from macmgr.view import Outcome
 from tests.fake_kernel import FakeKernel, Refusal, make_snapshot
 from tests.notebook import Notebook
 

@@ -14,7 +14,8 @@ from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFla
 from macmgr.planning.draft import Plan
 from macmgr.planning.planner import plan
 from macmgr.planning.reading import NOTHING_BESIDE, Beside
-from macmgr.reconcile import View, look
+from macmgr.reconcile import look
+from macmgr.view import View
 from tests.fake_kernel import FakeKernel
 from tests.notebook import remembers_gone
 

@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 
 from macmgr.model.changes import bridge_command, requests
-from macmgr.model.intent import GuestPort, Intent, Manager, Pin, Policy
+from macmgr.model.intent import GuestPort, Intent, Manager, Pin, Policy, Scope
 from macmgr.model.known import NOTHING_KNOWN, KeptMac, Known, Memory
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 from macmgr.planning.draft import Plan
 from macmgr.planning.release import plan_release
-from macmgr.reconcile import Scope, apply, release
+from macmgr.reconcile import apply, release
 from macmgr.state.lock import WriterLock
 from tests.fake_kernel import FakeKernel, make_snapshot
 from tests.notebook import Notebook

@@ -9,11 +9,12 @@ import pytest
 
 from macmgr.model.changes import SetEntries, SetFlags, bridge_command, requests
 from macmgr.model.findings import Code, fix_of
-from macmgr.model.intent import GuestPort, Intent, Manager, Policy, Settings, Step
+from macmgr.model.intent import GuestPort, Intent, Manager, Policy, Scope, Settings, Step
 from macmgr.model.known import Known
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
-from macmgr.reconcile import Outcome, Scope, apply, look
+from macmgr.reconcile import apply, look
 from macmgr.state.lock import WriterLock
+from macmgr.view import Outcome
 from tests.fake_kernel import FakeKernel, make_snapshot
 from tests.notebook import Notebook
 

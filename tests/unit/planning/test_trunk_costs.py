@@ -14,14 +14,14 @@ from macmgr.model import changes
 from macmgr.model import findings as fixes
 from macmgr.model.changes import Change, Request, SetEntries
 from macmgr.model.findings import Code, Fixes
-from macmgr.model.intent import GuestPort, Intent, Manager, Policy
+from macmgr.model.intent import GuestPort, Intent, Manager, Policy, Scope
 from macmgr.model.known import Held, KeptMac, Known, Memory, PortBefore
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
 from macmgr.planning import draft
 from macmgr.planning.draft import Plan
 from macmgr.planning.planner import plan
 from macmgr.planning.release import plan_release
-from macmgr.reconcile import Scope, apply, look
+from macmgr.reconcile import apply, look
 from macmgr.report.auditdocument import audit_document
 from macmgr.state.lock import WriterLock
 from tests.fake_kernel import FakeKernel, make_snapshot

@@ -22,8 +22,8 @@ from macmgr.policy.guests import build_intent
 from macmgr.policy.precedence import PolicySources
 from macmgr.readers.domain import Domain, read_domain_status
 from macmgr.readers.metadata import NAMESPACE
-from macmgr.reconcile import View
 from macmgr.report.explain import explain
+from macmgr.view import View
 
 TOP = Path(macmgr.__file__).parent
 DOMAIN = """<domstatus state='running'><domain type='kvm'><name>web1</name><uuid>u</uuid><metadata>

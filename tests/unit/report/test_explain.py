@@ -14,8 +14,8 @@ from macmgr.policy.guests import build_intent
 from macmgr.policy.precedence import PolicySources
 from macmgr.readers.domain import Domain, read_domain_status
 from macmgr.readers.network import read_network
-from macmgr.reconcile import View
 from macmgr.report.explain import explain
+from macmgr.view import View
 from tests.notebook import remembers_gone
 
 DOMAIN = """

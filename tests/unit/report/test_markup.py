@@ -10,15 +10,16 @@ import pytest
 from rich.console import Console
 
 from macmgr.doctor.diagnose import diagnose
-from macmgr.model.intent import Intent, Manager, Policy, PortlessNic
+from macmgr.model.intent import Intent, Manager, Policy, PortlessNic, Scope
 from macmgr.model.snapshot import Entry
-from macmgr.reconcile import Scope, View, apply, look, release
+from macmgr.reconcile import apply, look, release
 from macmgr.report.diagnosis import print_diagnosis, print_vlan_filtering
 from macmgr.report.outcome import print_outcome
 from macmgr.report.released import print_release
 from macmgr.report.statustext import print_status
 from macmgr.report.text import console, print_audit, print_plan, print_show
 from macmgr.state.lock import WriterLock
+from macmgr.view import View
 from macmgr.vlanfiltering import Answer
 from tests.cli.test_status import busy, told
 from tests.doctorworld import CAPTURE, OPEN, WEB, World, guest, renamed, tap, uplink

@@ -13,7 +13,7 @@ from macmgr.model.kernelevents import LOST, EntryEvent
 from macmgr.model.known import Sighting
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
 from macmgr.planning.draft import Plan
-from macmgr.reconcile import View
+from macmgr.view import View
 from macmgr.watch.addresses import MacChange
 from macmgr.watch.alarms import EVERY, GRACE, Alarms, Kind
 from macmgr.watch.messages import GUEST_MAC_CHANGED, THEFT

@@ -17,7 +17,7 @@ from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.model.snapshot import Bridge, BridgePort, Entry
 from macmgr.planning.draft import Plan
 from macmgr.policy.precedence import MANAGE_ALL, OBSERVE_ALL, Modes
-from macmgr.reconcile import View
+from macmgr.view import View
 from macmgr.watch.counters import (
     KEPT,
     Counters,

@@ -16,7 +16,7 @@ from macmgr.model.intent import Intent
 from macmgr.model.kernelevents import LOST
 from macmgr.model.snapshot import Entry, PortFlags, Snapshot
 from macmgr.planning.draft import Plan
-from macmgr.reconcile import Outcome, View
+from macmgr.view import Outcome, View
 from macmgr.watch.backoff import Fight
 from macmgr.watch.daemonlog import DaemonLog
 from macmgr.watch.journal import Journal

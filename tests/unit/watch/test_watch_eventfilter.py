@@ -10,7 +10,7 @@ from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.model.kernelevents import LOST, EntryEvent, Event, LinkEvent, VlanEvent
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 from macmgr.planning.draft import Plan
-from macmgr.reconcile import View
+from macmgr.view import View
 from macmgr.watch.eventfilter import LastView
 from tests.notebook import remembers_gone
 

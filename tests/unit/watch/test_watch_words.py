@@ -14,8 +14,9 @@ from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 from macmgr.planning.draft import Plan
 from macmgr.policy.precedence import MANAGE_ALL, OBSERVE_ALL, Modes
-from macmgr.reconcile import View, apply
+from macmgr.reconcile import apply
 from macmgr.state.lock import WriterLock
+from macmgr.view import View
 from macmgr.watch import messages, words
 from macmgr.watch.messages import Line, Priority
 from tests.fake_kernel import FakeKernel, make_snapshot

@@ -1,0 +1,122 @@
+"""The records of one look at the host, and of what an apply or a release came to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from macmgr.execution import Failure
+from macmgr.model.changes import Change
+from macmgr.model.intent import EVERYTHING, GuestPort, Intent, PortlessNic, Scope
+from macmgr.model.known import NOTHING_KNOWN, Known, PortBefore
+from macmgr.model.snapshot import Bridge, BridgePort, Snapshot
+from macmgr.planning.draft import Plan
+from macmgr.planning.remembering import gone_macs, to_release
+
+
+@dataclass(frozen=True)
+class View:
+    """One look at the host: what is wanted, what is there, and the plan between them.
+
+    ``skipped`` are changes that are needed and not made; their findings are in the plan. ``scope`` is the part of the
+    host that was asked about: a report shows, counts and judges what it holds, and nothing else.
+    ``intent`` has the addresses that guests were seen to use; ``known`` is the rest that the plan was made with.
+    """
+
+    intent: Intent
+    snapshot: Snapshot
+    plan: Plan
+    skipped: tuple[Change, ...] = ()
+    scope: Scope = EVERYTHING
+    known: Known = NOTHING_KNOWN
+
+    @cached_property
+    def gone_macs(self) -> Mapping[tuple[str, str], str]:
+        """The MACs of guests that have left this host: (bridge, MAC) with the domain."""
+        return gone_macs(self.known.memory, self.intent, self.snapshot)
+
+    @property
+    def to_release(self) -> tuple[PortBefore, ...]:
+        """The ports that macmgr managed, and that policy leaves to the kernel now."""
+        return to_release(self.known.memory, self.intent, self.snapshot)
+
+    def within(self, scope: Scope) -> View:
+        """What the look says of a part of the host."""
+        skipped = tuple(filter(scope.covers, self.skipped))
+        return replace(self, plan=self.plan.only(scope), skipped=skipped, scope=scope)
+
+    @property
+    def guests(self) -> tuple[GuestPort, ...]:
+        """The guests' ports in scope."""
+        return tuple(guest for guest in self.intent.ports if self.scope.holds(guest.domain, guest.bridge))
+
+    @property
+    def portless(self) -> tuple[PortlessNic, ...]:
+        """The NICs in scope that are on no bridge: of a domain, and of no bridge that somebody asked about."""
+        nics = self.intent.portless if self.scope.bridges is None else ()
+        return tuple(nic for nic in nics if self.scope.holds(nic.domain, ""))
+
+    @property
+    def bridges(self) -> list[Bridge]:
+        """The bridges in scope, by name; of a domain those that its NICs are to be on."""
+        names = {guest.bridge for guest in self.guests} if self.scope.domain is not None else self.snapshot.bridges
+        return [
+            bridge
+            for name, bridge in sorted(self.snapshot.bridges.items())
+            if name in names and self.scope.holds(self.scope.domain, name)
+        ]
+
+    def ports_of(self, bridge: str) -> list[BridgePort]:
+        """The ports of a bridge that are in scope, by their age: of a domain only its own."""
+        ports = [port for port in self.snapshot.ports.values() if port.bridge == bridge]
+        if self.scope.domain is not None:
+            mine = {guest.port for guest in self.guests}
+            ports = [port for port in ports if port.name in mine]
+        return sorted(ports, key=lambda port: port.ifindex)
+
+    @property
+    def observed(self) -> tuple[Change, ...]:
+        """The changes that are not made because their bridge is only observed."""
+        return tuple(change for change in self.skipped if self.scope.observes(change.bridge))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The result of an apply. ``view`` is the look taken afterwards: its plan is empty when all is well."""
+
+    done: tuple[Change, ...]
+    failures: tuple[Failure, ...]
+    view: View
+
+    def within(self, scope: Scope) -> Outcome:
+        """What came of a part of the host."""
+        failures = tuple(failure for failure in self.failures if scope.covers(failure.change))
+        return Outcome(tuple(filter(scope.covers, self.done)), failures, self.view.within(scope))
+
+    @property
+    def complete(self) -> bool:
+        return not self.view.plan.changes
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasedPort:
+    """A port of which nothing is left to give back. ``because`` says as what, empty where nothing had to change."""
+
+    port: str
+    ifindex: int
+    domain: str
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The result of a release, and the ports that it gave back."""
+
+    outcome: Outcome
+    ports: tuple[ReleasedPort, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Nothing is left: no change to be made, and nothing that only a person can clear."""
+        return self.outcome.complete and not self.outcome.view.plan.findings
