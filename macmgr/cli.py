@@ -170,6 +170,7 @@ def _parser() -> _Parser:
         if name == "audit":
             verb.add_argument("--strict", action="store_true", help="let warnings count as drift")
         if name == "apply":
+            verb.set_defaults(module="macmgr.verbs.apply")
             verb.add_argument(
                 "--vlan-filtering", metavar="B", help="first turn VLAN filtering on for B, if that cuts nobody off"
             )
@@ -190,7 +191,7 @@ def _parser() -> _Parser:
 
     text = "give ports back to the kernel as they were before macmgr"
     release = _verb(verbs, "release", text, "sudo macmgr release --bridge br0", *_HOST, "no-color")
-    release.set_defaults(function="release_ports", domain=None, network=None)
+    release.set_defaults(function="release_ports", module="macmgr.verbs.apply", domain=None, network=None)
     release.add_argument("--bridge", metavar="B", help="only the ports of this bridge")
 
     text = "why an uplink is promiscuous, and what would change it"

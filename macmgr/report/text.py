@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import shlex
-import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook
-from rich.segment import Segment
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -19,7 +16,7 @@ from macmgr.model.intent import GuestPort
 from macmgr.model.roles import Role, roles_of
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, Fdb
 from macmgr.model.vids import fold_vids
-from macmgr.oneline import harmless, unbroken
+from macmgr.oneline import unbroken
 from macmgr.report.verdict import Word, verdict_of
 from macmgr.view import View
 
@@ -42,44 +39,6 @@ _VERDICT_STYLE = {
     Word.IN_SYNC: "green",
 }
 _STYLE = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
-
-
-def console(color: bool) -> Console:
-    """Standard output: as wide as the terminal, or as the text needs in a file or a pipe.
-
-    Brackets and colons stay as they are, also in table cells: colours come as Text, names from anybody.
-    """
-    terminal = sys.stdout.isatty()
-    made = Console(
-        file=sys.stdout,
-        no_color=not color,
-        force_terminal=terminal and color,
-        width=None if terminal else 400,
-        highlight=False,
-        markup=False,
-        emoji=False,
-        soft_wrap=True,
-    )
-    made.push_render_hook(_Harmless())
-    return made
-
-
-class _Harmless(RenderHook):
-    """Names come from documents and the kernel; a terminal must not obey them. Only the colours are ours."""
-
-    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
-        return [_Plain(each) for each in renderables]
-
-
-@dataclass(frozen=True, slots=True)
-class _Plain:
-    """Replaces what a terminal obeys in the printed text, before the colours are put around it."""
-
-    inner: ConsoleRenderable
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
-        for text, style, control in console.render(self.inner, options):
-            yield Segment(text if control else harmless(text), style, control)
 
 
 def print_audit(out: Console, view: View) -> None:

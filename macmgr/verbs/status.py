@@ -46,7 +46,7 @@ def status(arguments: argparse.Namespace) -> int:
         print(harmless_json(json.dumps(document, indent=2, ensure_ascii=False)))
     else:
         from macmgr.report.statustext import print_status  # rich is slow to import, and JSON does not need it
-        from macmgr.report.text import console
+        from macmgr.report.terminal import console
 
         color = not arguments.no_color and "NO_COLOR" not in os.environ and sys.stdout.isatty()
         print_status(console(color), document, verbose=arguments.verbose)

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from macmgr import cli, paths
 from macmgr.oneline import harmless, harmless_json
-from macmgr.report.text import console
+from macmgr.report.terminal import console
 from tests.cli.conftest import Host
 from tests.unit.verbs.test_secrets import STATUS, VERBS, formats, places, run_dir, verbs, write
 

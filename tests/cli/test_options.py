@@ -28,9 +28,12 @@ def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser
 
 
 def fields_read(module: str, function: str) -> set[str]:
-    """The fields of ``arguments`` that the function reads, and those functions of its module that it hands them to."""
-    tree = ast.parse(Path(str(import_module(module).__file__)).read_text())
-    functions = {each.name: each for each in ast.walk(tree) if isinstance(each, ast.FunctionDef)}
+    """The fields of ``arguments`` that the function reads, and those functions of the verbs that it hands them to."""
+    trees = [ast.parse(Path(str(import_module(module).__file__)).read_text())]
+    imported = (each.module for each in trees[0].body if isinstance(each, ast.ImportFrom) and each.module)
+    others = [import_module(each) for each in imported if each.startswith("macmgr.verbs.")]
+    trees += [ast.parse(Path(str(other.__file__)).read_text()) for other in others]
+    functions = {each.name: each for tree in trees for each in ast.walk(tree) if isinstance(each, ast.FunctionDef)}
     fields, seen, waiting = set(), set(), [function]
     while waiting:
         seen.add(name := waiting.pop())

@@ -17,7 +17,8 @@ from macmgr.report.diagnosis import print_diagnosis, print_vlan_filtering
 from macmgr.report.outcome import print_outcome
 from macmgr.report.released import print_release
 from macmgr.report.statustext import print_status
-from macmgr.report.text import console, print_audit, print_plan, print_show
+from macmgr.report.terminal import console
+from macmgr.report.text import print_audit, print_plan, print_show
 from macmgr.state.lock import WriterLock
 from macmgr.view import View
 from macmgr.vlanfiltering import Answer

@@ -1,0 +1,50 @@
+"""Standard output for people: as wide as the terminal, in colour if wanted, and nothing in it that a terminal obeys."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook
+from rich.segment import Segment
+
+from macmgr.oneline import harmless
+
+
+def console(color: bool) -> Console:
+    """Standard output: as wide as the terminal, or as the text needs in a file or a pipe.
+
+    Brackets and colons stay as they are, also in table cells: colours come as Text, names from anybody.
+    """
+    terminal = sys.stdout.isatty()
+    made = Console(
+        file=sys.stdout,
+        no_color=not color,
+        force_terminal=terminal and color,
+        width=None if terminal else 400,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        soft_wrap=True,
+    )
+    made.push_render_hook(_Harmless())
+    return made
+
+
+class _Harmless(RenderHook):
+    """Names come from documents and the kernel; a terminal must not obey them. Only the colours are ours."""
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        return [_Plain(each) for each in renderables]
+
+
+@dataclass(frozen=True, slots=True)
+class _Plain:
+    """Replaces what a terminal obeys in the printed text, before the colours are put around it."""
+
+    inner: ConsoleRenderable
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        for text, style, control in console.render(self.inner, options):
+            yield Segment(text if control else harmless(text), style, control)

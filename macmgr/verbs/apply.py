@@ -1,0 +1,103 @@
+"""Verbs that change the host: apply and release. The printers for people are imported where they print."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Callable
+from dataclasses import replace
+
+from macmgr import errors
+from macmgr.errors import NotThere
+from macmgr.model.intent import Intent, observe_nothing
+from macmgr.reconcile import apply, release
+from macmgr.report.auditdocument import outcome_document
+from macmgr.state import lock
+from macmgr.state.memory import StateFile
+from macmgr.verbs.host import a_moment, check_bridge, host_of, out, print_json, warn
+from macmgr.vlanfiltering import Answer, turn_on
+
+
+def apply_changes(arguments: argparse.Namespace) -> int:
+    """Make the changes and read them back."""
+    host = host_of(arguments)
+    if arguments.vlan_filtering is not None and host.scope.observes(arguments.vlan_filtering):
+        return _refuse_observed(arguments)
+    with host.kernel() as kernel, lock.hold() as held:
+        check_bridge(arguments, kernel)
+        if arguments.vlan_filtering is not None:
+            answer = turn_on(held, arguments.vlan_filtering, host.read_intent, kernel)
+            _print_vlan_filtering(arguments, answer)
+            if answer.cut:
+                return errors.DRIFT
+        notes = StateFile(held, host.netns)
+        outcome = apply(held, host.read_intent, kernel, host.scope, notes, a_moment, host.known)
+    warn(notes.problem)
+    for bridge in sorted({change.bridge for change in outcome.view.observed}):
+        warn(
+            f'{bridge} is only observed (mode = "observe"): see macmgr plan; '
+            f"--bridge {shlex.quote(bridge)} changes it anyway"
+        )
+    if arguments.format == "json":
+        print_json(outcome_document(outcome))
+    else:
+        from macmgr.report.outcome import print_outcome
+
+        print_outcome(out(arguments), outcome)
+    return errors.IN_SYNC if outcome.complete and not outcome.view.skipped else errors.DRIFT
+
+
+def release_ports(arguments: argparse.Namespace) -> int:
+    """Give ports back to the kernel as they were before macmgr."""
+    host = host_of(arguments)
+    with host.kernel() as kernel, lock.hold() as held:
+        check_bridge(arguments, kernel)
+        notes = StateFile(held, host.netns)
+        scope = replace(host.scope, observes=observe_nothing)  # releases what macmgr made, on observe-only bridges too
+        released = release(held, _or_nothing(host.read_intent), kernel, scope, notes, host.known)
+    warn(notes.problem)
+    if arguments.format == "json":
+        from macmgr.report.released import release_document
+
+        print_json(outcome_document(released.outcome) | release_document(released))
+    else:
+        from macmgr.report.released import print_release
+
+        print_release(out(arguments), released, host.scope.observes)
+    return errors.IN_SYNC if released.complete else errors.DRIFT
+
+
+def _or_nothing(read_intent: Callable[[], Intent]) -> Callable[[], Intent]:
+    """Memory alone decides the release where libvirt is gone."""
+
+    def read() -> Intent:
+        try:
+            return read_intent()
+        except NotThere:
+            return Intent()
+
+    return read
+
+
+def _refuse_observed(arguments: argparse.Namespace) -> int:
+    """VLAN filtering decides which frames pass a bridge: that is a change, and this bridge is observe-only."""
+    bridge = arguments.vlan_filtering
+    warn(
+        f'{bridge} is only observed (mode = "observe"): VLAN filtering is left as it is; '
+        f"--bridge {shlex.quote(bridge)} turns it on anyway"
+    )
+    if arguments.format == "json":
+        refused = {"bridge": bridge, "would_be_cut": [], "observed": True}
+        print_json({"version": 1, "complete": False, "vlan_filtering_refused": refused})
+    return errors.DRIFT
+
+
+def _print_vlan_filtering(arguments: argparse.Namespace, answer: Answer) -> None:
+    """Print the answer for people. JSON gets only a refusal: without one, the outcome's document follows."""
+    if arguments.format != "json":
+        from macmgr.report.diagnosis import print_vlan_filtering
+
+        print_vlan_filtering(out(arguments), arguments.vlan_filtering, answer)
+    elif answer.cut:
+        refused = {"bridge": arguments.vlan_filtering, "would_be_cut": list(answer.cut)}
+        print_json({"version": 1, "complete": False, "vlan_filtering_refused": refused})
