@@ -115,14 +115,16 @@ def _risk(view: View, at_risk: frozenset[str]) -> Iterator[str]:
 
 
 def _at_risk(view: View) -> frozenset[str]:
-    found = [finding for finding in view.plan.findings if finding.code is Code.NOT_STICKY]
+    findings = (finding for finding in view.plan.findings if finding.code is Code.NOT_STICKY)
+    # each MAC once: on a trunk it has thousands of findings, and as many entries
+    found = {(finding.port, finding.bridge, finding.mac) for finding in findings}
     if not found:
         return frozenset()
     fdb = view.snapshot.fdb
     return frozenset(
-        finding.port
-        for finding in found
-        if not all(entry.sticky for entry in fdb.static_on(finding.port, finding.bridge, finding.mac).values())
+        port
+        for port, bridge, mac in found
+        if not all(entry.sticky for entry in fdb.static_on(port, bridge, mac).values())
     )
 
 

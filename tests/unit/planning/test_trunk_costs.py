@@ -16,7 +16,7 @@ from macmgr.model.changes import Change, Request, SetEntries
 from macmgr.model.findings import Code, Fixes
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy, Scope
 from macmgr.model.known import Held, KeptMac, Known, Memory, PortBefore
-from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
+from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, Fdb, PortFlags
 from macmgr.planning import draft
 from macmgr.planning.draft import Plan
 from macmgr.planning.planner import plan
@@ -119,6 +119,22 @@ def test_no_finding_of_thousands_is_longer_than_a_line(case: Case) -> None:
     assert max((len(made.of(finding).text) for finding in findings), default=0) <= 1000
     view = look(case.intent, case.kernel(size), known=case.known(size))
     assert len(json.dumps(audit_document(view, "host", "now"))) < 4_000_000
+
+
+def test_an_audit_looks_at_the_entries_of_a_mac_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not once for each of its findings: each look is at as many entries."""
+    looks, static_on = list[str](), Fdb.static_on
+
+    def counted(fdb: Fdb, port: str, bridge: str, mac: str) -> dict[int, Entry]:
+        looks.append(mac)
+        return static_on(fdb, port, bridge, mac)
+
+    case = CASES["not sticky"]
+    view = look(case.intent, case.kernel(200), known=case.known(200))
+    assert len([finding for finding in view.plan.findings if finding.code is Code.NOT_STICKY]) > 200
+    monkeypatch.setattr(Fdb, "static_on", counted)
+    audit_document(view, "host", "now")
+    assert looks == [MAC]
 
 
 @cases
