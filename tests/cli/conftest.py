@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -111,6 +111,7 @@ def host(
     config = tmp_path / "macmgr.toml"
     if (case / "config.toml").exists():
         config.write_text((case / "config.toml").read_text())
+    monkeypatch.setattr(cli, "_parser", cache(cli._parser))  # to make it takes as long as a verb's work
     monkeypatch.setattr(verbs, "Kernel", kernel)
     monkeypatch.setattr(paths, "CONFIG", config)
     monkeypatch.setattr(paths, "STATE", tmp_path / "state" / "state.json")

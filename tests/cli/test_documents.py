@@ -34,8 +34,13 @@ REGISTRY: Registry[Any] = Registry().with_resources(
 )
 
 
+VALIDATORS = {
+    verb: jsonschema.Draft202012Validator(closed(schema), registry=REGISTRY) for verb, schema in SCHEMAS.items()
+}
+
+
 def validate(verb: str, text: str) -> None:
-    jsonschema.Draft202012Validator(closed(SCHEMAS[verb]), registry=REGISTRY).validate(json.loads(text))
+    VALIDATORS[verb].validate(json.loads(text))
 
 
 @pytest.mark.parametrize("verb", SCHEMAS)
