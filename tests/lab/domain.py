@@ -2,17 +2,21 @@
 
 import contextlib
 import json
-import re
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from tests.lab.hypervisor import Libvirt
+import libvirt as library
+from lxml import etree
+
+from tests.lab.hypervisor import Answer, Libvirt
 from tests.lab.wait import until
 
+# virDomainState, as virsh writes them.
+_STATES = {1: "running", 2: "idle", 3: "paused", 4: "in shutdown", 5: "shut off", 6: "crashed", 7: "pmsuspended"}
 BUILT = Path(__file__).resolve().parents[2] / ".lab" / "guest"
 # An emulated CPU needs a second and a half for this kernel with these words, twice that without.
 QUICK_BOOT = (
@@ -99,24 +103,25 @@ class Guest:
 </domain>
 """
 
-    # What virsh does with it
+    # What libvirt does with it
 
     @property
     def state(self) -> str:
         """running, paused, shut off; empty when libvirt does not know the domain."""
-        return self.libvirt.virsh("domstate", self.name, check=False).stdout.strip()
+        with contextlib.suppress(RuntimeError):
+            return _STATES.get(self._domain(lambda domain: domain.state()[0]), "")
+        return ""
 
     def define(self) -> Self:
-        """virsh define."""
-        path = Path(f"/run/lab/{self.name}.domain.xml")
-        path.write_text(self.xml())
-        self.libvirt.virsh("define", str(path))
+        """As virsh define."""
+        self.libvirt.ask(lambda daemon: daemon.defineXML(self.xml()))
         return self
 
     def start(self, paused: bool = False) -> Self:
-        """virsh start; does not wait for the agent, so that several guests boot at the same time."""
+        """As virsh start; does not wait for the agent, so that several guests boot at the same time."""
         self.hang_up()
-        self.libvirt.virsh("start", self.name, *(["--paused"] if paused else []))
+        flags = library.VIR_DOMAIN_START_PAUSED if paused else 0
+        self._domain(lambda domain: domain.createWithFlags(flags))
         return self
 
     def wait_ready(self, timeout: float = 120) -> Self:
@@ -127,25 +132,27 @@ class Guest:
 
     def suspend(self) -> None:
         """Stop the guest's CPUs."""
-        self.libvirt.virsh("suspend", self.name)
+        self._domain(lambda domain: domain.suspend())
 
     def resume(self) -> None:
         """Let the guest's CPUs run."""
-        self.libvirt.virsh("resume", self.name)
+        self._domain(lambda domain: domain.resume())
 
     def destroy(self) -> None:
         """Pull the plug, if it is running."""
         self.hang_up()
-        self.libvirt.virsh("destroy", self.name, check=False)
+        with contextlib.suppress(RuntimeError):
+            self._domain(lambda domain: domain.destroy())
 
     def undefine(self) -> None:
         """Destroy and forget."""
         self.destroy()
-        self.libvirt.virsh("undefine", self.name, check=False)
+        with contextlib.suppress(RuntimeError):
+            self._domain(lambda domain: domain.undefine())
 
     def attach(self, nic: Nic) -> None:
         """Plug a NIC into the running guest; its address, if any, is set when the guest sees it."""
-        self.libvirt.virsh("attach-device", self.name, str(self._device(nic)), "--live")
+        self._domain(lambda domain: domain.attachDeviceFlags(nic.xml(), library.VIR_DOMAIN_AFFECT_LIVE))
         self.nics.append(nic)
         if self.state == "running":
             self.configure(nic)
@@ -158,18 +165,21 @@ class Guest:
 
     def detach(self, nic: Nic) -> None:
         """Unplug a NIC and wait until its tap is gone."""
-        self.libvirt.virsh("detach-device", self.name, str(self._device(nic)), "--live")
+        self._domain(lambda domain: domain.detachDeviceFlags(nic.xml(), library.VIR_DOMAIN_AFFECT_LIVE))
         self.nics.remove(nic)
         until(lambda: nic.mac not in self.taps(), f"{self.name} gives the NIC {nic.mac} up")
 
     def update(self, nic: Nic) -> None:
         """Change a NIC of the running guest in place: another network, bridge, VLAN, link state."""
-        self.libvirt.virsh("update-device", self.name, str(self._device(nic)), "--live")
+        self._domain(lambda domain: domain.updateDeviceFlags(nic.xml(), library.VIR_DOMAIN_AFFECT_LIVE))
 
     def taps(self) -> dict[str, str]:
         """The host side of each NIC: MAC to tap, as libvirt sees it."""
-        rows = self.libvirt.virsh("domiflist", self.name, check=False).stdout
-        return {mac: tap for tap, mac in re.findall(r"^ (\S+) .* ([0-9a-f:]{17})\s*$", rows, re.M) if tap != "-"}
+        with contextlib.suppress(RuntimeError):
+            nics = etree.fromstring(self._domain(lambda domain: domain.XMLDesc())).iter("interface")
+            plugged = {nic.xpath("string(mac/@address)"): nic.xpath("string(target/@dev)") for nic in nics}
+            return {str(mac): str(tap) for mac, tap in plugged.items() if tap}
+        return {}
 
     def tap(self, mac: str = "") -> str:
         """The tap of one NIC; of the first one when no MAC is said."""
@@ -299,7 +309,5 @@ class Guest:
         wanted = {(nic.mac, nic.address.partition("/")[0]) for nic in self.nics if nic.address}
         return wanted <= {(nic["mac"], nic["address"]) for nic in self.ask("macs")["nics"]}
 
-    def _device(self, nic: Nic) -> Path:
-        path = Path(f"/run/lab/{self.name}.nic.xml")
-        path.write_text(nic.xml())
-        return path
+    def _domain(self, question: Callable[[Any], Answer]) -> Answer:
+        return self.libvirt.ask(lambda daemon: question(daemon.lookupByName(self.name)))

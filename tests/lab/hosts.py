@@ -125,10 +125,6 @@ class Host(Libvirt):
         """This host's file system, as it is seen from here."""
         return Path(f"/proc/{(SHARED / self.name / 'pid').read_text().strip()}/root")
 
-    def virsh(self, *arguments: str, check: bool = True, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-        """Run one virsh command on this host's libvirtd."""
-        return run("virsh", "-c", self.uri, *arguments, check=check, timeout=timeout)
-
     def define_network(self, xml: str) -> None:
         """net-define and net-start."""
         path = SHARED / self.name / "network.xml"

@@ -140,10 +140,10 @@ class Lan:
         """Empty the ARP table, so that the next ping starts with a broadcast."""
         run("ip", "-n", self.namespace, "neighbour", "flush", "all")
 
-    def ping(self, ip: str, count: int = 3) -> int:
-        """Ping each 0.2 s and answer how many of `count` came back; waits up to 1 s for the last."""
+    def ping(self, ip: str, count: int = 3, patience: float = 3) -> int:
+        """Ping each 0.2 s and answer how many of `count` came back; waits so many seconds for the last."""
         with self._socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as icmp:
-            return _ping(icmp, ip, count)
+            return _ping(icmp, ip, count, patience)
 
     def send(self, src: str, dst: str, ethertype: int = 0x88B5, payload: bytes = b"", count: int = 1) -> None:
         """Send a frame with any source MAC: how a spoofer, or a guest that lives elsewhere, looks from here."""
@@ -267,8 +267,8 @@ def _enter(namespace: int) -> None:
         raise OSError(ctypes.get_errno(), "setns")
 
 
-def _ping(icmp: socket.socket, ip: str, count: int) -> int:
-    """The ping of the guest's agent, in Python: one request each 0.2 s, then up to 1 s for the rest."""
+def _ping(icmp: socket.socket, ip: str, count: int, patience: float) -> int:
+    """The ping of the guest's agent, in Python: one request each 0.2 s, then some patience for the rest."""
     session = int.from_bytes(os.urandom(2), "big")
     sent = 0
     answered: set[int] = set()
@@ -283,7 +283,7 @@ def _ping(icmp: socket.socket, ip: str, count: int) -> int:
             checksum = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
             with contextlib.suppress(OSError):  # no route, neighbour known dead: counts as not answered
                 icmp.sendto(struct.pack("!BBHHH", ICMP_ECHO_REQUEST, 0, checksum, session, sent), (ip, 0))
-            left = 1.0 if sent == count else 0.2
+            left = patience if sent == count else 0.2
             due = time.monotonic() + left
         if select.select([icmp], [], [], left)[0]:
             packet = icmp.recv(2048)
