@@ -6,24 +6,24 @@ planner and policy, and decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from macmgr.errors import NotThere, did_you_mean
 from macmgr.model.findings import Code, Finding
-from macmgr.model.flags import FLAGS, Flag
 from macmgr.model.intent import GuestPort, Manager, Pin, PortlessNic, Settings
 from macmgr.model.known import SeenMacs
 from macmgr.model.mac import matches, parse_typed_mac, virtual_router
 from macmgr.model.roles import Role, roles_of
-from macmgr.model.snapshot import BridgePort, Snapshot
+from macmgr.model.snapshot import BridgePort
 from macmgr.model.vids import fold_vids
 from macmgr.oneline import unbroken
 from macmgr.options import OPTIONS
 from macmgr.phrases import counted
 from macmgr.planning.draft import Pins
 from macmgr.planning.seen import is_about
+from macmgr.report.kernelfacts import entry_lines, kernel_says, port_words
 from macmgr.view import View
 
 _WIDTH = 14
@@ -108,7 +108,7 @@ def _guest(view: View, guest: GuestPort) -> Explanation:
             *((("macmgr watch has seen", _seen(seen)),) if seen and _seen(seen) else ()),
             ("Policy says", [*_policy_says(guest, pins), *_mode_says(view, guest.bridge)]),
             ("So wanted", _wanted(view, guest, port, pins)),
-            ("Kernel says", _kernel_says(guest, port, view.snapshot)),
+            ("Kernel says", kernel_says(guest, port, view.snapshot)),
             ("Verdict", _verdict(view, guest)),
         ),
     )
@@ -211,48 +211,6 @@ def _wanted(view: View, guest: GuestPort, port: BridgePort | None, pins: Pins) -
     return [f"learning off, unicast flood off{locked}", *entries]
 
 
-def _kernel_says(guest: GuestPort, port: BridgePort | None, snapshot: Snapshot) -> list[str]:
-    if port is None:
-        master = snapshot.masters.get(guest.port, "")
-        if guest.port not in snapshot.masters:
-            return [f"{guest.port} does not exist"]
-        return [f"{guest.port} is on {master}, which is no bridge" if master else f"{guest.port} is on no bridge"]
-    vlans = ""
-    if guest.facts.vlan is not None:
-        pvid = f", PVID {port.pvid}" if port.pvid else ""
-        vlans = f", VID {fold_vids(port.vids)}{pvid}" if port.vids else ", no VID"
-    # An unmanaged guest: if its bridge's table was not read, only its own address was asked for.
-    macs = guest.macs if guest.managed or snapshot.lists(port.bridge) else guest.macs[:1]
-    return [_port_words(port, guest.facts.isolated) + vlans, *_entry_lines(snapshot, port.bridge, macs)]
-
-
-def _entry_lines(snapshot: Snapshot, bridge: str, macs: Sequence[str]) -> list[str]:
-    lines = []
-    for mac in macs:
-        groups: dict[tuple[str, str], list[int]] = {}
-        for vid, entry in sorted(snapshot.fdb.of_mac(bridge, mac).items()):
-            groups.setdefault((entry.port, entry.in_words), []).append(vid)
-        lines += [
-            f"{mac} -> {port} in VID {fold_vids(sorted(vids))}, {words}" for (port, words), vids in groups.items()
-        ] or [f"no entry for {mac} on {bridge}"]
-    return lines
-
-
-def _port_words(port: BridgePort, isolated: bool = False) -> str:
-    words = [
-        *(_flag_words(flag, port.flags.value(flag)) for flag in FLAGS),
-        "isolated" if port.isolated else "not isolated" if isolated else "",
-        "promiscuous" if port.promiscuity else "not promiscuous",
-        "" if port.up else "down",
-    ]
-    return ", ".join(word for word in words if word)
-
-
-def _flag_words(flag: Flag, value: bool | None) -> str:
-    """A flag that shuts the port when off is always named; any other only when on."""
-    return flag.says(value) if flag.shut is False else flag.words * bool(value)
-
-
 def _verdict(view: View, guest: GuestPort) -> list[str]:
     mine = [
         finding
@@ -293,7 +251,7 @@ def _other_port(view: View, port: BridgePort) -> Explanation:
         f"{port.name} is a port of {port.bridge}, and of no domain's NIC: {_ROLES[role]}.",
         (
             ("Policy says", [f"{port.bridge} is {how}", *_mode_says(view, port.bridge)]),
-            ("Kernel says", [f"{_port_words(port)}, entries that lead to it: {count}"]),
+            ("Kernel says", [f"{port_words(port)}, entries that lead to it: {count}"]),
             ("Verdict", list(_finding_lines(findings)) or ["macmgr does not touch it"]),
         ),
     )
@@ -317,7 +275,7 @@ def _bridge(view: View, name: str) -> Explanation:
 def _unknown_mac(view: View, mac: str, bridges: Iterable[str]) -> Explanation:
     gone = next((domain for (_, each), domain in view.gone_macs.items() if each == mac), None)
     whose = f"a NIC of {gone}, which no longer runs here" if gone else "no NIC of a domain that runs here"
-    lines = [line for bridge in bridges for line in _entry_lines(view.snapshot, bridge, [mac])]
+    lines = [line for bridge in bridges for line in entry_lines(view.snapshot, bridge, [mac])]
     return Explanation(f"{mac} is {whose}.", (("Kernel says", lines or ["no entry"]),))
 
 

@@ -125,17 +125,11 @@ def standing_back(change: Change, times: int, seconds: float) -> Line:
 def theft(guest: GuestPort, mac: str, seen_on: str, vid: int, times: int = 1) -> Line:
     """A frame with a guest's MAC as its source came in on a port that is not the guest's."""
     often = f" {times} times" if times > 1 else ""
-    return Line(
-        Priority.WARNING,
+    text = (
         f"{seen_on} sent{often} with the MAC {mac} of {guest.domain}, which is behind {guest.port} ({guest.bridge}, "
-        f"VID {vid}): a second guest with this address, a loop, or a theft",
-        messages.THEFT,
-        guest.domain,
-        guest.port,
-        guest.bridge,
-        mac,
-        THEFT,
+        f"VID {vid}): a second guest with this address, a loop, or a theft"
     )
+    return Line(Priority.WARNING, text, messages.THEFT, guest.domain, guest.port, guest.bridge, mac, THEFT)
 
 
 def alarm(alarm: Alarm) -> Line:
@@ -144,16 +138,9 @@ def alarm(alarm: Alarm) -> Line:
     if alarm.kind is Kind.THEFT:
         return theft(guest, alarm.mac, " or ".join(alarm.seen_on), alarm.vid, alarm.times)
     often = f" (changed {alarm.times} times)" if alarm.times > 1 else ""
-    return Line(
-        Priority.NOTICE,
-        f"{guest.domain} uses {alarm.mac} on {guest.port} instead of {alarm.before}{often}: its entry follows",
-        messages.GUEST_MAC_CHANGED,
-        guest.domain,
-        guest.port,
-        guest.bridge,
-        alarm.mac,
-        str(Code.GUEST_MAC_CHANGED),
-    )
+    text = f"{guest.domain} uses {alarm.mac} on {guest.port} instead of {alarm.before}{often}: its entry follows"
+    place = guest.domain, guest.port, guest.bridge, alarm.mac
+    return Line(Priority.NOTICE, text, messages.GUEST_MAC_CHANGED, *place, Code.GUEST_MAC_CHANGED)
 
 
 def left(
@@ -221,16 +208,9 @@ def _finding(finding: Finding, fix: Fix, observes: Callable[[str], bool]) -> Lin
     vain = message_id == messages.DRIFT and fix.is_apply  # it changes nothing there
     if fix.text and not vain:
         message += f"; {does}: {fix.text}"
-    return Line(
-        Priority.ERROR if finding.severity is Severity.ERROR else Priority.WARNING,
-        message,
-        message_id,
-        finding.domain or "",
-        finding.port,
-        finding.bridge,
-        finding.mac,
-        str(finding.code),
-    )
+    priority = Priority.ERROR if finding.severity is Severity.ERROR else Priority.WARNING
+    place = finding.domain or "", finding.port, finding.bridge, finding.mac
+    return Line(priority, message, message_id, *place, finding.code)
 
 
 def _subject(change: Change) -> tuple[str, str]:
@@ -261,10 +241,8 @@ def _parts(change: Change) -> tuple[str, str, str]:
     if change.after and change.because is Code.STOLEN_ENTRY and elsewhere:
         why = f"a {elsewhere.in_words} one led to {elsewhere.port}"
         return "move", f"the entry of {_owner(change)} to {entry.port}", why
-    puts: dict[Code | None, str] = {
-        Code.NOT_STICKY: "pin" if entry.sticky else "unpin",
-        Code.NOT_GIVEN_BACK: "give back",
-    }
+    pin = "pin" if entry.sticky else "unpin"
+    puts: dict[Code | None, str] = {Code.NOT_STICKY: pin, Code.NOT_GIVEN_BACK: "give back"}
     return (
         puts.get(change.because, "put") if change.after else "drop",
         f"the entry of {_owner(change)} on {entry.port}",
@@ -275,14 +253,9 @@ def _parts(change: Change) -> tuple[str, str, str]:
 def _flag_parts(change: SetFlags) -> tuple[str, str]:
     words = [flag.says(change.after.value(flag)) for flag in change.before.differing(change.after)]
     what = f"{change.port}{f' of {change.domain}' if change.domain else ''} ({', '.join(words)})"
-    if change.closes:
-        return "close", what
-    verbs: dict[Code | None, str] = {
-        Code.CLOSED_WITHOUT_ENTRY: "open",
-        Code.NOT_GIVEN_BACK: "open",
-        Code.STILL_LOCKED: "unlock",
-    }
-    return verbs.get(change.because, "set"), what
+    if change.because in (Code.CLOSED_WITHOUT_ENTRY, Code.NOT_GIVEN_BACK) and not change.closes:
+        return "open", what
+    return "close" if change.closes else "unlock" if change.because is Code.STILL_LOCKED else "set", what
 
 
 def _owner(change: SetEntries) -> str:
@@ -318,9 +291,6 @@ def _summed_up(lines: list[Line], what: str, message_id: str) -> list[Line]:
         return lines
     bridges = ", ".join(sorted({line.bridge for line in lines if line.bridge}))
     codes = ", ".join(f"{code} {count}" for code, count in Counter(line.code for line in lines).most_common())
-    summary = Line(
-        min(line.priority for line in lines),
-        f"{len(lines)} {what}{f' on {bridges}' if bridges else ''}: {codes}",
-        message_id,
-    )
+    text = f"{len(lines)} {what}{f' on {bridges}' if bridges else ''}: {codes}"
+    summary = Line(min(line.priority for line in lines), text, message_id)
     return [summary, *(replace(line, priority=Priority.DEBUG) for line in lines)]
