@@ -82,10 +82,12 @@ class House:
         stdin: IO[bytes],
         stdout: IO[bytes],
         stderr: IO[bytes],
+        *,
+        forked: bool = True,
     ) -> Process:
         """macmgr with these words; a new interpreter where the environment asks for another one than we are."""
         command = self.macmgr_command(*words)
-        if starter.can_start(environment):
+        if forked and starter.can_start(environment):
             at = command.index("macmgr")
             files = stdin.fileno(), stdout.fileno(), stderr.fileno()
             return starter.start(self.keeper.pid, command[at + 1 :], environment, *files)
@@ -150,11 +152,14 @@ class House:
         return bool(good) and len(good) == len(entries) and self.flags(f"vnet{number}") == (False, False)
 
     @contextmanager
-    def daemon(self, *words: str, environment: Mapping[str, str] | None = None) -> Iterator[Process]:
-        """`macmgr watch`, once it has made its first round; ended with SIGTERM."""
+    def daemon(
+        self, *words: str, environment: Mapping[str, str] | None = None, forked: bool = True
+    ) -> Iterator[Process]:
+        """`macmgr watch` after its first round; ended with SIGTERM. If it is not forked, all its memory is its own."""
         pytest.importorskip("inotify_simple")
         with (self.root / "daemon.log").open("ab") as log, Path(os.devnull).open("rb") as nothing:
-            daemon = self._start(("watch", *words), {**os.environ, **(environment or {})}, nothing, log, log)
+            env = {**os.environ, **(environment or {})}
+            daemon = self._start(("watch", *words), env, nothing, log, log, forked=forked)
         before = self.log.count("watches")
         try:
             eventually(lambda: self.log.count("watches") > before or daemon.poll() is not None, "the daemon is ready")

@@ -195,7 +195,7 @@ def test_a_storm_of_guests_leaves_nothing_behind(host: House, endurance: bool) -
     count, rounds = (1000, 10) if endurance else (150, 4)
     guests = [crowd.CrowdGuest(number) for number in range(1, count + 1)]
     sizes: list[float] = []
-    with host.daemon() as daemon:
+    with host.daemon(forked=False) as daemon:
         for _ in range(rounds):
             with crowded(host, guests) as run_dir:
                 in_sync(host, count)
@@ -221,7 +221,7 @@ def test_with_nothing_to_do_it_does_nothing(host: House, endurance: bool) -> Non
     """A host with many ports at rest: no event, no round, and next to no processor time."""
     count, seconds = (1000, 60) if endurance else (200, 5)
     guests = [crowd.CrowdGuest(number) for number in range(1, count + 1)]
-    with crowded(host, guests), host.daemon() as daemon:
+    with crowded(host, guests), host.daemon(forked=False) as daemon:
         in_sync(host, count)
         before, rounds = processor_seconds(daemon.pid), host.status()["rounds"]["count"]
         time.sleep(seconds)
