@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass, replace
-from typing import Any
+from dataclasses import astuple, fields, is_dataclass, replace
+from typing import Any, TypeVar
 
 from macmgr.doctor.diagnose import BridgeDiagnosis, PortDiagnosis, diagnose
 from macmgr.doctor.promiscuity import Reason
 from macmgr.model.devices import Device, DeviceFacts, Features, PacketSocket
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, PortFlags, Snapshot
+from macmgr.planning.plugged import PortVlans
 
+T = TypeVar("T", Bridge, BridgePort)
 CLOSED = PortFlags(learning=False, unicast_flood=False)
 OPEN = PortFlags()
 MODERN = Features(vlan_filtering=True, ring_state=True, locked=True, learned_limit=True)
@@ -45,6 +47,7 @@ class World:
     """br0 with VLAN filtering, the uplink up0 (e1000e) at rest, and vnet0 of a guest, closed; tests change it."""
 
     def __init__(self) -> None:
+        self.vlans: dict[str, PortVlans] = {}  # instead of those that a port or bridge has
         self.bridge = Bridge("br0", 2, "02:00:00:00:00:02", vlan_filtering=True)
         self.ports = [uplink(), tap()]
         self.guests = [guest()]
@@ -57,14 +60,20 @@ class World:
     @property
     def snapshot(self) -> Snapshot:
         masters: dict[str, str | None] = {port.name: port.bridge for port in self.ports}
-        ports = {port.name: port for port in self.ports}
-        return Snapshot({"br0": self.bridge}, ports, masters | {"br0": None}, tuple(self.entries))
+        ports = {port.name: self._in_its_vlans(port) for port in self.ports}
+        return Snapshot({"br0": self._in_its_vlans(self.bridge)}, ports, masters | {"br0": None}, tuple(self.entries))
+
+    def _in_its_vlans(self, there: T) -> T:
+        if there.name not in self.vlans:
+            return there
+        vids, pvid, untagged = astuple(self.vlans[there.name])
+        return replace(there, vids=tuple(vids), pvid=pvid, untagged=tuple(untagged))
 
     @property
     def facts(self) -> DeviceFacts:
         devices = {port.name: device(port, "" if port.kind else "e1000e") for port in self.ports}
         devices["br0"] = Device("br0", 2, self.bridge.mac, "bridge", promiscuity=self.bridge.promiscuity)
-        return DeviceFacts(devices | self.devices, {}, tuple(self.sockets), self.features)
+        return DeviceFacts(devices | self.devices, tuple(self.sockets), self.features)
 
     def diagnose(self) -> BridgeDiagnosis:
         intent = Intent(tuple(self.guests), self.managed)

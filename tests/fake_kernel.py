@@ -30,7 +30,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from macmgr.model.changes import DeleteEntry, FlushEntries, PutEntry, Request, SetFlags
-from macmgr.model.devices import Device, DeviceFacts, Features, PortVlans
+from macmgr.model.devices import Device, DeviceFacts, Features
 from macmgr.model.flags import NEW_PORT, with_flag
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 
@@ -51,10 +51,6 @@ def set_port(port: str, **values: bool | None) -> SetFlags:
     return SetFlags(
         port, replace(NEW_PORT, **{field: not value for field, value in named.items()}), replace(NEW_PORT, **named)
     )
-
-
-def _vlans(vids: Sequence[int], pvid: int | None) -> PortVlans:
-    return PortVlans(frozenset(vids), pvid, frozenset({pvid} if pvid else ()))
 
 
 class FakeKernel:
@@ -146,9 +142,7 @@ class FakeKernel:
             )
             for port in self.ports.values()
         }
-        vlans = {port.name: _vlans(port.vids, port.pvid) for port in self.ports.values()}
-        vlans |= {name: _vlans((1,), 1) for name in self.bridges}
-        return DeviceFacts(devices, vlans, features=Features(True, True, True, True))
+        return DeviceFacts(devices, features=Features(True, True, True, True))
 
     def turn_vlan_filtering_on(self, bridge: Bridge) -> None:
         self.bridges[bridge.name] = replace(bridge, vlan_filtering=True)

@@ -12,10 +12,10 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from macmgr.doctor.promiscuity import Member, members
-from macmgr.model.devices import DeviceFacts, PortVlans
+from macmgr.model.devices import DeviceFacts
 from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.roles import Role
-from macmgr.model.snapshot import EntryState, Snapshot
+from macmgr.model.snapshot import Bridge, EntryState, Snapshot
 
 UNSEEN = (
     "Guests that tag their frames by themselves, without a <vlan> in their XML, cannot be seen from the host: with "
@@ -32,14 +32,14 @@ def who_would_be_cut(bridge: str, intent: Intent, snapshot: Snapshot, facts: Dev
     guests = {guest.port: guest for guest in intent.ports}
     ports = members(bridge, list(snapshot.ports.values()), guests, facts)
     uplinks = [member for member in ports if member.role is Role.UPLINK]
-    found = [sentence for member in ports for sentence in _own_vids(member, facts)]
-    found += _untagged(bridge, ports, uplinks, facts)
-    found += _stacked(bridge, uplinks, facts)
+    found = [sentence for member in ports for sentence in _own_vids(member)]
+    found += _untagged(snapshot.bridges[bridge], ports, uplinks)
+    found += _stacked(snapshot.bridges[bridge], uplinks, facts)
     for member in ports:
         if member.guest is not None and member.guest.facts.vlan is not None:
             wanted = set(member.guest.facts.vlan.vids)
-            found += _on_uplinks(f"{member.name} of {member.guest.domain}", wanted, uplinks, facts)
-    found += _entries(ports, snapshot, facts)
+            found += _on_uplinks(f"{member.name} of {member.guest.domain}", wanted, uplinks)
+    found += _entries(ports, snapshot)
     return list(dict.fromkeys(found))
 
 
@@ -58,82 +58,78 @@ def who_is_cut(bridge: str, intent: Intent, snapshot: Snapshot, facts: DeviceFac
         uplinks = [member for member in ports if member.role is Role.UPLINK]
         waiting += [member.device.lower for member in uplinks if member.device.kind == "vlan" and member.device.lower]
         if snapshot.bridges[name].vlan_filtering:
-            found += _stacked(name, uplinks, facts, now=True)
+            found += _stacked(snapshot.bridges[name], uplinks, facts, now=True)
     return list(dict.fromkeys(found))
 
 
-def _own_vids(member: Member, facts: DeviceFacts) -> Iterator[str]:
+def _own_vids(member: Member) -> Iterator[str]:
     """A port without a PVID drops untagged frames; a guest's port must carry the guest's <vlan>."""
-    vlans = facts.vlans.get(member.name, PortVlans())
-    who = _who(member)
+    port, who = member.port, _who(member)
     vlan = member.guest.facts.vlan if member.guest else None
     if vlan is None or (vlan.trunk and vlan.native is not None):
-        native = vlan.native if vlan else vlans.pvid
-        if vlans.pvid is None:
+        native = vlan.native if vlan else port.pvid
+        if port.pvid is None:
             words = f"{native or 1} pvid{'' if vlan and vlan.native_tagged else ' untagged'}"
             yield (
                 f"{who} has no PVID, so its untagged frames would be dropped; "
                 f"'bridge vlan add dev {shlex.quote(member.name)} vid {words}' gives it one."
             )
-        elif vlans.pvid != native:
-            yield f"{who} has PVID {vlans.pvid}, but its XML says native VLAN {native}: its untagged frames go astray."
-        elif vlans.pvid not in vlans.untagged and not (vlan and vlan.native_tagged):
-            yield f"{who} sends VID {vlans.pvid} tagged: the answers to its untagged frames would come with a tag."
+        elif port.pvid != native:
+            yield f"{who} has PVID {port.pvid}, but its XML says native VLAN {native}: its untagged frames go astray."
+        elif port.pvid not in port.untagged and not (vlan and vlan.native_tagged):
+            yield f"{who} sends VID {port.pvid} tagged: the answers to its untagged frames would come with a tag."
     if vlan is None:
         return
-    missing = set(vlan.vids) - vlans.vids
+    missing = {*vlan.vids}.difference(port.vids)
     if missing:
         yield (
             f"{who} has <vlan> {_list(vlan.vids)} in its XML, but the port does not carry {_list(missing)}: its frames "
             "would be dropped; "
             f"'bridge vlan add dev {shlex.quote(member.name)} vid {min(missing)}{_suffix(vlan.trunk)}' adds it."
         )
-    elif not vlan.trunk and vlans.pvid not in vlan.vids:
-        yield f"{who} belongs to {_list(vlan.vids)} by its XML, but the port's PVID is {vlans.pvid}."
-    elif not vlan.trunk and vlans.pvid not in vlans.untagged:
-        yield f"{who} does not tag frames, but the port sends VID {vlans.pvid} tagged."
+    elif not vlan.trunk and port.pvid not in vlan.vids:
+        yield f"{who} belongs to {_list(vlan.vids)} by its XML, but the port's PVID is {port.pvid}."
+    elif not vlan.trunk and port.pvid not in port.untagged:
+        yield f"{who} does not tag frames, but the port sends VID {port.pvid} tagged."
 
 
-def _untagged(bridge: str, ports: Sequence[Member], uplinks: Sequence[Member], facts: DeviceFacts) -> Iterator[str]:
+def _untagged(bridge: Bridge, ports: Sequence[Member], uplinks: Sequence[Member]) -> Iterator[str]:
     """Untagged frames are one network now. With filtering on, ports with another PVID are another network."""
-    own = facts.vlans.get(bridge, PortVlans()).pvid
-    reference = facts.vlans.get(uplinks[0].name, PortVlans()).pvid if uplinks else own
-    name = uplinks[0].name if uplinks else bridge
+    own = bridge.pvid
+    first = uplinks[0].port if uplinks else bridge
+    reference, name = first.pvid, first.name
     if reference is None:
         return
     if own != reference:
         has = f"PVID {own}" if own is not None else "no PVID"
-        yield f"{bridge} itself has {has} and {name} has PVID {reference}: the host's own frames would not pass."
+        yield f"{bridge.name} itself has {has} and {name} has PVID {reference}: the host's own frames would not pass."
     for member in ports:
-        pvid = facts.vlans.get(member.name, PortVlans()).pvid
+        pvid = member.port.pvid
         chosen = member.guest is not None and member.guest.facts.vlan is not None
         if member.name != name and pvid is not None and pvid != reference and not chosen:
             yield f"{_who(member)} has PVID {pvid} and {name} has PVID {reference}: their frames would not meet again."
 
 
-def _stacked(bridge: str, uplinks: Sequence[Member], facts: DeviceFacts, *, now: bool = False) -> Iterator[str]:
+def _stacked(bridge: Bridge, uplinks: Sequence[Member], facts: DeviceFacts, *, now: bool = False) -> Iterator[str]:
     """An 802.1Q device on the bridge gets frames only if the bridge itself and the uplink carry its VID tagged."""
-    own = facts.vlans.get(bridge, PortVlans())
     cut = "is cut off" if now else "would be cut off"
-    for upper in facts.uppers(bridge):
+    for upper in facts.uppers(bridge.name):
         if upper.kind != "vlan" or upper.vid is None:
             continue
-        who = f"{upper.name} (VLAN {upper.vid} on {bridge})"
-        if upper.vid not in own.vids:
+        who = f"{upper.name} (VLAN {upper.vid} on {bridge.name})"
+        if upper.vid not in bridge.vids:
             yield (
-                f"{who} {cut}, because {bridge} itself does not carry VID {upper.vid}; "
-                f"'bridge vlan add dev {shlex.quote(bridge)} vid {upper.vid} self' adds it."
+                f"{who} {cut}, because {bridge.name} itself does not carry VID {upper.vid}; "
+                f"'bridge vlan add dev {shlex.quote(bridge.name)} vid {upper.vid} self' adds it."
             )
-        elif upper.vid in own.untagged:
-            yield f"{who} {cut}, because {bridge} itself takes VID {upper.vid} untagged."
-        yield from _on_uplinks(who, {upper.vid}, uplinks, facts, now=now)
+        elif upper.vid in bridge.untagged:
+            yield f"{who} {cut}, because {bridge.name} itself takes VID {upper.vid} untagged."
+        yield from _on_uplinks(who, {upper.vid}, uplinks, now=now)
 
 
-def _on_uplinks(
-    who: str, wanted: set[int], uplinks: Sequence[Member], facts: DeviceFacts, *, now: bool = False
-) -> Iterator[str]:
+def _on_uplinks(who: str, wanted: set[int], uplinks: Sequence[Member], *, now: bool = False) -> Iterator[str]:
     for uplink in uplinks:
-        missing = wanted - facts.vlans.get(uplink.name, PortVlans()).vids
+        missing = wanted.difference(uplink.port.vids)
         if missing:
             yield (
                 f"{who} {'does' if now else 'would'} not reach the uplink {uplink.name}, which does not carry "
@@ -142,19 +138,19 @@ def _on_uplinks(
             )
 
 
-def _entries(ports: Sequence[Member], snapshot: Snapshot, facts: DeviceFacts) -> Iterator[str]:
+def _entries(ports: Sequence[Member], snapshot: Snapshot) -> Iterator[str]:
     """Only its entries reach a port that does not flood: they must be in the VID that filtering looks up."""
     for member in ports:
-        vlans = facts.vlans.get(member.name, PortVlans())
-        if member.port.flags.unicast_flood or vlans.pvid is None:
+        pvid = member.port.pvid
+        if member.port.flags.unicast_flood or pvid is None:
             continue
         own = [entry for entry in snapshot.fdb.of_port(member.name) if entry.state is not EntryState.LOCAL]
-        there = {entry.mac for entry in own if entry.vid == vlans.pvid}
+        there = {entry.mac for entry in own if entry.vid == pvid}
         for entry in sorted(entry for entry in own if entry.vid == 0 and entry.mac not in there):
             pin = " sticky" if entry.sticky else ""  # the same as in VID 0: EVPN distinguishes the two
             yield (
-                f"{_who(member)} is closed, and the entry for {entry.mac} is not in VID {vlans.pvid}: it would be cut "
-                f"off; 'bridge fdb replace {entry.mac} dev {shlex.quote(member.name)} vlan {vlans.pvid} master "
+                f"{_who(member)} is closed, and the entry for {entry.mac} is not in VID {pvid}: it would be cut "
+                f"off; 'bridge fdb replace {entry.mac} dev {shlex.quote(member.name)} vlan {pvid} master "
                 f"static{pin}' puts it there."
             )
 

@@ -26,10 +26,13 @@ def assemble(
             link.vlan_filtering,
             link.promiscuity,
             link.up,
-            vids.get(link.ifindex, PortVids()).vids,
+            own.vids,
             link.default_pvid,
+            own.pvid,
+            own.untagged,
         )
         for link in found.values()
+        for own in [vids.get(link.ifindex, PortVids())]
     }
     return Snapshot(
         bridges=bridges,
@@ -40,11 +43,11 @@ def assemble(
         },
         masters={link.name: names.get(link.master) if link.master else None for link in links},
         entries=tuple(entries),
-        stacked=tuple(_stacked(links, bridges, vids)),
+        stacked=tuple(_stacked(links, bridges)),
     )
 
 
-def _stacked(links: Iterable[Link], bridges: Mapping[str, Bridge], vids: Mapping[int, PortVids]) -> Iterator[Stacked]:
+def _stacked(links: Iterable[Link], bridges: Mapping[str, Bridge]) -> Iterator[Stacked]:
     """The devices stacked on bridges, directly or not, that have another address than their bridge.
 
     A device above a VLAN device is in that one's VID. Any other is in the VIDs that the bridge sends untagged.
@@ -54,8 +57,7 @@ def _stacked(links: Iterable[Link], bridges: Mapping[str, Bridge], vids: Mapping
         if link.kind in STACKED and link.lower and link.lower != link.ifindex and not link.elsewhere:
             uppers.setdefault(link.lower, []).append(link)
     for bridge in bridges.values():
-        untagged = vids.get(bridge.ifindex, PortVids()).untagged
-        waiting = [(link, (link.vid,) if link.vid else untagged) for link in uppers.get(bridge.ifindex, ())]
+        waiting = [(link, (link.vid,) if link.vid else bridge.untagged) for link in uppers.get(bridge.ifindex, ())]
         for link, carried in waiting:  # nothing is stacked on itself, so the walk ends
             waiting += [(upper, carried) for upper in uppers.get(link.ifindex, ())]
             if link.mac and link.mac != bridge.mac:

@@ -1,4 +1,4 @@
-"""Decodes devices for the doctor: stacking, promiscuity, XDP programs, `self` lists, and VIDs with their tagging.
+"""Decodes devices for the doctor: stacking, promiscuity, XDP programs, and `self` lists.
 
 The doctor reads them rarely, so each message is walked attribute by attribute. Sources: net/core/rtnetlink.c
 (rtnl_fill_ifinfo, rtnl_xdp_fill, ndo_dflt_fdb_dump), net/bridge/br_netlink.c, drivers/net/macvlan.c, net/8021q.
@@ -28,11 +28,10 @@ from macmgr.kernel.attributes import (
     read_number,
     read_text,
 )
-from macmgr.kernel.links import decode_vids
-from macmgr.kernel.netlink import Connection, Groups
+from macmgr.kernel.netlink import Connection
 from macmgr.kernel.sockets import read_drivers, read_packet_sockets
 from macmgr.kernel.wire import HEADER, IFLA_MASTER, LINK, NEIGHBOUR
-from macmgr.model.devices import STACKED, Device, DeviceFacts, Features, PortVlans, Xdp
+from macmgr.model.devices import STACKED, Device, DeviceFacts, Features, Xdp
 from macmgr.model.flags import LOCKED
 
 IFF_PROMISC = 0x100
@@ -69,8 +68,7 @@ def read_devices(connection: Connection, netns: str | None) -> DeviceFacts:
         devices[name] = replace(devices[name], addresses=_self_list(connection, devices[name]))
     for name, driver in read_drivers([name for name in wanted if not devices[name].kind], netns).items():
         devices[name] = replace(devices[name], driver=driver)
-    vlans = _vlans(connection.dump(wire.vlan_dump(), "reading the VIDs of the bridge ports"), names)
-    return DeviceFacts(devices, vlans, tuple(read_packet_sockets(names, netns)), _features(links))
+    return DeviceFacts(devices, tuple(read_packet_sockets(names, netns)), _features(links))
 
 
 def set_vlan_filtering(ifindex: int) -> wire.Message:
@@ -148,15 +146,6 @@ def _self_list(connection: Connection, device: Device) -> frozenset[str]:
         if attributes.keys().isdisjoint(_NOT_ITS_OWN) and len(mac) == 6 and not mac[0] & 1:
             found.add(mac.hex(":"))
     return frozenset(found)
-
-
-def _vlans(groups: Groups, names: Mapping[int, str]) -> dict[str, PortVlans]:
-    """The VIDs of ports, and of bridges themselves, as the snapshot has them."""
-    return {
-        names[ifindex]: PortVlans(frozenset(found.vids), found.pvid, frozenset(found.untagged))
-        for ifindex, found in decode_vids(groups).items()
-        if ifindex in names
-    }
 
 
 def _messages(groups: Mapping[bytes, Sequence[bytes]], wanted: int) -> Iterator[bytes]:

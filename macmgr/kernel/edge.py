@@ -81,7 +81,7 @@ class Kernel:
             members = [link for link in links if link.flags is not None and link.master in found]
             vids: Mapping[int, PortVids] = {}
             entries: list[Entry] = []
-            if members:
+            if found:
                 vids = decode_vids(self._connection.dump(wire.vlan_dump(), "reading the VIDs of the bridge ports"))
             listed = set()
             for bridge in found.values():

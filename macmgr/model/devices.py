@@ -24,15 +24,6 @@ class Xdp:
 
 
 @dataclass(frozen=True, slots=True)
-class PortVlans:
-    """The VIDs that a bridge port, or the bridge device itself, carries, and those that leave it untagged."""
-
-    vids: frozenset[int] = frozenset()
-    pvid: int | None = None
-    untagged: frozenset[int] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
 class PacketSocket:
     """An open packet socket: a capture, a DHCP client, an LLDP daemon.
 
@@ -90,10 +81,9 @@ class Features:
 
 @dataclass(frozen=True, slots=True)
 class DeviceFacts:
-    """One reading of the devices of a network namespace. ``vlans`` has bridge ports and bridges by name."""
+    """One reading of the devices of a network namespace."""
 
     devices: Mapping[str, Device] = field(default_factory=dict)
-    vlans: Mapping[str, PortVlans] = field(default_factory=dict)
     sockets: tuple[PacketSocket, ...] = ()
     features: Features = Features()
 

@@ -172,8 +172,9 @@ class BridgePort:
 class Bridge:
     """A bridge device. With ``vlan_filtering`` off, no port can leave promiscuous mode.
 
-    The host itself takes part in ``vids``, through the bridge's own interface. ``default_pvid`` is a new port's, 0 for
-    none; None on a kernel without VLANs.
+    The host itself takes part in ``vids``, through the bridge's own interface: its untagged frames are in ``pvid``, and
+    it gets those of the ``untagged`` VIDs without a tag. ``default_pvid`` is a new port's, 0 for none; None on a kernel
+    without VLANs.
     """
 
     name: str
@@ -184,6 +185,8 @@ class Bridge:
     up: bool = True
     vids: tuple[int, ...] = ()
     default_pvid: int | None = None
+    pvid: int | None = None
+    untagged: tuple[int, ...] = ()
 
 
 class Stacked(NamedTuple):

@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from macmgr import virsh
-from macmgr.model.devices import PortVlans
 from macmgr.model.findings import Code, Command, Finding
 from macmgr.model.intent import GuestPort, Intent, PortlessNic
 from macmgr.model.roles import uplinks_of
@@ -27,6 +26,15 @@ from macmgr.planning.draft import Draft
 _A_GUESTS = ("tun", "veth")  # by the kernel's word for the device (IFLA_INFO_KIND)
 MAX_PORTS = 1023  # BR_MAX_PORTS, of which 0 is none (br_if.c, find_portno); the next one is refused with EXFULL
 EVERY_VID = "1-4094"  # a range is taken off without a word about those that are not there (br_vlan_info)
+
+
+@dataclass(frozen=True, slots=True)
+class PortVlans:
+    """The VIDs that a bridge port carries, and those that leave it untagged."""
+
+    vids: frozenset[int] = frozenset()
+    pvid: int | None = None
+    untagged: frozenset[int] = frozenset()
 
 
 def with_taps_only(intent: Intent, snapshot: Snapshot) -> Intent:

@@ -55,6 +55,9 @@ class Case:
     view: View
 
 
+FILTERING = {"vlan_filtering": True, "default_pvid": 1, "pvid": 1, "untagged": (1,)}
+
+
 def read_case(folder: Path, workshop: Path) -> Case:
     """Read a case as macmgr reads a host; ``workshop`` is a directory to lay libvirt's run directory out in."""
     run_dir = lay_out(folder, workshop)
@@ -134,7 +137,7 @@ def lay_out(folder: Path, workshop: Path) -> Path:
 def read_snapshot(said: dict[str, Any]) -> Snapshot:
     """The snapshot that a case's JSON stands for."""
     bridges = {
-        name: Bridge(name, ifindex, **({"vlan_filtering": True, "default_pvid": 1} | values))
+        name: Bridge(name, ifindex, **(FILTERING | values))
         for ifindex, (name, values) in enumerate(said["bridges"].items(), 1)
     }
     ports = {name: _port(name, ifindex, **values) for ifindex, (name, values) in enumerate(said["ports"].items(), 100)}

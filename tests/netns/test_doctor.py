@@ -347,11 +347,10 @@ def test_vlans_are_read_with_their_tagging(ns: Namespace, kernel: Kernel) -> Non
     ns.bridge("vlan add dev tap1 vid 10-20")
     ns.bridge("vlan add dev tap1 vid 30 untagged")
     ns.bridge("vlan add dev br0 vid 7 self")
-    vlans = kernel.read_devices().vlans
-    assert vlans["tap1"].vids == {1, *range(10, 21), 30}
-    assert vlans["tap1"].untagged == {1, 30}
-    assert vlans["tap1"].pvid == 1
-    assert vlans["br0"].vids == {1, 7}
+    snapshot = kernel.read_snapshot(())
+    port, bridge = snapshot.ports["tap1"], snapshot.bridges["br0"]
+    assert (set(port.vids), set(port.untagged), port.pvid) == ({1, *range(10, 21), 30}, {1, 30}, 1)
+    assert (set(bridge.vids), set(bridge.untagged), bridge.pvid) == ({1, 7}, {1}, 1)
 
 
 def test_vlan_filtering_is_refused_while_an_8021q_device_would_be_cut(ns: Namespace, kernel: Kernel) -> None:

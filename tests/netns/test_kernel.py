@@ -76,6 +76,8 @@ def by_hand(ns: Namespace) -> Snapshot:
             "UP" in link["flags"],
             tuple(vids.get(name, ())),
             link["linkinfo"]["info_data"].get("vlan_default_pvid"),
+            pvids.get(name),
+            tuple(untagged.get(name, ())),
         )
         for name, link in links.items()
         if link.get("linkinfo", {}).get("info_kind") == "bridge"

@@ -9,9 +9,10 @@ from dataclasses import replace
 
 from macmgr.doctor.diagnose import diagnose
 from macmgr.doctor.vlancheck import who_would_be_cut
-from macmgr.model.devices import Device, DeviceFacts, PortVlans
+from macmgr.model.devices import Device, DeviceFacts
 from macmgr.model.intent import Intent, Manager, NicFacts, Vlan
 from macmgr.model.snapshot import Entry, EntryState, Snapshot
+from macmgr.planning.plugged import PortVlans
 from tests.doctorworld import CLOSED, OPEN, WEB, World, device, guest, renamed, tap, uplink
 
 ODD = {
@@ -47,10 +48,7 @@ class Troubled(World):
         }
         plain = PortVlans(frozenset({1}), 1, frozenset({1}))
         self.vlans = {"br0": plain, "up0": plain, "up1": plain, "vnet0": plain, "vnet1": plain}
-
-    @property
-    def facts(self) -> DeviceFacts:
-        return replace(super().facts, vlans=self.vlans if hasattr(self, "vlans") else {})
+        self.vlans |= dict.fromkeys(("nic0", "vnet2", "vnet3", "vnet4"), PortVlans())
 
 
 class AtRest(World):

@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 
 from macmgr.doctor.vlancheck import who_is_cut, who_would_be_cut
-from macmgr.model.devices import Device, DeviceFacts, Features, PortVlans
+from macmgr.model.devices import Device, DeviceFacts, Features
 from macmgr.model.intent import Intent, NicFacts, Vlan
 from macmgr.model.snapshot import Bridge, Entry, PortFlags, Snapshot
+from macmgr.planning.plugged import PortVlans
 from macmgr.state.lock import WriterLock
 from macmgr.vlanfiltering import Answer, turn_on
 from tests.doctorworld import MODERN, WEB, World, guest, tap, uplink
@@ -27,10 +28,6 @@ class Filtering(World):
         self.bridge = replace(self.bridge, vlan_filtering=False)
         self.ports = [uplink(promiscuity=1), tap()]
         self.vlans = {"br0": PLAIN, "up0": PLAIN, "vnet0": PLAIN}
-
-    @property
-    def facts(self) -> DeviceFacts:
-        return replace(super().facts, vlans=self.vlans)
 
     def cut(self) -> list[str]:
         return who_would_be_cut("br0", Intent(tuple(self.guests), self.managed), self.snapshot, self.facts)

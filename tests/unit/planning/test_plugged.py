@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from macmgr.model.devices import PortVlans
 from macmgr.model.findings import Code, Finding, fix_of
 from macmgr.model.intent import GuestPort, Intent, Manager, NicFacts, Policy, Vlan
 from macmgr.model.snapshot import Bridge, BridgePort, Snapshot
-from macmgr.planning.plugged import plug_findings, put_back, vlans_of
+from macmgr.planning.plugged import PortVlans, plug_findings, put_back, vlans_of
 
 MAC = "52:54:00:00:00:01"
 ACCESS = NicFacts(vlan=Vlan((42,)), vlan_live=True)
