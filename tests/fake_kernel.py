@@ -29,7 +29,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from macmgr.model.changes import DeleteEntry, FlushEntries, PutEntry, Request, SetFlags
+from macmgr.model.changes import DeleteEntry, FlushEntries, Request, SetFlags
 from macmgr.model.devices import Device, DeviceFacts, Features
 from macmgr.model.flags import NEW_PORT, with_flag
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
@@ -43,6 +43,18 @@ class Refusal:
 
     errno: int
     text: str
+
+
+def put_entry(
+    port: str,
+    mac: str,
+    vid: int | None,
+    state: EntryState = EntryState.STATIC,
+    sticky: bool = False,
+    extern_learn: bool = False,
+) -> Entry:
+    """The request that puts an entry; without a VID, in VID 0 and every VID of the port."""
+    return Entry(mac, vid or 0, port, state, sticky, extern_learn)
 
 
 def set_port(port: str, **values: bool | None) -> SetFlags:
@@ -153,7 +165,7 @@ class FakeKernel:
         if then is None or now is None or then.ifindex != now.ifindex:
             return Refusal(errno.ENODEV, f"{request.port} is gone since the kernel was read")
         match request:
-            case PutEntry():
+            case Entry():
                 return self._put(request, now)
             case DeleteEntry():
                 return self._delete(request, now)
@@ -162,17 +174,17 @@ class FakeKernel:
             case SetFlags():
                 return self._set_port(request, now)
 
-    def _put(self, request: PutEntry, port: BridgePort) -> Refusal | None:
+    def _put(self, request: Entry, port: BridgePort) -> Refusal | None:
         if request.state is EntryState.LOCAL:
             raise ValueError("macmgr never puts a local entry")
         if port.name in self.refuses_puts:
             return Refusal(errno.ENOSPC, f"putting the FDB entry {request.mac} on {port.name}: no space (ENOSPC)")
-        if request.vid is not None and request.vid not in port.vids:
+        if request.vid and request.vid not in port.vids:
             return Refusal(errno.EINVAL, f"{port.name} does not carry VID {request.vid}")
         if request.state is EntryState.DYNAMIC and not request.extern_learn and not (port.up and port.forwarding):
             return Refusal(errno.EPERM, f"{port.name} does not forward, and then takes no dynamic entry")
         if port.name not in self.forgets_puts:
-            for vid in _vids(request.vid, port):
+            for vid in _vids(request.vid or None, port):
                 key = port.bridge, request.mac, vid
                 have = self.fdb.get(key)
                 self.fdb[key] = _replaced(have, request, vid, self.knows_sticky)
@@ -320,7 +332,7 @@ def _vids(asked: int | None, port: BridgePort) -> tuple[int, ...]:
     return (0, *port.vids) if asked is None else (asked,)
 
 
-def _replaced(have: Entry | None, put: PutEntry, vid: int, knows_sticky: bool) -> Entry:
+def _replaced(have: Entry | None, put: Entry, vid: int, knows_sticky: bool) -> Entry:
     """br_fdb.c: fdb_add_entry leaves the extern_learn flag; br_fdb_external_learn_add leaves state and sticky."""
     if put.extern_learn:
         if have is None:

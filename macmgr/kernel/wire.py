@@ -12,8 +12,8 @@ from binascii import unhexlify
 from collections.abc import Iterator, Sequence
 
 from macmgr.errors import KernelError
-from macmgr.model.changes import DeleteEntry, FlushEntries, PutEntry, SetFlags
-from macmgr.model.snapshot import EntryState
+from macmgr.model.changes import DeleteEntry, FlushEntries, SetFlags
+from macmgr.model.snapshot import Entry, EntryState
 
 NLMSG_ERROR, NLMSG_DONE, NLMSG_OVERRUN = 2, 3, 4
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP_INTR = 0x1, 0x4, 0x10
@@ -88,7 +88,7 @@ def fdb_get(bridge: int, mac: str, vid: int) -> Message:
     return (RTM_GETNEIGH, NLM_F_REQUEST, key + _u32(NDA_MASTER, bridge))
 
 
-def put_entry(request: PutEntry, ifindex: int) -> Message:
+def put_entry(request: Entry, ifindex: int) -> Message:
     """Put an FDB entry, moving it when it is on another port.
 
     ValueError for a local entry: it would lead a guest's frames to the host, so no caller can want it.
@@ -101,7 +101,7 @@ def put_entry(request: PutEntry, ifindex: int) -> Message:
         flags |= NTF_STICKY
     if request.extern_learn:
         flags |= NTF_EXT_LEARNED
-    return (RTM_NEWNEIGH, _PUT, _key(ifindex, state, flags, request.mac, request.vid))
+    return (RTM_NEWNEIGH, _PUT, _key(ifindex, state, flags, request.mac, request.vid or None))
 
 
 def delete_entry(request: DeleteEntry, ifindex: int) -> Message:

@@ -82,18 +82,6 @@ def ports_of(change: Change) -> frozenset[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class PutEntry:
-    """RTM_NEWNEIGH, CREATE|REPLACE, NTF_MASTER. ``vid`` None: VID 0 and every VID of the port."""
-
-    port: str
-    mac: str
-    vid: int | None
-    state: EntryState = EntryState.STATIC
-    sticky: bool = False
-    extern_learn: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class DeleteEntry:
     """RTM_DELNEIGH, NTF_MASTER. ``vid`` None: VID 0 and every VID of the port."""
 
@@ -114,7 +102,8 @@ class FlushEntries:
     vid: int
 
 
-Request = PutEntry | DeleteEntry | FlushEntries | SetFlags
+Request = Entry | DeleteEntry | FlushEntries | SetFlags
+"""An entry is put as it is: RTM_NEWNEIGH, CREATE|REPLACE, NTF_MASTER. Its VID 0 is VID 0 and every VID of the port."""
 
 
 def one_flag_each(change: SetFlags) -> tuple[SetFlags, ...]:
@@ -130,7 +119,7 @@ def requests(change: Change) -> Iterator[Request]:
         for entry in change.before:
             if change.by:
                 # Put a dynamic entry: if the deletion never comes, the entry ages, and a frame moves it.
-                yield PutEntry(change.by, entry.mac, entry.vid, EntryState.DYNAMIC)
+                yield Entry(entry.mac, entry.vid, change.by, EntryState.DYNAMIC)
                 yield DeleteEntry(change.by, entry.mac, entry.vid)
             else:
                 yield FlushEntries(entry.port, entry.vid)
@@ -151,17 +140,13 @@ def _entry_requests(change: SetEntries) -> Iterator[Request]:
         yield DeleteEntry(vid0_gone.port, change.mac, None)
     every_vid = after.get(0)
     if every_vid:
-        yield _put(every_vid, None)
+        yield every_vid
     for vid, entry in sorted(after.items()):
         if vid and not (every_vid and every_vid._replace(vid=vid) == entry):
-            yield _put(entry, vid)
+            yield entry
     if not vid0_gone:
         for entry in gone:
             yield DeleteEntry(entry.port, change.mac, entry.vid)
-
-
-def _put(entry: Entry, vid: int | None) -> PutEntry:
-    return PutEntry(entry.port, entry.mac, vid, entry.state, entry.sticky, entry.extern_learn)
 
 
 def typed(request: Request) -> str:
@@ -179,12 +164,12 @@ def bridge_command(request: Request) -> list[str]:
     if isinstance(request, FlushEntries):
         place = ["dev", request.port, "vlan", str(request.vid)]
         return ["bridge", "fdb", "flush", *place, "master", "static", "noextern_learn"]
-    verb = "replace" if isinstance(request, PutEntry) else "del"
+    verb = "replace" if isinstance(request, Entry) else "del"
     words = ["bridge", "fdb", verb, request.mac, "dev", request.port]
-    if request.vid is not None:
+    if request.vid:
         words += ["vlan", str(request.vid)]
     words.append("master")
-    if isinstance(request, PutEntry):
+    if isinstance(request, Entry):
         words.append(str(request.state))
         words += ["sticky"] * request.sticky + ["extern_learn"] * request.extern_learn
     return words

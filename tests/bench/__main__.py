@@ -17,11 +17,11 @@ from macmgr.kernel.fdbdump import decode_entries
 from macmgr.kernel.links import decode_links
 from macmgr.kernel.netlink import Connection
 from macmgr.kernel.wire import fdb_dump, link_dump
-from macmgr.model.changes import PutEntry
 from tests import crowd
 from tests.bench import hooks, strangers, watching, worlds
 from tests.bench.measure import Result, Side, compare
 from tests.bench.table import write_table
+from tests.fake_kernel import put_entry
 
 GUESTS = 1000
 DUMPS = ((1_000, 60, 0.2), (10_000, 40, 0.2), (100_000, 7, 0.5))  # entries, rounds, target
@@ -78,7 +78,7 @@ def adding(directory: Path) -> Result:
     count = 10_000
     batch = directory / "batch"
     batch.write_text("\n".join(worlds.put_lines(count)))
-    puts = [PutEntry("vnet1", crowd.stray_mac(number), None) for number in range(count)]
+    puts = [put_entry("vnet1", crowd.stray_mac(number), None) for number in range(count)]
     with worlds.world() as namespace, Kernel(namespace) as kernel:
         snapshot = kernel.read_snapshot()
 

@@ -16,12 +16,12 @@ from pathlib import Path
 from macmgr.config import load_config
 from macmgr.kernel import Kernel
 from macmgr.kernel.edge import collector_paused
-from macmgr.model.changes import PutEntry
 from macmgr.model.snapshot import EntryState
 from macmgr.watch.round import Rounds
 from tests import crowd
 from tests.bench import worlds
 from tests.bench.measure import Result, Side, compare
+from tests.fake_kernel import put_entry
 
 STRANGERS = 500_000
 GUESTS = 20
@@ -133,7 +133,7 @@ def fill(namespace: str, port: str, first: int, last: int) -> None:
         for start in range(first, last, _AT_ONCE):
             numbers = range(start, min(last, start + _AT_ONCE))
             puts = [
-                PutEntry(port, f"02:{number.to_bytes(5, 'big').hex(':')}", None, EntryState.DYNAMIC, extern_learn=True)
+                put_entry(port, f"02:{number.to_bytes(5, 'big').hex(':')}", None, EntryState.DYNAMIC, extern_learn=True)
                 for number in numbers
             ]
             assert not any(kernel.send(puts, snapshot))

@@ -16,10 +16,10 @@ import macmgr
 from macmgr.errors import NoPermission, NotThere
 from macmgr.kernel import Kernel, Refusal, wire
 from macmgr.kernel.netlink import Connection
-from macmgr.model.changes import DeleteEntry, PutEntry, Request, bridge_command
+from macmgr.model.changes import DeleteEntry, Request, bridge_command
 from macmgr.model.roles import Role, roles_of
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
-from tests.fake_kernel import set_port
+from tests.fake_kernel import put_entry, set_port
 from tests.netns.conftest import BROADCAST, LONG, Namespace, eventually, require
 
 pytestmark = pytest.mark.full_kernel
@@ -271,7 +271,7 @@ def test_a_namespace_that_is_not_there_is_not_made() -> None:
 @pytest.mark.parametrize("sticky", [False, True])
 def test_a_put_entry_reads_back_as_it_was_put(ns: Namespace, kernel: Kernel, state: EntryState, sticky: bool) -> None:
     ns.add_cable("eth1")
-    carry_out(kernel, PutEntry("eth1", GUEST, None, state, sticky))
+    carry_out(kernel, put_entry("eth1", GUEST, None, state, sticky))
     assert entry_of(kernel, GUEST) == Entry(GUEST, 0, "eth1", state, sticky)
 
 
@@ -279,7 +279,7 @@ def test_a_port_that_does_not_forward_takes_no_dynamic_entry(ns: Namespace, kern
     """EPERM, although the capability is there: a refusal of this one entry, and the rest is carried out."""
     eventually(lambda: ns.port_state("tap1") == "disabled", "the bridge hears that tap1 has no carrier")
     refusals = kernel.send(
-        [PutEntry("tap1", GUEST, None, EntryState.DYNAMIC), PutEntry("tap1", OTHER, None)], kernel.read_snapshot()
+        [put_entry("tap1", GUEST, None, EntryState.DYNAMIC), put_entry("tap1", OTHER, None)], kernel.read_snapshot()
     )
     assert [refusal and refusal.errno for refusal in refusals] == [errno.EPERM, None]
     assert entry_of(kernel, OTHER) == Entry(OTHER, 0, "tap1")
@@ -287,25 +287,25 @@ def test_a_port_that_does_not_forward_takes_no_dynamic_entry(ns: Namespace, kern
 
 def test_extern_learn_makes_a_static_entry_dynamic(kernel: Kernel) -> None:
     """br_fdb_external_learn_add knows no state: what an external control plane put is never static."""
-    carry_out(kernel, PutEntry("tap1", GUEST, None, EntryState.STATIC, extern_learn=True))
+    carry_out(kernel, put_entry("tap1", GUEST, None, EntryState.STATIC, extern_learn=True))
     assert entry_of(kernel, GUEST) == Entry(GUEST, 0, "tap1", EntryState.DYNAMIC, extern_learn=True)
 
 
 def test_a_local_entry_is_never_put(kernel: Kernel) -> None:
     with pytest.raises(ValueError, match="never puts a local"):
-        kernel.send([PutEntry("tap1", GUEST, None, EntryState.LOCAL)], kernel.read_snapshot())
+        kernel.send([put_entry("tap1", GUEST, None, EntryState.LOCAL)], kernel.read_snapshot())
     assert entry_of(kernel, GUEST) is None
 
 
 def test_delete_is_idempotent(kernel: Kernel) -> None:
-    carry_out(kernel, PutEntry("tap1", GUEST, None))
+    carry_out(kernel, put_entry("tap1", GUEST, None))
     carry_out(kernel, DeleteEntry("tap1", GUEST, None))
     assert entry_of(kernel, GUEST) is None
     carry_out(kernel, DeleteEntry("tap1", GUEST, None))
 
 
 def test_delete_leaves_the_entry_of_another_port(kernel: Kernel) -> None:
-    carry_out(kernel, PutEntry("tap2", GUEST, None), DeleteEntry("tap1", GUEST, None))
+    carry_out(kernel, put_entry("tap2", GUEST, None), DeleteEntry("tap1", GUEST, None))
     assert entry_of(kernel, GUEST) == Entry(GUEST, 0, "tap2")
 
 
@@ -329,15 +329,15 @@ def test_locked_is_set_and_read(kernel: Kernel) -> None:
 
 
 TWINS: list[Request] = [
-    PutEntry("tap1", GUEST, None),
-    PutEntry("tap1", GUEST, None, sticky=True),
-    PutEntry("tap1", GUEST, None, EntryState.DYNAMIC),
-    PutEntry("eth1", GUEST, None, EntryState.DYNAMIC),
-    PutEntry("eth1", GUEST, None, EntryState.DYNAMIC, sticky=True),
-    PutEntry("tap1", GUEST, None, EntryState.DYNAMIC, extern_learn=True),
-    PutEntry("tap1", GUEST, None, EntryState.STATIC, sticky=True, extern_learn=True),
-    PutEntry("tap2", OTHER, None, sticky=True),
-    PutEntry("tap1", GUEST, 7),
+    put_entry("tap1", GUEST, None),
+    put_entry("tap1", GUEST, None, sticky=True),
+    put_entry("tap1", GUEST, None, EntryState.DYNAMIC),
+    put_entry("eth1", GUEST, None, EntryState.DYNAMIC),
+    put_entry("eth1", GUEST, None, EntryState.DYNAMIC, sticky=True),
+    put_entry("tap1", GUEST, None, EntryState.DYNAMIC, extern_learn=True),
+    put_entry("tap1", GUEST, None, EntryState.STATIC, sticky=True, extern_learn=True),
+    put_entry("tap2", OTHER, None, sticky=True),
+    put_entry("tap1", GUEST, 7),
     DeleteEntry("tap2", OTHER, None),
     DeleteEntry("tap1", OTHER, None),
     DeleteEntry("tap2", OTHER, 7),
@@ -353,7 +353,7 @@ def test_sent_and_typed_come_to_the_same(ns: Namespace, twin: Namespace, request
         build(each)
         each.add_cable("eth1")
         each.bridge(f"fdb add {OTHER} dev tap2 master static")
-    if isinstance(request_, PutEntry) and request_.state is EntryState.DYNAMIC:
+    if isinstance(request_, Entry) and request_.state is EntryState.DYNAMIC:
         # refused on a port that does not forward, which a tap without a carrier becomes at its own pace
         eventually(lambda: {each.port_state("tap1") for each in (ns, twin)} == {"disabled"}, "tap1 is disabled")
     with Kernel(ns.name) as kernel:
@@ -374,12 +374,12 @@ def test_one_vid_is_put_and_deleted(ns: Namespace) -> None:
     ns.add_tap("tap1")
     ns.bridge("vlan add dev tap1 vid 10")
     with Kernel(ns.name) as kernel:
-        carry_out(kernel, PutEntry("tap1", GUEST, 10, sticky=True))
+        carry_out(kernel, put_entry("tap1", GUEST, 10, sticky=True))
         assert entry_of(kernel, GUEST, 10) == Entry(GUEST, 10, "tap1", sticky=True)
         assert entry_of(kernel, GUEST, 1) is None
         carry_out(kernel, DeleteEntry("tap1", GUEST, 10))
         assert entry_of(kernel, GUEST, 10) is None
-        carry_out(kernel, PutEntry("tap1", GUEST, None))
+        carry_out(kernel, put_entry("tap1", GUEST, None))
         assert {entry.vid for entry in kernel.read_snapshot().entries if entry.mac == GUEST} == {0, 1, 10}
         carry_out(kernel, DeleteEntry("tap1", GUEST, None))
         assert {entry.vid for entry in kernel.read_snapshot().entries if entry.mac == GUEST} == set()
@@ -391,7 +391,7 @@ def test_one_vid_is_put_and_deleted(ns: Namespace) -> None:
 def test_a_port_deleted_since_is_refused(ns: Namespace, kernel: Kernel) -> None:
     snapshot = kernel.read_snapshot()
     ns.ip("link delete tap1")
-    for request in (PutEntry("tap1", GUEST, None), DeleteEntry("tap1", GUEST, None), set_port("tap1", learning=False)):
+    for request in (put_entry("tap1", GUEST, None), DeleteEntry("tap1", GUEST, None), set_port("tap1", learning=False)):
         (refusal,) = kernel.send([request], snapshot)
         assert refusal is not None
         assert refusal.errno == errno.ENODEV
@@ -402,7 +402,7 @@ def test_a_port_made_again_under_its_name_is_not_touched(ns: Namespace, kernel: 
     snapshot = kernel.read_snapshot()
     ns.ip("link delete tap1")
     ns.add_tap("tap1")
-    refusals = kernel.send([PutEntry("tap1", GUEST, None), set_port("tap1", learning=False)], snapshot)
+    refusals = kernel.send([put_entry("tap1", GUEST, None), set_port("tap1", learning=False)], snapshot)
     assert [refusal and refusal.errno for refusal in refusals] == [errno.ENODEV, errno.ENODEV]
     assert entry_of(kernel, GUEST) is None
     assert kernel.read_snapshot().ports["tap1"].flags.learning
@@ -414,7 +414,7 @@ def test_a_name_that_was_no_bridge_port_is_refused_unsent(kernel: Kernel) -> Non
 
 
 def test_a_refusal_has_the_kernels_words(kernel: Kernel) -> None:
-    (refusal,) = kernel.send([PutEntry("tap1", GUEST, 7)], kernel.read_snapshot())
+    (refusal,) = kernel.send([put_entry("tap1", GUEST, 7)], kernel.read_snapshot())
     assert refusal is not None
     assert refusal.errno == errno.EINVAL
     assert f"{GUEST} on tap1: Invalid argument (EINVAL)" in refusal.text
@@ -427,7 +427,7 @@ def test_each_failure_of_a_batch_finds_its_request(ns: Namespace, kernel: Kernel
     ns.ip("link delete tap3")
     bad = {0, 1, 199, 200, 207, 208, 333, 498, 499}
     requests = [
-        PutEntry("tap3" if n in bad else "tap1", f"52:54:00:01:{n >> 8:02x}:{n & 255:02x}", None) for n in range(500)
+        put_entry("tap3" if n in bad else "tap1", f"52:54:00:01:{n >> 8:02x}:{n & 255:02x}", None) for n in range(500)
     ]
     refusals = kernel.send(requests, snapshot)
     assert {place for place, refusal in enumerate(refusals) if refusal} == bad
@@ -437,19 +437,19 @@ def test_each_failure_of_a_batch_finds_its_request(ns: Namespace, kernel: Kernel
 
 
 def test_a_batch_may_fail_completely(kernel: Kernel) -> None:
-    refusals = kernel.send([PutEntry("tap1", GUEST, 7)] * 3000, kernel.read_snapshot())
+    refusals = kernel.send([put_entry("tap1", GUEST, 7)] * 3000, kernel.read_snapshot())
     assert {refusal and refusal.errno for refusal in refusals} == {errno.EINVAL}
 
 
 UNPRIVILEGED = """
 import sys
-from macmgr.model.changes import PutEntry
 from macmgr.kernel import Kernel
+from macmgr.model.snapshot import Entry
 with Kernel() as kernel:
     snapshot = kernel.read_snapshot()
     assert len(kernel.look_up([("br0", f"52:54:00:02:00:{n & 255:02x}", 0) for n in range(3000)], snapshot)) == 256
     try:
-        kernel.send([PutEntry("tap1", "52:54:00:00:00:01", None)] * 3000, snapshot)
+        kernel.send([Entry("52:54:00:00:00:01", 0, "tap1")] * 3000, snapshot)
     except Exception as error:
         print(type(error).__name__, error)
 """
@@ -479,37 +479,37 @@ def steal(ns: Namespace, mac: str) -> None:
 
 def test_one_frame_moves_a_static_entry_that_is_not_sticky(ns: Namespace, kernel: Kernel) -> None:
     ns.add_cable("eth1")
-    carry_out(kernel, set_port("tap1", learning=False), PutEntry("tap1", GUEST, None))
+    carry_out(kernel, set_port("tap1", learning=False), put_entry("tap1", GUEST, None))
     steal(ns, GUEST)
     assert entry_of(kernel, GUEST) == Entry(GUEST, 0, "eth1", EntryState.STATIC)
 
 
 def test_no_frame_moves_a_sticky_entry(ns: Namespace, kernel: Kernel) -> None:
     ns.add_cable("eth1")
-    carry_out(kernel, set_port("tap1", learning=False), PutEntry("tap1", GUEST, None, sticky=True))
+    carry_out(kernel, set_port("tap1", learning=False), put_entry("tap1", GUEST, None, sticky=True))
     steal(ns, GUEST)
     assert entry_of(kernel, GUEST) == Entry(GUEST, 0, "tap1", EntryState.STATIC, sticky=True)
 
 
 def test_a_put_moves_a_sticky_entry_and_clears_sticky_unless_it_says_so(kernel: Kernel) -> None:
-    carry_out(kernel, PutEntry("tap1", GUEST, None, sticky=True), PutEntry("tap2", GUEST, None, sticky=True))
+    carry_out(kernel, put_entry("tap1", GUEST, None, sticky=True), put_entry("tap2", GUEST, None, sticky=True))
     assert entry_of(kernel, GUEST) == Entry(GUEST, 0, "tap2", sticky=True)
-    carry_out(kernel, PutEntry("tap2", GUEST, None))
+    carry_out(kernel, put_entry("tap2", GUEST, None))
     assert entry_of(kernel, GUEST) == Entry(GUEST, 0, "tap2", sticky=False)
 
 
 def test_a_put_makes_a_local_entry_the_guests(ns: Namespace, kernel: Kernel) -> None:
     ns.bridge(f"fdb add {GUEST} dev tap2 master permanent")
     assert entry_of(kernel, GUEST) == Entry(GUEST, 0, "tap2", EntryState.LOCAL)
-    carry_out(kernel, PutEntry("tap1", GUEST, None, sticky=True))
+    carry_out(kernel, put_entry("tap1", GUEST, None, sticky=True))
     assert entry_of(kernel, GUEST) == Entry(GUEST, 0, "tap1", sticky=True)
 
 
 def test_no_put_clears_extern_learn(kernel: Kernel) -> None:
     """br_fdb.c: fdb_add_entry leaves the flag as it is, and br_fdb_external_learn_add leaves state and sticky."""
-    carry_out(kernel, PutEntry("tap2", GUEST, None, extern_learn=True), PutEntry("tap1", GUEST, None, sticky=True))
+    carry_out(kernel, put_entry("tap2", GUEST, None, extern_learn=True), put_entry("tap1", GUEST, None, sticky=True))
     assert entry_of(kernel, GUEST) == Entry(GUEST, 0, "tap1", sticky=True, extern_learn=True)
-    carry_out(kernel, PutEntry("tap2", GUEST, None, extern_learn=True))
+    carry_out(kernel, put_entry("tap2", GUEST, None, extern_learn=True))
     assert entry_of(kernel, GUEST) == Entry(GUEST, 0, "tap2", sticky=True, extern_learn=True)
 
 
@@ -518,10 +518,10 @@ def test_a_copy_in_a_vid_that_the_port_lost_cannot_be_deleted(ns: Namespace) -> 
     ns.ip("link set br0 up")
     ns.add_tap("tap1")
     with Kernel(ns.name) as kernel:
-        carry_out(kernel, PutEntry("tap1", GUEST, None))
+        carry_out(kernel, put_entry("tap1", GUEST, None))
         ns.bridge("vlan del dev tap1 vid 1")
         snapshot = kernel.read_snapshot()
-        refusals = kernel.send([DeleteEntry("tap1", GUEST, 1), PutEntry("tap1", GUEST, 1)], snapshot)
+        refusals = kernel.send([DeleteEntry("tap1", GUEST, 1), put_entry("tap1", GUEST, 1)], snapshot)
         assert [refusal and refusal.errno for refusal in refusals] == [errno.EINVAL, errno.EINVAL]
         carry_out(kernel, DeleteEntry("tap1", GUEST, None))
         assert entry_of(kernel, GUEST, 0) is None
@@ -554,7 +554,7 @@ def test_a_frame_goes_where_the_entry_leads_or_where_unicast_flood_is_on(ns: Nam
     with Kernel(ns.name) as kernel:
         carry_out(kernel, set_port("eth3", unicast_flood=False))
         assert arrivals(ns, "eth1", OTHER, GUEST) == {"eth2"}
-        carry_out(kernel, PutEntry("eth3", GUEST, None, sticky=True))
+        carry_out(kernel, put_entry("eth3", GUEST, None, sticky=True))
         assert arrivals(ns, "eth1", OTHER, GUEST) == {"eth3"}
         ns.bridge(f"fdb replace {GUEST} dev eth2 master permanent")
         assert arrivals(ns, "eth1", OTHER, GUEST) == set()
@@ -566,13 +566,13 @@ def test_a_locked_port_takes_only_the_frames_of_its_entries(ns: Namespace) -> No
         ns.add_cable(cable)
     with Kernel(ns.name) as kernel:
         require("locked bridge ports (5.18)", kernel.read_snapshot().ports["eth1"].flags.locked is not None)
-        carry_out(kernel, set_port("eth1", learning=False, locked=True), PutEntry("eth1", GUEST, None, sticky=True))
+        carry_out(kernel, set_port("eth1", learning=False, locked=True), put_entry("eth1", GUEST, None, sticky=True))
         assert arrivals(ns, "eth1", GUEST, OTHER, marker=GUEST) == {"eth2", "eth3"}
         assert arrivals(ns, "eth1", "52:54:00:00:00:66", OTHER, marker=GUEST) == set()
 
 
 def test_a_static_entry_survives_its_port_going_down_but_not_its_leaving(ns: Namespace, kernel: Kernel) -> None:
-    carry_out(kernel, PutEntry("tap1", GUEST, None, sticky=True), set_port("tap1", learning=False))
+    carry_out(kernel, put_entry("tap1", GUEST, None, sticky=True), set_port("tap1", learning=False))
     ns.ip("link set tap1 down")
     assert entry_of(kernel, GUEST) == Entry(GUEST, 0, "tap1", sticky=True)
     ns.ip("link set tap1 nomaster")
@@ -583,7 +583,7 @@ def test_a_static_entry_survives_its_port_going_down_but_not_its_leaving(ns: Nam
 
 def test_five_thousand_entries_there_and_back(kernel: Kernel) -> None:
     macs = [f"52:54:01:00:{n >> 8:02x}:{n & 255:02x}" for n in range(5000)]
-    carry_out(kernel, *(PutEntry(f"tap{1 + n % 2}", mac, None, sticky=True) for n, mac in enumerate(macs)))
+    carry_out(kernel, *(put_entry(f"tap{1 + n % 2}", mac, None, sticky=True) for n, mac in enumerate(macs)))
     wanted = {Entry(mac, 0, f"tap{1 + n % 2}", sticky=True) for n, mac in enumerate(macs)}
     snapshot = kernel.read_snapshot()
     assert wanted == {entry for entry in snapshot.entries if entry.mac.startswith("52:54:01") and entry.vid == 0}

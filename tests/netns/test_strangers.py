@@ -15,7 +15,6 @@ import pytest
 
 from macmgr.kernel import Kernel, netlink
 from macmgr.kernel.events import EventSocket
-from macmgr.model.changes import PutEntry
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent, Manager, NicFacts, Policy
 from macmgr.model.kernelevents import EntryEvent
@@ -24,6 +23,7 @@ from macmgr.model.snapshot import MOST_LISTED, EntryState
 from macmgr.planning.reading import NOTHING_BESIDE, Beside
 from macmgr.reconcile import look
 from macmgr.view import View
+from tests.fake_kernel import put_entry
 from tests.netns.conftest import Namespace, eventually
 from tests.netns.hearing import heard
 from tests.netns.house import House, house, mac_of
@@ -69,7 +69,7 @@ def fill(kernel: Kernel, port: str, count: int, state: EntryState = EntryState.D
     """As learned ones, but they do not age."""
     snapshot = kernel.read_snapshot(())
     puts = [
-        PutEntry(port, f"02:{number.to_bytes(5, 'big').hex(':')}", None, state, extern_learn=True)
+        put_entry(port, f"02:{number.to_bytes(5, 'big').hex(':')}", None, state, extern_learn=True)
         for number in range(count)
     ]
     assert not any(kernel.send(puts, snapshot))

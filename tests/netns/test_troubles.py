@@ -15,7 +15,7 @@ import pytest
 from macmgr.errors import KernelError
 from macmgr.kernel import Kernel, Refusal, netlink, wire
 from macmgr.kernel.netlink import Answers, Connection
-from macmgr.model.changes import PutEntry, Request
+from macmgr.model.changes import Request
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.model.snapshot import Entry, PortFlags, Snapshot
@@ -23,6 +23,7 @@ from macmgr.reconcile import apply, look
 from macmgr.state.lock import hold
 from tests import crowd
 from tests.crowd import CrowdGuest
+from tests.fake_kernel import put_entry
 from tests.netns.conftest import Namespace, eventually
 
 MANAGED = Policy(manager=Manager.LIBVIRT)
@@ -68,13 +69,13 @@ def test_answers_that_found_no_room_are_asked_for_again(
     """ENOBUFS, of a thousand look-ups that all answer, and of as many requests that are all refused."""
     with Kernel(ns.name) as kernel:
         snapshot = kernel.read_snapshot()
-        assert not any(kernel.send([PutEntry("vnet1", mac, None) for mac in MACS[:1000]], snapshot))
+        assert not any(kernel.send([put_entry("vnet1", mac, None) for mac in MACS[:1000]], snapshot))
         shrink(kernel)
         found = kernel.look_up([("br0", mac, 0) for mac in MACS[:1000]], snapshot)
         assert losses
         assert {entry and entry.mac for entry in found.values()} == set(MACS[:1000])
         losses.clear()
-        refusals = kernel.send([PutEntry("vnet1", mac, 7) for mac in MACS[:1000]], snapshot)
+        refusals = kernel.send([put_entry("vnet1", mac, 7) for mac in MACS[:1000]], snapshot)
         assert losses
         assert {refusal and refusal.errno for refusal in refusals} == {errno.EINVAL}
 
@@ -102,7 +103,7 @@ def test_a_dump_that_was_given_up_is_read_to_its_end(
 
     monkeypatch.setattr(Connection, "_end_other_dump", count)
     with Kernel(ns.name) as kernel:
-        assert not any(kernel.send([PutEntry("vnet1", mac, None) for mac in MACS], kernel.read_snapshot()))
+        assert not any(kernel.send([put_entry("vnet1", mac, None) for mac in MACS], kernel.read_snapshot()))
         connection = kernel._connection
         connection._socket.send(wire.frame(wire.fdb_dump(), connection._next()))
         assert {entry.mac for entry in kernel.read_snapshot().entries} >= set(MACS)

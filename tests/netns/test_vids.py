@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from macmgr.kernel import Kernel
-from macmgr.model.changes import FlushEntries, PutEntry, bridge_command, requests
+from macmgr.model.changes import FlushEntries, bridge_command, requests
 from macmgr.model.findings import Code, fix_of
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.model.snapshot import Entry, EntryState
 from macmgr.reconcile import apply, look
 from macmgr.state.lock import hold
 from macmgr.view import Outcome, View
+from tests.fake_kernel import put_entry
 from tests.netns.conftest import Namespace, eventually, require
 
 pytestmark = pytest.mark.full_kernel
@@ -156,7 +157,7 @@ def test_what_an_interrupted_clearing_leaves_moves_with_a_frame(ns: Namespace, k
         ns.bridge(f"vlan add dev {name} vid 30")
     ns.bridge(f"fdb replace {GUEST} dev tap1 vlan 30 master static sticky")
     ns.bridge("vlan del dev tap1 vid 30")
-    assert kernel.send([PutEntry("eth1", GUEST, 30, EntryState.DYNAMIC)], kernel.read_snapshot()) == [None]
+    assert kernel.send([put_entry("eth1", GUEST, 30, EntryState.DYNAMIC)], kernel.read_snapshot()) == [None]
     (entry,) = [each for each in kernel.read_snapshot().entries if each.mac == GUEST]
     assert entry == Entry(GUEST, 30, "eth1", EntryState.DYNAMIC)
     ns.bridge("vlan add dev eth2 vid 30 pvid untagged")
@@ -225,7 +226,7 @@ def test_the_copies_that_libvirt_puts_on_a_trunk_may_stay(
     """They lead to the guest, and libvirt's request without a VID makes all of them at once."""
     ns.bridge("vlan add dev tap1 vid 2-4094")
     snapshot = kernel.read_snapshot()
-    assert kernel.send([PutEntry("tap1", GUEST, None)], snapshot) == [None]
+    assert kernel.send([put_entry("tap1", GUEST, None)], snapshot) == [None]
     assert applied().complete
     assert vids_of(kernel, GUEST) == {0, *range(1, 4095)}
     assert {finding.code for finding in seen(kernel).plan.findings if finding.mac == GUEST} == set()

@@ -13,7 +13,7 @@ from tests.dataway import PACKAGE, Way, in_words, measure, with_list
 
 DESIGN = Path(__file__).parents[2] / "docs" / "design.rst"
 # Each step of the way is one more place to look. The aim is 34 modules and 17 forms; what was reached is not given up.
-MOST_MODULES, MOST_RECORDS = 34, 19
+MOST_MODULES, MOST_RECORDS = 34, 18
 
 
 def test_the_document_has_the_list() -> None:

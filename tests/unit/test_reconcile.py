@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from macmgr.execution import execute
-from macmgr.model.changes import DeleteEntry, PutEntry, SetFlags
+from macmgr.model.changes import DeleteEntry, SetFlags
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy, Scope
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
@@ -296,7 +296,7 @@ def test_nothing_made_is_not_tried_again() -> None:
     kernel = host()
     kernel.refuses_puts = {"vnet1"}
     outcome = applied(kernel, intent(guest()))
-    assert len([request for request in kernel.sent if isinstance(request, PutEntry)]) == 1
+    assert len([request for request in kernel.sent if isinstance(request, Entry)]) == 1
     assert not outcome.done
 
 
@@ -333,7 +333,7 @@ def test_entries_are_there_before_their_port_is_closed() -> None:
     kernel = host()
     applied(kernel)
     kinds = [type(request) for request in kernel.sent]
-    assert kinds == [PutEntry, PutEntry, SetFlags, SetFlags]
+    assert kinds == [Entry, Entry, SetFlags, SetFlags]
 
 
 def test_ports_are_opened_before_entries_are_put_and_stale_ones_dropped_last() -> None:
@@ -343,7 +343,7 @@ def test_ports_are_opened_before_entries_are_put_and_stale_ones_dropped_last() -
     assert applied(kernel, intent(paused, guest("vnet2", G2, "g2"))).complete
     assert [(type(request), request.port) for request in kernel.sent] == [
         (SetFlags, "vnet1"),
-        (PutEntry, "vnet2"),
+        (Entry, "vnet2"),
         (SetFlags, "vnet2"),
         (DeleteEntry, "vnet1"),
         (DeleteEntry, "vnet1"),

@@ -7,7 +7,6 @@ import pytest
 from macmgr.model.changes import (
     DeleteEntry,
     FlushEntries,
-    PutEntry,
     Request,
     SetEntries,
     SetFlags,
@@ -17,7 +16,7 @@ from macmgr.model.changes import (
 )
 from macmgr.model.flags import LEARNING, LOCKED, UNICAST_FLOOD
 from macmgr.model.snapshot import Entry, EntryState, PortFlags
-from tests.fake_kernel import set_port
+from tests.fake_kernel import put_entry, set_port
 
 MAC = "52:54:00:00:00:01"
 OPEN, CLOSED = PortFlags(), PortFlags(learning=False, unicast_flood=False)
@@ -27,8 +26,8 @@ def entry(vid: int, port: str = "vnet0", *, sticky: bool = True) -> Entry:
     return Entry(MAC, vid, port, EntryState.STATIC, sticky)
 
 
-def put(vid: int | None, port: str = "vnet0", *, sticky: bool = True) -> PutEntry:
-    return PutEntry(port, MAC, vid, EntryState.STATIC, sticky)
+def put(vid: int | None, port: str = "vnet0", *, sticky: bool = True) -> Entry:
+    return put_entry(port, MAC, vid, EntryState.STATIC, sticky)
 
 
 CASES: dict[str, tuple[SetEntries, list[Request]]] = {
@@ -117,7 +116,7 @@ def test_a_port_closes_in_any_of_three_ways(before: PortFlags, after: PortFlags,
         (put(None), f"bridge fdb replace {MAC} dev vnet0 master static sticky"),
         (put(10, sticky=False), f"bridge fdb replace {MAC} dev vnet0 vlan 10 master static"),
         (
-            PutEntry("eth0", MAC, 1, EntryState.DYNAMIC, extern_learn=True),
+            put_entry("eth0", MAC, 1, EntryState.DYNAMIC, extern_learn=True),
             f"bridge fdb replace {MAC} dev eth0 vlan 1 master dynamic extern_learn",
         ),
         (DeleteEntry("eth0", MAC, None), f"bridge fdb del {MAC} dev eth0 master"),

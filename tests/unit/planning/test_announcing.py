@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from macmgr.execution import execute
-from macmgr.model.changes import PutEntry, SetEntries, requests
+from macmgr.model.changes import SetEntries, requests
 from macmgr.model.intent import GuestPort, Intent, Manager, Pin, Policy
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState
 from macmgr.planning.announcements import Announced, announcements
@@ -54,8 +54,8 @@ def test_an_entry_that_was_taken_and_put_back_is_put_as_our_own() -> None:
     kernel = host(*(entry._replace(extern_learn=True) for entry in own()))
     before = dict(kernel.fdb)
     (change,) = found(kernel).values()
-    sent = [request for request in requests(change) if isinstance(request, PutEntry)]
-    assert [(request.vid, request.extern_learn) for request in sent] == [(None, False)]
+    sent = [request for request in requests(change) if isinstance(request, Entry)]
+    assert [(request.vid, request.extern_learn) for request in sent] == [(0, False)]
     kernel.send(sent, kernel.read_snapshot())
     assert kernel.fdb == before
 
@@ -63,7 +63,7 @@ def test_an_entry_that_was_taken_and_put_back_is_put_as_our_own() -> None:
 def test_on_a_bridge_without_vids_it_is_vid_0() -> None:
     kernel = host(*own(vids=(0,)), vids=())
     (change,) = found(kernel).values()
-    assert [request.vid for request in requests(change) if hasattr(request, "vid")] == [None]
+    assert [request.vid for request in requests(change) if hasattr(request, "vid")] == [0]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from macmgr.model.changes import FlushEntries, PutEntry, SetEntries, SetFlags
+from macmgr.model.changes import FlushEntries, SetEntries, SetFlags
 from macmgr.model.findings import Code, Finding, fix_of
 from macmgr.model.flags import LOCKED
 from macmgr.model.intent import GuestPort, Intent, Manager, Pin, Policy, Scope
@@ -286,7 +286,7 @@ def test_an_entry_that_hardware_has_marked_is_as_wanted() -> None:
     marked = [Entry(G1, vid, "vnet1", sticky=True, extern_learn=True) for vid in (0, 1)]
     kernel, notes = host(*marked), Notebook()
     applied(kernel, notes)
-    assert not [each for each in kernel.sent if isinstance(each, PutEntry) and each.mac == G1]
+    assert not [each for each in kernel.sent if isinstance(each, Entry) and each.mac == G1]
 
 
 # What is remembered

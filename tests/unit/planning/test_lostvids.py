@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from macmgr.model.changes import DeleteEntry, FlushEntries, PutEntry, Request, SetEntries
+from macmgr.model.changes import DeleteEntry, FlushEntries, Request, SetEntries
 from macmgr.model.findings import Code, Fixes, fix_of
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy, Scope
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, Feature, PortFlags, Snapshot
@@ -18,7 +18,7 @@ from macmgr.planning.planner import plan
 from macmgr.reconcile import apply, release
 from macmgr.state.lock import WriterLock
 from macmgr.view import Outcome
-from tests.fake_kernel import FakeKernel, Refusal, make_snapshot
+from tests.fake_kernel import FakeKernel, Refusal, make_snapshot, put_entry
 from tests.notebook import Notebook
 
 G1, G2, PARTNER, BYSTANDER = (f"52:54:00:00:00:{number:02x}" for number in (1, 2, 3, 99))
@@ -68,7 +68,7 @@ def test_a_copy_is_moved_to_a_port_that_carries_its_vid_and_deleted_there() -> N
     assert (mine.mac, others.mac, mine.by) == (G1, BYSTANDER, "eth0")
     outcome = applied(kernel)
     assert outcome.complete
-    at = kernel.sent.index(PutEntry("eth0", G1, 30, EntryState.DYNAMIC))
+    at = kernel.sent.index(put_entry("eth0", G1, 30, EntryState.DYNAMIC))
     assert kernel.sent[at + 1] == DeleteEntry("eth0", G1, 30)
     assert not flushes(kernel)
     assert {key[1] for key in kernel.fdb if key[2] == 30} == {ETH0.mac}
