@@ -13,17 +13,17 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from macmgr import paths
-from macmgr.model.known import Memory
+from macmgr.model.known import NOTHING, Memory
 from macmgr.phrases import system_words
 from macmgr.safefiles import Broken, OtherVersion, Stamp, own_directory, read_own, stamp_at, temporary_name, write_own
 from macmgr.state.lock import WriterLock
-from macmgr.state.statedocument import Memories, document_of, is_other_version, parse_document
+from macmgr.state.statedocument import document_of, is_other_version, parse_document
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _SMALL = 256
@@ -61,6 +61,23 @@ _LARGEST = 16 << 20  # a thousand ports are a third of a megabyte
 _DEFAULT = "ports are still managed, but 'macmgr release' gives the default back where nothing is remembered"
 
 
+@dataclass(frozen=True, slots=True)
+class _Memories:
+    """The memories of all network namespaces. ``lost``: this boot had more, in a file that no longer exists."""
+
+    namespaces: Mapping[str, Memory] = field(default_factory=dict)
+    lost: bool = False
+
+    def of(self, netns: str) -> Memory:
+        """Returns the memory of one network namespace."""
+        return replace(self.namespaces.get(netns, NOTHING), lost=self.lost)
+
+    def with_one(self, netns: str, memory: Memory) -> _Memories:
+        """Returns these memories with another one for one network namespace."""
+        namespaces = {**self.namespaces, netns: replace(memory, lost=False)}
+        return _Memories(namespaces, self.lost or memory.lost)
+
+
 @dataclass(slots=True)
 class LastRead:
     """The file as last read, for a process that reads it repeatedly under the lock.
@@ -69,7 +86,7 @@ class LastRead:
     """
 
     stamp: Stamp | None = None
-    memories: Memories = field(default_factory=Memories)
+    memories: _Memories = field(default_factory=_Memories)
 
 
 class StateFile:
@@ -91,7 +108,7 @@ class StateFile:
         self._netns = netns or ""
         self._path = path or paths.STATE
         self._mark = mark_of(self._path)
-        self._memories = Memories()
+        self._memories = _Memories()
         self._writable, self._missing = True, False
         self._known = known or LastRead()
         self._watched = watched
@@ -108,15 +125,15 @@ class StateFile:
             if self._missing:
                 self._report(f"{self._path}: is missing, though it was written since the host was started; {_DEFAULT}")
         except Broken as error:
-            self._memories = Memories(lost=True)
+            self._memories = _Memories(lost=True)
             self._report(f"{error}; it is moved to {self._path.name}.broken, and {_DEFAULT}")
             self._move_aside()
             leave_mark(self._mark, lost=True)
         except OtherVersion as error:
-            self._memories, self._writable = Memories(lost=True), False
+            self._memories, self._writable = _Memories(lost=True), False
             self._report(f"{error} and is left as it is: nothing is written down; {_DEFAULT}")
         except OSError as error:
-            self._memories, self._writable = Memories(lost=True), False
+            self._memories, self._writable = _Memories(lost=True), False
             self._report(f"{self._path}: cannot be read: {system_words(error)}; {_DEFAULT}")
         memory = self._memories.of(self._netns)
         return replace(memory, watched=True) if self._watched else memory
@@ -135,7 +152,7 @@ class StateFile:
         why: OSError | None = None
         if self._writable:
             try:
-                write_own(self._path, json.dumps(document_of(memories, boot())))
+                write_own(self._path, json.dumps(document_of(memories.namespaces, boot(), lost=memories.lost)))
                 self._memories = memories
             except OSError as error:
                 why = error
@@ -212,7 +229,7 @@ def remove(path: Path) -> Iterator[Path]:
         yield path.parent
 
 
-def _read_again(path: Path, known: LastRead, mark: Path) -> Memories:
+def _read_again(path: Path, known: LastRead, mark: Path) -> _Memories:
     stamp = stamp_at(path, follow_symlinks=False)
     if stamp is None or known.stamp != stamp:
         known.memories = _read(path)
@@ -224,18 +241,18 @@ def _read_again(path: Path, known: LastRead, mark: Path) -> Memories:
     )
 
 
-def _read(path: Path) -> Memories:
+def _read(path: Path) -> _Memories:
     """Reads the memories of this boot by network namespace.
 
     Broken for a file that is no memory, OtherVersion for another macmgr's, OSError if it cannot be read.
     """
     data = read_own(path, _LARGEST)
     if data is None:
-        return Memories()
+        return _Memories()
     try:
         document = json.loads(data)
         if is_other_version(document):
             raise OtherVersion(f"{path}: is another macmgr's (version {document['version']})")
-        return parse_document(document, boot())
+        return _Memories(*parse_document(document, boot()))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise Broken(f"{path}: is not what macmgr wrote") from None

@@ -6,7 +6,6 @@ It names interfaces of the running kernel, so a document of another boot says no
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 from macmgr.model.flags import FLAGS, Flag, flags_of
@@ -16,35 +15,18 @@ from macmgr.model.snapshot import Feature
 VERSION = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Memories:
-    """The memories of all network namespaces. ``lost``: this boot had more, in a file that no longer exists."""
-
-    namespaces: Mapping[str, Memory] = field(default_factory=dict)
-    lost: bool = False
-
-    def of(self, netns: str) -> Memory:
-        """Returns the memory of one network namespace."""
-        return replace(self.namespaces.get(netns, NOTHING), lost=self.lost)
-
-    def with_one(self, netns: str, memory: Memory) -> Memories:
-        """Returns these memories with another one for one network namespace."""
-        namespaces = {**self.namespaces, netns: replace(memory, lost=False)}
-        return Memories(namespaces, self.lost or memory.lost)
-
-
 def is_other_version(document: object) -> bool:
     """The document is a whole one of another version of macmgr."""
     version = document.get("version") if isinstance(document, dict) else None
     return isinstance(version, int) and not isinstance(version, bool) and version != VERSION
 
 
-def document_of(memories: Memories, boot: str) -> dict[str, Any]:
+def document_of(namespaces: Mapping[str, Memory], boot: str, *, lost: bool = False) -> dict[str, Any]:
     """Returns the document to write, for `parse_document` to read in the same boot."""
     return {
         "version": VERSION,
         "boot": boot,
-        "lost": memories.lost,
+        "lost": lost,
         "namespaces": {
             name: {
                 "ports": [_port_document(port) for port in memory.ports],
@@ -55,7 +37,7 @@ def document_of(memories: Memories, boot: str) -> dict[str, Any]:
                 "closed": memory.closed,
                 "taken": [[*each.key, each.port, each.ifindex, each.uplink, each.at] for each in memory.taken],
             }
-            for name, memory in memories.namespaces.items()
+            for name, memory in namespaces.items()
             if memory != NOTHING
         },
     }
@@ -75,14 +57,16 @@ def _port_document(port: PortBefore) -> dict[str, Any]:
     }
 
 
-def parse_document(document: dict[str, Any], boot: str) -> Memories:
-    """Reads the memories by network namespace. ValueError, KeyError, TypeError or AttributeError for any other."""
+def parse_document(document: dict[str, Any], boot: str) -> tuple[dict[str, Memory], bool]:
+    """Reads the memories by network namespace; True if this boot had more, in a file that no longer exists.
+
+    ValueError, KeyError, TypeError or AttributeError for any other."""
     if document["version"] != VERSION:
         raise ValueError("another version's")
     if _text(document["boot"]) != boot:
-        return Memories()
+        return {}, False
     namespaces = {name: _memory(said) for name, said in document["namespaces"].items()}
-    return Memories(namespaces, document.get("lost") is True)
+    return namespaces, document.get("lost") is True
 
 
 def _memory(said: dict[str, Any]) -> Memory:

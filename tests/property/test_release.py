@@ -11,7 +11,7 @@ from macmgr.model.known import NOTHING
 from macmgr.model.snapshot import EntryState, PortFlags
 from macmgr.reconcile import Notes, apply, release
 from macmgr.state.lock import WriterLock
-from macmgr.state.statedocument import Memories, document_of, parse_document
+from macmgr.state.statedocument import document_of, parse_document
 from macmgr.view import Outcome, Released
 from tests.fake_kernel import FakeKernel
 from tests.notebook import Notebook
@@ -219,6 +219,6 @@ def test_nothing_but_the_remembered_ports_is_touched(world: World) -> None:
 def test_the_document_says_all_that_is_remembered(world: World) -> None:
     kernel, notes = world.kernel(), Notebook()
     applied(world, kernel, notes)
-    document = document_of(Memories({"": notes.memory}), "this boot")
-    assert parse_document(document, "this boot") == Memories({} if notes.memory == NOTHING else {"": notes.memory})
-    assert parse_document(document, "another boot") == Memories()
+    document = document_of({"": notes.memory}, "this boot")
+    assert parse_document(document, "this boot") == ({} if notes.memory == NOTHING else {"": notes.memory}, False)
+    assert parse_document(document, "another boot") == ({}, False)

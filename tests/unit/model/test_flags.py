@@ -13,7 +13,7 @@ import pytest
 from macmgr.model.changes import SetFlags
 from macmgr.model.flags import FLAGS, LOCKED, NEW_PORT, Flag, PortFlags, flags_of, with_flag
 from macmgr.model.known import Memory, PortBefore
-from macmgr.state.statedocument import Memories, document_of, parse_document
+from macmgr.state.statedocument import document_of, parse_document
 
 ROOT = Path(__file__).parents[3]
 EACH = pytest.mark.parametrize("flag", FLAGS, ids=lambda flag: flag.field)
@@ -63,15 +63,15 @@ def test_words_and_requests() -> None:
     assert CLOSED.document()["learning"] is False
 
 
-def _remembered(flags: PortFlags) -> Memories:
-    return Memories({"": Memory((PortBefore("vnet0", 7, "fe:54:00:00:00:01", "br0", 2, "g1", "u1", flags),))})
+def _remembered(flags: PortFlags) -> dict[str, Memory]:
+    return {"": Memory((PortBefore("vnet0", 7, "fe:54:00:00:00:01", "br0", 2, "g1", "u1", flags),))}
 
 
 @EACH
 def test_the_state_file_keeps_each_flag(flag: Flag) -> None:
     for value in (True, False, *([None] if flag.since else [])):
         memories = _remembered(with_flag(NEW_PORT, flag, value))
-        assert parse_document(document_of(memories, "boot"), "boot") == memories
+        assert parse_document(document_of(memories, "boot"), "boot") == (memories, False)
 
 
 @EACH
@@ -79,7 +79,7 @@ def test_a_flag_that_an_older_macmgr_did_not_remember_is_not_known(flag: Flag) -
     document = document_of(_remembered(NEW_PORT), "boot")
     del document["namespaces"][""]["ports"][0][flag.field]
     if flag.since:
-        assert parse_document(document, "boot") == _remembered(with_flag(NEW_PORT, flag, None))
+        assert parse_document(document, "boot") == (_remembered(with_flag(NEW_PORT, flag, None)), False)
     else:  # each macmgr wrote it down
         with pytest.raises(KeyError):
             parse_document(document, "boot")

@@ -13,7 +13,7 @@ from macmgr.model.known import Known
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
 from macmgr.reconcile import apply
 from macmgr.state.lock import WriterLock
-from macmgr.state.statedocument import Memories, document_of, parse_document
+from macmgr.state.statedocument import document_of, parse_document
 from macmgr.view import Outcome
 from tests.fake_kernel import FakeKernel, make_snapshot
 from tests.notebook import Notebook
@@ -90,8 +90,8 @@ def test_no_guest_keeps_a_port_open_that_was_closed_before(flags: PortFlags) -> 
     """Somebody opens it for a moment, and the guest sends from many addresses."""
     kernel, notes = host(), Notebook()
     applied(kernel, guest(), notes)
-    written = document_of(Memories({"": notes.memory}), "b")
-    again = Notebook(parse_document(written, "b").namespaces[""])
+    written = document_of({"": notes.memory}, "b")
+    again = Notebook(parse_document(written, "b")[0][""])
     kernel.set_flags("vnet1", flags)
     for number in range(20):
         kernel.frame("vnet1", f"02:00:00:00:01:{number:02x}", "ff:ff:ff:ff:ff:ff")

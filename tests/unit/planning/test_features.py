@@ -15,7 +15,7 @@ from macmgr.model.snapshot import Bridge, BridgePort, Entry, Feature, PortFlags,
 from macmgr.planning.remembering import found_lacking
 from macmgr.reconcile import apply, look, release
 from macmgr.state.lock import WriterLock
-from macmgr.state.statedocument import Memories, document_of, parse_document
+from macmgr.state.statedocument import document_of, parse_document
 from macmgr.view import Outcome
 from tests.fake_kernel import FakeKernel, make_snapshot
 from tests.notebook import Notebook
@@ -294,18 +294,18 @@ def test_an_entry_that_hardware_has_marked_is_as_wanted() -> None:
 
 def test_what_a_kernel_lacks_is_remembered_for_its_boot() -> None:
     memory = Memory(lacks=frozenset({Feature.STICKY, Feature.FLUSH}))
-    document = document_of(Memories({"": memory}), "boot-1")
-    assert parse_document(document, "boot-1") == Memories({"": memory})
-    assert parse_document(document, "boot-2") == Memories()
+    document = document_of({"": memory}, "boot-1")
+    assert parse_document(document, "boot-1") == ({"": memory}, False)
+    assert parse_document(document, "boot-2") == ({}, False)
 
 
 def test_a_state_file_of_before_is_read() -> None:
-    document = document_of(Memories({"": Memory(released=(("vnet1", 3),))}), "boot-1")
+    document = document_of({"": Memory(released=(("vnet1", 3),))}, "boot-1")
     del document["namespaces"][""]["lacks"]
-    assert parse_document(document, "boot-1").of("").lacks == NOTHING.lacks
+    assert parse_document(document, "boot-1")[0][""].lacks == NOTHING.lacks
 
 
 def test_what_only_a_newer_macmgr_knows_of_a_kernel_is_left_out() -> None:
-    document = document_of(Memories({"": Memory(lacks=frozenset({Feature.FLUSH}))}), "boot-1")
+    document = document_of({"": Memory(lacks=frozenset({Feature.FLUSH}))}, "boot-1")
     document["namespaces"][""]["lacks"].append("x")
-    assert parse_document(document, "boot-1").of("").lacks == {Feature.FLUSH}
+    assert parse_document(document, "boot-1")[0][""].lacks == {Feature.FLUSH}

@@ -9,7 +9,7 @@ from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState
 from macmgr.planning.remembering import after_release, what_is_left
 from macmgr.reconcile import apply, look
 from macmgr.state.lock import WriterLock
-from macmgr.state.statedocument import Memories, document_of, parse_document
+from macmgr.state.statedocument import document_of, parse_document
 from tests.fake_kernel import FakeKernel, make_snapshot
 from tests.notebook import Notebook
 
@@ -71,7 +71,7 @@ def test_it_is_written_down_and_forgotten_with_the_port() -> None:
     kernel = a_kernel()
     memory = applied(kernel).memory
     (taken,) = memory.taken
-    assert parse_document(document_of(Memories({"": memory}), "boot"), "boot").of("").taken == (taken,)
+    assert parse_document(document_of({"": memory}, "boot"), "boot")[0][""].taken == (taken,)
     assert after_release(memory, {("vnet1", 3)}).taken == ()
     kernel.remove_port("vnet1")
     assert what_is_left(memory, Intent(), kernel.read_snapshot()).taken == ()
