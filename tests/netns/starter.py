@@ -13,6 +13,7 @@ import ctypes
 import gc
 import json
 import os
+import select
 import selectors
 import signal
 import socket
@@ -53,16 +54,16 @@ class Forked:
         self._returncode: int | None = None
 
     def poll(self) -> int | None:
-        with suppress(TimeoutError):
-            return self.wait(0)
-        return None
+        if self._returncode is None and not select.select([self._connection], [], [], 0)[0]:
+            return None
+        return self.wait()
 
     def wait(self, timeout: float | None = None) -> int:
         if self._returncode is None:
             self._connection.settimeout(timeout)
             try:
                 self._returncode = _STATUS.unpack(self._connection.recv(_STATUS.size))[0]
-            except BlockingIOError:
+            except TimeoutError:
                 raise TimeoutError(f"process {self.pid} still runs") from None
             self._connection.close()
         return self._returncode

@@ -16,7 +16,9 @@ import pytest
 
 TESTS = Path(__file__).parents[1]
 FILES = sorted(
-    path for folder in ("unit", "property", "golden", "cli", "hooks") for path in (TESTS / folder).rglob("*.py")
+    path
+    for folder in ("unit", "property", "golden", "cli", "hooks", "netns", "lab_outside")
+    for path in (TESTS / folder).rglob("*.py")
 )
 CLOCKS = {"monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "time", "time_ns"}
 WAITS = {"join", "wait", "wait_for", "communicate", "result", "get", "until"}
