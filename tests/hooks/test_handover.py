@@ -265,7 +265,7 @@ def test_the_real_macmgr_goes_on_where_the_daemon_does_not(host: Host) -> None:
     assert_silent(own)
     assert another.code == 0
     assert another.lines == [
-        "macmgr: qemu g1 started: the hook's input describes domain 'g2', the call names 'g1'",
+        "macmgr: qemu g1 started: the hook's input describes domain 'g2', but the call names 'g1'",
     ]
 
 

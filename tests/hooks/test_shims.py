@@ -122,7 +122,7 @@ def test_a_domain_may_be_named_like_anything(host: Host, kind: str) -> None:
     another = host.hook("qemu", name, "started", "begin", "-", stdin=domain("g2").encode())
     assert_harmless(another)
     who = f"macmgr: qemu {' '.join(name.split())} started"
-    assert another.lines == [f"{who}: the hook's input describes domain 'g2', the call names {name!r}"]
+    assert another.lines == [f"{who}: the hook's input describes domain 'g2', but the call names {name!r}"]
 
 
 def test_a_name_that_is_not_unicode_is_one_line_too(host: Host) -> None:
