@@ -13,48 +13,38 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from macmgr import paths
 from macmgr.config import Config, load_config
-from macmgr.errors import Busy, MacmgrError, XmlError
-from macmgr.hook.work import read_call
-from macmgr.kernel.events import EventSocket
+from macmgr.errors import Busy, MacmgrError
 from macmgr.model.findings import Code
 from macmgr.model.hookcall import HookCall
-from macmgr.model.known import NicAddress
 from macmgr.policy.precedence import OBSERVE_ALL
 from macmgr.safefiles import Stamp, stamp_at
 from macmgr.wanted import WaitingCall
-from macmgr.watch.addresswatch import AddressWatch
 from macmgr.watch.announcing import Announcing
 from macmgr.watch.backoff import Backoff
 from macmgr.watch.daemonlog import DaemonLog
-from macmgr.watch.eventfilter import LastView
-from macmgr.watch.files import StatusDirectories
+from macmgr.watch.eventsources import EventSources
 from macmgr.watch.grace import Grace
+from macmgr.watch.hookcalls import Ticket, answered, settle
 from macmgr.watch.hooksocket import HookSocket
 from macmgr.watch.pending import Batch, Pending
 from macmgr.watch.round import Round, Rounds
 from macmgr.watch.settings import Options
 from macmgr.watch.systemd import Systemd, watchdog_seconds
 
-Ticket = asyncio.Future[tuple[bool, str]]
-
 # A burst is one round: it takes all marks within this time of the first. If looks are asked for again and again and
 # find nothing, they become rarer, so that no foreign program can make us spin.
 FIRST_WINDOW, LONGEST_WINDOW = 0.005, 0.25
 # A round that failed, or left changes undone, is repeated after this time.
 FIRST_RETRY, LONGEST_RETRY, LONGEST_WAIT = 0.5, 60.0, 2.0
-# A guest may change its address at any rate, and libvirt reports each change. The daemon acts on the first report at
-# once, and on the last one after this time.
-_WORDS = 0.25
 # A thread still busy after this time is stuck; the watchdog may then end us.
 _STUCK = 60.0
 # The interval for reading the ages of sticky entries. Nothing else shows that their MAC was seen elsewhere.
 _AGES = 30.0
-# Input of a hook up to this size is parsed in the loop; megabytes would take longer than others can wait.
-_SMALL = 65536
 # The report of a hook that did not wait is not used; a look covers the hook's own work.
 _GONE = "a hook that did not wait"
 
@@ -84,12 +74,10 @@ class Daemon:
         self._pending: Pending[Ticket] = Pending()
         self._backoff, self._grace = Backoff(self._config.daemon.repairs_per_minute), Grace()
         self._announcing = Announcing()
-        self._last: LastView | None = None
         self._window, self._retry = FIRST_WINDOW, FIRST_RETRY
         self._round_started = self._round_ended = 0.0
         self._headline = ""
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._heard = float("-inf")
 
     async def run(self) -> None:
         """Starts dirty, resyncs, and runs rounds until it is stopped."""
@@ -100,15 +88,10 @@ class Daemon:
             self._worker = opened.enter_context(ThreadPoolExecutor(1, "macmgr-round"))
             self._rounds = Rounds(self._places.run_dir, self._places.netns, observe=self._places.observe)
             opened.callback(self._rounds.close)
-            self._events = EventSocket(self._places.netns)
-            opened.callback(self._events.close)
-            self._address_watch = AddressWatch(self._places.netns, self._log.alarms, self._log.trouble)
-            opened.callback(self._address_watch.close)
-            self._files = StatusDirectories(self._places.run_dir)
-            opened.callback(self._files.close)
+            self._sources = EventSources(self._places.run_dir, self._places.netns, self._log, self._mark, opened)
             self._hooks = HookSocket(self._places.socket, self._called, self._log.status, self._config.hook)
             await self._hooks.start()
-            self._options = Options(self._log, self._mark_from_anywhere, self._hear_from_anywhere)
+            self._options = Options(self._log, self._mark_from_anywhere, self._sources.hear_from_anywhere)
             try:
                 await self._options.configure(self._config.daemon)
                 await self._serve()
@@ -119,15 +102,9 @@ class Daemon:
                 self._log.stopped()
 
     async def _serve(self) -> None:
-        for number, act in (
-            (signal.SIGTERM, self._end),
-            (signal.SIGINT, self._end),
-            (signal.SIGHUP, self._reload),
-        ):
+        for number, act in ((signal.SIGTERM, self._end), (signal.SIGINT, self._end), (signal.SIGHUP, self._reload)):
             self._loop.add_signal_handler(number, act)
-        self._read_files()  # only this reports a directory that could not be watched
-        self._loop.add_reader(self._files.fileno(), self._read_files)
-        self._loop.add_reader(self._address_watch.fileno(), self._look_out)
+        self._sources.start()
         self._after(_AGES, "ages", self._ask_ages)
         self._stay_alive()
         self._mark("start")
@@ -166,48 +143,17 @@ class Daemon:
     def _mark_from_anywhere(self, reason: str) -> None:
         self._loop.call_soon_threadsafe(self._mark, reason)
 
-    def _read_files(self) -> None:
-        for reason in self._files.read():
-            self._mark(reason)
-            if reason in self._files.troubles:
-                self._log.trouble("a directory of libvirt's status files", reason)
-
-    def _read_events(self) -> None:
-        events = self._events.read()
-        self._log.events(events)
-        self._address_watch.events(events)
-        for reason in self._last.news_among(events) if self._last else ["events before the first look"]:
-            self._mark(reason)
-
-    def _look_out(self) -> None:
-        if self._address_watch.read(time.monotonic()):
-            self._mark("a guest was seen to use another address")
-
-    def _hear_from_anywhere(self, word: NicAddress) -> None:
-        self._loop.call_soon_threadsafe(self._hear, word)
-
-    def _hear(self, word: NicAddress) -> None:
-        self._address_watch.note(word)
-        if "words" not in self._timers:
-            self._after(max(0.0, self._heard + _WORDS - time.monotonic()), "words", self._hear_what_was_noted)
-
-    def _hear_what_was_noted(self) -> None:
-        del self._timers["words"]
-        self._heard = time.monotonic()
-        if self._address_watch.hear(self._heard):
-            self._mark("libvirt said that a guest uses another address")
-
     def _ask_ages(self) -> None:
         """Checks from time to time for a guest's MAC seen where its sticky entry does not let it go."""
         self._after(_AGES, "ages", self._ask_ages)
-        if questions := self._address_watch.questions():
+        if questions := self._sources.addresses.questions():
             asked = self._loop.run_in_executor(self._worker, self._rounds.ages, *questions)
-            asked.add_done_callback(lambda done: self._address_watch.ages(done.result(), time.monotonic()))
+            asked.add_done_callback(lambda done: self._sources.addresses.ages(done.result(), time.monotonic()))
 
     def _announce(self) -> None:
         """Puts entries again, unchanged, that a control plane may have refused."""
         if due := self._announcing.take(time.monotonic()):
-            config, seen = self._config, self._address_watch.records
+            config, seen = self._config, self._sources.addresses.records
             asked = self._loop.run_in_executor(self._worker, self._rounds.announce, due, config, seen)
             asked.add_done_callback(lambda done: done.result())  # so that a bug is reported
         self._announce_later()
@@ -223,26 +169,12 @@ class Daemon:
         if not waits():  # we were suspended, or too busy: its report may be out of date
             self._mark(_GONE)
             return None
-        ticket: Ticket = self._loop.create_future()
-        answer, timed_out, limit = None, False, self._config.hook.timeout / 2
-        try:
-            async with asyncio.timeout(limit):
-                if len(data) <= _SMALL:
-                    given = read_call(call, data)
-                else:
-                    given = await asyncio.to_thread(read_call, call, data)
-                self._pending.hear(WaitingCall(call, given, waits), ticket)
-                self._dirty.set()
-                self._hurry.set()
-                answer = done, text = await ticket
-        except XmlError as error:
-            answer = done, text = False, str(error)
-        except MacmgrError as error:
-            done, text = False, f"{error}; the hook does it itself"
-        except TimeoutError:
-            done, text, timed_out = False, f"not done after {limit:g} s; the hook does it itself", True
-        self._log.hook(call, done, text, timed_out=timed_out)
-        return answer
+        return await answered(call, data, waits, self._config.hook.timeout / 2, self._take, self._log)
+
+    def _take(self, call: WaitingCall, ticket: Ticket) -> None:
+        self._pending.hear(call, ticket)
+        self._dirty.set()
+        self._hurry.set()
 
     def _reload(self) -> None:
         self._systemd.reloading()
@@ -254,13 +186,13 @@ class Daemon:
             self._hooks.configure(self._config.hook)
         except MacmgrError as error:
             self._log.misconfigured(str(error))
-        self._files.try_again()
+        self._sources.retry()
         self._mark("SIGHUP")
         self._systemd.ready()
 
     def _resync(self) -> None:
-        self._files.try_again()
-        self._read_files()
+        self._sources.retry()
+        self._sources.read_files()
         self._mark("the timer")
 
     def _is_outdated(self) -> bool:
@@ -297,32 +229,29 @@ class Daemon:
         now, config = time.monotonic(), self._config  # SIGHUP may change it while the round runs
         skips = (
             self._backoff.skips(now),
-            self._grace.skips(now, self._last.had if self._last else lambda _: False),
+            self._grace.skips(now, self._sources.last.had if self._sources.last else lambda _: False),
             lambda change: change.because == Code.NOT_GIVEN_BACK and self._is_outdated(),
         )
-        self._loop.remove_reader(self._events.fileno())  # later events are compared with this round's view
+        self._sources.pause()  # later events are compared with this round's view
         self._round_started = now
         self._log.looking(True)
-        heard, seen = [each for each, _ in batch.calls], self._address_watch.records
-        lost, kept = self._address_watch.lost, self._address_watch.kept
-        refused = self._backoff.refused(now)
-        done = await self._loop.run_in_executor(
-            self._worker,
-            lambda: self._rounds.run(
-                heard,
-                config,
-                lambda change: any(skipped(change) for skipped in skips),
-                whole=bool(batch.reasons),
-                observed=seen,
-                lost=lost,
-                kept=kept,
-                refused=refused,
-            ),
+        heard, addresses = [each for each, _ in batch.calls], self._sources.addresses
+        look = partial(
+            self._rounds.run,
+            heard,
+            config,
+            lambda change: any(skipped(change) for skipped in skips),
+            whole=bool(batch.reasons),
+            observed=addresses.records,
+            lost=addresses.lost,
+            kept=addresses.kept,
+            refused=self._backoff.refused(now),
         )
+        done = await self._loop.run_in_executor(self._worker, look)
         self._round_started, self._round_ended = 0.0, time.monotonic()
         self._log.looking(False)
         for (_, ticket), answer in zip(batch.calls, done.answers, strict=True):
-            _answer(ticket, answer if done.failure is None else done.failure)
+            settle(ticket, answer if done.failure is None else done.failure)
         if not all(each.waits() for each in heard):
             self._mark(_GONE)
         try:
@@ -330,7 +259,7 @@ class Daemon:
             self._say_how_it_stands()
         except Exception as error:  # noqa: BLE001 - a failed report must not end what keeps all guests reachable
             self._log.bug(error)
-        self._loop.add_reader(self._events.fileno(), self._read_events)
+        self._sources.resume()
 
     def _say_how_it_stands(self) -> None:
         if (headline := self._log.headline()) != self._headline:
@@ -341,15 +270,13 @@ class Daemon:
         """Applies a round's result to the next ones."""
         now = time.monotonic()
         if done.last is not None:
-            self._last = done.last
-            self._events.heed(done.last.heeded)
+            self._sources.compare_with(done.last)
         made = done.outcome.done if done.outcome else ()
         self._window = FIRST_WINDOW if made or batch.calls else min(LONGEST_WINDOW, 2 * self._window)
         fights = self._backoff.note(made, now)
         if done.outcome:
             self._announcing.note(done.announced, made, now)
             self._announce_later()
-        if done.outcome:
             skipped = done.outcome.view.skipped
             back = any(change.because == Code.NOT_GIVEN_BACK for change in skipped)
             self._log.outdated(back and self._is_outdated())
@@ -372,14 +299,5 @@ class Daemon:
         if (wait := self._log.round(batch.reasons, done, expected)) is not None:
             self._after(wait, "lasting", lambda: self._mark("what may have passed"))
         self._log.fights(fights, self._backoff.held(now))
-        if self._address_watch.after(done, now, sightings=self._config.daemon.sightings):
+        if self._sources.addresses.after(done, now, sightings=self._config.daemon.sightings):
             self._mark("an address has moved on")
-
-
-def _answer(ticket: Ticket, answer: tuple[bool, str] | MacmgrError) -> None:
-    if ticket.done():  # the hook has given up meanwhile
-        return
-    if isinstance(answer, MacmgrError):
-        ticket.set_exception(answer)
-    else:
-        ticket.set_result(answer)

@@ -181,7 +181,7 @@ def test_a_document_that_takes_long_keeps_no_other_hook_waiting(host: Host, monk
             in_time.append(answered.wait(LONG / 2))
         return read_call(call, data)
 
-    monkeypatch.setattr(daemon_module, "read_call", slow)
+    monkeypatch.setattr("macmgr.watch.hookcalls.read_call", slow)
 
     async def test() -> None:
         await host.until_managed()

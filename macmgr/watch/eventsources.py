@@ -1,0 +1,95 @@
+"""The daemon's event sources: libvirt's status files, netlink events, and the addresses that guests use.
+
+Each event only gives a reason to look (``mark``). All but `hear_from_anywhere` runs in the loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from macmgr.kernel.events import EventSocket
+from macmgr.model.known import NicAddress
+from macmgr.watch.addresswatch import AddressWatch
+from macmgr.watch.daemonlog import DaemonLog
+from macmgr.watch.eventfilter import LastView
+from macmgr.watch.files import StatusDirectories
+
+# A guest may change its address at any rate, and libvirt reports each change. The daemon acts on the first report at
+# once, and on the last one after this time.
+_REPORTS = 0.25
+
+
+class EventSources:
+    """The sources of one daemon; ``opened`` closes them. ``last`` is the view with which events are compared."""
+
+    def __init__(
+        self, run_dir: Path, netns: str | None, log: DaemonLog, mark: Callable[[str], None], opened: ExitStack
+    ) -> None:
+        self._loop, self._log, self._mark = asyncio.get_running_loop(), log, mark
+        self._events = EventSocket(netns)
+        opened.callback(self._events.close)
+        self.addresses = AddressWatch(netns, log.alarms, log.trouble)
+        opened.callback(self.addresses.close)
+        self._files = StatusDirectories(run_dir)
+        opened.callback(self._files.close)
+        self.last: LastView | None = None
+        self._heard, self._hears = float("-inf"), False
+
+    def start(self) -> None:
+        """Reads the files; only this reports a directory that could not be watched. Then follows files and frames."""
+        self.read_files()
+        self._loop.add_reader(self._files.fileno(), self.read_files)
+        self._loop.add_reader(self.addresses.fileno(), self._read_sightings)
+
+    def pause(self) -> None:
+        """Leaves netlink events in their socket during a round: they are compared with its view afterwards."""
+        self._loop.remove_reader(self._events.fileno())
+
+    def resume(self) -> None:
+        """Reads netlink events again."""
+        self._loop.add_reader(self._events.fileno(), self._read_events)
+
+    def compare_with(self, last: LastView) -> None:
+        """Takes the view of the last round."""
+        self.last = last
+        self._events.heed(last.heeded)
+
+    def retry(self) -> None:
+        """Tries again to watch the directories that could not be watched."""
+        self._files.try_again()
+
+    def read_files(self) -> None:
+        for reason in self._files.read():
+            self._mark(reason)
+            if reason in self._files.troubles:
+                self._log.trouble("a directory of libvirt's status files", reason)
+
+    def hear_from_anywhere(self, report: NicAddress) -> None:
+        """Takes libvirt's report of a NIC's address, from any thread."""
+        self._loop.call_soon_threadsafe(self._hear, report)
+
+    def _read_events(self) -> None:
+        events = self._events.read()
+        self._log.events(events)
+        self.addresses.events(events)
+        for reason in self.last.news_among(events) if self.last else ["events before the first look"]:
+            self._mark(reason)
+
+    def _read_sightings(self) -> None:
+        if self.addresses.read(time.monotonic()):
+            self._mark("a guest was seen to use another address")
+
+    def _hear(self, report: NicAddress) -> None:
+        self.addresses.note(report)
+        if not self._hears:
+            self._hears = True
+            self._loop.call_later(max(0.0, self._heard + _REPORTS - time.monotonic()), self._act_on_reports)
+
+    def _act_on_reports(self) -> None:
+        self._hears, self._heard = False, time.monotonic()
+        if self.addresses.hear(self._heard):
+            self._mark("libvirt said that a guest uses another address")
