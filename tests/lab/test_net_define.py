@@ -189,8 +189,8 @@ def test_what_is_changed_under_an_active_network_waits_for_its_restart(
 
     run("env", "EDITOR=sed -i s/Manager=.libvirt./Manager=\\'kernel\\'/", "virsh", "net-edit", "office")
     waits = (
-        "network office is active with macTableManager libvirt, and its definition says kernel: that takes effect at "
-        "the next start"
+        "network office is active with macTableManager libvirt, but its definition says kernel: the definition "
+        "takes effect at the next start"
     )
     assert _waiting(macmgr) == _waiting(macmgr, "--source", "libvirt") == [waits]
     assert _said(macmgr, "net", "get", "office").splitlines() == [
