@@ -47,7 +47,8 @@ def assert_harmless(said: Said) -> None:
 @pytest.mark.parametrize("what", BAD_INPUT)
 @pytest.mark.parametrize("operation", ["start", "started", "stopped"])
 def test_bad_input_is_told_in_one_line_and_hurts_nobody(host: Host, operation: str, what: str) -> None:
-    said = host.hook("qemu", OBJECT, operation, "begin", "-", stdin=BAD_INPUT[what])
+    call = host.hook if operation == "started" else host.macmgr  # the shim hands on what it does not read
+    said = call("qemu", OBJECT, operation, "begin", "-", stdin=BAD_INPUT[what])
     assert_harmless(said)
     assert "gave up" not in said.stderr
     assert len(said.lines) == 1
