@@ -69,7 +69,7 @@ def resync(why: str, view: View, seconds: float) -> Line:
 
 def look_failed(why: str, since: str) -> Line:
     """A look failed: the present state is unknown."""
-    text = f"the state is unknown since {since}: a look failed ({why}); the next try follows"
+    text = f"the state is unknown since {since}: a look could not be made ({why}); the next try follows"
     return Line(Priority.ERROR, text, messages.LOOK_FAILED)
 
 

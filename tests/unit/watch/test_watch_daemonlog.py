@@ -112,7 +112,7 @@ def test_looks_that_fail_are_told_with_their_reason_and_so_is_the_end(
             daemonlog.round(["the timer"], done)
             assert daemonlog.headline().startswith("unknown since")
         assert json.loads(daemonlog.status())["in_sync"] is None
-        assert log.read_text().count("a look failed (") == 3
+        assert log.read_text().count("a look could not be made (") == 3
         now[0] = 1700.0
         daemonlog.round(["the timer"], busy)
         assert log.read_text().count("the state is unknown since") == 4
