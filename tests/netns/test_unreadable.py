@@ -183,7 +183,7 @@ def test_a_release_after_the_memory_was_lost_leaves_nothing_of_macmgrs(
         document = at(host, STATE).read_bytes() if at(host, STATE).exists() else b""
         host.ns.bridge(drift)
         said = acts(host, "apply")
-        assert "gives back as the default what is not remembered" in said
+        assert "gives the default back where nothing is remembered" in said
         assert host.managed(1), "it is mended all the same"
         acts(host, "hook")
         acts(host, "release")
