@@ -1,5 +1,6 @@
 """The fixtures of the tests that run inside the lab: a daemon, a bridge with its uplink, a LAN, a network, guests."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,8 +14,14 @@ from tests.lab.topology import Guest, HostBridge, Lan, Libvirt, Network, Nic, ru
 MakeGuest = Callable[..., Guest]
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The whole lab is a full kernel; what tests/netns has for one is marked there, test by test."""
+    """The whole lab is a full kernel; what tests/netns has for one is marked there, test by test.
+
+    A module's tests with hooks come after its others: so they are installed once in each, and never for the others.
+    """
+    places = {item.path: place for place, item in reversed(list(enumerate(items)))}
+    items.sort(key=lambda item: (places[item.path], "hooks" in getattr(item, "fixturenames", ())))
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.full_kernel)
@@ -82,9 +89,8 @@ def make_guest(libvirt: Libvirt, bridge: HostBridge, lan: Lan) -> Iterator[MakeG
     lan.forget_neighbours()
 
 
-@pytest.fixture
-def macmgr() -> Iterator[Macmgr]:
-    """The macmgr command, with br0 given to it for the guests that are there without a network; no hooks."""
+@contextlib.contextmanager
+def _configured() -> Iterator[Macmgr]:
     command = Macmgr()
     command.configure(f'[bridge."br0"]\nmac_table_manager = "libvirt"\n{HOOK_TIMEOUT}')
     yield command
@@ -92,13 +98,27 @@ def macmgr() -> Iterator[Macmgr]:
 
 
 @pytest.fixture
-def hooks(macmgr: Macmgr, libvirt: Libvirt) -> Iterator[None]:
+def macmgr() -> Iterator[Macmgr]:
+    """The macmgr command, with br0 given to it for the guests that are there without a network; no hooks."""
+    with _configured() as command:
+        yield command
+
+
+@pytest.fixture(scope="module")
+def installed(libvirt: Libvirt) -> Iterator[None]:
     """macmgr's hooks are installed, and libvirtd has found them; afterwards they are gone without a trace."""
-    macmgr("install", "--manage")
-    libvirt.restart()
+    with _configured() as macmgr:
+        macmgr("install", "--manage")
+        libvirt.restart()
     yield
-    macmgr("uninstall")
-    libvirt.restart()
+    with _configured() as macmgr:
+        macmgr("uninstall")
+        libvirt.restart()
+
+
+@pytest.fixture
+def hooks(macmgr: Macmgr, installed: None) -> None:
+    """macmgr's hooks are at work, as they are told to."""
 
 
 @pytest.fixture(scope="module", params=[ALONE, WITH_MACMGR])
