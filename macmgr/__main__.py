@@ -18,7 +18,6 @@ _BUG = 70  # as errors.MacmgrError has it
 
 
 def main() -> int:
-    """Run the command line of this process; its exit code."""
     words = sys.argv[1:]
     is_hook = words[:1] == ["hook"]
     try:

@@ -88,7 +88,6 @@ class Config:
     written: bool = True
 
     def observes(self, bridge: str) -> bool:
-        """True if the bridge is observe-only: macmgr looks and reports, and nobody changes it."""
         return self.modes.observes(bridge)
 
 
@@ -125,7 +124,6 @@ def parse_config(data: bytes, where: str) -> Config:
 
 
 def read_config(data: bytes) -> tuple[Config, list[Problem]]:
-    """Returns the configuration, and all mistakes in it, by line."""
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:

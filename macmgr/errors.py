@@ -66,7 +66,6 @@ def nearest_name(name: str, names: Iterable[str]) -> str:
 
 
 def no_bridge(name: str, bridges: Iterable[str]) -> NotThere:
-    """Returns the error about a bridge that is none of ``bridges``."""
     near = did_you_mean(name, bridges)
     return NotThere(f"bridge {name!r} does not exist here; see 'ip link show type bridge'{near}")
 

@@ -41,8 +41,6 @@ class Kernel(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A change that was not made, and why."""
-
     change: Change
     why: str
 

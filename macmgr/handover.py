@@ -30,7 +30,6 @@ MAX_ANSWER = 65536
 
 
 def main() -> int:
-    """Hands over the call of the command line. Returns the exit code of the hook."""
     if len(sys.argv) == 1:
         return 0
     be_ended_after(TO_BEGIN)

@@ -145,7 +145,6 @@ def uninstall_hooks(hooks_dir: Path = paths.LIBVIRT_HOOKS) -> Iterator[Step]:
 
 
 def install_unit(units_dir: Path = paths.UNITS, program: Path | None = None) -> Step:
-    """Puts the daemon's unit in place. A second call changes nothing."""
     target = units_dir / UNIT
     text = _text(_packaged("_macmgr.service", "packaging/macmgr.service"))
     line = f"ExecStart={_word(program or find_program())} watch"
@@ -289,7 +288,6 @@ def _word(program: Path) -> str:
 
 
 def _shim(text: str, program: Path, python: Path) -> str:
-    """Returns the shim with this host's paths in it."""
     for name, path in (("macmgr", program), ("handover", _handover()), ("python", python)):
         line = f"{name}={shlex.quote(str(path))}".replace("\\", r"\\")
         text, found = re.subn(rf"(?m)^{name}=.*$", line, text)

@@ -29,7 +29,6 @@ class Option:
     values: Mapping[str, Any]
 
     def word(self, value: object) -> str:
-        """Returns the word for ``value``."""
         return next(word for word, meaning in self.values.items() if meaning == value)
 
 
@@ -103,7 +102,6 @@ def unknown_name(name: str, names: Iterable[str], *, xml: bool, what: str = "nam
 
 
 def allowed(word: str, words: Iterable[str]) -> str:
-    """Returns the allowed words, and the one that was probably meant."""
     words = list(words)
     near = nearest(word, words)
     return f"allowed: {', '.join(words)}" + (f"; did you mean {near!r}?" if near else "")

@@ -21,5 +21,4 @@ def first_few(names: Sequence[str], most: int) -> str:
 
 
 def system_words(error: OSError) -> str:
-    """Returns the system's words for an error."""
     return error.strerror or type(error).__name__

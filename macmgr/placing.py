@@ -72,7 +72,6 @@ def put(target: Path, text: str, mode: int) -> Step:
 
 
 def is_already(target: Path, text: str, mode: int) -> bool:
-    """A file of ours already has this text and mode."""
     return shim_text(target) == text.encode() and stat.S_IMODE(target.stat().st_mode) == mode
 
 
@@ -105,7 +104,6 @@ def unmake(directory: Path) -> bool:
 
 
 def unmake_empty(directory: Path) -> None:
-    """Removes empty directories that `make` made."""
     with suppress(OSError):
         while [each.name for each in directory.iterdir()] == [_MADE] and unmake(directory):
             directory = directory.parent
@@ -117,7 +115,6 @@ def unmake_upwards(directory: Path) -> None:
 
 
 def remove_leftovers(directory: Path) -> None:
-    """Removes the leftovers of a killed call."""
     for left in directory.glob(f"{TEMPORARY}*"):
         if left.is_dir() and not left.is_symlink():
             shutil.rmtree(left, ignore_errors=True)

@@ -56,8 +56,6 @@ class Notes(Protocol):
 
 
 class NoNotes:
-    """Nothing is remembered."""
-
     def read(self) -> Memory:
         return NOTHING
 

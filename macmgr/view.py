@@ -33,22 +33,18 @@ class View:
 
     @cached_property
     def gone_macs(self) -> Mapping[tuple[str, str], str]:
-        """The MACs of guests that have left this host: (bridge, MAC) with the domain."""
         return gone_macs(self.known.memory, self.intent, self.snapshot)
 
     @property
     def to_release(self) -> tuple[PortBefore, ...]:
-        """The ports that macmgr managed, and that policy leaves to the kernel now."""
         return to_release(self.known.memory, self.intent, self.snapshot)
 
     def within(self, scope: Scope) -> View:
-        """What the look says of a part of the host."""
         skipped = tuple(filter(scope.covers, self.skipped))
         return replace(self, plan=self.plan.only(scope), skipped=skipped, scope=scope)
 
     @property
     def guests(self) -> tuple[GuestPort, ...]:
-        """The guests' ports in scope."""
         return tuple(guest for guest in self.intent.ports if self.scope.holds(guest.domain, guest.bridge))
 
     @property
@@ -90,7 +86,6 @@ class Outcome:
     view: View
 
     def within(self, scope: Scope) -> Outcome:
-        """What came of a part of the host."""
         failures = tuple(failure for failure in self.failures if scope.covers(failure.change))
         return Outcome(tuple(filter(scope.covers, self.done)), failures, self.view.within(scope))
 
@@ -111,8 +106,6 @@ class ReleasedPort:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """The result of a release, and the ports that it gave back."""
-
     outcome: Outcome
     ports: tuple[ReleasedPort, ...]
 

@@ -50,7 +50,6 @@ def restart_network(network: str) -> tuple[Command, Command]:
 
 
 def keep_network(network: str) -> str:
-    """Makes a transient network persistent, as a shell line."""
     return f"virsh net-dumpxml {shlex.quote(network)} > net.xml && virsh net-define net.xml"
 
 

@@ -58,8 +58,6 @@ class NicList:
 
 @dataclass(frozen=True, slots=True)
 class PortDiagnosis:
-    """One port with its role, its promiscuous mode, and every visible cause."""
-
     member: Member
     filter: Filter
     rule: tuple[Cause, ...]

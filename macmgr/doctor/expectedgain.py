@@ -47,7 +47,6 @@ def key_of(cause: Cause) -> Key:
 
 
 def in_measured_words(taps: int) -> str:
-    """Returns the measured range for a number of taps."""
     below = [ratio for count, ratio in MEASURED if count <= taps]
     above = [ratio for count, ratio in MEASURED if count >= taps]
     if below and above:

@@ -91,7 +91,6 @@ _CAPACITIES = {
 
 
 def filter_of(device: Device) -> Filter:
-    """Looks a device up by its kind, a physical one by its driver."""
     if device.kind in _KINDS:
         known, source = _KINDS[device.kind]
         return Filter(known, f"{device.kind} devices {'do' if known else 'do not'} ({source})")

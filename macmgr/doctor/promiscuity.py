@@ -52,8 +52,6 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A bridge port with all known facts."""
-
     port: BridgePort
     role: Role
     device: Device
@@ -65,12 +63,10 @@ class Member:
 
     @property
     def what(self) -> str:
-        """The kind of device: the kernel's word, or the driver of a physical one."""
         return self.device.kind or self.device.driver or "physical"
 
     @property
     def who(self) -> str:
-        """The port and its owner, as the subject of a sentence."""
         if self.guest is not None:
             policy = self.guest.policy
             return f"{self.name} of {self.guest.domain} (manager {policy.manager}; {policy.reason})"
@@ -90,7 +86,6 @@ class Member:
 
 
 def members(bridge: str, ports: Sequence[BridgePort], guests: dict[str, GuestPort], facts: DeviceFacts) -> list[Member]:
-    """The ports of a bridge, uplinks first, each with its role."""
     own = sorted((port for port in ports if port.bridge == bridge), key=lambda port: port.ifindex)
     roles = roles_of(own, guests)
     found = []
@@ -196,7 +191,6 @@ def bridge_causes(bridge: Bridge, facts: DeviceFacts) -> list[Cause]:
 
 
 def lower_causes(device: Device, facts: DeviceFacts) -> list[Cause]:
-    """Returns the causes for a device below an uplink."""
     causes = outside_causes(device, facts)
     master = facts.devices.get(device.master or "")
     if master is not None and master.promiscuity:

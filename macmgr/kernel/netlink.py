@@ -188,7 +188,6 @@ class Connection:
                     raise_for(error.errno or 0, "", "emptying the netlink socket")
 
     def _next(self, count: int = 1) -> int:
-        """The first of ``count`` unused sequence numbers."""
         if self._sequence + count > 0xFFFFFFFF:
             self._sequence = 0
         first = self._sequence + 1
@@ -225,7 +224,6 @@ def raise_for(code: int, text: str, operation: str) -> NoReturn:
 
 
 def words(code: int, text: str = "") -> str:
-    """An errno with its name, and the kernel's extended acknowledgement when there is one."""
     said = f"{os.strerror(code)} ({errno.errorcode.get(code, code)})"
     return f"{said}: {text}" if text else said
 

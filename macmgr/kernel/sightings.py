@@ -97,7 +97,6 @@ class Sightings:
             in_namespace(self._netns, lambda: self._open(new))
 
     def fileno(self) -> int:
-        """Readable when there is something to read; for any event loop."""
         return self._epoll.fileno()
 
     def read(self) -> list[Sighting]:
@@ -114,7 +113,6 @@ class Sightings:
         return found
 
     def close(self) -> None:
-        """Stops watching all ports."""
         for thread in self._drop(list(self._ports.values())):
             thread.join()
         os.close(self._timer)

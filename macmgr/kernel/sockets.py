@@ -61,8 +61,6 @@ def read_packet_sockets(names: Mapping[int, str], netns: str | None) -> list[Pac
 
 
 def read_drivers(interfaces: Collection[str], netns: str | None) -> dict[str, str]:
-    """The driver of each interface that has one to name."""
-
     def ask() -> dict[str, str]:
         found = {}
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:

@@ -131,7 +131,6 @@ def set_port(request: SetFlags, ifindex: int) -> Message:
 
 
 def frame(message: Message, sequence: int, acknowledge: bool = False) -> bytes:
-    """The request as it goes into the socket."""
     kind, flags, payload = message
     if acknowledge:
         flags |= NLM_F_ACK

@@ -37,7 +37,6 @@ class SetFlags:
         return any(flag.shut is not None and value == flag.shut for flag, value in self.named())
 
     def named(self) -> list[tuple[Flag, bool]]:
-        """Returns the flags that the request sets."""
         values = ((flag, self.after.value(flag)) for flag in self.before.differing(self.after))
         return [(flag, value) for flag, value in values if value is not None]
 
@@ -112,7 +111,6 @@ def one_flag_each(change: SetFlags) -> tuple[SetFlags, ...]:
 
 
 def requests(change: Change) -> Iterator[Request]:
-    """Yields the netlink requests that carry out ``change``, in order."""
     if isinstance(change, SetFlags):
         yield change
     elif change.stranded:
@@ -155,7 +153,6 @@ def typed(request: Request) -> str:
 
 
 def bridge_command(request: Request) -> list[str]:
-    """Returns the bridge(8) command line of the same request, as an argument vector."""
     if isinstance(request, SetFlags):
         words = ["bridge", "link", "set", "dev", request.port]
         for flag, value in request.named():

@@ -91,7 +91,6 @@ class Fixes:
 
 
 def fix_of(finding: Finding) -> Fix:
-    """Returns the fix of one finding."""
     commands: list[Command] = []
     for repair in finding.mends:
         commands += (

@@ -27,12 +27,10 @@ class PortFlags:
         return all(self.value(flag) != flag.shut for flag in FLAGS if flag.shut is not None)
 
     def value(self, flag: Flag) -> bool | None:
-        """The value of one flag."""
         value: bool | None = getattr(self, flag.field)
         return value
 
     def differing(self, other: PortFlags) -> list[Flag]:
-        """The flags whose values differ."""
         return [flag for flag in FLAGS if self.value(flag) != other.value(flag)]
 
     def opened(self) -> PortFlags:
@@ -54,7 +52,6 @@ class PortFlags:
         return _each(fit, self, port)
 
     def document(self) -> dict[str, bool | None]:
-        """The flags for JSON, by the names of their fields."""
         return {flag.field: self.value(flag) for flag in FLAGS}
 
 
@@ -74,7 +71,6 @@ class Flag(NamedTuple):
     since: str = ""
 
     def says(self, value: bool | None) -> str:
-        """The flag and its value for people."""
         return f"{self.words} {'on' if value else 'off'}"
 
 
@@ -86,13 +82,11 @@ NEW_PORT = PortFlags()
 
 
 def flags_of(values: Mapping[str, bool | None]) -> PortFlags:
-    """The flags by the names of their fields."""
     named: dict[str, Any] = {flag.field: values[flag.field] for flag in FLAGS}
     return PortFlags(**named)
 
 
 def with_flag(flags: PortFlags, flag: Flag, value: bool | None) -> PortFlags:
-    """The flags with one of them changed."""
     named: dict[str, Any] = {flag.field: value}
     return replace(flags, **named)
 

@@ -55,8 +55,6 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of the precedence: its place, and the settings there."""
-
     place: str
     says: Settings
 
@@ -230,7 +228,6 @@ class Scope:
 
     @property
     def whole(self) -> bool:
-        """The scope is the whole host."""
         return self.domain is None and self.bridges is None
 
     def holds(self, domain: str | None, bridge: str) -> bool:
@@ -242,7 +239,6 @@ class Scope:
         return on_it and self.domain in (None, domain)
 
     def covers(self, item: Change | Finding) -> bool:
-        """A change or finding is in scope."""
         if isinstance(item, Finding) and item.code is Code.NOTHING_MANAGED:
             return self.whole  # it is about the whole host
         return self.holds(item.domain, item.bridge)

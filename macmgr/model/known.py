@@ -54,7 +54,6 @@ class PortBefore:
         )
 
     def entries(self) -> Iterator[Entry]:
-        """Yields the static entries that led to the port."""
         for held in self.held:
             for vid in held.vids:
                 yield Entry(held.mac, vid, self.port, EntryState.STATIC, held.sticky)
@@ -112,7 +111,6 @@ class Memory:
     taken: tuple[Taken, ...] = ()
 
     def macs_put_on(self, port: PortBefore) -> tuple[str, ...]:
-        """Returns the MACs of macmgr's entries on a port."""
         return tuple(sorted({e.mac for e in self.macs if (e.port, e.ifindex) == (port.port, port.ifindex)}))
 
 
@@ -189,7 +187,6 @@ class Known:
 
     @property
     def lacks(self) -> frozenset[Feature]:
-        """Returns the features that this boot's kernel turned out to lack."""
         return self.memory.lacks
 
 

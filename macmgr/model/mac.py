@@ -56,7 +56,6 @@ def parse_mac_pattern(text: str) -> str:
 
 
 def matches(pattern: str, mac: str) -> bool:
-    """The MAC address is the pattern, or begins with its prefix."""
     return mac.startswith(pattern[:-1]) if pattern.endswith("*") else mac == pattern
 
 
@@ -75,7 +74,6 @@ class Patterns:
         self._lengths = frozenset(map(len, self._prefixes))
 
     def matches(self, mac: str) -> bool:
-        """The MAC address matches one of them."""
         return mac in self._exact or any(mac[:length] in self._prefixes for length in self._lengths)
 
 

@@ -50,7 +50,6 @@ def roles_of(ports: Iterable[BridgePort], guests: Collection[str]) -> Mapping[st
 
 
 def uplinks_of(ports: Iterable[BridgePort], guests: Collection[str]) -> list[BridgePort]:
-    """Returns the ways out among ``ports``."""
     found = list(ports)
     roles = roles_of(found, guests)
     return [port for port in found if roles[port.name] is Role.UPLINK]

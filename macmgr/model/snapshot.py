@@ -48,7 +48,6 @@ class Entry(NamedTuple):
 
     @property
     def in_words(self) -> str:
-        """The state and flags, in bridge(8)'s words."""
         return " ".join([str(self.state)] + ["sticky"] * self.sticky + ["extern_learn"] * self.extern_learn)
 
 
@@ -66,15 +65,12 @@ class Fdb:
         return iter(self._entries)
 
     def at(self, bridge: str, mac: str, vid: int) -> Entry | None:
-        """Returns a bridge's entry for a MAC in one VID."""
         return self.of_mac(bridge, mac).get(vid)
 
     def of_mac(self, bridge: str, mac: str) -> Mapping[int, Entry]:
-        """Returns a bridge's entries for one MAC, by VID."""
         return self._by_mac.get((bridge, mac), {})
 
     def of_port(self, port: str) -> list[Entry]:
-        """Returns all entries that lead to one port."""
         return self._by_port.get(port, [])
 
     def of_bridge(self, bridge: str) -> Iterator[Entry]:
@@ -82,7 +78,6 @@ class Fdb:
         return (entry for entry in self._entries if self._bridges.get(entry.port) == bridge)
 
     def static_on(self, port: str, bridge: str, mac: str) -> dict[int, Entry]:
-        """Returns a bridge's static entries that lead a MAC to a port, by VID."""
         there = self.of_mac(bridge, mac).items()
         return {vid: entry for vid, entry in there if entry.port == port and entry.state is EntryState.STATIC}
 
@@ -225,12 +220,10 @@ class Snapshot:
 
     @cached_property
     def fdb(self) -> Fdb:
-        """Returns the entries, indexed once for this snapshot."""
         bridges = {name: port.bridge for name, port in self.ports.items()}
         return Fdb(self.entries, bridges | {name: name for name in self.bridges})
 
     def port_on(self, bridge: str, name: str) -> BridgePort | None:
-        """Returns the port of that name, if it is on that bridge."""
         port = self.ports.get(name)
         return port if port is not None and port.bridge == bridge else None
 
@@ -239,7 +232,6 @@ class Snapshot:
         return self.listed is None or bridge in self.listed
 
     def lists_port(self, port: str) -> bool:
-        """All entries that lead to the port are known."""
         return port in self.listed_ports or self.lists(self.bridge_of(port) or "")
 
     def bridge_of(self, interface: str) -> str | None:

@@ -173,6 +173,5 @@ def _report_alive(guest: GuestPort, mac: str, alive: Mapping[int, str], draft: D
 
 
 def disallow(guest: GuestPort, mac: str) -> str:
-    """Returns the words for allowing an address no longer."""
     place = guest.policy.place_that_allows(mac)
     return f"do not allow {mac} to {guest.domain}{f' ({place})' if place else ''}"

@@ -56,7 +56,6 @@ class Draft:
 
     @property
     def changes(self) -> tuple[Change, ...]:
-        """All changes, in the order in which they are safe."""
         return (*self.opens, *self.puts, *self.closes, *self.drops)
 
     def report(
@@ -70,7 +69,6 @@ class Draft:
         mends: tuple[Repair, ...] = (),
         note: str = "",
     ) -> None:
-        """Note a finding about a guest's port."""
         self.findings.append(Finding(code, message, guest.bridge, guest.port, guest.domain, mac, vid, mends, note))
 
     def report_at(
@@ -88,7 +86,6 @@ class Plan:
     findings: tuple[Finding, ...] = ()
 
     def only(self, scope: Scope) -> Plan:
-        """The part of the plan that is in scope."""
         return Plan(tuple(filter(scope.covers, self.changes)), tuple(filter(scope.covers, self.findings)))
 
 
@@ -161,11 +158,9 @@ class Table:
         self._reachable: dict[str, frozenset[int]] = {}
 
     def of_mac(self, bridge: str, mac: str) -> Mapping[int, Entry]:
-        """The entries for one MAC on one bridge, by VID."""
         return self._snapshot.fdb.of_mac(bridge, mac)
 
     def of_port(self, port: str) -> list[Entry]:
-        """All entries that lead to one port."""
         return self._snapshot.fdb.of_port(port)
 
     def static_on(self, port: BridgePort, mac: str) -> Mapping[int, Entry]:
@@ -177,7 +172,6 @@ class Table:
         return self._snapshot.fdb.static_on(port.name, port.bridge, mac)
 
     def has_static(self, guest: GuestPort, mac: str, vid: int) -> bool:
-        """A static entry leads a MAC in one VID to the guest's port."""
         entry = self._snapshot.fdb.at(guest.bridge, mac, vid)
         return entry is not None and entry.port == guest.port and entry.state is EntryState.STATIC
 
@@ -187,15 +181,12 @@ class Table:
         return port is not None and entry.vid not in self._vids_of(port)
 
     def is_sticky(self, guest: GuestPort) -> bool:
-        """The entries of the guest's own addresses are to be sticky."""
         return self.pins.of(guest.policy.pin, guest.bridge) is Pin.STICKY
 
     def by_control_plane(self, entry: Entry) -> bool:
-        """An external control plane has put the entry."""
         return self._snapshot.by_control_plane(entry)
 
     def lacks(self, feature: Feature) -> bool:
-        """This kernel was found to be without a feature."""
         return feature in self._lacks
 
     def _vids_of(self, port: BridgePort) -> frozenset[int]:

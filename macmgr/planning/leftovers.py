@@ -29,7 +29,6 @@ _REPORTED = (Code.STOLEN_ENTRY, Code.STALE_ENTRY, Code.MISSING_ENTRY)
 
 
 def leftover_findings(intent: Intent, snapshot: Snapshot, table: Table, so_far: Iterable[Finding]) -> Iterator[Finding]:
-    """For each uplink of a managed bridge."""
     known = {(finding.bridge, finding.mac) for finding in so_far if finding.code in _REPORTED}
     guests = {guest.port for guest in intent.ports}
     users = {(guest.bridge, mac): guest for guest in intent.ports for mac in guest.macs}

@@ -77,7 +77,6 @@ def ownership(
 
 
 def report_duplicates(guest: GuestPort, rivals: Mapping[GuestPort, tuple[str, int]], draft: Draft) -> None:
-    """Report that two guests have one address."""
     for rival, (mac, vid) in rivals.items():
         draft.report(
             Code.DUPLICATE_MAC,

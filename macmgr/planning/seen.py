@@ -67,7 +67,6 @@ def as_of_now(record: SeenMacs, guest: GuestPort) -> SeenMacs:
 
 
 def allowed(guest: GuestPort, mac: str) -> bool:
-    """The policy lets the NIC use an address in addition to its own."""
     return any(matches(pattern, mac) for pattern in guest.policy.allow)
 
 
@@ -85,7 +84,6 @@ def moved_on(mac: str, guest: GuestPort, owners: Owners, snapshot: Snapshot) -> 
 
 
 def owners_of(records: Iterable[SeenMacs], guests: Iterable[GuestPort], snapshot: Snapshot) -> Owners:
-    """The owners of the addresses in ``records`` by libvirt's word."""
     macs = {mac for record in records for mac in (record.current, *record.macs) if mac}
     return {
         (guest.bridge, mac, vid): guest

@@ -61,8 +61,6 @@ def kind_of(nic: Nic) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Decided:
-    """The result for one domain's NICs."""
-
     ports: tuple[GuestPort, ...]
     portless: tuple[PortlessNic, ...]
     findings: tuple[Finding, ...]

@@ -63,7 +63,6 @@ class Modes:
     named: tuple[tuple[str, bool], ...] = ()
 
     def observes(self, bridge: str) -> bool:
-        """macmgr only observes the bridge and changes nothing there."""
         return next((observe for _, observe in sections_of(bridge, dict(self.named))), self.default)
 
 

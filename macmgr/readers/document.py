@@ -259,7 +259,6 @@ def said(parts: Mapping[str, etree._Element], part: str, name: str) -> str:
 
 
 def line_of(element: etree._Element) -> int | None:
-    """Returns the line of an element's start tag, if it is known."""
     return cast("int | None", element.sourceline)
 
 

@@ -60,12 +60,10 @@ def read_vlan(element: etree._Element, where: str) -> Vlan | None:
 
 
 def read_isolated(element: etree._Element) -> bool | None:
-    """Reads ``<port isolated='yes'/>``; None if it is absent."""
     return _yes(attribute(element, "port", "isolated"))
 
 
 def read_trust(element: etree._Element) -> bool | None:
-    """Reads the attribute trustGuestRxFilters; None if it is absent."""
     return _yes(element.get("trustGuestRxFilters") or "")
 
 

@@ -93,7 +93,6 @@ def read_network(element: etree._Element, where: str, metadata: Metadata | None 
 
 
 def unread_network(name: str, problem: str) -> Network:
-    """Returns the stand-in for a network whose document is not understood."""
     return Network(name, "", problem=problem)
 
 

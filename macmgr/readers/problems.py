@@ -39,7 +39,6 @@ class Checked:
 
 
 def check_document(data: bytes) -> Checked:
-    """Recognises and checks one XML document."""
     try:
         root = parse_document(data, _WHERE)
     except XmlError as error:
@@ -215,7 +214,6 @@ def _refusal(read: Callable[[], object]) -> Iterator[Problem]:
 
 
 def _problem(error: XmlError) -> Problem:
-    """Splits a reader's refusal into line and text."""
     line, colon, text = str(error).removeprefix(f"{_WHERE}:").partition(": ")
     return (
         Problem(int(line), text) if colon and line.isdigit() else Problem(None, str(error).removeprefix(f"{_WHERE}: "))

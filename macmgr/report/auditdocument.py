@@ -113,7 +113,6 @@ def _port(port: BridgePort, guest: GuestPort | None, role: Role) -> dict[str, An
 
 
 def finding_document(finding: Finding, fix: Fix) -> dict[str, Any]:
-    """Returns one finding in the form of every macmgr document."""
     return {
         "code": str(finding.code),
         "severity": str(finding.severity),

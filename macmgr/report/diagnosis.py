@@ -44,7 +44,6 @@ def print_diagnosis(out: Console, diagnosis: Diagnosis, observes: Callable[[str]
 
 
 def print_hooks(out: Console, problems: Sequence[str]) -> None:
-    """Prints the problems of libvirt's hooks on this host."""
     for problem in problems:
         out.print(Text(one_line(problem), "red"), soft_wrap=True)
     if problems:
@@ -52,7 +51,6 @@ def print_hooks(out: Console, problems: Sequence[str]) -> None:
 
 
 def print_vlan_filtering(out: Console, bridge: str, answer: Answer) -> None:
-    """Prints the answer about VLAN filtering: it is on, or the reasons why it stays off."""
     if answer.cut:
         _print_indented(out, "", f"VLAN filtering stays off on {bridge} and nothing was changed, because of this:")
         for sentence in answer.cut:

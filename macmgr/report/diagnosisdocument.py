@@ -13,7 +13,6 @@ from macmgr.report.auditdocument import finding_document
 
 
 def diagnosis_document(diagnosis: Diagnosis, host: str, taken_at: str, hooks: Sequence[str] = ()) -> dict[str, Any]:
-    """Returns the diagnosis for scripts."""
     return {
         "version": 1,
         "host": host,

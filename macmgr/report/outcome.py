@@ -14,7 +14,6 @@ from macmgr.view import Outcome
 
 
 def print_outcome(out: Console, outcome: Outcome) -> None:
-    """Prints the changes made, the failures, and the state now."""
     print_changes = [("done", change, "") for change in outcome.done]
     print_changes += [("failed", failure.change, failure.why) for failure in outcome.failures]
     for word, change, why in print_changes:

@@ -23,7 +23,6 @@ Document = Mapping[str, Any]
 
 
 def print_status(out: Console, document: Document, *, verbose: bool = False) -> None:
-    """Prints the daemon's answer, the verdict first."""
     now = document["taken_at"]
     started = f"macmgr {document['macmgr']}, process {document['pid']}, runs for {_span(document['started_at'], now)}."
     out.print(_wrapped(out, _verdict(document)))

@@ -57,7 +57,6 @@ def print_audit(out: Console, view: View) -> None:
 
 
 def print_show(out: Console, view: View) -> None:
-    """Prints every bridge in scope with its ports, guests, MACs and promiscuity."""
     _print_tree(out, view, verdict_of(view).at_risk, only_managed=False)
     if not view.snapshot.bridges:
         out.print("There is no bridge here.")
@@ -158,13 +157,11 @@ def _table_width(widths: list[int]) -> int:
 
 
 def _first_of(macs: Text) -> Text:
-    """Returns a NIC's own address and the number of further ones."""
     first, *more = macs.plain.split(" ")
     return Text(f"{first} +{len(more)}" if more else first)
 
 
 def _print_portless(out: Console, view: View) -> None:
-    """Prints the NICs that macmgr does not handle, each with the reason."""
     if not view.portless:
         return
     out.print(Text("NICs without a port on a Linux bridge", "bold"))

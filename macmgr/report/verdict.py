@@ -102,7 +102,6 @@ def _observed(view: View, bridges: list[str], findings: list[Finding]) -> str:
 
 
 def _command(view: View, verb: str) -> str:
-    """Returns the verb with the same scope."""
     words = [f"--bridge={bridge}" for bridge in sorted(view.scope.bridges or ())]
     words += [f"--domain={view.scope.domain}"] if view.scope.domain is not None else []
     return shlex.join(["macmgr", verb, *words])

@@ -31,8 +31,6 @@ _PAUSED, _MIGRATION = 3, 2
 
 @dataclass(frozen=True, slots=True)
 class Hypervisor:
-    """An open connection and its URI."""
-
     uri: str
     connection: Any
 
@@ -113,7 +111,6 @@ def read_guests(hypervisor: Hypervisor, *, containers: bool = True) -> tuple[Dom
 
 
 def read_sources(hypervisor: Hypervisor) -> LibvirtState:
-    """Reads the running domains, the active networks and their ports."""
     libvirt = load_libvirt()
     findings: list[Finding] = []
     domains = _read_guests(hypervisor, findings)

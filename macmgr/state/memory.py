@@ -31,7 +31,6 @@ _WHOLE, _LOST = "whole", "lost"
 
 
 def mark_of(path: Path) -> Path:
-    """Returns the path of a memory's mark."""
     return paths.REMEMBERED if path == paths.STATE else path.parent.with_name(f"{path.parent.name}.remembered")
 
 
@@ -69,11 +68,9 @@ class _Memories:
     lost: bool = False
 
     def of(self, netns: str) -> Memory:
-        """Returns the memory of one network namespace."""
         return replace(self.namespaces.get(netns, NOTHING), lost=self.lost)
 
     def with_one(self, netns: str, memory: Memory) -> _Memories:
-        """Returns these memories with another one for one network namespace."""
         namespaces = {**self.namespaces, netns: replace(memory, lost=False)}
         return _Memories(namespaces, self.lost or memory.lost)
 

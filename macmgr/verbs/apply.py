@@ -19,7 +19,6 @@ from macmgr.vlanfiltering import Answer, turn_on
 
 
 def apply_changes(arguments: argparse.Namespace) -> int:
-    """Make the changes and read them back."""
     host = host_of(arguments)
     if arguments.vlan_filtering is not None and host.scope.observes(arguments.vlan_filtering):
         return _refuse_observed(arguments)
@@ -48,7 +47,6 @@ def apply_changes(arguments: argparse.Namespace) -> int:
 
 
 def release_ports(arguments: argparse.Namespace) -> int:
-    """Give ports back to the kernel as they were before macmgr."""
     host = host_of(arguments)
     with host.kernel() as kernel, lock.hold() as held:
         check_bridge(arguments, kernel)

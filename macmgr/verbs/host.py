@@ -59,7 +59,6 @@ class Host:
 
 @collector_paused()
 def audit(arguments: argparse.Namespace) -> int:
-    """Compare, print the verdict, and change nothing."""
     view = _look(arguments, Beside(bystanders=True))
     if arguments.format == "json":
         print_json(_document(view))
@@ -75,7 +74,6 @@ def audit(arguments: argparse.Namespace) -> int:
 
 @collector_paused()
 def plan(arguments: argparse.Namespace) -> int:
-    """Print the changes that apply would make."""
     view = _look(arguments)
     if arguments.format == "json":
         commands, observed = map(_commands, (view.plan.changes, view.observed))
@@ -89,7 +87,6 @@ def plan(arguments: argparse.Namespace) -> int:
 
 @collector_paused()
 def show(arguments: argparse.Namespace) -> int:
-    """Print bridges, ports, guests, MACs and promiscuity."""
     view = _look(arguments, Beside(bystanders=True))
     if arguments.format == "json":
         print_json({"version": 1, "bridges": _document(view)["bridges"]})
@@ -101,7 +98,6 @@ def show(arguments: argparse.Namespace) -> int:
 
 
 def explain_one(arguments: argparse.Namespace) -> int:
-    """Print what the XML, the policy and the kernel say of one MAC, port, bridge or domain."""
     host = host_of(arguments)
     with host.kernel() as kernel:
         there = kernel.read_snapshot(()).bridge_of(arguments.what)
@@ -238,7 +234,6 @@ def print_json(document: dict[str, Any]) -> None:
 
 
 def out(arguments: argparse.Namespace) -> Console:
-    """Returns standard output for people."""
     from macmgr.report.terminal import console
 
     return console(not arguments.no_color and "NO_COLOR" not in os.environ and sys.stdout.isatty())

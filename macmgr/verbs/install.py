@@ -38,7 +38,6 @@ _STOP = "A running daemon goes on: 'systemctl stop macmgr' ends it, and 'systemc
 
 
 def install(arguments: argparse.Namespace) -> int:
-    """Install hooks, unit and configuration, as far as they belong to this host."""
     program = find_program() if arguments.program is None else named_program(arguments.program)
     config, units, hooks = _config(arguments), _units(arguments), arguments.hooks_dir
     under_systemd = units is not None and (arguments.units_dir is not None or paths.SYSTEMD.is_dir())
@@ -65,7 +64,6 @@ def install(arguments: argparse.Namespace) -> int:
 
 
 def uninstall(arguments: argparse.Namespace) -> int:
-    """Remove all that `install` put, and print what goes on without it."""
     config, units = _config(arguments), _units(arguments)
     steps = list(uninstall_hooks(arguments.hooks_dir))
     if units is not None:

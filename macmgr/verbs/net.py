@@ -69,7 +69,6 @@ def get_manager(arguments: argparse.Namespace) -> int:
 
 
 def set_manager(arguments: argparse.Namespace) -> int:
-    """Change the attribute in the persistent definition; print what changed and what must be restarted."""
     config = load_config(arguments.config)  # a mistake in it is reported before anything is changed
     with connect(arguments.connect) as hypervisor:
         report = change_manager(hypervisor, arguments.network, Manager(arguments.manager))

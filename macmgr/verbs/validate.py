@@ -46,7 +46,6 @@ def validate(arguments: argparse.Namespace) -> int:
 
 
 def check_file(file: str) -> Verdict:
-    """Checks one file: its kind, its mistakes, its exit code."""
     try:
         data = _read(file)
     except FileNotFoundError:

@@ -15,7 +15,6 @@ from macmgr.watch.systemd import Systemd
 
 
 def watch(arguments: argparse.Namespace) -> int:
-    """Keep the MAC tables right until SIGTERM."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a socket for each guest's port
     places = Places(

@@ -45,21 +45,17 @@ class AddressWatch:
 
     @property
     def records(self) -> Records:
-        """The records for the intent of the next round."""
         return self._observer.records
 
     @property
     def lost(self) -> bool:
-        """Some records cannot be read any more."""
         return self._observer.lost
 
     @property
     def kept(self) -> bool:
-        """The records are in their file."""
         return self._observer.kept
 
     def fileno(self) -> int:
-        """Readable when a guest has sent from a new address."""
         return self._observer.fileno()
 
     def read(self, now: float) -> bool:

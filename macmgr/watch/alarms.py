@@ -33,8 +33,6 @@ _VIDS = 16
 
 
 class Kind(StrEnum):
-    """The subject of an alarm."""
-
     THEFT = "theft"
     GUEST_MAC = "guest-mac-changed"
 

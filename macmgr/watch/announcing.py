@@ -50,5 +50,4 @@ class Announcing:
         return due
 
     def next_due(self) -> float | None:
-        """Returns the time when the next one is due, or None."""
         return min((series.due for series in self._series.values()), default=None)

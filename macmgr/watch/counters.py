@@ -127,7 +127,6 @@ class Counters:
 
     @property
     def managed_ports(self) -> list[GuestPort]:
-        """The managed ports that are there."""
         if self.view is None:
             return []
         there = self.view.snapshot.ports
@@ -160,7 +159,6 @@ def after_round(
 
 
 def _started(before: View | None, after: View) -> int:
-    """Returns the number of guests that were not there before."""
     if before is None or before.intent.ports is after.intent.ports:
         return 0
     return len({guest.uuid for guest in after.intent.ports} - {guest.uuid for guest in before.intent.ports})
@@ -175,7 +173,6 @@ def after_failure(counters: Counters, error: MacmgrError, *, at: float) -> Count
 
 
 def looking(counters: Counters, since: float | None) -> Counters:
-    """Notes the start of a look that is under way, or None."""
     return replace(counters, looking_since=since)
 
 
@@ -185,7 +182,6 @@ def after_resync(counters: Counters, why: str, *, at: float) -> Counters:
 
 
 def after_alarms(counters: Counters, alarms: Sequence[Line], *, at: float) -> Counters:
-    """Counts warnings to a person, one for each line."""
     return replace(
         counters,
         alarms=_with(counters.alarms, [line.code for line in alarms]),

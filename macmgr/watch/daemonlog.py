@@ -58,7 +58,6 @@ class DaemonLog:
         self._outdated = False
 
     def started(self) -> None:
-        """Reports the start, after the first round."""
         self._journal.write([words.started(__version__, self._counters.modes, self._counters.managed_bridges)])
 
     def stopped(self) -> None:
@@ -70,12 +69,10 @@ class DaemonLog:
         self._counters = counters.configured(self._counters, modes, resync)
 
     def misconfigured(self, problem: str) -> None:
-        """Reports a wrong configuration after SIGHUP."""
         self.trouble("the old configuration stays", problem)
         self._counters = counters.misconfigured(self._counters, problem)
 
     def looking(self, is_so: bool) -> None:
-        """Notes the begin or the end of a round."""
         self._counters = counters.looking(self._counters, time.time() if is_so else None)
 
     def headline(self) -> str:
@@ -90,7 +87,6 @@ class DaemonLog:
         return f"managed ports: {ports}, errors that the last look found: {errors}"
 
     def leaves_hooks(self) -> None:
-        """Notes that this daemon takes no hook calls."""
         self._counters = counters.leaves_hooks(self._counters)
 
     def trouble(self, what: str, why: str) -> None:
@@ -111,7 +107,6 @@ class DaemonLog:
         self._journal.write([words.unreadable("macmgr watch", str(unexpected(error or RuntimeError())))])
 
     def events(self, events: Sequence[Event]) -> None:
-        """Counts netlink events, and reports lost ones."""
         lost = sum(event is LOST for event in events)
         self._counters = counters.after_events(self._counters, read=len(events), lost=lost)
         now = time.monotonic()
@@ -238,11 +233,9 @@ class DaemonLog:
             self._counters = counters.standing_back(self._counters, [*going_on, *begun], len(begun))
 
     def metrics(self, *, per_mac: bool) -> str:
-        """Returns the text for Prometheus."""
         return metrics(self._counters, time.time(), per_mac=per_mac)
 
     def status(self) -> bytes:
-        """Returns the document of `macmgr status --json`."""
         return json.dumps(document(self._counters, time.time()), ensure_ascii=False).encode()
 
 

@@ -21,8 +21,6 @@ _LEARNED_TOO = _STATIC | {EntryState.DYNAMIC}
 
 
 class _Read(NamedTuple):
-    """An entry as it was read, with its port's ifindex."""
-
     ifindex: int
     entry: Entry
 

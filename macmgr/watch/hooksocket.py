@@ -78,7 +78,6 @@ class HookSocket:
         self._accepting = asyncio.create_task(self._accept(self._listener), name="hook socket")
 
     def configure(self, settings: HookSettings) -> None:
-        """Uses other settings from now on."""
         self._settings = settings
         with suppress(OSError):  # a full disk: hooks use the former value
             self._announce()
@@ -194,7 +193,6 @@ def _allowed(client: socket.socket) -> bool:
 
 
 def _opened(path: Path) -> int:
-    """Opens the directory, and makes it if it is missing."""
     with suppress(FileExistsError):
         path.mkdir(0o755)
     return open_own_directory(path, mode=0o755)

@@ -50,7 +50,6 @@ class Journal:
         self._journald = _is_stream(stderr, stream)
 
     def write(self, lines: Iterable[Line]) -> None:
-        """Logs several lines in their order."""
         for line in lines:
             if line.priority <= self._least:
                 self._log(line)

@@ -26,8 +26,6 @@ _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 @dataclass(frozen=True, slots=True)
 class _Family:
-    """A metric with all its samples."""
-
     name: str
     kind: str
     text: str

@@ -43,7 +43,6 @@ class MetricsPort:
         return number
 
     async def close(self) -> None:
-        """Stops answering."""
         if self._server is not None:
             self._server.close()
             for task in self._open:

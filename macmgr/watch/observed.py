@@ -43,7 +43,6 @@ class Observer:
         return not self._kept
 
     def fileno(self) -> int:
-        """Readable when a guest has sent from a new address."""
         return self._sightings.fileno()
 
     def read(self, view: View | None, now: float) -> tuple[bool, list[Sighting], list[MacChange]]:

@@ -32,12 +32,10 @@ class Pending(Generic[Ticket]):
     _calls: list[tuple[WaitingCall, Ticket]] = field(default_factory=list)
 
     def mark(self, reason: str) -> None:
-        """Marks the host to be looked at."""
         if len(self._reasons) < _REASONS:
             self._reasons[reason] = None
 
     def hear(self, heard: WaitingCall, ticket: Ticket) -> None:
-        """Adds a hook call, for which libvirt waits."""
         self._calls.append((heard, ticket))
 
     def take(self) -> Batch[Ticket]:

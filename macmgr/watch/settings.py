@@ -50,7 +50,6 @@ class Options:
             self._listen()
 
     async def close(self) -> None:
-        """Closes all parts."""
         await self._close_port()
         await self._stop_writing()
         await self._stop_listening()

@@ -18,7 +18,6 @@ from macmgr.watch.messages import Line
 
 
 def document(counters: Counters, now: float) -> dict[str, Any]:
-    """Returns the state at ``now``."""
     managed, unknown = counters.managed_ports, counters.unknown(now)
     return {
         "version": 1,

@@ -32,7 +32,6 @@ class Systemd:
         self._send("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def stopping(self, status: str = "") -> None:
-        """Reports the end after SIGTERM."""
         self._send("STOPPING=1", *_status(status))
 
     def status(self, text: str) -> None:
@@ -40,7 +39,6 @@ class Systemd:
         self._send(*_status(text))
 
     def alive(self) -> None:
-        """Sends the watchdog's sign of life."""
         self._send("WATCHDOG=1")
 
     def _send(self, *assignments: str) -> None:

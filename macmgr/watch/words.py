@@ -50,7 +50,6 @@ def started(version: str, modes: Modes, managed: Iterable[str]) -> Line:
 
 
 def stopped() -> Line:
-    """The daemon ends; its entries stay."""
     return Line(Priority.NOTICE, "stopped on request: ports and entries stay as they are", messages.STOPPED)
 
 
@@ -68,13 +67,11 @@ def resync(why: str, view: View, seconds: float) -> Line:
 
 
 def look_failed(why: str, since: str) -> Line:
-    """A look failed: the present state is unknown."""
     text = f"the state is unknown since {since}: a look could not be made ({why}); the next try follows"
     return Line(Priority.ERROR, text, messages.LOOK_FAILED)
 
 
 def looks_again(seconds: float, failed: int) -> Line:
-    """Looks succeed again."""
     text = f"the state is known again: it was unknown for {seconds:.0f} s, and {counted(failed, 'look')} failed"
     return Line(Priority.NOTICE, text, messages.LOOKS_AGAIN)
 
