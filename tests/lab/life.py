@@ -74,7 +74,8 @@ class Life:
         wanted = tuple(nics) or tuple(self.guest.nics)
         self._settles(lambda: all(s.port == "closed" and s.entry == "sticky entry" for s in self._look(wanted, None)))
         (lan or self.lan).forget_neighbours()
-        sight = Sight(when, self._look(wanted, lan or self.lan), note)
+        tries = 5 if self.watch else 2  # with macmgr, a NIC that is not reached is a failure
+        sight = Sight(when, self._look(wanted, lan or self.lan, tries), note)
         self.sights.append(sight)
         if self.watch:
             assert all(nic.exact for nic in sight.nics), self._told(sight)
@@ -126,9 +127,8 @@ class Life:
             audit = self.macmgr("audit", expect=None).stdout.decode()
             raise AssertionError(f"{self.event}: {error}\n{audit}\n{self.watch.said()}") from None
 
-    def _look(self, nics: Iterable[Nic], lan: Lan | None) -> tuple[NicSight, ...]:
+    def _look(self, nics: Iterable[Nic], lan: Lan | None, tries: int = 2) -> tuple[NicSight, ...]:
         taps = taps_of(self.guest)
-        tries = 5 if self.watch else 2  # with macmgr, one that is not reached is a failure
         return tuple(look(nic, taps.get(nic.mac, ""), lan, tries) for nic in nics)
 
     def _told(self, sight: Sight) -> str:
