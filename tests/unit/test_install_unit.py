@@ -147,7 +147,7 @@ def test_systemd_finds_no_fault_in_it(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ['mac"mgr', "mac\\mgr", "mac'mgr", "mac\nmgr"])
 def test_a_name_that_systemd_does_not_start_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(NotThere, match="systemd starts no program of such a name"):
+    with pytest.raises(NotThere, match="systemd starts no program with such a name"):
         install_unit(tmp_path, tmp_path / name)
     assert tree(tmp_path) == {}
 
