@@ -78,7 +78,7 @@ class Barred:
                     continue
                 alive = {
                     vid: entry.port
-                    for vid, entry in table.of_mac(guest.bridge, mac).items()
+                    for vid, entry in table.fdb.of_mac(guest.bridge, mac).items()
                     if entry.state is EntryState.DYNAMIC and entry.port not in taps
                     if vid in snapshot.deciding_vids(guest.port)
                 }

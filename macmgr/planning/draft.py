@@ -153,15 +153,9 @@ class Table:
     """The FDB of all bridges of a snapshot, and what this kernel ``lacks``, by what the planner asks for."""
 
     def __init__(self, snapshot: Snapshot, lacks: Collection[Feature] = ()) -> None:
-        self._snapshot, self._lacks = snapshot, lacks
+        self._snapshot, self._lacks, self.fdb = snapshot, lacks, snapshot.fdb
         self.pins = Pins(snapshot)
         self._reachable: dict[str, frozenset[int]] = {}
-
-    def of_mac(self, bridge: str, mac: str) -> Mapping[int, Entry]:
-        return self._snapshot.fdb.of_mac(bridge, mac)
-
-    def of_port(self, port: str) -> list[Entry]:
-        return self._snapshot.fdb.of_port(port)
 
     def static_on(self, port: BridgePort, mac: str) -> Mapping[int, Entry]:
         """The static entries that lead a MAC to a port, by VID.
@@ -169,10 +163,10 @@ class Table:
         An entry that an external control plane made keeps its extern_learn through every put (fdb_add_entry), and is
         dynamic by itself: a static one is our doing, and as a dynamic one it is again what it was.
         """
-        return self._snapshot.fdb.static_on(port.name, port.bridge, mac)
+        return self.fdb.static_on(port.name, port.bridge, mac)
 
     def has_static(self, guest: GuestPort, mac: str, vid: int) -> bool:
-        entry = self._snapshot.fdb.at(guest.bridge, mac, vid)
+        entry = self.fdb.at(guest.bridge, mac, vid)
         return entry is not None and entry.port == guest.port and entry.state is EntryState.STATIC
 
     def stranded(self, entry: Entry) -> bool:

@@ -31,7 +31,7 @@ def plan_entries(guest: GuestPort, owned: Ownership, table: Table, draft: Draft)
     for mac, vids in owned.vids[guest].items():
         sticky = can_be_sticky and mac not in guest.roaming
         plain = "the address may roam" if mac in guest.roaming else why
-        have = table.of_mac(guest.bridge, mac)
+        have = table.fdb.of_mac(guest.bridge, mac)
         pinned = {vid: have[vid].sticky for vid in have if guest.frozen and table.has_static(guest, mac, vid)}
         wanted = {vid: Entry(mac, vid, guest.port, EntryState.STATIC, pinned.get(vid, sticky)) for vid in vids}
         wrong = {
@@ -78,7 +78,7 @@ def plan_waiting_entries(guest: GuestPort, owned: Ownership, table: Table, draft
     """No entry for a guest whose CPUs do not run here: it would swallow the frames for where the guest does run."""
     for mac in owned.vids[guest]:
         # no put clears extern_learn, so a static entry on the guest's own port is ours even with that flag
-        on_port = [entry for entry in table.of_mac(guest.bridge, mac).values() if entry.port == guest.port]
+        on_port = [entry for entry in table.fdb.of_mac(guest.bridge, mac).values() if entry.port == guest.port]
         ours = [each for each in on_port if each.state is EntryState.STATIC or _droppable(each, table)]
         reached = [each for each in on_port if not table.stranded(each)]  # no deletion takes the others along
         here = _deletable([each for each in ours if not table.stranded(each)], reached, table)
@@ -91,7 +91,7 @@ def plan_waiting_entries(guest: GuestPort, owned: Ownership, table: Table, draft
             mends = (change,)
             for entry in early:
                 draft.report(Code.EARLY_ENTRY, guest, text, mac=mac, vid=entry.vid, mends=mends)
-        elsewhere = [entry for entry in table.of_mac(guest.bridge, mac).values() if entry.port != guest.port]
+        elsewhere = [entry for entry in table.fdb.of_mac(guest.bridge, mac).values() if entry.port != guest.port]
         _plan_stale(elsewhere, guest.bridge, guest.domain, owned, table, draft)
         _report_control_planes(elsewhere, guest, table, draft)
 
@@ -99,7 +99,7 @@ def plan_waiting_entries(guest: GuestPort, owned: Ownership, table: Table, draft
 def plan_lost_entries(guest: GuestPort, owned: Ownership, table: Table, draft: Draft) -> None:
     """No copy of a running guest's MAC stays on another port in a VID that this port has lost."""
     for mac in owned.vids[guest]:
-        lost = (e for e in table.of_mac(guest.bridge, mac).values() if e.port != guest.port and table.stranded(e))
+        lost = (e for e in table.fdb.of_mac(guest.bridge, mac).values() if e.port != guest.port and table.stranded(e))
         _plan_stale(lost, guest.bridge, guest.domain, owned, table, draft)
 
 
@@ -176,7 +176,7 @@ def _foreign_entries(guest: GuestPort, owned: Ownership, table: Table) -> dict[s
     """
     foreign: dict[str, list[Entry]] = {}
     macs, moved, patterns = frozenset(guest.macs), frozenset(guest.moved), Patterns(guest.policy.allow)
-    for entry in table.of_port(guest.port):
+    for entry in table.fdb.of_port(guest.port):
         stranded = table.stranded(entry)
         own = entry.mac in macs and (not stranded or not guest.running)  # a waiting guest's are reported elsewhere
         allowed = entry.mac not in moved and patterns.matches(entry.mac)
@@ -196,7 +196,7 @@ def plan_gone(
     taps = {guest.port for guest in intent.ports}
     for (bridge, mac), domain in gone_macs.items():
         if bridge in intent.managed_bridges:
-            entries = table.of_mac(bridge, mac).values()
+            entries = table.fdb.of_mac(bridge, mac).values()
             left = [entry for entry in entries if not entry.sticky or entry.port in taps]
             _plan_stale(left, bridge, domain, owned, table, draft)
 
@@ -204,7 +204,7 @@ def plan_gone(
 def plan_moved_addresses(guest: GuestPort, owned: Ownership, table: Table, draft: Draft) -> None:
     """A roaming address that has moved on: the kernel moved its entry along, and there it is static for ever."""
     for mac in guest.moved:
-        elsewhere = (entry for entry in table.of_mac(guest.bridge, mac).values() if entry.port != guest.port)
+        elsewhere = (entry for entry in table.fdb.of_mac(guest.bridge, mac).values() if entry.port != guest.port)
         why = f"it has moved on from {guest.domain}"
         _plan_stale(elsewhere, guest.bridge, guest.domain, owned, table, draft, why)
 

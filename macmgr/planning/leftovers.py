@@ -38,7 +38,7 @@ def leftover_findings(intent: Intent, snapshot: Snapshot, table: Table, so_far: 
             continue  # whoever puts an entry there knows of other hosts
         filtering = snapshot.bridges[uplink.bridge].vlan_filtering
         found: dict[str, list[Entry]] = {}
-        for entry in table.of_port(uplink.name):
+        for entry in table.fdb.of_port(uplink.name):
             left = entry.state is EntryState.STATIC and not entry.extern_learn and not table.stranded(entry)
             looked_up = bool(entry.vid) == filtering
             if left and looked_up and (uplink.bridge, entry.mac) not in known:
@@ -80,7 +80,7 @@ def _cleared(uplink: BridgePort, entry: Entry, table: Table) -> tuple[tuple[Comm
         return (), f"see who uses {mac} behind {uplink.name}: its user is cut off there without the entry"
     if entry.vid:
         return (tuple(bridge_command(DeleteEntry(uplink.name, mac, entry.vid))),), ""
-    others = (each for each in table.of_mac(uplink.bridge, mac).values() if each.port == uplink.name and each.vid)
+    others = (each for each in table.fdb.of_mac(uplink.bridge, mac).values() if each.port == uplink.name and each.vid)
     if any(each.state is EntryState.LOCAL or each.extern_learn for each in others):
         return (), f"see who put the other entries for {mac} on {uplink.name}: the one in VID 0 goes only with them"
     # the request without a VID is one for all VIDs of the port, as the one that put it was (br_fdb_add)
@@ -171,7 +171,7 @@ def _flushed_with(ports: Iterable[str], table: Table) -> dict[tuple[str, int], l
     """The entries that a flush of each port and VID would take; a port that was a trunk has thousands."""
     found: dict[tuple[str, int], list[Entry]] = {}
     for port in ports:
-        for entry in table.of_port(port):
+        for entry in table.fdb.of_port(port):
             if entry.state is EntryState.STATIC and not entry.extern_learn:
                 found.setdefault((port, entry.vid), []).append(entry)
     return found

@@ -138,7 +138,7 @@ def _beside_unread(
 
 def _on_taps(guest: GuestPort, taps: set[str], table: Table) -> Iterator[Entry]:
     for mac in guest.macs:
-        for entry in table.of_mac(guest.bridge, mac).values():
+        for entry in table.fdb.of_mac(guest.bridge, mac).values():
             pinned = entry.sticky or table.pins.of(Pin.AUTO, guest.bridge) is Pin.STATIC
             if entry.port in taps and entry.state is EntryState.STATIC and pinned:
                 yield entry
@@ -174,7 +174,7 @@ def _known_elsewhere(guest: GuestPort, owned: Ownership, table: Table) -> bool:
     next look closes it (docs/adr/0005).
     """
     places = {(guest.bridge, mac, vid) for mac, vids in owned.vids[guest].items() for vid in vids}
-    entries = (entry for mac in owned.vids[guest] for entry in table.of_mac(guest.bridge, mac).values())
+    entries = (entry for mac in owned.vids[guest] for entry in table.fdb.of_mac(guest.bridge, mac).values())
     found = any(entry.port != guest.port and (guest.bridge, *entry.key) in places for entry in entries)
     return found or any(place in owned.rightful for place in places)
 

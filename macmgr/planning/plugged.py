@@ -247,7 +247,6 @@ def _take(port: str, has: PortVlans, wanted: PortVlans) -> Iterator[Command]:
 
 
 def _runs(vids: Iterable[int]) -> list[str]:
-    """VIDs as bridge(8) takes them."""
     folded = fold_vids(sorted(vids))
     return folded.split(",") if folded else []
 

@@ -112,7 +112,7 @@ def _plan_left_behind(
     """Static entries of guests that are gone, elsewhere than on the ports that are ``own``."""
     for (bridge, mac), domain in gone.items():
         by_port: dict[str, list[Entry]] = {}
-        for entry in table.of_mac(bridge, mac).values():
+        for entry in table.fdb.of_mac(bridge, mac).values():
             # no frame took a sticky one there: somebody has put it
             fixed = entry.state is EntryState.STATIC and not table.by_control_plane(entry) and not entry.sticky
             if not fixed or entry.port not in snapshot.ports or entry.port in own:
@@ -223,7 +223,7 @@ def _plan_port_entries(back: PortRelease, mac: str, guest_ports: Collection[str]
     """One MAC's entries on the port: static where they were, or must be on a closed port, else the kernel's own."""
     port = back.port
     vids = dict.fromkeys((0, *port.vids))  # in their order, and on a trunk each of thousands is looked for
-    now = table.of_mac(port.bridge, mac)
+    now = table.fdb.of_mac(port.bridge, mac)
     here = {vid: entry for vid, entry in table.static_on(port, mac).items() if vid in vids}
     taken = {
         vid

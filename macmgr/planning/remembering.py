@@ -243,10 +243,7 @@ def found_lacking(sent: Iterable[Change], snapshot: Snapshot) -> frozenset[Featu
 
 
 def _drops_sticky(changes: Iterable[SetEntries], snapshot: Snapshot) -> bool:
-    """Entries that were put as sticky are there without it, and no other entry is sticky either.
-
-    Somebody else's replace of the only one, right after ours, looks like that too: once is not enough to believe it.
-    """
+    """Entries that were put as sticky are there without it, and no other entry is sticky either."""
     asked = {entry[:4] for change in changes for entry in change.after if entry.sticky and not entry.extern_learn}
     if not asked or any(entry.sticky for entry in snapshot.entries):
         return False

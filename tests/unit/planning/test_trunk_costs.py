@@ -17,7 +17,6 @@ from macmgr.model.findings import Code, Fixes
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy, Scope
 from macmgr.model.known import Held, KeptMac, Known, Memory, PortBefore
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, Fdb, PortFlags
-from macmgr.planning import draft
 from macmgr.planning.draft import Plan
 from macmgr.planning.planner import plan
 from macmgr.planning.release import plan_release
@@ -217,14 +216,14 @@ def test_changes_that_are_left_out_are_compared_with_the_plan_once(hashes: list[
 
 def test_what_a_flush_would_take_is_looked_up_once_for_a_port(monkeypatch: pytest.MonkeyPatch) -> None:
     looks = 0
-    of_port = draft.Table.of_port
+    of_port = Fdb.of_port
 
-    def counted(table: draft.Table, port: str) -> list[Entry]:
+    def counted(fdb: Fdb, port: str) -> list[Entry]:
         nonlocal looks
         looks += 1
-        return of_port(table, port)
+        return of_port(fdb, port)
 
-    monkeypatch.setattr(draft.Table, "of_port", counted)
+    monkeypatch.setattr(Fdb, "of_port", counted)
     assert CASES["lost its VIDs"].plan(200).changes
     assert looks <= 5
 
