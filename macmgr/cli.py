@@ -30,7 +30,6 @@ _HOST = ("config", "run-dir", "source", "connect", "netns", "format")
 
 
 def run(argv: Sequence[str]) -> int:
-    """Run one verb and return the exit code of the process."""
     if sys.stdout is None:  # the caller closed it and wants only the exit code
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as the process lives
     if isinstance(sys.stdout, TextIOWrapper):

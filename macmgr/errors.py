@@ -61,7 +61,6 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
 
 
 def nearest_name(name: str, names: Iterable[str]) -> str:
-    """Returns the nearest of ``names``; empty if none is near."""
     return next(iter(get_close_matches(name, sorted(names), 1)), "")
 
 

@@ -82,10 +82,11 @@ def _own_vids(member: Member) -> Iterator[str]:
         return
     missing = {*vlan.vids}.difference(port.vids)
     if missing:
+        how = "" if vlan.trunk else " pvid untagged"
         yield (
             f"{who} has <vlan> {_list(vlan.vids)} in its XML, but the port does not carry {_list(missing)}: its frames "
             "would be dropped; "
-            f"'bridge vlan add dev {shlex.quote(member.name)} vid {min(missing)}{_suffix(vlan.trunk)}' adds it."
+            f"'bridge vlan add dev {shlex.quote(member.name)} vid {min(missing)}{how}' adds it."
         )
     elif not vlan.trunk and port.pvid not in vlan.vids:
         yield f"{who} belongs to {_list(vlan.vids)} by its XML, but the port's PVID is {port.pvid}."
@@ -162,7 +163,3 @@ def _who(member: Member) -> str:
 
 def _list(vids: set[int] | tuple[int, ...]) -> str:
     return f"VID {', '.join(map(str, sorted(vids)))}"
-
-
-def _suffix(trunk: bool) -> str:
-    return "" if trunk else " pvid untagged"

@@ -152,7 +152,6 @@ def _stays_open(port: GuestPort, view: View) -> bool:
 
 
 def would_do(view: View) -> list[str]:
-    """Returns the changes not made on observed bridges, one line for each bridge."""
     changes: dict[str, list[Change]] = {}
     for change in view.observed:
         changes.setdefault(change.bridge, []).append(change)

@@ -137,10 +137,7 @@ def decode_links(groups: Mapping[bytes, Sequence[bytes]]) -> list[Link]:
 
 
 def decode_vids(groups: Mapping[bytes, Sequence[bytes]]) -> dict[int, PortVids]:
-    """The VIDs by ifindex, of an AF_BRIDGE dump. Nothing for a port without VIDs, or a kernel without them.
-
-    A NIC with an embedded switch answers a second time, for itself: that answer is left out.
-    """
+    """The VIDs by ifindex, of an AF_BRIDGE dump. Nothing for a port without VIDs, or a kernel without them."""
     found = {}
     for length, message in _link_messages(groups):
         family, _, ifindex, _, _ = LINK.unpack_from(message, HEADER.size)

@@ -263,5 +263,4 @@ def line_of(element: etree._Element) -> int | None:
 
 
 def place(element: etree._Element, where: str) -> str:
-    """Returns ``FILE:LINE`` of an element, as compilers and editors write it."""
     return f"{where}:{element.sourceline}" if element.sourceline else where

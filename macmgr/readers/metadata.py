@@ -58,7 +58,6 @@ def read_metadata(
 
 
 def read_domain_table(table: etree._Element) -> tuple[SettingsOf, list[Problem]]:
-    """Reads the ``<macmgr:macTable>`` of a domain. Returns its settings and all mistakes."""
     if problems := _too_many(table):
         return {}, problems
     whole = _settings(table, problems, children=("interface",))
@@ -79,7 +78,6 @@ def read_domain_table(table: etree._Element) -> tuple[SettingsOf, list[Problem]]
 
 
 def read_network_table(table: etree._Element) -> tuple[SettingsOf, list[Problem]]:
-    """Reads the ``<macmgr:macTable>`` of a network. Returns its settings by portgroup and all mistakes."""
     if problems := _too_many(table):
         return {}, problems
     _settings(table, problems, children=("portgroup",), options=False)

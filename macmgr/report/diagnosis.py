@@ -32,7 +32,6 @@ _HAS = {True: "yes", False: "no", None: "not known"}
 
 
 def print_diagnosis(out: Console, diagnosis: Diagnosis, observes: Callable[[str], bool] = observe_nothing) -> None:
-    """Prints each bridge, managed or observe-only, then the kernel's abilities."""
     for bridge in diagnosis.bridges:
         _print_bridge(out, bridge, "only observed" if observes(bridge.bridge.name) else "managed")
     if not diagnosis.bridges:

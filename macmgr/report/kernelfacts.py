@@ -11,7 +11,6 @@ from macmgr.model.vids import fold_vids
 
 
 def kernel_says(guest: GuestPort, port: BridgePort | None, snapshot: Snapshot) -> list[str]:
-    """Returns the flags and VIDs of a guest's port, and the entries for the guest's addresses."""
     if port is None:
         master = snapshot.masters.get(guest.port, "")
         if guest.port not in snapshot.masters:
@@ -27,7 +26,6 @@ def kernel_says(guest: GuestPort, port: BridgePort | None, snapshot: Snapshot) -
 
 
 def entry_lines(snapshot: Snapshot, bridge: str, macs: Sequence[str]) -> list[str]:
-    """Returns the entries for the addresses, one line for each kind."""
     lines = []
     for mac in macs:
         groups: dict[tuple[str, str], list[int]] = {}

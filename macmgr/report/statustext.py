@@ -171,7 +171,6 @@ def _ago(then: str | None, now: str) -> str:
 
 
 def _span(start: str, end: str) -> str:
-    """Returns the time between two moments, in its largest unit."""
     seconds = max(int((datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()), 0)
     size, unit = next(((size, unit) for size, unit in _UNITS if seconds >= size), _UNITS[-1])
     return counted(seconds // size, unit)

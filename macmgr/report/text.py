@@ -42,7 +42,6 @@ _STYLE = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "cya
 
 
 def print_audit(out: Console, view: View) -> None:
-    """Prints the ports with their verdicts, the findings with their fixes, and one line with the verdict."""
     fixes = Fixes()
     groups = _grouped(view.plan.findings, fixes)
     verdict = verdict_of(view, [finding for finding, _ in groups])

@@ -231,9 +231,5 @@ def load_libvirt() -> Any:
             f"libvirt-python is not there ({error}), and 'macmgr net' and --source libvirt need it: install Debian's "
             "python3-libvirt, or with pip macmgr[libvirt]"
         ) from None
-    libvirt.registerErrorHandler(_say_nothing, None)
+    libvirt.registerErrorHandler(lambda *_: None, None)  # its own print of each error: the caller reports it once
     return libvirt
-
-
-def _say_nothing(_context: object, _error: object) -> None:
-    """Drops libvirt's own print of each error: the caller reports the error once."""

@@ -52,7 +52,6 @@ def leave_mark(mark: Path, *, lost: bool) -> None:
 
 
 def boot() -> str:
-    """Returns the kernel's id of this boot."""
     return _BOOT_ID.read_text(encoding="ascii").strip()
 
 

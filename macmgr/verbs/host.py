@@ -46,8 +46,6 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """The sources of this call, and its scope on the host."""
-
     read_intent: Callable[[], Intent]
     scope: Scope
     netns: str | None

@@ -63,7 +63,8 @@ def ask(path: Path, timeout: float = _TIMEOUT) -> dict[str, Any]:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as daemon:
             daemon.settimeout(timeout)
             daemon.connect(str(path))
-            who = process(_CREDENTIALS.unpack(_credentials(daemon))[0])
+            credentials = daemon.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+            who = process(_CREDENTIALS.unpack(credentials)[0])
             daemon.sendall(b"status\0")
             daemon.shutdown(socket.SHUT_WR)
             answer = _read(daemon)
@@ -80,11 +81,6 @@ def ask(path: Path, timeout: float = _TIMEOUT) -> dict[str, Any]:
     except OSError as error:
         raise NotThere(f"the daemon cannot be asked on {path}: {error.strerror or error}") from None
     return _understood(answer, path)
-
-
-def _credentials(daemon: socket.socket) -> bytes:
-    """Returns the credentials of the listening process."""
-    return daemon.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
 
 
 def _read(daemon: socket.socket) -> bytes:

@@ -178,7 +178,7 @@ def _can_act(guest: GuestPort, port: BridgePort) -> bool:
     if port.bridge != guest.bridge or (guest.frozen and port.flags.open):
         return False
     alerts = policy.guest_mac is GuestMac.ALERT and not guest.frozen
-    return alerts or policy.guest_mac is GuestMac.FOLLOW or any(map(_is_pattern, policy.allow))
+    return alerts or policy.guest_mac is GuestMac.FOLLOW or any(each.endswith("*") for each in policy.allow)
 
 
 def _known(record: SeenMacs | None, guest: GuestPort, port: BridgePort, snapshot: Snapshot) -> SeenMacs:
@@ -211,7 +211,6 @@ def _reported(record: SeenMacs, guest: GuestPort, word: NicAddress, now: float) 
 
 
 def _seen(record: SeenMacs, guest: GuestPort, mac: str, now: float) -> SeenMacs:
-    """Applies a frame's source address to the NIC's record."""
     if mac in guest.macs:
         return record  # it became known while the frame was on its way
     if allowed(guest, mac):
@@ -282,7 +281,3 @@ def _kept(by_port: Mapping[str, SeenMacs], view: View, now: float) -> Records:
     """Returns the records that say something, by port. If some are lost, an empty one says that nothing was seen."""
     lost = view.known.seen_lost
     return tuple(by_port[port] for port in sorted(by_port) if lost or _says_something(by_port[port], now))
-
-
-def _is_pattern(allow: str) -> bool:
-    return allow.endswith("*")

@@ -118,12 +118,10 @@ class Backoff:
         )
 
     def next_end(self, now: float) -> float | None:
-        """Returns the end of the next pause, or None."""
         ends = (end for record in self._records.values() for end in (record.until, record.not_closed_until))
         return min((end for end in ends if end > now), default=None)
 
     def held(self, now: float) -> list[str]:
-        """Returns the ports left alone now."""
         return sorted({subject.port for (subject, _), record in self._records.items() if record.until > now})
 
     def _tidy(self, now: float) -> None:

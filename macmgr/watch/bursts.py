@@ -28,8 +28,6 @@ class _Burst:
 
 
 class Bursts:
-    """The repairs not reported yet."""
-
     def __init__(self) -> None:
         self._bursts: dict[Line, _Burst] = {}
 

@@ -26,8 +26,6 @@ Counts = Mapping[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A repair or alarm that is remembered."""
-
     at: float
     line: Line
 

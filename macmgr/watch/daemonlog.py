@@ -115,7 +115,6 @@ class DaemonLog:
             self._journal.write([words.events_lost("netlink")])
 
     def alarms(self, lines: Sequence[Line]) -> None:
-        """Reports a guest's MAC on a wrong port, or a guest's use of another MAC."""
         self._journal.write(lines)
         self._counters = counters.after_alarms(self._counters, lines, at=time.time())
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from macmgr.model.changes import Change, SetEntries
 from macmgr.model.kernelevents import LOST, EntryEvent, Event, LinkEvent, VlanEvent
-from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
+from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState
 from macmgr.view import View
 
 # Entries that no managed port may have, whatever their MAC. A waiting guest's port is open, and an open port learns.
@@ -112,8 +112,6 @@ class LastView:
             return "events of the kernel were lost"
         return self._gone(event) if event.gone else self._link_news(event)
 
-    # FDB entries
-
     def _concerns(self, event: EntryEvent) -> bool:
         key = event.bridge, event.mac
         if key in self._wanted:
@@ -145,8 +143,6 @@ class LastView:
         interface = self._ports.get(ifindex) or self._bridges.get(ifindex)
         return interface.name if interface else f"interface {ifindex}"
 
-    # VIDs
-
     def _vlan_news(self, heard: Sequence[VlanEvent]) -> str:
         """Reports changed VIDs of a port, or of a bridge itself, after all events ``heard`` of it."""
         port, bridge = self._ports.get(heard[0].ifindex), self._bridges.get(heard[0].ifindex)
@@ -166,8 +162,6 @@ class LastView:
         if are != were:
             return f"the VIDs of {read.name} changed" if port else f"the VIDs of {read.name} itself changed"
         return f"untagged frames of {read.name} get another VID" if pvid != pvid_was else ""
-
-    # Interfaces
 
     def _gone(self, event: LinkEvent) -> str:
         """Reports a port that left its bridge (a bridge's message) or an interface that is gone (any other message)."""
@@ -211,7 +205,8 @@ class LastView:
         if not self._is_on(port, event.master):
             return f"{port.name} left {port.bridge}"
         if event.flags is not None and event.flags != port.flags:
-            return f"{port.name}: {_difference(event.flags, port.flags)}"
+            flags = event.flags.differing(port.flags)
+            return f"{port.name}: {', '.join(f'{flag.words} is {_on(event.flags.value(flag))}' for flag in flags)}"
         if event.vids is not None and event.vids != port.vids:
             return f"the VIDs of {port.name} changed"
         return ""
@@ -249,10 +244,6 @@ def _together(before: LinkEvent, after: LinkEvent) -> LinkEvent:
         flags=before.flags if after.flags is None else after.flags,
         vids=before.vids if after.vids is None else after.vids,
     )
-
-
-def _difference(now: PortFlags, then: PortFlags) -> str:
-    return ", ".join(f"{flag.words} is {_on(now.value(flag))}" for flag in now.differing(then))
 
 
 def _on(value: bool | None) -> str:

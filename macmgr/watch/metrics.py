@@ -73,7 +73,8 @@ def _state(counters: Counters, now: float) -> Iterator[_Family]:
     yield _gauge(
         "last_round_timestamp_seconds", "When the last look was taken, since the epoch.", counters.last_round_at
     )
-    yield _gauge("last_round_duration_seconds", "How long the last look and its repairs took.", _seconds(counters))
+    seconds = counters.last_round_seconds if counters.rounds else None
+    yield _gauge("last_round_duration_seconds", "How long the last look and its repairs took.", seconds)
     yield _gauge(
         "last_resync_timestamp_seconds", "When all was last read anew, since the epoch.", counters.last_resync_at
     )
@@ -145,10 +146,6 @@ def _counters(counters: Counters) -> Iterator[_Family]:
 
 def _by_code(codes: tuple[str, ...], counts: Mapping[str, int]) -> list[Sample]:
     return [({"code": code}, count) for code, count in {**dict.fromkeys(map(str, codes), 0), **counts}.items()]
-
-
-def _seconds(counters: Counters) -> float | None:
-    return counters.last_round_seconds if counters.rounds else None
 
 
 def _gauge(name: str, text: str, value: float | list[Sample] | None) -> _Family:

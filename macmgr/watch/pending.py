@@ -39,7 +39,6 @@ class Pending(Generic[Ticket]):
         self._calls.append((heard, ticket))
 
     def take(self) -> Batch[Ticket]:
-        """Returns all that waits, and clears it."""
         batch = Batch(tuple(self._reasons), tuple(self._calls))
         self._reasons.clear()
         self._calls.clear()

@@ -93,7 +93,6 @@ def repaired(lines: Iterable[VidLine]) -> list[Line]:
 
 
 def _repair(change: Change, expected: Collection[str]) -> VidLine:
-    """Returns the line and the VIDs of a change that was made and read back."""
     verb, what, why = _parts(change)
     priority = Priority.INFO if change.domain in expected else Priority.NOTICE
     return _line(priority, f"{_PAST[verb]} {what}: {why}", messages.REPAIRED, change), _vids(change)
@@ -156,7 +155,7 @@ def left(
     worded = _with_vids(
         (_finding(finding, Fix() if subject in kept else fixes.of(finding), observes), vids)
         for finding in found
-        if finding.severity is not Severity.INFO and (subject := _subject_of(finding)) not in covered
+        if finding.severity is not Severity.INFO and (subject := _subject(finding)) not in covered
         for vids in [frozenset(() if finding.vid is None else (finding.vid,))]
     )
     observed = [line for line in worded if line.message_id == messages.DRIFT]
@@ -210,12 +209,10 @@ def _finding(finding: Finding, fix: Fix, observes: Callable[[str], bool]) -> Lin
     return Line(priority, message, message_id, *place, finding.code)
 
 
-def _subject(change: Change) -> tuple[str, str]:
-    return (change.port, "") if isinstance(change, SetFlags) else (change.bridge, change.mac)
-
-
-def _subject_of(finding: Finding) -> tuple[str, str]:
-    return (finding.bridge, finding.mac) if finding.mac else (finding.port, "")
+def _subject(of: Change | Finding) -> tuple[str, str]:
+    if isinstance(of, SetEntries) or (isinstance(of, Finding) and of.mac):
+        return of.bridge, of.mac
+    return of.port, ""
 
 
 def _line(priority: Priority, message: str, message_id: str, change: Change) -> Line:
