@@ -62,15 +62,7 @@ def read_domain_table(table: etree._Element) -> tuple[SettingsOf, list[Problem]]
         return {}, problems
     whole = _settings(table, problems, children=("interface",))
     interfaces: dict[str, Settings] = {}
-    for child in _ours(table, "interface"):
-        if len(problems) > _MANY:
-            break
-        settings = _settings(child, problems, children=("allow",), key="mac")
-        try:
-            mac = parse_typed_mac(_key(child, "mac"))
-        except ValueError as error:
-            problems.append(_at(child, str(error)))
-            continue
+    for child, mac, settings in _each(table, "interface", "mac", parse_typed_mac, problems):
         if mac in interfaces:
             problems.append(_at(child, f"a second <macmgr:interface mac='{mac}'>; remove one of them"))
         interfaces[mac] = settings
@@ -82,19 +74,27 @@ def read_network_table(table: etree._Element) -> tuple[SettingsOf, list[Problem]
         return {}, problems
     _settings(table, problems, children=("portgroup",), options=False)
     groups: dict[str, Settings] = {}
-    for child in _ours(table, "portgroup"):
-        if len(problems) > _MANY:
-            break
-        settings = _settings(child, problems, children=("allow",), key="name")
-        try:
-            name = _key(child, "name")
-        except ValueError as error:
-            problems.append(_at(child, str(error)))
-            continue
+    for child, name, settings in _each(table, "portgroup", "name", str, problems):
         if name in groups:
             problems.append(_at(child, "a second <macmgr:portgroup> of that name; remove one of them"))
         groups[name] = settings
     return groups, _in_order(problems)
+
+
+def _each(
+    table: etree._Element, kind: str, key: str, parse: Callable[[str], str], problems: list[Problem]
+) -> Iterator[tuple[etree._Element, str, Settings]]:
+    """Yields the children of one kind that their ``key`` names; the others are problems."""
+    for child in _ours(table, kind):
+        if len(problems) > _MANY:
+            break
+        settings = _settings(child, problems, children=("allow",), key=key)
+        try:
+            named = parse(_key(child, key))
+        except ValueError as error:
+            problems.append(_at(child, str(error)))
+        else:
+            yield child, named, settings
 
 
 def _too_many(table: etree._Element) -> list[Problem]:

@@ -18,6 +18,9 @@ from macmgr.readers.document import Metadata, attribute, name_of, place, text_of
 from macmgr.readers.domain import read_isolated, read_trust, read_vlan
 from macmgr.readers.metadata import read_metadata, read_network_table
 
+# Forward modes without a bridge: libvirt refuses macTableManager='libvirt' with them (virNetworkDefParseXML).
+NO_TABLE = ("private", "vepa", "passthrough", "hostdev")
+
 
 @dataclass(frozen=True, slots=True)
 class Inherited:

@@ -21,10 +21,8 @@ from macmgr.phrases import counted, first_few
 from macmgr.readers.document import ROOTS, attribute, line_of, parse_document, text_of, too_large
 from macmgr.readers.domain import read_domain, read_nic, read_vlan
 from macmgr.readers.metadata import NAMESPACE, TABLE, almost_ours, find_table, read_domain_table, read_network_table
-from macmgr.readers.network import read_network, read_network_port
+from macmgr.readers.network import NO_TABLE, read_network, read_network_port
 
-# Forward modes without a bridge of libvirt's: it refuses a network with one of them and macTableManager='libvirt'.
-_NO_TABLE = ("private", "vepa", "passthrough", "hostdev")
 _WHERE = "document"  # the readers put it in front, and `_problem` takes it off
 
 
@@ -103,7 +101,7 @@ def _check_network(network: etree._Element, problems: list[Problem]) -> str:
         _check_part(element, problems)
     bridge, forward = network.find("bridge"), attribute(network, "forward", "mode")
     manager = "" if bridge is None else bridge.get(MAC_TABLE_MANAGER, "")
-    if bridge is not None and manager == Manager.LIBVIRT and forward in _NO_TABLE:
+    if bridge is not None and manager == Manager.LIBVIRT and forward in NO_TABLE:
         text = f"{MAC_TABLE_MANAGER}='libvirt' with forward mode {forward!r}, which has no bridge: libvirt refuses it"
         problems.append(Problem(line_of(bridge), text))
     table, strange = find_table(network.find("metadata"))

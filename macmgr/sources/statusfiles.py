@@ -28,18 +28,13 @@ DRIVERS = ("qemu", "lxc")
 NOT_READ = "there was no time for it"
 
 
-def never() -> bool:
-    """Always False: it is never too late."""
-    return False
-
-
 @dataclass(frozen=True, slots=True)
 class First:
     """The domain whose file is read before all others. Once it is ``late``, no more of the others are read."""
 
     driver: str = ""
     domain: str = ""
-    late: Callable[[], bool] = never
+    late: Callable[[], bool] = lambda: False
 
 
 ANY = First()

@@ -17,6 +17,7 @@ from macmgr.model.mac import ZERO, parse_mac
 from macmgr.phrases import system_words
 from macmgr.safefiles import Broken, OtherVersion, read_own, write_own
 from macmgr.state.memory import read_memory
+from macmgr.state.statedocument import as_number, as_text
 
 _VERSION = 1
 _LARGEST = 8 << 20
@@ -130,9 +131,9 @@ def _record(said: Any) -> SeenMacs | None:
     """Reads a record; None if a part is invalid, because each part decides what a bridge does."""
     try:
         return SeenMacs(
-            _text(said["port"]),
-            _number(said["ifindex"]),
-            _text(said["uuid"]),
+            as_text(said["port"]),
+            as_number(said["ifindex"]),
+            as_text(said["uuid"]),
             _mac(said["nic_mac"]),
             _mac_or_none(said["current"]),
             _macs(said["macs"]),
@@ -147,18 +148,6 @@ def _record(said: Any) -> SeenMacs | None:
         return None
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError
-    return value
-
-
-def _number(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError
-    return value
-
-
 def _macs(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or len(value) > _MOST + 1:
         raise TypeError
@@ -171,7 +160,7 @@ def _mac_or_none(value: object) -> str:
 
 def _mac(value: object) -> str:
     """Reads a unicast address. A foreign file must not make any other address a guest's."""
-    mac = parse_mac(_text(value))
+    mac = parse_mac(as_text(value))
     if mac == ZERO:
         raise ValueError(mac)
     return mac

@@ -63,7 +63,7 @@ def parse_document(document: dict[str, Any], boot: str) -> tuple[dict[str, Memor
     ValueError, KeyError, TypeError or AttributeError for any other."""
     if document["version"] != VERSION:
         raise ValueError("another version's")
-    if _text(document["boot"]) != boot:
+    if as_text(document["boot"]) != boot:
         return {}, False
     namespaces = {name: _memory(said) for name, said in document["namespaces"].items()}
     return namespaces, document.get("lost") is True
@@ -73,14 +73,14 @@ def _memory(said: dict[str, Any]) -> Memory:
     return Memory(
         tuple(_port(each) for each in said["ports"]),
         tuple(
-            KeptMac(_text(mac), _text(bridge), _text(domain), _text(port), _number(ifindex))
+            KeptMac(as_text(mac), as_text(bridge), as_text(domain), as_text(port), as_number(ifindex))
             for mac, bridge, domain, port, ifindex in said["macs"]
         ),
-        tuple((_text(port), _number(ifindex)) for port, ifindex in said["given_back"]),
+        tuple((as_text(port), as_number(ifindex)) for port, ifindex in said["given_back"]),
         # An older macmgr did not write these. A newer one may name features that this one does not know.
         frozenset(Feature(each) for each in said.get("lacks", ()) if each in set(Feature)),
         said.get("watched") is True,
-        closed=tuple((_text(port), _number(ifindex)) for port, ifindex in said.get("closed", ())),
+        closed=tuple((as_text(port), as_number(ifindex)) for port, ifindex in said.get("closed", ())),
         taken=tuple(_taken(each) for each in said.get("taken", ())),
     )
 
@@ -89,20 +89,20 @@ def _taken(said: list[Any]) -> Taken:
     bridge, mac, vid, port, ifindex, uplink, at = said
     if not isinstance(at, float):
         raise TypeError("a time was expected")
-    return Taken(_text(bridge), _text(mac), _number(vid), _text(port), _number(ifindex), _text(uplink), at)
+    return Taken(as_text(bridge), as_text(mac), as_number(vid), as_text(port), as_number(ifindex), as_text(uplink), at)
 
 
 def _port(said: dict[str, Any]) -> PortBefore:
     return PortBefore(
-        _text(said["port"]),
-        _number(said["ifindex"]),
-        _text(said["mac"]),
-        _text(said["bridge"]),
-        _number(said["bridge_ifindex"]),
-        _text(said["domain"]),
-        _text(said["uuid"]),
+        as_text(said["port"]),
+        as_number(said["ifindex"]),
+        as_text(said["mac"]),
+        as_text(said["bridge"]),
+        as_number(said["bridge_ifindex"]),
+        as_text(said["domain"]),
+        as_text(said["uuid"]),
         flags_of({flag.field: _flag(flag, said) for flag in FLAGS}),
-        tuple(Held(_text(each["mac"]), _switch(each["sticky"]), _vids(each["vids"])) for each in said["static"]),
+        tuple(Held(as_text(each["mac"]), _switch(each["sticky"]), _vids(each["vids"])) for each in said["static"]),
     )
 
 
@@ -116,7 +116,7 @@ def _flag(flag: Flag, said: dict[str, Any]) -> bool | None:
 def _vids(runs: list[list[int]]) -> tuple[int, ...]:
     vids: list[int] = []
     for first, last in runs:
-        if not 0 <= _number(first) <= _number(last) <= 4094:
+        if not 0 <= as_number(first) <= as_number(last) <= 4094:
             raise ValueError("no VIDs")
         vids.extend(range(first, last + 1))
     return tuple(vids)
@@ -136,13 +136,13 @@ def _runs(vids: tuple[int, ...]) -> Iterator[list[int]]:
         yield run
 
 
-def _text(value: object) -> str:
+def as_text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError("text was expected")
     return value
 
 
-def _number(value: object) -> int:
+def as_number(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError("a number was expected")
     return value

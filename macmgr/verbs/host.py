@@ -171,7 +171,8 @@ def host_of(arguments: argparse.Namespace) -> Host:
     read_state = _source(arguments)
     if arguments.domain is not None or arguments.network is not None:
         _check_names(arguments, read_state())
-    scope = Scope(arguments.domain, _bridges(arguments), observes=observes)
+    bridges = None if arguments.bridge is None else frozenset({arguments.bridge})
+    scope = Scope(arguments.domain, bridges, observes=observes)
     known = Known(seen=seen.records, seen_lost=seen.lost, cut=getattr(arguments, "cut", False))
     return Host(read_intent, scope, arguments.netns, known)
 
@@ -209,10 +210,6 @@ def check_bridge(arguments: argparse.Namespace, kernel: Kernel) -> None:
     """An empty name, as of a script's unset variable, names no bridge: it must not mean all of them."""
     if arguments.bridge is not None and arguments.bridge not in (bridges := kernel.read_snapshot(()).bridges):
         raise no_bridge(arguments.bridge, bridges)
-
-
-def _bridges(arguments: argparse.Namespace) -> frozenset[str] | None:
-    return None if arguments.bridge is None else frozenset({arguments.bridge})
 
 
 def _commands(changes: Iterable[Change]) -> list[list[str]]:

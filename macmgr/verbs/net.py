@@ -21,12 +21,9 @@ from macmgr.oneline import harmless, harmless_json, unbroken
 from macmgr.options import MAC_TABLE_MANAGER
 from macmgr.readers.document import read_with
 from macmgr.readers.domain import Domain
-from macmgr.readers.network import Network, read_network
+from macmgr.readers.network import NO_TABLE, Network, read_network
 from macmgr.sources.definition import has_bridge, with_manager, without_manager
 from macmgr.sources.hypervisor import Definition, Hypervisor, connect, define_network, read_definition, read_guests
-
-# Forward modes without a bridge: libvirt refuses the attribute with them (virNetworkDefParseXML).
-_NO_TABLE = ("private", "vepa", "passthrough", "hostdev")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +118,7 @@ def _network(text: str) -> Network | None:
 def _has_table(text: str, network: Network) -> bool:
     # A bridge without a name: forward mode 'bridge' over macvtap, where libvirt keeps the attribute to no effect.
     return (
-        network.forward not in _NO_TABLE and has_bridge(text) and (network.forward != "bridge" or network.bridge != "")
+        network.forward not in NO_TABLE and has_bridge(text) and (network.forward != "bridge" or network.bridge != "")
     )
 
 

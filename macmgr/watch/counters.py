@@ -170,10 +170,6 @@ def after_failure(counters: Counters, error: MacmgrError, *, at: float) -> Count
     return replace(counters, failing=failing, failed_rounds=counters.failed_rounds + 1)
 
 
-def looking(counters: Counters, since: float | None) -> Counters:
-    return replace(counters, looking_since=since)
-
-
 def after_resync(counters: Counters, why: str, *, at: float) -> Counters:
     """Counts a round that took nothing for granted: it read all sources anew, because of ``why``."""
     return replace(counters, resyncs=counters.resyncs + 1, last_resync_at=at, last_resync_why=why)
@@ -221,18 +217,3 @@ def _with(counts: Counts, codes: Sequence[str]) -> Counts:
 
 def _last(events: tuple[Event, ...], lines: Sequence[Line], at: float) -> tuple[Event, ...]:
     return (*events, *(Event(at, line) for line in lines[-KEPT:]))[-KEPT:]
-
-
-def configured(counters: Counters, modes: Modes, resync: float) -> Counters:
-    """Takes the configuration: the bridges where nothing is changed, and the interval of full looks."""
-    return replace(counters, modes=modes, resync=resync, config_problem="")
-
-
-def leaves_hooks(counters: Counters) -> Counters:
-    """Notes that this daemon takes no hook calls: hooks do their work themselves."""
-    return replace(counters, hooks_taken=False)
-
-
-def misconfigured(counters: Counters, problem: str) -> Counters:
-    """Notes a wrong configuration; its former content holds."""
-    return replace(counters, config_problem=problem)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from macmgr import __version__
@@ -66,14 +67,14 @@ class DaemonLog:
 
     def configured(self, modes: Modes, resync: float) -> None:
         """Takes the configuration read at the start or after SIGHUP."""
-        self._counters = counters.configured(self._counters, modes, resync)
+        self._counters = replace(self._counters, modes=modes, resync=resync, config_problem="")
 
     def misconfigured(self, problem: str) -> None:
         self.trouble("the old configuration stays", problem)
-        self._counters = counters.misconfigured(self._counters, problem)
+        self._counters = replace(self._counters, config_problem=problem)
 
     def looking(self, is_so: bool) -> None:
-        self._counters = counters.looking(self._counters, time.time() if is_so else None)
+        self._counters = replace(self._counters, looking_since=time.time() if is_so else None)
 
     def headline(self) -> str:
         """Returns the state in a line for `systemctl status`."""
@@ -87,7 +88,7 @@ class DaemonLog:
         return f"managed ports: {ports}, errors that the last look found: {errors}"
 
     def leaves_hooks(self) -> None:
-        self._counters = counters.leaves_hooks(self._counters)
+        self._counters = replace(self._counters, hooks_taken=False)
 
     def trouble(self, what: str, why: str) -> None:
         """Reports a problem that a person has to fix and the daemon can live with."""

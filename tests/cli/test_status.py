@@ -31,8 +31,6 @@ from macmgr.watch.counters import (
     after_hook,
     after_resync,
     after_round,
-    looking,
-    misconfigured,
     standing_back,
 )
 from macmgr.watch.statusdocument import document
@@ -137,8 +135,8 @@ def busy() -> Counters:
     ("name", "counters", "arguments", "code"),
     [
         ("new", Counters(NOON - 1), (), 69),
-        ("locked", misconfigured(locked(), "/etc/macmgr/macmgr.toml:3: no such manager: 'libvrit'"), (), 75),
-        ("stuck", looking(quiet(), NOON - 100), (), 69),
+        ("locked", replace(locked(), config_problem="/etc/macmgr/macmgr.toml:3: no such manager: 'libvrit'"), (), 75),
+        ("stuck", replace(quiet(), looking_since=NOON - 100), (), 69),
         ("quiet", quiet(), (), 0),
         ("busy", busy(), (), 1),
         ("busy-verbose", busy(), ("-v",), 1),

@@ -28,10 +28,6 @@ from macmgr.watch.counters import (
     after_hook,
     after_resync,
     after_round,
-    configured,
-    leaves_hooks,
-    looking,
-    misconfigured,
     standing_back,
 )
 from macmgr.watch.messages import Line, Priority
@@ -233,14 +229,14 @@ def test_guests_that_come_and_no_hook_that_calls() -> None:
     assert (told(counters)["hooks"]["guests_started"], told(counters)["hooks"]["never_came"]) == (1, True)
     assert told(after_hook(counters, "network", "started"))["hooks"]["never_came"]
     assert not told(after_hook(counters, "qemu", "stopped"))["hooks"]["never_came"]
-    assert not told(leaves_hooks(counters))["hooks"]["never_came"]
+    assert not told(replace(counters, hooks_taken=False))["hooks"]["never_came"]
 
 
 # What nobody knows
 
 
 def looked() -> Counters:
-    return after_round(configured(Counters(NOON - 900), MANAGE_ALL, 300.0), view(), at=NOON - 10, seconds=0.1)
+    return after_round(Counters(NOON - 900, MANAGE_ALL, 300.0), view(), at=NOON - 10, seconds=0.1)
 
 
 @pytest.mark.parametrize("error", [KernelError("no buffer space"), Busy("it is held"), MacmgrError("a bug")])
@@ -266,13 +262,12 @@ def test_who_holds_the_lock_is_told() -> None:
 
 
 def test_a_look_that_does_not_end_says_nothing_of_now() -> None:
-    assert told(looking(looked(), NOON - 29))["in_sync"] is True
-    answer = told(looking(looked(), NOON - 31))
+    assert told(replace(looked(), looking_since=NOON - 29))["in_sync"] is True
+    answer = told(replace(looked(), looking_since=NOON - 31))
     assert answer["in_sync"] is None
     assert answer["unknown"]["since"] == "2026-11-18T11:59:29Z"
     assert answer["unknown"]["exit_code"] == 69
-    assert told(looking(looking(looked(), NOON - 31), None))["in_sync"] is True
-    assert "has not ended" in told(looking(Counters(NOON - 60), NOON - 60))["unknown"]["why"]
+    assert "has not ended" in told(Counters(NOON - 60, looking_since=NOON - 60))["unknown"]["why"]
 
 
 def test_a_look_long_ago_says_nothing_of_now() -> None:
@@ -282,10 +277,3 @@ def test_a_look_long_ago_says_nothing_of_now() -> None:
     assert answer["in_sync"] is None
     assert answer["unknown"]["since"] == "2026-11-18T11:59:50Z"
     assert "300 s" in answer["unknown"]["why"]
-
-
-def test_a_configuration_that_was_not_taken_is_told_until_one_is() -> None:
-    counters = misconfigured(looked(), "macmgr.toml:3: no")
-    assert told(counters)["configuration"] == {"problem": "macmgr.toml:3: no"}
-    assert told(counters)["in_sync"] is True
-    assert told(configured(counters, MANAGE_ALL, 300.0))["configuration"] == {"problem": None}

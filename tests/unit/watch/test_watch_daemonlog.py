@@ -16,6 +16,7 @@ from macmgr.model.intent import Intent
 from macmgr.model.kernelevents import LOST
 from macmgr.model.snapshot import Entry, PortFlags, Snapshot
 from macmgr.planning.draft import Plan
+from macmgr.policy.precedence import MANAGE_ALL
 from macmgr.view import Outcome, View
 from macmgr.watch.backoff import Fight
 from macmgr.watch.daemonlog import DaemonLog
@@ -172,3 +173,29 @@ def test_a_loop_over_vids_on_an_observed_bridge_is_a_few_lines_too(
     lines = [line for line in log.read_text().splitlines() if "no entry for it" in line]
     assert len(lines) == 5 + 1 + 1 + 1
     assert lines[-2].endswith("(VID 100-199)")
+
+
+def test_a_configuration_that_was_not_taken_is_reported_until_one_is(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w") as stderr:
+        daemonlog = DaemonLog(Journal(stderr=stderr.fileno(), stream=""))
+        daemonlog.round(["start"], a_round())
+        daemonlog.misconfigured("macmgr.toml:3: no")
+        status = json.loads(daemonlog.status())
+        assert (status["configuration"], status["in_sync"]) == ({"problem": "macmgr.toml:3: no"}, True)
+        daemonlog.configured(MANAGE_ALL, 300.0)
+    assert json.loads(daemonlog.status())["configuration"] == {"problem": None}
+
+
+def test_a_look_that_does_not_end_makes_the_state_unknown_until_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("macmgr.watch.daemonlog.time.time", lambda: now[0])
+    with (tmp_path / "log").open("w") as stderr:
+        daemonlog = DaemonLog(Journal(stderr=stderr.fileno(), stream=""))
+        daemonlog.round(["start"], a_round())
+        daemonlog.looking(True)
+        now[0] += 31
+        assert json.loads(daemonlog.status())["in_sync"] is None
+        daemonlog.looking(False)
+    assert json.loads(daemonlog.status())["in_sync"] is True
