@@ -213,5 +213,5 @@ def _cause(uplink: BridgePort, bridge: Bridge, ports: list[BridgePort]) -> str:
         return f"{bridge.name} itself is promiscuous"
     return (
         "it cannot filter unicast addresses, like veth and tap, or a packet capture or an administrator asks for it; "
-        f" 'macmgr doctor {shlex.quote(bridge.name)}' says which"
+        f"'macmgr doctor {shlex.quote(bridge.name)}' says which"
     )

@@ -26,7 +26,7 @@ def plan_entries(guest: GuestPort, owned: Ownership, table: Table, draft: Draft)
     While its network is not active, nobody knows how they are to be pinned: those that are there stay as they are. One
     that is put is pinned as far as it is known, for no frame seen elsewhere is to take it away again.
     """
-    why = f"and {table.pins.why(guest.bridge)}" if guest.policy.pin is Pin.AUTO else "policy says pin='static'"
+    why = table.pins.why(guest.bridge) if guest.policy.pin is Pin.AUTO else "policy says pin='static'"
     can_be_sticky = table.is_sticky(guest) and not table.lacks(Feature.STICKY)
     for mac, vids in owned.vids[guest].items():
         sticky = can_be_sticky and mac not in guest.roaming
