@@ -15,10 +15,9 @@ from typing import Any
 
 from macmgr import paths
 from macmgr.errors import ConfigError, Problem
-from macmgr.model.intent import Settings
+from macmgr.model.intent import MANAGE_ALL, OBSERVE_ALL, Modes, Settings
 from macmgr.model.mac import parse_mac_pattern
 from macmgr.options import OPTIONS, YES_NO, in_words, read_options, unknown_name, wrong_word, yes_or_no
-from macmgr.policy.precedence import MANAGE_ALL, OBSERVE_ALL, Modes
 from macmgr.safefiles import read_regular
 from macmgr.tomllines import TomlLines
 

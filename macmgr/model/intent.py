@@ -1,16 +1,22 @@
 """The intent: the bridge ports that libvirt's domains ask for, each with its policy; and the part of it asked about.
 
-Plain records: the readers and the policy fill them, and the planner reads them.
+Plain records: the readers and the policy fill them, and the planner reads them. `sections_of` and `Modes` are here and
+not in the policy, because the configuration needs them, and the hook reads that without the readers and their library.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
+from typing import TypeVar
 
 from macmgr.model.changes import Change
 from macmgr.model.findings import Code, Finding
+
+Says = TypeVar("Says")
 
 
 class Manager(StrEnum):
@@ -51,6 +57,47 @@ class Settings:
     lock: bool | None = None
     guest_mac: GuestMac | None = None
     allow: tuple[str, ...] = ()
+
+
+def is_pattern(name: str) -> bool:
+    """A section's name may fit several bridges: ``br-*``, ``tenant?``."""
+    return "*" in name or "?" in name
+
+
+def sections_of(bridge: str, sections: Mapping[str, Says]) -> Iterator[tuple[str, Says]]:
+    """Yields the sections about a bridge: the one with its very name first, then the patterns, in written order.
+
+    The first of them that names an option decides it.
+    """
+    if bridge in sections:
+        yield bridge, sections[bridge]
+    for name, says in sections.items():
+        if name != bridge and is_pattern(name) and _expression(name).fullmatch(bridge):
+            yield name, says
+
+
+@lru_cache(256)
+def _expression(name: str) -> re.Pattern[str]:
+    """``*`` is any letters, ``?`` one. Nothing else is special: an interface's name may hold nearly all."""
+    parts = (".*" if letter == "*" else "." if letter == "?" else re.escape(letter) for letter in name)
+    return re.compile("".join(parts), re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Modes:
+    """The bridges on which nothing is changed: ``named`` by section, ``default`` if no section says.
+
+    ``named`` has only the sections with a mode: True to observe, False to manage.
+    """
+
+    default: bool = False
+    named: tuple[tuple[str, bool], ...] = ()
+
+    def observes(self, bridge: str) -> bool:
+        return next((observe for _, observe in sections_of(bridge, dict(self.named))), self.default)
+
+
+MANAGE_ALL, OBSERVE_ALL = Modes(), Modes(default=True)
 
 
 @dataclass(frozen=True, slots=True)

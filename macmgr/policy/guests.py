@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from macmgr import virsh
 from macmgr.errors import XmlError
 from macmgr.model.findings import Code, Finding
-from macmgr.model.intent import GuestMac, GuestPort, Intent, Manager, NicFacts, Policy, PortlessNic
+from macmgr.model.intent import GuestMac, GuestPort, Intent, Manager, NicFacts, Policy, PortlessNic, is_pattern
 from macmgr.model.mac import ZERO
 from macmgr.options import quoted
-from macmgr.policy.precedence import PolicySources, decide, is_pattern, managed_bridges
+from macmgr.policy.precedence import PolicySources, decide, managed_bridges
 from macmgr.readers.domain import Domain, Nic
 from macmgr.readers.network import Network
 

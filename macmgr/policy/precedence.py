@@ -7,66 +7,18 @@
 5. ``[bridge."NAME"]`` in the configuration (this is how ``<interface type='bridge'>`` gets a policy), the bridge's own
    section first, then those whose NAME is a pattern that fits it;
 6. the kernel.
-
-`Modes` answers by the same sections on which bridges nothing is changed.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from macmgr.errors import XmlError
-from macmgr.model.intent import GuestMac, Manager, Policy, Settings, Step
+from macmgr.model.intent import GuestMac, Manager, Policy, Settings, Step, is_pattern, sections_of
 from macmgr.options import MAC_TABLE_MANAGER, OPTIONS, wrong_word
 from macmgr.readers.domain import Domain, Nic
 from macmgr.readers.network import Inherited, Network, NetworkPort
-
-Says = TypeVar("Says")
-
-
-def is_pattern(name: str) -> bool:
-    """A section's name may fit several bridges: ``br-*``, ``tenant?``."""
-    return "*" in name or "?" in name
-
-
-def sections_of(bridge: str, sections: Mapping[str, Says]) -> Iterator[tuple[str, Says]]:
-    """Yields the sections about a bridge: the one with its very name first, then the patterns, in written order.
-
-    The first of them that names an option decides it.
-    """
-    if bridge in sections:
-        yield bridge, sections[bridge]
-    for name, says in sections.items():
-        if name != bridge and is_pattern(name) and _expression(name).fullmatch(bridge):
-            yield name, says
-
-
-@lru_cache(256)
-def _expression(name: str) -> re.Pattern[str]:
-    """``*`` is any letters, ``?`` one. Nothing else is special: an interface's name may hold nearly all."""
-    parts = (".*" if letter == "*" else "." if letter == "?" else re.escape(letter) for letter in name)
-    return re.compile("".join(parts), re.DOTALL)
-
-
-@dataclass(frozen=True, slots=True)
-class Modes:
-    """The bridges on which nothing is changed: ``named`` by section, ``default`` if no section says.
-
-    ``named`` has only the sections with a mode: True to observe, False to manage.
-    """
-
-    default: bool = False
-    named: tuple[tuple[str, bool], ...] = ()
-
-    def observes(self, bridge: str) -> bool:
-        return next((observe for _, observe in sections_of(bridge, dict(self.named))), self.default)
-
-
-MANAGE_ALL, OBSERVE_ALL = Modes(), Modes(default=True)
 
 
 class PolicySources:

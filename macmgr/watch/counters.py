@@ -12,8 +12,7 @@ from dataclasses import dataclass, field, replace
 from macmgr.errors import Busy, MacmgrError, NotThere
 from macmgr.model.changes import Change
 from macmgr.model.findings import Finding, Severity
-from macmgr.model.intent import GuestPort
-from macmgr.policy.precedence import MANAGE_ALL, Modes
+from macmgr.model.intent import MANAGE_ALL, GuestPort, Modes
 from macmgr.view import View
 from macmgr.watch.messages import Line
 

@@ -21,7 +21,7 @@ from macmgr.config import Config, load_config
 from macmgr.errors import Busy, MacmgrError
 from macmgr.model.findings import Code
 from macmgr.model.hookcall import HookCall
-from macmgr.policy.precedence import OBSERVE_ALL
+from macmgr.model.intent import OBSERVE_ALL
 from macmgr.safefiles import Stamp, stamp_at
 from macmgr.wanted import WaitingCall
 from macmgr.watch.announcing import Announcing

@@ -16,8 +16,8 @@ from macmgr import __version__
 from macmgr.errors import unexpected
 from macmgr.model.findings import Code, Severity
 from macmgr.model.hookcall import HookCall
+from macmgr.model.intent import MANAGE_ALL, Modes
 from macmgr.model.kernelevents import LOST, Event
-from macmgr.policy.precedence import MANAGE_ALL, Modes
 from macmgr.watch import counters, words
 from macmgr.watch.backoff import Fight
 from macmgr.watch.bursts import AT_ONCE, EACH, OVER, Bursts

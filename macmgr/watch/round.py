@@ -18,13 +18,12 @@ from macmgr.execution import execute
 from macmgr.hook.work import concerns, in_words, left_as_it_is, remembers
 from macmgr.kernel import Kernel
 from macmgr.model.changes import Change
-from macmgr.model.intent import Intent, Scope
+from macmgr.model.intent import OBSERVE_ALL, Intent, Scope
 from macmgr.model.known import Known, SeenMacs
 from macmgr.model.snapshot import Key, Snapshot
 from macmgr.planning.announcements import Announced, announcements
 from macmgr.planning.seen import with_seen
 from macmgr.policy.guests import Decisions
-from macmgr.policy.precedence import OBSERVE_ALL
 from macmgr.reconcile import apply, look
 from macmgr.sources.statusfiles import LibvirtState, StatusFiles
 from macmgr.state import lock

@@ -14,11 +14,10 @@ from macmgr.execution import Failure
 from macmgr.model.changes import Change, SetEntries, SetFlags, reason
 from macmgr.model.findings import Code, Finding, Fix, Fixes, Severity
 from macmgr.model.hookcall import HookCall
-from macmgr.model.intent import GuestPort
+from macmgr.model.intent import GuestPort, Modes
 from macmgr.model.snapshot import EntryState
 from macmgr.model.vids import fold_vids
 from macmgr.phrases import counted
-from macmgr.policy.precedence import Modes
 from macmgr.report.verdict import Word, verdict_of
 from macmgr.view import View
 from macmgr.watch import messages

@@ -18,8 +18,7 @@ from macmgr import cli, paths
 from macmgr.errors import Busy, NotThere
 from macmgr.installation import install_hooks
 from macmgr.model.findings import Code, Finding
-from macmgr.model.intent import Scope
-from macmgr.policy.precedence import Modes
+from macmgr.model.intent import Modes, Scope
 from macmgr.verbs import status as statusverb
 from macmgr.watch import words
 from macmgr.watch.counters import (

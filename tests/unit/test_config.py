@@ -12,10 +12,9 @@ from macmgr import cli
 from macmgr.config import Config, DaemonSettings, HookSettings, load_config, parse_config, read_config
 from macmgr.errors import ConfigError
 from macmgr.model.findings import Code, Finding
-from macmgr.model.intent import GuestMac, Intent, Manager, Pin, Settings
+from macmgr.model.intent import GuestMac, Intent, Manager, Modes, Pin, Settings
 from macmgr.model.snapshot import Snapshot
 from macmgr.planning.draft import Plan
-from macmgr.policy.precedence import Modes
 from macmgr.view import View
 
 WHOLE = """

@@ -11,9 +11,9 @@ import pytest
 from macmgr.config import AUDIT_NAMES, DAEMON_NAMES, HOOK_NAMES, TABLES, Config, read_config
 from macmgr.errors import NotThere
 from macmgr.installation import install_config, uninstall_config
+from macmgr.model.intent import OBSERVE_ALL
 from macmgr.options import OPTIONS
 from macmgr.placing import Step
-from macmgr.policy.precedence import OBSERVE_ALL
 
 DEFAULT = Path(__file__).parents[2] / "packaging" / "macmgr.toml"
 

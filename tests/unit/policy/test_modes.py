@@ -11,9 +11,8 @@ from macmgr.config import Config, load_config, parse_config
 from macmgr.installation import install_config, uninstall_config
 from macmgr.model.changes import SetFlags
 from macmgr.model.codes import Code
-from macmgr.model.intent import Scope
+from macmgr.model.intent import MANAGE_ALL, OBSERVE_ALL, Scope, sections_of
 from macmgr.model.snapshot import PortFlags
-from macmgr.policy.precedence import MANAGE_ALL, OBSERVE_ALL, sections_of
 
 
 def config(text: str) -> Config:

@@ -13,10 +13,9 @@ import pytest
 from macmgr.errors import Busy, KernelError, MacmgrError
 from macmgr.model.changes import SetEntries
 from macmgr.model.findings import Code, Finding
-from macmgr.model.intent import GuestPort, Intent, Manager, Policy
+from macmgr.model.intent import MANAGE_ALL, OBSERVE_ALL, GuestPort, Intent, Manager, Modes, Policy
 from macmgr.model.snapshot import Bridge, BridgePort, Entry
 from macmgr.planning.draft import Plan
-from macmgr.policy.precedence import MANAGE_ALL, OBSERVE_ALL, Modes
 from macmgr.view import View
 from macmgr.watch.counters import (
     KEPT,

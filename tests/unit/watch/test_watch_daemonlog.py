@@ -12,11 +12,10 @@ from macmgr.errors import Busy, KernelError
 from macmgr.execution import Failure
 from macmgr.model.changes import SetEntries, SetFlags
 from macmgr.model.findings import Code, Finding
-from macmgr.model.intent import Intent
+from macmgr.model.intent import MANAGE_ALL, Intent
 from macmgr.model.kernelevents import LOST
 from macmgr.model.snapshot import Entry, PortFlags, Snapshot
 from macmgr.planning.draft import Plan
-from macmgr.policy.precedence import MANAGE_ALL
 from macmgr.view import Outcome, View
 from macmgr.watch.backoff import Fight
 from macmgr.watch.daemonlog import DaemonLog

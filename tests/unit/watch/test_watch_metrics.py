@@ -14,7 +14,7 @@ import pytest
 
 from macmgr.errors import KernelError
 from macmgr.model.findings import Code, Finding
-from macmgr.policy.precedence import Modes
+from macmgr.model.intent import Modes
 from macmgr.watch import metricsport
 from macmgr.watch.counters import (
     Counters,

@@ -10,10 +10,9 @@ from macmgr.execution import Failure
 from macmgr.model.changes import Change, SetEntries, SetFlags
 from macmgr.model.findings import Code, Finding, fix_of
 from macmgr.model.hookcall import HookCall
-from macmgr.model.intent import GuestPort, Intent, Manager, Policy
+from macmgr.model.intent import MANAGE_ALL, OBSERVE_ALL, GuestPort, Intent, Manager, Modes, Policy
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 from macmgr.planning.draft import Plan
-from macmgr.policy.precedence import MANAGE_ALL, OBSERVE_ALL, Modes
 from macmgr.reconcile import apply
 from macmgr.state.lock import WriterLock
 from macmgr.view import View
