@@ -28,7 +28,7 @@ def conflict_findings(intent: Intent, snapshot: Snapshot, pins: Pins) -> Iterato
     """The conflicts of every guest port, managed or not."""
     for guest in intent.ports:
         for message in (*_in_the_settings(guest), *_with_the_bridge(guest, snapshot, intent)):
-            yield Finding(Code.CONFLICTING_SETTINGS, message, guest.bridge, guest.port, guest.domain, guest.macs[0])
+            yield _about(guest, Code.CONFLICTING_SETTINGS, message)
         if (plane := pins.control_plane(guest.bridge)) and guest.managed and guest.policy.pin is Pin.STICKY:
             yield _pinned_against(plane, guest)
         if guest.managed:
@@ -45,12 +45,10 @@ def guest_mac_findings(intent: Intent) -> Iterator[Finding]:
             why = f"guestMac='alert' ({place})" if place else "the NIC is not trusted to change it"
             mac, own = guest.facts.current_mac, guest.macs[0]
             how = f"in addition to {own}" if virtual_router(mac) else f"in addition to {own} or instead of it"
-            yield Finding(
+            yield _about(
+                guest,
                 Code.GUEST_MAC_CHANGED,
                 f"{guest.domain} uses {mac} on {guest.port} {how}: no entry is put for it, because {why}",
-                guest.bridge,
-                guest.port,
-                guest.domain,
                 guest.facts.current_mac,
                 note=_let_in(guest, mac),
             )
@@ -77,30 +75,24 @@ def _pinned_routers(guest: GuestPort) -> Iterator[Finding]:
     """Addresses of virtual routers that are allowed one by one, and so pinned to this guest while another is master."""
     for mac in guest.policy.allow:
         if not mac.endswith("*") and (prefix := virtual_router(mac)):
-            yield Finding(
+            yield _about(
+                guest,
                 Code.CONFLICTING_SETTINGS,
                 f"allow {mac} ({guest.policy.place_that_allows(mac)}) pins an address that a virtual router (VRRP, "
                 "CARP) moves between hosts: while its master is elsewhere, nobody on this host reaches it, "
                 f"because its entry is on {guest.port}",
-                guest.bridge,
-                guest.port,
-                guest.domain,
-                guest.macs[0],
                 note=f"allow {prefix} in its place, with macmgr watch running",
             )
 
 
 def _pinned_against(plane: str, guest: GuestPort) -> Finding:
     """A sticky entry where a control plane says who is where: it takes that for an address that never moves."""
-    return Finding(
+    return _about(
+        guest,
         Code.PIN_AGAINST_CONTROL_PLANE,
         f"pin='sticky' ({guest.policy.place_of('pin')}) on {guest.port} of {guest.domain}, but a control plane puts "
         f"addresses into the MAC table of {guest.bridge} (the vxlan {plane} does not learn by itself): to EVPN a "
         f"sticky address is one that never moves, so after a migration {guest.domain} may be cut off from other hosts",
-        guest.bridge,
-        guest.port,
-        guest.domain,
-        guest.macs[0],
         note=f"set pin='auto', or leave it out ({guest.policy.place_of('pin')})",
     )
 
@@ -114,14 +106,12 @@ def used_elsewhere_findings(intent: Intent, snapshot: Snapshot, memory: Memory) 
     for guest in intent.ports if taken else ():
         for mac in guest.macs if guest.managed else ():
             if (guest.port, mac) in taken:
-                yield Finding(
+                yield _about(
+                    guest,
                     Code.ADDRESS_IN_USE,
                     f"{mac} of {guest.domain} was in use on {taken[guest.port, mac]} when it got its entry on "
                     f"{guest.port}, and has been seen there since: its user on the LAN gets no frames from "
                     f"{guest.bridge}",
-                    guest.bridge,
-                    guest.port,
-                    guest.domain,
                     mac,
                     note=f"find out whose {mac} is; if it is not {guest.domain}'s, "
                     f"'{virsh.shown(virsh.edit_domain(guest.domain))}' gives it another",
@@ -218,3 +208,7 @@ def _isolated_uplinks(ports: Iterable[BridgePort], bridge: str, guests: set[str]
 
 def _tags(vids: tuple[int, ...]) -> str:
     return f"VID {', '.join(map(str, vids))}"
+
+
+def _about(guest: GuestPort, code: Code, message: str, mac: str = "", note: str = "") -> Finding:
+    return Finding(code, message, guest.bridge, guest.port, guest.domain, mac or guest.macs[0], note=note)

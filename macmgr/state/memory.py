@@ -76,10 +76,7 @@ class _Memories:
 
 @dataclass(slots=True)
 class LastRead:
-    """The file as last read, for a process that reads it repeatedly under the lock.
-
-    A new file is renamed into place, so other content is another inode.
-    """
+    """The file as last read, for a process that reads it repeatedly under the lock."""
 
     stamp: Stamp | None = None
     memories: _Memories = field(default_factory=_Memories)

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 from macmgr.config import Config
 from macmgr.errors import MacmgrError, unexpected
@@ -54,14 +53,6 @@ class Round:
     seconds: float = 0.0
 
 
-class _Seen(NamedTuple):
-    """The addresses seen behind guest ports. ``lost``: there were more. ``kept``: they are in their file."""
-
-    records: tuple[SeenMacs, ...]
-    lost: bool
-    kept: bool
-
-
 class Rounds:
     """Runs rounds for one host: its status files below ``run_dir``, its bridges in the namespace ``netns``."""
 
@@ -89,9 +80,9 @@ class Rounds:
         file. ``refused`` was just refused (`Known`).
         """
         started = time.monotonic()
-        calls = list(heard)
+        calls, known = list(heard), Known(seen=observed, seen_lost=lost, refused=refused)
         try:
-            result = self._run(calls, config, skips, whole, _Seen(observed, lost, kept), refused)
+            result = self._run(calls, config, skips, whole, known, kept)
         except Exception as error:  # noqa: BLE001 - a failed round must not end what keeps all guests reachable
             self.close()  # a connection that failed half way may still hold answers to an old question
             failure = error if isinstance(error, MacmgrError) else unexpected(error)
@@ -136,13 +127,13 @@ class Rounds:
         config: Config,
         skips: Callable[[Change], bool],
         whole: bool,
-        seen: _Seen,
-        refused: frozenset[tuple[str, str, int]],
+        known: Known,
+        kept: bool,
     ) -> Round:
         def read_intent() -> Intent:
             return self._intent(calls, config)
 
-        intent, known = read_intent(), Known(seen=seen.records, seen_lost=seen.lost, refused=refused)
+        intent = read_intent()
         observes = OBSERVE_ALL.observes if self._observe else config.observes
         scopes = [each.scope(observes, skips) for each in calls]
         if not whole and not self._concerned(intent, scopes):
@@ -152,7 +143,7 @@ class Rounds:
             outcome, problem = self._seen(read_intent, known, self._kernel)
         else:
             with lock.hold(wait=_LOCK_WAIT) as held:
-                notes = StateFile(held, self._netns, known=self._memory, watched=seen.kept)
+                notes = StateFile(held, self._netns, known=self._memory, watched=kept)
                 scope = Scope(skips=skips, observes=observes)
                 outcome = apply(held, read_intent, self._kernel, scope, notes, known=known)
                 problem = notes.problem
