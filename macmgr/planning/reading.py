@@ -130,13 +130,11 @@ def coverage_findings(intent: Intent, snapshot: Snapshot, reported: Iterable[Fin
         if name not in known:
             meant = sorted(snapshot.bridges.keys() - set(intent.named)) if name in intent.named else []
             yield _missing(name, named[name], nearest(name, meant), snapshot)
-    yield from (_too_long(name) for name in sorted(intent.managed_bridges) if _is_too_long(name, snapshot))
+    for name in sorted(intent.managed_bridges):
+        if name in snapshot.bridges and not snapshot.lists(name):
+            yield _too_long(name)
     if _manages_nothing(intent, snapshot):
         yield Finding(Code.NOTHING_MANAGED, f"nothing is managed here: {left_to_the_kernel(intent.ports)}")
-
-
-def _is_too_long(bridge: str, snapshot: Snapshot) -> bool:
-    return bridge in snapshot.bridges and not snapshot.lists(bridge)
 
 
 def _too_long(bridge: str) -> Finding:

@@ -125,8 +125,7 @@ class DaemonLog:
             self._counters, call.driver, call.operation, failed=not done, timed_out=timed_out
         )
         if text:
-            failed = timed_out or not done
-            self._journal.write([words.hook_failed(call, text) if failed else words.hook_said(call, text)])
+            self._journal.write([words.hook(call, text, failed=timed_out or not done)])
 
     def round(self, reasons: Sequence[str], done: Round, expected: frozenset[str] = frozenset()) -> float | None:
         """Reports a round. ``expected`` are domains that just came or went: changes for them are routine.

@@ -61,7 +61,9 @@ class HookSocket:
     async def start(self) -> None:
         """Starts to serve. Raises Busy if a living daemon serves."""
         try:
-            self._directory = _opened(self._path.parent)
+            with suppress(FileExistsError):
+                self._path.parent.mkdir(0o755)
+            self._directory = open_own_directory(self._path.parent, mode=0o755)
             self._lock = _locked(self._path, self._directory)
             self._listener = _listen(self._path.name, self._directory)
             with suppress(OSError):  # a full disk: hooks use the default, or the former value
@@ -190,12 +192,6 @@ def _allowed(client: socket.socket) -> bool:
     credentials = struct.Struct("=iii")  # struct ucred: pid, uid, gid
     said = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, credentials.size)
     return credentials.unpack(said)[1] in (0, os.geteuid())
-
-
-def _opened(path: Path) -> int:
-    with suppress(FileExistsError):
-        path.mkdir(0o755)
-    return open_own_directory(path, mode=0o755)
 
 
 def _locked(path: Path, directory: int) -> int:

@@ -165,17 +165,9 @@ def left(
     ]
 
 
-def hook_failed(call: HookCall, why: str) -> Line:
-    """The work of a hook call could not be done; the guest lives on."""
-    return _of_hook(call, why, Priority.WARNING, messages.HOOK_FAILED)
-
-
-def hook_said(call: HookCall, text: str) -> Line:
-    """A hook call was answered. The line is that in libvirt's log: changes due where nothing may be changed."""
-    return _of_hook(call, text, Priority.NOTICE, messages.HOOK_SAID)
-
-
-def _of_hook(call: HookCall, text: str, priority: Priority, message_id: str) -> Line:
+def hook(call: HookCall, text: str, *, failed: bool) -> Line:
+    """The line in libvirt's log: changes due where nothing may be changed, or why it ``failed``; the guest lives on."""
+    priority, message_id = (Priority.WARNING, messages.HOOK_FAILED) if failed else (Priority.NOTICE, messages.HOOK_SAID)
     domain = call.object if call.driver in ("qemu", "lxc") else ""
     return Line(priority, f"{call.driver} hook, {call.object} {call.operation}: {text}", message_id, domain=domain)
 

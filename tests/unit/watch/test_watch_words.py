@@ -343,9 +343,9 @@ def test_a_resync_says_how_it_stands() -> None:
 
 def test_trouble() -> None:
     call = HookCall("qemu", "web1", "started", "begin")
-    assert words.hook_failed(call, "the kernel said no").message == "qemu hook, web1 started: the kernel said no"
-    assert words.hook_failed(call, "no").domain == "web1"
-    assert words.hook_failed(HookCall("network", "lan", "started"), "no").domain == ""
+    assert words.hook(call, "the kernel said no", failed=True).message == "qemu hook, web1 started: the kernel said no"
+    assert words.hook(call, "no", failed=True).domain == "web1"
+    assert words.hook(HookCall("network", "lan", "started"), "no", failed=True).domain == ""
     assert words.unreadable("/run/libvirt/qemu", "Permission denied").message == "/run/libvirt/qemu: Permission denied"
     assert words.events_lost("netlink").message == "the kernel dropped netlink events: everything is read again"
 
