@@ -14,7 +14,7 @@ from macmgr.execution import Failure, Kernel, execute, execute_release
 from macmgr.model.changes import Change, SetEntries, ports_of, reason
 from macmgr.model.findings import Code
 from macmgr.model.intent import EVERYTHING, Intent, Scope
-from macmgr.model.known import NOTHING, NOTHING_KNOWN, Known, Memory, Refused
+from macmgr.model.known import NOTHING_KNOWN, Known, Memory, Refused
 from macmgr.model.snapshot import Feature, Snapshot
 from macmgr.planning.draft import Plan
 from macmgr.planning.planner import plan
@@ -55,17 +55,6 @@ class Notes(Protocol):
     def keep(self, memory: Memory) -> None: ...
 
 
-class NoNotes:
-    def read(self) -> Memory:
-        return NOTHING
-
-    def keep(self, memory: Memory) -> None:
-        pass
-
-
-NO_NOTES = NoNotes()
-
-
 @dataclass(frozen=True, slots=True)
 class Tools:
     """The tools of a run, and the part of the host that it is about."""
@@ -73,8 +62,8 @@ class Tools:
     lock: WriterLock
     read_intent: Callable[[], Intent]
     kernel: Kernel
-    scope: Scope = EVERYTHING
-    notes: Notes = NO_NOTES
+    scope: Scope
+    notes: Notes
     moment: Callable[[], None] | None = None
 
 
@@ -160,7 +149,8 @@ def apply(
     read_intent: Callable[[], Intent],
     kernel: Kernel,
     scope: Scope = EVERYTHING,
-    notes: Notes = NO_NOTES,
+    *,
+    notes: Notes,
     moment: Callable[[], None] | None = None,
     known: Known = NOTHING_KNOWN,
 ) -> Outcome:

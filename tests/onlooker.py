@@ -17,6 +17,7 @@ from macmgr.state.observedfile import read_observed, write_observed
 from macmgr.view import View
 from macmgr.watch.addresses import MacChange, hear, remember, settle, watched
 from tests.fake_kernel import FakeKernel, make_snapshot
+from tests.notebook import Notebook
 
 OWN, NEIGHBOUR, NEW, OTHER = (f"52:54:00:00:00:0{number}" for number in range(1, 5))
 BRIDGE_MAC, UPLINK_MAC, LAN = "02:00:00:00:00:01", "02:00:00:00:00:03", "02:00:00:00:00:99"
@@ -73,7 +74,7 @@ class Host:
         return Known(seen=self.records, seen_lost=self.lost)
 
     def round(self) -> View:
-        self.view = apply(WriterLock(), self.intent, self.kernel, known=self.known()).view
+        self.view = apply(WriterLock(), self.intent, self.kernel, known=self.known(), notes=Notebook()).view
         self.records = settle(self.records, self.view, self.now, sightings=self.sightings)
         return self.view
 

@@ -58,9 +58,8 @@ def act(call: HookCall, data: bytes, config: Config, run_dir: Path, netns: str |
     if concerns(intent, scope) or remembers(read_memory(netns)[0], scope):
         with Kernel(netns) as kernel, lock.hold(wait=deadline - time.monotonic() - _RESERVE) as held:
             notes = StateFile(held, netns)
-            outcome = apply(
-                held, read_intent, kernel, scope, notes, moment, Known(seen=seen.records, seen_lost=seen.lost)
-            )
+            known = Known(seen=seen.records, seen_lost=seen.lost)
+            outcome = apply(held, read_intent, kernel, scope, notes=notes, moment=moment, known=known)
         words += [in_words(call, outcome), _unread(outcome), notes.problem, seen.problem]
     line = "; ".join(filter(None, words))
     if words[0]:  # a failure: the configuration may refuse the start for it

@@ -30,7 +30,7 @@ def apply_changes(arguments: argparse.Namespace) -> int:
             if answer.cut:
                 return errors.DRIFT
         notes = StateFile(held, host.netns)
-        outcome = apply(held, host.read_intent, kernel, host.scope, notes, a_moment, host.known)
+        outcome = apply(held, host.read_intent, kernel, host.scope, notes=notes, moment=a_moment, known=host.known)
     warn(notes.problem)
     for bridge in sorted({change.bridge for change in outcome.view.observed}):
         warn(

@@ -123,7 +123,7 @@ def test_a_guest_with_a_ports_own_address_is_refused_for_a_put_would_take_the_ho
 
     assert owners() == {("lan", "permanent")}
     with Kernel(ns.name) as kernel:
-        outcome = apply(LOCK, lambda: intent(own), kernel)
+        outcome = apply(LOCK, lambda: intent(own), kernel, notes=Notebook())
     assert Code.MAC_COLLISION in {finding.code for finding in outcome.view.plan.findings}
     assert owners() == {("lan", "permanent")}
     ns.bridge(f"fdb replace {own} dev guest master static")  # what is not done: the host's own entry is gone

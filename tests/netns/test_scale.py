@@ -20,6 +20,7 @@ from macmgr.state.lock import hold
 from tests import crowd
 from tests.crowd import CrowdGuest
 from tests.netns.conftest import Namespace
+from tests.notebook import Notebook
 
 GUESTS = [CrowdGuest(number) for number in range(1, 1001)]
 ENTRIES = 35_000
@@ -87,12 +88,12 @@ def test_a_thousand_taps_and_35000_entries_are_audited_and_repaired(ns: Namespac
         assert count() == Counter()
         expected = drift(ns)
         assert count() == expected
-        outcome = apply(lock, lambda: read_intent(tmp_path), kernel)
+        outcome = apply(lock, lambda: read_intent(tmp_path), kernel, notes=Notebook())
         assert not outcome.failures
         assert outcome.complete
         assert count() == Counter({code: expected[code] for code in (Code.MISSING_PORT, Code.WRONG_BRIDGE)})
         repair_by_hand(ns)
-        assert apply(lock, lambda: read_intent(tmp_path), kernel).complete
+        assert apply(lock, lambda: read_intent(tmp_path), kernel, notes=Notebook()).complete
         assert count() == Counter()
         assert_as_wanted(ns, kernel)
 

@@ -25,6 +25,7 @@ from tests import crowd
 from tests.crowd import CrowdGuest
 from tests.fake_kernel import put_entry
 from tests.netns.conftest import Namespace, eventually
+from tests.notebook import Notebook
 
 MANAGED = Policy(manager=Manager.LIBVIRT)
 MACS = [f"52:54:01:00:{number >> 8:02x}:{number & 255:02x}" for number in range(5000)]
@@ -126,7 +127,7 @@ class Vanishing(Kernel):
 def test_a_guest_that_vanishes_meanwhile_fails_alone(ns: Namespace, guests: list[CrowdGuest], tmp_path: Path) -> None:
     """ENODEV, for each of its requests; the others are made as they should be, and nothing of it is left to do."""
     with Vanishing(ns) as kernel, hold(tmp_path / "lock") as lock:
-        outcome = apply(lock, lambda: intent(guests), kernel)
+        outcome = apply(lock, lambda: intent(guests), kernel, notes=Notebook())
         assert outcome.complete
         assert not outcome.failures
         ports = kernel.read_snapshot().ports
@@ -165,7 +166,7 @@ def test_an_older_kernel_reads_and_changes_the_same(
             return transact(connection, requests, operation)
 
         monkeypatch.setattr(Connection, "transact", without_look_ups)
-        outcome = apply(lock, lambda: intent(guests), older)
+        outcome = apply(lock, lambda: intent(guests), older, notes=Notebook())
         snapshot = older.read_snapshot()
         keys = [("br0", guests[0].mac, 0), ("br0", MACS[0], 0), ("br7", MACS[0], 0)]
         found = older.look_up(keys, snapshot)

@@ -18,6 +18,7 @@ from macmgr.state.lock import hold
 from macmgr.view import Outcome, View
 from tests.fake_kernel import put_entry
 from tests.netns.conftest import Namespace, eventually, require
+from tests.notebook import Notebook
 
 pytestmark = pytest.mark.full_kernel
 
@@ -45,7 +46,7 @@ def build(ns: Namespace) -> None:
 def applied(kernel: Kernel, tmp_path: Path) -> Callable[[], Outcome]:
     def run() -> Outcome:
         with hold(tmp_path / "lock") as lock:
-            return apply(lock, lambda: WANTED, kernel)
+            return apply(lock, lambda: WANTED, kernel, notes=Notebook())
 
     return run
 
@@ -241,5 +242,5 @@ def test_a_trunk_of_a_guest_that_leaves_is_emptied(
     (guest,) = WANTED.ports
     paused = replace(WANTED, ports=(replace(guest, state="paused", running=False),))
     with hold(tmp_path / "lock") as lock:
-        assert apply(lock, lambda: paused, kernel).complete
+        assert apply(lock, lambda: paused, kernel, notes=Notebook()).complete
     assert vids_of(kernel, GUEST) == set()

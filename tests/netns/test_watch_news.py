@@ -16,6 +16,7 @@ from macmgr.state.lock import WriterLock
 from macmgr.watch.eventfilter import LastView
 from tests.netns.conftest import Namespace, eventually, require
 from tests.netns.hearing import heard
+from tests.notebook import Notebook
 
 G1, G2, DEPARTED, STRANGER = "52:54:00:00:00:01", "52:54:00:00:00:02", "52:54:00:00:00:dd", "02:00:00:00:00:99"
 LOCK = WriterLock()
@@ -42,7 +43,7 @@ class Host:
     events: EventSocket
 
     def applied(self, wanted: Intent = INTENT) -> LastView:
-        return LastView(apply(LOCK, lambda: wanted, self.kernel).view)
+        return LastView(apply(LOCK, lambda: wanted, self.kernel, notes=Notebook()).view)
 
     def news(self, view: LastView) -> list[str]:
         """Of each event by itself: what the daemon sees that is not busy."""

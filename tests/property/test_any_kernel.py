@@ -14,7 +14,7 @@ from macmgr.model.flags import FLAGS
 from macmgr.model.snapshot import Entry, EntryState
 from macmgr.planning import draft
 from macmgr.planning.planner import plan
-from macmgr.reconcile import NO_NOTES, apply
+from macmgr.reconcile import apply
 from macmgr.state.lock import WriterLock
 from tests.fake_kernel import FakeKernel, Key
 from tests.notebook import Notebook
@@ -97,7 +97,7 @@ def test_on_any_kernel_an_apply_ends_and_the_next_one_changes_nothing(world: Wor
 @given(worlds(), st.data())
 def test_on_any_kernel_no_port_is_closed_without_its_entries(world: World, data: st.DataObject) -> None:
     kernel = _some_kernel(world, data)
-    apply(LOCK, lambda: world.intent, kernel, notes=NO_NOTES, known=world.known)
+    apply(LOCK, lambda: world.intent, kernel, notes=Notebook(), known=world.known)
     for guest in world.there:
         was, is_now = world.start.ports[guest.port].flags, kernel.ports[guest.port].flags
         if guest.running and SetFlags(guest.port, was, is_now).closes:
@@ -110,7 +110,7 @@ def test_on_any_kernel_no_port_is_closed_without_its_entries(world: World, data:
 @given(worlds(), st.data())
 def test_on_any_kernel_an_uplink_is_quiet_only_where_nothing_else_floods(world: World, data: st.DataObject) -> None:
     kernel = _some_kernel(world, data)
-    apply(LOCK, lambda: world.intent, kernel, notes=NO_NOTES, known=world.known)
+    apply(LOCK, lambda: world.intent, kernel, notes=Notebook(), known=world.known)
     for bridge in world.start.bridges:
         flooding = {port.name for port in kernel.ports.values() if port.bridge == bridge and port.flags.unicast_flood}
         for uplink in world.uplinks(bridge):

@@ -34,7 +34,7 @@ FRAME_VIDS = (None, 1, 10)
 
 def applied(world: World, kernel: FakeKernel, scope: Scope = EVERYTHING) -> Outcome:
     notes = Notebook(world.known.memory)
-    return apply(LOCK, lambda: world.intent, kernel, scope, notes, known=world.known)
+    return apply(LOCK, lambda: world.intent, kernel, scope, notes=notes, known=world.known)
 
 
 def carry_out(kernel: FakeKernel, steps: Plan) -> None:

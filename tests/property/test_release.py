@@ -40,7 +40,7 @@ class EveryRequest(FakeKernel):
 
 
 def applied(world: World, kernel: FakeKernel, notes: Notes) -> Outcome:
-    return apply(LOCK, lambda: world.intent, kernel, EVERYTHING, notes, known=world.known)
+    return apply(LOCK, lambda: world.intent, kernel, EVERYTHING, notes=notes, known=world.known)
 
 
 def released(intent: Intent, kernel: FakeKernel, notes: Notes, scope: Scope = EVERYTHING) -> Released:
@@ -167,7 +167,7 @@ def test_without_its_policy_a_port_is_given_back_from_memory(world: World) -> No
 
 
 def left_to_the_kernel(world: World, kernel: FakeKernel, notes: Notebook) -> Outcome:
-    return apply(LOCK, lambda: without_policy(world.intent), kernel, EVERYTHING, notes)
+    return apply(LOCK, lambda: without_policy(world.intent), kernel, EVERYTHING, notes=notes)
 
 
 @given(worlds())

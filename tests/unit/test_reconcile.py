@@ -17,6 +17,7 @@ from macmgr.reconcile import ROUNDS, apply, look
 from macmgr.state.lock import WriterLock
 from macmgr.view import Outcome, View
 from tests.fake_kernel import FakeKernel, make_snapshot
+from tests.notebook import Notebook
 
 G1, G2 = "52:54:00:00:00:01", "52:54:00:00:00:02"
 OPEN, CLOSED = PortFlags(), PortFlags(learning=False, unicast_flood=False)
@@ -49,7 +50,7 @@ def settled() -> FakeKernel:
 
 
 def applied(kernel: FakeKernel, wanted: Intent | None = None, scope: Scope | None = None) -> Outcome:
-    return apply(LOCK, lambda: wanted or intent(), kernel, scope or Scope())
+    return apply(LOCK, lambda: wanted or intent(), kernel, scope or Scope(), notes=Notebook())
 
 
 def codes(outcome: Outcome) -> set[Code]:
@@ -114,7 +115,7 @@ def test_a_waiting_guests_port_is_not_closed_because_a_dump_skipped_the_uplinks_
     assert kernel.ports["vnet1"].flags == OPEN
 
 
-@pytest.mark.parametrize("verb", [look, partial(apply, LOCK)], ids=["look", "apply"])
+@pytest.mark.parametrize("verb", [look, partial(apply, LOCK, notes=Notebook())], ids=["look", "apply"])
 def test_an_entry_of_a_guest_that_just_goes_on_is_not_early(verb: Callable[..., View | Outcome]) -> None:
     """libvirt puts its entry before the CPUs run, and writes that they do only afterwards."""
     kernel = host(*(Entry(G1, vid, "vnet1") for vid in (0, 1)))
@@ -131,7 +132,7 @@ def test_an_entry_that_stays_early_is_told_and_dropped() -> None:
     view = look(lambda: intent(paused), kernel, moment=lambda: moments.append("one"))
     assert Code.EARLY_ENTRY in {finding.code for finding in view.plan.findings}
     assert moments == ["one"]
-    assert apply(LOCK, lambda: intent(paused), kernel, moment=lambda: None).complete
+    assert apply(LOCK, lambda: intent(paused), kernel, moment=lambda: None, notes=Notebook()).complete
     assert G1 not in {entry.mac for entry in kernel.read_snapshot().entries}
 
 

@@ -44,7 +44,7 @@ def host(flags: PortFlags, entries: Iterable[Entry] = ()) -> FakeKernel:
 
 
 def applied(kernel: FakeKernel, guest: GuestPort = FROZEN, notes: Notebook | None = None) -> Outcome:
-    return apply(WriterLock(), lambda: Intent((guest,), {"br0": "a test"}), kernel, Scope(), notes or Notebook())
+    return apply(WriterLock(), lambda: Intent((guest,), {"br0": "a test"}), kernel, Scope(), notes=notes or Notebook())
 
 
 def entries(kernel: FakeKernel) -> set[Entry]:
@@ -147,7 +147,7 @@ def test_the_addresses_of_a_port_that_is_left_open_are_not_remembered_as_macmgrs
     kernel = host(OPEN, [Entry("52:54:00:00:00:09", 1, "eth0")])
     notes = Notebook(Memory(macs=(KeptMac("52:54:00:00:00:09", "br0", "gone", "vnet9", 99),)))
     gone = Intent((FROZEN,), {"br0": "a test"})
-    assert apply(WriterLock(), lambda: gone, kernel, Scope(), notes).done
+    assert apply(WriterLock(), lambda: gone, kernel, Scope(), notes=notes).done
     assert notes.memory == Memory()
 
 

@@ -84,7 +84,7 @@ def test_a_tap_that_two_domains_name_stays_as_it_is(who: str, managed: bool) -> 
 
 def test_two_nics_of_one_domain_on_one_tap_are_no_better() -> None:
     kernel = FakeKernel(host())
-    outcome = apply(WRITER, lambda: intent(domain("g1", nic(OURS), nic(EVIL))), kernel)
+    outcome = apply(WRITER, lambda: intent(domain("g1", nic(OURS), nic(EVIL))), kernel, notes=Notebook())
     assert outcome.done == ()
     told = [finding.message for finding in outcome.view.plan.findings if finding.code is Code.SHARED_TAP]
     assert len(told) == 2
@@ -118,5 +118,5 @@ def test_an_interface_of_the_hosts_that_a_domain_names_stays_as_it_is(kind: str)
 def test_a_tap_and_a_containers_cable_are_a_guests(kind: str) -> None:
     kernel = FakeKernel(host())
     kernel.ports["vnet1"] = replace(kernel.ports["vnet1"], kind=kind)
-    assert apply(WRITER, lambda: intent(G1), kernel).done
+    assert apply(WRITER, lambda: intent(G1), kernel, notes=Notebook()).done
     assert kernel.fdb["br0", OURS, 1] == Entry(OURS, 1, "vnet1", sticky=True)

@@ -78,14 +78,14 @@ def test_auto_is_static_where_a_control_plane_puts_addresses(
     kernel = FakeKernel(kernel.read_snapshot())
     for entry in before:
         kernel.set_entry(entry)
-    assert apply(LOCK, lambda: wanted(guest()), kernel).complete
+    assert apply(LOCK, lambda: wanted(guest()), kernel, notes=Notebook()).complete
     assert words(kernel) == {("vnet1", "static sticky" if sticky else "static")}
 
 
 @pytest.mark.parametrize("pin", [Pin.STICKY, Pin.STATIC])
 def test_what_policy_says_goes_first_and_sticky_is_told(pin: Pin) -> None:
     kernel = host()
-    assert apply(LOCK, lambda: wanted(guest(pin)), kernel).complete
+    assert apply(LOCK, lambda: wanted(guest(pin)), kernel, notes=Notebook()).complete
     assert words(kernel) == {("vnet1", "static sticky" if pin is Pin.STICKY else "static")}
     told = [each for each in planned(kernel, guest(pin)).findings if each.code is Code.PIN_AGAINST_CONTROL_PLANE]
     assert [(each.port, each.domain, "a place" in each.message) for each in told] == [("vnet1", "g1", True)] * (

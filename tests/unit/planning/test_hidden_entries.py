@@ -9,6 +9,7 @@ from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFla
 from macmgr.reconcile import apply
 from macmgr.state.lock import WriterLock
 from tests.fake_kernel import FakeKernel, make_snapshot
+from tests.notebook import Notebook
 
 MAC, OTHER = "52:54:00:00:00:01", "52:54:00:00:00:02"
 CLOSED = PortFlags(learning=False, unicast_flood=False)
@@ -31,7 +32,7 @@ def a_kernel(*entries: Entry) -> FakeKernel:
 
 
 def apply_to(kernel: FakeKernel) -> None:
-    apply(WriterLock(), lambda: Intent((GUEST,), {"br0": "a test"}), kernel)
+    apply(WriterLock(), lambda: Intent((GUEST,), {"br0": "a test"}), kernel, notes=Notebook())
 
 
 @pytest.mark.parametrize("whose", NOT_OURS)

@@ -51,7 +51,7 @@ def stranded(*vids: int, mac: str = G1, at: str = "vnet1") -> list[Entry]:
 
 
 def applied(kernel: FakeKernel) -> Outcome:
-    return apply(LOCK, lambda: BOTH, kernel)
+    return apply(LOCK, lambda: BOTH, kernel, notes=Notebook())
 
 
 def flushes(kernel: FakeKernel) -> list[Request]:

@@ -15,6 +15,7 @@ from macmgr.planning.remembering import gone_macs, remember, what_is_left
 from macmgr.reconcile import apply
 from macmgr.state.lock import WriterLock
 from tests.fake_kernel import FakeKernel, make_snapshot
+from tests.notebook import Notebook
 
 MAC = "52:54:00:00:00:01"
 TAP_MAC = "fe:54:00:00:00:01"
@@ -47,7 +48,7 @@ def test_a_port_is_remembered_as_it_was_before_the_first_change() -> None:
 def test_the_first_memory_stays() -> None:
     kernel = FakeKernel(host())
     first = changes(INTENT, kernel.read_snapshot())
-    apply(LOCK, lambda: INTENT, kernel)
+    apply(LOCK, lambda: INTENT, kernel, notes=Notebook())
     kernel.set_flags("vnet0", PortFlags(True, False, False))
     again = kernel.read_snapshot()
     assert remember(first, INTENT, again, plan(INTENT, again).changes) == first

@@ -40,7 +40,7 @@ def host(flags: PortFlags = OPEN, entries: Iterable[Entry] = ()) -> Snapshot:
 
 
 def applied(kernel: FakeKernel, notes: Notebook, *guests: GuestPort, scope: Scope = EVERYTHING) -> Outcome:
-    return apply(LOCK, lambda: Intent(guests, {"br0": "a test says so"}), kernel, scope, notes)
+    return apply(LOCK, lambda: Intent(guests, {"br0": "a test says so"}), kernel, scope, notes=notes)
 
 
 def managed(start: Snapshot | None = None, *guests: GuestPort) -> tuple[FakeKernel, Notebook]:

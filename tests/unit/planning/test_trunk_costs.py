@@ -24,7 +24,7 @@ from macmgr.reconcile import apply, look
 from macmgr.report.auditdocument import audit_document
 from macmgr.state.lock import WriterLock
 from tests.fake_kernel import FakeKernel, make_snapshot
-from tests.notebook import remembers_gone
+from tests.notebook import Notebook, remembers_gone
 
 ALL = 4094
 MAC, OTHER = "52:54:00:00:00:01", "52:54:00:00:00:99"
@@ -189,7 +189,7 @@ def test_a_change_that_fails_in_every_vid_fails_once(trouble: str, hashes: list[
         kernel, intent = case.kernel(size), case.intent()
         kernel.ports["eth0"] = replace(kernel.ports["eth0"], vids=tuple(range(1, size)))  # so, each VID by itself
         setattr(kernel, trouble, {"vnet1"})
-        outcome = apply(WriterLock(), lambda: intent, kernel)
+        outcome = apply(WriterLock(), lambda: intent, kernel, notes=Notebook())
         assert len(outcome.failures) >= 1
         return len(hashes)
 

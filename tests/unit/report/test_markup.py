@@ -58,7 +58,7 @@ class Odd:
 
     def applied(self, out: Console) -> None:
         self.kernel.refuses_puts = {TAP}
-        print_outcome(out, apply(LOCK, lambda: self.intent, self.kernel))
+        print_outcome(out, apply(LOCK, lambda: self.intent, self.kernel, notes=Notebook()))
 
     def released(self, out: Console) -> None:
         notes = Notebook()

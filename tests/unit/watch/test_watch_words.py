@@ -19,6 +19,7 @@ from macmgr.view import View
 from macmgr.watch import messages, words
 from macmgr.watch.messages import Line, Priority
 from tests.fake_kernel import FakeKernel, make_snapshot
+from tests.notebook import Notebook
 
 MAC = "52:54:00:aa:00:01"
 BR0, BR1, NONE, ALL = (set(names).__contains__ for names in (["br0"], ["br1"], [], ["br0", "br1"]))
@@ -144,7 +145,7 @@ def test_a_repair(change: Change, said: str) -> None:
 def test_every_change_of_a_plan_is_told() -> None:
     """On what the planner really makes: each finding it can mend is somebody's line."""
     kernel = FakeKernel(world())
-    outcome = apply(WriterLock(), lambda: intent("g1", "g2"), kernel)
+    outcome = apply(WriterLock(), lambda: intent("g1", "g2"), kernel, notes=Notebook())
     assert [line.message for line in words.repaired(words.repairs(outcome.done))] == [
         "put the entry of g1 (52:54:00:00:00:00) on vnet0: no static entry leads to the guest",
         "put the entry of g2 (52:54:00:00:00:01) on vnet1: no static entry leads to the guest",
