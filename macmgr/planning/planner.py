@@ -76,7 +76,8 @@ def plan(intent: Intent, snapshot: Snapshot, known: Known = NOTHING_KNOWN) -> Pl
                 plan_open(guest, port, draft, "an address that it is allowed was learned elsewhere")
             else:
                 reached = _is_reached_closed(guest, owned, snapshot, table)
-                plan_closed(guest, port, draft, locked, report_only=was_refused, reached=reached)
+                stays_open = was_refused or _shares_its_own_address(guest, owned, snapshot)
+                plan_closed(guest, port, draft, locked, report_only=stays_open, reached=reached)
             plan_lost_entries(guest, owned, table, draft)
         else:
             plan_waiting_entries(guest, owned, table, draft)
@@ -84,7 +85,8 @@ def plan(intent: Intent, snapshot: Snapshot, known: Known = NOTHING_KNOWN) -> Pl
                 if in_use:
                     report_in_use(guest, in_use, draft)
                 else:
-                    plan_closed(guest, port, draft, locked)
+                    stays_open = _shares_its_own_address(guest, owned, snapshot)
+                    plan_closed(guest, port, draft, locked, report_only=stays_open)
             else:
                 plan_open(guest, port, draft, "nobody would put its entry when the guest's CPUs start")
         plan_foreign_entries(guest, owned, table, draft, keep=in_use)
@@ -142,6 +144,16 @@ def _on_taps(guest: GuestPort, taps: set[str], table: Table) -> Iterator[Entry]:
             pinned = entry.sticky or table.pins.of(Pin.AUTO, guest.bridge) is Pin.STATIC
             if entry.port in taps and entry.state is EntryState.STATIC and pinned:
                 yield entry
+
+
+def _shares_its_own_address(guest: GuestPort, owned: Ownership, snapshot: Snapshot) -> bool:
+    """What is stacked on the bridge has the guest's own address in a VID of its port, and no entry keeps frames for it.
+
+    Both get them as long as they are flooded: closed, the port would get none there.
+    """
+    known = snapshot.fdb.of_mac(guest.bridge, guest.macs[0])
+    denied = {vid for mac, vid in owned.others[guest] if mac == guest.macs[0]}
+    return any(vid in denied and vid not in known for vid in snapshot.deciding_vids(guest.port))
 
 
 def _is_reached_closed(guest: GuestPort, owned: Ownership, snapshot: Snapshot, table: Table) -> bool:

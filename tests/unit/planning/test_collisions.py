@@ -157,6 +157,16 @@ def test_what_is_stacked_on_the_bridge_has_its_address_in_its_vid() -> None:
     assert kernel.ports["vnet1"].flags == CLOSED
 
 
+def test_a_guest_whose_own_address_a_device_has_in_a_vid_still_gets_what_is_flooded_there() -> None:
+    """The bridge has no entry for the device's address: a closed port would no longer get the frames of VID 10."""
+    kernel = host(vids=(1, 10), stacked=stacked(10))
+    assert carried_out(kernel, guest(GATEWAY)) == [Code.MAC_COLLISION, Code.MISSING_ENTRY]
+    assert entries(kernel) == {(1, "vnet1", "static sticky")}
+    assert kernel.deliver("br0", "eth0", GATEWAY, 10) >= {"vnet1"}
+    flags = [finding for finding in planned(kernel, guest(GATEWAY)).findings if finding.code is Code.FLOOD_ON]
+    assert [finding.mends for finding in flags] == [()]
+
+
 @pytest.mark.parametrize("vids", [(10,), (1,), ()])
 def test_without_vlan_filtering_in_all(vids: tuple[int, ...]) -> None:
     kernel = host(filtering=False, stacked=stacked(*vids))
