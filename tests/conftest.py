@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +29,14 @@ Golden = Callable[[Path, str], None]
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write the golden files anew instead of comparing")
     parser.addoption("--endurance", action="store_true", help="as long as it takes: a thousand kills, ten storms")
+
+
+def pytest_collection_finish() -> None:
+    """Python searches what the tests have made for garbage, and not the thousands of tests, which stay.
+
+    Nor does a forked hook copy these when it searches.
+    """
+    gc.freeze()
 
 
 @pytest.fixture
