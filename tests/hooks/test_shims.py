@@ -44,10 +44,14 @@ def assert_harmless(said: Said) -> None:
     assert said.busy < BUDGET
 
 
+# The shim hands on what it does not read: to it an input is long, empty, or no text.
+FOR_THE_SHIM = ("empty", "20 MiB", "20 MiB of white space", "random bytes", "NUL bytes")
+
+
 @pytest.mark.parametrize("what", BAD_INPUT)
 @pytest.mark.parametrize("operation", ["start", "started", "stopped"])
 def test_bad_input_is_told_in_one_line_and_hurts_nobody(host: Host, operation: str, what: str) -> None:
-    call = host.hook if operation == "started" else host.macmgr  # the shim hands on what it does not read
+    call = host.hook if operation == "started" and what in FOR_THE_SHIM else host.macmgr
     said = call("qemu", OBJECT, operation, "begin", "-", stdin=BAD_INPUT[what])
     assert_harmless(said)
     assert "gave up" not in said.stderr
@@ -59,7 +63,8 @@ def test_bad_input_is_told_in_one_line_and_hurts_nobody(host: Host, operation: s
 @pytest.mark.parametrize("driver", ["lxc", "network"])
 @pytest.mark.parametrize("what", ["empty", "truncated", "billion laughs", "random bytes"])
 def test_bad_input_to_the_other_hooks(host: Host, driver: str, what: str) -> None:
-    said = host.hook(driver, OBJECT, "started", "begin", "-", stdin=BAD_INPUT[what])
+    call = host.hook if what in FOR_THE_SHIM else host.macmgr
+    said = call(driver, OBJECT, "started", "begin", "-", stdin=BAD_INPUT[what])
     assert_harmless(said)
     assert "gave up" not in said.stderr
     assert len(said.lines) == 1
@@ -120,7 +125,7 @@ def test_a_domain_may_be_named_like_anything(host: Host, kind: str) -> None:
     own = host.hook("qemu", name, "started", "begin", "-", stdin=domain(name).encode())
     assert_harmless(own)
     assert own.lines == []
-    another = host.hook("qemu", name, "started", "begin", "-", stdin=domain("g2").encode())
+    another = host.macmgr("qemu", name, "started", "begin", "-", stdin=domain("g2").encode())
     assert_harmless(another)
     who = f"macmgr: qemu {' '.join(name.split())} started"
     assert another.lines == [f"{who}: the hook's input describes domain 'g2', but the call names {name!r}"]
