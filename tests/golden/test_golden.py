@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import jsonschema
@@ -42,11 +44,17 @@ def test_case(folder: Path, tmp_path: Path, golden: Golden) -> None:
         golden(folder / name, text.replace(str(tmp_path / "run"), RUN_DIR))
 
 
+@pytest.fixture(scope="module")
+def read(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Case]:
+    """Reads a case once, for all widths."""
+    return cache(lambda folder: read_case(folder, tmp_path_factory.mktemp(folder.name)))
+
+
 @pytest.mark.parametrize("width", [60, 80, 100, 160])
 @pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.name)
-def test_a_table_fits_the_terminal(folder: Path, tmp_path: Path, width: int) -> None:
+def test_a_table_fits_the_terminal(folder: Path, read: Callable[[Path], Case], width: int) -> None:
     """Only commands may be longer than a line: they are to be copied. Each port and its verdict is there."""
-    case = read_case(folder, tmp_path)
+    case = read(folder)
     lines = audit_text(case, width).splitlines()
     long = [line for line in lines if cell_len(line) > width]
     assert [line for line in long if not line.startswith(("        fix: ", "        would run: "))] == []
