@@ -40,6 +40,11 @@ first_octets = st.integers(0, 127).map(lambda octet: f"{2 * octet:02x}")
 prefixes = st.tuples(first_octets, st.lists(octets, max_size=4)).map(lambda parts: ":".join([parts[0], *parts[1], "*"]))
 
 
+# Made once: a strategy that is made for each draw takes longer to make than to draw from.
+BETWEEN = {1: st.sampled_from(["", "-"]), 2: st.sampled_from([".", "-"]), 3: st.sampled_from(["", "-"])}
+as_people_do = st.booleans()
+
+
 @st.composite
 def spelled(draw: st.DrawFn, addresses: st.SearchStrategy[str]) -> str:
     """An address or prefix as libvirt writes it, or as people do."""
@@ -48,9 +53,9 @@ def spelled(draw: st.DrawFn, addresses: st.SearchStrategy[str]) -> str:
     octets, star = [pair for pair in pairs if pair != "*"], pairs[-1] == "*"
     sizes = [size for size in (1, 2, 3) if len(octets) % size == 0 and (not star or size < 3 or len(octets) == 3)]
     size = draw(st.sampled_from(sizes))
-    between = draw(st.sampled_from({1: ["", "-"], 2: [".", "-"], 3: ["", "-"]}[size]))
+    between = draw(BETWEEN[size])
     groups = ["".join(octets[at : at + size]) for at in range(0, len(octets), size)]
-    return draw(st.sampled_from([address, between.join([*groups, *["*"] * star])]))
+    return between.join([*groups, *["*"] * star]) if draw(as_people_do) else address
 
 
 macs = spelled(st.tuples(first_octets, *[octets] * 5).map(":".join))
@@ -59,6 +64,10 @@ xml_texts = st.text(
     st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="\ufffe\uffff") | st.sampled_from("\t\n\r")
 )
 options = st.fixed_dictionaries({}, optional={option.xml: st.sampled_from(sorted(option.values)) for option in OPTIONS})
+keys = {
+    "domain": st.lists(macs, max_size=3, unique_by=parse_typed_mac),
+    "network": st.lists(xml_texts.filter(bool), max_size=3, unique=True),
+}
 allow = st.lists(macs.filter(lambda mac: mac.strip(":.-0")) | prefixes, max_size=3)
 
 
@@ -77,12 +86,7 @@ def tables(draw: st.DrawFn, kind: str) -> etree._Element:
     if kind == "domain":
         for option, value in draw(options).items():
             table.set(option, value)
-    keys = macs if kind == "domain" else xml_texts.filter(bool)
-
-    def same(value: str) -> str:
-        return parse_typed_mac(value) if kind == "domain" else value
-
-    for value in draw(st.lists(keys, max_size=3, unique_by=same)):
+    for value in draw(keys[kind]):
         child = element(table, name, {key: value, **draw(options)})
         for pattern in draw(allow):
             element(child, "allow", {"mac": pattern})
