@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from tests.netns.conftest import BROADCAST, LONG, Namespace, eventually
+from tests.netns.conftest import BROADCAST, LONG, Namespace, eventually, transmit
 
 _SOL_PACKET, _PACKET_AUXDATA, _OUTGOING, _TAGGED = 263, 8, 4, 0x10
 _AUXDATA = struct.Struct("=IIIHHHH")
@@ -103,7 +103,7 @@ class Air:
     def _send(self, sender: Station, destination: str, payload: bytes) -> None:
         tag = b"\x81\x00" + struct.pack("!H", sender.vid) if sender.vid else b""
         addresses = bytes.fromhex((destination + sender.mac).replace(":", ""))
-        self._sockets[sender.interface].send(addresses + tag + _EXPERIMENTAL + payload + bytes(43))
+        transmit(self._sockets[sender.interface], addresses + tag + _EXPERIMENTAL + payload + bytes(43))
 
     def _take(self) -> None:
         for interface, each in self._sockets.items():

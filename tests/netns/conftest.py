@@ -6,6 +6,7 @@ something that is sure to come after it.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -86,6 +87,21 @@ def eventually(true: Callable[[], bool], what: str | Callable[[], object]) -> No
         assert time.monotonic() < end, f"never happened: {what() if callable(what) else what}"
         time.sleep(pause)
         pause = min(0.1, 1.3 * pause)
+
+
+def transmit(opened: socket.socket, frame: bytes) -> None:
+    """Send a frame. On a busy machine a queue on its way may be full, and then the kernel says so."""
+
+    def sent() -> bool:
+        try:
+            opened.send(frame)
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            return False
+        return True
+
+    eventually(sent, "a frame is sent")
 
 
 def _without_ipv6() -> None:
@@ -175,7 +191,7 @@ class Namespace:
     def send_frame(self, interface: str, source: str, destination: str = BROADCAST) -> None:
         frame = bytes.fromhex(destination.replace(":", "") + source.replace(":", "")) + _EXPERIMENTAL + bytes(46)
         with self.packet_socket(interface) as opened:
-            opened.send(frame)
+            transmit(opened, frame)
 
     def packet_socket(self, interface: str) -> socket.socket:
         """A raw socket on ``interface``."""

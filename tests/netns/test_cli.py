@@ -67,7 +67,7 @@ def box(ns: Namespace) -> Iterator[Box]:
         made = Box(ns, Path(directory))
         made.root.chmod(0o755)
         (made.run_dir / "qemu").mkdir(parents=True)
-        made.config.write_text(MANAGED)
+        made.config.write_text(f"{MANAGED}[hook]\ntimeout = 30\n")  # a busy machine is no reason to give up
         yield made
 
 

@@ -16,7 +16,7 @@ from macmgr.model.snapshot import Feature
 from macmgr.reconcile import apply, release
 from macmgr.state.lock import WriterLock
 from macmgr.view import Outcome
-from tests.netns.conftest import BROADCAST, LONG, Namespace, eventually, require
+from tests.netns.conftest import BROADCAST, LONG, Namespace, eventually, require, transmit
 from tests.notebook import Notebook
 
 GUEST, NEIGHBOUR, STRANGER = "52:54:00:00:00:01", "52:54:00:00:00:02", "52:54:00:00:00:66"
@@ -71,7 +71,7 @@ def comes_out(ns: Namespace, at: str, into: str, *frames: bytes) -> list[bool]:
         listener = opened.enter_context(ns.packet_socket(f"{at}-far"))
         sender = opened.enter_context(ns.packet_socket(f"{into}-far"))
         for frame in frames:
-            sender.send(frame)
+            transmit(sender, frame)
         listener.settimeout(LONG)
         heard: list[bytes] = []
         while frames[-1][:6] not in heard:

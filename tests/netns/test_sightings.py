@@ -14,7 +14,7 @@ from pyroute2 import netns as namespaces
 from macmgr.kernel import Kernel
 from macmgr.kernel.sightings import MOST, Sightings, filter_program
 from macmgr.model.known import Sighting
-from tests.netns.conftest import BROADCAST, LONG, Namespace
+from tests.netns.conftest import BROADCAST, LONG, Namespace, transmit
 
 OWN, OTHER, STRANGE = "52:54:00:00:00:01", "52:54:00:00:00:02", "02:aa:00:00:00:09"
 
@@ -84,7 +84,7 @@ def test_the_tag_of_a_frame_is_told(ns: Namespace, sightings: Sightings) -> None
         bytes.fromhex(BROADCAST.replace(":", "") + STRANGE.replace(":", "")) + b"\x81\x00\x20\x0a\x88\xb5" + bytes(46)
     )
     with ns.packet_socket("vnet0-far") as far:
-        far.send(frame)
+        transmit(far, frame)
     assert wait(sightings) == [Sighting("vnet0", port, STRANGE, 10)]
 
 
@@ -137,7 +137,7 @@ def test_a_spray_of_addresses_is_not_listened_to_for_long(ns: Namespace, sightin
     seen: list[Sighting] = []
     with ns.packet_socket("vnet0-far") as far:
         for number in range(20_000):
-            far.send(head + b"\x02" + number.to_bytes(5, "big") + tail)
+            transmit(far, head + b"\x02" + number.to_bytes(5, "big") + tail)
             if number % 100 == 0:
                 before = time.process_time()
                 seen += sightings.read()
