@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.netns.conftest import Namespace, eventually, require
-from tests.netns.house import House, house, mac_of
+from tests.netns.house import MANAGED, House, house, mac_of
 
 pytestmark = pytest.mark.full_kernel
 
@@ -27,6 +27,7 @@ def host(request: pytest.FixtureRequest, ns: Namespace, tmp_path: Path) -> Itera
         require("vxlan", ns.accepts("link add vx10 type vxlan id 10 dstport 4789 nolearning"))
         ns.ip("link set vx10 master br0")
         ns.ip("link set vx10 up")
+        made.config.write_text(f"{MANAGED}[hook]\ntimeout = 30\n")  # a busy machine is no reason to give up
         made.guest(1)
         assert made.macmgr("apply").returncode == 0
         yield made
