@@ -14,17 +14,19 @@ from tests.lab.topology import Guest, HostBridge, Lan, Libvirt, Network, Nic, ru
 MakeGuest = Callable[..., Guest]
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """The whole lab is a full kernel; what tests/netns has for one is marked there, test by test.
 
-    A module's tests with hooks come after its others: so they are installed once in each, and never for the others.
+    That is now, before ``-m full_kernel`` selects: marked later, a guest's life would be left out in silence.
     """
+    item.add_marker(pytest.mark.full_kernel)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A module's tests with hooks come last: so they are installed once in each, and never for its others."""
     places = {item.path: place for place, item in reversed(list(enumerate(items)))}
     items.sort(key=lambda item: (places[item.path], "hooks" in getattr(item, "fixturenames", ())))
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.full_kernel)
 
 
 @pytest.fixture(scope="session", autouse=True)
