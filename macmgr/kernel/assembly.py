@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
 
 from macmgr.kernel.attributes import PortVids
 from macmgr.kernel.links import Link
+from macmgr.kernel.vlanstates import VlanStates
 from macmgr.model.devices import STACKED
+from macmgr.model.relay import BridgeRelay, PortRelay, PortState, Tag
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, PortFlags, Snapshot, Stacked
+
+R = TypeVar("R", BridgeRelay, PortRelay)
 
 
 def assemble(
@@ -15,6 +21,7 @@ def assemble(
     found: Mapping[int, Link],
     members: Sequence[Link],
     vids: Mapping[int, PortVids],
+    states: VlanStates,
     entries: Sequence[Entry],
 ) -> Snapshot:
     names = {link.ifindex: link.name for link in links}
@@ -30,14 +37,22 @@ def assemble(
             link.default_pvid,
             own.pvid,
             own.untagged,
+            _with_states(link.bridge_relay, states.get(link.ifindex)),
         )
         for link in found.values()
         for own in [vids.get(link.ifindex, PortVids())]
     }
+    taken = _taken(links)
     return Snapshot(
         bridges=bridges,
         ports={
-            link.name: _port(link, link.flags, found[link.master].name, vids.get(link.ifindex, PortVids()))
+            link.name: _port(
+                link,
+                link.flags,
+                found[link.master].name,
+                vids.get(link.ifindex, PortVids()),
+                _with_states(_relay(link, names, taken), states.get(link.ifindex)),
+            )
             for link in members
             if link.flags is not None and link.master is not None
         },
@@ -64,7 +79,28 @@ def _stacked(links: Iterable[Link], bridges: Mapping[str, Bridge]) -> Iterator[S
                 yield Stacked(bridge.name, link.name, link.mac, carried)
 
 
-def _port(link: Link, flags: PortFlags, bridge: str, port_vids: PortVids) -> BridgePort:
+def _with_states(relay: R, states: Mapping[int, PortState] | None) -> R:
+    return replace(relay, vlan_states=states) if states else relay
+
+
+def _taken(links: Iterable[Link]) -> Mapping[int, tuple[Tag, ...]]:
+    """The tags whose frames a device's VLAN devices take, by its ifindex."""
+    taken: dict[int, tuple[Tag, ...]] = {}
+    for link in links:
+        if link.kind == "vlan" and link.lower and link.vid is not None and not link.elsewhere:
+            taken[link.lower] = (*taken.get(link.lower, ()), Tag(link.vid, link.vlan_protocol))
+    return taken
+
+
+def _relay(link: Link, names: Mapping[int, str], taken: Mapping[int, tuple[Tag, ...]]) -> PortRelay:
+    """Most ports have no backup and no VLAN devices, and share one record."""
+    if link.backup is None and link.ifindex not in taken:
+        return link.port_relay
+    backup = names.get(link.backup, "") if link.backup else ""
+    return replace(link.port_relay, backup=backup, taken=taken.get(link.ifindex, ()))
+
+
+def _port(link: Link, flags: PortFlags, bridge: str, port_vids: PortVids, relay: PortRelay) -> BridgePort:
     return BridgePort(
         name=link.name,
         ifindex=link.ifindex,
@@ -79,6 +115,6 @@ def _port(link: Link, flags: PortFlags, bridge: str, port_vids: PortVids) -> Bri
         kind=link.kind,
         isolated=link.isolated,
         tunnel_learning=link.tunnel_learning,
-        forwarding=link.forwarding,
         elsewhere=link.elsewhere,
+        relay=relay,
     )

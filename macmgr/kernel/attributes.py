@@ -8,17 +8,25 @@ from __future__ import annotations
 import struct
 import sys
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 from macmgr.kernel.wire import attributes
 from macmgr.model.flags import FLAGS, NEW_PORT, Flag, PortFlags, flags_of
+from macmgr.model.relay import BridgeRelay, PortRelay, PortState, VlanProtocol
 
-IFF_UP = 1
+IFF_UP, IFF_RUNNING, IFF_LOWER_UP = 0x1, 0x40, 0x10000
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_LINK, IFLA_LINKINFO, IFLA_AF_SPEC = 1, 3, 5, 18, 26
 IFLA_PROMISCUITY, IFLA_LINK_NETNSID = 30, 37
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 IFLA_VLAN_ID, IFLA_BR_VLAN_FILTERING, IFLA_BR_VLAN_DEFAULT_PVID = 1, 7, 39
 VLAN_PVID, VLAN_UNTAGGED, VLAN_RANGE_BEGIN, VLAN_RANGE_END = 0x02, 0x04, 0x08, 0x10
+# The attributes of `read_bridge_relay`, IFLA_BR_…, and behind IFLA_MTU those of `read_port_relay`, IFLA_BRPORT_…
+# (include/uapi/linux/if_link.h), in the order of the parameters.
+BRIDGE_RELAY = (8, 5, 4, 9, 23, 25, 47, 46, 48, 49)
+PORT_RELAY = (1, 4, 10, 27, 30, 31, 40)
+# struct br_boolopt_multi, and the bits of its first word (include/uapi/linux/if_bridge.h)
+_NO_LINK_LOCAL_LEARNING, _SNOOPING_BY_VLAN, _MST, _LOCAL_IN_VID_0 = 1, 2, 4, 16
+_ETH_P_8021AD = b"\x88\xa8"
 _IFLA_BRIDGE_FLAGS, _IFLA_BRIDGE_VLAN_INFO, _BRIDGE_FLAGS_SELF = 0, 2, 2
 
 _OFF = b"\0"
@@ -50,6 +58,77 @@ def _switch(flag: Flag, value: bytes) -> bool | None:
     if value:
         return value != _OFF
     return None if flag.since else NEW_PORT.value(flag)
+
+
+@lru_cache(maxsize=1024)
+def read_port_relay(
+    interface: int,
+    mtu: bytes,
+    state: bytes,
+    hairpin: bytes,
+    proxy_arp: bytes,
+    multicast_flood: bytes,
+    broadcast_flood: bytes,
+    group_forward: bytes,
+    mab: bytes,
+) -> PortRelay:
+    """The facts of a bridge port that decide about frames. ``interface`` is the flags of the device itself.
+
+    A kernel that lacks an attribute acts as it does with the default.
+    """
+    return PortRelay(
+        state=PortState(min(read_number(state), PortState.BLOCKING)) if state else PortState.FORWARDING,
+        carrier=bool(interface & IFF_LOWER_UP),
+        operational=bool(interface & IFF_RUNNING),
+        broadcast_flood=broadcast_flood != _OFF,
+        multicast_flood=multicast_flood != _OFF,
+        hairpin=bool(read_number(hairpin)),
+        mab=bool(read_number(mab)),
+        proxy_arp=bool(read_number(proxy_arp)),
+        group_forward=read_number(group_forward),
+        mtu=read_number(mtu),
+    )
+
+
+@lru_cache(maxsize=1024)
+def read_bridge_relay(
+    interface: int,
+    protocol: bytes,
+    stp: bytes,
+    ageing_time: bytes,
+    group_forward: bytes,
+    snooping: bytes,
+    own_querier: bytes,
+    queriers: bytes,
+    switches: bytes,
+    learned: bytes,
+    most_learned: bytes,
+) -> BridgeRelay:
+    """The facts of a bridge that decide about frames. ``interface`` is the flags of the device itself.
+
+    A querier is the bridge itself, or one that it has heard and so names (br_multicast_dump_querier_state). Kernels
+    name it since 5.15, which was the first with snooping by VLAN. Each VLAN then has its own, and none is named.
+    """
+    on, known = read_number(switches[:4]), read_number(switches[4:])
+    named = None if on & _SNOOPING_BY_VLAN or not known & _SNOOPING_BY_VLAN else bool(queriers)
+    return BridgeRelay(
+        protocol=read_vlan_protocol(protocol),
+        stp=bool(read_number(stp)),
+        operational=bool(interface & IFF_RUNNING),
+        ages=ageing_time == b"" or read_number(ageing_time) > 0,
+        group_forward=read_number(group_forward),
+        link_local_learning=not on & _NO_LINK_LOCAL_LEARNING,
+        snooping=bool(read_number(snooping)),
+        querier=bool(read_number(own_querier)) or named,
+        mst=bool(on & _MST),
+        room=max(0, read_number(most_learned) - read_number(learned)) if read_number(most_learned) else None,
+        local_in_vid_0=bool(on & _LOCAL_IN_VID_0),
+    )
+
+
+def read_vlan_protocol(value: bytes) -> VlanProtocol:
+    """The kind of tags, from a number in network byte order."""
+    return VlanProtocol.DOT1AD if value == _ETH_P_8021AD else VlanProtocol.DOT1Q
 
 
 def read_port_vids(message: bytes, start: int, stop: int) -> PortVids | None:

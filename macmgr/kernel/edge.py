@@ -21,7 +21,8 @@ from macmgr.kernel.attributes import PortVids
 from macmgr.kernel.devicedump import read_devices, set_vlan_filtering
 from macmgr.kernel.fdbdump import decode_age, decode_entries, decode_replies
 from macmgr.kernel.links import Link, decode_links, decode_vids
-from macmgr.kernel.netlink import Connection, Gone, Groups, TooLong, raise_for, words
+from macmgr.kernel.netlink import Connection, Gone, Groups, Lacking, TooLong, raise_for, words
+from macmgr.kernel.vlanstates import VlanStates, decode_vlan_states, vlan_state_dump
 from macmgr.model.changes import DeleteEntry, FlushEntries, Request, SetFlags
 from macmgr.model.devices import DeviceFacts
 from macmgr.model.snapshot import MOST_LISTED, Bridge, BridgePort, Entry, Snapshot
@@ -80,9 +81,12 @@ class Kernel:
             found = {link.ifindex: link for link in links if link.kind == "bridge"}
             members = [link for link in links if link.flags is not None and link.master in found]
             vids: Mapping[int, PortVids] = {}
+            states: VlanStates = {}
             entries: list[Entry] = []
             if found:
                 vids = decode_vids(self._connection.dump(wire.vlan_dump(), "reading the VIDs of the bridge ports"))
+            if any(link.vlan_filtering for link in found.values()):
+                states = self._vlan_states()
             listed = set()
             for bridge in found.values():
                 if bridges is None or bridge.name in bridges:
@@ -93,11 +97,18 @@ class Kernel:
                     else:
                         of_bridge = self._list_ports(own, ports)
                     entries += of_bridge
-            snapshot = assemble(links, found, members, vids, entries)
+            snapshot = assemble(links, found, members, vids, states, entries)
             if listed == snapshot.bridges.keys():
                 return snapshot
             asked = {port.name for port in snapshot.ports.values() if bridges is None or port.bridge in bridges}
             return replace(snapshot, listed=frozenset(listed), listed_ports=frozenset(asked.intersection(ports)))
+
+    def _vlan_states(self) -> VlanStates:
+        """A kernel before 5.6 has no states of VLANs: all of them forward."""
+        try:
+            return decode_vlan_states(self._connection.dump(vlan_state_dump(), "reading the states of VLANs"))
+        except Lacking:
+            return {}
 
     def _list(self, interfaces: Sequence[Link], most: int | None) -> list[Entry] | None:
         """The FDB of a bridge, the first of its ``interfaces``; None where it has more entries than ``most``."""

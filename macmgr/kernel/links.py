@@ -13,6 +13,7 @@ from itertools import repeat
 from typing import NamedTuple
 
 from macmgr.kernel.attributes import (
+    BRIDGE_RELAY,
     IFF_UP,
     IFLA_ADDRESS,
     IFLA_AF_SPEC,
@@ -28,11 +29,15 @@ from macmgr.kernel.attributes import (
     IFLA_LINKINFO,
     IFLA_PROMISCUITY,
     IFLA_VLAN_ID,
+    PORT_RELAY,
     PortVids,
+    read_bridge_relay,
     read_number,
     read_port_flags,
+    read_port_relay,
     read_port_vids,
     read_text,
+    read_vlan_protocol,
 )
 from macmgr.kernel.wire import (
     AF_BRIDGE,
@@ -45,9 +50,11 @@ from macmgr.kernel.wire import (
     attributes,
 )
 from macmgr.model.flags import FLAGS, PortFlags
+from macmgr.model.relay import BridgeRelay, PortRelay, VlanProtocol
 from macmgr.model.snapshot import VXLAN
 
-IFLA_VXLAN_LEARNING, IFLA_BRPORT_STATE, IFLA_BRPORT_ISOLATED = 7, 1, 33
+IFLA_MTU, IFLA_VLAN_PROTOCOL, IFLA_VXLAN_LEARNING = 4, 5, 7
+IFLA_BRPORT_ISOLATED, IFLA_BRPORT_BACKUP_PORT = 33, 34
 
 _BODY = HEADER.size + LINK.size
 _BRIDGE, _VLAN = "bridge", "vlan"
@@ -66,23 +73,27 @@ _WANTED = (
     (IFLA_LINKINFO, IFLA_INFO_DATA, _BRIDGE, IFLA_BR_VLAN_DEFAULT_PVID),
     (IFLA_LINKINFO, IFLA_INFO_DATA, VXLAN, IFLA_VXLAN_LEARNING),
     (IFLA_LINKINFO, IFLA_INFO_DATA, _VLAN, IFLA_VLAN_ID),
+    (IFLA_LINKINFO, IFLA_INFO_DATA, _VLAN, IFLA_VLAN_PROTOCOL),
     (IFLA_LINKINFO, IFLA_INFO_SLAVE_DATA, _BRIDGE, IFLA_BRPORT_ISOLATED),
-    (IFLA_LINKINFO, IFLA_INFO_SLAVE_DATA, _BRIDGE, IFLA_BRPORT_STATE),
+    (IFLA_LINKINFO, IFLA_INFO_SLAVE_DATA, _BRIDGE, IFLA_BRPORT_BACKUP_PORT),
     *((IFLA_LINKINFO, IFLA_INFO_SLAVE_DATA, _BRIDGE, flag.number) for flag in FLAGS),
+    *((IFLA_LINKINFO, IFLA_INFO_DATA, _BRIDGE, number) for number in BRIDGE_RELAY),
+    (IFLA_MTU,),
+    *((IFLA_LINKINFO, IFLA_INFO_SLAVE_DATA, _BRIDGE, number) for number in PORT_RELAY),
 )
 _NOWHERE = slice(0, 0)
 _ON, _OFF = b"\1", b"\0"
 _SWITCH = {_ON: True, _OFF: False}
 _MOST_LAYOUTS = 256  # a host has a handful
 _layouts: dict[tuple[int, bytes], _Layout] = {}
-_TAKES_DYNAMIC = (b"\2", b"\3")  # BR_STATE_LEARNING, BR_STATE_FORWARDING (include/uapi/linux/if_bridge.h)
 
 
 class Link(NamedTuple):
     """One interface. ``flags`` is None when it is not a bridge port, and ``tunnel_learning`` when it is no vxlan.
 
-    ``master`` and ``lower`` are ifindexes, the latter of what it is linked to: the device below it, a veth's other end.
-    ``elsewhere`` says that this one is in another network namespace. ``vid`` is a VLAN device's.
+    ``master``, ``lower`` and ``backup`` are ifindexes; ``lower`` is of what it is linked to: the device below it, a
+    veth's other end. ``elsewhere`` says that this one is in another network namespace. ``vid`` and ``vlan_protocol``
+    are a VLAN device's.
     """
 
     ifindex: int
@@ -97,10 +108,13 @@ class Link(NamedTuple):
     tunnel_learning: bool | None
     flags: PortFlags | None
     isolated: bool
-    forwarding: bool
     elsewhere: bool
     lower: int | None
     vid: int | None
+    vlan_protocol: VlanProtocol
+    backup: int | None
+    bridge_relay: BridgeRelay
+    port_relay: PortRelay
 
 
 class _Layout(NamedTuple):
@@ -228,7 +242,9 @@ def _links(data: bytes, layout: _Layout) -> list[Link]:
     columns = list(zip(*layout.fields.iter_unpack(data), strict=True))
     wanted = [repeat(b"") if place is None else columns[place] for place in layout.columns]
     name, mac, master, promiscuity, elsewhere, lower, kind, port_kind, vlan_filtering, *rest = wanted
-    default_pvid, tunnel_learning, vid, isolated, state, *flags = rest
+    default_pvid, tunnel_learning, vid, vlan_protocol, isolated, backup, *rest = rest
+    flags, bridge_relay = rest[: len(FLAGS)], rest[len(FLAGS) : len(FLAGS) + len(BRIDGE_RELAY)]
+    port_relay = rest[len(FLAGS) + len(BRIDGE_RELAY) :]
     rows = zip(
         columns[0],
         map(read_text, name),
@@ -242,10 +258,13 @@ def _links(data: bytes, layout: _Layout) -> list[Link]:
         map(_SWITCH.get, tunnel_learning),
         map(read_port_flags, port_kind, *flags),
         map(_ON.__eq__, isolated),
-        map(_TAKES_DYNAMIC.__contains__, state),
         map(bool, elsewhere),
         (number or None for number in map(read_number, lower)),
         (read_number(value) if value else None for value in vid),
+        map(read_vlan_protocol, vlan_protocol),
+        (number or None for number in map(read_number, backup)),
+        map(read_bridge_relay, columns[1], *bridge_relay),
+        map(read_port_relay, columns[1], *port_relay),
         strict=False,  # the column of what is not there is endless
     )
     return list(map(Link._make, rows))

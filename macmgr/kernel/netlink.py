@@ -40,6 +40,10 @@ class Gone(KernelError):
     """The bridge or port of a dump is gone (ENODEV)."""
 
 
+class Lacking(KernelError):
+    """This kernel knows no such request (EOPNOTSUPP)."""
+
+
 class TooLong(Exception):
     """A dump has more messages than were asked for. It never leaves `macmgr.kernel`."""
 
@@ -113,6 +117,8 @@ class Connection:
                         return None
                     if code == errno.ENODEV:
                         raise Gone(f"{operation}: {words(code, text)}")
+                    if code == errno.EOPNOTSUPP:
+                        raise Lacking(f"{operation}: {words(code, text)}")
                     if code:
                         raise_for(code, text, operation)
                 else:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from macmgr.model.flags import NEW_PORT
 from macmgr.model.flags import PortFlags as PortFlags
+from macmgr.model.relay import BridgeRelay, PortRelay
 
 Key = tuple[str, str, int]
 """Bridge, MAC address, VID: the kernel keeps one entry for each."""
@@ -130,10 +131,10 @@ class Feature(StrEnum):
 class BridgePort:
     """An interface enslaved to a bridge. ``promiscuity`` is the kernel's counter; 0 is not promiscuous.
 
-    ``forwarding`` is its STP state: a port that neither learns nor forwards takes no dynamic entry. ``pvid`` is the VID
-    of its untagged frames. Frames of the ``untagged`` VIDs leave it without a tag. ``elsewhere``: the other end of its
-    link, as of a veth, is in another network namespace. ``tunnel_learning`` is a vxlan's: it learns by itself which
-    host an address is behind. None for all other kinds.
+    ``pvid`` is the VID of its untagged frames. Frames of the ``untagged`` VIDs leave it without a tag. ``elsewhere``:
+    the other end of its link, as of a veth, is in another network namespace. ``tunnel_learning`` is a vxlan's: it
+    learns by itself which host an address is behind. None for all other kinds. ``relay`` is what else decides about
+    frames.
     """
 
     name: str
@@ -147,10 +148,15 @@ class BridgePort:
     up: bool = True
     kind: str = ""
     isolated: bool = False
-    forwarding: bool = True
     elsewhere: bool = False
     untagged: tuple[int, ...] = ()
     tunnel_learning: bool | None = None
+    relay: PortRelay = PortRelay()  # noqa: RUF009 - frozen
+
+    @property
+    def forwarding(self) -> bool:
+        """Its state lets the bridge learn from it. A port that does not takes no dynamic entry."""
+        return self.relay.state.learns
 
     @property
     def auto(self) -> bool:
@@ -182,6 +188,7 @@ class Bridge:
     default_pvid: int | None = None
     pvid: int | None = None
     untagged: tuple[int, ...] = ()
+    relay: BridgeRelay = BridgeRelay()  # noqa: RUF009 - frozen
 
 
 class Stacked(NamedTuple):

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from macmgr.errors import NoPermission, NotThere
 from macmgr.kernel import Kernel, Refusal, wire
 from macmgr.kernel.netlink import Connection
 from macmgr.model.changes import DeleteEntry, Request, bridge_command
+from macmgr.model.relay import BridgeRelay, PortRelay, PortState, VlanProtocol
 from macmgr.model.roles import Role, roles_of
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 from tests.fake_kernel import put_entry, set_port
@@ -78,6 +80,9 @@ def by_hand(ns: Namespace) -> Snapshot:
             link["linkinfo"]["info_data"].get("vlan_default_pvid"),
             pvids.get(name),
             tuple(untagged.get(name, ())),
+            bridge_relay(
+                link["linkinfo"]["info_data"], "UP" in link["flags"] and link["operstate"] in ("UP", "UNKNOWN")
+            ),
         )
         for name, link in links.items()
         if link.get("linkinfo", {}).get("info_kind") == "bridge"
@@ -98,8 +103,8 @@ def by_hand(ns: Namespace) -> Snapshot:
                 "UP" in links[name]["flags"],
                 links[name]["linkinfo"]["info_kind"],
                 port["isolated"],
-                port["state"] in ("learning", "forwarding"),
                 untagged=tuple(untagged.get(name, ())),
+                relay=port_relay(port, links[name]),
             )
     entries = tuple(
         Entry(
@@ -113,6 +118,32 @@ def by_hand(ns: Namespace) -> Snapshot:
         for entry in ns.fdb()
     )
     return Snapshot(bridges, ports, {name: link.get("master") for name, link in links.items()}, entries)
+
+
+def bridge_relay(said: dict[str, Any], operational: bool) -> BridgeRelay:
+    return BridgeRelay(
+        protocol=VlanProtocol(said.get("vlan_protocol", "802.1Q")),
+        stp=bool(said["stp_state"]),
+        operational=operational,
+        ages=said["ageing_time"] > 0,
+        group_forward=int(said["group_fwd_mask"], 16),
+        link_local_learning=not said["no_linklocal_learn"],
+        snooping=bool(said["mcast_snooping"]),
+        querier=bool(said["mcast_querier"]),
+    )
+
+
+def port_relay(said: dict[str, Any], link: dict[str, Any]) -> PortRelay:
+    return PortRelay(
+        state=PortState[said["state"].upper()],
+        carrier="LOWER_UP" in link["flags"],
+        operational="UP" in link["flags"] and link["operstate"] in ("UP", "UNKNOWN"),
+        broadcast_flood=said["bcast_flood"],
+        multicast_flood=said["mcast_flood"],
+        hairpin=said["hairpin"],
+        group_forward=int(link["linkinfo"]["info_slave_data"]["group_fwd_mask"], 16),
+        mtu=link["mtu"],
+    )
 
 
 def assert_same(read: Snapshot, said: Snapshot) -> None:
@@ -137,7 +168,11 @@ def test_snapshot_is_what_iproute2_says(ns: Namespace) -> None:
     ns.add_cable("eth1")
     ns.ip("link add loose type veth peer name loose-far")
     ns.bridge("link set dev tap1 learning off flood off")
-    ns.bridge("link set dev tap2 isolated on")
+    ns.bridge("link set dev tap2 isolated on bcast_flood off")
+    ns.bridge("link set dev eth1 mcast_flood off hairpin on")
+    ns.ip("link set eth1 type bridge_slave group_fwd_mask 16384")
+    ns.ip("link set br1 type bridge stp_state 1 ageing_time 0 group_fwd_mask 8 mcast_querier 1 no_linklocal_learn 1")
+    ns.ip("link set tap1 mtu 1400")
     ns.ip("link set tap2 down")
     for line in ("tap1 master static", "tap1 master static sticky", "eth1 master dynamic", "tap1 master permanent"):
         ns.bridge(f"fdb add 52:54:00:00:01:{len(line):02x} dev {line}")

@@ -13,6 +13,7 @@ import pytest
 from macmgr.model.changes import DeleteEntry, FlushEntries, Request, SetEntries
 from macmgr.model.findings import Code, Fixes, fix_of
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy, Scope
+from macmgr.model.relay import PortRelay, PortState
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, Feature, PortFlags, Snapshot
 from macmgr.planning.planner import plan
 from macmgr.reconcile import apply, release
@@ -87,7 +88,7 @@ def test_an_administrators_entry_of_another_address_in_that_vid_stays() -> None:
     "other",
     [
         replace(ETH0, up=False),
-        replace(ETH0, forwarding=False),
+        replace(ETH0, relay=PortRelay(PortState.BLOCKING)),
         port("tap9", 13, 1, 30, kind="tun"),
         port("vxlan5", 13, 1, 30, kind="vxlan"),
         replace(VNET2, vids=(1, 30)),

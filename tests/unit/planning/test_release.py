@@ -10,6 +10,7 @@ import pytest
 from macmgr.model.changes import bridge_command, requests
 from macmgr.model.intent import GuestPort, Intent, Manager, Pin, Policy, Scope
 from macmgr.model.known import NOTHING_KNOWN, KeptMac, Known, Memory
+from macmgr.model.relay import PortRelay, PortState
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 from macmgr.planning.draft import Plan
 from macmgr.planning.release import plan_release
@@ -95,7 +96,7 @@ def test_a_port_that_does_not_forward_takes_no_dynamic_entry() -> None:
 
 
 def _blocked(snapshot: Snapshot) -> Snapshot:
-    tap = replace(snapshot.ports["vnet0"], forwarding=False)
+    tap = replace(snapshot.ports["vnet0"], relay=PortRelay(PortState.BLOCKING))
     return replace(snapshot, ports={**snapshot.ports, "vnet0": tap})
 
 
