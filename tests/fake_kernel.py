@@ -25,16 +25,19 @@ It earns trust by its twins: each behaviour here is proven on the real kernel by
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from macmgr.forwarding import BROADCAST, Answer, Frame, Learned, forward
 from macmgr.model.changes import DeleteEntry, FlushEntries, Request, SetFlags
 from macmgr.model.devices import Device, DeviceFacts, Features
-from macmgr.model.flags import NEW_PORT, with_flag
+from macmgr.model.flags import LOCKED, NEW_PORT, with_flag
+from macmgr.model.relay import Tag
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 
 Key = tuple[str, str, int]
+_ANYBODY = "02:00:5e:00:53:01"
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,71 +264,44 @@ class FakeKernel:
         """Somebody else's doing."""
         self.ports[port] = replace(self.ports[port], flags=flags)
 
-    # Frames
+    # Frames, by the model that tests/netns/test_forwarding.py proves
 
     def frame(self, port: str, source: str, destination: str, vid: int | None = None) -> set[str]:
         """A frame comes in on ``port``, the bridge learns from it, and it leaves on the ports returned."""
-        came_in = self.ports[port]
-        lookup_vid = self._ingress(came_in, vid)
-        if lookup_vid is None or not self.takes(port, source, vid):
-            return set()
-        if came_in.flags.learning:
-            self._learn(came_in, source, lookup_vid)
-        return self.deliver(came_in.bridge, port, destination, vid)
+        answer = self._forward(port, Frame(source, destination, _tags(vid)))
+        if answer.move.learned is not Learned.NOTHING:
+            key = answer.bridge, source, answer.vid
+            self._refresh(key)
+            if answer.move.after is not None:
+                self.fdb[key] = answer.move.after
+        return {*answer.reached}
 
     def takes(self, port: str, source: str, vid: int | None = None) -> bool:
-        """Whether a frame from ``source`` may come in here: VLAN membership, and on a locked port its own entry."""
-        came_in = self.ports[port]
-        lookup_vid = self._ingress(came_in, vid)
-        if lookup_vid is None or not came_in.up:
-            return False
-        entry = self.fdb.get((came_in.bridge, source, lookup_vid))
-        return not came_in.flags.locked or (
-            entry is not None and entry.port == port and entry.state is not EntryState.LOCAL
-        )
+        """A frame from ``source`` may come in here."""
+        return self._forward(port, Frame(source, BROADCAST, _tags(vid))).stopped is None
 
     def deliver(self, bridge: str, port: str, destination: str, vid: int | None = None) -> set[str]:
-        """Where a unicast frame that came in on ``port`` goes: bridge ports, or the bridge, which is the host itself.
+        """A frame that came in on ``port``, from somebody whom no lock holds, leaves on the ports returned.
 
-        ``vid`` None is an untagged frame; without VLAN filtering tags mean nothing.
+        ``vid`` None is an untagged frame. The bridge among the ports is the host.
         """
-        lookup_vid = self._ingress(self.ports[port], vid)
-        if lookup_vid is None:
-            return set()
-        entry = self.fdb.get((bridge, destination, lookup_vid))
-        if entry is not None and entry.state is EntryState.LOCAL:
-            return {bridge}
-        out = [
-            each
-            for each in self.ports.values()
-            if each.bridge == bridge
-            and (each.flags.unicast_flood if entry is None else each.name == entry.port)
-            and each.name != port
-            and each.up
-            and not (each.isolated and self.ports[port].isolated)
-            and (lookup_vid == 0 or lookup_vid in each.vids)
-        ]
-        return {each.name for each in out}
+        came_in = self.ports[port]
+        unlocked = replace(came_in, flags=with_flag(came_in.flags, LOCKED, False))
+        answer = self._forward(port, Frame(_ANYBODY, destination, _tags(vid)), {port: unlocked})
+        assert answer.bridge == bridge
+        return {*answer.reached}
 
-    def _ingress(self, port: BridgePort, vid: int | None) -> int | None:
-        """The VID that the FDB is asked for (0 without VLAN filtering); None where the frame is dropped."""
-        if not self.bridges[port.bridge].vlan_filtering:
-            return 0
-        tag = port.pvid if vid is None else vid
-        return tag if tag in port.vids else None
+    def _forward(self, port: str, frame: Frame, ports: Mapping[str, BridgePort] | None = None) -> Answer:
+        entries = tuple(self.fdb.values())
+        return forward(Snapshot(self.bridges, {**self.ports, **(ports or {})}, self.masters, entries), port, frame)
 
     def _refresh(self, key: Key) -> None:
         """An entry was changed, or its address seen: time goes on by one."""
         self.refreshed_at[key] = max(self.refreshed_at.values(), default=0.0) + 1
 
-    def _learn(self, port: BridgePort, source: str, vid: int) -> None:
-        key = port.bridge, source, vid
-        self._refresh(key)
-        known = self.fdb.get(key)
-        if known is None:
-            self.fdb[key] = Entry(source, vid, port.name, EntryState.DYNAMIC)
-        elif known.port != port.name and known.state is not EntryState.LOCAL and not known.sticky:
-            self.fdb[key] = known._replace(port=port.name, extern_learn=False)
+
+def _tags(vid: int | None) -> tuple[Tag, ...]:
+    return () if vid is None else (Tag(vid),)
 
 
 def _vids(asked: int | None, port: BridgePort) -> tuple[int, ...]:

@@ -52,7 +52,7 @@ def test_a_frame_that_can_come_reaches_the_guest_on_a_trunk(world: World) -> Non
         for sender in kernel.ports.values():
             for vid in sender.vids if kernel.bridges[guest.bridge].vlan_filtering else (None,):
                 shared = sender.bridge == guest.bridge and sender is not port and (vid is None or vid in port.vids)
-                if shared and port.up and not (sender.isolated and port.isolated):
+                if shared and port.up and sender.up and not (sender.isolated and port.isolated):
                     for mac in guest.macs:
                         assert kernel.deliver(guest.bridge, sender.name, mac, vid) == {port.name}
 

@@ -187,7 +187,7 @@ def test_a_frame_for_a_managed_guest_reaches_it_and_nobody_else(world: World) ->
         assert (port.flags.learning, port.flags.unicast_flood) == (False, False)
         for mac in guest.macs:
             for sender in kernel.ports.values():
-                if sender.bridge == guest.bridge and sender is not port and port.up:
+                if sender.bridge == guest.bridge and sender is not port and port.up and sender.up:
                     arrivals = kernel.deliver(guest.bridge, sender.name, mac)
                     assert arrivals == {port.name} or not _share_a_vid(kernel, sender.name, port.name)
             if guest.policy.lock and port.flags.locked is not None:
@@ -221,7 +221,7 @@ def test_no_allowance_takes_from_a_guest_its_own_address(world: World) -> None:
         port = kernel.ports[guest.port]
         assert (port.flags.learning, port.flags.unicast_flood) == (False, False)
         for sender in kernel.ports.values():
-            if sender.bridge == guest.bridge and sender is not port and port.up:
+            if sender.bridge == guest.bridge and sender is not port and port.up and sender.up:
                 arrivals = kernel.deliver(guest.bridge, sender.name, guest.macs[0])
                 assert arrivals == {port.name} or not _share_a_vid(kernel, sender.name, port.name)
 
