@@ -28,6 +28,9 @@ Golden = Callable[[Path, str], None]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write the golden files anew instead of comparing")
+    parser.addoption(
+        "--bridges", type=int, default=200, help="how many random bridges the forwarding model is tried on"
+    )
     parser.addoption("--endurance", action="store_true", help="as long as it takes: a thousand kills, ten storms")
 
 
