@@ -1,0 +1,130 @@
+"""Who reaches a guest, and the words for a frame's way: worlds in which an audit by entries and flags saw nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from macmgr.forwarding import BROADCAST, Frame, Reason, forward
+from macmgr.forwarding.consequences import Reach, consequences
+from macmgr.forwarding.tracewords import words
+from macmgr.model.flags import PortFlags
+from macmgr.model.intent import GuestPort, Intent
+from macmgr.model.relay import BridgeRelay, PortRelay, PortState, Tag
+from macmgr.model.roles import Role
+from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, Snapshot
+
+WEB, DB = "52:54:00:00:00:01", "52:54:00:00:00:02"
+CLOSED = PortFlags(learning=False, unicast_flood=False)
+PINNED = (Entry(WEB, 0, "vnet1", sticky=True), Entry(DB, 0, "vnet2", sticky=True))
+
+
+def host(vlans: bool = False, entries: tuple[Entry, ...] = PINNED, **ports: Any) -> Snapshot:
+    """br0 with eth0, and the guests web on vnet1 and db on vnet2, as macmgr leaves their ports."""
+    carried: dict[str, Any] = {"vids": (1,), "pvid": 1, "untagged": (1,)} if vlans else {}
+    start = {
+        "eth0": BridgePort("eth0", 10, "br0", "02:00:00:00:00:10", **carried),
+        "vnet1": BridgePort("vnet1", 11, "br0", "fe:54:00:00:00:01", CLOSED, kind="tun", **carried),
+        "vnet2": BridgePort("vnet2", 12, "br0", "fe:54:00:00:00:02", CLOSED, kind="tun", **carried),
+    }
+    made = {name: replace(port, **ports.get(name, {})) for name, port in start.items()}
+    br0 = Bridge("br0", 1, "02:b0:00:00:00:01", vlans, **carried, relay=BridgeRelay())
+    if vlans:
+        entries = tuple(entry._replace(vid=1) for entry in entries)
+    return Snapshot({"br0": br0}, made, entries=entries)
+
+
+def reach(snapshot: Snapshot) -> Reach:
+    """Who reaches web, which is in one VLAN or in VLANs that are all alike."""
+    intent = Intent((GuestPort("vnet1", "br0", "web", "u1", (WEB,)), GuestPort("vnet2", "br0", "db", "u2", (DB,))))
+    (found,) = (each for each in consequences(snapshot, intent) if each.guest.domain == "web")
+    return found
+
+
+def reasons(found: Reach) -> dict[Role | None, Reason]:
+    return {way.role: way.reason for way in found.ways if not way.reached}
+
+
+@pytest.mark.parametrize("vlans", [False, True])
+def test_a_guest_in_sync_is_reached_and_nothing_takes_it_away(vlans: bool) -> None:
+    found = reach(host(vlans))
+    assert [found.reached_from(role) for role in (Role.UPLINK, None, Role.GUEST)] == [True, True, True]
+    assert (found.taken_from, found.hears_others) == ((), False)
+    assert found.vids == ((1,) if vlans else (0,))
+
+
+@pytest.mark.parametrize(
+    ("ports", "reason"),
+    [
+        ({"eth0": {"vids": (1, 42)}, "vnet1": {"vids": (42,), "pvid": 42, "untagged": (42,)}}, Reason.UNKNOWN),
+        ({"eth0": {"vids": (7,), "pvid": None, "untagged": ()}}, Reason.NOT_IN_VLAN_IN),
+        ({"eth0": {"relay": PortRelay(PortState.LISTENING)}}, Reason.LISTENING),
+        ({"eth0": {"relay": PortRelay(vlan_states={1: PortState.BLOCKING})}}, Reason.VLAN_STATE_IN),
+        ({"vnet1": {"up": False, "relay": PortRelay(PortState.DISABLED, carrier=False)}}, Reason.PORT_DOWN),
+        ({"vnet1": {"vids": (), "pvid": None, "untagged": ()}}, Reason.NOT_IN_VLAN),
+    ],
+)
+def test_a_guest_that_is_cut_off_from_the_uplink(ports: dict[str, Any], reason: Reason) -> None:
+    """Entries and flags are all right, but for the first: a closed port without an entry in its VLAN."""
+    found = reach(host(True, **ports))
+    assert found.reached_from(Role.UPLINK) is False
+    if reason is not Reason.UNKNOWN:
+        assert reasons(found)[Role.UPLINK] is reason
+
+
+def test_a_stolen_address_goes_elsewhere() -> None:
+    found = reach(host(entries=(PINNED[0]._replace(port="eth0"), PINNED[1])))
+    way = next(way for way in found.ways if way.role is Role.GUEST)
+    assert (way.reached, way.reason, way.instead) == (False, Reason.OTHER_PORT, ("eth0",))
+
+
+def test_one_frame_takes_an_entry_away_that_is_not_sticky_from_a_port_that_does_not_learn() -> None:
+    loose = tuple(entry._replace(sticky=False) for entry in PINNED)
+    assert reach(host(entries=loose)).taken_from == ("eth0",), "the other guest's port does not learn either"
+    learns = host(entries=loose, vnet1={"flags": PortFlags()})
+    assert reach(learns).taken_from == (), "the guest's next frame brings it back"
+
+
+def test_isolated_guests_do_not_reach_each_other_and_an_open_port_hears_what_is_for_others() -> None:
+    apart = host(vnet1={"isolated": True, "flags": PortFlags()}, vnet2={"isolated": True})
+    found = reach(apart)
+    assert reasons(found) == {Role.GUEST: Reason.ISOLATED}
+    assert found.hears_others is True
+
+
+def test_a_locked_port_without_an_entry_holds_the_guests_own_frames() -> None:
+    locked = host(entries=PINNED[1:], vnet1={"flags": PortFlags(locked=True)})
+    (way,) = (way for way in reach(locked).ways if way.role is Role.UPLINK)
+    assert (way.there.reached, way.back.reason, way.reached) == (True, Reason.LOCKED, False)
+
+
+def test_vids_in_which_all_is_alike_are_one() -> None:
+    trunk = {"vids": tuple(range(1, 4095)), "pvid": 1, "untagged": (1,)}
+    entries = tuple(Entry(WEB, vid, "vnet1", sticky=True) for vid in range(1, 4095) if vid != 100)
+    snapshot = replace(host(True, eth0=trunk, vnet1=trunk), entries=entries)
+    intent = Intent((GuestPort("vnet1", "br0", "web", "u1", (WEB,)),))
+    found = [(each.vids[0], len(each.vids), each.reached_from(Role.UPLINK)) for each in consequences(snapshot, intent)]
+    assert found == [(1, 1, True), (2, 4092, True), (100, 1, False)]
+
+
+def test_the_way_of_a_frame_in_words() -> None:
+    trunk = {"vids": (1, 42), "pvid": 1, "untagged": (1,)}
+    entries = (Entry(WEB, 42, "vnet1", sticky=True), Entry(DB, 42, "vnet2", EntryState.DYNAMIC))
+    snapshot = replace(host(True, eth0=trunk, vnet1=trunk), entries=entries)
+    said = list(words(forward(snapshot, "eth0", Frame(DB, WEB, (Tag(42),)))))
+    assert said == [
+        f"a frame from {DB} to {WEB}, tagged 42, comes from eth0",
+        "br0 puts it into VLAN 42",
+        f"the frame moves the entry of {DB}: it led to vnet2, and now leads to eth0",
+        f"the entry of {WEB} in VLAN 42 leads to vnet1 (static sticky)",
+        "vnet1 gets it, tagged 42: an FDB entry leads there",
+        "eth0 does not get it: the frame came from there",
+        "vnet2, the host do not get it: an FDB entry leads to another port",
+    ]
+
+
+def test_a_frame_that_the_bridge_does_not_take_has_one_reason() -> None:
+    said = list(words(forward(host(True, eth0={"pvid": None}), "eth0", Frame(DB, BROADCAST))))
+    assert said[1:] == ["br0 forwards it to nobody: the frame is untagged, and the port has no PVID"]
