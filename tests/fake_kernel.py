@@ -30,6 +30,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from macmgr.forwarding import BROADCAST, Answer, Frame, Learned, forward
+from macmgr.forwarding.requested import deleted, put, refuses, with_flags
 from macmgr.model.changes import DeleteEntry, FlushEntries, Request, SetFlags
 from macmgr.model.devices import Device, DeviceFacts, Features
 from macmgr.model.flags import LOCKED, NEW_PORT, with_flag
@@ -182,35 +183,28 @@ class FakeKernel:
             raise ValueError("macmgr never puts a local entry")
         if port.name in self.refuses_puts:
             return Refusal(errno.ENOSPC, f"putting the FDB entry {request.mac} on {port.name}: no space (ENOSPC)")
-        if request.vid and request.vid not in port.vids:
-            return Refusal(errno.EINVAL, f"{port.name} does not carry VID {request.vid}")
-        if request.state is EntryState.DYNAMIC and not request.extern_learn and not (port.up and port.forwarding):
-            return Refusal(errno.EPERM, f"{port.name} does not forward, and then takes no dynamic entry")
+        if why := refuses(request, port):
+            return Refusal(errno.EINVAL if request.vid and request.vid not in port.vids else errno.EPERM, why)
         if port.name not in self.forgets_puts:
-            for vid in _vids(request.vid or None, port):
-                key = port.bridge, request.mac, vid
-                have = self.fdb.get(key)
-                self.fdb[key] = _replaced(have, request, vid, self.knows_sticky)
-                if self.fdb[key] != have:
+            known = request if self.knows_sticky else request._replace(sticky=False)
+            for key, entry in put(known, port, self.fdb).items():
+                have, self.fdb[key] = self.fdb.get(key), entry
+                if entry != have:
                     self._refresh(key)
         return None
 
     def _delete(self, request: DeleteEntry, port: BridgePort) -> Refusal | None:
-        if request.vid is not None and request.vid not in port.vids:
-            return Refusal(errno.EINVAL, f"{port.name} does not carry VID {request.vid}")
-        for vid in _vids(request.vid, port):
-            key = port.bridge, request.mac, vid
-            if key in self.fdb and self.fdb[key].port == port.name:
-                del self.fdb[key]
+        if why := refuses(request, port):
+            return Refusal(errno.EINVAL, why)
+        for key in deleted(request, port, self.fdb):
+            del self.fdb[key]
         return None
 
     def _flush(self, request: FlushEntries, port: BridgePort) -> Refusal | None:
         if not self.flushes:
             return Refusal(errno.EINVAL, f"flushing on {port.name}: Invalid argument (EINVAL): invalid address")
-        for key, entry in list(self.fdb.items()):
-            static = entry.state is EntryState.STATIC and not entry.extern_learn
-            if static and (entry.port, entry.vid) == (port.name, request.vid):
-                del self.fdb[key]
+        for key in deleted(request, port, self.fdb):
+            del self.fdb[key]
         return None
 
     def _set_port(self, request: SetFlags, port: BridgePort) -> Refusal | None:
@@ -220,10 +214,7 @@ class FakeKernel:
             if any((port.name, flag.field) in self.refuses_flags for flag, _ in known):
                 words = "Operation not supported (EOPNOTSUPP): bridge flag offload is not supported"
                 return Refusal(errno.EOPNOTSUPP, f"setting port flags on {port.name}: {words}")
-            flags = port.flags
-            for flag, value in known:
-                flags = with_flag(flags, flag, value)
-            self.ports[port.name] = replace(port, flags=flags)
+            self.ports[port.name] = with_flags(request, port)
         return None
 
     # What the world does
@@ -302,20 +293,6 @@ class FakeKernel:
 
 def _tags(vid: int | None) -> tuple[Tag, ...]:
     return () if vid is None else (Tag(vid),)
-
-
-def _vids(asked: int | None, port: BridgePort) -> tuple[int, ...]:
-    return (0, *port.vids) if asked is None else (asked,)
-
-
-def _replaced(have: Entry | None, put: Entry, vid: int, knows_sticky: bool) -> Entry:
-    """br_fdb.c: fdb_add_entry leaves the extern_learn flag; br_fdb_external_learn_add leaves state and sticky."""
-    if put.extern_learn:
-        if have is None:
-            return Entry(put.mac, vid, put.port, EntryState.DYNAMIC, extern_learn=True)
-        return have._replace(port=put.port, extern_learn=True)
-    sticky = put.sticky and knows_sticky
-    return Entry(put.mac, vid, put.port, put.state, sticky, have is not None and have.extern_learn)
 
 
 def make_snapshot(bridges: Iterable[Bridge], ports: Iterable[BridgePort], entries: Iterable[Entry] = ()) -> Snapshot:

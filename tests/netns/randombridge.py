@@ -14,8 +14,10 @@ from random import Random
 from macmgr.forwarding import BROADCAST, Frame
 from macmgr.kernel import wire
 from macmgr.kernel.wire import LINK, NLA_F_NESTED, Message, attribute
+from macmgr.model.changes import DeleteEntry, FlushEntries, Request, SetFlags
+from macmgr.model.flags import PortFlags
 from macmgr.model.relay import PortState, Tag, VlanProtocol
-from macmgr.model.snapshot import EntryState
+from macmgr.model.snapshot import Entry, EntryState
 from tests.netns.frameyard import (
     BRIDGE,
     CABLES,
@@ -118,6 +120,7 @@ class Made:
     ports: tuple[Port, ...]
     entries: tuple[Put, ...]
     frames: tuple[tuple[str, Frame], ...]
+    changes: tuple[Request, ...]
 
 
 _RARELY = (False,) * 7 + (True,)
@@ -149,14 +152,14 @@ _LENGTHS = (80, 80, 80, SHORT_MTU + 4, SHORT_MTU + 5, SHORT_MTU + 8)
 def make(choose: Random, vlan_filtering: bool, frames: int = 20) -> Made:
     """A bridge, and frames for it. ``vlan_filtering`` says that this kernel can."""
     pick = choose.choice
-    filtering = vlan_filtering and pick((True, True, False))
+    filtering, ages = vlan_filtering and pick((True, True, False)), not pick(_RARELY)
     names = choose.sample((*_GOOD, *_GOOD, *_GOOD, DOWN, UNPLUGGED, DORMANT), choose.randint(3, 9))
     names = sorted({*names}, key=names.index)
     return Made(
         vlan_filtering=filtering,
         protocol=pick((VlanProtocol.DOT1Q, VlanProtocol.DOT1Q, VlanProtocol.DOT1AD)),
         stp=pick((False, False, False, True)),
-        ages=not pick(_RARELY),
+        ages=ages,
         up=not pick(_RARELY + _RARELY[1:]),
         promiscuous=pick(_RARELY),
         snooping=pick((False, True)),
@@ -172,6 +175,7 @@ def make(choose: Random, vlan_filtering: bool, frames: int = 20) -> Made:
         ports=tuple(_port(choose, name, names, filtering) for name in names),
         entries=tuple(_put(choose, names, filtering) for _ in range(choose.randint(0, 8))),
         frames=tuple(_frame(choose, names) for _ in range(frames)),
+        changes=tuple(_change(choose, names, filtering, ages) for _ in range(6)),
     )
 
 
@@ -179,6 +183,8 @@ def smaller(made: Made) -> Iterator[Made]:
     """The same with something left out, to find what a difference is about."""
     for place in range(len(made.frames)):
         yield replace(made, frames=made.frames[:place] + made.frames[place + 1 :])
+    for place in range(len(made.changes)):
+        yield replace(made, changes=made.changes[:place] + made.changes[place + 1 :])
     for place in range(len(made.entries)):
         yield replace(made, entries=made.entries[:place] + made.entries[place + 1 :])
     for port in made.ports:
@@ -211,6 +217,24 @@ def _put(choose: Random, names: Sequence[str], filtering: bool) -> Put:
         choose.choice((False, True)),
         choose.choice(_RARELY),
     )
+
+
+def _change(choose: Random, names: Sequence[str], filtering: bool, ages: bool) -> Request:
+    """What macmgr may ask of a kernel. The flags before it are those of a new port.
+
+    Where nothing ages, dynamic entries vanish when the kernel comes by to look.
+    """
+    port, mac, kind = choose.choice(names), choose.choice(STATIONS + OWN), choose.choice("ppppddfs")
+    vid = choose.choice((0, *VIDS)) if filtering else 0
+    if kind == "p":
+        state = choose.choice((EntryState.STATIC, EntryState.STATIC, EntryState.DYNAMIC))
+        state = state if ages else EntryState.STATIC
+        return Entry(mac, vid, port, state, choose.choice((False, True)), ages and choose.choice(_RARELY))
+    if kind == "d":
+        return DeleteEntry(port, mac, vid or None)
+    if kind == "f":
+        return FlushEntries(port, choose.choice(VIDS))
+    return SetFlags(port, PortFlags(), PortFlags(learning=False, unicast_flood=choose.choice((False, True))))
 
 
 def _frame(choose: Random, names: Sequence[str]) -> tuple[str, Frame]:

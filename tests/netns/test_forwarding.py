@@ -15,6 +15,7 @@ from random import Random, SystemRandom
 import pytest
 
 from macmgr.forwarding import Answer, Fate, after, forward
+from macmgr.forwarding.requested import requested
 from macmgr.model.snapshot import Entry, Snapshot
 from tests.netns.forwardingcounts import counted
 from tests.netns.frameyard import BRIDGE, DOWN, UNPLUGGED, Arrival, Yard, open_yard
@@ -61,7 +62,9 @@ def compare(made: Made, yard: Yard) -> tuple[list[Answer], list[str]]:
             snapshot = after(answers[-1])
             yard.send(number, ingress, frame)
         arrived = yard.collect()
-        entries = yard.kernel.read_snapshot({BRIDGE}, whole=True).entries
+        read = yard.kernel.read_snapshot({BRIDGE}, whole=True)
+        yard.kernel.send(made.changes, read)
+        changed = yard.kernel.read_snapshot({BRIDGE}, whole=True)
     finally:
         assert not yard.requests.transact([deletion()], "deleting the bridge").failures
     wrong = [
@@ -69,13 +72,17 @@ def compare(made: Made, yard: Yard) -> tuple[list[Answer], list[str]]:
         for number, ((ingress, frame), answer) in enumerate(zip(made.frames, answers, strict=True))
         for words in differences(answer, arrived.get(number, []))
     ]
-    return answers, wrong + fdb_differences(snapshot, entries)
+    wrong += fdb_differences(snapshot, read.entries)
+    foreseen = requested(read, made.changes)
+    wrong += [f"after the changes: {words}" for words in fdb_differences(foreseen, changed.entries)]
+    wrong += [f"{name}: not {port.flags}" for name, port in foreseen.ports.items() if port != changed.ports[name]]
+    return answers, wrong
 
 
 def reduced(made: Made, wrong: list[str], yard: Yard) -> tuple[Made, list[str]]:
     """The bridge without all that the difference needs not."""
     for less in smaller(made):
-        still = compare(less, yard)[1] if less.frames else []
+        still = compare(less, yard)[1]
         if still:
             return reduced(less, still, yard)
     return made, wrong
