@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from types import MappingProxyType
 
 from macmgr.forwarding.forward import after, forward
 from macmgr.forwarding.frames import BROADCAST, Frame
@@ -19,6 +20,7 @@ from macmgr.model.roles import Role, roles_of
 from macmgr.model.snapshot import Bridge, BridgePort, EntryState, Snapshot
 
 SOMEBODY, SOMEBODY_ELSE = "02:00:5e:00:53:01", "02:00:5e:00:53:02"  # addresses for documentation: nobody has them
+NO_MORE: Mapping[str, Sequence[str]] = MappingProxyType({})
 _PEERS = (Role.GUEST, Role.CONTAINER, Role.TAP)
 
 
@@ -71,8 +73,11 @@ class Reach:
         return True if True in found else None if None in found or not found else False
 
 
-def consequences(snapshot: Snapshot, intent: Intent) -> Iterator[Reach]:
-    """Yields who reaches each guest that is on its bridge, by its MACs and VIDs."""
+def consequences(snapshot: Snapshot, intent: Intent, used: Mapping[str, Sequence[str]] = NO_MORE) -> Iterator[Reach]:
+    """Yields who reaches each guest that is on its bridge, by its MACs and VIDs.
+
+    ``used`` has more addresses to judge, by port.
+    """
     guests = {guest.port: guest for guest in intent.ports}
     for bridge in snapshot.bridges.values():
         ports = [port for port in snapshot.ports.values() if port.bridge == bridge.name]
@@ -80,7 +85,7 @@ def consequences(snapshot: Snapshot, intent: Intent) -> Iterator[Reach]:
         for port in ports:
             guest = guests.get(port.name)
             if guest is not None and guest.bridge == bridge.name:
-                for mac in guest.macs:
+                for mac in dict.fromkeys((*guest.macs, *used.get(port.name, ()))):
                     yield from _reaches(scene, guest, port, mac)
 
 

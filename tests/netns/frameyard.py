@@ -80,8 +80,8 @@ class Yard:
         while True:
             snapshot = self.kernel.read_snapshot({BRIDGE}, whole=True)
             bridge = snapshot.bridges[BRIDGE]
-            states = [port.relay.state for port in snapshot.ports.values()]
-            if not bridge.up or bridge.relay.operational is (PortState.FORWARDING in states) is self._known_up(bridge):
+            forwards = PortState.FORWARDING in (port.relay.state for port in snapshot.ports.values())
+            if not bridge.up or bridge.relay.operational == forwards == self._known_up(bridge):
                 return snapshot
             assert time.monotonic() < end, "the bridge never heard of its ports"
 

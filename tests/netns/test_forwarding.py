@@ -1,6 +1,7 @@
 """The forwarding model against the kernel: on random bridges, a frame arrives where the model says and nowhere else.
 
-Each run has other bridges. ``--bridges 2000`` looks at that many; in the lab, what was tried is counted in a file.
+Random changes of entries and flags then do what the model foresees. Each run has other bridges. ``--bridges 2000``
+looks at that many; in the lab, what was tried is counted in a file.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import pytest
 
 from macmgr.forwarding import BROADCAST, Frame, Reason, forward
 from macmgr.forwarding.consequences import Reach, consequences
+from macmgr.forwarding.harm import harms
 from macmgr.forwarding.tracewords import words
 from macmgr.model.flags import PortFlags
 from macmgr.model.intent import GuestPort, Intent
@@ -128,3 +129,47 @@ def test_the_way_of_a_frame_in_words() -> None:
 def test_a_frame_that_the_bridge_does_not_take_has_one_reason() -> None:
     said = list(words(forward(host(True, eth0={"pvid": None}), "eth0", Frame(DB, BROADCAST))))
     assert said[1:] == ["br0 forwards it to nobody: the frame is untagged, and the port has no PVID"]
+
+
+# What a change does
+
+
+def changed(before: Snapshot, after: Snapshot) -> set[tuple[str, str, str, bool]]:
+    """Whose address, which one, with whom, and whether it is cut off."""
+    intent = Intent((GuestPort("vnet1", "br0", "web", "u1", (WEB,)), GuestPort("vnet2", "br0", "db", "u2", (DB,))))
+    return {(harm.guest.domain, harm.mac, harm.other, harm.cut_off) for harm in harms(before, after, intent)}
+
+
+OPEN: dict[str, Any] = {"vnet1": {"flags": PortFlags()}, "vnet2": {"flags": PortFlags()}}
+
+
+def test_a_change_to_what_macmgr_wants_harms_nobody() -> None:
+    assert changed(host(entries=(), **OPEN), host()) == set()
+    assert changed(host(), host(entries=(), **OPEN)) == set(), "and neither does giving back"
+
+
+def test_a_port_that_is_closed_without_an_entry_is_cut_off() -> None:
+    closed = host(entries=PINNED[1:])
+    everybody = {("web", WEB, other, True) for other in ("eth0", "br0", "vnet2")}
+    assert changed(host(), closed) == everybody
+
+
+def test_an_address_in_use_behind_a_port_is_lost_when_that_is_closed() -> None:
+    vrrp = "00:00:5e:00:01:0a"
+    learned = Entry(vrrp, 0, "vnet1", EntryState.DYNAMIC)
+    lost = {("web", vrrp, other, True) for other in ("eth0", "br0", "vnet2")}
+    assert changed(host(entries=(*PINNED, learned), **OPEN), host()) == lost
+
+
+def test_a_guest_in_another_vlan_is_cut_off_and_heard_there() -> None:
+    in_42 = {"vids": (42,), "pvid": 42, "untagged": (42,)}
+    trunk = {"vids": (1, 42)}
+    before = replace(host(True, eth0=trunk, vnet1=in_42), entries=(Entry(WEB, 42, "vnet1", sticky=True),))
+    after = replace(before, ports=host(True, eth0=trunk, vnet1={"flags": PortFlags()}).ports)
+    assert changed(before, after) >= {("web", WEB, "eth0", True), ("web", WEB, "vnet2", False)}
+
+
+def test_isolation_that_is_lost_lets_guests_hear_each_other() -> None:
+    apart = host(vnet1={"isolated": True}, vnet2={"isolated": True})
+    assert changed(apart, host(vnet2={"isolated": True})) == {("web", WEB, "vnet2", False), ("db", DB, "vnet1", False)}
+    assert changed(host(), apart) == {("web", WEB, "vnet2", True), ("db", DB, "vnet1", True)}
