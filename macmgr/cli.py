@@ -188,6 +188,14 @@ def _parser() -> _Parser:
     explain.set_defaults(function="explain_one", domain=None, bridge=None, network=None)
     explain.add_argument("what", metavar="WHAT", help="a MAC, a bridge, a bridge port, or a domain")
 
+    text, example = "where a frame goes on this host, and why", "macmgr trace --from eth0 --to 52:54:00:aa:00:01"
+    trace = _verb(verbs, "trace", text, example, *_HOST, "no-color")
+    trace.set_defaults(function="trace_frames", module="macmgr.verbs.trace", domain=None, bridge=None, network=None)
+    origin = "a port, a bridge (its host) or a MAC; default everybody on the bridges that know the destination"
+    trace.add_argument("--from", dest="sender", metavar="PORT|MAC", help=origin)
+    trace.add_argument("--to", metavar="MAC", required=True, help="of a station or of a group (ff:ff:ff:ff:ff:ff)")
+    trace.add_argument("--vid", type=int, metavar="V", help="the frame's VLAN: tagged, unless it is the port's PVID")
+
     text = "give ports back to the kernel as they were before macmgr"
     release = _verb(verbs, "release", text, "sudo macmgr release --bridge br0", *_HOST, "no-color")
     release.set_defaults(function="release_ports", module="macmgr.verbs.apply", domain=None, network=None)

@@ -25,13 +25,22 @@ def parse_mac(text: str) -> str:
     Accepts the input of libvirt's virMacAddrParse (one or two hex digits a group, either case). A guest NIC cannot have
     a group address (virDomainNetDefParseXML refuses it). libvirt allows the zero address.
     """
+    mac = _parse_any(text)
+    if int(mac[1], 16) & 1:
+        raise ValueError(f"{text.strip(_SPACE)} is a group (multicast) address, a NIC needs a unicast one")
+    return mac
+
+
+def parse_typed_destination(text: str) -> str:
+    """Reads the address of a station or of a group as people write and paste it, with a comma or quotes too."""
+    return _parse_any(_with_colons(text.strip(" ,;\"'")))
+
+
+def _parse_any(text: str) -> str:
     text = text.strip(_SPACE)
     if not _FORM.fullmatch(text):
         raise ValueError(f"{_shown(text)} is not a MAC address (six hex pairs joined by colons){_meant(text)}")
-    octets = [int(pair, 16) for pair in text.split(":")]
-    if octets[0] & 1:
-        raise ValueError(f"{text} is a group (multicast) address, a NIC needs a unicast one")
-    return ":".join(f"{octet:02x}" for octet in octets)
+    return ":".join(f"{int(pair, 16):02x}" for pair in text.split(":"))
 
 
 def parse_typed_mac(text: str) -> str:

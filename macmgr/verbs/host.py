@@ -57,7 +57,7 @@ class Host:
 
 @collector_paused()
 def audit(arguments: argparse.Namespace) -> int:
-    view = _look(arguments, Beside(bystanders=True))
+    view = view_of(arguments, Beside(bystanders=True))
     if arguments.format == "json":
         print_json(_document(view))
     else:
@@ -72,7 +72,7 @@ def audit(arguments: argparse.Namespace) -> int:
 
 @collector_paused()
 def plan(arguments: argparse.Namespace) -> int:
-    view = _look(arguments)
+    view = view_of(arguments)
     if arguments.format == "json":
         commands, observed = map(_commands, (view.plan.changes, view.observed))
         print_json({"version": 1, "commands": commands, "observed": observed})
@@ -85,7 +85,7 @@ def plan(arguments: argparse.Namespace) -> int:
 
 @collector_paused()
 def show(arguments: argparse.Namespace) -> int:
-    view = _look(arguments, Beside(bystanders=True))
+    view = view_of(arguments, Beside(bystanders=True))
     if arguments.format == "json":
         print_json({"version": 1, "bridges": _document(view)["bridges"]})
     else:
@@ -101,7 +101,7 @@ def explain_one(arguments: argparse.Namespace) -> int:
         there = kernel.read_snapshot(()).bridge_of(arguments.what)
     bridges = frozenset({there}) if there else frozenset()
     beside = Beside(bridges, macs=macs_meant(arguments.what), bystanders=True)
-    explanations = explain(_look(arguments, beside), arguments.what)
+    explanations = explain(view_of(arguments, beside), arguments.what)
     if arguments.format == "json":
         print_json({"version": 1, "explanations": [each.document() for each in explanations]})
     else:
@@ -134,7 +134,7 @@ def doctor(arguments: argparse.Namespace) -> int:
     return errors.IN_SYNC
 
 
-def _look(arguments: argparse.Namespace, beside: Beside = NOTHING_BESIDE) -> View:
+def view_of(arguments: argparse.Namespace, beside: Beside = NOTHING_BESIDE) -> View:
     host = host_of(arguments)
     memory, problem = read_memory(host.netns)
     warn(problem)

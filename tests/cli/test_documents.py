@@ -60,6 +60,8 @@ def test_every_document_is_as_its_schema_says(host: Host, name: str) -> None:
     validate("audit", audited)
     for thing in sorted(things):
         validate("explain", host.macmgr("explain", thing, "--json").stdout)
+    for bridge in host.kernel.bridges:
+        validate("trace", host.macmgr("trace", "--from", bridge, "--to", "ff:ff:ff:ff:ff:ff", "--json").stdout)
     for verb in ("plan", "show", "doctor", "apply", "release"):
         validate(verb, host.macmgr(verb, "--json").stdout)
 
@@ -72,13 +74,14 @@ def test_a_refusal_of_vlan_filtering_is_too(host: Host) -> None:
 
 
 def test_every_verb_that_prints_its_own_document_has_a_schema() -> None:
-    assert VERBS == ["apply", "audit", "doctor", "explain", "plan", "release", "show"]
+    assert VERBS == ["apply", "audit", "doctor", "explain", "plan", "release", "show", "trace"]
     assert "docs/*-v1.schema.json" in (HERE / "README.rst").read_text()
 
 
-@pytest.mark.parametrize("verb", ["plan", "show", "explain", "doctor", "apply", "release"])
+@pytest.mark.parametrize("verb", ["plan", "show", "explain", "doctor", "apply", "release", "trace"])
 def test_a_field_that_no_schema_describes_is_found(host: Host, verb: str) -> None:
-    words = (verb, "br0") if verb == "explain" else (verb,)
+    more = {"explain": ("br0",), "trace": ("--from", "br0", "--to", "ff:ff:ff:ff:ff:ff")}
+    words = (verb, *more.get(verb, ()))
     document = json.loads(host.macmgr(*words, "--json").stdout)
     validate(verb, json.dumps(document))
     for broken in (document | {"more": 1}, {name: said for name, said in document.items() if name != "version"}):

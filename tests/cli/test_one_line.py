@@ -32,6 +32,7 @@ OBEYED = {chr(each) for each in (*range(9), *range(11, 0x20), *range(0x7F, 0xA0)
 SECOND = "touch /injected #"
 Macmgr = Callable[..., None]
 VERBS = [["audit"], ["show"], ["plan"], ["explain", "vnet0"], ["doctor", "br0"], ["apply"], ["release"]]
+VERBS += [["trace", "--to", "ff:ff:ff:ff:ff:ff"], ["trace", "--from", "vnet0", "--to", "52:54:00:aa:00:01"]]
 
 
 class Kernel(FakeKernel):
@@ -134,6 +135,10 @@ def test_no_name_of_the_host_breaks_a_line(run_dir: Path, macmgr: Macmgr, kernel
         ["explain", name],
         ["explain", f"e{name}"],
         ["explain", f"nobody{odd}{SECOND}"],
+        ["trace", "--from", name, "--to", "ff:ff:ff:ff:ff:ff"],
+        ["trace", "--from", f"e{name}", "--to", "02:00:00:00:00:01"],
+        ["trace", "--from", f"nobody{odd}{SECOND}", "--to", "ff:ff:ff:ff:ff:ff"],
+        ["trace", "--to", f"nobody{odd}{SECOND}"],
         ["audit", "--bridge", name],
         ["audit", "--bridge", f"nobody{odd}{SECOND}"],
         ["audit", "--network", f"lan{odd}{SECOND}"],

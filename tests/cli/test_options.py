@@ -134,5 +134,5 @@ def test_a_default_is_given_to_who_reads_it_alone() -> None:
 
 def test_who_prints_for_people_can_be_asked_for_no_colour() -> None:
     """A script says so to every verb of the host."""
-    printing = ("audit", "plan", "apply", "show", "explain", "release", "doctor", "status")
+    printing = ("audit", "plan", "apply", "show", "explain", "release", "doctor", "status", "trace")
     assert all("no_color" in {action.dest for action in PARSERS[verb]._actions} for verb in printing)

@@ -117,13 +117,13 @@ def test_the_printed_plan_is_the_plan(box: Box) -> None:
     assert box.macmgr("plan").returncode == 0
 
 
-@pytest.mark.parametrize("verb", ["audit", "plan", "show", "explain"])
+@pytest.mark.parametrize("verb", ["audit", "plan", "show", "explain", "trace"])
 def test_looking_changes_nothing(box: Box, verb: str) -> None:
     """A netlink monitor beside it sees no event, though there is much to repair."""
     box.ns.add_bridge()
     box.guest("web1", "vnet0")
     with events(box.ns) as seen:
-        assert box.macmgr(verb, *(["web1"] if verb == "explain" else [])).returncode in (0, 1)
+        assert box.macmgr(verb, *{"explain": ["web1"], "trace": ["--to", MAC]}.get(verb, [])).returncode in (0, 1)
     assert [line for line in seen if "vnet0" in line or MAC in line] == []
 
 

@@ -1,4 +1,4 @@
-"""Who reaches a guest, and the words for a frame's way: worlds in which an audit by entries and flags saw nothing."""
+"""Who reaches a guest: worlds in which an audit by entries and flags saw nothing."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 
-from macmgr.forwarding import BROADCAST, Frame, Reason, forward
+from macmgr.forwarding import Reason
 from macmgr.forwarding.consequences import Reach, consequences
 from macmgr.forwarding.harm import harms
-from macmgr.forwarding.tracewords import words
 from macmgr.model.flags import PortFlags
 from macmgr.model.intent import GuestPort, Intent
-from macmgr.model.relay import BridgeRelay, PortRelay, PortState, Tag
+from macmgr.model.relay import BridgeRelay, PortRelay, PortState
 from macmgr.model.roles import Role
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, Snapshot
 
@@ -108,27 +107,6 @@ def test_vids_in_which_all_is_alike_are_one() -> None:
     intent = Intent((GuestPort("vnet1", "br0", "web", "u1", (WEB,)),))
     found = [(each.vids[0], len(each.vids), each.reached_from(Role.UPLINK)) for each in consequences(snapshot, intent)]
     assert found == [(1, 1, True), (2, 4092, True), (100, 1, False)]
-
-
-def test_the_way_of_a_frame_in_words() -> None:
-    trunk = {"vids": (1, 42), "pvid": 1, "untagged": (1,)}
-    entries = (Entry(WEB, 42, "vnet1", sticky=True), Entry(DB, 42, "vnet2", EntryState.DYNAMIC))
-    snapshot = replace(host(True, eth0=trunk, vnet1=trunk), entries=entries)
-    said = list(words(forward(snapshot, "eth0", Frame(DB, WEB, (Tag(42),)))))
-    assert said == [
-        f"a frame from {DB} to {WEB}, tagged 42, comes from eth0",
-        "br0 puts it into VLAN 42",
-        f"the frame moves the entry of {DB}: it led to vnet2, and now leads to eth0",
-        f"the entry of {WEB} in VLAN 42 leads to vnet1 (static sticky)",
-        "vnet1 gets it, tagged 42: an FDB entry leads there",
-        "eth0 does not get it: the frame came from there",
-        "vnet2, the host do not get it: an FDB entry leads to another port",
-    ]
-
-
-def test_a_frame_that_the_bridge_does_not_take_has_one_reason() -> None:
-    said = list(words(forward(host(True, eth0={"pvid": None}), "eth0", Frame(DB, BROADCAST))))
-    assert said[1:] == ["br0 forwards it to nobody: the frame is untagged, and the port has no PVID"]
 
 
 # What a change does

@@ -163,6 +163,7 @@ VERBS: dict[str, list[list[str]]] = {
     "show": [[]],
     "doctor": [[]],
     "explain": [["web1"], [MAC]],
+    "trace": [["--to", MAC], ["--from", "vnet0", "--to", "ff:ff:ff:ff:ff:ff"]],
     "validate": [["{run}/qemu/web1.xml", "{run}/network/lan.xml", "{run}/network/lan/ports/p.xml"]],
 }
 # net asks libvirt, which gives no secrets unless they are asked for (VIR_DOMAIN_XML_SECURE); status asks the daemon,

@@ -1,0 +1,169 @@
+"""A trace: whose frames are looked at, which go the same way, and how one says so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from macmgr.forwarding import BROADCAST
+from macmgr.forwarding.tracing import Owner, Sender, Trace, senders_at, senders_to, senders_with, trace
+from macmgr.model.flags import PortFlags
+from macmgr.model.intent import GuestPort, Intent
+from macmgr.model.relay import Tag
+from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, Snapshot
+from macmgr.planning.draft import Plan
+from macmgr.report.traced import Traced
+from macmgr.view import View
+
+WEB, DB, LAN = "52:54:00:00:00:01", "52:54:00:00:00:02", "00:16:3e:00:00:09"
+CLOSED = PortFlags(learning=False, unicast_flood=False)
+INTENT = Intent((GuestPort("vnet1", "br0", "web", "u1", (WEB,)), GuestPort("vnet2", "br0", "db", "u2", (DB,))))
+
+
+def host(vlans: bool = False, entries: tuple[Entry, ...] = (), **ports: Any) -> Snapshot:
+    """br0 with eth0, and the guests web on vnet1 and db on vnet2."""
+    carried: dict[str, Any] = {"vids": (1,), "pvid": 1, "untagged": (1,)} if vlans else {}
+    start = {
+        "eth0": BridgePort("eth0", 10, "br0", "02:00:00:00:00:10", **carried),
+        "vnet1": BridgePort("vnet1", 11, "br0", "fe:54:00:00:00:01", CLOSED, kind="tun", **carried),
+        "vnet2": BridgePort("vnet2", 12, "br0", "fe:54:00:00:00:02", CLOSED, kind="tun", **carried),
+    }
+    made = {name: replace(port, **ports.get(name, {})) for name, port in start.items()}
+    vid = int(vlans)
+    pinned = (Entry(WEB, vid, "vnet1", sticky=True), Entry(DB, vid, "vnet2", sticky=True))
+    return Snapshot({"br0": Bridge("br0", 1, "02:b0:00:00:00:01", vlans, **carried)}, made, entries=entries or pinned)
+
+
+def traced(snapshot: Snapshot, senders: list[Sender], to: str, vid: int | None = None) -> Traced:
+    if vid is not None:
+        senders = [sender._replace(vid=vid) for sender in senders]
+    view = View(INTENT, snapshot, Plan())
+    return Traced(view, to, trace(snapshot, senders, to), vid)
+
+
+def places(traces: list[Trace]) -> list[list[str]]:
+    return [[sender.place for sender in each.senders] for each in traces]
+
+
+def test_a_guest_sends_from_its_own_address_and_the_host_from_the_bridges() -> None:
+    assert senders_at(host(), INTENT, "vnet1") == [Sender("br0", "vnet1", WEB, Owner.GUEST)]
+    assert senders_at(host(), INTENT, "br0") == [Sender("br0", "br0", "02:b0:00:00:00:01", Owner.HOST)]
+    assert senders_at(host(), INTENT, "vnet9") == []
+
+
+def test_anybody_else_sends_from_an_address_that_no_entry_has() -> None:
+    first = senders_at(host(), INTENT, "eth0")[0]
+    assert first.owner is Owner.NOBODY
+    taken = host(entries=(Entry(first.source, 0, "vnet1"),))
+    assert senders_at(taken, INTENT, "eth0")[0].source not in (first.source, WEB, DB)
+    assert int(first.source[:2], 16) & 3 == 2, "locally administered, and of one station"
+
+
+def test_a_station_sends_from_where_its_guest_or_its_entry_is() -> None:
+    there = host(entries=(Entry(WEB, 0, "eth0"), Entry(LAN, 0, "eth0", EntryState.DYNAMIC), Entry(LAN, 7, "vnet2")))
+    assert senders_with(there, INTENT, WEB) == [Sender("br0", "vnet1", WEB, Owner.GUEST)]
+    assert senders_with(there, INTENT, LAN) == [Sender("br0", "eth0", LAN, Owner.GIVEN)]
+    assert senders_with(there, INTENT, "02:b0:00:00:00:01") == [Sender("br0", "br0", "02:b0:00:00:00:01", Owner.HOST)]
+    assert senders_with(there, INTENT, "02:00:00:00:00:99") == []
+
+
+def test_a_station_in_a_vlan_sends_into_it() -> None:
+    there = host(True, (Entry(LAN, 42, "eth0", EntryState.DYNAMIC),), eth0={"vids": (1, 42)}, vnet1={"vids": (42,)})
+    (way,) = trace(there, senders_with(there, INTENT, LAN), WEB)
+    assert (way.answer.vid, way.answer.entered.frame.tags) == (42, (Tag(42),))
+
+
+def test_everybody_but_the_destination_is_asked() -> None:
+    assert [sender.place for sender in senders_to(host(), INTENT, WEB)] == ["eth0", "vnet2", "br0"]
+    assert [sender.place for sender in senders_to(host(), INTENT, BROADCAST)] == ["eth0", "vnet1", "vnet2", "br0"]
+    assert senders_to(host(), INTENT, "02:00:00:00:00:99") == []
+
+
+def test_the_frame_is_untagged_where_its_vlan_is_the_pvid() -> None:
+    there = host(True, (Entry(WEB, 42, "vnet1"),), eth0={"vids": (1, 42)}, vnet1={"vids": (42,), "pvid": 42})
+    frames = {
+        sender.place: answer.entered.frame.tags
+        for each in trace(there, senders_to(there, INTENT, WEB), WEB)
+        for sender, answer in zip(each.senders, each.answers, strict=True)
+    }
+    assert frames == {"eth0": (Tag(42),), "vnet2": (Tag(42),), "br0": (Tag(42),)}
+    (own,) = trace(there, [Sender("br0", "vnet1", WEB, Owner.GUEST, 42)], DB)
+    assert own.answer.entered.frame.tags == ()
+
+
+def test_a_bridge_without_vlans_does_not_read_the_tag() -> None:
+    said = traced(host(), senders_at(host(), INTENT, "eth0"), WEB, vid=42)
+    assert said.verdicts == [f"{WEB} of web gets it on vnet1, tagged 42."]
+    assert list(said.notes()) == ["br0 does not filter VLANs: it does not read the tag of VLAN 42."]
+
+
+def many(isolated: bool = False) -> Snapshot:
+    """Thirty more taps, which nobody here knows."""
+    there = host()
+    one = BridgePort("", 0, "br0", "", CLOSED, kind="tun", isolated=isolated)
+    taps = {f"tap{n}": replace(one, name=f"tap{n}", ifindex=50 + n) for n in range(30)}
+    return replace(there, ports={**there.ports, **taps})
+
+
+def test_ports_that_get_nothing_for_one_reason_share_a_row() -> None:
+    said = traced(many(), senders_at(many(), INTENT, "eth0"), WEB)
+    rows = list(said.rows(said.traces[0]))
+    assert [row for row in rows if row[0] in ("Gets it", "Does not", "")] == [
+        ("Gets it", "vnet1 of web", "untagged: an FDB entry leads there"),
+        ("Does not", "the host, vnet2 of db, tap0 (no domain), tap1 (no domain) and 28 more",
+         "an FDB entry leads to another port"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("isolated", [False, True])
+def test_senders_that_are_alike_share_a_way(isolated: bool) -> None:
+    """Each is left out at its own frame, so no two answers are the same."""
+    there = many(isolated)
+    ways = places(trace(there, senders_to(there, INTENT, BROADCAST), BROADCAST))
+    taps = [f"tap{n}" for n in range(30)]
+    open_ports = ["eth0", "vnet1", "vnet2"]
+    assert ways == ([open_ports, taps, ["br0"]] if isolated else [open_ports + taps, ["br0"]])
+
+
+def test_a_way_that_is_shared_is_that_of_each_sender() -> None:
+    """The model asked of each alone says the same, except about the sender itself."""
+    for there in (many(), many(isolated=True), host(True), host(entries=(Entry(WEB, 0, "eth0"),))):
+        for to in (WEB, BROADCAST, LAN):
+            for each in trace(there, [s for n in (*there.ports, "br0") for s in senders_at(there, INTENT, n)], to):
+                for sender, answer in zip(each.senders, each.answers, strict=True):
+                    others = {name: fate for name, fate in answer.fates.items() if name not in (sender.place, "br0")}
+                    assert others == {name: each.fates[name] for name in others}, (sender, to)
+
+
+def test_a_port_that_a_frame_takes_an_address_from_is_named() -> None:
+    there = host(entries=(Entry(WEB, 0, "vnet1"), Entry(LAN, 0, "vnet2", EntryState.DYNAMIC)))
+    said = traced(there, [Sender("br0", "eth0", LAN, Owner.GIVEN)], WEB)
+    assert [row for row in said.rows(said.traces[0]) if row[0] == "Then"] == [
+        ("Then", "eth0 (uplink)", f"the entry of {LAN} moves: it led to vnet2, and now leads to eth0")
+    ]
+
+
+LOST = f"{WEB} of web does not get it: "
+
+
+@pytest.mark.parametrize(
+    ("ports", "to", "verdict"),
+    [
+        ({}, WEB, f"{WEB} of web gets it on vnet1, untagged."),
+        ({"eth0": {"pvid": None}}, WEB, f"{LOST}the frame is untagged, and eth0 (uplink) has no PVID."),
+        ({"vnet1": {"vids": (7,)}}, BROADCAST, "the host, vnet2 of db get it: broadcast is flooded."),
+        ({"vnet1": {"vids": (7,)}}, WEB, f"{LOST}the frame is in VLAN 1, and vnet1 of web is not."),
+        ({"vnet1": {"up": False}}, WEB, f"{LOST}vnet1 of web is down."),
+        ({"eth0": {"up": False}}, WEB, f"{LOST}eth0 (uplink) is down."),
+        ({}, LAN, "nobody gets it: no FDB entry knows the destination in VLAN 1, and unicast flood is off."),
+        ({"eth0": {"vids": (7,), "pvid": 7}}, LAN, "nobody gets it: the frame is in VLAN 1, and eth0 (uplink) is not."),
+    ],
+)
+def test_the_verdict_names_the_guest_and_the_reason(ports: dict[str, Any], to: str, verdict: str) -> None:
+    there = host(True, **ports)
+    vid = 1 if "eth0" in ports and ports["eth0"].get("pvid") == 7 else None
+    said = traced(there, senders_at(there, INTENT, "eth0"), to, vid)
+    assert said.verdicts == [verdict]
+    assert said.arrives is ("does not" not in verdict and "nobody" not in verdict)
