@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from macmgr.forwarding.reasons import Fate, Learned
 from macmgr.forwarding.tracewords import because, moved, tagged
@@ -16,7 +15,6 @@ from macmgr.forwarding.tracing import Owner, Sender, Trace, guests_with, vids_of
 from macmgr.model.intent import GuestPort
 from macmgr.model.relay import Tag
 from macmgr.model.roles import Role, roles_of
-from macmgr.model.snapshot import Entry
 from macmgr.model.vids import fold_vids
 from macmgr.phrases import first_few
 from macmgr.view import View
@@ -69,8 +67,7 @@ class Traced:
     def target(self, trace: Trace) -> str:
         """The port behind which the destination is to be; empty for a group, and for an address that nobody knows."""
         answer = trace.answer
-        mine = guests_with(self.view.snapshot, self.view.intent, self.destination)
-        ports = [each.port for each in mine if each.bridge == answer.bridge]
+        ports = [name for name, guest in self._mine.items() if guest.bridge == answer.bridge]
         if len(ports) > 1:
             ports = [port for port in ports if answer.vid in self.view.snapshot.ports[port].vids] or ports
         if ports:
@@ -90,8 +87,9 @@ class Traced:
         """One sentence for each bridge and VLAN."""
         groups: dict[tuple[str, int, str], list[Trace]] = {}
         for trace in self.traces:
-            vid = self.vid or trace.senders[0].vid or 0
-            groups.setdefault((trace.answer.bridge, vid, self.target(trace)), []).append(trace)
+            target = self.target(trace)
+            vid = (self.vid or trace.senders[0].vid or 0) if target else trace.answer.vid
+            groups.setdefault((trace.answer.bridge, vid, target), []).append(trace)
         several = [len({key[index] for key in groups}) > 1 for index in (0, 1)]
         return [
             f"{f'{bridge}: ' if several[0] else ''}{f'in VLAN {vid}, ' if several[1] and vid else ''}"
@@ -106,60 +104,70 @@ class Traced:
         return "; ".join(said[:_MOST] + ([f"for {len(said) - _MOST} more ways see below"] if said[_MOST:] else []))
 
     def _targeted(self, target: str, traces: Sequence[Trace], alone: bool) -> list[str]:
-        subject, said = self._subject(target), []
-        for reached, verb in ((True, "gets"), (None, "may get")):
+        said: list[str] = []
+        for reached in (True, None):
             if those := [trace for trace in traces if self.reached(trace) is reached]:
                 tags = tagged(those[0].fates[target].tags)
                 why = f": {self._why(target, those[0])}" if reached is None else ""
-                said.append(f"{subject} {verb} it{self._where(target)}, {tags}{self._from_whom(those, alone)}{why}")
+                said.append(f"{self._at(target, reached)}, {tags}{self._from_whom(those, alone)}{why}")
         lost: dict[str, list[Trace]] = {}
         for trace in traces:
             if self.reached(trace) is False:
                 lost.setdefault(self._why(target, trace), []).append(trace)
         for number, (why, those) in enumerate(lost.items()):
-            start = f"{subject} does not get it" if not said else "not" if number == 0 else "nor"
+            start = self._at(target, False) if not said else "not" if number == 0 else "nor"
             everywhere = len(lost) == 1 and not said and not alone
             origin = " from anywhere" if everywhere else self._from_whom(those, alone).lstrip(",")
             others = list(dict.fromkeys(name for each in those for name, fate in each.fates.items() if fate.reached))
             verb = "gets" if len(others) == 1 else "get"
-            instead = f", and {self.names(others)} {verb} it instead" if others else ""
+            instead = f"; {self.names(others)} {verb} it instead" if others else ""
             said.append(f"{start}{origin}: {why}{instead}")
         return said
 
     def _untargeted(self, traces: Sequence[Trace], alone: bool) -> list[str]:
-        """A frame for a group, or for an address that nobody knows."""
-        said: dict[str, None] = {}
+        """A frame for a group, or for an address that nobody knows. Ports that get it from each other are one part."""
+        together: dict[tuple[bool | None, frozenset[str], str], list[Trace]] = {}
         for trace in sorted(traces, key=lambda trace: _ORDER.index(self.reached(trace))):
-            reached, origin = self.reached(trace), self._from_whom([trace], alone)
-            if reached is False:
-                said[f"nobody gets it{origin}: {self._why('', trace)}"] = None
-                continue
-            those = [name for name, fate in trace.fates.items() if fate.reached is reached]
-            why = because(trace.fates[those[0]].reason, trace.answer.vid, "", those[0])
-            senders = {sender.place for sender in trace.senders}
-            if not alone and (len(senders) == 1 or senders <= set(those)):
-                origin, those = " from each other", [name for name in trace.fates if name in {*those, *senders}]
-            verb = "may get it" if reached is None else "gets it" if len(those) == 1 else "get it"
-            said[f"{self.names(those)} {verb}{origin}: {why}"] = None
-        return list(said)
+            those = self._those(trace)
+            why = because(trace.fates[those[0]].reason, trace.answer.vid, "", "") if those else self._why("", trace)
+            everybody = frozenset(those).union(sender.place for sender in trace.senders)
+            together.setdefault((self.reached(trace), everybody, why), []).append(trace)
+        said = []
+        for (reached, everybody, why), alike in together.items():
+            senders = {sender.place for trace in alike for sender in trace.senders}
+            whole = all(len(trace.senders) == 1 or everybody == {*self._those(trace)} for trace in alike)
+            each_other = not alone and bool(reached) and whole and senders == everybody
+            for trace in alike[:1] if each_other else alike:
+                origin = " from each other" if each_other else self._from_whom([trace], alone)
+                those = [name for name in trace.fates if name in everybody] if each_other else self._those(trace)
+                verb = "may get it" if reached is None else "gets it" if len(those) < 2 else "get it"
+                said.append(f"{self.names(those) or 'nobody'} {verb}{origin}: {why}")
+        return said
+
+    def _those(self, trace: Trace) -> list[str]:
+        """Those that get the frame, or else those that may."""
+        reached = self.reached(trace)
+        return [name for name, fate in trace.fates.items() if fate.reached is reached is not False]
 
     def _from_whom(self, traces: Sequence[Trace], alone: bool) -> str:
         senders = [sender.place for trace in traces for sender in trace.senders]
         return "" if alone else f", from {self.names(senders)}"
 
-    def _where(self, target: str) -> str:
+    def _at(self, target: str, reached: bool | None) -> str:
+        """The frame at its destination: a guest, the host, or a port that leads to it."""
+        if target not in self.view.snapshot.bridges and target not in self._mine:
+            leaves = {True: "leaves", None: "may leave", False: "does not leave"}[reached]
+            return f"a frame to {self.destination} {leaves} by {self.name(target)}"
+        gets = {True: "gets it", None: "may get it", False: "does not get it"}[reached]
         if target in self.view.snapshot.bridges:
-            return ""
-        return f" on {target}" if target in self.guests else f" by way of {self.name(target)}"
+            return f"{_HOST} {gets}"
+        where = "" if reached is False else f" on {target}"
+        return f"{self.destination} of {self._mine[target].domain} {gets}{where}"
 
-    def _subject(self, target: str) -> str:
-        if not target:
-            return ""
-        if target in self.view.snapshot.bridges:
-            return _HOST
-        guest = self.guests.get(target)
-        known = guest and self.destination in (*guest.macs, guest.facts.current_mac, guest.facts.configured_mac)
-        return f"{self.destination} of {guest.domain}" if guest and known else self.destination
+    @cached_property
+    def _mine(self) -> Mapping[str, GuestPort]:
+        """The guests' ports with the destination's address."""
+        return {each.port: each for each in guests_with(self.view.snapshot, self.view.intent, self.destination)}
 
     def _why(self, target: str, trace: Trace) -> str:
         answer = trace.answer
@@ -178,6 +186,9 @@ class Traced:
             filtering = self.view.snapshot.bridges[name].vlan_filtering
             if self.vid and not filtering:
                 yield f"{name} does not filter VLANs: it does not read the tag of VLAN {self.vid}."
+            there = [guest for guest in self._mine.values() if guest.bridge != name]
+            if there and len(there) == len(self._mine):
+                yield f"{self.destination} of {there[0].domain} is on {there[0].bridge}; this is what {name} does."
             vids = vids_of(self.view.snapshot, self.view.intent, name, self.destination)
             used = {trace.answer.vid for trace in self.traces if trace.answer.bridge == name}
             if not self.vid and filtering and set(vids) - used:
@@ -240,54 +251,7 @@ class Traced:
             if answer.entered.port and answer not in new and (what := moved(answer.move, answer.entered.frame.source)):
                 yield self.name(answer.entered.port.name), what
 
-    def document(self) -> dict[str, Any]:
-        return {
-            "version": 1,
-            "to": self.destination,
-            "vid": self.vid,
-            "somebody_gets_it": self.arrives,
-            "verdict": self.verdicts,
-            "notes": list(self.notes()),
-            "traces": [self._trace_document(trace) for trace in self.traces],
-        }
-
-    def _trace_document(self, trace: Trace) -> dict[str, Any]:
-        answer = trace.answer
-        return {
-            "bridge": answer.bridge,
-            "vid": answer.vid,
-            "reached": self.reached(trace),
-            "from": [
-                self._place(sender.place)
-                | {"source": sender.source, "source_is": sender.owner, "tags": _tags(each.entered.frame.tags)}
-                | {"learned": each.move.learned, "before": _entry(each.move.before), "after": _entry(each.move.after)}
-                for sender, each in zip(trace.senders, trace.answers, strict=True)
-            ],
-            "stopped": answer.stopped,
-            "entry": _entry(answer.entry),
-            "ports": [
-                self._place(name)
-                | {"reached": fate.reached, "reason": fate.reason, "words": fate.reason.words, "tags": _tags(fate.tags)}
-                for name, fate in trace.fates.items()
-            ],
-        }
-
-    def _place(self, name: str) -> dict[str, Any]:
-        guest = self.guests.get(name)
-        role = "host" if name in self.view.snapshot.bridges else str(self.roles[name])
-        return {"port": name, "role": role, "domain": guest and guest.domain, "alias": (guest and guest.alias) or None}
-
 
 def _labelled(label: str, rows: Iterable[tuple[str, str]]) -> Iterator[Row]:
     for index, (who, what) in enumerate(rows):
         yield label if index == 0 else "", who, what
-
-
-def _tags(tags: Iterable[Tag]) -> list[dict[str, Any]]:
-    return [{"vid": tag.vid, "protocol": tag.protocol} for tag in tags]
-
-
-def _entry(entry: Entry | None) -> dict[str, Any] | None:
-    if entry is None:
-        return None
-    return {"mac": entry.mac, "vid": entry.vid, "port": entry.port, "state": entry.in_words}

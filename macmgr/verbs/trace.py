@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from macmgr import errors
 from macmgr.errors import NotThere, did_you_mean
 from macmgr.forwarding.frames import is_group
 from macmgr.forwarding.tracing import Sender, senders_at, senders_to, senders_with, trace
+from macmgr.kernel import Kernel
 from macmgr.model.mac import ZERO, parse_typed_destination
+from macmgr.model.snapshot import Snapshot
 from macmgr.oneline import unbroken
 from macmgr.planning.reading import Beside
 from macmgr.report.traced import Traced
+from macmgr.report.tracedocument import trace_document
 from macmgr.verbs.host import host_of, out, print_json, view_of
 from macmgr.view import View
 
@@ -35,12 +40,32 @@ def trace_frames(arguments: argparse.Namespace) -> int:
     senders = _senders(arguments, view, source, destination)
     if arguments.vid is not None:
         senders = list(dict.fromkeys(sender._replace(vid=arguments.vid) for sender in senders))
+    if not all(map(view.snapshot.lists, view.snapshot.bridges)):
+        with host_of(arguments).kernel() as kernel:
+            view = replace(view, snapshot=_looked_up(kernel, view.snapshot, senders, destination))
     traced = Traced(view, destination, trace(view.snapshot, senders, destination), arguments.vid)
     if arguments.format == "json":
-        print_json(traced.document())
+        print_json(trace_document(traced))
     else:
         _print(out(arguments), traced)
     return errors.IN_SYNC if traced.arrives else errors.DRIFT
+
+
+def _looked_up(kernel: Kernel, snapshot: Snapshot, senders: Iterable[Sender], destination: str) -> Snapshot:
+    """A table too long to be read: the kernel is asked for each entry that decides, so that none is missed."""
+    keys = {
+        (sender.bridge, mac, vid)
+        for sender in senders
+        for mac in (sender.source, destination)
+        for vid in (0, sender.vid, _pvid(snapshot, sender))
+        if vid is not None and not is_group(mac)
+    }
+    return replace(snapshot, entries=snapshot.fdb.with_found(kernel.look_up(keys, snapshot)), listed=None)
+
+
+def _pvid(snapshot: Snapshot, sender: Sender) -> int | None:
+    port = snapshot.ports.get(sender.place)
+    return port.pvid if port is not None else snapshot.bridges[sender.bridge].pvid
 
 
 def _destination(arguments: argparse.Namespace) -> str:

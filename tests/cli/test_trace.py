@@ -82,3 +82,46 @@ def test_an_answer_fits_its_terminal(host: Host, width: list[int], name: str, go
     gets = json.loads(document)["somebody_gets_it"]
     assert said.code == (0 if gets else 1)
     assert host.kernel.sent == []
+
+
+def test_of_a_table_too_long_to_be_read_each_entry_that_decides_is_asked_for(host: Host) -> None:
+    as_the_kernel_makes_it(host)
+    words = ("trace", "--from", "vnet0", "--to")
+    known, unknown = "00:16:3e:00:00:09", "02:00:00:00:00:ff"
+    before = [host.macmgr(*words, mac) for mac in (known, unknown)]
+    host.kernel.too_long = {"br0"}
+    assert [host.macmgr(*words, mac) for mac in (known, unknown)] == before
+
+
+@pytest.mark.parametrize("spelled", ["5254.00aa.0001", "52-54-00-AA-00-01", "525400aa0001", "'52:54:0:aa:0:1',"])
+def test_an_address_is_read_as_it_is_pasted(host: Host, spelled: str) -> None:
+    said = host.macmgr("trace", "--from", spelled, "--to", WEB2)
+    assert said == host.macmgr("trace", "--from", "vnet0", "--to", WEB2)
+    assert host.macmgr("trace", "--to", spelled) == host.macmgr("trace", "--to", WEB1)
+    assert host.macmgr("trace", "--from", "eth0", "--to", "FF-FF-FF-FF-FF-FF").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("--from", "vnet9", "--to", WEB1), 69, "'vnet9' is not a bridge, a bridge port or a known MAC here; did you"),
+        (("--from", "br1", "--to", WEB1), 69, "did you mean 'br0'?"),
+        (("--from", "", "--to", WEB1), 69, "'' is not a bridge"),
+        (("--from", "web1", "--to", WEB1), 69, "'web1' is a domain, no port; its frames come from vnet0"),
+        (("--from", "52:54:00:aa:00:0f", "--to", WEB1), 69, "no guest on a bridge here has 52:54:00:aa:00:0f"),
+        (
+            ("--to", "52:54:00:aa:00:0f"),
+            69,
+            "with --from, see where a bridge floods it; did you mean '52:54:00:aa:00:0",
+        ),
+        (("--from", GROUP, "--to", WEB1), 2, "argument --from: ff:ff:ff:ff:ff:ff is no station's address"),
+        (("--to", "web1"), 2, "argument --to: this is not a MAC address"),
+        (("--to", WEB1, "--vid", "4095"), 2, "argument --vid: 4095 is no VLAN: 1 to 4094"),
+        (("--to", WEB1, "--vid", "x"), 2, "argument --vid: invalid int value: 'x'"),
+        (("--from", "vnet0"), 2, "the following arguments are required: --to"),
+    ],
+)
+def test_what_is_not_here_or_no_address_is_told(host: Host, words: Sequence[str], code: int, said: str) -> None:
+    answer = host.macmgr("trace", *words)
+    assert (answer.code, answer.stdout) == (code, "")
+    assert said in answer.stderr.splitlines()[-1]

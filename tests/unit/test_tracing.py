@@ -167,3 +167,22 @@ def test_the_verdict_names_the_guest_and_the_reason(ports: dict[str, Any], to: s
     said = traced(there, senders_at(there, INTENT, "eth0"), to, vid)
     assert said.verdicts == [verdict]
     assert said.arrives is ("does not" not in verdict and "nobody" not in verdict)
+
+
+def test_a_frame_to_a_station_behind_an_uplink_leaves_by_it() -> None:
+    """Nobody on this host can say that it arrives there."""
+    there = host(entries=(Entry(LAN, 0, "eth0", EntryState.DYNAMIC),))
+    said = traced(there, senders_to(there, INTENT, LAN), LAN)
+    assert said.verdicts == [
+        f"a frame to {LAN} leaves by eth0 (uplink), untagged, from the host, vnet1 of web, vnet2 of db."
+    ]
+
+
+def test_a_guest_on_another_bridge_is_said_to_be_there() -> None:
+    there = host()
+    bridges = {**there.bridges, "br1": Bridge("br1", 2, "02:b1:00:00:00:01")}
+    ports = {**there.ports, "eth1": BridgePort("eth1", 20, "br1", "02:00:00:00:00:20")}
+    there = replace(there, bridges=bridges, ports={**ports, "eth2": replace(ports["eth1"], name="eth2", ifindex=21)})
+    said = traced(there, senders_at(there, INTENT, "eth1"), WEB)
+    assert said.verdicts == ["eth2 (uplink) gets it: no FDB entry knows the destination, so the frame is flooded."]
+    assert list(said.notes()) == [f"{WEB} of web is on br0; this is what br1 does."]
