@@ -48,7 +48,8 @@ def because(reason: Reason, vid: int, sender: str, place: str) -> str:
     if sender:
         words = words.replace(_FROM, sender)
     if port := sender if reason is Reason.NO_PVID or not place else place:
-        words = re.sub("the port(?! that)", port, words)
+        words = words.replace("the port's", "its" if port == "it" else f"{port}'s")
+        words = re.sub("^the port(?! that)|(?<=and )the port(?! that)", lambda _: port, words)
     if vid and reason in (Reason.NOT_FLOODED, Reason.UNKNOWN):
         words = words.replace("the destination", f"the destination in VLAN {vid}")
     return words

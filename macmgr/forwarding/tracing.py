@@ -15,7 +15,7 @@ from macmgr.forwarding.consequences import SOMEBODY
 from macmgr.forwarding.egress import at_port
 from macmgr.forwarding.forward import Answer, forward
 from macmgr.forwarding.frames import Frame, is_group
-from macmgr.forwarding.reasons import Fate, Learned, Reason
+from macmgr.forwarding.reasons import Fate, Learned
 from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.relay import Tag
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, Snapshot
@@ -174,14 +174,11 @@ def _kind(answer: Answer) -> object:
     """All of a frame inside its bridge that decides about its way, and what it does to an entry that is there."""
     entered, aim, learned = answer.entered, answer.aim, answer.move.learned
     moved = answer.move if learned not in (Learned.NOTHING, Learned.KNOWN, Learned.NEW) else None
+    where = answer.bridge, entered.vid, moved
     if answer.stopped is not None:
-        return answer.bridge, entered.vid, answer.stopped, moved
-    directed = aim.port is not None
-    host = entered.port is None
+        return *where, answer.stopped
+    if aim.port:
+        there = answer.at(aim.port) if answer.snapshot.bridge_of(aim.port) == answer.bridge else None
+        return *where, entered.payload_tags, entered.unsure, aim, there
     isolated = entered.port is not None and entered.port.isolated
-    to_host = None if host else answer.at(answer.bridge)
-    if directed:
-        there = answer.at(aim.port) if aim.port else None
-        sends_itself = there is not None and there.reason is Reason.SENDER
-        return answer.bridge, entered.vid, entered.payload_tags, aim, there, sends_itself, moved
-    return answer.bridge, entered.vid, entered.payload_tags, aim, entered.unsure, isolated, host, to_host, moved
+    return *where, entered.payload_tags, entered.unsure, aim, isolated, entered.port is None

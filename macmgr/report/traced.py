@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from macmgr.forwarding.reasons import Fate, Learned
+from macmgr.forwarding.reasons import Fate, Learned, Reason
 from macmgr.forwarding.tracewords import because, moved, tagged
 from macmgr.forwarding.tracing import Owner, Sender, Trace, guests_with, vids_of
 from macmgr.model.intent import GuestPort
@@ -59,10 +59,10 @@ class Traced:
         role = self.roles[place]
         return f"{place} ({_ROLES.get(role, role)})"
 
-    def names(self, places: Sequence[str], most: int = _MOST) -> str:
+    def names(self, places: Sequence[str]) -> str:
         """Names the host first, and the NIC of a guest where the port is alone."""
         ordered = sorted(places, key=lambda place: place not in self.view.snapshot.bridges)
-        return first_few([self.name(place, nic=len(ordered) == 1) for place in ordered], most)
+        return first_few([self.name(place, nic=len(ordered) == 1) for place in ordered], _MOST)
 
     def target(self, trace: Trace) -> str:
         """The port behind which the destination is to be; empty for a group, and for an address that nobody knows."""
@@ -72,9 +72,8 @@ class Traced:
             ports = [port for port in ports if answer.vid in self.view.snapshot.ports[port].vids] or ports
         if ports:
             return next((port for port in ports if trace.fates[port].reached), ports[0])
-        if answer.aim.entry is None:
-            return ""
-        return answer.aim.port or ""
+        port = answer.aim.port if answer.aim.entry else None
+        return port if port and self.view.snapshot.bridge_of(port) == answer.bridge else ""
 
     def reached(self, trace: Trace) -> bool | None:
         """The destination gets the frame; of a group, or of an address that nobody knows, somebody does."""
@@ -141,6 +140,8 @@ class Traced:
                 origin = " from each other" if each_other else self._from_whom([trace], alone)
                 those = [name for name in trace.fates if name in everybody] if each_other else self._those(trace)
                 verb = "may get it" if reached is None else "gets it" if len(those) < 2 else "get it"
+                if trace.answer.stopped is Reason.LINK_LOCAL:
+                    verb = "gets it by way of the bridge"
                 said.append(f"{self.names(those) or 'nobody'} {verb}{origin}: {why}")
         return said
 

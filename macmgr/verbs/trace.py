@@ -33,7 +33,8 @@ def trace_frames(arguments: argparse.Namespace) -> int:
     if arguments.vid is not None and not 1 <= arguments.vid <= _HIGHEST_VID:
         arguments.parser.error(f"argument --vid: {arguments.vid} is no VLAN: 1 to {_HIGHEST_VID}")
     source = _mac(arguments.sender) if arguments.sender is not None else ""
-    with host_of(arguments).kernel() as kernel:
+    host = host_of(arguments)
+    with host.kernel() as kernel:
         bridges = frozenset(kernel.read_snapshot(()).bridges)
     macs = frozenset(mac for mac in (destination, source) if mac and not is_group(mac))
     view = view_of(arguments, Beside(bridges, macs=macs, bystanders=True))
@@ -41,7 +42,7 @@ def trace_frames(arguments: argparse.Namespace) -> int:
     if arguments.vid is not None:
         senders = list(dict.fromkeys(sender._replace(vid=arguments.vid) for sender in senders))
     if not all(map(view.snapshot.lists, view.snapshot.bridges)):
-        with host_of(arguments).kernel() as kernel:
+        with host.kernel() as kernel:
             view = replace(view, snapshot=_looked_up(kernel, view.snapshot, senders, destination))
     traced = Traced(view, destination, trace(view.snapshot, senders, destination), arguments.vid)
     if arguments.format == "json":

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from macmgr.forwarding import BROADCAST
+from macmgr.forwarding import BROADCAST, Reason
 from macmgr.forwarding.tracing import Owner, Sender, Trace, senders_at, senders_to, senders_with, trace
 from macmgr.model.flags import PortFlags
 from macmgr.model.intent import GuestPort, Intent
-from macmgr.model.relay import Tag
+from macmgr.model.relay import PortRelay, Tag
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, Snapshot
 from macmgr.planning.draft import Plan
 from macmgr.report.traced import Traced
@@ -158,6 +158,7 @@ LOST = f"{WEB} of web does not get it: "
         ({"vnet1": {"up": False}}, WEB, f"{LOST}vnet1 of web is down."),
         ({"eth0": {"up": False}}, WEB, f"{LOST}eth0 (uplink) is down."),
         ({}, LAN, "nobody gets it: no FDB entry knows the destination in VLAN 1, and unicast flood is off."),
+        ({"vnet1": {"relay": PortRelay(mtu=40)}}, WEB, f"{LOST}the frame is longer than vnet1 of web's MTU."),
         ({"eth0": {"vids": (7,), "pvid": 7}}, LAN, "nobody gets it: the frame is in VLAN 1, and eth0 (uplink) is not."),
     ],
 )
@@ -186,3 +187,27 @@ def test_a_guest_on_another_bridge_is_said_to_be_there() -> None:
     said = traced(there, senders_at(there, INTENT, "eth1"), WEB)
     assert said.verdicts == ["eth2 (uplink) gets it: no FDB entry knows the destination, so the frame is flooded."]
     assert list(said.notes()) == [f"{WEB} of web is on br0; this is what br1 does."]
+
+
+def test_a_link_local_frame_is_the_hosts_and_not_by_way_of_the_bridge() -> None:
+    said = traced(host(), senders_at(host(), INTENT, "eth0"), "01:80:c2:00:00:0e")
+    assert said.verdicts == [f"nobody gets it by way of the bridge: {Reason.LINK_LOCAL.words}."]
+
+
+def test_a_name_is_no_pattern() -> None:
+    """The kernel allows a backslash in a name."""
+    there = host()
+    odd = replace(there.ports["eth0"], name="e\\1", flags=replace(CLOSED, locked=True))
+    there = replace(there, ports={**there.ports, odd.name: odd})
+    said = traced(there, senders_at(there, INTENT, odd.name), WEB)
+    reason = "is locked, and no FDB entry leads the source MAC there"
+    assert said.verdicts == [f"{WEB} of web does not get it: e\\1 (uplink) {reason}."]
+    down = replace(there, ports={**there.ports, odd.name: replace(odd, up=False)})
+    said = traced(down, senders_at(down, INTENT, odd.name), WEB)
+    assert list(said.rows(said.traces[0]))[-1] == ("Stopped", "br0", "e\\1 is down")
+
+
+def test_a_backup_port_that_is_gone_is_no_target() -> None:
+    there = host(vnet1={"relay": PortRelay(carrier=False, backup="gone")})
+    said = traced(there, senders_at(there, INTENT, "eth0"), WEB)
+    assert said.verdicts == [f"{WEB} of web does not get it: an FDB entry leads to another port."]
