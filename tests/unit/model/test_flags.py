@@ -18,7 +18,11 @@ from macmgr.state.statedocument import document_of, parse_document
 ROOT = Path(__file__).parents[3]
 EACH = pytest.mark.parametrize("flag", FLAGS, ids=lambda flag: flag.field)
 # the doctor's JSON has the two flags that make a port an auto port, and no others
-NAMES_FLAGS = {"macmgr/model/flags.py", "macmgr/report/diagnosisdocument.py"}
+NAMES_FLAGS = {
+    "macmgr/model/flags.py",
+    "macmgr/report/diagnosisdocument.py",
+    "macmgr/forwarding/reasons.py",  # a state of STP, and the reason why a frame is dropped
+}
 
 CLOSED = PortFlags(learning=False, unicast_flood=False)
 
