@@ -202,7 +202,7 @@ def test_strict_lets_a_warning_count_as_drift(
     text: str, words: list[str], code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     warning = Finding(Code.CONFLICTING_SETTINGS, "two settings contradict each other")
-    monkeypatch.setattr("macmgr.verbs.host._look", lambda *_: View(Intent(), Snapshot(), Plan((), (warning,))))
+    monkeypatch.setattr("macmgr.verbs.host.view_of", lambda *_: View(Intent(), Snapshot(), Plan((), (warning,))))
     path = tmp_path / "macmgr.toml"
     path.write_text(f"[audit]\n{text}\n")
     assert cli.run(["audit", "--config", str(path), *words]) == code
