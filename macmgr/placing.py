@@ -66,7 +66,7 @@ def put(target: Path, text: str, mode: int) -> Step:
             write(Path(temporary), text, mode)
             Path(temporary).replace(target)
         except BaseException:
-            Path(temporary).unlink()
+            Path(temporary).unlink(missing_ok=True)  # an interrupt may come when it has its name already
             raise
     return Step(target, "replaced" if replaced else "installed")
 

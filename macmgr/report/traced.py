@@ -75,6 +75,11 @@ class Traced:
         port = answer.aim.port if answer.aim.entry else None
         return port if port and self.view.snapshot.bridge_of(port) == answer.bridge else ""
 
+    @property
+    def succeeds(self) -> bool:
+        """A frame surely gets to its destination, from one of its senders at least: another port's is no success."""
+        return any(self.reached(trace) for trace in self.traces)
+
     def reached(self, trace: Trace) -> bool | None:
         """The destination gets the frame; of a group, or of an address that nobody knows, somebody does."""
         target = self.target(trace)

@@ -28,7 +28,7 @@ _HIGHEST_VID = 4094
 
 
 def trace_frames(arguments: argparse.Namespace) -> int:
-    """Print who gets a frame for ``--to``. Return 0 if somebody surely does, else 1."""
+    """Print who gets a frame for ``--to``. Return 0 if its destination surely does, else 1."""
     destination = _destination(arguments)
     if arguments.vid is not None and not 1 <= arguments.vid <= _HIGHEST_VID:
         arguments.parser.error(f"argument --vid: {arguments.vid} is no VLAN: 1 to {_HIGHEST_VID}")
@@ -49,7 +49,7 @@ def trace_frames(arguments: argparse.Namespace) -> int:
         print_json(trace_document(traced))
     else:
         _print(out(arguments), traced)
-    return errors.IN_SYNC if traced.arrives else errors.DRIFT
+    return errors.IN_SYNC if traced.succeeds else errors.DRIFT
 
 
 def _looked_up(kernel: Kernel, snapshot: Snapshot, senders: Iterable[Sender], destination: str) -> Snapshot:

@@ -12,34 +12,15 @@ from macmgr.forwarding.consequences import Reach, consequences
 from macmgr.forwarding.harm import harms
 from macmgr.model.flags import PortFlags
 from macmgr.model.intent import GuestPort, Intent
-from macmgr.model.relay import BridgeRelay, PortRelay, PortState
+from macmgr.model.relay import PortRelay, PortState
 from macmgr.model.roles import Role
-from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, Snapshot
-
-WEB, DB = "52:54:00:00:00:01", "52:54:00:00:00:02"
-CLOSED = PortFlags(learning=False, unicast_flood=False)
-PINNED = (Entry(WEB, 0, "vnet1", sticky=True), Entry(DB, 0, "vnet2", sticky=True))
-
-
-def host(vlans: bool = False, entries: tuple[Entry, ...] = PINNED, **ports: Any) -> Snapshot:
-    """br0 with eth0, and the guests web on vnet1 and db on vnet2, as macmgr leaves their ports."""
-    carried: dict[str, Any] = {"vids": (1,), "pvid": 1, "untagged": (1,)} if vlans else {}
-    start = {
-        "eth0": BridgePort("eth0", 10, "br0", "02:00:00:00:00:10", **carried),
-        "vnet1": BridgePort("vnet1", 11, "br0", "fe:54:00:00:00:01", CLOSED, kind="tun", **carried),
-        "vnet2": BridgePort("vnet2", 12, "br0", "fe:54:00:00:00:02", CLOSED, kind="tun", **carried),
-    }
-    made = {name: replace(port, **ports.get(name, {})) for name, port in start.items()}
-    br0 = Bridge("br0", 1, "02:b0:00:00:00:01", vlans, **carried, relay=BridgeRelay())
-    if vlans:
-        entries = tuple(entry._replace(vid=1) for entry in entries)
-    return Snapshot({"br0": br0}, made, entries=entries)
+from macmgr.model.snapshot import Entry, EntryState, Snapshot
+from tests.two_guests import DB, INTENT, PINNED, WEB, host
 
 
 def reach(snapshot: Snapshot) -> Reach:
     """Who reaches web, which is in one VLAN or in VLANs that are all alike."""
-    intent = Intent((GuestPort("vnet1", "br0", "web", "u1", (WEB,)), GuestPort("vnet2", "br0", "db", "u2", (DB,))))
-    (found,) = (each for each in consequences(snapshot, intent) if each.guest.domain == "web")
+    (found,) = (each for each in consequences(snapshot, INTENT) if each.guest.domain == "web")
     return found
 
 

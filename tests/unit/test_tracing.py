@@ -9,31 +9,14 @@ import pytest
 
 from macmgr.forwarding import BROADCAST, Reason
 from macmgr.forwarding.tracing import Owner, Sender, Trace, senders_at, senders_to, senders_with, trace
-from macmgr.model.flags import PortFlags
-from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.relay import PortRelay, Tag
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, Snapshot
 from macmgr.planning.draft import Plan
 from macmgr.report.traced import Traced
 from macmgr.view import View
+from tests.two_guests import CLOSED, DB, INTENT, WEB, host
 
-WEB, DB, LAN = "52:54:00:00:00:01", "52:54:00:00:00:02", "00:16:3e:00:00:09"
-CLOSED = PortFlags(learning=False, unicast_flood=False)
-INTENT = Intent((GuestPort("vnet1", "br0", "web", "u1", (WEB,)), GuestPort("vnet2", "br0", "db", "u2", (DB,))))
-
-
-def host(vlans: bool = False, entries: tuple[Entry, ...] = (), **ports: Any) -> Snapshot:
-    """br0 with eth0, and the guests web on vnet1 and db on vnet2."""
-    carried: dict[str, Any] = {"vids": (1,), "pvid": 1, "untagged": (1,)} if vlans else {}
-    start = {
-        "eth0": BridgePort("eth0", 10, "br0", "02:00:00:00:00:10", **carried),
-        "vnet1": BridgePort("vnet1", 11, "br0", "fe:54:00:00:00:01", CLOSED, kind="tun", **carried),
-        "vnet2": BridgePort("vnet2", 12, "br0", "fe:54:00:00:00:02", CLOSED, kind="tun", **carried),
-    }
-    made = {name: replace(port, **ports.get(name, {})) for name, port in start.items()}
-    vid = int(vlans)
-    pinned = (Entry(WEB, vid, "vnet1", sticky=True), Entry(DB, vid, "vnet2", sticky=True))
-    return Snapshot({"br0": Bridge("br0", 1, "02:b0:00:00:00:01", vlans, **carried)}, made, entries=entries or pinned)
+LAN = "00:16:3e:00:00:09"
 
 
 def traced(snapshot: Snapshot, senders: list[Sender], to: str, vid: int | None = None) -> Traced:
