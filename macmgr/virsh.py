@@ -18,6 +18,10 @@ def list_nics(domain: str) -> Command:
     return "virsh", "domiflist", domain
 
 
+def state_of(domain: str) -> Command:
+    return "virsh", "domstate", domain, "--reason"
+
+
 def edit_domain(domain: str) -> Command:
     return "virsh", "edit", domain
 

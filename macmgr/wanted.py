@@ -67,7 +67,7 @@ def wanted(
                 departed.pop(key, None)
         if each.given.network is not None:
             networks[each.given.network.name] = each.given.network
-    return build_intent(
+    intent = build_intent(
         domains.values(),
         PolicySources(networks.values(), config.bridges, state.ports, configured=config.written),
         departed=departed.values(),
@@ -79,3 +79,4 @@ def wanted(
         ],
         decisions=decisions,
     )
+    return replace(intent, without_process=state.without_process)

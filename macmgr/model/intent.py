@@ -240,7 +240,7 @@ class Intent:
     ``managed_bridges`` maps a bridge to the reason why it is managed. ``named`` are the bridges that the configuration
     names, without patterns. ``findings`` come from reading the sources. ``gone_domains`` have left this host, as a hook
     call says. ``gone_ports`` are those of their ports that their status files still list as managed ports of running
-    guests.
+    guests. ``without_process`` has the process of each domain that libvirt lists, if it is not on this host.
     """
 
     ports: tuple[GuestPort, ...] = ()
@@ -250,6 +250,7 @@ class Intent:
     named: tuple[str, ...] = ()
     gone_domains: tuple[str, ...] = ()
     gone_ports: tuple[GuestPort, ...] = ()
+    without_process: Mapping[str, int] = field(default_factory=dict)
 
 
 def skip_nothing(_change: Change) -> bool:

@@ -49,7 +49,7 @@ def plan(intent: Intent, snapshot: Snapshot, known: Known = NOTHING_KNOWN) -> Pl
     memory = known.memory
     gone, locked = gone_macs(memory, intent, snapshot), locked_since(memory, intent, snapshot)
     closed = closed_once(memory, snapshot)
-    present = [guest for guest in intent.ports if guest.managed and is_on_its_bridge(guest, snapshot, draft)]
+    present = [guest for guest in intent.ports if guest.managed and is_on_its_bridge(guest, intent, snapshot, draft)]
     present = list(_beside_unread(present, intent, snapshot, table, draft))
     owned = ownership(present, intent, snapshot, known, table, draft)
     _report_unmanaged_duplicates(intent, owned, snapshot, draft)

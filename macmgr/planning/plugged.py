@@ -74,10 +74,20 @@ def _may_be_a_guests(guest: GuestPort, snapshot: Snapshot) -> bool:
     return port is None or port.kind in _A_GUESTS
 
 
-def is_on_its_bridge(guest: GuestPort, snapshot: Snapshot, draft: Draft) -> bool:
+def is_on_its_bridge(guest: GuestPort, intent: Intent, snapshot: Snapshot, draft: Draft) -> bool:
     """The tap is on its bridge; where it is not, nothing of it is touched and the audit says so."""
     who = f"{guest.domain} {guest.alias}".strip()
-    if guest.port not in snapshot.masters:
+    if guest.port not in snapshot.masters and guest.domain in intent.without_process:
+        draft.report(
+            Code.MISSING_PORT,
+            guest,
+            f"{guest.port} of {who} does not exist on this host, and no process {intent.without_process[guest.domain]} "
+            f"is here, which libvirt's status file names for {guest.domain}: it seems to have ended, and libvirtd has "
+            "not noticed",
+            mends=(virsh.state_of(guest.domain),),
+            note="asks libvirtd, which notices as soon as it runs; then start the guest again",
+        )
+    elif guest.port not in snapshot.masters:
         draft.report(
             Code.MISSING_PORT,
             guest,

@@ -110,7 +110,8 @@ class Domain:
 
     ``metadata`` maps the MAC of a NIC to our settings for it, and an empty one to those for all. ``problem`` is the
     first mistake there, with file and line. Then nothing of the metadata is believed, and nothing else may decide in
-    its place. ``state`` is libvirt's word, empty where the XML has none, and ``reason`` why it is so.
+    its place. ``state`` is libvirt's word, empty where the XML has none, and ``reason`` why it is so. ``pid`` is its
+    process on the host of its status file; 0 if that names none.
     """
 
     name: str
@@ -121,6 +122,7 @@ class Domain:
     problem: str = ""
     state: str = ""
     reason: str = ""
+    pid: int = 0
 
     @property
     def running(self) -> bool:
@@ -156,7 +158,13 @@ def read_domain_status(element: etree._Element, where: str, metadata: Metadata |
         raise XmlError(f"{place(element, where)}: <domstatus> with a <domain> was expected")
     state = element.get("state") or ""
     known = state if state in STATES else "unknown"
-    return replace(read_domain(domain, where, metadata), state=known, reason=element.get("reason") or "")
+    pid = element.get("pid") or ""
+    return replace(
+        read_domain(domain, where, metadata),
+        state=known,
+        reason=element.get("reason") or "",
+        pid=int(pid) if pid.isascii() and pid.isdigit() and len(pid) <= _DIGITS else 0,
+    )
 
 
 def read_nic(element: etree._Element, where: str) -> Nic:

@@ -46,7 +46,8 @@ class LibvirtState:
 
     ``definitions`` are the persistent definitions of the active networks, which hold from their next start on. A
     document that macmgr does not understand becomes a finding, and reading goes on. Such a network keeps its name and
-    problem: its NICs are known, and their policy is not.
+    problem: its NICs are known, and their policy is not. ``without_process`` are domains by name, each with the process
+    that its status file names and that is not here.
     """
 
     domains: tuple[Domain, ...] = ()
@@ -54,6 +55,7 @@ class LibvirtState:
     findings: tuple[Finding, ...] = ()
     ports: Mapping[str, NetworkPort] = field(default_factory=dict)
     definitions: tuple[Network, ...] = ()
+    without_process: Mapping[str, int] = field(default_factory=dict)
 
 
 class Directory(NamedTuple):
@@ -83,11 +85,13 @@ class StatusFiles:
     """libvirt's status files below ``run_dir``. A file is read again only after it has changed.
 
     libvirt renames a new file into place for each change (virXMLSaveFile), so a changed file is another inode. Size and
-    times catch the rest. For one thread.
+    times catch the rest. For one thread. A domain that has ended keeps its file until libvirt notices, so
+    ``process_is_here`` is asked each time.
     """
 
-    def __init__(self, run_dir: Path) -> None:
+    def __init__(self, run_dir: Path, process_is_here: Callable[[int], bool] | None = None) -> None:
         self._run_dir = run_dir
+        self._process_is_here = process_is_here or _process_is_here
         self._known: dict[str, tuple[Stamp, object]] = {}
         self._seen: dict[str, tuple[Stamp, object]] = {}
         self._last = LibvirtState()
@@ -133,7 +137,8 @@ class StatusFiles:
             domains += self._read(run_dir / driver, read_domain_status, of_domains, first=first)
         uuids = {port.uuid: port for port in ports}
         defined = tuple(self._definitions(networks)) if definitions else ()
-        return LibvirtState(tuple(domains), tuple(networks), (*of_domains, *findings), uuids, defined)
+        ended = {each.name: each.pid for each in domains if each.pid and not self._process_is_here(each.pid)}
+        return LibvirtState(tuple(domains), tuple(networks), (*of_domains, *findings), uuids, defined, ended)
 
     def _definitions(self, networks: Iterable[Network]) -> Iterator[Network]:
         """Reads the persistent definitions of ``networks``, which hold from their next start on.
@@ -201,6 +206,10 @@ class StatusFiles:
                     yield instead(name.removesuffix(".xml"), found.message)
             else:
                 yield found
+
+
+def _process_is_here(pid: int) -> bool:
+    return os.path.exists(f"/proc/{pid}")  # noqa: PTH110 - a thousand times in 3 ms
 
 
 def definitions_directory(run_dir: Path) -> Path:

@@ -63,14 +63,14 @@ def read_case(folder: Path, workshop: Path) -> Case:
     run_dir = lay_out(folder, workshop)
     path = folder / "config.toml"
     config = load_config(path) if path.exists() else Config(written=False)
-    sources = StatusFiles(run_dir).read()
+    said = json.loads((folder / "snapshot.json").read_text())
+    sources = StatusFiles(run_dir, lambda pid: pid not in said.get("ended", ())).read()
     given, calls = HookInput(), []
     for hook in folder.glob("hook/*.xml"):
         call = HookCall(*hook.stem.split(" "))
         given = read_hook_input(call.driver, hook.read_bytes())
         calls.append(WaitingCall(call, given))
     intent = wanted(sources, config, calls)
-    said = json.loads((folder / "snapshot.json").read_text())
     kernel = FakeKernel(read_snapshot(said))
     kernel.too_long = {*said.get("too long", ())}
     memory = _read_memory(folder, intent, kernel.read_snapshot())

@@ -87,7 +87,7 @@ def test_what_no_case_exercises_is_named() -> None:
     ]
     assert [*unexercised(Vlan, [Vlan((1, 2), trunk=True), Vlan((3,))])] == ["Vlan.native", "Vlan.native_tagged"]
     assert [*unexercised(Domain, [Domain("d", "", "qemu", ())])] == [
-        f"Domain.{field}" for field in ("uuid", "nics", "metadata", "problem", "state", "reason")
+        f"Domain.{field}" for field in ("uuid", "nics", "metadata", "problem", "state", "reason", "pid")
     ]
 
 

@@ -215,3 +215,20 @@ def test_the_called_domain_is_read_however_late_it_is(run_dir: Path, monkeypatch
     clock = Clock(monkeypatch, until=0)
     sources = StatusFiles(run_dir).read(First("qemu", "b", clock.late))
     assert [status.name for status in sources.domains] == ["b"]
+
+
+def test_a_domain_whose_process_is_not_here_is_named_without_a_new_file(run_dir: Path) -> None:
+    """libvirt removes the file when it hears of the end; while it is down, nobody does."""
+    alive = {1, 2}
+    (run_dir / "qemu" / "a.xml").write_text(domstatus("a").replace("pid='1'", "pid='2'"))
+    (run_dir / "qemu" / "b.xml").write_text(domstatus("b").replace(" pid='1'", ""))
+    (run_dir / "qemu" / "c.xml").write_text(domstatus("c").replace("pid='1'", f"pid='{SECRET}'"))
+    files = StatusFiles(run_dir, alive.__contains__)
+    assert files.read().without_process == {}
+    alive.remove(2)
+    assert files.read().without_process == {"a": 2}
+
+
+def test_this_process_is_here() -> None:
+    assert statusfiles._process_is_here(os.getpid())
+    assert not statusfiles._process_is_here(10**15)
