@@ -90,7 +90,7 @@ def _lost_addresses(bridge: Bridge, uplinks: Sequence[UplinkState]) -> Iterator[
 
 
 def _close_ports(bridge: Bridge, everyone: Sequence[Member], snapshot: Snapshot) -> Iterator[Step]:
-    auto = [member for member in everyone if member.port.auto and member.role is not Role.UPLINK]
+    auto = [member for member in everyone if member.port.auto and not member.role.leads_out]
     guests = [(member, member.guest) for member in auto if member.guest is not None]
     apply = f"macmgr apply --bridge {shlex.quote(bridge.name)}"
     managed = [(member, guest) for member, guest in guests if guest.managed]
@@ -169,7 +169,7 @@ def _closing(step: Step, ports: Sequence[Member]) -> Step:
 
 
 def _one_uplink(bridge: Bridge, everyone: Sequence[Member]) -> Iterator[Step]:
-    auto = [member.name for member in everyone if member.port.auto and member.role is Role.UPLINK]
+    auto = [member.name for member in everyone if member.port.auto and member.role.leads_out]
     if len(auto) > 1:
         yield Step(
             f"{' and '.join(auto)} are uplinks of {bridge.name}, and only one port of a bridge may learn or flood. If "
@@ -237,7 +237,7 @@ def _from_outside(cause: Cause) -> Step:
 def _isolated(everyone: Sequence[Member]) -> Iterator[Step]:
     for uplink in everyone:
         others = [other.name for other in everyone if other.port.isolated and other is not uplink]
-        if uplink.role is Role.UPLINK and uplink.port.isolated and others:
+        if uplink.role.leads_out and uplink.port.isolated and others:
             yield Step(
                 f"{uplink.name} is isolated and so {are(others)} {', '.join(others)}: they cannot reach the LAN.",
                 (f"bridge link set dev {shlex.quote(uplink.name)} isolated off",),

@@ -28,7 +28,6 @@ from macmgr.doctor.vlancheck import UNSEEN, who_is_cut, who_would_be_cut
 from macmgr.model.devices import Device, DeviceFacts, Features, Xdp
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import Intent
-from macmgr.model.roles import Role
 from macmgr.model.snapshot import Bridge, EntryState, Snapshot
 
 
@@ -126,7 +125,7 @@ def _bridge(
     everyone = members(bridge.name, list(snapshot.ports.values()), guests, facts)
     own_causes = tuple(bridge_causes(bridge, facts))
     ports = tuple(_port(member, bridge, everyone, intent, snapshot, facts) for member in everyone)
-    uplinks = [port for port in ports if port.member.role is Role.UPLINK]
+    uplinks = [port for port in ports if port.member.role.leads_out]
     obstacles = tuple(who_would_be_cut(bridge.name, intent, snapshot, facts))
     states = [_uplink_state(port) for port in uplinks]
     cut = who_is_cut(bridge.name, intent, snapshot, facts)
@@ -168,11 +167,11 @@ def _port(
     facts: DeviceFacts,
 ) -> PortDiagnosis:
     # A port that cannot filter is promiscuous in any case: a thousand taps need not name each other as well.
-    held_anyway = member.role is not Role.UPLINK and filter_of(member.device).filters is False
+    held_anyway = not member.role.leads_out and filter_of(member.device).filters is False
     rule = bridge_rule(member, bridge, () if held_anyway else everyone, facts)
     known = member_filter(member, rule, facts)
     causes = tuple(port_causes(member, rule, facts))
-    if member.role is not Role.UPLINK:
+    if not member.role.leads_out:
         return PortDiagnosis(member, known, tuple(rule), causes)
     below = tuple(
         Below(device, filter_of(device), tuple(lower_causes(device, facts))) for device in facts.below(member.name)
@@ -243,7 +242,7 @@ def _uplink_notes(member: Member, everyone: Sequence[Member], facts: DeviceFacts
 
 
 def _bridge_notes(bridge: Bridge, everyone: Sequence[Member], facts: DeviceFacts) -> Iterator[str]:
-    if not any(member.role is Role.UPLINK for member in everyone):
+    if not any(member.role.leads_out for member in everyone):
         yield f"macmgr recognises no port of {bridge.name} as an uplink: nothing here leads to a physical network."
     for upper in facts.uppers(bridge.name):
         if upper.kind in ("macvtap", "macvlan"):

@@ -70,11 +70,7 @@ class Member:
         if self.guest is not None:
             policy = self.guest.policy
             return f"{self.name} of {self.guest.domain} (manager {policy.manager}; {policy.reason})"
-        if self.role is Role.UPLINK:
-            return f"{self.name}, an uplink ({self.what}),"
-        if self.role is Role.CONTAINER:
-            return f"{self.name}, a container's ({self.what}),"
-        return f"{self.name} ({self.what}), which no domain here asks for,"
+        return f"{self.name}, {self.role.phrase} ({self.what}),"
 
     @property
     def auto_words(self) -> str:
@@ -92,8 +88,7 @@ def members(bridge: str, ports: Sequence[BridgePort], guests: dict[str, GuestPor
     for port in own:
         device = facts.devices.get(port.name) or Device(port.name, port.ifindex, port.mac, port.kind)
         found.append(Member(port, roles[port.name], device, guests.get(port.name)))
-    order = {Role.UPLINK: 0, Role.GUEST: 2}
-    return sorted(found, key=lambda member: order.get(member.role, 1))
+    return sorted(found, key=lambda member: 0 if member.role.leads_out else 2 if member.role is Role.GUEST else 1)
 
 
 def bridge_rule(member: Member, bridge: Bridge, all_members: Sequence[Member], facts: DeviceFacts) -> list[Cause]:
@@ -110,7 +105,7 @@ def bridge_rule(member: Member, bridge: Bridge, all_members: Sequence[Member], f
         causes.append(Cause(Reason.BRIDGE, bridge.name, text))
     for other in all_members:
         if other.port.auto and other.name != member.name:
-            uplinks = other.role is Role.UPLINK and member.role is Role.UPLINK
+            uplinks = other.role.leads_out and member.role.leads_out
             reason = Reason.SECOND_UPLINK if uplinks else Reason.AUTO_PORT
             causes.append(Cause(reason, other.name, f"{other.who} {other.auto_words}"))
     return causes

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from macmgr.doctor.promiscuity import Member, members
 from macmgr.model.devices import DeviceFacts
 from macmgr.model.intent import GuestPort, Intent
-from macmgr.model.roles import Role
 from macmgr.model.snapshot import Bridge, EntryState, Snapshot
 
 UNSEEN = (
@@ -31,7 +30,7 @@ def who_would_be_cut(bridge: str, intent: Intent, snapshot: Snapshot, facts: Dev
         return ["This kernel has no VLAN filtering (CONFIG_BRIDGE_VLAN_FILTERING): it cannot be turned on."]
     guests = {guest.port: guest for guest in intent.ports}
     ports = members(bridge, list(snapshot.ports.values()), guests, facts)
-    uplinks = [member for member in ports if member.role is Role.UPLINK]
+    uplinks = [member for member in ports if member.role.leads_out]
     found = [sentence for member in ports for sentence in _own_vids(member)]
     found += _untagged(snapshot.bridges[bridge], ports, uplinks)
     found += _stacked(snapshot.bridges[bridge], uplinks, facts)
@@ -55,7 +54,7 @@ def who_is_cut(bridge: str, intent: Intent, snapshot: Snapshot, facts: DeviceFac
             continue
         seen.add(name)
         ports = members(name, list(snapshot.ports.values()), guests, facts)
-        uplinks = [member for member in ports if member.role is Role.UPLINK]
+        uplinks = [member for member in ports if member.role.leads_out]
         waiting += [member.device.lower for member in uplinks if member.device.kind == "vlan" and member.device.lower]
         if snapshot.bridges[name].vlan_filtering:
             found += _stacked(snapshot.bridges[name], uplinks, facts, now=True)

@@ -81,7 +81,8 @@ def consequences(snapshot: Snapshot, intent: Intent, used: Mapping[str, Sequence
     guests = {guest.port: guest for guest in intent.ports}
     for bridge in snapshot.bridges.values():
         ports = [port for port in snapshot.ports.values() if port.bridge == bridge.name]
-        scene = _Scene(snapshot, bridge, ports, roles_of(ports, guests), guests)
+        roles = {name: Role.UPLINK if role.leads_out else role for name, role in roles_of(ports, guests).items()}
+        scene = _Scene(snapshot, bridge, ports, roles, guests)
         for port in ports:
             guest = guests.get(port.name)
             if guest is not None and guest.bridge == bridge.name:
@@ -91,7 +92,10 @@ def consequences(snapshot: Snapshot, intent: Intent, used: Mapping[str, Sequence
 
 @dataclass(frozen=True)
 class _Scene:
-    """A bridge, its ports with their roles, and the guests behind them. What does not depend on a guest is kept."""
+    """A bridge, its ports with their roles, and the guests behind them. What does not depend on a guest is kept.
+
+    A tunnel is an uplink here: it leads to a network.
+    """
 
     snapshot: Snapshot
     bridge: Bridge

@@ -11,6 +11,7 @@ from macmgr.kernel.links import Link
 from macmgr.kernel.vlanstates import VlanStates
 from macmgr.model.devices import STACKED
 from macmgr.model.relay import BridgeRelay, PortRelay, PortState, Tag
+from macmgr.model.roles import CABLE
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, PortFlags, Snapshot, Stacked
 
 R = TypeVar("R", BridgeRelay, PortRelay)
@@ -52,6 +53,7 @@ def assemble(
                 found[link.master].name,
                 vids.get(link.ifindex, PortVids()),
                 _with_states(_relay(link, names, taken), states.get(link.ifindex)),
+                names.get(link.lower, "") if link.kind == CABLE and link.lower and not link.elsewhere else "",
             )
             for link in members
             if link.flags is not None and link.master is not None
@@ -100,7 +102,7 @@ def _relay(link: Link, names: Mapping[int, str], taken: Mapping[int, tuple[Tag, 
     return replace(link.port_relay, backup=backup, taken=taken.get(link.ifindex, ()))
 
 
-def _port(link: Link, flags: PortFlags, bridge: str, port_vids: PortVids, relay: PortRelay) -> BridgePort:
+def _port(link: Link, flags: PortFlags, bridge: str, port_vids: PortVids, relay: PortRelay, peer: str) -> BridgePort:
     return BridgePort(
         name=link.name,
         ifindex=link.ifindex,
@@ -116,5 +118,6 @@ def _port(link: Link, flags: PortFlags, bridge: str, port_vids: PortVids, relay:
         isolated=link.isolated,
         tunnel_learning=link.tunnel_learning,
         elsewhere=link.elsewhere,
+        peer=peer,
         relay=relay,
     )

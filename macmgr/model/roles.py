@@ -1,7 +1,8 @@
-"""The role of each port of a bridge: a guest's, a way out, a container's, or unknown to macmgr. Pure.
+"""The role of each port of a bridge, decided here and nowhere else. Pure.
 
-The kernel's device kind decides the role of a port that is no guest's. A veth's other end decides the rest. In another
-network namespace (IFLA_LINK_NETNSID) a container has it; here it leads to another bridge, or to the host.
+The kernel's device kind (IFLA_INFO_KIND) decides the role of a port that is no guest's. A veth is a cable, and its
+other end decides. If that is in another network namespace (IFLA_LINK_NETNSID), a container has it. If it is here, the
+port is an uplink, whatever has the other end: another bridge, or the host, which may route to a network from there.
 """
 
 from __future__ import annotations
@@ -9,19 +10,38 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from enum import StrEnum
 
-from macmgr.model.snapshot import BridgePort
+from macmgr.model.snapshot import BridgePort, Snapshot
 
 
 class Role(StrEnum):
     """The purpose of a bridge port; a word for scripts."""
 
     GUEST = "guest"
-    UPLINK = "uplink"  # it leads to a network: a NIC, a bond, a VLAN device, a vxlan, a cable to another bridge
+    UPLINK = "uplink"  # it leads to a network: a NIC, a bond, a VLAN device, a vxlan that learns, a cable
+    TUNNEL = "tunnel"  # a vxlan that does not learn: a control plane (EVPN) decides the addresses behind it
     CONTAINER = "container"
     TAP = "tap"  # unknown to macmgr: another program's QEMU, or a guest whose XML is not understood
     DUMMY = "dummy"  # it leads nowhere: virbr0-nic, LXD's NAME-mtu
 
+    @property
+    def leads_out(self) -> bool:
+        """Hosts of a network are behind it."""
+        return self in (Role.UPLINK, Role.TUNNEL)
 
+    @property
+    def words(self) -> str:
+        """The same for people, in a table."""
+        return "foreign tap" if self is Role.TAP else str(self)
+
+    @property
+    def phrase(self) -> str:
+        """The same for people, in a sentence."""
+        if self in (Role.GUEST, Role.CONTAINER):
+            return f"a {self}'s"
+        return f"{'an' if self is Role.UPLINK else 'a'} {self.words}"
+
+
+CABLE = "veth"
 _BY_KIND = {"tun": Role.TAP, "dummy": Role.DUMMY}
 
 
@@ -35,21 +55,51 @@ def roles_of(ports: Iterable[BridgePort], guests: Collection[str]) -> Mapping[st
     elsewhere: dict[str, list[str]] = {}
     with_uplink: set[str] = set()
     for port in ports:
-        if port.name in guests:
-            role = Role.GUEST
-        elif port.kind == "veth" and port.elsewhere:
-            role = Role.CONTAINER
-            elsewhere.setdefault(port.bridge, []).append(port.name)
-        else:
-            role = _BY_KIND.get(port.kind, Role.UPLINK)
-            if role is Role.UPLINK:
-                with_uplink.add(port.bridge)
+        role = Role.GUEST if port.name in guests else _role_of_others(port)
         roles[port.name] = role
+        if role is Role.CONTAINER:
+            elsewhere.setdefault(port.bridge, []).append(port.name)
+        elif role.leads_out:
+            with_uplink.add(port.bridge)
     roles |= {names[0]: Role.UPLINK for at, names in elsewhere.items() if len(names) == 1 and at not in with_uplink}
     return roles
 
 
+def _role_of_others(port: BridgePort) -> Role:
+    if port.kind == CABLE and port.elsewhere:
+        return Role.CONTAINER
+    if port.has_control_plane:
+        return Role.TUNNEL
+    return _BY_KIND.get(port.kind, Role.UPLINK)
+
+
 def uplinks_of(ports: Iterable[BridgePort], guests: Collection[str]) -> list[BridgePort]:
+    """Returns the ports that lead to a network."""
     found = list(ports)
     roles = roles_of(found, guests)
-    return [port for port in found if roles[port.name] is Role.UPLINK]
+    return [port for port in found if roles[port.name].leads_out]
+
+
+def may_be_a_guests(port: BridgePort, snapshot: Snapshot) -> bool:
+    """QEMU can only open a tap, and a container's cable ends in the container, or on no bridge while it starts."""
+    return port.kind == "tun" or (port.kind == CABLE and not snapshot.masters.get(port.peer))
+
+
+def why(port: BridgePort, role: Role, snapshot: Snapshot) -> str:
+    """Returns what the kernel says that makes a port what it is; empty where its kind alone does."""
+    if role is Role.TUNNEL:
+        return "a vxlan that does not learn: a control plane decides which addresses are behind it"
+    if role is Role.TAP:
+        return "no domain here names it as its tap"
+    if role is Role.DUMMY:
+        return "it leads nowhere"
+    if port.kind != CABLE or role is Role.GUEST:
+        return ""
+    if port.elsewhere:
+        alone = ", and nothing else leads out" if role is Role.UPLINK else ""
+        return f"its other end is in another network namespace{alone}"
+    if master := snapshot.masters.get(port.peer):
+        return f"its other end, {port.peer}, is on {master}"
+    return (
+        f"its other end, {port.peer}, is on no bridge: the host is behind it, or what it routes to" if port.peer else ""
+    )

@@ -16,7 +16,7 @@ from macmgr import virsh
 from macmgr.model.changes import Change, SetEntries, SetFlags
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestPort, Intent
-from macmgr.model.roles import uplinks_of
+from macmgr.model.roles import roles_of, uplinks_of
 from macmgr.model.snapshot import Bridge, BridgePort, Feature, Snapshot
 from macmgr.planning.draft import Draft, Table
 from macmgr.planning.entries import plan_entries
@@ -126,6 +126,7 @@ def plan_uplinks(intent: Intent, snapshot: Snapshot, learning_off: Collection[st
     earlier = (snapshot.ports[name].bridge for name in learning_off)  # their bridge may be the kernel's by now
     for bridge in dict.fromkeys([*intent.managed_bridges, *earlier]):
         ports = [port for port in snapshot.ports.values() if port.bridge == bridge]
+        roles = roles_of(ports, guests)
         flooding = {port.name for port in ports if port.flags.unicast_flood}
         bare = table.lacks(Feature.STICKY) and bridge in pinned
         for port in ports:
@@ -133,7 +134,7 @@ def plan_uplinks(intent: Intent, snapshot: Snapshot, learning_off: Collection[st
                 continue
             flags = port.flags
             may = bare and bridge not in moving
-            if may and flags.learning and flooding == {port.name}:
+            if may and roles[port.name].leads_out and flags.learning and flooding == {port.name}:
                 quiet = replace(flags, learning=False)
                 draft.closes.append(SetFlags(port.name, flags, quiet, bridge, because=Code.UNSUPPORTED))
             elif port.name in learning_off and not (may and flooding - closing == {port.name}):

@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterable, Iterator
 from macmgr.model.changes import DeleteEntry, SetEntries, bridge_command
 from macmgr.model.findings import Code, Command, Finding, Repair
 from macmgr.model.intent import Intent
-from macmgr.model.roles import Role, roles_of, uplinks_of
+from macmgr.model.roles import Role, roles_of
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, Feature, Snapshot
 from macmgr.planning.draft import Draft, Stranded, Table
 
@@ -33,13 +33,15 @@ def leftover_findings(intent: Intent, snapshot: Snapshot, table: Table, so_far: 
     guests = {guest.port for guest in intent.ports}
     users = {(guest.bridge, mac): guest for guest in intent.ports for mac in guest.macs}
     ports = [port for port in snapshot.ports.values() if port.bridge in intent.managed_bridges]
-    for uplink in uplinks_of(ports, guests):
-        if uplink.kind == "vxlan":
-            continue  # whoever puts an entry there knows of other hosts
+    roles = roles_of(ports, guests)
+    for uplink in ports:
+        if roles[uplink.name] is not Role.UPLINK:
+            continue  # who puts entries on a tunnel knows of other hosts
         filtering = snapshot.bridges[uplink.bridge].vlan_filtering
         found: dict[str, list[Entry]] = {}
         for entry in table.fdb.of_port(uplink.name):
-            left = entry.state is EntryState.STATIC and not entry.extern_learn and not table.stranded(entry)
+            left = entry.state is EntryState.STATIC and not table.stranded(entry)
+            left = left and not snapshot.by_control_plane(entry)
             looked_up = bool(entry.vid) == filtering
             if left and looked_up and (uplink.bridge, entry.mac) not in known:
                 found.setdefault(entry.mac, []).append(entry)
@@ -162,7 +164,7 @@ class _Others:
             self._of_bridge[bridge] = [
                 (port, frozenset(port.vids))
                 for port in sorted(ports, key=lambda port: (roles[port.name] is not Role.DUMMY, port.ifindex))
-                if port.up and port.forwarding and roles[port.name] in _FOR_THAT and port.kind != "vxlan"
+                if port.up and port.forwarding and roles[port.name] in _FOR_THAT
             ]
         return next((port.name for port, vids in self._of_bridge[bridge] if vid in vids), "")
 

@@ -18,12 +18,11 @@ from dataclasses import dataclass, replace
 from macmgr import virsh
 from macmgr.model.findings import Code, Command, Finding
 from macmgr.model.intent import GuestPort, Intent, PortlessNic
-from macmgr.model.roles import uplinks_of
+from macmgr.model.roles import may_be_a_guests, uplinks_of
 from macmgr.model.snapshot import Bridge, BridgePort, Snapshot
 from macmgr.model.vids import fold_vids
 from macmgr.planning.draft import Draft
 
-_A_GUESTS = ("tun", "veth")  # by the kernel's word for the device (IFLA_INFO_KIND)
 MAX_PORTS = 1023  # BR_MAX_PORTS, of which 0 is none (br_if.c, find_portno); the next one is refused with EXFULL
 EVERY_VID = "1-4094"  # a range is taken off without a word about those that are not there (br_vlan_info)
 
@@ -71,7 +70,7 @@ def with_taps_only(intent: Intent, snapshot: Snapshot) -> Intent:
 
 def _may_be_a_guests(guest: GuestPort, snapshot: Snapshot) -> bool:
     port = snapshot.ports.get(guest.port)
-    return port is None or port.kind in _A_GUESTS
+    return port is None or may_be_a_guests(port, snapshot)
 
 
 def is_on_its_bridge(guest: GuestPort, intent: Intent, snapshot: Snapshot, draft: Draft) -> bool:

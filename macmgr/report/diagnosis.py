@@ -13,7 +13,6 @@ from macmgr.doctor.diagnose import Ability, BridgeDiagnosis, Diagnosis, PortDiag
 from macmgr.doctor.promiscuity import Cause, Reason
 from macmgr.doctor.vlancheck import UNSEEN
 from macmgr.model.intent import observe_nothing
-from macmgr.model.roles import Role
 from macmgr.oneline import one_line, unbroken
 from macmgr.vlanfiltering import Answer
 
@@ -130,11 +129,11 @@ def _print_indented(out: Console, indent: str, text: str) -> None:
 def _why(found: BridgeDiagnosis) -> Iterator[tuple[str, list[str]]]:
     """Yields the uplinks, cause by cause; then the bridge device; then one sentence for all guests' ports."""
     for port in found.ports:
-        if port.member.role is Role.UPLINK:
+        if port.member.role.leads_out:
             yield from _why_uplink(port)
     if found.causes:
         yield _reasons(found.bridge.name, found.causes)
-    others = [port for port in found.ports if port.member.role is not Role.UPLINK]
+    others = [port for port in found.ports if not port.member.role.leads_out]
     if any(port.member.device.kind == "tun" and port.promiscuous for port in others):
         yield (
             "Taps are always promiscuous: they cannot filter. It costs nothing, because only the guest sends there.",
@@ -173,7 +172,7 @@ def _reasons(name: str, causes: Sequence[Cause]) -> tuple[str, list[str]]:
 
 def _notes(found: BridgeDiagnosis) -> Iterator[str]:
     for port in found.ports:
-        if port.member.role is Role.UPLINK:
+        if port.member.role.leads_out:
             yield _filtering(port)
         if port.nic_list is not None and port.filter.filters is not False:
             listed = f" {port.nic_list.present} are." if port.nic_list.present is not None else ""
@@ -198,13 +197,12 @@ def _whose(port: PortDiagnosis) -> str:
     guest = port.member.guest
     if guest is not None:
         return unbroken(f"{guest.domain} {guest.alias} ({guest.policy.manager})")
-    words = {Role.TAP: "nobody's here"}
-    return f"{words.get(port.member.role, str(port.member.role))} ({port.member.what})"
+    return f"{port.member.role.words} ({port.member.what})"
 
 
 def _in_short(port: PortDiagnosis) -> str:
     """Names the causes in a few words, and the first few auto ports."""
-    if port.member.role is not Role.UPLINK and port.filter.filters is False:
+    if not port.member.role.leads_out and port.filter.filters is False:
         always = "a tap always is" if port.member.device.kind == "tun" else "it cannot filter"
         return ", ".join([always, *_short_words(_beside(port))])
     return ", ".join(_short_words(port.causes))

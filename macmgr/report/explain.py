@@ -15,7 +15,7 @@ from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestPort, Manager, Pin, PortlessNic, Settings
 from macmgr.model.known import SeenMacs
 from macmgr.model.mac import matches, parse_typed_mac, virtual_router
-from macmgr.model.roles import Role, roles_of
+from macmgr.model.roles import roles_of, why
 from macmgr.model.snapshot import BridgePort
 from macmgr.model.vids import fold_vids
 from macmgr.oneline import unbroken
@@ -29,13 +29,6 @@ from macmgr.view import View
 _WIDTH = 14
 # Findings that leave a port without an address; the NIC's own address is excepted.
 _OTHERS = (Code.CONFLICTING_SETTINGS, Code.MAC_COLLISION)
-
-_ROLES = {
-    Role.UPLINK: "an uplink",
-    Role.CONTAINER: "a container's",
-    Role.TAP: "somebody else's tap",
-    Role.DUMMY: "a dummy, which leads nowhere",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,11 +240,12 @@ def _other_port(view: View, port: BridgePort) -> Explanation:
     how = f"managed ({managed})" if managed else "not managed"
     role = roles_of(view.snapshot.ports.values(), {guest.port for guest in view.intent.ports})[port.name]
     findings = [finding for finding in view.plan.findings if finding.port == port.name]
+    said = f"{port_words(port)}, entries that lead to it: {count}"
     return Explanation(
-        f"{port.name} is a port of {port.bridge}, and of no domain's NIC: {_ROLES[role]}.",
+        f"{port.name} is a port of {port.bridge}, and of no domain's NIC: {role.phrase}.",
         (
             ("Policy says", [f"{port.bridge} is {how}", *_mode_says(view, port.bridge)]),
-            ("Kernel says", [f"{port_words(port)}, entries that lead to it: {count}"]),
+            ("Kernel says", [*filter(None, [why(port, role, view.snapshot)]), said]),
             ("Verdict", list(_finding_lines(findings)) or ["macmgr does not touch it"]),
         ),
     )

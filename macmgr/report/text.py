@@ -30,7 +30,6 @@ _DOMAIN, _MACS = _COLUMNS.index("DOMAIN"), _COLUMNS.index("MAC")
 _SHORTEST = 8  # letters of a domain's name that always stay
 _GAP = 2
 _INDENT = 32
-_ROLES = {Role.TAP: "no domain"}  # another program's, or a guest's with XML that is not understood
 _VERDICT_STYLE = {
     Word.DRIFT: "red",
     Word.NOTHING: "yellow",
@@ -199,7 +198,7 @@ def _port_cells(
     flags = [_on(port.flags.learning), _on(port.flags.unicast_flood)]
     promiscuous = "yes" if port.promiscuity else "no"
     if guest is None:
-        word = Text((_ROLES.get(role, str(role))) if managed else "", "dim")
+        word = Text(role.words if managed else "", "dim")
         return [port.name, word, "", "", "", "", fold_vids(port.vids), *flags, "", promiscuous, ""]
     verdict: Text = Text("")
     if guest.managed:

@@ -20,7 +20,6 @@ from macmgr.phrases import first_few
 from macmgr.view import View
 
 _MOST = 4  # ports that a row names
-_ROLES = {Role.TAP: "no domain"}
 _HOST = "the host"
 _ORDER = (True, None, False)
 Row = tuple[str, str, str]
@@ -56,8 +55,7 @@ class Traced:
             return _HOST
         if (guest := self.guests.get(place)) is not None:
             return f"{place} of {guest.domain}{f' ({guest.alias})' if nic and guest.alias else ''}"
-        role = self.roles[place]
-        return f"{place} ({_ROLES.get(role, role)})"
+        return f"{place} ({self.roles[place].words})"
 
     def names(self, places: Sequence[str]) -> str:
         """Names the host first, and the NIC of a guest where the port is alone."""

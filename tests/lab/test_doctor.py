@@ -84,7 +84,7 @@ def test_an_unmanaged_tap_is_named_and_its_advice_gives_the_promised(
         run("ip", "link", "set", "stray0", "master", bridge.name)
         assert causes(macmgr) == [("auto-port", "stray0")]
         page = macmgr("doctor", "br0").stdout.decode()
-        assert "stray0 (tun), which no domain here asks for, learns and floods" in page
+        assert "stray0, a foreign tap (tun), learns and floods" in page
         (step,) = examined(macmgr)["steps"]
         assert step["gain"].endswith("up0 leaves promiscuous mode")
         assert bridge.promiscuity() == 1

@@ -95,7 +95,7 @@ def test_ports_that_get_nothing_for_one_reason_share_a_row() -> None:
     rows = list(said.rows(said.traces[0]))
     assert [row for row in rows if row[0] in ("Gets it", "Does not", "")] == [
         ("Gets it", "vnet1 of web", "untagged: an FDB entry leads there"),
-        ("Does not", "the host, vnet2 of db, tap0 (no domain), tap1 (no domain) and 28 more",
+        ("Does not", "the host, vnet2 of db, tap0 (foreign tap), tap1 (foreign tap) and 28 more",
          "an FDB entry leads to another port"),
     ]  # fmt: skip
 

@@ -74,7 +74,7 @@ def test_a_port_that_nobody_asks_for_is_named_with_its_kind(world: World) -> Non
     world.ports = [uplink(promiscuity=1), tap("vnet7", PortFlags())]
     world.guests = []
     assert world.port("vnet7").member.role is Role.TAP
-    assert world.text() == "vnet7 (tun), which no domain here asks for, learns and floods"
+    assert world.text() == "vnet7, a foreign tap (tun), learns and floods"
 
 
 def test_the_uplink_itself_may_be_auto_and_no_other(world: World) -> None:

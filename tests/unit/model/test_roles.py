@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from macmgr.model.roles import Role, roles_of, uplinks_of
-from macmgr.model.snapshot import BridgePort
+from macmgr.model.roles import Role, may_be_a_guests, roles_of, uplinks_of, why
+from macmgr.model.snapshot import BridgePort, Snapshot
 
 ETH = BridgePort("eth0", 2, "br0", "02:00:00:00:00:02")
 
 
-def port(name: str, kind: str, *, elsewhere: bool = False, bridge: str = "br0") -> BridgePort:
-    return BridgePort(name, 9, bridge, "02:00:00:00:00:09", kind=kind, elsewhere=elsewhere)
+def port(name: str, kind: str, *, bridge: str = "br0", **more: Any) -> BridgePort:
+    return BridgePort(name, 9, bridge, "02:00:00:00:00:09", kind=kind, **more)
 
 
 @pytest.mark.parametrize(
@@ -23,6 +25,8 @@ def port(name: str, kind: str, *, elsewhere: bool = False, bridge: str = "br0") 
         (port("up0", "macvlan"), Role.UPLINK),
         (port("up0", "macvlan", elsewhere=True), Role.UPLINK),
         (port("vx10", "vxlan"), Role.UPLINK),
+        (port("vx10", "vxlan", tunnel_learning=True), Role.UPLINK),
+        (port("vx10", "vxlan", tunnel_learning=False), Role.TUNNEL),
         (port("gre0", "gretap"), Role.UPLINK),
         (port("to-br1", "veth"), Role.UPLINK),
         (port("vethc1", "veth", elsewhere=True), Role.CONTAINER),
@@ -43,3 +47,45 @@ def test_a_host_that_is_a_container_itself_has_its_only_way_out() -> None:
     assert uplinks_of([eth0, second, *others], ["vnet0"]) == []
     elsewhere = port("up1", "", bridge="br1")
     assert uplinks_of([eth0, elsewhere], ()) == [eth0, elsewhere]
+
+
+@pytest.mark.parametrize(
+    ("found", "role", "because", "a_guests"),
+    [
+        (port("to-br1", "veth", peer="br1-end"), Role.UPLINK, "its other end, br1-end, is on br1", False),
+        (
+            port("leg", "veth", peer="host0"),
+            Role.UPLINK,
+            "its other end, host0, is on no bridge: the host is behind it, or what it routes to",
+            True,  # a container's cable is here until the container starts
+        ),
+        (port("vethc1", "veth", elsewhere=True), Role.CONTAINER, "its other end is in another network namespace", True),
+        (
+            port("vx10", "vxlan", tunnel_learning=False),
+            Role.TUNNEL,
+            "a vxlan that does not learn: a control plane decides which addresses are behind it",
+            False,
+        ),
+        (port("tap0", "tun"), Role.TAP, "no domain here names it as its tap", True),
+        (port("virbr0-nic", "dummy"), Role.DUMMY, "it leads nowhere", False),
+        (port("eth1", ""), Role.UPLINK, "", False),
+        (port("bond0", "bond"), Role.UPLINK, "", False),
+        (port("up0", "macvlan"), Role.UPLINK, "", False),
+    ],
+)
+def test_what_makes_it_so_and_if_a_domain_may_name_it(
+    found: BridgePort, role: Role, because: str, a_guests: bool
+) -> None:
+    snapshot = Snapshot(ports={found.name: found}, masters={"br1-end": "br1", "host0": None, found.name: "br0"})
+    assert roles_of([ETH, found], ())[found.name] is role
+    assert why(found, role, snapshot) == because
+    assert may_be_a_guests(found, snapshot) is a_guests
+
+
+def test_a_way_out_that_is_a_tunnel_leaves_a_container_its_cable() -> None:
+    tunnel, cable = port("vx10", "vxlan", tunnel_learning=False), port("eth0", "veth", elsewhere=True)
+    assert uplinks_of([tunnel, cable], ()) == [tunnel]
+    assert (
+        why(cable, Role.UPLINK, Snapshot())
+        == "its other end is in another network namespace, and nothing else leads out"
+    )

@@ -90,7 +90,7 @@ def test_an_administrators_entry_of_another_address_in_that_vid_stays() -> None:
         replace(ETH0, up=False),
         replace(ETH0, relay=PortRelay(PortState.BLOCKING)),
         port("tap9", 13, 1, 30, kind="tun"),
-        port("vxlan5", 13, 1, 30, kind="vxlan"),
+        port("vxlan5", 13, 1, 30, kind="vxlan", tunnel_learning=False),
         replace(VNET2, vids=(1, 30)),
     ],
     ids=["down", "blocked", "an unknown tap", "a tunnel", "another guest's"],
