@@ -34,6 +34,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--endurance", action="store_true", help="as long as it takes: a thousand kills, ten storms")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "case(name): the golden case that is the host of this test")
+
+
 def pytest_collection_finish() -> None:
     """Python searches what the tests have made for garbage, and not the thousands of tests, which stay.
 

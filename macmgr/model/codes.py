@@ -1,6 +1,6 @@
 """The finding codes, one row each: the word for scripts, severity, consequence, and the reason for a change.
 
-docs/findings.rst explains each: its meaning for a guest, its causes, and the remedy. docs/contributing.rst lists the
+docs/findings has a page for each: its meaning for a guest, its causes, and the remedy. docs/contributing.rst lists the
 steps for a new code.
 """
 

@@ -22,10 +22,6 @@ CASES = Path(__file__).parents[1] / "golden"
 Run = Callable[..., "Said"]
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "case(name): the golden case that is the host of this test")
-
-
 @dataclass(frozen=True)
 class Said:
     """What a call of macmgr answered."""

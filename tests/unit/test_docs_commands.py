@@ -1,0 +1,46 @@
+"""Each macmgr command that README.rst and docs/ show exists: the command line's own parser takes it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from macmgr import cli
+
+TOP = Path(__file__).parents[2]
+PAGES = [TOP / "README.rst", *(TOP / "docs").rglob("*.rst")]
+TYPED = re.compile(r"(?m)^ +(?:[#$] )?(?:sudo )?(macmgr [a-z].*)$")
+INLINE = re.compile(r"``(?:sudo )?(macmgr\s[^`]+)``")
+
+
+def commands(text: str) -> list[str]:
+    """What stands behind a prompt or by itself in a literal block, and what is quoted in a sentence."""
+    found = [*TYPED.findall(text), *(" ".join(each.split()) for each in INLINE.findall(text))]
+    return list(dict.fromkeys(found))
+
+
+def words_of(command: str) -> list[str]:
+    return shlex.split(command, comments=True)[1:]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_commands_of_a_page(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parser = cli._parser()
+    wrong = []
+    for command in commands(page.read_text()):
+        words = words_of(command)
+        try:
+            cli._complete(parser.parse_args(words))
+        except SystemExit as end:
+            said = capsys.readouterr().err
+            named = all(word.isalpha() for word in words) and "are required" in said  # a verb that a sentence names
+            if end.code and not named:
+                wrong.append((command, said.splitlines()[-1]))
+    assert wrong == []
+
+
+def test_there_are_commands() -> None:
+    assert sum(len(commands(page.read_text())) for page in PAGES) > 50
