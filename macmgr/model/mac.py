@@ -8,6 +8,9 @@ from collections.abc import Iterable
 ZERO = "00:00:00:00:00:00"
 # Addresses that move between hosts: those of VRRP for IPv4, which CARP uses too, and for IPv6 (RFC 9568).
 _VIRTUAL_ROUTERS = ("00:00:5e:00:01:*", "00:00:5e:00:02:*")
+# The address of a cluster of Microsoft's Network Load Balancing in unicast mode. Each node must get each frame for it,
+# and none sends from it: the nodes' frames carry other addresses, so that no switch learns this one.
+_CLUSTERS = "02:bf:*"
 _FORM = re.compile(r"(?:[0-9a-f]{1,2}:){5}[0-9a-f]{1,2}", re.ASCII | re.IGNORECASE)
 # The spellings of Windows and IEEE, of Cisco, and the digits alone; then their prefixes.
 _SPELLINGS = re.compile(
@@ -71,6 +74,11 @@ def matches(pattern: str, mac: str) -> bool:
 def virtual_router(mac: str) -> str:
     """Returns the virtual routers' prefix of a MAC address; empty if it has none."""
     return next((prefix for prefix in _VIRTUAL_ROUTERS if matches(prefix, mac)), "")
+
+
+def is_of_cluster(pattern: str) -> bool:
+    """True for a MAC address or prefix of Network Load Balancing in unicast mode."""
+    return matches(_CLUSTERS, pattern)
 
 
 class Patterns:

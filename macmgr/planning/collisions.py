@@ -172,6 +172,19 @@ def _report_alive(guest: GuestPort, mac: str, alive: Mapping[int, str], draft: D
     )
 
 
+def let_cluster_in(guest: GuestPort) -> str:
+    """The words for a node of a cluster. Flooding reaches all of them, and a group address is flooded anywhere."""
+    return (
+        f"leave the NIC of each node to the kernel ({by_kernel(guest)}), and allow the address to nobody: then frames "
+        "for the cluster are flooded to all nodes; or use its multicast or IGMP mode, which needs no entry"
+    )
+
+
+def by_kernel(guest: GuestPort) -> str:
+    """The element of metadata that leaves a guest's NIC to the kernel."""
+    return f"<macmgr:interface mac='{guest.facts.configured_mac or guest.macs[0]}' manager='kernel'/>"
+
+
 def disallow(guest: GuestPort, mac: str) -> str:
     place = guest.policy.place_that_allows(mac)
     return f"do not allow {mac} to {guest.domain}{f' ({place})' if place else ''}"

@@ -12,10 +12,11 @@ from macmgr import virsh
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestMac, GuestPort, Intent, Manager, Pin
 from macmgr.model.known import Memory
-from macmgr.model.mac import virtual_router
+from macmgr.model.mac import is_of_cluster, virtual_router
 from macmgr.model.roles import uplinks_of
 from macmgr.model.snapshot import BridgePort, Snapshot
 from macmgr.options import MAC_TABLE_MANAGER
+from macmgr.planning.collisions import let_cluster_in
 from macmgr.planning.draft import Pins
 from macmgr.planning.remembering import seen_since
 from macmgr.readers.network import Network
@@ -33,6 +34,7 @@ def conflict_findings(intent: Intent, snapshot: Snapshot, pins: Pins) -> Iterato
             yield _pinned_against(plane, guest)
         if guest.managed:
             yield from _pinned_routers(guest)
+            yield from _pinned_clusters(guest)
 
 
 def guest_mac_findings(intent: Intent) -> Iterator[Finding]:
@@ -60,6 +62,8 @@ def _let_in(guest: GuestPort, mac: str) -> str:
     A pin takes it from the LAN.
     """
     where = f"in the metadata of {guest.domain}"
+    if is_of_cluster(mac):
+        return let_cluster_in(guest)
     if prefix := virtual_router(mac):
         return (
             f"allow {prefix} {where}, with macmgr watch running: the address of a virtual router (VRRP, CARP) is put "
@@ -82,6 +86,25 @@ def _pinned_routers(guest: GuestPort) -> Iterator[Finding]:
                 "CARP) moves between hosts: while its master is elsewhere, nobody on this host reaches it, "
                 f"because its entry is on {guest.port}",
                 note=f"allow {prefix} in its place, with macmgr watch running",
+            )
+
+
+def _pinned_clusters(guest: GuestPort) -> Iterator[Finding]:
+    """Addresses of clusters, which lead to one port where every node must get each frame."""
+    own = guest.facts.configured_mac or guest.macs[0]
+    for mac in dict.fromkeys((own, *guest.policy.allow)):
+        if is_of_cluster(mac):
+            place = guest.policy.place_that_allows(mac)
+            verb = f"is allowed {mac}{f' ({place})' if place else ''}" if mac != own else f"has {mac}"
+            prefix = ", and a prefix lets in nothing that is not sent from" if mac.endswith("*") else ""
+            yield _about(
+                guest,
+                Code.CONFLICTING_SETTINGS,
+                f"{guest.domain} ({guest.port}) {verb}, which is for clusters of Network Load Balancing in unicast "
+                f"mode: each node must get each frame for the cluster, and none sends from its address; an entry leads "
+                f"to one port alone{prefix}",
+                "" if mac.endswith("*") else mac,
+                note=let_cluster_in(guest),
             )
 
 

@@ -16,8 +16,9 @@ from macmgr import virsh
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.known import Known
+from macmgr.model.mac import is_of_cluster
 from macmgr.model.snapshot import Entry, Key, Snapshot
-from macmgr.planning.collisions import Barred, collides, disallow
+from macmgr.planning.collisions import Barred, collides, disallow, let_cluster_in
 from macmgr.planning.draft import Carriers, Draft, Table
 
 _Holders = Mapping[Key, GuestPort]
@@ -86,7 +87,7 @@ def report_duplicates(guest: GuestPort, rivals: Mapping[GuestPort, tuple[str, in
             mac=mac,
             vid=vid,
             mends=(virsh.edit_domain(guest.domain),),
-            note="give it another MAC address",
+            note=let_cluster_in(guest) if is_of_cluster(mac) else "give it another MAC address",
         )
 
 
@@ -213,6 +214,8 @@ class _Assignment:
 
     def _report(self, guest: GuestPort, mac: str, lost: Mapping[int, GuestPort | None]) -> None:
         """An allowance that comes to nothing: two settings that contradict each other, and no fault of the table."""
+        if is_of_cluster(mac):
+            return  # reported for each node that is allowed it, shared or not
         reported: set[GuestPort] = set()
         for vid, rival in lost.items():
             if rival is None or rival in reported:
