@@ -7,11 +7,15 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from macmgr.execution import Failure
+from macmgr.forwarding.consequences import Reach, consequences
 from macmgr.model.changes import Change
+from macmgr.model.codes import Consequence, Severity
 from macmgr.model.intent import EVERYTHING, GuestPort, Intent, PortlessNic, Scope
 from macmgr.model.known import NOTHING_KNOWN, Known, PortBefore
 from macmgr.model.snapshot import Bridge, BridgePort, Snapshot
 from macmgr.planning.draft import Plan
+from macmgr.planning.reached import is_cut_off
+from macmgr.planning.reached import judged as judge
 from macmgr.planning.remembering import gone_macs, to_release
 
 
@@ -22,6 +26,7 @@ class View:
     ``skipped`` are changes that are needed and not made; their findings are in the plan. ``scope`` is the part of the
     host that was asked about: a report shows, counts and judges what it holds, and nothing else.
     ``intent`` has the addresses that guests were seen to use; ``known`` is the rest that the plan was made with.
+    ``reaches`` is who reaches the guests in scope; a look has it once it is `judged`.
     """
 
     intent: Intent
@@ -30,6 +35,18 @@ class View:
     skipped: tuple[Change, ...] = ()
     scope: Scope = EVERYTHING
     known: Known = NOTHING_KNOWN
+    reaches: tuple[Reach, ...] = ()
+
+    @property
+    def cut_off(self) -> tuple[str, ...]:
+        """The domains in scope that are not reached from beyond this host, in at least one of their VLANs."""
+        found = {reach.guest.domain for reach in self.reaches if is_cut_off(reach) and self._is_managed(reach.guest)}
+        cut = (each for each in self.plan.findings if each.consequence is Consequence.CUT_OFF)
+        found |= {each.domain for each in cut if each.domain and each.severity is not Severity.INFO}
+        return tuple(sorted(found))
+
+    def _is_managed(self, guest: GuestPort) -> bool:
+        return guest.bridge in self.intent.managed_bridges
 
     @cached_property
     def gone_macs(self) -> Mapping[tuple[str, str], str]:
@@ -75,6 +92,24 @@ class View:
     def observed(self) -> tuple[Change, ...]:
         """The changes that are not made because their bridge is only observed."""
         return tuple(change for change in self.skipped if self.scope.observes(change.bridge))
+
+
+def judged(view: View) -> View:
+    """Returns the view with its findings judged by frames, the worst first.
+
+    It is asked where somebody reads the findings. Hooks and the daemon's rounds do not pay for it.
+    """
+
+    def in_scope(guest: GuestPort) -> bool:
+        return view.scope.holds(guest.domain, guest.bridge)
+
+    used: dict[str, list[str]] = {}
+    for finding in view.plan.findings:
+        if finding.mac:
+            used.setdefault(finding.port, []).append(finding.mac)
+    reaches = tuple(consequences(view.snapshot, view.intent, used, in_scope))
+    findings = judge(view.plan.findings, reaches, view.intent, view.snapshot)
+    return replace(view, plan=replace(view.plan, findings=findings), reaches=reaches)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ guest's own broadcast on the way back. VIDs in which all is alike are judged onc
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -21,7 +21,9 @@ from macmgr.model.snapshot import Bridge, BridgePort, EntryState, Snapshot
 
 SOMEBODY, SOMEBODY_ELSE = "02:00:5e:00:53:01", "02:00:5e:00:53:02"  # addresses for documentation: nobody has them
 NO_MORE: Mapping[str, Sequence[str]] = MappingProxyType({})
-_PEERS = (Role.GUEST, Role.CONTAINER, Role.TAP)
+PEERS = (Role.GUEST, Role.CONTAINER, Role.TAP)
+# The uplink is not in the guest's VLAN: the bridge, or a VLAN device on the uplink, says so.
+_NOT_IN_THE_VLAN = (Reason.NOT_IN_VLAN_IN, Reason.VLAN_DEVICE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class Way:
     broadcast: Fate
     back: Fate
     instead: tuple[str, ...] = ()
+    here: bool = True
 
     @property
     def reached(self) -> bool | None:
@@ -69,14 +72,42 @@ class Reach:
 
     def reached_from(self, role: Role | None) -> bool | None:
         """Somebody of that role reaches the guest. None if there is nobody, or nobody can say."""
-        found = [way.reached for way in self.ways if way.role is role]
-        return True if True in found else None if None in found or not found else False
+        return any_reached(way for way in self.ways if way.role is role)
+
+    @property
+    def outside(self) -> tuple[Way, ...]:
+        """The ways from beyond this host: by the uplinks, or by the host itself where no uplink is in the VLAN.
+
+        A bridge without an uplink leads out by way of the host, as libvirt's own networks do. So does a VLAN that only
+        the host carries on. Empty where guests are by themselves.
+        """
+        uplinks = tuple(way for way in self.ways if way.role is Role.UPLINK)
+        if any(way.reason not in _NOT_IN_THE_VLAN for way in uplinks):
+            return tuple(way for way in uplinks if way.reason not in _NOT_IN_THE_VLAN)
+        host = tuple(way for way in self.ways if way.role is None and way.reason is not Reason.NOT_IN_VLAN_IN)
+        return host if not uplinks or any(way.reached is not False for way in host) else uplinks
+
+    @property
+    def reached(self) -> bool | None:
+        """The guest is reached from beyond this host. None if nobody can say, or nothing leads out."""
+        return any_reached(self.outside)
 
 
-def consequences(snapshot: Snapshot, intent: Intent, used: Mapping[str, Sequence[str]] = NO_MORE) -> Iterator[Reach]:
+def any_reached(ways: Iterable[Way]) -> bool | None:
+    """One of the ways reaches the guest. None if nobody can say, or there is no way."""
+    found = [way.reached for way in ways]
+    return True if True in found else None if None in found or not found else False
+
+
+def consequences(
+    snapshot: Snapshot,
+    intent: Intent,
+    used: Mapping[str, Sequence[str]] = NO_MORE,
+    about: Callable[[GuestPort], bool] = lambda _: True,
+) -> Iterator[Reach]:
     """Yields who reaches each guest that is on its bridge, by its MACs and VIDs.
 
-    ``used`` has more addresses to judge, by port.
+    ``used`` has more addresses to judge, by port. Only the guests that it is ``about`` are judged.
     """
     guests = {guest.port: guest for guest in intent.ports}
     for bridge in snapshot.bridges.values():
@@ -85,7 +116,7 @@ def consequences(snapshot: Snapshot, intent: Intent, used: Mapping[str, Sequence
         scene = _Scene(snapshot, bridge, ports, roles, guests)
         for port in ports:
             guest = guests.get(port.name)
-            if guest is not None and guest.bridge == bridge.name:
+            if guest is not None and guest.bridge == bridge.name and about(guest):
                 for mac in dict.fromkeys((*guest.macs, *used.get(port.name, ()))):
                     yield from _reaches(scene, guest, port, mac)
 
@@ -171,7 +202,7 @@ def _reach(scene: _Scene, guest: GuestPort, port: BridgePort, mac: str, vids: tu
     heard: list[bool | None] = []
     for others in scene.alike(vid, port):
         other, role = others[0], scene.roles[others[0].name]
-        if role is Role.UPLINK or (role in _PEERS and (not vid or vid in other.vids)):
+        if role is Role.UPLINK or (role in PEERS and (not vid or vid in other.vids)):
             ways.append(_way(scene, port, mac, vid, role, others))
         if role is Role.UPLINK:
             foreign = scene.sent(other, vid, SOMEBODY, SOMEBODY_ELSE)
@@ -190,10 +221,12 @@ def _way(
     unicast = forward(snapshot, other.name, scene.sent(other, vid, source, mac))
     broadcast = forward(snapshot, other.name, scene.sent(other, vid, source, BROADCAST))
     back = forward(snapshot, port.name, scene.sent(port, vid, mac, BROADCAST))
-    there = unicast.at(port.name)
+    there, asked, answered = unicast.at(port.name), broadcast.at(port.name), back.at(other.name)
     instead = () if there.reached else tuple(unicast.reached)
     names = tuple(each.name for each in others)
-    return Way(role, names, there, broadcast.at(port.name), back.at(other.name), instead)
+    lost = next((answer for answer, fate in ((unicast, there), (broadcast, asked)) if not fate.reached), None)
+    here = lost.stopped is None if lost else back.stopped is not None
+    return Way(role, names, there, asked, answered, instead, here)
 
 
 def _takes_away(scene: _Scene, port: BridgePort, mac: str, vid: int, other: BridgePort) -> bool:

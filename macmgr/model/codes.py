@@ -76,6 +76,9 @@ class Code(StrEnum):
     SHARED_TAP = "shared-tap", _ERROR, _AT_RISK
     WRONG_VLAN = "wrong-vlan", _ERROR, _CUT_OFF
     NO_VLAN = "no-vlan", _ERROR, _CUT_OFF
+    VLAN_WITHOUT_UPLINK = "vlan-without-uplink", _WARNING, _CUT_OFF
+    NOT_FORWARDING = "not-forwarding", _WARNING, _CUT_OFF
+    PORT_DOWN = "port-down", _WARNING, _CUT_OFF
     NOT_ISOLATED = "not-isolated", _ERROR, _EXPOSED
     DUPLICATE_MAC = "duplicate-mac", _ERROR, _CUT_OFF
     MAC_COLLISION = "mac-collision", _ERROR, _CUT_OFF

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from macmgr.model.changes import Change, bridge_command, requests
-from macmgr.model.codes import Code, Severity
+from macmgr.model.codes import Code, Consequence, Severity
 
-__all__ = ["Code", "Command", "Finding", "Fix", "Fixes", "Repair", "Severity", "fix_of"]
+__all__ = ["Code", "Command", "Consequence", "Finding", "Fix", "Fixes", "Repair", "Severity", "fix_of"]
 
 MANY_COMMANDS = 3  # nobody types more of an apply's commands: the fix is then the apply that sends them
 MANY_BY_HAND = 8  # more commands for a person fit no line: a VLAN trunk may need one for each of thousands of VIDs
@@ -27,7 +27,10 @@ class Finding:
 
     ``message`` is a whole sentence. ``mends`` repair it, in this order: each is a change that an apply makes, or a
     command for a person. ``note`` is prose: a repair without a command, or advice before one is run. Empty and None
-    fields do not apply to the finding. `Fix` prints both.
+    fields do not apply to the finding. `Fix` prints both. ``vids`` are those of all findings that differ only in the
+    VID; ``vid`` is then the first. ``judged`` is what the forwarding model says that it does to
+    frames, and ``reached`` whether its guest gets any from beyond this host; None if it was not asked, or nobody can
+    say (`macmgr.planning.reached`).
 
     Findings are compared without ``mends``: thousands of VIDs of one trunk share a change that names all of them.
     """
@@ -41,6 +44,14 @@ class Finding:
     vid: int | None = None
     mends: tuple[Repair, ...] = field(default=(), compare=False)
     note: str = ""
+    judged: Consequence | None = field(default=None, compare=False)
+    reached: bool | None = field(default=None, compare=False)
+    vids: tuple[int, ...] = field(default=(), compare=False)
+
+    @property
+    def consequence(self) -> Consequence:
+        """Returns the worst that it does to frames: as judged by frames, otherwise as its code can at worst."""
+        return self.judged or self.code.consequence
 
     @property
     def severity(self) -> Severity:

@@ -155,7 +155,7 @@ class NicFacts:
     ``vlan_live`` and ``isolated_live``: the NIC's live XML or its network port says so, so libvirt has set it on the
     port. A setting that only the network has may be newer. ``configured_mac`` is the address in the NIC's ``<mac>``,
     ``current_mac`` the one that the guest uses now. ``said_mac`` is libvirt's ``currentAddress`` if it differs
-    (11.2.0); a status file has it as of libvirt's last save.
+    (11.2.0); a status file has it as of libvirt's last save. ``link_down``: the guest is to see no link.
     """
 
     vlan: Vlan | None = None
@@ -168,6 +168,7 @@ class NicFacts:
     configured_mac: str = ""
     current_mac: str = ""
     said_mac: str = ""
+    link_down: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -208,6 +208,7 @@ def guest_port(domain: Domain, nic: Nic, sources: PolicySources) -> GuestPort | 
             configured_mac=nic.mac,
             current_mac=said,
             said_mac=said,
+            link_down=nic.link_down,
         ),
     )
 

@@ -102,6 +102,7 @@ class Nic:
     vlan: Vlan | None = None
     isolated: bool | None = None
     trust: bool | None = None
+    link_down: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +198,7 @@ def read_nic(element: etree._Element, where: str) -> Nic:
         vlan=vlan if vlan is not None else read_vlan(element, where),
         isolated=isolated if isolated is not None else read_isolated(element),
         trust=trust if trust is not None else read_trust(element),
+        link_down=said(parts, "link", "state") == "down",
     )
 
 

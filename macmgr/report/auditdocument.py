@@ -5,14 +5,16 @@ Schemas: docs/audit-v1.schema.json, docs/apply-v1.schema.json.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from macmgr.forwarding.consequences import PEERS, Reach, any_reached
 from macmgr.model.changes import Change, bridge_command, requests
 from macmgr.model.findings import Code, Finding, Fix, Fixes, Severity, fix_of
 from macmgr.model.intent import GuestPort
 from macmgr.model.roles import Role, roles_of
 from macmgr.model.snapshot import Bridge, BridgePort
+from macmgr.model.vids import fold_vids
 from macmgr.report.verdict import verdict_of
 from macmgr.view import Outcome, View
 
@@ -21,7 +23,10 @@ def audit_document(view: View, host: str, taken_at: str) -> dict[str, Any]:
     """Returns the document for one look at ``host``, limited to the scope. ``taken_at`` is a UTC time in ISO 8601."""
     guests = {guest.port: guest for guest in view.guests}
     roles = roles_of(view.snapshot.ports.values(), {guest.port for guest in view.intent.ports})
-    documents = [_bridge(bridge, view, guests, roles) for bridge in view.bridges]
+    reaches: dict[str, list[Reach]] = {}
+    for reach in view.reaches:
+        reaches.setdefault(reach.guest.port, []).append(reach)
+    documents = [_bridge(bridge, view, guests, roles, reaches) for bridge in view.bridges]
     fixes = Fixes()
     findings = [finding_document(finding, fixes.of(finding)) for finding in view.plan.findings]
     counts = {str(severity): sum(f["severity"] == severity for f in findings) for severity in Severity}
@@ -81,7 +86,13 @@ def _commands(change: Change) -> list[list[str]]:
     return [bridge_command(request) for request in requests(change)]
 
 
-def _bridge(bridge: Bridge, view: View, guests: Mapping[str, GuestPort], roles: Mapping[str, Role]) -> dict[str, Any]:
+def _bridge(
+    bridge: Bridge,
+    view: View,
+    guests: Mapping[str, GuestPort],
+    roles: Mapping[str, Role],
+    reaches: Mapping[str, Sequence[Reach]],
+) -> dict[str, Any]:
     managed = bridge.name in view.intent.managed_bridges
     return {
         "name": bridge.name,
@@ -90,11 +101,14 @@ def _bridge(bridge: Bridge, view: View, guests: Mapping[str, GuestPort], roles: 
         "managed": managed,
         "observed": managed and view.scope.observes(bridge.name),
         "reason": view.intent.managed_bridges.get(bridge.name),
-        "ports": [_port(port, guests.get(port.name), roles[port.name]) for port in view.ports_of(bridge.name)],
+        "ports": [
+            _port(port, guests.get(port.name), roles[port.name], reaches.get(port.name, ()))
+            for port in view.ports_of(bridge.name)
+        ],
     }
 
 
-def _port(port: BridgePort, guest: GuestPort | None, role: Role) -> dict[str, Any]:
+def _port(port: BridgePort, guest: GuestPort | None, role: Role, reaches: Iterable[Reach]) -> dict[str, Any]:
     return {
         "port": port.name,
         "kind": port.kind,
@@ -109,19 +123,40 @@ def _port(port: BridgePort, guest: GuestPort | None, role: Role) -> dict[str, An
         "vids": list(port.vids),
         **{name: bool(value) for name, value in port.flags.document().items()},
         "promiscuous": port.promiscuity > 0,
+        "reached": [_reached(reach) for reach in reaches] if guest and guest.running else [],
     }
+
+
+def _reached(reach: Reach) -> dict[str, Any]:
+    """Returns who reaches one address of a guest, in VIDs in which all is alike; null where there is nobody."""
+    sides = {"uplink": (Role.UPLINK,), "host": (None,), "guests": PEERS}
+    ways = {side: [way for way in reach.ways if way.role in roles] for side, roles in sides.items()}
+    return {
+        "mac": reach.mac,
+        "vids": fold_vids(reach.vids),
+        **{side: _word(any_reached(found)) if found else None for side, found in ways.items()},
+        "why_not": {
+            side: str(found[0].reason) for side, found in ways.items() if found and any_reached(found) is False
+        },
+    }
+
+
+def _word(reached: bool | None) -> str:
+    return "unknown" if reached is None else "yes" if reached else "no"
 
 
 def finding_document(finding: Finding, fix: Fix) -> dict[str, Any]:
     return {
         "code": str(finding.code),
         "severity": str(finding.severity),
-        "consequence": str(finding.code.consequence),
+        "consequence": str(finding.consequence),
+        "reached": None if finding.reached is None else _word(finding.reached),
         "bridge": finding.bridge or None,
         "port": finding.port or None,
         "domain": finding.domain,
         "mac": finding.mac or None,
         "vid": finding.vid,
+        "vids": fold_vids(finding.vids) or None,
         "message": finding.message,
         **fix_document(fix),
     }

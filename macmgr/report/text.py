@@ -32,6 +32,7 @@ _GAP = 2
 _INDENT = 32
 _VERDICT_STYLE = {
     Word.DRIFT: "red",
+    Word.CUT_OFF: "red",
     Word.NOTHING: "yellow",
     Word.OBSERVED: "yellow",
     Word.AT_RISK: "yellow",
@@ -42,13 +43,14 @@ _STYLE = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "cya
 
 def print_audit(out: Console, view: View) -> None:
     fixes = Fixes()
-    groups = _grouped(view.plan.findings, fixes)
-    verdict = verdict_of(view, [finding for finding, _ in groups])
+    verdict = verdict_of(view)
     _print_tree(out, view, verdict.at_risk, only_managed=True)
     _print_portless(out, view)
-    printed = [group for group in groups if group[0].code is not Code.NOTHING_MANAGED]  # the verdict says it
-    for finding, vids in printed:
-        _print_finding(out, finding, fixes.of(finding), vids, observed=view.scope.observes(finding.bridge))
+    printed = [
+        finding for finding in view.plan.findings if finding.code is not Code.NOTHING_MANAGED
+    ]  # the verdict does
+    for finding in printed:
+        _print_finding(out, finding, fixes.of(finding), observed=view.scope.observes(finding.bridge))
     if printed:
         out.print()
     _print_wrapped(out, Text(), Text(unbroken(verdict.text), _VERDICT_STYLE[verdict.word]), 0)
@@ -229,27 +231,14 @@ def _entry_word(guest: GuestPort, entries: Iterable[Entry]) -> str:
     return "sticky" if all(entry.sticky for entry in own) else "static"
 
 
-def _grouped(findings: Iterable[Finding], fixes: Fixes) -> list[tuple[Finding, list[int]]]:
-    """A person sees one line for findings that differ only in the VID."""
-    groups: dict[tuple[object, ...], tuple[Finding, list[int]]] = {}
-    for finding in findings:
-        fix = fixes.of(finding).text
-        key = (finding.code, finding.bridge, finding.port, finding.domain, finding.mac, finding.message, fix)
-        _, vids = groups.setdefault(key, (finding, []))
-        if finding.vid is not None:
-            vids.append(finding.vid)
-    order = list(Severity)
-    return sorted(groups.values(), key=lambda group: order.index(group[0].severity))
-
-
-def _print_finding(out: Console, finding: Finding, fix: Fix, vids: list[int], *, observed: bool) -> None:
+def _print_finding(out: Console, finding: Finding, fix: Fix, *, observed: bool) -> None:
     line = Text()
     line.append(f"{finding.severity!s:<8}", _STYLE[finding.severity])
     line.append(f"{finding.code!s:<23} ", "bold")
     _print_wrapped(
         out,
         line,
-        Text(unbroken(finding.message) + (f" (VID {fold_vids(vids)})" if vids else "")),
+        Text(unbroken(finding.message) + (f" (VID {fold_vids(finding.vids)})" if finding.vids else "")),
         max(_INDENT, line.cell_len),
     )
     if not fix.text or finding.severity is Severity.INFO:

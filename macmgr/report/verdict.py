@@ -20,6 +20,7 @@ class Word(StrEnum):
     """The verdict of an audit: the first true one of these."""
 
     DRIFT = "drift"  # an error was found
+    CUT_OFF = "cut-off"  # no error, but a guest is not reached from beyond this host
     NOTHING = "nothing-managed"  # no bridge and no port in scope is managed
     OBSERVED = "observed"  # all that is managed in scope is observe-only
     AT_RISK = "at-risk"  # one frame from the LAN can cut a guest off
@@ -35,9 +36,9 @@ class Verdict:
     at_risk: frozenset[str]
 
 
-def verdict_of(view: View, printed: Iterable[Finding] | None = None) -> Verdict:
-    """Returns the verdict on the scope. ``printed`` are the findings as printed; the text counts them."""
-    findings = view.plan.findings if printed is None else list(printed)
+def verdict_of(view: View) -> Verdict:
+    """Returns the verdict on the scope."""
+    findings = view.plan.findings
     at_risk = _at_risk(view)
     ports = [guest for guest in view.guests if guest.managed]
     bridges = [bridge.name for bridge in view.bridges if bridge.name in view.intent.managed_bridges]
@@ -50,6 +51,8 @@ def verdict_of(view: View, printed: Iterable[Finding] | None = None) -> Verdict:
     word = Word.IN_SYNC
     if any(finding.severity is Severity.ERROR for finding in findings):
         word = Word.DRIFT
+    elif view.cut_off:
+        word = Word.CUT_OFF
     elif not ports and not bridges:
         word = Word.NOTHING
     elif not compared:
@@ -65,10 +68,11 @@ def verdict_of(view: View, printed: Iterable[Finding] | None = None) -> Verdict:
         sentences.append(f"Drift: {_numbers(others)}; {how}.")
     elif compared:
         managed = [name for name in bridges if name not in observed]
+        if word is Word.CUT_OFF:
+            sentences.append(f"{first_few(view.cut_off, _FEW)} {are(view.cut_off)} cut off.")
         risk = any(guest.port in at_risk for guest in obeyed)
-        sentences.append(
-            f"{_state(managed, risk=risk, of_all=not observed)}: {_what(obeyed, managed)}, {_numbers(others)}."
-        )
+        state = _state(managed, risk=risk, cut=word is Word.CUT_OFF, of_all=not observed)
+        sentences.append(f"{state}: {_what(obeyed, managed)}, {_numbers(others)}.")
     if not ports and not bridges:
         sentences.append(_nothing(view))
     if observed:
@@ -76,8 +80,10 @@ def verdict_of(view: View, printed: Iterable[Finding] | None = None) -> Verdict:
     return Verdict(word, " ".join([*sentences, *_risk(view, at_risk)]), at_risk)
 
 
-def _state(managed: list[str], *, risk: bool, of_all: bool) -> str:
+def _state(managed: list[str], *, risk: bool, cut: bool, of_all: bool) -> str:
     """Speaks of the whole scope; if a part of it is observe-only, of the managed bridges."""
+    if cut:
+        return "The tables are as wanted" if of_all else f"the tables of {', '.join(managed)} are as wanted"
     if of_all:
         return "At risk" if risk else "In sync"
     return f"{', '.join(managed)} {are(managed)} {'at risk' if risk else 'in sync'}"

@@ -15,6 +15,7 @@ from macmgr.report.auditdocument import outcome_document
 from macmgr.state import lock
 from macmgr.state.memory import StateFile
 from macmgr.verbs.host import a_moment, check_bridge, host_of, out, print_json, warn
+from macmgr.view import judged
 from macmgr.vlanfiltering import Answer, turn_on
 
 
@@ -31,6 +32,7 @@ def apply_changes(arguments: argparse.Namespace) -> int:
                 return errors.DRIFT
         notes = StateFile(held, host.netns)
         outcome = apply(held, host.read_intent, kernel, host.scope, notes=notes, moment=a_moment, known=host.known)
+    outcome = replace(outcome, view=judged(outcome.view))
     warn(notes.problem)
     for bridge in sorted({change.bridge for change in outcome.view.observed}):
         warn(

@@ -37,7 +37,7 @@ from macmgr.report.explain import explain, macs_meant
 from macmgr.sources.statusfiles import LibvirtState, StatusFiles
 from macmgr.state.memory import read_memory
 from macmgr.state.observedfile import read_observed
-from macmgr.view import View
+from macmgr.view import View, judged
 from macmgr.wanted import wanted
 
 if TYPE_CHECKING:
@@ -140,9 +140,8 @@ def view_of(arguments: argparse.Namespace, beside: Beside = NOTHING_BESIDE) -> V
     warn(problem)
     with host.kernel() as kernel:
         check_bridge(arguments, kernel)
-        return look(
-            host.read_intent, kernel, host.scope, replace(host.known, memory=memory), moment=a_moment, beside=beside
-        )
+        known = replace(host.known, memory=memory)
+        return judged(look(host.read_intent, kernel, host.scope, known, moment=a_moment, beside=beside))
 
 
 def a_moment() -> None:

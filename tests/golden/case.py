@@ -24,6 +24,7 @@ from macmgr.model.flags import FLAGS, flags_of
 from macmgr.model.hookcall import HookCall
 from macmgr.model.intent import Intent, Scope
 from macmgr.model.known import KeptMac, Known, Memory, PortBefore
+from macmgr.model.relay import PortRelay, PortState
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot, Stacked
 from macmgr.planning.reading import Beside
 from macmgr.planning.remembering import closed_once, gone_macs, learning_off, locked_since, to_release
@@ -35,7 +36,7 @@ from macmgr.report.auditdocument import audit_document
 from macmgr.report.explain import explain
 from macmgr.report.text import print_audit, print_plan
 from macmgr.sources.statusfiles import StatusFiles
-from macmgr.view import View
+from macmgr.view import View, judged
 from macmgr.wanted import WaitingCall, wanted
 from tests.fake_kernel import FakeKernel
 
@@ -55,7 +56,7 @@ class Case:
     view: View
 
 
-FILTERING = {"vlan_filtering": True, "default_pvid": 1, "pvid": 1, "untagged": (1,)}
+FILTERING = {"vlan_filtering": True, "default_pvid": 1, "pvid": 1, "vids": (1,), "untagged": (1,)}
 
 
 def read_case(folder: Path, workshop: Path) -> Case:
@@ -85,7 +86,7 @@ def read_case(folder: Path, workshop: Path) -> Case:
         (*sources.networks, *([given.network] if given.network else [])),
         (*sources.ports.values(), *([given.port] if given.port else [])),
         config,
-        view,
+        judged(view),
     )
 
 
@@ -156,6 +157,8 @@ def _port(
     carried = tuple(vids)
     pvid = values.pop("pvid", 1 if 1 in carried else carried[0] if len(carried) == 1 else None)
     untagged = tuple(values.pop("untagged", (pvid,) if pvid else ()))
+    if relay := values.pop("relay", {}):
+        values["relay"] = PortRelay(**relay | {"state": PortState[relay["state"].upper()]})
     return BridgePort(name, ifindex, flags=_flags(flags), vids=carried, pvid=pvid, untagged=untagged, **values)
 
 

@@ -62,6 +62,7 @@ RECORD = Nic(
     vlan=Vlan((10, 20), 20, True),
     isolated=True,
     trust=True,
+    link_down=True,
 )
 
 

@@ -1,0 +1,264 @@
+"""Judges a look by frames: the consequence of each finding, and guests that no other finding explains. Pure.
+
+Entries and flags are means. `macmgr.forwarding.consequences` says which guests get frames, and every finding is judged
+by that: a missing entry behind a port that floods cuts nobody off, and one behind a closed port does. A guest that is
+not reached, though its entries and flags are as wanted, is a finding by itself: its port or an uplink is down or does
+not forward, or no uplink is in its VLAN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from macmgr.forwarding.consequences import Reach, Way
+from macmgr.forwarding.reasons import Reason
+from macmgr.model.codes import Code, Consequence, Severity
+from macmgr.model.findings import Finding, Fixes, Repair
+from macmgr.model.intent import GuestPort, Intent
+from macmgr.model.roles import Role
+from macmgr.model.snapshot import Snapshot
+from macmgr.model.vids import fold_vids
+from macmgr.phrases import are, first_few
+from macmgr.planning.plugged import vlans_of
+
+_FEW = 3  # guests that a message names
+_DOWN = (
+    Reason.BRIDGE_DOWN,
+    Reason.NO_PORT_FORWARDS,
+    Reason.PORT_DOWN,
+    Reason.NO_CARRIER,
+    Reason.NOT_OPERATIONAL,
+)
+_OF_THE_BRIDGE = (Reason.BRIDGE_DOWN, Reason.NO_PORT_FORWARDS)
+_NOT_IN_VLAN = (Reason.NOT_IN_VLAN_IN, Reason.VLAN_DEVICE)
+# What a finding that can cut off does to a guest that is reached, where the next frame does not decide.
+_REACHED = {
+    Code.MISSING_ENTRY: Consequence.COST,  # its port floods, so all frames for it go to each such port
+    Code.WRONG_VLAN: Consequence.EXPOSED,  # in a VLAN that is not its own
+}
+# Nothing is done for such a port until that is ended: if its guest is not reached, this is why.
+_LEFT_ALONE = (Code.SHARED_TAP, Code.UNREADABLE_XML, Code.NOT_GIVEN_BACK)
+
+
+def judged(
+    findings: Iterable[Finding], reaches: Sequence[Reach], intent: Intent, snapshot: Snapshot
+) -> tuple[Finding, ...]:
+    """Returns the findings with their consequences, the worst first, and with those that only frames show."""
+    of_port: dict[str, list[Reach]] = {}
+    for reach in reaches:
+        of_port.setdefault(reach.guest.port, []).append(reach)
+    guests = {guest.port: guest for guest in intent.ports}
+    said = [_judged(finding, guests, of_port) for finding in _merged(findings)]
+    explained = {finding.port for finding in said if finding.consequence is Consequence.CUT_OFF and finding.port}
+    said += unreached_findings(reaches, intent, snapshot, explained)
+    severities, consequences = list(Severity), list(Consequence)
+    return tuple(
+        sorted(
+            said,
+            key=lambda each: (
+                each.consequence is not Consequence.CUT_OFF or each.severity is Severity.INFO,
+                severities.index(each.severity),
+                consequences.index(each.consequence),
+            ),
+        )
+    )
+
+
+def is_cut_off(reach: Reach) -> bool:
+    """The guest's CPUs run here, and nobody beyond this host reaches its own address in these VIDs.
+
+    An address that it is only allowed may be another's at this moment. A NIC whose link is down in its XML is to get
+    nothing.
+    """
+    guest = reach.guest
+    return guest.running and not guest.facts.link_down and reach.mac == guest.macs[0] and reach.reached is False
+
+
+def _merged(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """One finding for those that differ only in the VID: a trunk has thousands."""
+    fixes, groups = Fixes(), dict[Finding, list[Finding]]()
+    for finding in findings:
+        key = replace(finding, vid=None, mends=(), note=fixes.of(finding).text)
+        groups.setdefault(key, []).append(finding)
+    for group in groups.values():
+        yield replace(group[0], vids=tuple(each.vid for each in group if each.vid is not None))
+
+
+def _judged(finding: Finding, guests: Mapping[str, GuestPort], reaches: Mapping[str, Sequence[Reach]]) -> Finding:
+    guest = guests.get(finding.port)
+    if guest is None or guest.domain != finding.domain or finding.code is Code.STALE_ENTRY:
+        return finding
+    if not guest.running:
+        at_rest = guest.state == "paused" and finding.code.consequence is Consequence.CUT_OFF
+        return replace(finding, judged=Consequence.AT_RISK) if at_rest else finding
+    about = [reach for reach in reaches.get(guest.port, ()) if _is_about(finding, reach)]
+    if not about:  # it is on no bridge, or on another one
+        cut = finding.code.consequence is Consequence.CUT_OFF
+        return replace(finding, reached=False) if cut else finding
+    found = [reach.reached for reach in about]
+    reached = False if False in found else None if None in found else True
+    return replace(finding, judged=_consequence(finding.code, about, reached=reached), reached=reached)
+
+
+def _is_about(finding: Finding, reach: Reach) -> bool:
+    if reach.mac != (finding.mac or reach.guest.macs[0]):
+        return False
+    return not finding.vids or reach.vids in ((), (0,)) or not {*finding.vids}.isdisjoint(reach.vids)
+
+
+def _consequence(code: Code, about: Sequence[Reach], *, reached: bool | None) -> Consequence:
+    """A finding that can cut a guest off does so where the guest is not reached. The others keep their own."""
+    if code.consequence is Consequence.CUT_OFF:
+        if reached is not True:
+            return Consequence.CUT_OFF
+        return _REACHED.get(code, Consequence.AT_RISK)
+    if reached is False and (code in _LEFT_ALONE or (code is Code.CONFLICTING_SETTINGS and _both_isolated(about))):
+        return Consequence.CUT_OFF
+    if code is Code.FLOOD_ON and not any(reach.hears_others is not False for reach in about):
+        return Consequence.COST
+    return code.consequence
+
+
+def _both_isolated(about: Iterable[Reach]) -> bool:
+    return any(way.reason is Reason.ISOLATED for reach in about for way in reach.outside)
+
+
+def unreached_findings(
+    reaches: Iterable[Reach], intent: Intent, snapshot: Snapshot, explained: Iterable[str] = ()
+) -> Iterator[Finding]:
+    """Yields why guests are cut off, one finding a place: their own port, an uplink, a bridge.
+
+    Ports that are ``explained`` have a finding of their own already.
+    """
+    cut = [
+        reach
+        for reach in reaches
+        if is_cut_off(reach)
+        and reach.vids
+        and reach.guest.port not in {*explained}
+        and reach.guest.bridge in intent.managed_bridges
+    ]
+    reached = {reach.guest.port for reach in reaches if reach.reached and reach.mac == reach.guest.macs[0]}
+    places: dict[tuple[str, str, Reason, tuple[str, ...]], dict[GuestPort, set[int]]] = {}
+    outside: dict[GuestPort, set[int]] = {}
+    for reach in cut:
+        way, vids = reach.outside[0], {*reach.vids}
+        if all(each.reason in _NOT_IN_VLAN for each in reach.outside):
+            wanted = vlans_of(reach.guest)
+            asked = vids if reach.guest.port not in reached else vids & (wanted.vids if wanted else frozenset())
+            if asked:
+                outside.setdefault(reach.guest, set()).update(asked)
+            continue
+        place = reach.guest.bridge, _place(reach, way), way.reason, way.instead
+        places.setdefault(place, {}).setdefault(reach.guest, set()).update(vids)
+    for (bridge, name, reason, instead), guests in places.items():
+        yield _not_reached(bridge, name, reason, instead, guests, snapshot)
+    for guest, vids in outside.items():
+        yield _without_uplink(guest, vids, snapshot, reaches)
+
+
+def _place(reach: Reach, way: Way) -> str:
+    """The interface that the reason is about."""
+    if way.reason in _OF_THE_BRIDGE:
+        return reach.guest.bridge
+    if way.here:
+        return reach.guest.port
+    return way.others[0]
+
+
+def _not_reached(
+    bridge: str,
+    place: str,
+    reason: Reason,
+    instead: Sequence[str],
+    guests: Mapping[GuestPort, set[int]],
+    snapshot: Snapshot,
+) -> Finding:
+    code = Code.PORT_DOWN if reason in _DOWN else Code.NOT_FORWARDING
+    own = next((guest for guest in guests if guest.port == place), None)
+    domains = sorted({guest.domain for guest in guests})
+    vids = sorted(set().union(*guests.values()))
+    where = f" in VID {fold_vids(vids)}" if vids != [0] and reason in (Reason.VLAN_STATE, Reason.VLAN_STATE_IN) else ""
+    who = f"{place} of {own.domain}" if own else place if place == bridge else f"the uplink {place} of {bridge}"
+    lost = "nobody beyond this host reaches" if place != bridge else "nobody reaches"
+    why = f"its address leads to {first_few(instead, _FEW)}, not to {place}" if instead and own else _words(reason, who)
+    message = f"{lost} {first_few(domains, _FEW)}: {why}{where}"
+    return Finding(
+        code,
+        message,
+        bridge,
+        place if place != bridge else "",
+        own.domain if own else None,
+        own.macs[0] if own else "",
+        mends=_mends(reason, place, snapshot),
+        note=_NOTES.get(reason, ""),
+        judged=Consequence.CUT_OFF,
+        reached=False if own else None,
+    )
+
+
+def _words(reason: Reason, who: str) -> str:
+    return _SAID[reason].format(who) if reason in _SAID else f"{who}: {reason.words}"
+
+
+_SAID = {
+    Reason.BRIDGE_DOWN: "{} is down",
+    Reason.NO_PORT_FORWARDS: "none of the ports of {} forwards",
+    Reason.PORT_DOWN: "{} is down",
+    Reason.NO_CARRIER: "{} has no carrier",
+    Reason.NOT_OPERATIONAL: "{} is up, but not operational (dormant, or a lower device is down)",
+    Reason.DISABLED: "{} is disabled (STP)",
+    Reason.LISTENING: "{} is listening (STP), and does not forward yet",
+    Reason.LEARNING: "{} is learning (STP), and does not forward yet",
+    Reason.LEARNING_ONLY: "{} is learning (STP), and does not forward yet",
+    Reason.BLOCKING: "{} is blocked (STP)",
+    Reason.VLAN_STATE: "{} does not forward (MSTP)",
+    Reason.VLAN_STATE_IN: "{} does not forward (MSTP)",
+    Reason.NOT_FLOODED: "no FDB entry knows its address, and {} gets no unknown unicast",
+    Reason.OTHER_PORT: "an FDB entry leads its frames elsewhere, not to {}",
+    Reason.NO_BROADCAST: "{} gets no broadcast (bcast_flood is off), so nobody finds its address",
+    Reason.ISOLATED: "{} and the other port are both isolated",
+    Reason.LOCKED: "{} is locked, and no entry lets the guest's frames in",
+}
+_NOTES = {
+    Reason.NO_CARRIER: "see to the cable, the switch, or the program that holds the other end",
+    Reason.LISTENING: "wait for the forward delay; 'bridge -d link' shows the state",
+    Reason.LEARNING: "wait for the forward delay; 'bridge -d link' shows the state",
+    Reason.LEARNING_ONLY: "wait for the forward delay; 'bridge -d link' shows the state",
+    Reason.BLOCKING: "STP keeps a loop open, or a person blocked it; 'bridge -d link' shows the state",
+    Reason.DISABLED: "'bridge -d link' shows the state",
+}
+
+
+def _mends(reason: Reason, place: str, snapshot: Snapshot) -> tuple[Repair, ...]:
+    if reason in (Reason.PORT_DOWN, Reason.BRIDGE_DOWN) and (place in snapshot.ports or place in snapshot.bridges):
+        return (("ip", "link", "set", "dev", place, "up"),)
+    return ()
+
+
+def _without_uplink(guest: GuestPort, vids: set[int], snapshot: Snapshot, reaches: Iterable[Reach]) -> Finding:
+    ways = next(reach.outside for reach in reaches if reach.guest is guest and vids & {*reach.vids})
+    uplinks = [name for way in ways for name in way.others if way.role is Role.UPLINK]
+    folded = fold_vids(sorted(vids))
+    taken = any(way.reason is Reason.VLAN_DEVICE for way in ways)
+    why = (
+        f"a VLAN device on {first_few(uplinks, _FEW)} takes the frames of that VLAN before the bridge"
+        if taken
+        else f"which no uplink of {guest.bridge} carries ({first_few(uplinks, _FEW)} {are(uplinks)} in others)"
+    )
+    single = len(uplinks) == 1 and not taken
+    return Finding(
+        Code.VLAN_WITHOUT_UPLINK,
+        f"{guest.port} of {guest.domain} is in VID {folded}, {why}: nobody beyond this host reaches it there",
+        guest.bridge,
+        guest.port,
+        guest.domain,
+        guest.macs[0],
+        mends=tuple(("bridge", "vlan", "add", "dev", uplinks[0], "vid", run) for run in folded.split(","))
+        if single
+        else (),
+        note="" if single else "let an uplink carry it, if the guest is to be reached from there",
+        judged=Consequence.CUT_OFF,
+        reached=False,
+    )
