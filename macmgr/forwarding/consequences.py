@@ -180,7 +180,7 @@ class _Scene:
         carries = vid in port.vids, port.pvid == vid, vid in port.untagged, state
         alone = replace(port.relay, vlan_states={}) if port.relay.vlan_states else port.relay
         known = port.flags.locked and self.lets_in(port, vid)
-        return self.roles[port.name], port.flags, port.isolated, port.up, alone, carries, known
+        return self.roles[port.name], port.flags, port.up, alone, carries, known
 
 
 def _reaches(scene: _Scene, guest: GuestPort, port: BridgePort, mac: str) -> Iterator[Reach]:

@@ -115,7 +115,6 @@ def _port(link: Link, flags: PortFlags, bridge: str, port_vids: PortVids, relay:
         promiscuity=link.promiscuity,
         up=link.up,
         kind=link.kind,
-        isolated=link.isolated,
         tunnel_learning=link.tunnel_learning,
         elsewhere=link.elsewhere,
         peer=peer,

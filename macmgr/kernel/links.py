@@ -54,7 +54,7 @@ from macmgr.model.relay import BridgeRelay, PortRelay, VlanProtocol
 from macmgr.model.snapshot import VXLAN
 
 IFLA_MTU, IFLA_VLAN_PROTOCOL, IFLA_VXLAN_LEARNING = 4, 5, 7
-IFLA_BRPORT_ISOLATED, IFLA_BRPORT_BACKUP_PORT = 33, 34
+IFLA_BRPORT_BACKUP_PORT = 34
 
 _BODY = HEADER.size + LINK.size
 _BRIDGE, _VLAN = "bridge", "vlan"
@@ -74,7 +74,6 @@ _WANTED = (
     (IFLA_LINKINFO, IFLA_INFO_DATA, VXLAN, IFLA_VXLAN_LEARNING),
     (IFLA_LINKINFO, IFLA_INFO_DATA, _VLAN, IFLA_VLAN_ID),
     (IFLA_LINKINFO, IFLA_INFO_DATA, _VLAN, IFLA_VLAN_PROTOCOL),
-    (IFLA_LINKINFO, IFLA_INFO_SLAVE_DATA, _BRIDGE, IFLA_BRPORT_ISOLATED),
     (IFLA_LINKINFO, IFLA_INFO_SLAVE_DATA, _BRIDGE, IFLA_BRPORT_BACKUP_PORT),
     *((IFLA_LINKINFO, IFLA_INFO_SLAVE_DATA, _BRIDGE, flag.number) for flag in FLAGS),
     *((IFLA_LINKINFO, IFLA_INFO_DATA, _BRIDGE, number) for number in BRIDGE_RELAY),
@@ -107,7 +106,6 @@ class Link(NamedTuple):
     default_pvid: int | None
     tunnel_learning: bool | None
     flags: PortFlags | None
-    isolated: bool
     elsewhere: bool
     lower: int | None
     vid: int | None
@@ -242,7 +240,7 @@ def _links(data: bytes, layout: _Layout) -> list[Link]:
     columns = list(zip(*layout.fields.iter_unpack(data), strict=True))
     wanted = [repeat(b"") if place is None else columns[place] for place in layout.columns]
     name, mac, master, promiscuity, elsewhere, lower, kind, port_kind, vlan_filtering, *rest = wanted
-    default_pvid, tunnel_learning, vid, vlan_protocol, isolated, backup, *rest = rest
+    default_pvid, tunnel_learning, vid, vlan_protocol, backup, *rest = rest
     flags, bridge_relay = rest[: len(FLAGS)], rest[len(FLAGS) : len(FLAGS) + len(BRIDGE_RELAY)]
     port_relay = rest[len(FLAGS) + len(BRIDGE_RELAY) :]
     rows = zip(
@@ -257,7 +255,6 @@ def _links(data: bytes, layout: _Layout) -> list[Link]:
         (read_number(value) if value else None for value in default_pvid),
         map(_SWITCH.get, tunnel_learning),
         map(read_port_flags, port_kind, *flags),
-        map(_ON.__eq__, isolated),
         map(bool, elsewhere),
         (number or None for number in map(read_number, lower)),
         (read_number(value) if value else None for value in vid),

@@ -20,6 +20,7 @@ class PortFlags:
     learning: bool = True
     unicast_flood: bool = True
     locked: bool | None = False
+    isolated: bool | None = False
 
     @property
     def open(self) -> bool:
@@ -77,7 +78,8 @@ class Flag(NamedTuple):
 LEARNING = Flag("learning", 8, "learning", "learning", shut=False)
 UNICAST_FLOOD = Flag("unicast_flood", 9, "flood", "unicast flood", shut=False)
 LOCKED = Flag("locked", 39, "locked", "locked", shut=True, since="5.18")
-FLAGS = (LEARNING, UNICAST_FLOOD, LOCKED)
+ISOLATED = Flag("isolated", 33, "isolated", "isolated", shut=None, since="4.18")
+FLAGS = (LEARNING, UNICAST_FLOOD, LOCKED, ISOLATED)
 NEW_PORT = PortFlags()
 
 

@@ -147,7 +147,6 @@ class BridgePort:
     promiscuity: int = 0
     up: bool = True
     kind: str = ""
-    isolated: bool = False
     elsewhere: bool = False
     peer: str = ""
     untagged: tuple[int, ...] = ()
@@ -158,6 +157,11 @@ class BridgePort:
     def forwarding(self) -> bool:
         """Its state lets the bridge learn from it. A port that does not takes no dynamic entry."""
         return self.relay.state.learns
+
+    @property
+    def isolated(self) -> bool:
+        """No frame passes between it and another isolated port. A kernel before 4.18 isolates none."""
+        return bool(self.flags.isolated)
 
     @property
     def auto(self) -> bool:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 
 from macmgr import virsh
 from macmgr.model.findings import Code, Command, Finding
+from macmgr.model.flags import ISOLATED
 from macmgr.model.intent import GuestPort, Intent, PortlessNic
 from macmgr.model.roles import may_be_a_guests, uplinks_of
 from macmgr.model.snapshot import Bridge, BridgePort, Snapshot
@@ -222,7 +223,7 @@ def _isolate(guest: GuestPort, snapshot: Snapshot, guests: set[str]) -> tuple[tu
 
 
 def _isolated_on(port: str) -> Command:
-    return (*["bridge", "link", "set", "dev"], port, "isolated", "on")
+    return (*["bridge", "link", "set", "dev"], port, ISOLATED.bridge_word, "on")
 
 
 def _vlan(verb: str, port: str, vids: str, *how: str) -> Command:

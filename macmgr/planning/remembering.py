@@ -25,9 +25,12 @@ from macmgr.model.snapshot import BridgePort, Entry, EntryState, Feature, Key, P
 
 
 def default_flags(guest: GuestPort, port: BridgePort) -> PortFlags:
-    """The flags of a guest's port without macmgr: the kernel's, or those that libvirt gives to its own NICs."""
+    """The flags of a guest's port without macmgr: the kernel's, or those that libvirt gives to its own NICs.
+
+    libvirt isolates any NIC's port where its XML asks for it: that stays as it is.
+    """
     libvirts = guest.entry_comes
-    return PortFlags(not libvirts, not libvirts).for_kernel_of(port.flags)
+    return PortFlags(not libvirts, not libvirts, isolated=None).for_kernel_of(port.flags)
 
 
 def remember(memory: Memory, intent: Intent, snapshot: Snapshot, changes: Collection[Change]) -> Memory:

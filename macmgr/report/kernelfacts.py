@@ -41,7 +41,7 @@ def port_words(port: BridgePort, isolated: bool = False) -> str:
     """Returns a port's flags and state; ``isolated``: its XML asks for isolation."""
     words = [
         *(_flag_words(flag, port.flags.value(flag)) for flag in FLAGS),
-        "isolated" if port.isolated else "not isolated" if isolated else "",
+        "not isolated" if isolated and not port.isolated else "",
         "promiscuous" if port.promiscuity else "not promiscuous",
         "" if port.up else "down",
     ]

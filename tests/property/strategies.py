@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 
-from macmgr.model.flags import FLAGS, PortFlags
+from macmgr.model.flags import FLAGS, ISOLATED, PortFlags
 from macmgr.model.intent import GuestPort, Intent, Manager, NicFacts, Pin, Policy
 from macmgr.model.known import Known
 from macmgr.model.snapshot import VXLAN, Bridge, BridgePort, Entry, EntryState, Snapshot, Stacked
@@ -89,7 +89,10 @@ class Choices:
 
 
 def _flags(choose: Choices, has_lock: bool) -> PortFlags:
-    said: dict[str, Any] = {flag.field: choose.flag() if has_lock or not flag.since else None for flag in FLAGS}
+    """No port is isolated here: then what is kept from whom is another question, and has tests of its own."""
+    said: dict[str, Any] = {
+        flag.field: choose.flag() if has_lock or not flag.since else None for flag in FLAGS if flag is not ISOLATED
+    }
     return PortFlags(**said)
 
 

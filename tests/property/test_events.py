@@ -110,7 +110,7 @@ def test_interfaces_read_as_pyroute2_wrote_them(
                 master=master,
                 kind=link["kind"],
                 up=bool(link["flags"] & 1),
-                flags=port_of(link)[0],
+                flags=port_of(link),
                 vlan_filtering=None if filtering is None else bool(filtering),
                 vids=None,
                 bridge_message=False,
@@ -141,7 +141,7 @@ def test_a_bridges_message_reads_as_pyroute2_wrote_it(
     own = link["IFLA_MASTER"] == link["index"]  # the bridge speaks of itself
     assert event.master == (None if own else link["IFLA_MASTER"])
     speaks = not gone and link["IFLA_MASTER"] is not None
-    assert event.flags == (port_of(link)[0] if speaks and not own else None)
+    assert event.flags == (port_of(link) if speaks and not own else None)
     assert event.vids == (ordered if speaks else None)
 
 

@@ -15,7 +15,9 @@ from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.relay import PortRelay, PortState
 from macmgr.model.roles import Role
 from macmgr.model.snapshot import Entry, EntryState, Snapshot
-from tests.two_guests import DB, INTENT, PINNED, WEB, host
+from tests.two_guests import CLOSED, DB, INTENT, PINNED, WEB, host
+
+APART = {"flags": replace(CLOSED, isolated=True)}
 
 
 def reach(snapshot: Snapshot) -> Reach:
@@ -69,7 +71,7 @@ def test_one_frame_takes_an_entry_away_that_is_not_sticky_from_a_port_that_does_
 
 
 def test_isolated_guests_do_not_reach_each_other_and_an_open_port_hears_what_is_for_others() -> None:
-    apart = host(vnet1={"isolated": True, "flags": PortFlags()}, vnet2={"isolated": True})
+    apart = host(vnet1={"flags": PortFlags(isolated=True)}, vnet2=APART)
     found = reach(apart)
     assert reasons(found) == {Role.GUEST: Reason.ISOLATED}
     assert found.hears_others is True
@@ -129,6 +131,6 @@ def test_a_guest_in_another_vlan_is_cut_off_and_heard_there() -> None:
 
 
 def test_isolation_that_is_lost_lets_guests_hear_each_other() -> None:
-    apart = host(vnet1={"isolated": True}, vnet2={"isolated": True})
-    assert changed(apart, host(vnet2={"isolated": True})) == {("web", WEB, "vnet2", False), ("db", DB, "vnet1", False)}
+    apart = host(vnet1=APART, vnet2=APART)
+    assert changed(apart, host(vnet2=APART)) == {("web", WEB, "vnet2", False), ("db", DB, "vnet1", False)}
     assert changed(host(), apart) == {("web", WEB, "vnet2", True), ("db", DB, "vnet1", True)}

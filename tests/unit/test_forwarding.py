@@ -28,7 +28,7 @@ def world(
     made = {}
     for number, name in enumerate(("eth0", "vnet1", "vnet2"), 10):
         said = ports.get(name, {})
-        flags = {key: said.pop(key) for key in ("learning", "unicast_flood", "locked") if key in said}
+        flags = {key: said.pop(key) for key in ("learning", "unicast_flood", "locked", "isolated") if key in said}
         facts = {key: said.pop(key) for key in list(said) if key in PortRelay.__slots__}
         made[name] = replace(
             BridgePort(name, number, "br0", f"fe:00:00:00:00:{number}", PortFlags(**flags), relay=PortRelay(**facts)),

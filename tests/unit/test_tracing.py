@@ -85,7 +85,7 @@ def test_a_bridge_without_vlans_does_not_read_the_tag() -> None:
 def many(isolated: bool = False) -> Snapshot:
     """Thirty more taps, which nobody here knows."""
     there = host()
-    one = BridgePort("", 0, "br0", "", CLOSED, kind="tun", isolated=isolated)
+    one = BridgePort("", 0, "br0", "", replace(CLOSED, isolated=isolated), kind="tun")
     taps = {f"tap{n}": replace(one, name=f"tap{n}", ifindex=50 + n) for n in range(30)}
     return replace(there, ports={**there.ports, **taps})
 

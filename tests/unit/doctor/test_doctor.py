@@ -273,7 +273,7 @@ def test_the_risk_that_the_filter_overflows(world: World, driver: str, count: in
 
 
 def test_an_isolated_uplink(world: World) -> None:
-    world.ports = [uplink(isolated=True), tap(isolated=True)]
+    world.ports = [uplink(flags=replace(OPEN, isolated=True)), tap(flags=replace(CLOSED, isolated=True))]
     assert world.port().notes == (
         "up0 is isolated, and isolated ports do not reach each other: vnet0 cannot reach it.",
     )

@@ -26,6 +26,7 @@ ODD = {
     "vnet3": "`id`",
     "vnet4": "|x",
 }
+APART = replace(OPEN, isolated=True)
 IN_A_SENTENCE = re.compile(r"'((?:bridge|ip|macmgr) .*?)' (?:gives|adds|puts|takes|says)")
 
 
@@ -35,7 +36,7 @@ class Troubled(World):
     def __init__(self) -> None:
         super().__init__()
         self.bridge = replace(self.bridge, vlan_filtering=False, promiscuity=1)
-        uplinks = [uplink(promiscuity=2, isolated=True), uplink("up1", ifindex=4, isolated=True)]
+        uplinks = [uplink(promiscuity=2, flags=APART), uplink("up1", ifindex=4, flags=APART)]
         uplinks.append(uplink("nic0", ifindex=5, kind="dummy"))
         self.ports = [*uplinks, tap(), *(tap(f"vnet{number}", OPEN) for number in range(1, 5))]
         vlan = Vlan((5, 6), None, trunk=True)

@@ -22,6 +22,10 @@ NAMES_FLAGS = {
     "macmgr/model/flags.py",
     "macmgr/report/diagnosisdocument.py",
     "macmgr/forwarding/reasons.py",  # a state of STP, and the reason why a frame is dropped
+    # libvirt's words: <port isolated='yes'/>, and a network without <forward>
+    "macmgr/readers/domain.py",
+    "macmgr/readers/network.py",
+    "macmgr/policy/guests.py",
 }
 
 CLOSED = PortFlags(learning=False, unicast_flood=False)

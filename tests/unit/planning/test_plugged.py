@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from macmgr.model.findings import Code, Finding, fix_of
+from macmgr.model.flags import PortFlags
 from macmgr.model.intent import GuestPort, Intent, Manager, NicFacts, Policy, Vlan
 from macmgr.model.snapshot import Bridge, BridgePort, Snapshot
 from macmgr.planning.plugged import PortVlans, plug_findings, put_back, vlans_of
@@ -29,7 +30,7 @@ def tap(vids: tuple[int, ...] = (1,), pvid: int | None = 1, untagged: tuple[int,
 
 
 def uplink(*vids: int, isolated: bool = False) -> BridgePort:
-    return BridgePort("eth0", 3, "br0", "02:00:00:00:00:03", vids=vids, pvid=1, untagged=(1,), isolated=isolated)
+    return BridgePort("eth0", 3, "br0", "02:00:00:00:00:03", PortFlags(isolated=isolated), vids, 1, untagged=(1,))
 
 
 def codes(who: GuestPort, *ports: BridgePort, bridge: Bridge = BR0) -> list[Code]:
@@ -87,7 +88,7 @@ def test_a_port_in_no_vlan() -> None:
 
 def test_isolation() -> None:
     assert codes(guest(ISOLATED), tap()) == [Code.NOT_ISOLATED]
-    assert codes(guest(ISOLATED), replace(tap(), isolated=True)) == []
+    assert codes(guest(ISOLATED), replace(tap(), flags=PortFlags(isolated=True))) == []
     assert codes(guest(NicFacts(isolated=True)), tap()) == []  # only its network says so
     assert fix_of(found(guest(ISOLATED), tap(), uplink(1))[0]).text == "bridge link set dev vnet0 isolated on"
     assert fix_of(found(guest(ISOLATED), tap(), uplink(1, isolated=True))[0]).text.startswith(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from lxml import etree
 
@@ -82,7 +84,7 @@ def look(flags: PortFlags = CLOSED, *entries: Entry, known: Known = NOTHING_KNOW
         {
             "eth0": BridgePort("eth0", 2, "br0", "02:00:00:00:00:e0", vids=(1, 10)),
             "vnet0": BridgePort(
-                "vnet0", 3, "br0", "fe:54:00:aa:00:01", flags, (10,), 10, isolated=True, untagged=(10,)
+                "vnet0", 3, "br0", "fe:54:00:aa:00:01", replace(flags, isolated=True), (10,), 10, untagged=(10,)
             ),
         },
         {"br0": None, "eth0": "br0", "vnet0": "br0"},
