@@ -19,3 +19,13 @@ def test_the_names_in_a_page(page: Path) -> None:
     assert not {name for name in named if not any(TOP.glob(f"{name}*"))}
     tests = {name.removeprefix("tests/") for name in re.findall(r"[\w/]*\btest_\w+\.py", text)}
     assert not {name for name in tests if not any((TOP / "tests").glob(f"**/{name}"))}
+
+
+def test_each_page_is_in_the_index() -> None:
+    listed = re.findall(r"(?m)^- `([\w-]+) <\1\.(?:rst|md)>`__: ", (TOP / "docs" / "index.rst").read_text())
+    there = [path.stem for path in (TOP / "docs").iterdir() if path.suffix in (".rst", ".md") and path.stem != "index"]
+    assert sorted(listed) == sorted(there)
+
+
+def test_the_readme_is_short() -> None:
+    assert len((TOP / "README.rst").read_text().splitlines()) <= 150
