@@ -6,12 +6,13 @@ br_handle_vlan (br_vlan.c), br_dev_queue_push_xmit; for the host br_pass_frame_u
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from macmgr.forwarding.frames import BROADCAST
 from macmgr.forwarding.ingress import Entered, why_not_forwarding
 from macmgr.forwarding.reasons import Fate, Reason
+from macmgr.forwarding.snooping import Listed, Way, ways
 from macmgr.model.relay import PortState, Tag
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, Snapshot
 
@@ -22,6 +23,7 @@ class Aim(NamedTuple):
     """Where the bridge sends a frame: to one ``port``, or floods it (None). ``why`` is for those that get it.
 
     ``entry`` is the one that decided. ``unsure`` is why this may not be so. ``host`` says that the host gets it.
+    ``ways`` are those of multicast: several if nobody can say.
     """
 
     why: Reason
@@ -29,6 +31,7 @@ class Aim(NamedTuple):
     entry: Entry | None = None
     host: bool = False
     unsure: Reason | None = None
+    ways: tuple[tuple[Way, Reason], ...] = ()
 
 
 def aim(snapshot: Snapshot, entered: Entered) -> Aim:
@@ -37,8 +40,7 @@ def aim(snapshot: Snapshot, entered: Entered) -> Aim:
     if frame.destination == BROADCAST:
         return Aim(Reason.BROADCAST, host=True)
     if frame.for_group:
-        snooped = bridge.relay.snooping and (bridge.relay.querier is not False or not frame.for_ip_group)
-        return Aim(Reason.MULTICAST, host=True, unsure=Reason.SNOOPING if snooped else None)
+        return Aim(Reason.MULTICAST, host=True, ways=ways(snapshot, entered))
     entry = snapshot.fdb.at(bridge.name, frame.destination, entered.vid)
     if frame.source == frame.destination and entered.move.after is not None:
         entry = entered.move.after
@@ -66,10 +68,35 @@ def at_port(entered: Entered, where: Aim, port: BridgePort) -> Fate:
         return Fate(False, Reason.HOST_ONLY if where.port == entered.bridge.name else Reason.OTHER_PORT)
     if (reason := _cannot_leave(entered, port)) is not None:
         return Fate(False, reason)
-    unsure = entered.unsure or where.unsure
-    if where.port is None and where.unsure is not Reason.SNOOPING and (refused := _not_flooded(entered, where, port)):
-        return Fate(None if where.unsure else False, where.unsure or refused, _tags(entered, port.untagged))
-    return Fate(None if unsure else True, unsure or where.why, _tags(entered, port.untagged))
+    unsure, tags = entered.unsure or where.unsure, _tags(entered, port.untagged)
+    if where.ways:
+        return _by_group(entered, [(_in_group(entered, where, way, port), why) for way, why in where.ways], tags)
+    if where.port is None and (refused := _not_flooded(entered, where, port)):
+        return Fate(None if where.unsure else False, where.unsure or refused, tags)
+    return Fate(None if unsure else True, unsure or where.why, tags)
+
+
+def _in_group(entered: Entered, where: Aim, way: Way, port: BridgePort) -> Fate:
+    """The fate of multicast on one way. No flood flag holds back what goes to members and routers."""
+    if way is not None:
+        return _listed(way, port.name)
+    refused = _not_flooded(entered, where, port)
+    return Fate(False, refused) if refused else Fate(True, where.why)
+
+
+def _listed(way: Listed, name: str) -> Fate:
+    if name in way.members:
+        return Fate(True, Reason.MEMBER)
+    return Fate(True, Reason.ROUTER) if name in way.routers else Fate(False, Reason.NO_MEMBER)
+
+
+def _by_group(entered: Entered, fates: Sequence[tuple[Fate, Reason]], tags: tuple[Tag, ...]) -> Fate:
+    """The fate if all ways agree, and else the reason for the doubt."""
+    (first, _), *others = fates
+    why = next((why for fate, why in others if fate.reached is not first.reached), None)
+    if why is None and not (first.reached and entered.unsure):
+        return first._replace(tags=tags if first.reached else ())
+    return Fate(None, why or entered.unsure or first.reason, tags)
 
 
 def at_host(entered: Entered, where: Aim) -> Fate:
@@ -81,6 +108,9 @@ def at_host(entered: Entered, where: Aim) -> Fate:
         return Fate(False, entered.stopped)
     unsure = entered.unsure or where.unsure
     promiscuous = bridge.promiscuity > 0
+    by_group = [(Fate(True, where.why) if way is None else _listed(way, bridge.name), why) for way, why in where.ways]
+    if by_group and not promiscuous and not any(fate.reached for fate, _ in by_group):
+        return Fate(False, Reason.NO_MEMBER)
     if not where.host and not promiscuous:
         if unsure:
             return Fate(None, unsure, _tags(entered, bridge.untagged))
@@ -89,9 +119,13 @@ def at_host(entered: Entered, where: Aim) -> Fate:
         return Fate(False, Reason.BRIDGE_DOWN)
     if not promiscuous and (reason := _outside_vlan(entered, bridge.vids, bridge.relay.vlan_states)) is not None:
         return Fate(False, reason)
+    tags = _tags(entered, bridge.untagged)
+    if by_group:
+        fate = _by_group(entered, by_group, tags)
+        return fate if fate.reached or not promiscuous or entered.unsure else Fate(True, Reason.PROMISCUOUS, tags)
     if entered.unsure or (where.unsure and not promiscuous):
-        return Fate(None, unsure or where.why, _tags(entered, bridge.untagged))
-    return Fate(True, where.why if where.host else Reason.PROMISCUOUS, _tags(entered, bridge.untagged))
+        return Fate(None, unsure or where.why, tags)
+    return Fate(True, where.why if where.host else Reason.PROMISCUOUS, tags)
 
 
 def _cannot_leave(entered: Entered, port: BridgePort) -> Reason | None:

@@ -17,13 +17,16 @@ PAUSE = 1  # the last digit of the link-local address of pause frames
 class Frame:
     """A frame with its VLAN tags, the outermost first.
 
-    ``length`` is the number of bytes behind the Ethernet header, without the tags.
+    ``length`` is the number of bytes behind the Ethernet header, without the tags. Of a packet of IP for a group,
+    ``group`` and ``ip_source`` are its addresses; empty if nobody said them.
     """
 
     source: str
     destination: str
     tags: tuple[Tag, ...] = ()
     length: int = 46
+    group: str = ""
+    ip_source: str = ""
 
     @property
     def for_group(self) -> bool:

@@ -25,6 +25,8 @@ class Reason(StrEnum):
     BACKUP = "backup", "it stands in for a port without a carrier, to which an FDB entry leads"
     UNKNOWN = "unknown-destination", "no FDB entry knows the destination, so the frame is flooded"
     MULTICAST = "multicast", "multicast is flooded"
+    MEMBER = "member", "the group has a member there"
+    ROUTER = "router", "a multicast router is there"
     BROADCAST = "broadcast", "broadcast is flooded"
     LOCAL = "local", "the destination is a local entry, an address of the host"
     PROMISCUOUS = "promiscuous", "the bridge is promiscuous: a capture, or a device on it, sees the frame"
@@ -56,6 +58,7 @@ class Reason(StrEnum):
     HOST_ONLY = "host-only", "the destination is a local entry, so only the host gets it"
     NOT_FLOODED = "not-flooded", "no FDB entry knows the destination, and unicast flood is off"
     NO_MULTICAST = "multicast-flood-off", "multicast flood is off"
+    NO_MEMBER = "no-member", "multicast snooping: the group has no member there, and no multicast router is there"
     NO_BROADCAST = "broadcast-flood-off", "broadcast flood is off"
     PROXY_ARP = "proxy-arp", "the port has proxy_arp, and gets nothing that is flooded"
     LEARNING = "learning", "the port is still learning (STP)"
@@ -67,6 +70,14 @@ class Reason(StrEnum):
 
     # It may get it, or not
     SNOOPING = "snooping", "multicast snooping decides, and the list of groups was not read"
+    SNOOPING_BY_VLAN = "snooping-by-vlan", "multicast snooping decides by the lists of the VLAN, which were not read"
+    QUERIER = (
+        "querier",
+        "multicast snooping decides once there is a querier, which this kernel does not say",
+    )
+    PACKET = "packet", "multicast snooping decides by what is in the frame: the group and the source of a packet of IP"
+    ROUTER_UNLISTED = "router-unlisted", "a multicast router may be there: with mcast_router 0 the bridge lists none"
+    ALL_MULTICAST = "all-multicast", "the bridge is to take all multicast, and only some kernels hand it to the host"
     MAB = "mab", "the port authenticates MACs (MAB), and an entry there may still be locked"
     NOT_READ = "not-read", "the bridge's FDB was not read to its end"
     LOCAL_IN_VID_0 = "local-in-vid-0", "a local entry of VID 0 may count here (fdb_local_vlan_0)"

@@ -12,9 +12,9 @@ from functools import cache, lru_cache
 
 from macmgr.kernel.wire import attributes
 from macmgr.model.flags import FLAGS, NEW_PORT, Flag, PortFlags, flags_of
-from macmgr.model.relay import BridgeRelay, PortRelay, PortState, VlanProtocol
+from macmgr.model.relay import BridgeRelay, PortRelay, PortState, RouterMode, VlanProtocol
 
-IFF_UP, IFF_RUNNING, IFF_LOWER_UP = 0x1, 0x40, 0x10000
+IFF_UP, IFF_RUNNING, IFF_ALLMULTI, IFF_LOWER_UP = 0x1, 0x40, 0x200, 0x10000
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_LINK, IFLA_LINKINFO, IFLA_AF_SPEC = 1, 3, 5, 18, 26
 IFLA_PROMISCUITY, IFLA_LINK_NETNSID = 30, 37
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
@@ -22,11 +22,12 @@ IFLA_VLAN_ID, IFLA_BR_VLAN_FILTERING, IFLA_BR_VLAN_DEFAULT_PVID = 1, 7, 39
 VLAN_PVID, VLAN_UNTAGGED, VLAN_RANGE_BEGIN, VLAN_RANGE_END = 0x02, 0x04, 0x08, 0x10
 # The attributes of `read_bridge_relay`, IFLA_BR_…, and behind IFLA_MTU those of `read_port_relay`, IFLA_BRPORT_…
 # (include/uapi/linux/if_link.h), in the order of the parameters.
-BRIDGE_RELAY = (8, 5, 4, 9, 23, 25, 47, 46, 48, 49)
-PORT_RELAY = (1, 4, 10, 27, 30, 31, 40)
+BRIDGE_RELAY = (8, 5, 4, 9, 23, 25, 47, 46, 48, 49, 22, 43, 44)
+PORT_RELAY = (1, 4, 10, 27, 30, 31, 40, 25, 28)
 # struct br_boolopt_multi, and the bits of its first word (include/uapi/linux/if_bridge.h)
 _NO_LINK_LOCAL_LEARNING, _SNOOPING_BY_VLAN, _MST, _LOCAL_IN_VID_0 = 1, 2, 4, 16
 _ETH_P_8021AD = b"\x88\xa8"
+_IPV4_TIMER, _IPV6_ADDRESS, _IPV6_TIMER = 3, 5, 7  # BRIDGE_QUERIER_…, include/uapi/linux/if_bridge.h
 _IFLA_BRIDGE_FLAGS, _IFLA_BRIDGE_VLAN_INFO, _BRIDGE_FLAGS_SELF = 0, 2, 2
 
 _OFF = b"\0"
@@ -71,6 +72,8 @@ def read_port_relay(
     broadcast_flood: bytes,
     group_forward: bytes,
     mab: bytes,
+    router: bytes,
+    to_unicast: bytes,
 ) -> PortRelay:
     """The facts of a bridge port that decide about frames. ``interface`` is the flags of the device itself.
 
@@ -87,6 +90,8 @@ def read_port_relay(
         proxy_arp=bool(read_number(proxy_arp)),
         group_forward=read_number(group_forward),
         mtu=read_number(mtu),
+        router=_router(router),
+        to_unicast=bool(read_number(to_unicast)),
     )
 
 
@@ -103,14 +108,13 @@ def read_bridge_relay(
     switches: bytes,
     learned: bytes,
     most_learned: bytes,
+    router: bytes,
+    igmp_version: bytes,
+    mld_version: bytes,
 ) -> BridgeRelay:
-    """The facts of a bridge that decide about frames. ``interface`` is the flags of the device itself.
-
-    A querier is the bridge itself, or one that it has heard and so names (br_multicast_dump_querier_state). Kernels
-    name it since 5.15, which was the first with snooping by VLAN. Each VLAN then has its own, and none is named.
-    """
+    """The facts of a bridge that decide about frames. ``interface`` is the flags of the device itself."""
     on, known = read_number(switches[:4]), read_number(switches[4:])
-    named = None if on & _SNOOPING_BY_VLAN or not known & _SNOOPING_BY_VLAN else bool(queriers)
+    querier, querier_ipv6 = _queriers(bool(read_number(own_querier)), queriers, bool(known & _SNOOPING_BY_VLAN))
     return BridgeRelay(
         protocol=read_vlan_protocol(protocol),
         stp=bool(read_number(stp)),
@@ -119,11 +123,33 @@ def read_bridge_relay(
         group_forward=read_number(group_forward),
         link_local_learning=not on & _NO_LINK_LOCAL_LEARNING,
         snooping=bool(read_number(snooping)),
-        querier=bool(read_number(own_querier)) or named,
+        querier=querier,
+        querier_ipv6=querier_ipv6,
+        snooping_by_vlan=bool(on & _SNOOPING_BY_VLAN),
+        sources_ipv4=read_number(igmp_version) == 3,
+        sources_ipv6=read_number(mld_version) == 2,
+        router=_router(router),
+        all_multicast=bool(interface & IFF_ALLMULTI),
         mst=bool(on & _MST),
         room=max(0, read_number(most_learned) - read_number(learned)) if read_number(most_learned) else None,
         local_in_vid_0=bool(on & _LOCAL_IN_VID_0),
     )
+
+
+def _queriers(own: bool, named: bytes, names: bool) -> tuple[bool | None, bool | None]:
+    """There is a querier for IPv4, and one for IPv6: the bridge itself, or one that it has heard.
+
+    Kernels name them since 5.15 (br_multicast_dump_querier_state), which was the first with snooping by VLAN. The
+    bridge itself needs an address for IPv6. Without one it sends no query, and names none.
+    """
+    if not names:
+        return own or None, None
+    found = {kind: named[start:stop] for kind, start, stop in attributes(named, 0, len(named))}
+    return own or _IPV4_TIMER in found, _IPV6_TIMER in found or (own and any(found.get(_IPV6_ADDRESS, b"")))
+
+
+def _router(value: bytes) -> RouterMode:
+    return RouterMode(min(read_number(value), RouterMode.FOR_NOW)) if value else RouterMode.HEARD
 
 
 def read_vlan_protocol(value: bytes) -> VlanProtocol:

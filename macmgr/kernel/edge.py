@@ -21,6 +21,8 @@ from macmgr.kernel.attributes import PortVids
 from macmgr.kernel.devicedump import read_devices, set_vlan_filtering
 from macmgr.kernel.fdbdump import decode_age, decode_entries, decode_replies
 from macmgr.kernel.links import Link, decode_links, decode_vids
+from macmgr.kernel.mdbdump import MOST_LISTED as MOST_MDB_MESSAGES
+from macmgr.kernel.mdbdump import decode_mdbs, mdb_dump
 from macmgr.kernel.netlink import Connection, Gone, Groups, Lacking, TooLong, raise_for, words
 from macmgr.kernel.vlanstates import VlanStates, decode_vlan_states, vlan_state_dump
 from macmgr.model.changes import DeleteEntry, FlushEntries, Request, SetFlags
@@ -164,6 +166,15 @@ class Kernel:
         for name, replies in by_bridge.items():
             found.update(((name, entry.mac, entry.vid), entry) for entry in decode_replies(replies, names))
         return found
+
+    def read_groups(self, snapshot: Snapshot) -> Snapshot:
+        """Returns the snapshot with the groups of its bridges (MDB). Without them, where there are far too many."""
+        names = {interface.ifindex: name for name, interface in _interfaces(snapshot).items()}
+        try:
+            dump = self._connection.dump(mdb_dump(), "reading the multicast groups", MOST_MDB_MESSAGES)
+        except (Lacking, TooLong):  # a kernel without snooping
+            return snapshot
+        return replace(snapshot, mdb=decode_mdbs(dump, names))
 
     def ages(self, keys: Iterable[Key], snapshot: Snapshot) -> dict[Key, float | None]:
         """How many seconds ago these entries were put, or their MACs seen, to a hundredth; None where there is none.

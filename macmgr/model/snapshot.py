@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from macmgr.model.flags import NEW_PORT
 from macmgr.model.flags import PortFlags as PortFlags
+from macmgr.model.multicast import Mdb
 from macmgr.model.relay import BridgeRelay, PortRelay
 
 Key = tuple[str, str, int]
@@ -218,7 +219,7 @@ class Snapshot:
     only what was asked for: an entry may exist and not be in it. Of ``listed_ports`` it has all entries. ``stacked``
     are the host's devices on bridges. ``refreshed`` is about entries that took an address from an uplink when they were
     put, or whose address was seen elsewhere. It bounds the time of that: not before, and not after, in seconds of one
-    clock.
+    clock. ``mdb`` has the groups of the bridges of which they were read.
     """
 
     bridges: Mapping[str, Bridge] = field(default_factory=dict)
@@ -229,6 +230,7 @@ class Snapshot:
     listed_ports: Collection[str] = ()
     stacked: tuple[Stacked, ...] = ()
     refreshed: Mapping[Key, tuple[float, float]] = field(default_factory=dict)
+    mdb: Mapping[str, Mdb] = field(default_factory=dict)
 
     @cached_property
     def fdb(self) -> Fdb:

@@ -12,10 +12,12 @@ from pathlib import Path
 
 from macmgr.forwarding import Answer, Learned, Reason
 from macmgr.model.flags import FLAGS
+from macmgr.model.multicast import Member, mac_of
+from macmgr.model.relay import RouterMode
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, Snapshot
 
 BEGIN, END = ".. what was tried begins\n", ".. what was tried ends\n"
-_FLAGS = ("hairpin", "proxy_arp", "mab")
+_FLAGS = ("hairpin", "proxy_arp", "mab", "to_unicast")
 _FLOODS = ("broadcast_flood", "multicast_flood")
 
 
@@ -27,6 +29,9 @@ def counted(answers: list[Answer]) -> Counter[str]:
     for port in snapshot.ports.values():
         tried.update(f"ports: {word}" for word in ("all", *_of_port(port)))
     tried.update(f"entries: {word}" for entry in snapshot.entries for word in ("all", *_of_entry(entry, snapshot)))
+    for mdb in snapshot.mdb.values():
+        tried.update(f"groups: {word}" for member in mdb.members for word in ("all", *_of_member(member, bridge)))
+        tried["groups: ports with a multicast router"] += len(mdb.routers_ipv4 | mdb.routers_ipv6)
     for answer in answers:
         tried.update(f"frames: {word}" for word in ("all", *_of_frame(answer)))
         tried[f"source: {answer.move.learned}"] += 1
@@ -49,6 +54,12 @@ def _of_bridge(bridge: Bridge) -> Iterator[str]:
         ("group_fwd_mask", relay.group_forward > 0),
         ("multicast snooping", relay.snooping),
         ("a querier", bool(relay.querier)),
+        ("a querier, IPv6", bool(relay.querier_ipv6)),
+        ("IGMPv3 and MLDv2", relay.sources_ipv4),
+        ("mcast_vlan_snooping", relay.snooping_by_vlan),
+        ("allmulticast", relay.all_multicast),
+        ("mcast_router 0", relay.router is RouterMode.NEVER),
+        ("mcast_router 2", relay.router is RouterMode.ALWAYS),
         ("fdb_max_learned", relay.room is not None),
         ("VLAN filtering", bridge.vlan_filtering),
     )
@@ -70,6 +81,7 @@ def _of_port(port: BridgePort) -> Iterator[str]:
         ("dormant", relay.carrier and not relay.operational),
         ("backup_port", bool(relay.backup)),
         ("isolated", port.isolated),
+        *((f"mcast_router {mode:d}", relay.router is mode) for mode in RouterMode if mode is not RouterMode.HEARD),
         ("group_fwd_mask", relay.group_forward > 0),
         ("small MTU", relay.mtu < 1500),
         ("a VLAN device on it", bool(relay.taken)),
@@ -94,6 +106,17 @@ def _of_entry(entry: Entry, snapshot: Snapshot) -> Iterator[str]:
     )
 
 
+def _of_member(member: Member, bridge: Bridge) -> Iterator[str]:
+    yield from _which(
+        ("of the host", member.port == bridge.name),
+        ("from one source", bool(member.source)),
+        ("from single sources only", member.include and not member.source),
+        ("not from one source", member.blocked),
+        ("with a VID", member.vid > 0),
+        ("not IP", mac_of(member.group) == member.group),
+    )
+
+
 def _of_frame(answer: Answer) -> Iterator[str]:
     frame = answer.entered.frame
     yield "from the host" if answer.entered.port is None else "from a port"
@@ -101,6 +124,8 @@ def _of_frame(answer: Answer) -> Iterator[str]:
     yield from _which(
         ("priority-tagged", any(not tag.vid for tag in frame.tags[:1])),
         ("group", frame.for_group),
+        ("group of IP", frame.for_ip_group),
+        ("group of IP, known by its MAC only", frame.for_ip_group and not frame.group),
         ("longer than a small MTU", frame.length > 576),
         ("arrived somewhere", bool(answer.reached)),
     )
@@ -126,7 +151,7 @@ def table(counts: dict[str, int]) -> str:
     return "\n".join(lines) + "\n"
 
 
-_GROUPS = ("bridges", "ports", "entries", "frames", *_REACHED.values(), "source")
+_GROUPS = ("bridges", "ports", "entries", "groups", "frames", *_REACHED.values(), "source")
 _LEARNED: dict[str, str] = {
     Learned.NOTHING: "not learned",
     Learned.KNOWN: "its entry is there",

@@ -13,22 +13,26 @@ import os
 import select
 import socket
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from ipaddress import ip_address
 from typing import TypeVar
 
 from pyroute2 import netns
 
 from macmgr.forwarding import Frame
 from macmgr.kernel import Kernel, wire
+from macmgr.kernel.attributes import IFLA_IFNAME, IFLA_INFO_DATA, IFLA_LINKINFO
 from macmgr.kernel.netlink import Connection
 from macmgr.model.relay import PortState, Tag, VlanProtocol
-from macmgr.model.snapshot import Bridge, Snapshot
+from macmgr.model.snapshot import Snapshot
 from tests.netns.conftest import Namespace, eventually, namespace
+from tests.netns.randomgroups import checksum
 
 BRIDGE = "br0"
 CABLES = ("c0", "c1", "c2", "c3")
@@ -46,6 +50,9 @@ _SOL_PACKET, _AUXDATA, _IGNORE_OUTGOING, _RCVBUFFORCE = 263, 8, 23, 33
 _TAGGED, _TPID = 0x10, 0x40
 _AUX = struct.Struct("=IIIHHHH")
 _IFLA_OPERSTATE, _IF_OPER_UP = 16, b"\6"
+_IFLA_BR_QUERIER_INTERVAL, _IFLA_BR_QUERIER_STATE = 32, 47
+_COARSE = 6  # CLOCK_MONOTONIC_COARSE, which goes from tick to tick
+_TWO_TICKS, _ASKED = 0.021, 0.13  # seconds; a query of IGMP asks for a tenth at least
 _TUNSETIFF, _IFF_TAP, _IFF_NO_PI = 0x400454CA, 0x2, 0x1000
 _MAGIC = b"frameyard"
 _MARKER = 0xFFFF
@@ -81,15 +88,22 @@ class Yard:
             snapshot = self.kernel.read_snapshot({BRIDGE}, whole=True)
             bridge = snapshot.bridges[BRIDGE]
             forwards = PortState.FORWARDING in (port.relay.state for port in snapshot.ports.values())
-            if not bridge.up or bridge.relay.operational == forwards == self._known_up(bridge):
+            if not bridge.up or bridge.relay.operational == forwards == self._known_up():
                 return snapshot
             assert time.monotonic() < end, "the bridge never heard of its ports"
 
-    def _known_up(self, bridge: Bridge) -> bool:
-        request = (wire.RTM_GETLINK, wire.NLM_F_REQUEST, wire.LINK.pack(0, 0, bridge.ifindex, 0, 0))
-        reply = self.requests.transact([request], "reading the bridge").replies[0]
-        found = {kind: reply[first:last] for kind, first, last in wire.attributes(reply, 32, len(reply))}
-        return found[_IFLA_OPERSTATE] == _IF_OPER_UP
+    def _known_up(self) -> bool:
+        return self._bridge()[_IFLA_OPERSTATE] == _IF_OPER_UP
+
+    def _bridge(self, *path: int) -> dict[int, bytes]:
+        """The bridge's attributes, or those inside one."""
+        name = wire.attribute(IFLA_IFNAME, BRIDGE.encode() + b"\0")
+        request = (wire.RTM_GETLINK, wire.NLM_F_REQUEST, wire.LINK.pack(0, 0, 0, 0, 0) + name)
+        said = self.requests.transact([request], "reading the bridge").replies[0][32:]
+        for step in (*path, None):
+            found = {kind: said[first:last] for kind, first, last in wire.attributes(said, 0, len(said))}
+            said = found[step] if step else b""
+        return found
 
     def begin(self) -> None:
         """From now on only frames that are sent from now on count."""
@@ -113,9 +127,37 @@ class Yard:
         better = bytes(2) + b"\2\0\0\0\0\1"
         bpdu = bytes(5) + better + bytes(4) + better + struct.pack("!5H", 0x8001, 0, 20 << 8, 2 << 8, 15 << 8)
         data = bytes.fromhex("0180c2000000") + better[2:] + struct.pack("!H", 38) + b"\x42\x42\3" + bpdu
+        self.send_bytes(port, data)
+
+    def send_bytes(self, port: str, data: bytes) -> None:
+        """A station behind a port sends what is no frame of the test."""
         with suppress(OSError):
-            self.far_socket.sendto(data, (f"{port}-far", 0))
+            if port in self.taps:
+                os.write(self.taps[port], data)
+            else:
+                self.far_socket.sendto(data, (f"{port}-far", 0))
         self._until_marker()
+
+    def wait_for_querier(self) -> None:
+        """Until the bridge believes its querier: it floods for the time that a query allows for answers.
+
+        The bridge itself allows none, which ends with the kernel's next tick. For a querier that it has heard, the
+        kernel tells the time that is left until it forgets it.
+        """
+        begin = time.clock_gettime(_COARSE)
+        while time.clock_gettime(_COARSE) - begin < _TWO_TICKS or min(self._heard_ago()) < _ASKED:
+            assert time.clock_gettime(_COARSE) - begin < _LONG, "the querier was never believed"
+            time.sleep(_TWO_TICKS)
+
+    def _heard_ago(self) -> Iterator[float]:
+        """The seconds since the bridge has heard each other querier."""
+        yield _LONG
+        data = self._bridge(IFLA_LINKINFO, IFLA_INFO_DATA)
+        queriers = data.get(_IFLA_BR_QUERIER_STATE, b"")
+        for kind, first, last in wire.attributes(queriers, 0, len(queriers)):
+            if kind in (3, 7):  # BRIDGE_QUERIER_IP_OTHER_TIMER, and …IPV6…
+                interval = int.from_bytes(data[_IFLA_BR_QUERIER_INTERVAL], sys.byteorder)
+                yield (interval - int.from_bytes(queriers[first:last], sys.byteorder)) / 100
 
     def collect(self) -> dict[int, list[Arrival]]:
         """What has arrived, by the number of the frame."""
@@ -264,14 +306,13 @@ def _bytes(frame: Frame, run: int, number: int) -> bytes:
 
 def _network_header(frame: Frame) -> tuple[int, bytes]:
     """The EtherType and the start of the payload: for a group of IP the bridge looks into it."""
-    if frame.destination.startswith("01:00:5e"):
-        words = [0x4500, frame.length, 0, 0, 0x4011, 0, 0x0A00, 0x0001, 0xE102, 0x0304]
-        words[5] = 0xFFFF - (sum(words) + (sum(words) >> 16) & 0xFFFF)
-        return 0x0800, struct.pack("!10H", *words)
-    if frame.destination.startswith("33:33"):
-        groups = (0xFE80, 0, 0, 0, 0, 0, 0, 1, 0xFF05, 0, 0, 0, 0, 0, 0, 0x77)
-        return 0x86DD, struct.pack("!IHBB16H", 0x60000000, frame.length - 40, 17, 64, *groups)
-    return 0x88B5, b""
+    if not frame.group:
+        return 0x88B5, b""
+    to, source = ip_address(frame.group), ip_address(frame.ip_source)
+    if to.version == 6:
+        return 0x86DD, struct.pack("!IHBB", 0x60000000, frame.length - 40, 17, 64) + source.packed + to.packed
+    head = struct.pack("!BBHHHBBH", 0x45, 0, frame.length, 0, 0, 0x40, 17, 0) + source.packed + to.packed
+    return 0x0800, head[:10] + struct.pack("!H", checksum(head)) + head[12:]
 
 
 def _number(data: bytes, run: int) -> int | None:

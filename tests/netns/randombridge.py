@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from random import Random
 
 from macmgr.forwarding import BROADCAST, Frame
@@ -16,8 +17,10 @@ from macmgr.kernel import wire
 from macmgr.kernel.wire import LINK, NLA_F_NESTED, Message, attribute
 from macmgr.model.changes import DeleteEntry, FlushEntries, Request, SetFlags
 from macmgr.model.flags import PortFlags
-from macmgr.model.relay import PortState, Tag, VlanProtocol
+from macmgr.model.multicast import mac_of
+from macmgr.model.relay import PortState, RouterMode, Tag, VlanProtocol
 from macmgr.model.snapshot import Entry, EntryState
+from tests.netns import randomgroups
 from tests.netns.frameyard import (
     BRIDGE,
     CABLES,
@@ -38,12 +41,12 @@ VIDS = (1, 7, LACE)
 STATIONS = tuple(f"52:54:00:00:00:{number:02x}" for number in range(5))
 # The host's own, and those of two ports: local entries, but for what a plan puts in their place
 OWN = (BRIDGE_MAC, "02:c0:00:00:00:00", "02:c0:00:00:01:00")
-GROUPS = ("01:00:5e:02:03:04", "33:33:ff:00:00:77", "01:00:0c:cc:cc:cc", "01:80:c2:00:00:10")
+GROUPS = (*randomgroups.IP_GROUPS, "01:00:0c:cc:cc:cc", "01:80:c2:00:00:10")
 LINK_LOCAL = tuple(f"01:80:c2:00:00:0{digit}" for digit in "01238be")
 _INVALID = ("00:00:00:00:00:00", "01:00:5e:02:03:04")
-_NO_LINK_LOCAL_LEARNING, _MST = 1, 4
+_NO_LINK_LOCAL_LEARNING, _SNOOPING_BY_VLAN, _MST = 1, 2, 4
 _STICKY, _EXT_LEARNED, _SELF, _MASTER = 0x40, 0x10, 0x02, 0x04
-_IFF_UP, _IFF_PROMISC = 0x1, 0x100
+_IFF_UP, _IFF_PROMISC, _IFF_ALLMULTI = 0x1, 0x100, 0x200
 _CREATE, _CHANGE = 0x1 | 0x400 | 0x200, 0x1
 _VLAN_PVID, _VLAN_UNTAGGED, _ONLY_OPTIONS = 2, 4, 0x40
 _STATES = {EntryState.STATIC: 0x40, EntryState.LOCAL: 0x80, EntryState.DYNAMIC: 0x02}
@@ -54,6 +57,7 @@ PORT_FLAGS = {
     "flood": 9,
     "proxy_arp": 10,
     "mcast_flood": 27,
+    "mcast_to_unicast": 28,
     "bcast_flood": 30,
     "isolated": 33,
     "locked": 39,
@@ -79,6 +83,7 @@ class Port:
     group_forward: int
     vlans: tuple[Vlan, ...]
     backup: str = ""
+    router: RouterMode = RouterMode.HEARD
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,7 @@ class Made:
     """A bridge, and the frames that go through it.
 
     ``forced``: ports of a bridge that is down are made to forward. ``loop``: with STP, each cable leads to the root.
-    ``member``: the port that a group is for, where the bridge snoops.
+    ``sources``: its groups have entries for single sources (IGMPv3, MLDv2).
     """
 
     vlan_filtering: bool
@@ -109,16 +114,21 @@ class Made:
     promiscuous: bool
     snooping: bool
     querier: bool
+    snooping_by_vlan: bool
+    sources: bool
+    router: RouterMode
+    all_multicast: bool
     mst: bool
     link_local_learning: bool
     group_forward: int
     most_learned: int
     forced: bool
     loop: bool
-    member: str
     vlans: tuple[Vlan, ...]
     ports: tuple[Port, ...]
     entries: tuple[Put, ...]
+    in_mdb: tuple[randomgroups.InMdb, ...]
+    heard: tuple[randomgroups.Heard, ...]
     frames: tuple[tuple[str, Frame], ...]
     changes: tuple[Request, ...]
 
@@ -128,6 +138,7 @@ _FORWARDING = (PortState.FORWARDING,)
 _PORT_STATES = (*_FORWARDING * 17, PortState.LISTENING, PortState.LEARNING, PortState.DISABLED)
 _VLAN_STATES = (*_FORWARDING * 7, PortState.LEARNING, PortState.BLOCKING, PortState.DISABLED)
 _MASKS = (0, 0, 0, 1 << 14, 1 << 3 | 1 << 8, 1 << 14 | 1 << 11)
+_ROUTERS = (*(RouterMode.HEARD,) * 5, RouterMode.NEVER, RouterMode.ALWAYS, RouterMode.FOR_NOW)
 _GOOD = (*CABLES, *TAPS)
 _ODD = (*("",) * 15, *PORT_FLAGS, "isolated", "isolated")
 _VLANS = (
@@ -144,7 +155,7 @@ _TAGS = tuple(
     for protocol in (VlanProtocol.DOT1Q, VlanProtocol.DOT1Q, VlanProtocol.DOT1AD)
     for vid in (*VIDS, *VIDS, 0, 99)
 )
-_DESTINATIONS = (*STATIONS * 7, *OWN, *OWN, BROADCAST, BROADCAST, BROADCAST, *GROUPS, *LINK_LOCAL, LINK_LOCAL[0])
+_DESTINATIONS = (*STATIONS * 9, *OWN, *OWN, *(BROADCAST,) * 4, *GROUPS, *LINK_LOCAL, LINK_LOCAL[0])
 _SOURCES = (*STATIONS * 9, *OWN, *_INVALID)
 _LENGTHS = (80, 80, 80, SHORT_MTU + 4, SHORT_MTU + 5, SHORT_MTU + 8)
 
@@ -155,6 +166,7 @@ def make(choose: Random, vlan_filtering: bool, frames: int = 20) -> Made:
     filtering, ages = vlan_filtering and pick((True, True, False)), not pick(_RARELY)
     names = choose.sample((*_GOOD, *_GOOD, *_GOOD, DOWN, UNPLUGGED, DORMANT), choose.randint(3, 9))
     names = sorted({*names}, key=names.index)
+    groups = pick((False, False, True))  # it is about groups
     return Made(
         vlan_filtering=filtering,
         protocol=pick((VlanProtocol.DOT1Q, VlanProtocol.DOT1Q, VlanProtocol.DOT1AD)),
@@ -162,19 +174,24 @@ def make(choose: Random, vlan_filtering: bool, frames: int = 20) -> Made:
         ages=ages,
         up=not pick(_RARELY + _RARELY[1:]),
         promiscuous=pick(_RARELY),
-        snooping=pick((False, True)),
-        querier=pick(_RARELY),
+        snooping=groups or pick((False, True)),
+        querier=pick((False, True)),
+        snooping_by_vlan=filtering and pick(_RARELY),
+        sources=pick((False, True)),
+        router=pick((RouterMode.HEARD, RouterMode.HEARD, RouterMode.HEARD, RouterMode.NEVER, RouterMode.ALWAYS)),
+        all_multicast=pick(_RARELY),
         mst=filtering and pick((False, False, False, False, True)),
         link_local_learning=not pick(_RARELY),
         group_forward=pick(_MASKS),
         most_learned=pick((0, 0, 0, 2)),
         forced=pick(_RARELY),
         loop=pick((False, True)),
-        member=pick(("", *names)),
         vlans=_vlans(choose) if filtering else (),
         ports=tuple(_port(choose, name, names, filtering) for name in names),
         entries=tuple(_put(choose, names, filtering) for _ in range(choose.randint(0, 8))),
-        frames=tuple(_frame(choose, names) for _ in range(frames)),
+        in_mdb=randomgroups.entries(choose, names, BRIDGE, (0, *VIDS) if filtering else (0,)),
+        heard=randomgroups.heard(choose, names, STATIONS, queried=groups and pick((False, True))),
+        frames=tuple(_frame(choose, names, often_for_groups=groups) for _ in range(frames)),
         changes=tuple(_change(choose, names, filtering, ages) for _ in range(6)),
     )
 
@@ -187,6 +204,10 @@ def smaller(made: Made) -> Iterator[Made]:
         yield replace(made, changes=made.changes[:place] + made.changes[place + 1 :])
     for place in range(len(made.entries)):
         yield replace(made, entries=made.entries[:place] + made.entries[place + 1 :])
+    for place in range(len(made.in_mdb)):
+        yield replace(made, in_mdb=made.in_mdb[:place] + made.in_mdb[place + 1 :])
+    for place in range(len(made.heard)):
+        yield replace(made, heard=made.heard[:place] + made.heard[place + 1 :])
     for port in made.ports:
         plain = replace(port, flags=_USUAL_FLAGS, state=PortState.FORWARDING, group_forward=0, backup="")
         if plain != port:
@@ -205,7 +226,8 @@ def _port(choose: Random, name: str, names: Sequence[str], filtering: bool) -> P
     flags = {flag: usual != (flag in odd) for flag, usual in _USUAL_FLAGS.items()}
     state, mask = choose.choice(_PORT_STATES), choose.choice(_MASKS)
     backup = choose.choice(("", *names)) if name in (DOWN, UNPLUGGED) else ""
-    return Port(name, flags, state, mask, _vlans(choose) if filtering else (), backup)
+    vlans = _vlans(choose) if filtering else ()
+    return Port(name, flags, state, mask, vlans, backup, choose.choice(_ROUTERS))
 
 
 def _put(choose: Random, names: Sequence[str], filtering: bool) -> Put:
@@ -237,12 +259,18 @@ def _change(choose: Random, names: Sequence[str], filtering: bool, ages: bool) -
     return SetFlags(port, PortFlags(), PortFlags(learning=False, unicast_flood=choose.choice((False, True))))
 
 
-def _frame(choose: Random, names: Sequence[str]) -> tuple[str, Frame]:
+def _frame(choose: Random, names: Sequence[str], *, often_for_groups: bool) -> tuple[str, Frame]:
     """A long frame does not fit through the far end of a short cable, nor out of a host whose bridge has such ports."""
     ingress = choose.choice((*names, *names, *names, *names, BRIDGE))
     tags = tuple(choose.choice(_TAGS) for _ in range(choose.choice((0, 0, 0, 1, 1, 1, 2))))
     length = 80 if ingress in (SHORT, BRIDGE) else choose.choice(_LENGTHS)
-    return ingress, Frame(choose.choice(_SOURCES), choose.choice(_DESTINATIONS), tags, length)
+    source, destination = choose.choice(_SOURCES), choose.choice(_DESTINATIONS)
+    if often_for_groups and choose.random() < 0.6:
+        destination = choose.choice(randomgroups.IP_GROUPS)
+    if destination not in randomgroups.IP_GROUPS:
+        return ingress, Frame(source, destination, tags, length)
+    ip_source = choose.choice(randomgroups.SOURCES[ip_address(destination).version])
+    return ingress, Frame(source, mac_of(destination), tags, length, destination, ip_source)
 
 
 def requests(made: Made, yard: Yard) -> list[Message]:
@@ -256,12 +284,16 @@ def deletion() -> Message:
 
 def _requests(made: Made, yard: Yard) -> Iterator[Message]:
     switches = _NO_LINK_LOCAL_LEARNING * (not made.link_local_learning) | _MST * made.mst
+    switches |= _SNOOPING_BY_VLAN * made.snooping_by_vlan
     options = {
         1: struct.pack("=I", 0),  # no forwarding delay
         8: struct.pack("!H", ETHERTYPES[made.protocol]),
         9: struct.pack("=H", made.group_forward),
         23: bytes((made.snooping,)),
-        25: bytes((made.querier,)),
+        34: struct.pack("=Q", 0),  # how long it floods after it has become the querier
+        22: bytes((made.router,)),
+        43: bytes((3 if made.sources else 2,)),
+        44: bytes((2 if made.sources else 1,)),
         39: struct.pack("=H", 0),
         46: struct.pack("=II", switches, switches),
     }
@@ -273,6 +305,7 @@ def _requests(made: Made, yard: Yard) -> Iterator[Message]:
         flags = b"".join(attribute(number, bytes((port.flags[name],))) for name, number in PORT_FLAGS.items())
         yield _port_attributes(yard.ifindexes[port.name], flags)
         yield _port_attributes(yard.ifindexes[port.name], attribute(31, struct.pack("=H", port.group_forward)))
+        yield _port_attributes(yard.ifindexes[port.name], attribute(25, bytes((port.router,))))
     for port in made.ports:
         if port.backup not in ("", port.name):
             ifindex = yard.ifindexes[port.name]
@@ -280,8 +313,8 @@ def _requests(made: Made, yard: Yard) -> Iterator[Message]:
     if made.vlan_filtering:
         for ifindex, vlans in ((IFINDEX, made.vlans), *((yard.ifindexes[p.name], p.vlans) for p in made.ports)):
             yield from _vlan_requests(ifindex, vlans, made.mst)
-    if made.member:
-        yield _group_member(GROUPS[2], yard.ifindexes[made.member])
+    for put in made.in_mdb:
+        yield randomgroups.entry_request(put, IFINDEX if put.port == BRIDGE else yard.ifindexes[put.port], IFINDEX)
     for entry in made.entries:
         yield _entry(entry, IFINDEX if entry.port == BRIDGE else yard.ifindexes[entry.port], made.ages)
     for port in made.ports:
@@ -290,9 +323,10 @@ def _requests(made: Made, yard: Yard) -> Iterator[Message]:
     late = {49: struct.pack("=I", made.most_learned)} if made.most_learned else {}
     late |= {} if made.ages else {4: struct.pack("=I", 0)}
     late |= {5: struct.pack("=I", 1)} if made.stp else {}
+    late |= {25: b"\1"} if made.querier else {}
     yield from (_bridge({number: value}) for number, value in late.items())
-    if made.promiscuous:
-        yield (wire.RTM_NEWLINK, _CHANGE, LINK.pack(0, 0, IFINDEX, _IFF_PROMISC, _IFF_PROMISC))
+    for flag in (_IFF_PROMISC * made.promiscuous, _IFF_ALLMULTI * made.all_multicast):
+        yield (wire.RTM_NEWLINK, _CHANGE, LINK.pack(0, 0, IFINDEX, flag, flag))
 
 
 def _bridge(options: dict[int, bytes], flags: int = 0, new: bool = False) -> Message:
@@ -341,12 +375,6 @@ def _entry(put: Put, ifindex: int, ages: bool) -> Message:
     body += attribute(wire.NDA_LLADDR, bytes.fromhex(put.mac.replace(":", "")))
     body += _u16(wire.NDA_VLAN, put.vid) if put.vid else b""
     return (wire.RTM_NEWNEIGH, 0x1 | 0x400 | 0x100, body)
-
-
-def _group_member(mac: str, ifindex: int) -> Message:
-    """RTM_NEWMDB: a permanent entry of a group by its MAC, in VID 0."""
-    entry = struct.pack("=IBBH16sHxx", ifindex, 1, 0, 0, bytes.fromhex(mac.replace(":", "")), 0)
-    return (84, 0x1 | 0x400, struct.pack("=B3xI", wire.AF_BRIDGE, IFINDEX) + attribute(1, entry))
 
 
 def _u16(kind: int, value: int) -> bytes:

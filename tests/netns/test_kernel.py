@@ -18,7 +18,7 @@ from macmgr.errors import NoPermission, NotThere
 from macmgr.kernel import Kernel, Refusal, wire
 from macmgr.kernel.netlink import Connection
 from macmgr.model.changes import DeleteEntry, Request, bridge_command
-from macmgr.model.relay import BridgeRelay, PortRelay, PortState, VlanProtocol
+from macmgr.model.relay import BridgeRelay, PortRelay, PortState, RouterMode, VlanProtocol
 from macmgr.model.roles import Role, roles_of
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 from tests.fake_kernel import put_entry, set_port
@@ -129,6 +129,9 @@ def bridge_relay(said: dict[str, Any], operational: bool) -> BridgeRelay:
         link_local_learning=not said["no_linklocal_learn"],
         snooping=bool(said["mcast_snooping"]),
         querier=bool(said["mcast_querier"]),
+        sources_ipv4=said["mcast_igmp_version"] == 3,
+        sources_ipv6=said["mcast_mld_version"] == 2,
+        router=RouterMode(said["mcast_router"]),
     )
 
 
@@ -139,6 +142,8 @@ def port_relay(said: dict[str, Any], link: dict[str, Any]) -> PortRelay:
         operational="UP" in link["flags"] and link["operstate"] in ("UP", "UNKNOWN"),
         broadcast_flood=said["bcast_flood"],
         multicast_flood=said["mcast_flood"],
+        router=RouterMode(link["linkinfo"]["info_slave_data"]["multicast_router"]),
+        to_unicast=said["mcast_to_unicast"],
         hairpin=said["hairpin"],
         group_forward=int(link["linkinfo"]["info_slave_data"]["group_fwd_mask"], 16),
         mtu=link["mtu"],

@@ -125,16 +125,6 @@ def test_a_port_with_proxy_arp_gets_nothing_that_is_flooded() -> None:
     assert reached(sent(replace(snapshot, entries=(Entry(GUEST, 0, "vnet1"),)))) == {"vnet1"}
 
 
-def test_snooping_makes_multicast_unknown_and_what_is_closed_stays_closed() -> None:
-    querier = world(relay={"querier": True}, vnet2={"up": False, "carrier": False})
-    answer = sent(querier, to=IP_GROUP)
-    assert answer.at("vnet1") == Fate(None, Reason.SNOOPING)
-    assert answer.at("br0").reached is None
-    assert answer.at("vnet2") == Fate(False, Reason.PORT_DOWN)
-    assert reached(sent(world(), to=IP_GROUP)) == {"vnet1", "vnet2", "br0"}, "without a querier it is flooded"
-    assert sent(world(), to=GROUP).at("vnet1").reached is None, "a list of other groups needs no querier"
-
-
 def test_a_frame_does_not_go_back_but_by_a_hairpin() -> None:
     entries = (Entry(GUEST, 0, "eth0"),)
     assert reached(sent(world(entries=entries))) == set()
