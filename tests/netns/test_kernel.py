@@ -102,6 +102,7 @@ def by_hand(ns: Namespace) -> Snapshot:
                 links[name]["promiscuity"],
                 "UP" in links[name]["flags"],
                 links[name]["linkinfo"]["info_kind"],
+                peer=str(links[name].get("link") or ""),
                 untagged=tuple(untagged.get(name, ())),
                 relay=port_relay(port, links[name]),
             )
