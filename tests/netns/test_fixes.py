@@ -153,6 +153,7 @@ ROWS = [
         begins="bridge link set dev vnet1 isolated on",
         forbidden=frozenset({("g1", "g2"), ("g2", "g1")}),
     ),
+    Row(Code.PORT_DOWN, ip("link set vnet1 down"), begins="ip link set dev vnet1 up"),
     Row(Code.MAC_COLLISION, own_address, begins=f"ip link set dev vnet1 address fe{ONE[2:]} && macmgr apply"),
 ]
 
@@ -185,6 +186,11 @@ VLAN_ROWS = [
     Row(Code.WRONG_VLAN, bridge("vlan del dev vnet1 vid 42"), name="in none"),
     Row(Code.WRONG_BRIDGE, ip("link set vnet1 nomaster"), begins="ip link set dev vnet1 down && "),
     Row(
+        Code.VLAN_WITHOUT_UPLINK,
+        bridge("vlan del dev up0 vid 42"),
+        begins="bridge vlan add dev up0 vid 42",
+    ),
+    Row(
         Code.LEFT_ON_UPLINK,
         bridge(f"fdb replace {SERVER} dev up0 vlan 42 master static"),
         begins=f"bridge fdb del {SERVER} dev up0 vlan 42 master",
@@ -198,6 +204,7 @@ IN_WORDS = {
     Code.TABLE_TOO_LONG: "what fills the table is not to be told from here",
     Code.MISSING_PORT: "no tap is there to be mended",
     Code.SHARED_TAP: "two domains name one tap: which of them is right, only a person knows",
+    Code.NOT_FORWARDING: "a port's state is STP's, or a person's",
     Code.NO_VLAN: "which VLAN it belongs in, no XML says",
     Code.DUPLICATE_MAC: "one of two guests needs another address",
     Code.GUEST_MAC_CHANGED: "policy has to say whether the address is let in",
