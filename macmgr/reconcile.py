@@ -18,7 +18,7 @@ from macmgr.model.known import NOTHING_KNOWN, Known, Memory, Refused
 from macmgr.model.snapshot import Feature, Snapshot
 from macmgr.planning.draft import Plan
 from macmgr.planning.planner import plan
-from macmgr.planning.plugged import with_taps_only
+from macmgr.planning.plugged import with_taps
 from macmgr.planning.reading import NOTHING_BESIDE, Beside, bridges_to_read, keys_to_look_up, ports_to_read, suspects
 from macmgr.planning.release import plan_release
 from macmgr.planning.remembering import (
@@ -111,8 +111,7 @@ def _look(
     read_intent: Callable[[], Intent], kernel: Kernel, scope: Scope, known: Known, planner: Planner, beside: Beside
 ) -> View:
     said = read_intent()
-    snapshot = _read(said, kernel, known, beside)
-    said = with_taps_only(said, snapshot)
+    said, snapshot = _read(said, kernel, known, beside)
     view = _view(said, snapshot, known, planner, scope)
     keys = suspects(view.plan.changes, view.intent, snapshot)
     if keys:
@@ -134,14 +133,22 @@ def _view(said: Intent, snapshot: Snapshot, known: Known, planner: Planner, scop
     return View(intent, snapshot, planner(intent, snapshot, known).only(scope), scope=scope, known=known)
 
 
-def _read(intent: Intent, kernel: Kernel, known: Known, beside: Beside) -> Snapshot:
-    bridges, ports = bridges_to_read(intent, known.memory, beside), ports_to_read(intent, known.memory)
+def _read(said: Intent, kernel: Kernel, known: Known, beside: Beside) -> tuple[Intent, Snapshot]:
+    """Read the kernel, and find the taps of which only the kernel says where they are.
+
+    If one of them is on a bridge that is managed for it alone, the second reading has that bridge's FDB.
+    """
+    bridges, ports = bridges_to_read(said, known.memory, beside), ports_to_read(said, known.memory)
     snapshot = kernel.read_snapshot(bridges, ports, whole=beside.whole)
+    intent = with_taps(said, snapshot)
+    if more := bridges_to_read(intent, known.memory, beside) - bridges:
+        snapshot = kernel.read_snapshot(bridges | more, ports, whole=beside.whole)
+        intent = with_taps(said, snapshot)
     if keys := list(keys_to_look_up(intent, known, snapshot, beside)):
         snapshot = replace(snapshot, entries=snapshot.fdb.with_found(kernel.look_up(keys, snapshot)))
     if taken := of_same_ports(known.memory.taken, snapshot):
         snapshot = replace(snapshot, refreshed=kernel.refreshed([each.key for each in taken], snapshot))
-    return snapshot
+    return intent, snapshot
 
 
 def apply(

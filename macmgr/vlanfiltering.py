@@ -15,6 +15,7 @@ from macmgr.errors import KernelError, no_bridge
 from macmgr.model.devices import DeviceFacts
 from macmgr.model.intent import Intent
 from macmgr.model.snapshot import Bridge, Snapshot
+from macmgr.planning.plugged import with_taps
 from macmgr.state.lock import WriterLock
 
 
@@ -43,7 +44,8 @@ def turn_on(_lock: WriterLock, name: str, read_intent: Callable[[], Intent], ker
 
     NotThere where the bridge does not exist; KernelError where the kernel took the request and did not do it.
     """
-    intent, snapshot = read_intent(), kernel.read_snapshot({name}, whole=True)
+    snapshot = kernel.read_snapshot({name}, whole=True)
+    intent = with_taps(read_intent(), snapshot)
     bridge = snapshot.bridges.get(name)
     if bridge is None:
         raise no_bridge(name, snapshot.bridges)

@@ -89,7 +89,9 @@ def concerns(intent: Intent, scope: Scope) -> bool:
     """Something managed is in the scope of a call. Most calls on a host end here, before netlink."""
     if scope.domain is None:
         return scope.whole or any(scope.holds(None, bridge) for bridge in intent.managed_bridges)
-    managed = any(port.managed and scope.holds(port.domain, port.bridge) for port in intent.ports)
+    mine = [port for port in (*intent.ports, *intent.unplaced) if scope.holds(port.domain, port.bridge)]
+    # only the kernel knows the bridge of an unplaced one, and any section may be about that
+    managed = any(port.managed or (not port.bridge and intent.sections) for port in mine)
     return managed or (bool(intent.managed_bridges) and scope.domain in intent.gone_domains)
 
 
@@ -105,7 +107,7 @@ def left_as_it_is(intent: Intent, scope: Scope) -> str:
     """
     if scope.domain is None:
         return ""
-    mine = [port for port in intent.ports if scope.holds(port.domain, port.bridge)]
+    mine = [port for port in (*intent.ports, *intent.unplaced) if scope.holds(port.domain, port.bridge)]
     ports = [port for port in mine if port.policy.problem and not scope.observes(port.bridge)]
     if not ports:
         return ""

@@ -153,7 +153,8 @@ class NicFacts:
     """The facts in the XML about a NIC that can conflict with the policy.
 
     ``vlan_live`` and ``isolated_live``: the NIC's live XML or its network port says so, so libvirt has set it on the
-    port. A setting that only the network has may be newer. ``configured_mac`` is the address in the NIC's ``<mac>``,
+    port. A setting that only the network has may be newer. ``ethernet``: the XML names no bridge, so the kernel says
+    where the tap is. ``container``: the domain is one. ``configured_mac`` is the address in the NIC's ``<mac>``,
     ``current_mac`` the one that the guest uses now. ``said_mac`` is libvirt's ``currentAddress`` if it differs
     (11.2.0); a status file has it as of libvirt's last save. ``link_down``: the guest is to see no link.
     """
@@ -165,6 +166,8 @@ class NicFacts:
     trust: bool = False
     filter: str = ""
     teaming: str = ""
+    ethernet: bool = False
+    container: bool = False
     configured_mac: str = ""
     current_mac: str = ""
     said_mac: str = ""
@@ -238,20 +241,27 @@ class PortlessNic:
 class Intent:
     """All wishes for this host.
 
-    ``managed_bridges`` maps a bridge to the reason why it is managed. ``named`` are the bridges that the configuration
-    names, without patterns. ``findings`` come from reading the sources. ``gone_domains`` have left this host, as a hook
-    call says. ``gone_ports`` are those of their ports that their status files still list as managed ports of running
-    guests. ``without_process`` has the process of each domain that libvirt lists, if it is not on this host.
+    ``managed_bridges`` maps a bridge to the reason why it is managed. ``sections`` are the configuration's, by bridge
+    or pattern. ``findings`` come from reading the sources. ``gone_domains`` have left this host, as a hook call says.
+    ``gone_ports`` are those of their ports that their status files still list as managed ports of running guests.
+    ``without_process`` has the process of each domain that libvirt lists, if it is not on this host. ``unplaced`` are
+    ports whose bridge no XML names, until their taps are found on one (`macmgr.planning.ethernetnics`).
     """
 
     ports: tuple[GuestPort, ...] = ()
     managed_bridges: Mapping[str, str] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     portless: tuple[PortlessNic, ...] = ()
-    named: tuple[str, ...] = ()
+    sections: Mapping[str, Settings] = field(default_factory=dict)
     gone_domains: tuple[str, ...] = ()
     gone_ports: tuple[GuestPort, ...] = ()
     without_process: Mapping[str, int] = field(default_factory=dict)
+    unplaced: tuple[GuestPort, ...] = ()
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The bridges that the configuration names, without patterns."""
+        return tuple(name for name in self.sections if not is_pattern(name))
 
 
 def skip_nothing(_change: Change) -> bool:

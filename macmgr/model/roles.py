@@ -80,9 +80,9 @@ def uplinks_of(ports: Iterable[BridgePort], guests: Collection[str]) -> list[Bri
     return [port for port in found if roles[port.name].leads_out]
 
 
-def may_be_a_guests(port: BridgePort, snapshot: Snapshot) -> bool:
-    """QEMU can only open a tap, and a container's cable ends in the container, or on no bridge while it starts."""
-    return port.kind == "tun" or (port.kind == CABLE and not snapshot.masters.get(port.peer))
+def may_be_a_guests(port: BridgePort, snapshot: Snapshot, *, cable: bool = True) -> bool:
+    """A guest has a tap, or a ``cable`` that ends in its container, or on no bridge while that starts."""
+    return port.kind == "tun" or (cable and port.kind == CABLE and not snapshot.masters.get(port.peer))
 
 
 def why(port: BridgePort, role: Role, snapshot: Snapshot) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from macmgr.model.changes import SetEntries
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestPort, Intent, Pin
+from macmgr.model.known import PortBefore
 from macmgr.model.mac import Patterns, virtual_router
 from macmgr.model.snapshot import Entry, EntryState, Feature
 from macmgr.phrases import first_few
@@ -187,18 +188,24 @@ def _foreign_entries(guest: GuestPort, owned: Ownership, table: Table) -> dict[s
 
 
 def plan_gone(
-    gone_macs: Mapping[tuple[str, str], str], intent: Intent, owned: Ownership, table: Table, draft: Draft
+    gone_macs: Mapping[tuple[str, str], str],
+    intent: Intent,
+    left: Iterable[PortBefore],
+    owned: Ownership,
+    table: Table,
+    draft: Draft,
 ) -> None:
     """No static entry stays for a guest that has left: on the uplink it would cut the guest off when it returns.
 
-    A frame took it there, so it is not sticky: one that is was put there by somebody, and is not the guest's.
+    A frame took it there, so it is not sticky: one that is was put there by somebody, and is not the guest's; but for
+    those on taps, and on the ports that a guest has ``left``.
     """
-    taps = {guest.port for guest in intent.ports}
+    taps = {guest.port for guest in intent.ports} | {each.port for each in left}
     for (bridge, mac), domain in gone_macs.items():
         if bridge in intent.managed_bridges:
             entries = table.fdb.of_mac(bridge, mac).values()
-            left = [entry for entry in entries if not entry.sticky or entry.port in taps]
-            _plan_stale(left, bridge, domain, owned, table, draft)
+            stale = [entry for entry in entries if not entry.sticky or entry.port in taps]
+            _plan_stale(stale, bridge, domain, owned, table, draft)
 
 
 def plan_moved_addresses(guest: GuestPort, owned: Ownership, table: Table, draft: Draft) -> None:

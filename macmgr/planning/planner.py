@@ -37,7 +37,7 @@ from macmgr.planning.ownership import Ownership, ownership, report_duplicates
 from macmgr.planning.plugged import is_on_its_bridge, plug_findings
 from macmgr.planning.reading import coverage_findings
 from macmgr.planning.release import plan_releases
-from macmgr.planning.remembering import closed_once, gone_macs, learning_off, locked_since
+from macmgr.planning.remembering import closed_once, gone_macs, learning_off, locked_since, to_release
 
 _FEW = 3  # domains that a message names
 
@@ -91,7 +91,7 @@ def plan(intent: Intent, snapshot: Snapshot, known: Known = NOTHING_KNOWN) -> Pl
                 plan_open(guest, port, draft, "nobody would put its entry when the guest's CPUs start")
         plan_foreign_entries(guest, owned, table, draft, keep=in_use)
         plan_moved_addresses(guest, owned, table, draft)
-    plan_gone(gone, intent, owned, table, draft)
+    plan_gone(gone, intent, to_release(memory, intent, snapshot), owned, table, draft)
     plan_releases(intent, snapshot, memory, gone, owned.rightful, table, draft)
     plan_stranded(owned.rightful, {guest.port for guest in intent.ports}, snapshot, table, draft)
     plan_uplinks(intent, snapshot, learning_off(memory, intent, snapshot), table, draft)

@@ -23,6 +23,7 @@ from macmgr.model.roles import may_be_a_guests, uplinks_of
 from macmgr.model.snapshot import Bridge, BridgePort, Snapshot
 from macmgr.model.vids import fold_vids
 from macmgr.planning.draft import Draft
+from macmgr.planning.ethernetnics import with_places
 
 MAX_PORTS = 1023  # BR_MAX_PORTS, of which 0 is none (br_if.c, find_portno); the next one is refused with EXFULL
 EVERY_VID = "1-4094"  # a range is taken off without a word about those that are not there (br_vlan_info)
@@ -37,8 +38,13 @@ class PortVlans:
     untagged: frozenset[int] = frozenset()
 
 
-def with_taps_only(intent: Intent, snapshot: Snapshot) -> Intent:
-    """The intent without the ports that are no tap; each is reported, and its NIC is one without a port here."""
+def with_taps(intent: Intent, snapshot: Snapshot) -> Intent:
+    """The intent with each tap on its bridge, and without the ports that are no tap.
+
+    Each of these is reported, and its NIC is one without a port here.
+    """
+    if intent.unplaced:
+        intent = with_places(intent, snapshot)
     false = [guest for guest in intent.ports if not _may_be_a_guests(guest, snapshot)]
     if not false:
         return intent
@@ -46,8 +52,8 @@ def with_taps_only(intent: Intent, snapshot: Snapshot) -> Intent:
     for guest in false:
         what = snapshot.ports[guest.port].kind or "a physical interface"
         problem = f"the XML names {guest.port} as its tap, but that is no tap ({what})"
-        who = f"{guest.domain} {guest.alias}".strip()
-        portless.append(PortlessNic(guest.domain, guest.macs[0], "bridge", problem, guest.alias))
+        who, kind = f"{guest.domain} {guest.alias}".strip(), "ethernet" if guest.facts.ethernet else "bridge"
+        portless.append(PortlessNic(guest.domain, guest.macs[0], kind, problem, guest.alias))
         if guest.managed:
             findings.append(
                 Finding(
@@ -71,7 +77,8 @@ def with_taps_only(intent: Intent, snapshot: Snapshot) -> Intent:
 
 def _may_be_a_guests(guest: GuestPort, snapshot: Snapshot) -> bool:
     port = snapshot.ports.get(guest.port)
-    return port is None or may_be_a_guests(port, snapshot)
+    cable = guest.facts.container or not guest.facts.ethernet
+    return port is None or may_be_a_guests(port, snapshot, cable=cable)
 
 
 def is_on_its_bridge(guest: GuestPort, intent: Intent, snapshot: Snapshot, draft: Draft) -> bool:

@@ -49,8 +49,11 @@ def bridges_to_read(intent: Intent, memory: Memory, beside: Beside) -> frozenset
 
 
 def ports_to_read(intent: Intent, memory: Memory) -> frozenset[str]:
-    """The ports of which all entries matter, however long the table: one that nothing asks for is reported."""
-    guests = {guest.port for guest in intent.ports if guest.managed}
+    """The ports of which all entries matter, however long the table: one that nothing asks for is reported.
+
+    Those whose bridge is not known yet may be managed.
+    """
+    guests = {guest.port for guest in intent.ports if guest.managed} | {guest.port for guest in intent.unplaced}
     return frozenset(guests.union(each.port for each in memory.ports if each.domain))
 
 

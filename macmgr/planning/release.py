@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from macmgr.model.changes import SetEntries, SetFlags
-from macmgr.model.findings import Code
+from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.known import Known, Memory, PortBefore
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, Key, PortFlags, Snapshot
@@ -135,7 +135,7 @@ def plan_releases(
     table: Table,
     draft: Draft,
 ) -> None:
-    """The ports that policy leaves to the kernel by now, and that are still as macmgr made them.
+    """The ports that nobody asks for by now, and that are still as macmgr made them.
 
     A MAC that a managed guest has a right to, or whose guest has left, is not theirs: the planner has rules for it.
     """
@@ -144,7 +144,7 @@ def plan_releases(
     taken = {(bridge, mac) for bridge, mac, _ in rightful}
     not_theirs = taken.union(gone)
     for before in to_release(memory, intent, snapshot):
-        guest, port = guests[before.port], snapshot.ports[before.port]
+        guest, port = guests.get(before.port), snapshot.ports[before.port]
         back = as_remembered(port, before, memory, guest, "", owned, table)
         macs = (mac for mac in back.macs if (port.bridge, mac) not in not_theirs)
         part = Draft()
@@ -153,13 +153,11 @@ def plan_releases(
         changes = (*part.opens, *part.puts, *part.closes, *part.drops)
         if not changes:
             continue
-        draft.report(
-            Code.NOT_GIVEN_BACK,
-            guest,
-            f"{port.name} of {guest.domain} is left to the kernel ({guest.policy.reason}), but is still as macmgr "
-            "made it",
-            mends=changes,
-        )
+        text = f"{port.name} is still as macmgr made it for {back.domain}, which does not run here"
+        if guest is not None:
+            why = guest.policy.reason
+            text = f"{port.name} of {guest.domain} is left to the kernel ({why}), but is still as macmgr made it"
+        draft.findings.append(Finding(Code.NOT_GIVEN_BACK, text, port.bridge, port.name, back.domain, mends=changes))
         draft.opens += part.opens
         draft.puts += part.puts
         draft.closes += part.closes

@@ -117,15 +117,15 @@ def valid_ports(memory: Memory, intent: Intent, snapshot: Snapshot) -> tuple[Por
 def gone_macs(memory: Memory, intent: Intent, snapshot: Snapshot) -> dict[tuple[str, str], str]:
     """The MACs of guests that have left this host: (bridge, MAC) with the domain.
 
-    A guest whose XML could not be read has not left, and neither has one whose tap is still there, whatever the status
+    A guest whose XML could not be read has not left, and neither has one whose tap is still open, whatever the status
     files say: they may be another libvirt's. That a hook call says who has left is no proof that it ever ran here:
     libvirt calls `stopped` for a start that failed, and the XML may name any address. So only what is remembered of it
     counts, and what its status file said of it while it ran.
     """
-    here = {each.domain for each in intent.ports} | {each.domain for each in intent.portless}
-    here |= {finding.domain for finding in intent.findings if finding.code is Code.UNREADABLE_XML and finding.domain}
+    here = _domains_here(intent)
     wanted = {mac for guest in intent.ports for mac in guest.macs}
-    present = {each.mac for each in memory.macs if _exists(each.port, each.ifindex, snapshot)}
+    there = (each for each in memory.macs if _exists(each.port, each.ifindex, snapshot))
+    present = {each.mac for each in there if not _nobody_has_it_open(snapshot.ports[each.port])}
     gone = {
         (each.bridge, each.mac): each.domain
         for each in memory.macs
@@ -152,10 +152,21 @@ def locked_since(memory: Memory, intent: Intent, snapshot: Snapshot) -> tuple[st
 
 
 def to_release(memory: Memory, intent: Intent, snapshot: Snapshot) -> tuple[PortBefore, ...]:
-    """The ports of guests here that macmgr managed, and that policy leaves to the kernel now."""
-    left = _left_to_the_kernel(intent)
+    """The ports that macmgr managed, and that nobody asks for now.
+
+    Policy leaves them to the kernel, or their guest is gone and its tap is not: somebody else has made it (ethernet).
+    """
+    left, here = _left_to_the_kernel(intent), _domains_here(intent) | {guest.port for guest in intent.ports}
     ports = (each for each in valid_ports(memory, intent, snapshot) if each.domain)
-    return tuple(each for each in ports if (each.port, each.bridge, each.uuid) in left)
+    return tuple(
+        each
+        for each in ports
+        if (each.port, each.bridge, each.uuid) in left
+        or (
+            here.isdisjoint((each.domain, each.port))
+            and (each.domain in intent.gone_domains or _nobody_has_it_open(snapshot.ports[each.port]))
+        )
+    )
 
 
 def closed_once(memory: Memory, snapshot: Snapshot) -> frozenset[str]:
@@ -188,6 +199,17 @@ def _left_to_the_kernel(intent: Intent) -> set[tuple[str, str, str]]:
         if guest.port not in managed and not guest.policy.problem
         if not guest.policy.incomplete or any(step.says.manager for step in guest.policy.steps[:2])
     }
+
+
+def _domains_here(intent: Intent) -> set[str]:
+    """The domains that run here, as far as anybody knows."""
+    here = {each.domain for each in intent.ports} | {each.domain for each in intent.portless}
+    return here | {each.domain for each in intent.findings if each.code is Code.UNREADABLE_XML and each.domain}
+
+
+def _nobody_has_it_open(port: BridgePort) -> bool:
+    """A tap has a carrier as long as a program has it open (drivers/net/tun.c), even a guest that is suspended."""
+    return port.kind == "tun" and port.up and not port.relay.carrier
 
 
 def _may_be_kept(guests: Iterable[GuestPort], snapshot: Snapshot) -> Iterator[KeptMac]:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from macmgr import virsh
 from macmgr.errors import XmlError
 from macmgr.model.findings import Code, Finding
-from macmgr.model.intent import GuestMac, GuestPort, Intent, Manager, NicFacts, Policy, PortlessNic, is_pattern
+from macmgr.model.intent import GuestMac, GuestPort, Intent, Manager, NicFacts, Policy, PortlessNic, Settings
 from macmgr.model.mac import ZERO
 from macmgr.options import quoted
-from macmgr.policy.precedence import PolicySources, decide, managed_bridges
+from macmgr.policy.precedence import PolicySources, decide, managed_bridges, on_bridge
 from macmgr.readers.domain import Domain, Nic
 from macmgr.readers.network import Network
 
 # The reason why a NIC of a type has no port on a Linux bridge.
 _PORTLESS = {
-    "ethernet": "libvirt does not say which bridge its tap is on: somebody else's script decides",
     "direct": "a macvtap: its address is in the own list of the device below it",
     "hostdev": "a PCI device passed to the guest: it has no tap",
     "vdpa": "a vDPA device: its frames do not pass a bridge of this host",
@@ -36,12 +35,14 @@ _VIRTUALPORTS = ("802.1Qbg", "802.1Qbh", "midonet")
 
 
 def why_portless(nic: Nic, sources: PolicySources) -> str:
-    """Returns the reason why a NIC has no port on a Linux bridge; empty if it has one."""
+    """Returns the reason why a NIC has no port on a Linux bridge; empty if it has one, or may have one (ethernet)."""
     virtualport = sources.inherit(nic, "virtualport")
     if nic.mac == ZERO:
         return "its address is zero, for which a bridge can have no entry"
     if nic.kind in _PORTLESS:
         return _PORTLESS[nic.kind]
+    if nic.kind == "ethernet":
+        return "" if nic.tap else "it has no tap yet"
     if nic.kind not in ("bridge", "network"):
         return "an interface type that macmgr does not know to have a port on a Linux bridge"
     if virtualport == "openvswitch":
@@ -56,7 +57,7 @@ def why_portless(nic: Nic, sources: PolicySources) -> str:
 
 def kind_of(nic: Nic) -> str:
     """Returns the interface type for display: one of libvirt's words, and no other text from the XML."""
-    return nic.kind if nic.kind in ("bridge", "network", *_PORTLESS) else "unknown"
+    return nic.kind if nic.kind in ("bridge", "network", "ethernet", *_PORTLESS) else "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,8 @@ def build_intent(
     removed yet.
     """
     decided = (decisions or Decisions()).of(domains, sources)
-    ports, contested = _without_contested([port for each in decided for port in each.ports])
+    found = [port for each in decided for port in each.ports]
+    ports, contested = without_contested([port for port in found if not port.facts.ethernet])
     left = [sources.bridge(nic) for domain in departed for nic in domain.nics]
     managed = managed_bridges(sources, [*(port.bridge for port in ports), *left])
     for port in ports:  # after a network is destroyed under its guests, only their NICs name its bridge
@@ -111,15 +113,23 @@ def build_intent(
             managed.setdefault(port.bridge, port.policy.reason)
     problems = (*findings, *(finding for each in decided for finding in each.findings), *contested)
     portless = tuple(nic for each in decided for nic in each.portless)
-    named = tuple(name for name in sources.bridges if not is_pattern(name))
-    were = [port for domain in ran if domain.running for port in _decided(domain, sources).ports if port.managed]
+    ended = (port for domain in ran if domain.running for port in _decided(domain, sources).ports)
+    were = [port for port in ended if port.managed and not port.facts.ethernet]
     for port in were:
         managed.setdefault(port.bridge, port.policy.reason)
     gone = tuple(domain.name for domain in departed)
-    return Intent(tuple(ports), managed, problems, portless, named, gone, tuple(were))
+    unplaced = tuple(port for port in found if port.facts.ethernet)
+    return Intent(tuple(ports), managed, problems, portless, sources.bridges, gone, tuple(were), unplaced=unplaced)
 
 
-def _without_contested(ports: Sequence[GuestPort]) -> tuple[list[GuestPort], list[Finding]]:
+def placed(guest: GuestPort, bridge: str, sections: Mapping[str, Settings]) -> GuestPort:
+    """Returns the port of a NIC whose XML names no bridge, on the one where its tap is."""
+    policy = on_bridge(guest.policy, bridge, sections, trusted=guest.facts.trust)
+    macs = _macs(guest.facts.configured_mac, guest.facts.said_mac, policy)
+    return replace(guest, bridge=bridge, policy=policy, macs=macs)
+
+
+def without_contested(ports: Sequence[GuestPort]) -> tuple[list[GuestPort], list[Finding]]:
     """Leaves a port as it is if several NICs name it: no policy is carried out on such a tap.
 
     Then one status file is out of date, or belongs to another libvirt, or a tenant names a tap of somebody else.
@@ -182,14 +192,13 @@ def guest_port(domain: Domain, nic: Nic, sources: PolicySources) -> GuestPort | 
         return PortlessNic(domain.name, nic.mac, kind_of(nic), why, nic.alias)
     policy = decide(domain, nic, sources)
     said = nic.current_mac if nic.current_mac != nic.mac else ""
-    own = said if said and policy.guest_mac is GuestMac.FOLLOW else nic.mac
-    exact = [pattern for pattern in policy.allow if not pattern.endswith("*")]
+    ethernet = nic.kind == "ethernet"
     return GuestPort(
         port=nic.tap,
-        bridge=sources.bridge(nic),
+        bridge="" if ethernet else sources.bridge(nic),
         domain=domain.name,
         uuid=domain.uuid,
-        macs=tuple(dict.fromkeys([own, *exact])),
+        macs=_macs(nic.mac, said, policy),
         alias=nic.alias,
         network=nic.network,
         portgroup=sources.portgroup(nic),
@@ -205,12 +214,19 @@ def guest_port(domain: Domain, nic: Nic, sources: PolicySources) -> GuestPort | 
             trust=sources.trusts(nic),
             filter=nic.filter,
             teaming=nic.teaming,
+            ethernet=ethernet,
+            container=domain.driver == "lxc",
             configured_mac=nic.mac,
             current_mac=said,
             said_mac=said,
             link_down=nic.link_down,
         ),
     )
+
+
+def _macs(mac: str, said: str, policy: Policy) -> tuple[str, ...]:
+    own = said if said and policy.guest_mac is GuestMac.FOLLOW else mac
+    return tuple(dict.fromkeys([own, *(pattern for pattern in policy.allow if not pattern.endswith("*"))]))
 
 
 def _metadata_problem(domain: Domain) -> Iterable[Finding]:

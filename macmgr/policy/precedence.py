@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from macmgr.errors import XmlError
@@ -85,8 +85,19 @@ def decide(domain: Domain, nic: Nic, sources: PolicySources) -> Policy:
     if problem:
         return Policy(reason="left as it is: what decides about it is not understood", problem=problem)
     steps = tuple(_steps(domain, nic, sources))
+    return _together(steps, sources.trusts(nic), incomplete=_incomplete(nic, network, sources, steps))
 
-    nobody = Policy(guest_mac=GuestMac.FOLLOW if sources.trusts(nic) else GuestMac.ALERT)
+
+def on_bridge(policy: Policy, bridge: str, sections: Mapping[str, Settings], *, trusted: bool) -> Policy:
+    """Returns the policy of a NIC whose XML names no bridge, by what the configuration says of the one it is on."""
+    if policy.problem:
+        return policy
+    steps = (*policy.steps, *_configured(bridge, sections))
+    return _together(steps, trusted, incomplete=policy.incomplete)
+
+
+def _together(steps: tuple[Step, ...], trusted: bool, *, incomplete: bool) -> Policy:
+    nobody = Policy(guest_mac=GuestMac.FOLLOW if trusted else GuestMac.ALERT)
 
     def first(option: str) -> Any:
         said = (value for step in steps if (value := getattr(step.says, option)) is not None)
@@ -97,7 +108,7 @@ def decide(domain: Domain, nic: Nic, sources: PolicySources) -> Policy:
         reason=next((step.place for step in steps if step.says.manager is not None), nobody.reason),
         allow=tuple(dict.fromkeys(pattern for step in steps for pattern in step.says.allow)),
         steps=steps,
-        incomplete=_incomplete(nic, network, sources, steps),
+        incomplete=incomplete,
     )
 
 
@@ -120,11 +131,16 @@ def managed_bridges(sources: PolicySources, known: Iterable[str] = ()) -> dict[s
     }
     named = [name for name in sources.bridges if not is_pattern(name)]
     for name in dict.fromkeys([*named, *known, *(network.bridge for network in sources.networks.values())]):
-        found = ((section, says.manager) for section, says in sections_of(name, sources.bridges) if says.manager)
-        section, manager = next(found, ("", None))
-        if name and manager is Manager.LIBVIRT:
-            managed.setdefault(name, _section(section))
+        if name and (section := managing_section(name, sources.bridges)):
+            managed.setdefault(name, section)
     return managed
+
+
+def managing_section(bridge: str, sections: Mapping[str, Settings]) -> str:
+    """Returns the configuration's section that hands a bridge to macmgr; empty if none does."""
+    found = ((section, says.manager) for section, says in sections_of(bridge, sections) if says.manager)
+    section, manager = next(found, ("", None))
+    return _section(section) if manager is Manager.LIBVIRT else ""
 
 
 def _section(name: str) -> str:
@@ -133,7 +149,7 @@ def _section(name: str) -> str:
 
 def _steps(domain: Domain, nic: Nic, sources: PolicySources) -> Iterable[Step]:
     network = sources.networks.get(nic.network)
-    group, bridge = sources.portgroup(nic), sources.bridge(nic)
+    group = sources.portgroup(nic)
     yield Step(f"domain {domain.name}: <macmgr:interface mac='{nic.mac}'>", domain.metadata.get(nic.mac, _SILENT))
     yield Step(f"domain {domain.name}: <macmgr:macTable>", domain.metadata.get("", _SILENT))
     if network is not None and group:
@@ -148,5 +164,10 @@ def _steps(domain: Domain, nic: Nic, sources: PolicySources) -> Iterable[Step]:
         raise XmlError(wrong_word(MAC_TABLE_MANAGER, manager, Manager, xml=True))
     named = f"network {nic.network}: " if nic.network else ""
     yield Step(f"{named}macTableManager", Settings(Manager(manager)) if manager else _SILENT)
-    sections = list(sections_of(bridge, sources.bridges)) or [(bridge, _SILENT)]
-    yield from (Step(_section(name), says) for name, says in sections)
+    if nic.kind != "ethernet":  # its bridge is not known yet
+        yield from _configured(sources.bridge(nic), sources.bridges)
+
+
+def _configured(bridge: str, sections: Mapping[str, Settings]) -> Iterator[Step]:
+    found = list(sections_of(bridge, sections)) or [(bridge, _SILENT)]
+    yield from (Step(_section(name), says) for name, says in found)

@@ -120,6 +120,8 @@ def _seen(record: SeenMacs) -> list[str]:
 
 def _xml_says(guest: GuestPort, seen: SeenMacs | None) -> list[str]:
     where = f"a NIC of network {guest.network}" if guest.network else f"a NIC of bridge {guest.bridge}"
+    if guest.facts.ethernet:
+        where = f"a NIC of type ethernet; the kernel says that its tap {guest.port} is on {guest.bridge}"
     if guest.portgroup:
         where += f", portgroup {guest.portgroup}"
     facts = guest.facts

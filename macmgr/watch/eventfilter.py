@@ -42,7 +42,7 @@ class LastView:
         self._bridges = {bridge.ifindex: bridge for bridge in snapshot.bridges.values()}
         self._bridges_by_name = snapshot.bridges
         self.heeded = frozenset(bridge.ifindex for name, bridge in snapshot.bridges.items() if name in names)
-        self._taps = {guest.port for guest in guests}
+        self._taps = {guest.port for guest in (*guests, *intent.unplaced)}
         self._ports_by_name = snapshot.ports
         self._ports = {
             port.ifindex: port for port in snapshot.ports.values() if port.bridge in names or port.name in self._taps

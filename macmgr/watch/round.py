@@ -21,6 +21,7 @@ from macmgr.model.intent import OBSERVE_ALL, Intent, Scope
 from macmgr.model.known import Known, SeenMacs
 from macmgr.model.snapshot import Key, Snapshot
 from macmgr.planning.announcements import Announced, announcements
+from macmgr.planning.plugged import with_taps
 from macmgr.planning.seen import with_seen
 from macmgr.policy.guests import Decisions
 from macmgr.reconcile import apply, look
@@ -114,7 +115,7 @@ class Rounds:
             self._kernel = self._kernel or Kernel(self._netns)
             with lock.hold(wait=_LOCK_WAIT) as held:
                 snapshot = self._kernel.read_snapshot()
-                said = with_seen(self._intent([], config), snapshot, Known(seen=observed))
+                said = with_seen(with_taps(self._intent([], config), snapshot), snapshot, Known(seen=observed))
                 there = announcements(said, snapshot)
                 again = [there[each] for each in places if each in there and not observes(each.bridge)]
                 execute(held, again, self._kernel, snapshot)

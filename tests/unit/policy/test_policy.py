@@ -225,7 +225,7 @@ def test_only_running_is_running() -> None:
     [
         (replace(NIC, kind="direct"), "a macvtap"),
         (replace(NIC, kind="hostdev"), "a PCI device"),
-        (replace(NIC, kind="ethernet"), "somebody else's script decides"),
+        (replace(NIC, kind="ethernet", tap=""), "it has no tap yet"),
         (replace(NIC, kind="vhostuser"), "a vhost-user socket"),
         (replace(NIC, kind="hunter2"), "an interface type that macmgr does not know"),
         (replace(NIC, virtualport="openvswitch"), "an Open vSwitch port"),
