@@ -193,7 +193,8 @@ def _parser() -> _Parser:
     trace.set_defaults(function="trace_frames", module="macmgr.verbs.trace", domain=None, bridge=None, network=None)
     origin = "a port, a bridge (its host) or a MAC; default everybody on the bridges that know the destination"
     trace.add_argument("--from", dest="sender", metavar="PORT|MAC", help=origin)
-    trace.add_argument("--to", metavar="MAC", required=True, help="of a station or of a group (ff:ff:ff:ff:ff:ff)")
+    help_ = "of a station or of a group (ff:ff:ff:ff:ff:ff); for multicast, the group's IP address says more"
+    trace.add_argument("--to", metavar="MAC", required=True, help=help_)
     trace.add_argument("--vid", type=int, metavar="V", help="the frame's VLAN: tagged, unless it is the port's PVID")
 
     text = "give ports back to the kernel as they were before macmgr"

@@ -34,6 +34,7 @@ from macmgr.forwarding.requested import deleted, put, refuses, with_flags
 from macmgr.model.changes import DeleteEntry, FlushEntries, Request, SetFlags
 from macmgr.model.devices import Device, DeviceFacts, Features
 from macmgr.model.flags import LOCKED, NEW_PORT, with_flag
+from macmgr.model.multicast import Mdb
 from macmgr.model.relay import Tag
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 
@@ -104,6 +105,7 @@ class FakeKernel:
         self.before_each_dump: Callable[[], None] = lambda: None
         self.after_each_dump: Callable[[], None] = lambda: None
         self.sent: list[Request] = []
+        self.mdb: dict[str, Mdb] = {}
         self.refreshed_at: dict[Key, float] = {}
 
     # What macmgr asks of a kernel
@@ -135,6 +137,9 @@ class FakeKernel:
         known = {*snapshot.bridges, *snapshot.ports}
         found = {key: self.fdb.get(key) for key in keys}
         return {key: entry if entry is not None and entry.port in known else None for key, entry in found.items()}
+
+    def read_groups(self, snapshot: Snapshot) -> Snapshot:
+        return replace(snapshot, mdb=dict(self.mdb))
 
     def refreshed(self, keys: Iterable[Key], snapshot: Snapshot) -> dict[Key, tuple[float, float]]:
         return {key: (self.refreshed_at[key],) * 2 for key in keys if key in self.fdb and key in self.refreshed_at}

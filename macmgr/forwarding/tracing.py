@@ -151,11 +151,14 @@ def _nobody(snapshot: Snapshot, bridge: str) -> str:
     return next((mac for mac in numbers if not snapshot.fdb.of_mac(bridge, mac)), SOMEBODY)
 
 
-def trace(snapshot: Snapshot, senders: Iterable[Sender], destination: str) -> list[Trace]:
-    """Asks the model about each sender's frame, and puts those together that go the same way."""
+def trace(snapshot: Snapshot, senders: Iterable[Sender], destination: str, group: str = "") -> list[Trace]:
+    """Asks the model about each sender's frame, and puts those together that go the same way.
+
+    ``group`` is the IP address of the group whose MAC the destination is; empty if nobody said it.
+    """
     alike: dict[object, list[tuple[Sender, Answer]]] = {}
     for sender in senders:
-        answer = forward(snapshot, sender.place, _frame(snapshot, sender, destination))
+        answer = forward(snapshot, sender.place, replace(_frame(snapshot, sender, destination), group=group))
         alike.setdefault(_kind(answer), []).append((sender, answer))
     return [Trace(*(tuple(each) for each in zip(*pairs, strict=True))) for pairs in alike.values()]
 

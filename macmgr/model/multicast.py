@@ -52,17 +52,26 @@ class Mdb:
         return found
 
 
+def parse_group(text: str) -> str:
+    """Reads the IP address of a group; returns "" for what is no IP address. ValueError for that of a station."""
+    try:
+        address = ip_address(text.strip())
+    except ValueError:
+        return ""
+    if not address.is_multicast:
+        raise ValueError(f"{address} is the address of a station: a bridge forwards by its MAC")
+    return str(address)
+
+
 def mac_of(group: str) -> str:
     """Returns the MAC that a group's frames go to (RFC 1112, RFC 2464); that of a MAC is itself.
 
-    32 groups of IPv4 share one, and 2^80 of IPv6. ValueError if the text is an IP address, and no group's.
+    32 groups of IPv4 share one, and 2^80 of IPv6.
     """
     try:
         address = ip_address(group)
     except ValueError:
         return group
-    if not address.is_multicast:
-        raise ValueError(f"{group} is the address of a station; a bridge forwards by MACs")
     number = int(address)
     if isinstance(address, IPv4Address):
         return "01:00:5e:" + (number & 0x7FFFFF).to_bytes(3).hex(":")

@@ -27,12 +27,13 @@ Row = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Traced:
-    """All ways of the frames for one destination. ``vid`` is the one asked for."""
+    """All ways of the frames for one destination. ``vid`` is the one asked for, and so is the ``group`` of IP."""
 
     view: View
     destination: str
     traces: Sequence[Trace]
     vid: int | None = None
+    group: str = ""
 
     @property
     def arrives(self) -> bool | None:
@@ -185,7 +186,11 @@ class Traced:
         return f"its entry leads to {entry.port} ({entry.in_words})" if entry and entry.port != place else why
 
     def notes(self) -> Iterator[str]:
-        """What a reader may take wrongly: a tag that no bridge reads, and a VLAN that nobody asked for."""
+        """What a reader may take wrongly: a tag that no bridge reads, a VLAN that nobody asked for, a shared MAC."""
+        if self.group:
+            yield f"Frames for {self.group} have the destination {self.destination}."
+        elif any(fate.reason is Reason.PACKET for trace in self.traces for fate in trace.fates.values()):
+            yield f"Several groups share {self.destination}: --to takes the IP address of one."
         for name in dict.fromkeys(trace.answer.bridge for trace in self.traces):
             filtering = self.view.snapshot.bridges[name].vlan_filtering
             if self.vid and not filtering:

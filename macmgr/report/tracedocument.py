@@ -16,6 +16,7 @@ def trace_document(traced: Traced) -> dict[str, Any]:
     return {
         "version": 1,
         "to": traced.destination,
+        "group": traced.group or None,
         "vid": traced.vid,
         "somebody_gets_it": traced.arrives,
         "verdict": traced.verdicts,

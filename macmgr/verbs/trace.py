@@ -13,6 +13,7 @@ from macmgr.forwarding.frames import is_group
 from macmgr.forwarding.tracing import Sender, senders_at, senders_to, senders_with, trace
 from macmgr.kernel import Kernel
 from macmgr.model.mac import ZERO, parse_typed_destination
+from macmgr.model.multicast import mac_of, parse_group
 from macmgr.model.snapshot import Snapshot
 from macmgr.oneline import unbroken
 from macmgr.planning.reading import Beside
@@ -29,7 +30,7 @@ _HIGHEST_VID = 4094
 
 def trace_frames(arguments: argparse.Namespace) -> int:
     """Print who gets a frame for ``--to``. Return 0 if its destination surely does, else 1."""
-    destination = _destination(arguments)
+    destination, group = _destination(arguments)
     if arguments.vid is not None and not 1 <= arguments.vid <= _HIGHEST_VID:
         arguments.parser.error(f"argument --vid: {arguments.vid} is no VLAN: 1 to {_HIGHEST_VID}")
     source = _mac(arguments.sender) if arguments.sender is not None else ""
@@ -44,7 +45,10 @@ def trace_frames(arguments: argparse.Namespace) -> int:
     if not all(map(view.snapshot.lists, view.snapshot.bridges)):
         with host.kernel() as kernel:
             view = replace(view, snapshot=_looked_up(kernel, view.snapshot, senders, destination))
-    traced = Traced(view, destination, trace(view.snapshot, senders, destination), arguments.vid)
+    if is_group(destination) and any(bridge.relay.snooping for bridge in view.snapshot.bridges.values()):
+        with host.kernel() as kernel:
+            view = replace(view, snapshot=kernel.read_groups(view.snapshot))
+    traced = Traced(view, destination, trace(view.snapshot, senders, destination, group), arguments.vid, group)
     if arguments.format == "json":
         print_json(trace_document(traced))
     else:
@@ -69,10 +73,13 @@ def _pvid(snapshot: Snapshot, sender: Sender) -> int | None:
     return port.pvid if port is not None else snapshot.bridges[sender.bridge].pvid
 
 
-def _destination(arguments: argparse.Namespace) -> str:
+def _destination(arguments: argparse.Namespace) -> tuple[str, str]:
+    """Returns the MAC, and the group if its IP address was given."""
     parser: argparse.ArgumentParser = arguments.parser
     try:
-        return parse_typed_destination(arguments.to)
+        if group := parse_group(arguments.to):
+            return mac_of(group), group
+        return parse_typed_destination(arguments.to), ""
     except ValueError as error:
         parser.error(f"argument --to: {error}")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from macmgr.model.multicast import Mdb, Member
 from macmgr.verbs import host as verbs
 from tests.cli.conftest import Host
 from tests.cli.test_documents import validate
@@ -125,3 +126,31 @@ def test_what_is_not_here_or_no_address_is_told(host: Host, words: Sequence[str]
     answer = host.macmgr("trace", *words)
     assert (answer.code, answer.stdout) == (code, "")
     assert said in answer.stderr.splitlines()[-1]
+
+
+@pytest.mark.case(PLAIN)
+def test_a_group_goes_where_its_list_says(host: Host) -> None:
+    as_the_kernel_makes_it(host)
+    bridge = host.kernel.bridges["br0"]
+    host.kernel.bridges["br0"] = replace(bridge, relay=replace(bridge.relay, querier=True))
+    vid = bridge.pvid or 1 if bridge.vlan_filtering else 0
+    host.kernel.mdb["br0"] = Mdb((Member("239.1.2.3", vid, "vnet0"),), frozenset({"eth0"}))
+    said = host.macmgr("trace", "--from", "vnet1", "--to", "239.1.2.3")
+    assert said.code == 0
+    assert "Frames for 239.1.2.3 have the destination 01:00:5e:01:02:03." in said.stdout
+    printed = host.macmgr("trace", "--json", "--from", "vnet1", "--to", "239.1.2.3").stdout
+    validate("trace", printed)
+    document = json.loads(printed)
+    assert (document["to"], document["group"]) == ("01:00:5e:01:02:03", "239.1.2.3")
+    fates = {fate["port"]: (fate["reached"], fate["reason"]) for fate in document["traces"][0]["ports"]}
+    assert (fates["vnet0"], fates["eth0"]) == ((True, "member"), (True, "router"))
+    assert fates["br0"] == fates["vnet2"] == (False, "no-member")
+    by_mac = host.macmgr("trace", "--from", "vnet1", "--to", "01:00:5e:01:02:03").stdout
+    assert "Several groups share 01:00:5e:01:02:03: --to takes the IP address of one." in by_mac
+
+
+@pytest.mark.case(PLAIN)
+def test_a_stations_ip_address_is_no_destination(host: Host) -> None:
+    said = host.macmgr("trace", "--to", "10.0.0.1")
+    assert said.code == 2
+    assert "10.0.0.1 is the address of a station: a bridge forwards by its MAC" in said.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any
@@ -11,10 +12,12 @@ from typing import Any
 import pytest
 
 from macmgr import cli, paths
-from macmgr.forwarding import BROADCAST, Frame
+from macmgr.forwarding import BROADCAST, Frame, Reason
 from macmgr.model.relay import Tag, VlanProtocol
 from tests.netns.frameyard import BRIDGE, DOWN, UNPLUGGED, Arrival, Yard, open_yard
 from tests.netns.randombridge import STATIONS, VIDS, deletion, make, requests
+from tests.netns.randomgroups import IP_GROUPS, SOURCES
+from tests.netns.randomgroups import frame_of as packet_of
 
 pytestmark = pytest.mark.full_kernel
 _BRIDGES, _QUESTIONS = 20, 8
@@ -44,11 +47,14 @@ def test_a_frame_goes_where_trace_says(
         assert 0 not in yard.requests.transact(requests(made, yard), "making a bridge").failures
         yard.begin()
         try:
+            for packet in made.heard:
+                yard.send_bytes(packet.port, packet_of(packet))
+            yard.wait_for_querier()
             places = [*(port.name for port in made.ports), BRIDGE]
             asked: list[tuple[list[str], int, dict[str, Any]]] = []
             for _ in range(_QUESTIONS):
                 snapshot = yard.settled()
-                words = ["--from", random.choice(places), "--to", random.choice((*STATIONS, BROADCAST))]
+                words = ["--from", random.choice(places), "--to", random.choice((*STATIONS, BROADCAST, *IP_GROUPS))]
                 words += random.choice(([], [], ["--vid", str(random.choice(VIDS))]))
                 code = cli.run(["trace", *words, *options])
                 said = capsys.readouterr()
@@ -60,7 +66,8 @@ def test_a_frame_goes_where_trace_says(
         finally:
             assert not yard.requests.transact([deletion()], "deleting the bridge").failures
         for index, (words, code, document) in enumerate(asked, 1):
-            wrong = differences(document, came.get(index, []), up=snapshot.bridges[BRIDGE].up)
+            to_unicast = {name for name, port in snapshot.ports.items() if port.relay.to_unicast}
+            wrong = differences(document, came.get(index, []), to_unicast, up=snapshot.bridges[BRIDGE].up)
             assert code == (0 if document["traces"][0]["reached"] else 1)
             assert not wrong, f"bridge {seed}-{number}, {words}: {wrong}\n{json.dumps(document, indent=1)}"
             arrived += document["somebody_gets_it"] is True
@@ -70,15 +77,20 @@ def test_a_frame_goes_where_trace_says(
 def frame_of(document: dict[str, Any]) -> Frame:
     """The frame that the answer is about."""
     (sender,) = document["traces"][0]["from"]
-    return Frame(sender["source"], document["to"], tags_of(sender))
+    group = document["group"] or ""
+    ip_source = SOURCES[ip_address(group).version][0] if group else ""
+    return Frame(sender["source"], document["to"], tags_of(sender), 80, group, ip_source)
 
 
 def tags_of(said: dict[str, Any]) -> tuple[Tag, ...]:
     return tuple(Tag(tag["vid"], VlanProtocol(tag["protocol"])) for tag in said["tags"])
 
 
-def differences(document: dict[str, Any], arrived: list[Arrival], *, up: bool) -> list[str]:
-    """What is not as the answer says. Of a bridge that is down only a capture sees what its ports forward."""
+def differences(document: dict[str, Any], arrived: list[Arrival], to_unicast: set[str], *, up: bool) -> list[str]:
+    """What is not as the answer says. Of a bridge that is down only a capture sees what its ports forward.
+
+    Each member behind a port that is ``to_unicast`` gets a copy to its own address.
+    """
     (way,) = document["traces"]
     wrong = []
     for fate in way["ports"]:
@@ -86,6 +98,8 @@ def differences(document: dict[str, Any], arrived: list[Arrival], *, up: bool) -
         if name in _UNSEEN or (name == BRIDGE and not up):
             continue
         copies = [(to, tags) for port, to, tags in arrived if port == name]
+        if fate["reason"] == Reason.MEMBER and name in to_unicast:
+            copies = [*{(document["to"], tags) for _, tags in copies}]
         expected = [] if fate["reached"] is False else [(document["to"], tags_of(fate))]
         if copies != expected and (copies or fate["reached"]):
             wrong.append(f"{name}: {fate['reached']} {fate['reason']}, and {copies or 'nothing'} came")

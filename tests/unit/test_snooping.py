@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from macmgr.forwarding import Answer, Fate, Frame, Reason, forward
-from macmgr.model.multicast import Mdb, Member, mac_of
+from macmgr.model.multicast import Mdb, Member, mac_of, parse_group
 from macmgr.model.relay import RouterMode, Tag
 from macmgr.model.snapshot import Snapshot
 from tests.unit.test_forwarding import ROUTER, filtering, reached, world
@@ -123,7 +123,8 @@ def test_groups_that_share_a_mac() -> None:
 
 def test_a_station_is_no_group() -> None:
     with pytest.raises(ValueError, match=r"10\.0\.0\.1 is the address of a station"):
-        mac_of("10.0.0.1")
+        parse_group("10.0.0.1")
+    assert [parse_group(text) for text in (" FF05::0:77", GROUP, "52:54:00:00:00:01")] == [IPV6_GROUP, GROUP, ""]
 
 
 def test_what_is_not_ip_goes_by_a_list_of_macs_or_is_flooded() -> None:
