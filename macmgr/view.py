@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -100,14 +100,15 @@ def judged(view: View) -> View:
     It is asked where somebody reads the findings. Hooks and the daemon's rounds do not pay for it.
     """
 
-    def in_scope(guest: GuestPort) -> bool:
-        return view.scope.holds(guest.domain, guest.bridge)
-
     used: dict[str, list[str]] = {}
     for finding in view.plan.findings:
         if finding.mac:
             used.setdefault(finding.port, []).append(finding.mac)
-    reaches = tuple(consequences(view.snapshot, view.intent, used, in_scope))
+
+    def addresses(guest: GuestPort) -> Iterable[str]:
+        return (*guest.macs, *used.get(guest.port, ())) if view.scope.holds(guest.domain, guest.bridge) else ()
+
+    reaches = tuple(consequences(view.snapshot, view.intent, addresses))
     findings = judge(view.plan.findings, reaches, view.intent, view.snapshot)
     return replace(view, plan=replace(view.plan, findings=findings), reaches=reaches)
 

@@ -188,7 +188,7 @@ class FakeKernel:
             raise ValueError("macmgr never puts a local entry")
         if port.name in self.refuses_puts:
             return Refusal(errno.ENOSPC, f"putting the FDB entry {request.mac} on {port.name}: no space (ENOSPC)")
-        if why := refuses(request, port):
+        if why := refuses(request, port, port.vids):
             return Refusal(errno.EINVAL if request.vid and request.vid not in port.vids else errno.EPERM, why)
         if port.name not in self.forgets_puts:
             known = request if self.knows_sticky else request._replace(sticky=False)
@@ -199,7 +199,7 @@ class FakeKernel:
         return None
 
     def _delete(self, request: DeleteEntry, port: BridgePort) -> Refusal | None:
-        if why := refuses(request, port):
+        if why := refuses(request, port, port.vids):
             return Refusal(errno.EINVAL, why)
         for key in deleted(request, port, self.fdb):
             del self.fdb[key]

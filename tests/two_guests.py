@@ -26,4 +26,5 @@ def host(vlans: bool = False, entries: tuple[Entry, ...] | None = None, **ports:
     made = {name: replace(port, **ports.get(name, {})) for name, port in start.items()}
     if entries is None:
         entries = tuple(entry._replace(vid=int(vlans)) for entry in PINNED)
-    return Snapshot({"br0": Bridge("br0", 1, "02:b0:00:00:00:01", vlans, **carried)}, made, entries=entries)
+    bridges = {"br0": Bridge("br0", 1, "02:b0:00:00:00:01", vlans, **carried)}
+    return Snapshot(bridges, made, {"br0": None, **dict.fromkeys(made, "br0")}, entries)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from types import MappingProxyType
 
 from macmgr.forwarding.forward import after, forward
 from macmgr.forwarding.frames import BROADCAST, Frame
@@ -20,7 +19,6 @@ from macmgr.model.roles import Role, roles_of
 from macmgr.model.snapshot import Bridge, BridgePort, EntryState, Snapshot
 
 SOMEBODY, SOMEBODY_ELSE = "02:00:5e:00:53:01", "02:00:5e:00:53:02"  # addresses for documentation: nobody has them
-NO_MORE: Mapping[str, Sequence[str]] = MappingProxyType({})
 PEERS = (Role.GUEST, Role.CONTAINER, Role.TAP)
 # The uplink is not in the guest's VLAN: the bridge, or a VLAN device on the uplink, says so.
 _NOT_IN_THE_VLAN = (Reason.NOT_IN_VLAN_IN, Reason.VLAN_DEVICE)
@@ -102,22 +100,23 @@ def any_reached(ways: Iterable[Way]) -> bool | None:
 def consequences(
     snapshot: Snapshot,
     intent: Intent,
-    used: Mapping[str, Sequence[str]] = NO_MORE,
-    about: Callable[[GuestPort], bool] = lambda _: True,
+    addresses: Callable[[GuestPort], Iterable[str]] = lambda guest: guest.macs,
+    *,
+    exposure: bool = True,
 ) -> Iterator[Reach]:
-    """Yields who reaches each guest that is on its bridge, by its MACs and VIDs.
+    """Yields who reaches each guest that is on its bridge, by its VIDs and those of its addresses that are asked for.
 
-    ``used`` has more addresses to judge, by port. Only the guests that it is ``about`` are judged.
+    ``exposure``: what one frame could change is judged, too.
     """
     guests = {guest.port: guest for guest in intent.ports}
     for bridge in snapshot.bridges.values():
         ports = [port for port in snapshot.ports.values() if port.bridge == bridge.name]
         roles = {name: Role.UPLINK if role.leads_out else role for name, role in roles_of(ports, guests).items()}
-        scene = _Scene(snapshot, bridge, ports, roles, guests)
+        scene = _Scene(snapshot, bridge, ports, roles, guests, exposure)
         for port in ports:
             guest = guests.get(port.name)
-            if guest is not None and guest.bridge == bridge.name and about(guest):
-                for mac in dict.fromkeys((*guest.macs, *used.get(port.name, ()))):
+            if guest is not None and guest.bridge == bridge.name:
+                for mac in dict.fromkeys(addresses(guest)):
                     yield from _reaches(scene, guest, port, mac)
 
 
@@ -133,6 +132,7 @@ class _Scene:
     ports: Sequence[BridgePort]
     roles: Mapping[str, Role]
     guests: Mapping[str, GuestPort]
+    exposure: bool
     _groups: dict[int, list[list[BridgePort]]] = field(default_factory=dict)
 
     def source_of(self, port: BridgePort) -> str:
@@ -144,6 +144,15 @@ class _Scene:
         """A frame as somebody sends it who is in that VLAN: without a tag where the VLAN is the PVID's."""
         tagged = self.bridge.vlan_filtering and vid and place.pvid != vid
         return Frame(source, destination, (Tag(vid, self.bridge.relay.protocol),) if tagged else ())
+
+    @cached_property
+    def owners(self) -> Mapping[str, list[str]]:
+        """The ports of the guests that have an address as their own."""
+        found: dict[str, list[str]] = {}
+        for port in self.ports:
+            if (guest := self.guests.get(port.name)) is not None:
+                found.setdefault(guest.macs[0], []).append(port.name)
+        return found
 
     @cached_property
     def layout(self) -> Mapping[int, tuple[object, ...]]:
@@ -200,10 +209,15 @@ def _reach(scene: _Scene, guest: GuestPort, port: BridgePort, mac: str, vids: tu
     ways = [_way(scene, port, mac, vid, None, [scene.bridge])]
     taken: list[str] = []
     heard: list[bool | None] = []
+    twins = [name for name in scene.owners.get(mac, ()) if name != port.name]
     for others in scene.alike(vid, port):
+        if twins and not (others := [each for each in others if each.name not in twins]):
+            continue  # nobody sends a frame to the address that it sends from
         other, role = others[0], scene.roles[others[0].name]
         if role is Role.UPLINK or (role in PEERS and (not vid or vid in other.vids)):
             ways.append(_way(scene, port, mac, vid, role, others))
+        if not scene.exposure:
+            continue
         if role is Role.UPLINK:
             foreign = scene.sent(other, vid, SOMEBODY, SOMEBODY_ELSE)
             heard.append(forward(scene.snapshot, other.name, foreign).at(port.name).reached)

@@ -6,7 +6,7 @@ and br_netlink.c (br_setport). What the kernel refuses changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from macmgr.model.changes import DeleteEntry, FlushEntries, Request, SetFlags
@@ -18,8 +18,13 @@ def requested(snapshot: Snapshot, requests: Iterable[Request]) -> Snapshot:
     """Returns the snapshot after the requests, in their order."""
     fdb = {(snapshot.bridge_of(entry.port) or "", entry.mac, entry.vid): entry for entry in snapshot.entries}
     ports = dict(snapshot.ports)
+    carried: dict[str, frozenset[int]] = {}  # a trunk has thousands of VIDs, and a request for each of them
     for request in requests:
-        if (port := ports.get(request.port)) is None or refuses(request, port):
+        if (port := ports.get(request.port)) is None:
+            continue
+        if port.name not in carried:
+            carried[port.name] = frozenset(port.vids)
+        if refuses(request, port, carried[port.name]):
             continue
         match request:
             case Entry():
@@ -32,9 +37,9 @@ def requested(snapshot: Snapshot, requests: Iterable[Request]) -> Snapshot:
     return replace(snapshot, ports=ports, entries=tuple(fdb.values()))
 
 
-def refuses(request: Request, port: BridgePort) -> str:
-    """Returns why the kernel refuses a request for the port; empty if it does not."""
-    if isinstance(request, Entry | DeleteEntry) and request.vid and request.vid not in port.vids:
+def refuses(request: Request, port: BridgePort, vids: Collection[int]) -> str:
+    """Returns why the kernel refuses a request for the port, which carries ``vids``; empty if it does not."""
+    if isinstance(request, Entry | DeleteEntry) and request.vid and request.vid not in vids:
         return f"{port.name} does not carry VID {request.vid}"
     if isinstance(request, Entry) and request.state is EntryState.DYNAMIC and not request.extern_learn:
         return "" if port.up and port.forwarding else f"{port.name} does not forward, and then takes no dynamic entry"

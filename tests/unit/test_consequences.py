@@ -11,7 +11,7 @@ from macmgr.forwarding import Reason
 from macmgr.forwarding.consequences import Reach, consequences
 from macmgr.forwarding.harm import harms
 from macmgr.model.flags import PortFlags
-from macmgr.model.intent import GuestPort, Intent
+from macmgr.model.intent import GuestPort, Intent, NicFacts, Vlan
 from macmgr.model.relay import PortRelay, PortState
 from macmgr.model.roles import Role
 from macmgr.model.snapshot import Entry, EntryState, Snapshot
@@ -95,10 +95,21 @@ def test_vids_in_which_all_is_alike_are_one() -> None:
 # What a change does
 
 
-def changed(before: Snapshot, after: Snapshot) -> set[tuple[str, str, str, bool]]:
-    """Whose address, which one, with whom, and whether it is cut off."""
-    intent = Intent((GuestPort("vnet1", "br0", "web", "u1", (WEB,)), GuestPort("vnet2", "br0", "db", "u2", (DB,))))
-    return {(harm.guest.domain, harm.mac, harm.other, harm.cut_off) for harm in harms(before, after, intent)}
+def changed(
+    before: Snapshot, after: Snapshot, intent: Intent = INTENT, used: str = ""
+) -> set[tuple[str, str, str, bool]]:
+    """Whose address, which one, with whom, and whether it is cut off. ``used`` is one more that web uses."""
+
+    def addresses(guest: GuestPort) -> tuple[str, ...]:
+        return (*guest.macs, used) if used and guest.domain == "web" else guest.macs
+
+    found = harms(before, after, intent, addresses)
+    return {(harm.guest.domain, harm.mac, harm.other, harm.cut_off) for harm in found}
+
+
+def web_is(**facts: Any) -> Intent:
+    web, db = INTENT.ports
+    return Intent((replace(web, facts=NicFacts(**facts)), db))
 
 
 OPEN: dict[str, Any] = {"vnet1": {"flags": PortFlags()}, "vnet2": {"flags": PortFlags()}}
@@ -119,7 +130,7 @@ def test_an_address_in_use_behind_a_port_is_lost_when_that_is_closed() -> None:
     vrrp = "00:00:5e:00:01:0a"
     learned = Entry(vrrp, 0, "vnet1", EntryState.DYNAMIC)
     lost = {("web", vrrp, other, True) for other in ("eth0", "br0", "vnet2")}
-    assert changed(host(entries=(*PINNED, learned), **OPEN), host()) == lost
+    assert changed(host(entries=(*PINNED, learned), **OPEN), host(), used=vrrp) == lost
 
 
 def test_a_guest_in_another_vlan_is_cut_off_and_heard_there() -> None:
@@ -128,9 +139,34 @@ def test_a_guest_in_another_vlan_is_cut_off_and_heard_there() -> None:
     before = replace(host(True, eth0=trunk, vnet1=in_42), entries=(Entry(WEB, 42, "vnet1", sticky=True),))
     after = replace(before, ports=host(True, eth0=trunk, vnet1={"flags": PortFlags()}).ports)
     assert changed(before, after) >= {("web", WEB, "eth0", True), ("web", WEB, "vnet2", False)}
+    back = changed(after, before, web_is(vlan=Vlan((42,), 42), vlan_live=True))
+    assert back == set(), "its XML asks for that VLAN, and its uplink carries it"
+    lost = replace(before, ports={**before.ports, "eth0": replace(before.ports["eth0"], vids=(1,))})
+    nowhere = changed(
+        replace(after, ports={**after.ports, "eth0": lost.ports["eth0"]}),
+        lost,
+        web_is(vlan=Vlan((42,), 42), vlan_live=True),
+    )
+    assert nowhere == {("web", WEB, "eth0", True)}, "it was reached by its uplink, and is by none"
 
 
 def test_isolation_that_is_lost_lets_guests_hear_each_other() -> None:
     apart = host(vnet1=APART, vnet2=APART)
     assert changed(apart, host(vnet2=APART)) == {("web", WEB, "vnet2", False), ("db", DB, "vnet1", False)}
     assert changed(host(), apart) == {("web", WEB, "vnet2", True), ("db", DB, "vnet1", True)}
+    assert changed(host(), apart, web_is(isolated=True)) == {("db", DB, "vnet1", True)}, "the XML of web asks for it"
+
+
+def test_an_address_of_two_guests_is_reached_as_long_as_one_of_them_is() -> None:
+    web, db = INTENT.ports
+    twins = Intent((web, replace(db, macs=(WEB,))))
+    moved = host(entries=(PINNED[0]._replace(port="vnet2"),))
+    assert changed(host(), moved, twins) == set()
+    down = replace(moved, ports={**moved.ports, "vnet2": replace(moved.ports["vnet2"], up=False)})
+    assert changed(host(), down, twins) == {("web", WEB, other, True) for other in ("eth0", "br0")}
+
+
+def test_a_sender_that_its_own_port_holds_back_is_no_loss_of_those_it_sends_to() -> None:
+    locked: dict[str, Any] = {"vnet2": {"flags": replace(CLOSED, locked=True)}}
+    found = changed(host(**locked), host(entries=PINNED[:1], **locked))
+    assert {(domain, other) for domain, _, other, _ in found} == {("db", "br0"), ("db", "eth0"), ("db", "vnet1")}

@@ -86,7 +86,7 @@ MAB = replace(PORT, flags=PortFlags(locked=True), relay=PortRelay(mab=True))
 )
 def test_what_the_kernel_refuses_changes_nothing(request_: Request, port: BridgePort) -> None:
     there = start(Entry(MAC, 7, "vnet1"), port=port)
-    assert refuses(request_, port)
+    assert refuses(request_, port, port.vids)
     assert requested(there, [request_]) == there
 
 
