@@ -32,7 +32,7 @@ from macmgr.planning.remembering import (
     with_kept,
     with_times,
 )
-from macmgr.planning.seen import with_lost, with_seen
+from macmgr.planning.seen import with_learned, with_lost, with_seen
 from macmgr.state.lock import WriterLock
 from macmgr.view import Outcome, Released, ReleasedPort, View
 
@@ -128,7 +128,7 @@ def _look(
 
 
 def _view(said: Intent, snapshot: Snapshot, known: Known, planner: Planner, scope: Scope) -> View:
-    known = with_lost(known, said, snapshot)
+    known = with_learned(with_lost(known, said, snapshot), said, snapshot)
     intent = with_seen(said, snapshot, known)
     return View(intent, snapshot, planner(intent, snapshot, known).only(scope), scope=scope, known=known)
 

@@ -188,8 +188,13 @@ class _Assignment:
     def _give(self, bridge: str, mac: str, claimants: Collection[GuestPort]) -> None:
         def first(vid: int, among: Iterable[GuestPort]) -> GuestPort | None:
             key = (bridge, mac, vid)
-            order = sorted(among, key=lambda each: (not self._table.has_static(each, mac, vid), each.domain, each.port))
-            return self._owners.get(key) or next(iter(order), None)
+            have = self._table.fdb.at(*key)
+
+            def order(each: GuestPort) -> tuple[bool, bool, str, str]:
+                uses = have is not None and have.port == each.port
+                return not self._table.has_static(each, mac, vid), not uses, each.domain, each.port
+
+            return self._owners.get(key) or min(among, key=order, default=None)
 
         by_vid: dict[int, list[GuestPort]] = {}
         for guest in claimants:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestMac, GuestPort, Intent
 from macmgr.model.known import Known, SeenMacs
-from macmgr.model.mac import matches
+from macmgr.model.mac import Patterns, matches
 from macmgr.model.snapshot import Entry, EntryState, Key, Snapshot
 from macmgr.planning.collisions import HostAddresses
 
@@ -100,6 +100,30 @@ def with_lost(known: Known, intent: Intent, snapshot: Snapshot) -> Known:
     if not known.seen_lost:
         return known
     return replace(known, seen=(*known.seen, *_from_the_table(known, intent, snapshot)))
+
+
+def with_learned(known: Known, intent: Intent, snapshot: Snapshot) -> Known:
+    """Add what the kernel has learned behind ports that are open still, where a prefix allows it.
+
+    Nobody has to have heard the guest: closed, the port would learn it no more, and what it has learned would age.
+    """
+    records = {record.port: record for record in known.seen}
+    for guest in intent.ports:
+        port = snapshot.port_on(guest.bridge, guest.port)
+        if port is None or not port.flags.learning or not guest.managed or not guest.running or guest.frozen:
+            continue
+        patterns = Patterns(guest.policy.allow)
+        learned = {
+            entry.mac: None
+            for entry in snapshot.fdb.of_port(port.name)
+            if entry.state is EntryState.DYNAMIC and not entry.extern_learn and patterns.matches(entry.mac)
+        }
+        record = records.get(port.name) or SeenMacs(port.name, port.ifindex, guest.uuid, guest.facts.configured_mac)
+        new = [mac for mac in learned if mac not in guest.macs and mac not in record.macs]
+        if new and is_about(record, guest, snapshot):
+            macs = (*record.macs, *new)
+            records[port.name] = replace(record, macs=macs[-MOST:], full=record.full or len(macs) > MOST)
+    return replace(known, seen=tuple(records.values()))
 
 
 def with_seen(intent: Intent, snapshot: Snapshot, known: Known) -> Intent:

@@ -77,6 +77,14 @@ def test_what_is_allowed_needs_no_consent(allow: str) -> None:
     assert kernel.ports["vnet1"].flags == CLOSED
 
 
+def test_what_a_prefix_allows_gets_its_entry_before_the_port_is_closed() -> None:
+    """The daemon need not have seen it: what the kernel has learned would age behind the closed port."""
+    kernel, virtual_router = host(VRRP), guest("00:00:5e:00:01:*")
+    for _ in range(2):
+        applied(kernel, virtual_router)
+        assert kernel.fdb["br0", VRRP, 0] == Entry(VRRP, 0, "vnet1"), "plain: it may roam"
+
+
 def test_once_nothing_is_in_use_any_more_the_port_is_closed() -> None:
     kernel, notes = host(VRRP), Notebook()
     applied(kernel, guest(), notes)
