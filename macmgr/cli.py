@@ -174,7 +174,9 @@ def _parser() -> _Parser:
                 "--vlan-filtering", metavar="B", help="first turn VLAN filtering on for B, if that cuts nobody off"
             )
             verb.add_argument(
-                "--cut", action="store_true", help="close ports also where that cuts off addresses in use behind them"
+                "--cut",
+                action="store_true",
+                help="make the changes also where they cut off an address that is in use, such as one behind a port",
             )
 
     explain = _verb(

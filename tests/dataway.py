@@ -4,7 +4,8 @@ It begins with the status files of libvirt and ends where requests are handed to
 the configuration, and printing, are not on the way. ``python -m tests.dataway docs/design.rst`` writes
 the list into the document, and `tests/unit/test_dataway.py` holds the document against the code.
 
-A module is on the way when one of its functions runs. A move is a call from a function of one module to one of another.
+A module is on the way when one of its functions runs; the model of frames counts as one.
+A move is a call from a function of one module to one of another.
 A record form is a dataclass or named tuple of macmgr's that a module makes there and that one module hands to another:
 as an argument or result, by itself or in a tuple, list, set or dict. A changed copy is no new form. What a module makes
 for itself is none, and the two ends of the way count as modules.
@@ -43,6 +44,7 @@ _CASE = Path(__file__).parent / "golden" / "two-guests-and-a-plain-bridge"
 # The fake kernel carries requests out by the model's rules: those are behind the end of the way.
 _END, _FAKE = "(end)", Path(__file__).with_name("fake_kernel.py")
 _ENDS = (Path(__file__), _FAKE, PACKAGE / "forwarding" / "requested.py")
+_MODEL = PACKAGE / "forwarding"  # it is asked as one: whom would these changes harm?
 _MAKES = ("__init__", "__new__", "<lambda>", "_make")  # written by dataclasses and named tuples, in no file
 
 
@@ -94,6 +96,8 @@ def _module(filename: str) -> str:
     path = Path(filename)
     if path in _ENDS:
         return _END
+    if path.parent == _MODEL:
+        return _MODEL.name
     return ".".join(path.relative_to(PACKAGE).with_suffix("").parts) if path.is_relative_to(PACKAGE) else ""
 
 

@@ -130,7 +130,8 @@ def in_words(call: HookCall, outcome: Outcome, *, watched: bool = False) -> str:
             f"{ports} stays open (learning and unicast flood on) because the guest's CPUs do not run here yet "
             f"({waiting[0].state}); run 'macmgr apply' when they do"
         )
-    parts += [each.message for each in outcome.view.plan.findings if each.code is Code.ADDRESS_IN_USE]
+    told = (Code.ADDRESS_IN_USE, Code.WOULD_HARM)
+    parts += [each.message for each in outcome.view.plan.findings if each.code in told]
     if not outcome.complete and not outcome.failures:
         parts.append(f"{len(outcome.view.plan.changes)} changes remain; run 'macmgr audit'")
     return "; ".join(parts)

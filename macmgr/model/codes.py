@@ -70,6 +70,7 @@ class Code(StrEnum):
         _EXPOSED,
         "the policy does not give the guest this address",
     )
+    WOULD_HARM = "would-harm", _WARNING, _AT_RISK
     ADDRESS_IN_USE = "address-in-use", _WARNING, _AT_RISK
     MISSING_PORT = "missing-port", _ERROR, _CUT_OFF
     WRONG_BRIDGE = "wrong-bridge", _ERROR, _CUT_OFF

@@ -32,6 +32,7 @@ from macmgr.planning.entries import (
     plan_waiting_entries,
     report_in_use,
 )
+from macmgr.planning.interlock import harmless
 from macmgr.planning.leftovers import leftover_findings, plan_stranded
 from macmgr.planning.ownership import Ownership, ownership, report_duplicates
 from macmgr.planning.plugged import is_on_its_bridge, plug_findings
@@ -102,7 +103,12 @@ def plan(intent: Intent, snapshot: Snapshot, known: Known = NOTHING_KNOWN) -> Pl
     draft.findings += conflict_findings(intent, snapshot, table.pins)
     draft.findings += promiscuity_findings(intent, snapshot)
     draft.findings += list(coverage_findings(intent, snapshot, draft.findings))
-    return Plan(draft.changes, tuple(draft.findings))
+    made = Plan(draft.changes, tuple(draft.findings))
+    if known.cut:
+        return made
+    there = (guest for guest in intent.ports if snapshot.port_on(guest.bridge, guest.port))
+    asks = {guest.port for guest in there if _asks_first(guest, snapshot.ports[guest.port], known, closed)}
+    return harmless(made, intent, snapshot, owned, asks)
 
 
 def _unread_domains(intent: Intent) -> list[str]:

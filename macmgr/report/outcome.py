@@ -27,7 +27,7 @@ def print_outcome(out: Console, outcome: Outcome) -> None:
         out.print()
     out.print(_how_it_ended(outcome))
     for finding in outcome.view.plan.findings:
-        if finding.code is Code.ADDRESS_IN_USE:
+        if finding.code in (Code.ADDRESS_IN_USE, Code.WOULD_HARM):
             out.print(Text(unbroken(f"{finding.message}."), "yellow"))
             out.print(Text(unbroken(f"       {finding.fix}")))
     if skipped := outcome.view.skipped:

@@ -201,6 +201,7 @@ IN_WORDS = {
     Code.EXTRA_ENTRY: "what deletes it is judged where the entry is somebody's: tests of what guests leave behind",
     Code.LEARNED_ON_MANAGED_PORT: "an address that the policy lets nobody use: who uses it is to be cut off",
     Code.ADDRESS_IN_USE: "policy has to let the address in, or somebody to say that it is cut off (apply --cut)",
+    Code.WOULD_HARM: "somebody has to say that it is cut off (apply --cut)",
     Code.TABLE_TOO_LONG: "what fills the table is not to be told from here",
     Code.MISSING_PORT: "no tap is there to be mended",
     Code.SHARED_TAP: "two domains name one tap: which of them is right, only a person knows",

@@ -12,8 +12,9 @@ import pytest
 from tests.dataway import PACKAGE, Way, in_words, measure, with_list
 
 DESIGN = Path(__file__).parents[2] / "docs" / "design.rst"
-# Each step of the way is one more place to look. What was reached is not given up.
-MOST_MODULES, MOST_RECORDS = 34, 17
+# Each step of the way is one more place to look. What was reached is not given up; three are the
+# interlock's, which asks the model of frames.
+MOST_MODULES, MOST_RECORDS = 37, 17
 
 
 def test_the_document_has_the_list() -> None:

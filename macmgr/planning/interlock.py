@@ -1,0 +1,173 @@
+"""Leaves out of a plan what would cut off a guest that is reached, or let it be heard where it must not. Pure.
+
+The last step of the planner: so whatever prints a plan or carries it out has it. The model of frames says what the
+changes do to the guests that they are about (docs/forwarding.rst). What harms one is left out with all that depends on
+it: of an order of steps never the first half. ``macmgr apply --cut`` consents to all of it.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from macmgr.forwarding.harm import Harm, harms
+from macmgr.forwarding.requested import requested
+from macmgr.model.changes import Change, SetEntries, SetFlags, ports_of, requests
+from macmgr.model.findings import Code, Finding
+from macmgr.model.intent import GuestPort, Intent
+from macmgr.model.roles import Role
+from macmgr.model.snapshot import EntryState, Snapshot
+from macmgr.phrases import first_few
+from macmgr.planning.draft import Plan
+from macmgr.planning.ownership import Ownership
+
+_FEW = 3
+_SOME = (
+    8  # addresses in use behind a port that are asked for: one of them keeps it open, and a guest may forge thousands
+)
+
+
+def harmless(plan: Plan, intent: Intent, snapshot: Snapshot, owned: Ownership, asks: Collection[str]) -> Plan:
+    """The plan without the changes that would harm a guest, and with a finding for each of its addresses.
+
+    What is in use behind a port counts where it ``asks`` before it cuts that off.
+    """
+    if not plan.changes:
+        return plan
+    harm = _Judge(intent, snapshot, owned, asks).harm
+    kept, found = list(plan.changes), dict[tuple[str, str, bool], list[Harm]]()
+    for concerns in (_ends_order, _is_of_address, _is_of_port, _is_of_bridge):
+        while kept and (harmed := list(harm(kept))):
+            for each in harmed:
+                found.setdefault((each.guest.port, each.mac, each.cut_off), []).append(each)
+            out = [change for change in kept if any(concerns(change, each) for each in harmed)]
+            if not out:
+                break
+            out += _depending(kept, out)
+            kept = [change for change in kept if change not in out]
+    if not found:
+        return plan
+    left = [change for change in plan.changes if change not in kept]
+    findings = [_without(finding, left) for finding in plan.findings]
+    return Plan(tuple(kept), (*findings, *map(_finding, found.values())))
+
+
+class _Judge:
+    """Asks the model about a change list: a hook pays for the guests that its changes are about."""
+
+    def __init__(self, intent: Intent, snapshot: Snapshot, owned: Ownership, asks: Collection[str]) -> None:
+        self._intent, self._snapshot, self._owned, self._asks = intent, snapshot, owned, asks
+        self._without = {(guest.port, *place) for guest, places in owned.others.items() for place in places}
+        self._own = {(guest.bridge, guest.macs[0]) for guest in intent.ports}
+
+    def harm(self, changes: Sequence[Change]) -> Iterator[Harm]:
+        ports = {port for change in changes for port in ports_of(change)}
+        macs = {(change.bridge, change.mac) for change in changes if isinstance(change, SetEntries)}
+        asked = {
+            guest.port: tuple(self._addresses(guest, macs))
+            for guest in self._intent.ports
+            if guest.running
+            and (guest.port in ports or any((guest.bridge, mac) in macs for mac in guest.macs))
+            and self._snapshot.port_on(guest.bridge, guest.port)
+        }
+        before = self._about(changes, asked)
+        after = requested(before, (request for change in changes for request in requests(change)))
+        return harms(before, _aged(before, after), self._intent, lambda guest: asked.get(guest.port, ()), self._without)
+
+    def _addresses(self, guest: GuestPort, touched: Collection[tuple[str, str]]) -> Iterator[str]:
+        """The addresses that a guest may have, and those in use behind its port that nobody else has a right to.
+
+        What else than its own it is allowed is the business of a manager.
+        """
+        yield from guest.macs if guest in self._owned.vids else guest.macs[:1]
+        if guest.port not in self._asks:
+            return
+        others = {(guest.bridge, mac) for mac in (*guest.macs, *guest.moved)} | self._own
+        used = [
+            entry.mac
+            for entry in self._snapshot.fdb.of_port(guest.port)
+            if entry.state is EntryState.DYNAMIC and not entry.extern_learn and (guest.bridge, entry.mac) not in others
+        ]
+        yield from used[:_SOME]
+        yield from (mac for mac in used[_SOME:] if (guest.bridge, mac) in touched)
+
+    def _about(self, changes: Sequence[Change], asked: Mapping[str, Collection[str]]) -> Snapshot:
+        """The snapshot without the bridges and entries that decide nothing here."""
+        snapshot, fdb = self._snapshot, self._snapshot.fdb
+        bridges = {name: snapshot.bridges[name] for name in dict.fromkeys(change.bridge for change in changes)}
+        ports = {name: port for name, port in snapshot.ports.items() if port.bridge in bridges}
+        macs = {(change.bridge, change.mac) for change in changes if isinstance(change, SetEntries)}
+        macs |= {(ports[port].bridge, mac) for port, macs_of in asked.items() if port in ports for mac in macs_of}
+        senders = (guest for guest in self._intent.ports if guest.port in ports and ports[guest.port].flags.locked)
+        macs |= {(ports[guest.port].bridge, guest.macs[0]) for guest in senders}
+        entries = tuple(entry for place in macs for entry in fdb.of_mac(*place).values())
+        return replace(snapshot, bridges=bridges, ports=ports, entries=entries)
+
+
+def _aged(before: Snapshot, after: Snapshot) -> Snapshot:
+    """What was learned on a port ages once that learns no more: nothing refreshes the entry."""
+    closed = {name for name, port in after.ports.items() if before.ports[name].flags.learning > port.flags.learning}
+    kept = (each for each in after.entries if each.port not in closed or each.state is not EntryState.DYNAMIC)
+    return replace(after, entries=tuple(kept)) if closed else after
+
+
+def _ends_order(change: Change, harm: Harm) -> bool:
+    """It closes the guest's port, or drops an entry there: the last steps of its order."""
+    return harm.guest.port in ports_of(change) and _is_last(change)
+
+
+def _is_of_address(change: Change, harm: Harm) -> bool:
+    return isinstance(change, SetEntries) and (change.bridge, change.mac) == (harm.guest.bridge, harm.mac)
+
+
+def _is_of_port(change: Change, harm: Harm) -> bool:
+    return not ports_of(change).isdisjoint((harm.guest.port, harm.other))
+
+
+def _is_of_bridge(change: Change, harm: Harm) -> bool:
+    return change.bridge == harm.guest.bridge
+
+
+def _is_last(change: Change) -> bool:
+    return change.closes if isinstance(change, SetFlags) else not change.after
+
+
+def _depending(changes: Iterable[Change], out: Sequence[Change]) -> list[Change]:
+    """The last steps on ports that do not get their entries, and what else gives back a port that is not given back."""
+    ports = {entry.port for change in out if isinstance(change, SetEntries) for entry in change.after}
+    back = {port for change in out if change.because is Code.NOT_GIVEN_BACK for port in ports_of(change)}
+    return [
+        change
+        for change in changes
+        if (_is_last(change) and not ports.isdisjoint(ports_of(change)))
+        or (change.because is Code.NOT_GIVEN_BACK and not back.isdisjoint(ports_of(change)))
+    ]
+
+
+def _without(finding: Finding, left: Sequence[Change]) -> Finding:
+    """No fix says what is left out: neither the change itself, nor a closing that is a part of one."""
+    closing = {change.port for change in left if isinstance(change, SetFlags) and change.closes}
+    ends = (change in left or (isinstance(change, SetFlags) and change.port in closing) for change in finding.changes)
+    return replace(finding, mends=(), note="left out: it would harm a guest") if any(ends) else finding
+
+
+def _finding(harmed: Sequence[Harm]) -> Finding:
+    """One line: which guest, which address, and from whom."""
+    first = harmed[0]
+    guest, others = first.guest, first_few(list(dict.fromkeys(map(_words, harmed))), _FEW)
+    happens = f"no longer be reached from {others}" if first.cut_off else f"be heard by {others}"
+    return Finding(
+        Code.WOULD_HARM,
+        f"{first.mac} of {guest.domain} ({guest.port}) would {happens}: changes on {guest.bridge} are left out",
+        guest.bridge,
+        guest.port,
+        guest.domain,
+        first.mac,
+        first.vids[0] if len(harmed) == 1 and len(first.vids) == 1 and first.vids[0] else None,
+        note=f"'macmgr apply --cut --bridge {shlex.quote(guest.bridge)}' makes them anyway",
+    )
+
+
+def _words(harm: Harm) -> str:
+    return "the host" if harm.role is None else f"the uplink {harm.other}" if harm.role is Role.UPLINK else harm.other

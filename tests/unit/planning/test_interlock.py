@@ -1,0 +1,100 @@
+"""A change that would cut off a guest which is reached, or let it be heard, is left out with all that depends on it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from macmgr.model.changes import SetEntries
+from macmgr.model.findings import Code, Fixes
+from macmgr.model.intent import Intent, Manager, Policy
+from macmgr.model.known import Known
+from macmgr.model.snapshot import Entry, EntryState, PortFlags, Snapshot
+from macmgr.planning.draft import Plan
+from macmgr.planning.planner import plan
+from tests.two_guests import CLOSED, DB, INTENT, WEB, host
+
+MANAGED = Policy(manager=Manager.LIBVIRT)
+VRRP = "00:00:5e:00:01:0a"
+OPEN: dict[str, Any] = {"flags": PortFlags()}
+
+
+def guests(web: dict[str, Any] | None = None, db: dict[str, Any] | None = None) -> Intent:
+    """Both are managed."""
+    ports = (
+        replace(guest, **{"policy": MANAGED, **(more or {})})
+        for guest, more in zip(INTENT.ports, (web, db), strict=True)
+    )
+    return Intent(tuple(ports), {"br0": "a test says so"})
+
+
+def learned(mac: str, port: str) -> Entry:
+    return Entry(mac, 0, port, EntryState.DYNAMIC)
+
+
+def told(steps: Plan) -> list[str]:
+    return [finding.message for finding in steps.findings if finding.code is Code.WOULD_HARM]
+
+
+def puts(steps: Plan) -> set[Entry]:
+    return {entry for change in steps.changes if isinstance(change, SetEntries) for entry in change.after}
+
+
+TWINS = guests(db={"macs": (WEB,)})
+ONE_IS_DOWN = host(entries=(learned(WEB, "vnet1"),), vnet1=OPEN, vnet2={**OPEN, "up": False})
+
+
+def test_of_two_guests_with_one_address_the_one_that_is_reached_keeps_it() -> None:
+    """The other one comes first by its name, and nobody reaches it: its port is down."""
+    steps = plan(TWINS, ONE_IS_DOWN)
+    assert steps.changes == ()
+    (message,) = told(steps)
+    assert message == (
+        f"{WEB} of web (vnet1) would no longer be reached from the host, the uplink eth0: changes on br0 are left out"
+    )
+    assert Code.DUPLICATE_MAC in {finding.code for finding in steps.findings}
+
+
+def test_no_fix_says_what_is_left_out() -> None:
+    fixes = Fixes()
+    for finding in plan(TWINS, ONE_IS_DOWN).findings:
+        if finding.code in (Code.STOLEN_ENTRY, Code.LEARNING_ON, Code.FLOOD_ON):
+            assert fixes.of(finding).text == "left out: it would harm a guest"
+
+
+def test_consent_makes_the_changes() -> None:
+    steps = plan(TWINS, ONE_IS_DOWN, Known(cut=True))
+    assert len(steps.changes) == 2
+    assert told(steps) == []
+
+
+def in_use_elsewhere(**web: Any) -> tuple[Intent, Snapshot]:
+    """db is allowed an address that web uses, which is left to the kernel."""
+    wanted = guests(web, {"macs": (DB, VRRP)})
+    return wanted, host(entries=(learned(VRRP, "vnet1"),), vnet1=OPEN, vnet2=OPEN)
+
+
+def test_an_address_in_use_behind_a_guest_that_is_left_to_the_kernel_is_not_taken_from_it() -> None:
+    steps = plan(*in_use_elsewhere(policy=Policy()))
+    assert puts(steps) == {Entry(DB, 0, "vnet2", sticky=True)}
+    assert len(steps.changes) == 1, "without all of its entries, its port stays open"
+    (message,) = told(steps)
+    assert message.startswith(f"{VRRP} of web (vnet1) would no longer be reached from the host, the uplink eth0, vnet2")
+
+
+def test_of_two_that_are_allowed_an_address_the_one_that_uses_it_has_it() -> None:
+    """The other one comes first by its name."""
+    steps = plan(*in_use_elsewhere(macs=(WEB, VRRP)))
+    assert told(steps) == []
+    assert puts(steps) == {
+        Entry(mac, 0, port, sticky=True) for mac, port in ((WEB, "vnet1"), (VRRP, "vnet1"), (DB, "vnet2"))
+    }
+
+
+@pytest.mark.parametrize("state", ["paused", "incoming"])
+def test_nothing_is_asked_of_a_guest_that_does_not_run_here(state: str) -> None:
+    wanted = guests({"running": False, "state": state})
+    early = host(vnet1={"flags": CLOSED})
+    assert told(plan(wanted, early)) == []
