@@ -169,14 +169,19 @@ def _closing(step: Step, ports: Sequence[Member]) -> Step:
 
 
 def _one_uplink(bridge: Bridge, everyone: Sequence[Member]) -> Iterator[Step]:
-    auto = [member.name for member in everyone if member.port.auto and member.role.leads_out]
-    if len(auto) > 1:
-        yield Step(
-            f"{' and '.join(auto)} are uplinks of {bridge.name}, and only one port of a bridge may learn or flood. If "
-            f"they lead to one network, make a bond of them; if not, give {' and '.join(auto[1:])} another bridge. "
-            "Until it is done, hosts that are reached through them are cut off: plan it.",
-            removes=frozenset((Reason.SECOND_UPLINK, name) for name in auto),
+    """No step takes a way out off the bridge: hosts are reached through each."""
+    auto = [member for member in everyone if member.port.auto and member.role.leads_out]
+    if len(auto) < 2:
+        return
+    text = f"{_names(auto)} lead out of {bridge.name}, and only one port of a bridge may learn or flood."
+    alike = [member for member in auto if member.role is Role.UPLINK]
+    if len(alike) > 1:
+        text += (
+            f" If {_names(alike)} lead to one network, a bond of them is one uplink; the hosts behind them are cut off "
+            "while it is made: plan it."
         )
+    removes = frozenset((Reason.SECOND_UPLINK, member.name) for member in auto) if alike == auto else frozenset()
+    yield Step(f"{text} Else leave them as they are: hosts are reached through each of them.", removes=removes)
 
 
 def _vlan_filtering(bridge: Bridge, causes: Sequence[Cause], obstacles: Sequence[str]) -> Iterator[Step]:
@@ -225,9 +230,13 @@ def _from_outside(cause: Cause) -> Step:
             command = () if cause.pid is None else (f"kill {cause.pid}",)
             return Step(f"{text} {how}", command, removes=_one(cause))
         case Reason.UPPER_DEVICE:
-            return Step(f"{text} End that, or move {cause.subject} elsewhere.", removes=_one(cause))
+            how = f"End that if nobody needs it; without {cause.subject}, who is reached through it is cut off."
+            return Step(f"{text} {how}", removes=_one(cause))
         case Reason.OWN_ADDRESSES:
-            return Step(f"{text} Give what is stacked on it a port of the bridge instead.", removes=_one(cause))
+            how = (
+                "A port of the bridge would do instead; who is reached there is cut off while that is changed: plan it."
+            )
+            return Step(f"{text} {how}", removes=_one(cause))
         case Reason.NO_UNICAST_FILTER:
             return Step(f"{text} Only another uplink helps: a NIC that filters, or a bond or VLAN of one.")
         case _:

@@ -58,7 +58,8 @@ def expected_gain(
     everyone: Sequence[Member], uplinks: Sequence[UplinkState], resting: Sequence[UplinkState]
 ) -> Iterator[str]:
     """Yields the gain of all steps together. With them the uplinks in ``resting`` leave promiscuous mode."""
-    flooded = [member for member in everyone if member.port.flags.unicast_flood and member.role is not Role.UPLINK]
+    closing = (Role.GUEST, Role.DUMMY)  # all others stay open: hosts are reached through them
+    flooded = [member for member in everyone if member.port.flags.unicast_flood and member.role in closing]
     held = [uplink for uplink in uplinks if uplink.held]
     if flooded:
         count = len(flooded)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -121,7 +123,7 @@ def test_what_vlan_filtering_would_cut_comes_before_it(world: World) -> None:
     assert texts[-1].startswith("Turn VLAN filtering on")
 
 
-def test_a_second_uplink_is_bonded_or_moved(world: World) -> None:
+def test_a_second_uplink_is_bonded_or_left(world: World) -> None:
     world.ports = [uplink(promiscuity=1), uplink("up1", 1, ifindex=4), tap()]
     (step,) = world.diagnose().steps
     assert step.commands == ()  # who is reached through up1 would be cut off
@@ -143,7 +145,31 @@ def test_nobody_is_told_to_close_or_take_off_what_others_are_reached_through(wor
     texts = " ".join(step.text for step in world.diagnose().steps)
     assert "seen lately: 52:54:00:00:00:09" in texts
     assert "vethc1 is a container's way to br0: leave it open" in texts
-    assert "cable are uplinks" in texts
+    assert "up0 and cable lead out of br0" in texts
+    assert "leave them as they are: hosts are reached through each of them" in texts
+
+
+WAYS: dict[str, dict[str, Any]] = {
+    "NIC": {},
+    "bond": {"kind": "bond"},
+    "cable to another bridge": {"kind": "veth", "peer": "br1-end"},
+    "the host's own cable": {"kind": "veth", "peer": "host0"},
+    "tunnel that learns": {"kind": "vxlan", "tunnel_learning": True},
+    "tunnel of a control plane": {"kind": "vxlan", "tunnel_learning": False},
+    "container": {"kind": "veth", "elsewhere": True},
+    "foreign tap": {"kind": "tun"},
+}
+
+
+@pytest.mark.parametrize("beside", [True, False], ids=["with containers beside", "alone"])
+@pytest.mark.parametrize("way", WAYS)
+def test_no_advice_cuts_off_what_is_behind_a_port(world: World, way: str, beside: bool) -> None:
+    cables = [uplink(f"vethc{n}", 1, kind="veth", ifindex=6 + n, elsewhere=True) for n in (1, 2)]
+    world.ports = [uplink(promiscuity=1), uplink("way", 1, ifindex=4, **WAYS[way]), tap(), *(cables if beside else [])]
+    assert commands(world) == []
+    texts = " ".join(step.text for step in world.diagnose().steps)
+    assert not re.search("take .* off|nomaster|another bridge|elsewhere|remove|delete", texts), texts
+    assert "hosts are reached through each of them" in texts or "leave" in texts or "because it is open" in texts
 
 
 def test_a_waiting_guest_is_not_closed_before_its_cpus_run(world: World) -> None:
