@@ -185,6 +185,7 @@ def _parser() -> _Parser:
         "why a MAC, a port, a bridge or a domain is as it is",
         "macmgr explain web1",
         *_HOST,
+        "verbose",
         "no-color",
     )
     explain.set_defaults(function="explain_one", domain=None, bridge=None, network=None)

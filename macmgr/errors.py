@@ -61,7 +61,9 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
 
 
 def nearest_name(name: str, names: Iterable[str]) -> str:
-    return next(iter(get_close_matches(name, sorted(names), 1)), "")
+    """Returns the known name that was probably meant, capitals aside; empty if none is near."""
+    spelt = {known.lower(): known for known in sorted(names)}
+    return next((spelt[near] for near in get_close_matches(name.lower(), spelt, 1)), "")
 
 
 def no_bridge(name: str, bridges: Iterable[str]) -> NotThere:

@@ -20,5 +20,10 @@ def first_few(names: Sequence[str], most: int) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
+def listed(names: Sequence[str]) -> str:
+    """Returns ``a, b and c``."""
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
+
+
 def system_words(error: OSError) -> str:
     return error.strerror or type(error).__name__

@@ -58,7 +58,8 @@ class View:
 
     def within(self, scope: Scope) -> View:
         skipped = tuple(filter(scope.covers, self.skipped))
-        return replace(self, plan=self.plan.only(scope), skipped=skipped, scope=scope)
+        reaches = tuple(each for each in self.reaches if scope.holds(each.guest.domain, each.guest.bridge))
+        return replace(self, plan=self.plan.only(scope), skipped=skipped, scope=scope, reaches=reaches)
 
     @property
     def guests(self) -> tuple[GuestPort, ...]:

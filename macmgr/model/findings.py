@@ -78,12 +78,21 @@ class Fix:
     is_apply: bool = False
 
     @property
-    def text(self) -> str:
-        """Returns a shell line if there are commands: each runs only if the one before it succeeded."""
+    def line(self) -> str:
+        """Returns the commands as a shell line, for copying; empty if there are none, or too many for a line."""
+        return "" if len(self.commands) > MANY_BY_HAND else _typed(self.commands)
+
+    @property
+    def prose(self) -> str:
+        """Returns all that is not in the line: the note, and the number of commands that are too many for it."""
         if len(self.commands) > MANY_BY_HAND:
             return f"{len(self.commands)} commands: 'macmgr audit --json' has them{self.note and f'; {self.note}'}"
-        typed = _typed(self.commands)
-        return f"{typed}  # {self.note}" if typed and self.note else typed or self.note
+        return self.note
+
+    @property
+    def text(self) -> str:
+        """Returns a shell line if there are commands: each runs only if the one before it succeeded."""
+        return "  # ".join(filter(None, (self.line, self.prose)))
 
 
 class Fixes:

@@ -18,6 +18,7 @@ _SPELLINGS = re.compile(
     r"|(?:[0-9a-f]{2}-){1,5}\*|(?:[0-9a-f]{2}){1,5}\*|[0-9a-f]{6}-\*|(?:[0-9a-f]{4}[.-]){1,2}\*",
     re.ASCII | re.IGNORECASE,
 )
+_SLIPS = 2  # wrong digits of an address that was probably meant
 _SPACE = " \t\r\n"  # XML's white space
 _ALMOST = re.compile(r"(?:\w{0,4}[:.-]){2,7}(?:\w{0,4}|\*)", re.ASCII)
 
@@ -69,6 +70,13 @@ def parse_mac_pattern(text: str) -> str:
 
 def matches(pattern: str, mac: str) -> bool:
     return mac.startswith(pattern[:-1]) if pattern.endswith("*") else mac == pattern
+
+
+def near_mac(mac: str, known: Iterable[str]) -> str:
+    """Returns the end of a message about an unknown address: a known one that differs in a digit, or in two."""
+    wrong = [(sum(one != other for one, other in zip(mac, each, strict=False)), each) for each in known]
+    digits, near = min(wrong, default=(len(mac), ""))
+    return f"; did you mean {near!r}?" if digits <= _SLIPS else ""
 
 
 def virtual_router(mac: str) -> str:

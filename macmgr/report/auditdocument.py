@@ -123,11 +123,11 @@ def _port(port: BridgePort, guest: GuestPort | None, role: Role, reaches: Iterab
         "vids": list(port.vids),
         **{name: bool(value) for name, value in port.flags.document().items()},
         "promiscuous": port.promiscuity > 0,
-        "reached": [_reached(reach) for reach in reaches] if guest and guest.running else [],
+        "reached": [reached_document(reach) for reach in reaches] if guest and guest.running else [],
     }
 
 
-def _reached(reach: Reach) -> dict[str, Any]:
+def reached_document(reach: Reach) -> dict[str, Any]:
     """Returns who reaches one address of a guest, in VIDs in which all is alike; null where there is nobody."""
     sides = {"uplink": (Role.UPLINK,), "host": (None,), "guests": PEERS}
     ways = {side: [way for way in reach.ways if way.role in roles] for side, roles in sides.items()}

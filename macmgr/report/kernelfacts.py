@@ -17,7 +17,7 @@ def kernel_says(guest: GuestPort, port: BridgePort | None, snapshot: Snapshot) -
             return [f"{guest.port} does not exist"]
         return [f"{guest.port} is on {master}, which is no bridge" if master else f"{guest.port} is on no bridge"]
     vlans = ""
-    if guest.facts.vlan is not None:
+    if guest.facts.vlan is not None or snapshot.bridges[port.bridge].vlan_filtering:
         pvid = f", PVID {port.pvid}" if port.pvid else ""
         vlans = f", VID {fold_vids(port.vids)}{pvid}" if port.vids else ", no VID"
     # An unmanaged guest: if its bridge's table was not read, only its own address was asked for.
@@ -43,7 +43,8 @@ def port_words(port: BridgePort, isolated: bool = False) -> str:
         *(_flag_words(flag, port.flags.value(flag)) for flag in FLAGS),
         "not isolated" if isolated and not port.isolated else "",
         "promiscuous" if port.promiscuity else "not promiscuous",
-        "" if port.up else "down",
+        "down" if not port.up else "" if port.relay.carrier else "no carrier",
+        f"{port.relay.state} (STP)" if port.up and not port.forwarding else "",
     ]
     return ", ".join(word for word in words if word)
 

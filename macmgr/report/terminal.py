@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook
 from rich.segment import Segment
+from rich.text import Text
 
 from macmgr.oneline import harmless
 
@@ -30,6 +31,14 @@ def console(color: bool) -> Console:
     )
     made.push_render_hook(_Harmless())
     return made
+
+
+def print_wrapped(out: Console, head: Text, text: Text, indent: int) -> None:
+    """Prints ``head`` and the text, which wraps at words; its further lines are indented."""
+    lines = text.wrap(out, max(out.width - indent, 20))
+    for line in lines:
+        line.rstrip()
+    out.print(head + Text("\n" + " " * indent).join(lines), soft_wrap=True)
 
 
 class _Harmless(RenderHook):

@@ -28,7 +28,7 @@ from macmgr.model.changes import Change, bridge_command, requests
 from macmgr.model.findings import Code, Severity
 from macmgr.model.intent import Intent, Scope
 from macmgr.model.known import Known
-from macmgr.oneline import harmless, harmless_json, one_line
+from macmgr.oneline import harmless_json, one_line
 from macmgr.planning.reading import NOTHING_BESIDE, Beside
 from macmgr.reconcile import MOMENT, look
 from macmgr.report.auditdocument import audit_document
@@ -105,12 +105,9 @@ def explain_one(arguments: argparse.Namespace) -> int:
     if arguments.format == "json":
         print_json({"version": 1, "explanations": [each.document() for each in explanations]})
     else:
-        from rich.text import Text
+        from macmgr.report.explaintext import print_explanations
 
-        text = Text(harmless("\n\n".join(map(str, explanations))))
-        text.highlight_regex(r"\berror [a-z]+(-[a-z]+)*:", "red")
-        text.highlight_regex(r"\bwarning [a-z]+(-[a-z]+)*:", "yellow")
-        out(arguments).print(text, soft_wrap=True)
+        print_explanations(out(arguments), explanations, verbose=arguments.verbose)
     return errors.IN_SYNC
 
 

@@ -34,6 +34,7 @@ from macmgr.readers.network import Network, NetworkPort
 from macmgr.reconcile import look
 from macmgr.report.auditdocument import audit_document
 from macmgr.report.explain import explain
+from macmgr.report.explaintext import print_explanations
 from macmgr.report.text import print_audit, print_plan
 from macmgr.sources.statusfiles import StatusFiles
 from macmgr.view import View, judged
@@ -227,14 +228,16 @@ def explain_text(case: Case) -> str:
     domains = [*(guest.domain for guest in intent.ports), *(nic.domain for nic in intent.portless)]
     others = [port for port in case.view.snapshot.ports if port not in {guest.port for guest in intent.ports}]
     parts = [
-        f"$ macmgr explain {what!r}\n{_answer(case.view, what)}\n"
+        f"$ macmgr explain {what!r}\n{explained(case.view, what)}"
         for what in dict.fromkeys([*domains, *others, *(mac for _, mac in case.view.gone_macs)])
     ]
     return "\n".join(parts)
 
 
-def _answer(view: View, what: str) -> str:
-    return "\n\n".join(map(str, explain(view, what)))
+def explained(view: View, what: str, width: int = 400, *, verbose: bool = False) -> str:
+    with _paper(width) as out:
+        print_explanations(out.console, explain(view, what), verbose=verbose)
+    return out.text
 
 
 class _paper:  # noqa: N801 - a with block

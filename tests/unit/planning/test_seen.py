@@ -12,8 +12,8 @@ from macmgr.model.intent import GuestPort, Manager, Pin, Policy
 from macmgr.model.known import NicAddress, Sighting
 from macmgr.model.snapshot import Entry, EntryState
 from macmgr.planning.seen import MOST
-from macmgr.report.explain import explain
 from macmgr.watch.addresses import ALERT, BOTH, hear, remember, settle, watched
+from tests.golden.case import explained
 from tests.onlooker import (
     ALERTS,
     BRIDGE_MAC,
@@ -561,9 +561,8 @@ def test_explain_tells_what_was_seen_and_that_it_may_roam() -> None:
     host = Host([guest(replace(FOLLOW, allow=VRRP.allow))])
     host.sees(NEW)
     host.sees(VIRTUAL)
-    (told,) = explain(host.audit(), VIRTUAL)
-    text = str(told)
-    assert f"has seen {NEW}, in addition to, or instead of, {OWN}" in text
+    text = explained(host.audit(), VIRTUAL)
+    assert f"macmgr watch has seen\n    {NEW}, in addition to, or instead of, {OWN}" in text
     assert f"the guest uses {NEW} now" not in text  # no XML says so
     assert f"{VIRTUAL} -> vnet0 in VID 0,1, static: it may roam" in text
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import takewhile
 
 import pytest
 from lxml import etree
@@ -11,13 +12,15 @@ from macmgr.errors import NotThere
 from macmgr.model.intent import GuestMac, Manager, Pin, Settings
 from macmgr.model.known import NOTHING_KNOWN, Known
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
+from macmgr.model.vids import fold_vids
 from macmgr.planning.planner import plan
 from macmgr.policy.guests import build_intent
 from macmgr.policy.precedence import PolicySources
 from macmgr.readers.domain import Domain, read_domain_status
 from macmgr.readers.network import read_network
 from macmgr.report.explain import explain
-from macmgr.view import View
+from macmgr.view import View, judged
+from tests.golden.case import explained
 from tests.notebook import remembers_gone
 
 DOMAIN = """
@@ -90,7 +93,7 @@ def look(flags: PortFlags = CLOSED, *entries: Entry, known: Known = NOTHING_KNOW
         {"br0": None, "eth0": "br0", "vnet0": "br0"},
         entries,
     )
-    return View(intent, snapshot, plan(intent, snapshot, known), known=known)
+    return judged(View(intent, snapshot, plan(intent, snapshot, known), known=known))
 
 
 def entry(mac: str, vid: int, port: str = "vnet0") -> Entry:
@@ -99,10 +102,16 @@ def entry(mac: str, vid: int, port: str = "vnet0") -> Entry:
 
 IN_SYNC = look(CLOSED, *(entry(mac, vid) for mac in (MAC, ALLOWED) for vid in (0, 10)))
 
-# A terminal shows it as it is, so the lines are not broken here either.
-ANSWER = """\
-vnet0 is net0 of web1, on br0.
-
+ANSWER = "web1 is cut off as 52:54:00:aa:00:81; as 52:54:00:aa:00:01 it is reached in VID 10 from the uplink eth0."
+HEADLINE = "vnet0 is net0 of web1, on br0."
+FACTS = """\
+  Reached       52:54:00:aa:00:01 in VID 10: reached from the uplink eth0; not from the host: the frame is in VLAN 10,
+                  and the host is not
+                00:00:5e:00:01:0a in VID 10: reached from the uplink eth0; not from the host: the frame is in VLAN 10,
+                  and the host is not
+                52:54:00:aa:00:81 in VID 10: not from the host: the frame is in VLAN 10, and the host is not; not from
+                  the uplink eth0: no FDB entry knows the destination in VLAN 10, and unicast flood is off; one frame
+                  from eth0 takes it away
   XML says      52:54:00:aa:00:01, a NIC of network lan, portgroup staff
                 VLAN access: VID 10
                 the guest may change its address (trustGuestRxFilters='yes')
@@ -110,6 +119,18 @@ vnet0 is net0 of web1, on br0.
                 nwfilter no-arp-spoofing
                 the guest uses 52:54:00:aa:00:81 now
                 the domain is running: its CPUs run here
+  Policy says   manager libvirt (network lan: <macmgr:portgroup name='staff'>); -v shows all 6 places
+                pin sticky (domain web1: <macmgr:macTable>), lock yes (domain web1: <macmgr:interface
+                  mac='52:54:00:aa:00:01'>), guestMac alert (domain web1: <macmgr:macTable>), also allowed
+                  00:00:5e:00:01:0a 00:00:5e:00:02:*
+  So wanted     learning off, unicast flood off, locked
+                52:54:00:aa:00:01 -> vnet0 in VID 0,10, static sticky
+                00:00:5e:00:01:0a -> vnet0 in VID 0,10, static sticky
+  Kernel says   learning off, unicast flood off, locked, isolated, not promiscuous, VID 10, PVID 10
+                52:54:00:aa:00:01 -> vnet0 in VID 0,10, static sticky
+                00:00:5e:00:01:0a -> vnet0 in VID 0,10, static sticky
+"""
+ALL_PLACES = """\
   Policy says   1  domain web1: <macmgr:interface mac='52:54:00:aa:00:01'>  lock='yes', allow 00:00:5e:00:01:0a
                 2  domain web1: <macmgr:macTable>                           pin='sticky', guestMac='alert'
                 3  network lan: <macmgr:portgroup name='staff'>             manager='libvirt', guestMac='follow'   <- decides
@@ -117,16 +138,7 @@ vnet0 is net0 of web1, on br0.
                 5  [bridge."br0"] in the configuration                      manager='kernel', pin='static', guestMac='ignore', allow 00:00:5e:00:02:*
                 6  otherwise                                                manager='kernel'
                 Together: manager libvirt (step 3), pin sticky (step 2), lock yes (step 1), guestMac alert (step 2), also allowed 00:00:5e:00:01:0a 00:00:5e:00:02:*.
-  So wanted     learning off, unicast flood off, locked
-                52:54:00:aa:00:01 -> vnet0 in VID 0,10, static sticky
-                00:00:5e:00:01:0a -> vnet0 in VID 0,10, static sticky
-  Kernel says   learning off, unicast flood off, locked, isolated, not promiscuous, VID 10, PVID 10
-                52:54:00:aa:00:01 -> vnet0 in VID 0,10, static sticky
-                00:00:5e:00:01:0a -> vnet0 in VID 0,10, static sticky
-  Verdict       warning guest-mac-changed: web1 uses 52:54:00:aa:00:81 on vnet0 in addition to 52:54:00:aa:00:01 or instead of it: no entry is put for it, because guestMac='alert' (domain web1: <macmgr:macTable>)
-                  fix: allow 52:54:00:aa:00:81 in the metadata of web1 if the guest uses it in addition to its own; set guestMac='follow' if its address changes; set manager='kernel' if the NIC serves many, as in a bridge, a firewall or a hypervisor
-                warning conflicting-settings: allow 00:00:5e:00:01:0a (domain web1: <macmgr:interface mac='52:54:00:aa:00:01'>) pins an address that a virtual router (VRRP, CARP) moves between hosts: while its master is elsewhere, nobody on this host reaches it, because its entry is on vnet0
-                  fix: allow 00:00:5e:00:01:* in its place, with macmgr watch running"""  # noqa: E501
+"""  # noqa: E501
 
 PORTLESS = (
     "net1 of web1 (52:54:00:aa:00:02, type user) has no port on a Linux bridge here (user-mode networking: its frames "
@@ -134,88 +146,127 @@ PORTLESS = (
 )
 
 
-def answer(view: View, what: str) -> str:
-    """All that is explained, as a person reads it."""
-    return "\n\n".join(map(str, explain(view, what)))
+WIDTH = 120
+
+
+def parts(view: View, what: str, width: int = WIDTH) -> tuple[str, str]:
+    """The answers, and the facts behind them, as a person reads them."""
+    answers, facts = explained(view, what, width).split("\n\n", 1)
+    return answers, facts
+
+
+def section(text: str, label: str) -> list[str]:
+    """The lines of one section."""
+    after = text.split(f"  {label:<14}")[1].splitlines()
+    return [after[0], *(line.strip() for line in takewhile(lambda line: line.startswith(" " * 16), after[1:]))]
 
 
 def test_scripts_get_the_same_lines() -> None:
-    """Each label is a key, and its lines are the value."""
+    """Each label is a key, and its lines are the value. Every place is there."""
     document = explain(IN_SYNC, "vnet0")[0].document()
-    assert list(document) == ["headline", "xml_says", "policy_says", "so_wanted", "kernel_says", "verdict"]
-    assert [document["headline"], *(line for key in list(document)[1:] for line in document[key])] == [
-        line if index == 0 else line[16:] for index, line in enumerate(ANSWER.splitlines()) if line
-    ]
+    labels = ["XML says", "Policy says", "So wanted", "Kernel says"]
+    keys = [label.lower().replace(" ", "_") for label in labels]
+    assert list(document) == ["headline", "answer", "reached", *keys, "verdict"]
+    assert (document["headline"], document["answer"]) == (HEADLINE, ANSWER)
+    assert [each["uplink"] for each in document["reached"]] == ["yes", "yes", "no"]
+    shown = explained(IN_SYNC, "vnet0", 400, verbose=True)
+    assert [section(shown, label) for label in labels] == [document[key] for key in keys]
+    assert len(document["verdict"]) == 2 * len(IN_SYNC.plan.findings)  # each with its fix
 
 
 def test_a_guest_with_metadata_portgroup_network_and_configuration() -> None:
-    assert answer(IN_SYNC, "web1") == f"{ANSWER}\n\n{PORTLESS}"
+    answers, facts = parts(IN_SYNC, "web1")
+    assert answers.splitlines()[0] == ANSWER
+    assert " ".join(facts.removeprefix(f"{HEADLINE}\n{FACTS}\n").split()) == PORTLESS
+    assert ALL_PLACES in explained(IN_SYNC, "web1", 400, verbose=True)
 
 
-@pytest.mark.parametrize("what", ["vnet0", MAC, MAC.upper(), ALLOWED, CURRENT, "00:00:5e:00:02:77"])
+@pytest.mark.parametrize(
+    "what", ["vnet0", MAC, MAC.upper(), MAC.replace(":", "-"), ALLOWED, CURRENT, "00:00:5e:00:02:77"]
+)
 def test_the_same_answer_by_port_and_by_every_address_of_the_nic(what: str) -> None:
     """Its own, the one it uses now, an allowed one, and one that an allowed prefix covers."""
-    assert answer(IN_SYNC, what) == ANSWER
+    assert parts(IN_SYNC, what)[1] == f"{HEADLINE}\n{FACTS}"
 
 
-def test_what_drift_is_told() -> None:
-    """The kernel's side and the verdict change, and nothing else."""
-    text = answer(look(PortFlags(), entry(MAC, 0), entry(MAC, 10, "eth0")), "vnet0")
-    before, after = text.split("  Kernel says")
-    assert before == ANSWER.split("  Kernel says")[0]
-    assert after.splitlines() == [
-        "   learning on, unicast flood on, isolated, not promiscuous, VID 10, PVID 10",
-        "                52:54:00:aa:00:01 -> vnet0 in VID 0, static sticky",
-        "                52:54:00:aa:00:01 -> eth0 in VID 10, static sticky",
-        "                no entry for 00:00:5e:00:01:0a on br0",
-        *explain_findings(),
+def test_what_is_wrong_comes_first_with_its_fix() -> None:
+    view = look(PortFlags(), entry(MAC, 0), entry(MAC, 10, "eth0"))
+    lines = explained(view, "vnet0", 400).splitlines()
+    assert lines[0] == "web1 is cut off in VID 10."
+    said = [line.strip().removeprefix("# ") for line in lines[1 : lines.index("")]]
+    for finding in view.plan.findings:
+        vids = f" (VID {fold_vids(finding.vids)})" if finding.vids else ""
+        assert f"{finding.severity} {finding.code}: {finding.message}{vids}" in said
+        assert f"fix: {finding.fix}" in said
+    assert section("\n".join(lines), "Kernel says") == [
+        "learning on, unicast flood on, isolated, not promiscuous, VID 10, PVID 10",
+        "52:54:00:aa:00:01 -> vnet0 in VID 0, static sticky",
+        "52:54:00:aa:00:01 -> eth0 in VID 10, static sticky",
+        "no entry for 00:00:5e:00:01:0a on br0",
     ]
 
 
-def explain_findings() -> list[str]:
-    indent = " " * 16
-    own = "bridge fdb replace 52:54:00:aa:00:01 dev vnet0 vlan 10 master static sticky"
-    allowed = "bridge fdb replace 00:00:5e:00:01:0a dev vnet0 master static sticky"
-    closed = f"{own} && {allowed} && bridge link set dev vnet0"  # no port is closed before its entries are there
-    lines = [
-        "error stolen-entry: the static sticky entry for 52:54:00:aa:00:01 of web1 leads to eth0, not to vnet0",
-        f"  fix: {own}",
-        "error missing-entry: no entry for 00:00:5e:00:01:0a of web1",
-        f"  fix: {allowed}",
-        "error learning-on: vnet0 of web1 learns source addresses",
-        f"  fix: {closed} learning off",
-        "error flood-on: vnet0 of web1 gets every frame with an unknown destination",
-        f"  fix: {closed} flood off",
-        "error unlocked: vnet0 of web1 accepts frames from any source address, but policy says lock='yes'",
-        f"  fix: {closed} locked on",
-        *(line.removeprefix("  Verdict").strip(" ") for line in ANSWER.splitlines()[-4:]),
-    ]
-    lines[-3], lines[-1] = f"  {lines[-3]}", f"  {lines[-1]}"  # the fixes
-    return [f"  Verdict       {lines[0]}", *(indent + line for line in lines[1:])]
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_only_commands_are_longer_than_a_line(width: int) -> None:
+    """They are to be copied."""
+    view = look(PortFlags(), entry(MAC, 0), entry(MAC, 10, "eth0"))
+    long = [line for line in explained(view, "web1", width).splitlines() if len(line) > width]
+    assert [line for line in long if not line.startswith("    fix: bridge ")] == []
 
 
 def test_a_mac_of_a_guest_that_has_left() -> None:
     known = remembers_gone({"52:54:00:aa:00:09": "web2"}, "br0")
-    view = look(CLOSED, entry("52:54:00:aa:00:09", 0, "eth0"), known=known)
-    assert answer(view, "52:54:00:aa:00:09") == (
-        "52:54:00:aa:00:09 is a NIC of web2, which no longer runs here.\n\n"
-        "  Kernel says   52:54:00:aa:00:09 -> eth0 in VID 0, static sticky"
-    )
+    view = look(CLOSED, *(entry("52:54:00:aa:00:09", vid, "eth0") for vid in (0, 10)), known=known)
+    for what in ("52:54:00:aa:00:09", "5254.00aa.0009", "web2"):
+        answers, facts = parts(view, what)
+        assert answers.splitlines()[0].endswith("web2 does not run here, but this is left of it here.")
+        assert "eth0 has a static entry for 52:54:00:aa:00:09" in answers
+        assert "    fix: bridge fdb del 52:54:00:aa:00:09 dev eth0 " in answers
+        assert "52:54:00:aa:00:09 -> eth0 in VID 0,10, static sticky" in facts
+        assert "  Frames for it a frame to 52:54:00:aa:00:09 " in facts
+
+
+def test_a_mac_of_a_guest_that_has_left_nothing() -> None:
+    """The memory knows it; the LAN has it."""
+    known = remembers_gone({"52:54:00:aa:00:09": "web2"}, "br0")
+    learned = Entry("52:54:00:aa:00:09", 10, "eth0", EntryState.DYNAMIC)
+    answers, _ = parts(look(CLOSED, learned, known=known), "52:54:00:aa:00:09")
+    assert answers == "52:54:00:aa:00:09 of web2 does not run here, and nothing is wrong with that."
 
 
 def test_an_uplink_is_left_alone() -> None:
-    assert answer(IN_SYNC, "eth0") == (
-        "eth0 is a port of br0, and of no domain's NIC: an uplink.\n\n"
+    assert explained(IN_SYNC, "eth0", WIDTH) == (
+        "eth0 is an uplink of br0: nothing is wrong with it, and macmgr does not touch it.\n\n"
+        "eth0 is a port of br0, and of no domain's NIC: an uplink.\n"
         "  Policy says   br0 is managed (network lan: <macmgr:portgroup name='staff'>)\n"
         "  Kernel says   learning on, unicast flood on, not promiscuous, entries that lead to it: 0\n"
-        "  Verdict       macmgr does not touch it"
     )
 
 
-@pytest.mark.parametrize("what", ["web2", "52:54:00:aa:00:77", "vnet9", "", "--help"])
+GROUP = "ff:ff:ff:ff:ff:ff"
+
+
+@pytest.mark.parametrize(
+    ("what", "hint"),
+    [
+        ("wbe1", "did you mean 'web1'?"),
+        ("WEB1", "did you mean 'web1'?"),
+        ("VNET0", "did you mean 'vnet0'?"),
+        ("52-54-00-aa-00-11", "did you mean '52:54:00:aa:00:01'?"),
+        ("5254.00aa.0003", "did you mean '52:54:00:aa:00:01'?"),
+        (GROUP, f"it is a group's address: 'macmgr trace --to {GROUP}' says who gets its frames"),
+    ],
+)
+def test_what_was_probably_meant(what: str, hint: str) -> None:
+    with pytest.raises(NotThere) as error:
+        explain(IN_SYNC, what)
+    assert str(error.value).endswith(f"; {hint}")
+
+
+@pytest.mark.parametrize("what", ["nobody", "02:00:00:00:00:77", "tap9", "", "--help"])
 def test_what_is_not_here_is_an_error(what: str) -> None:
     with pytest.raises(NotThere, match="is not a running domain, a bridge, a bridge port or a known MAC here"):
-        answer(IN_SYNC, what)
+        explain(IN_SYNC, what)
 
 
 def test_a_paused_guest() -> None:
@@ -224,6 +275,7 @@ def test_a_paused_guest() -> None:
     assert isinstance(status, Domain)
     sources = PolicySources([read_network(etree.fromstring(NETWORK), "lan.xml")], CONFIGURATION)
     intent = build_intent([status], sources)
-    text = answer(View(intent, IN_SYNC.snapshot, plan(intent, IN_SYNC.snapshot)), "vnet0")
+    text = explained(judged(View(intent, IN_SYNC.snapshot, plan(intent, IN_SYNC.snapshot))), "vnet0", WIDTH)
+    assert text.startswith("web1 is paused: its CPUs do not run here")
     assert "                the domain is paused: its CPUs do not run here\n" in text
     assert "  So wanted     no entry, and the port open: nobody would put one at resume\n" in text
