@@ -11,7 +11,7 @@ from macmgr.doctor.promiscuity import Reason
 from macmgr.model.devices import Device, DeviceFacts, Features, PacketSocket
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, PortFlags, Snapshot
-from macmgr.planning.plugged import PortVlans
+from macmgr.planning.portvlans import PortVlans
 
 T = TypeVar("T", Bridge, BridgePort)
 CLOSED = PortFlags(learning=False, unicast_flood=False)

@@ -165,12 +165,15 @@ def _acts(changes: Iterable[Change]) -> str:
     puts = drops = 0
     closed: dict[str, None] = {}
     opened: dict[str, None] = {}
+    isolated: dict[str, None] = {}
     for change in changes:
         if isinstance(change, SetEntries):
             puts, drops = puts + bool(change.after), drops + (not change.after)
         else:
-            (closed if change.closes else opened)[change.port] = None
+            lists = isolated if change.because is Code.NOT_ISOLATED else opened
+            (closed if change.closes else lists)[change.port] = None
     acts = [
+        _which("isolate", list(isolated)),
         _how_many("put", puts, "entry", "entries"),
         _how_many("drop", drops, "entry", "entries"),
         _which("open", list(opened)),

@@ -80,7 +80,7 @@ class Code(StrEnum):
     VLAN_WITHOUT_UPLINK = "vlan-without-uplink", _WARNING, _CUT_OFF
     NOT_FORWARDING = "not-forwarding", _WARNING, _CUT_OFF
     PORT_DOWN = "port-down", _WARNING, _CUT_OFF
-    NOT_ISOLATED = "not-isolated", _ERROR, _EXPOSED
+    NOT_ISOLATED = "not-isolated", _ERROR, _EXPOSED, "the XML says that the port is isolated"
     DUPLICATE_MAC = "duplicate-mac", _ERROR, _CUT_OFF
     MAC_COLLISION = "mac-collision", _ERROR, _CUT_OFF
     GUEST_MAC_CHANGED = "guest-mac-changed", _WARNING, _CUT_OFF

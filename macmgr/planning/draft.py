@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-from macmgr.model.changes import Change
+from macmgr.model.changes import Change, SetFlags
 from macmgr.model.findings import Code, Finding, Repair
 from macmgr.model.intent import GuestPort, Pin, Scope
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, Feature, Snapshot
@@ -42,12 +42,15 @@ class Stranded:
 
 @dataclass(slots=True)
 class Draft:
-    """Open floods, put entries, close floods and learning, drop what is stale: each list is a phase.
+    """Bring ports to how they were plugged, open floods, put entries, close floods and learning, drop what is stale.
+
+    Each list is a phase.
 
     ``stranded`` waits for all of it to be known: what clears one such entry clears its neighbours too.
     """
 
     findings: list[Finding] = field(default_factory=list)
+    plugs: list[SetFlags] = field(default_factory=list)
     opens: list[Change] = field(default_factory=list)
     puts: list[Change] = field(default_factory=list)
     closes: list[Change] = field(default_factory=list)
@@ -56,7 +59,7 @@ class Draft:
 
     @property
     def changes(self) -> tuple[Change, ...]:
-        return (*self.opens, *self.puts, *self.closes, *self.drops)
+        return (*self.plugs, *self.opens, *self.puts, *self.closes, *self.drops)
 
     def report(
         self,

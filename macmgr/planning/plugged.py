@@ -5,37 +5,31 @@ of the host's, often its uplink, and nothing that a domain's policy says is carr
 
 libvirt sets VLAN and isolation when it puts a tap on its bridge (``<port isolated='yes'/>`` since 6.1, ``<vlan>`` on a
 Linux bridge since 11.0), and never again. A tap that leaves its bridge and comes back has neither: it is in the
-bridge's default VLAN, and hears other isolated ports. That is reported, and left to a person: who puts it back must
-know them, and what is set while the port is down lets no frame through before all of it is.
+bridge's default VLAN, and hears other isolated ports. A managed port is isolated again. Who puts a tap back must know
+its VLANs: what is set while the port is down lets no frame through before all of it is.
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 
 from macmgr import virsh
-from macmgr.model.findings import Code, Command, Finding
-from macmgr.model.flags import ISOLATED
+from macmgr.forwarding.requested import requested
+from macmgr.model.changes import SetFlags, requests
+from macmgr.model.findings import Code, Command, Finding, Repair
+from macmgr.model.flags import ISOLATED, with_flag
 from macmgr.model.intent import GuestPort, Intent, PortlessNic
 from macmgr.model.roles import may_be_a_guests, uplinks_of
-from macmgr.model.snapshot import Bridge, BridgePort, Snapshot
-from macmgr.model.vids import fold_vids
+from macmgr.model.snapshot import Snapshot
+from macmgr.phrases import first_few
 from macmgr.planning.draft import Draft
 from macmgr.planning.ethernetnics import with_places
+from macmgr.planning.portvlans import isolated_on, put_back, vlan_findings
 
+_FEW = 3  # guests that a message names
 MAX_PORTS = 1023  # BR_MAX_PORTS, of which 0 is none (br_if.c, find_portno); the next one is refused with EXFULL
-EVERY_VID = "1-4094"  # a range is taken off without a word about those that are not there (br_vlan_info)
-
-
-@dataclass(frozen=True, slots=True)
-class PortVlans:
-    """The VIDs that a bridge port carries, and those that leave it untagged."""
-
-    vids: frozenset[int] = frozenset()
-    pvid: int | None = None
-    untagged: frozenset[int] = frozenset()
 
 
 def with_taps(intent: Intent, snapshot: Snapshot) -> Intent:
@@ -130,156 +124,71 @@ def is_on_its_bridge(guest: GuestPort, intent: Intent, snapshot: Snapshot, draft
     return False
 
 
-def plug_findings(intent: Intent, snapshot: Snapshot) -> Iterator[Finding]:
-    """Report differences on the ports of guests that are on a managed bridge, whoever manages the port."""
+def plan_plugs(guests: Iterable[GuestPort], intent: Intent, snapshot: Snapshot, draft: Draft) -> Snapshot:
+    """Plan what brings managed ports to how they were plugged, and return the snapshot as it is after that.
+
+    The rest of the plan is made from there. The port of a guest whose network is not active stays as it is.
+    """
+    taps = {guest.port for guest in intent.ports}
+    for guest in guests:
+        port = snapshot.ports[guest.port]
+        lost = guest.facts.isolated_live and port.flags.isolated is False
+        if lost and not guest.frozen and _isolated_uplink(guest.bridge, snapshot, taps) is None:
+            isolated = with_flag(port.flags, ISOLATED, value=True)
+            change = SetFlags(port.name, port.flags, isolated, guest.bridge, guest.domain, Code.NOT_ISOLATED)
+            draft.plugs.append(change)
+    if not draft.plugs:
+        return snapshot
+    return requested(snapshot, (request for change in draft.plugs for request in requests(change)))
+
+
+def plug_findings(intent: Intent, snapshot: Snapshot, plugs: Iterable[SetFlags] = ()) -> Iterator[Finding]:
+    """Report differences on the ports of guests that are on a managed bridge, whoever manages the port.
+
+    ``plugs`` are the changes that end some of them.
+    """
     guests = {guest.port for guest in intent.ports}
+    planned: dict[tuple[str, Code | None], tuple[Repair, ...]]
+    planned = {(change.port, change.because): (change,) for change in plugs}
+    lacking: dict[str, list[GuestPort]] = {}
     for guest in intent.ports:
         port = snapshot.port_on(guest.bridge, guest.port)
         if port is None or guest.bridge not in intent.managed_bridges:
             continue
-        yield from _vlan_findings(guest, port, snapshot.bridges[guest.bridge], snapshot, guests)
-        if guest.facts.isolated_live and not port.isolated:
-            yield _finding(
+        bridge = snapshot.bridges[guest.bridge]
+        if bridge.vlan_filtering and (guest.facts.vlan_live or not port.vids):
+            yield from vlan_findings(guest, port, bridge, snapshot, guests)
+        if guest.facts.isolated_live and port.flags.isolated is None:
+            lacking.setdefault(guest.bridge, []).append(guest)
+        elif guest.facts.isolated_live and not port.isolated:
+            mends, note = _isolate(guest, snapshot, guests)
+            yield Finding(
                 Code.NOT_ISOLATED,
-                guest,
                 f"{port.name} of {guest.domain} is not isolated, but its XML says <port isolated='yes'/>: other "
                 "isolated guests hear it",
-                *_isolate(guest, snapshot, guests),
+                guest.bridge,
+                guest.port,
+                guest.domain,
+                mends=planned.get((port.name, Code.NOT_ISOLATED), mends),
+                note=note,
             )
-
-
-def put_back(guest: GuestPort, snapshot: Snapshot) -> tuple[tuple[Command, ...], str]:
-    """The commands that put the guest's tap on its bridge: never into a VLAN that is not its own, and never where it
-    hears whom it must not. What cannot be said as commands is said in words."""
-    bridge = snapshot.bridges[guest.bridge]
-    link = (*["ip", "link", "set", "dev"], guest.port)
-    master = (*link, "master", bridge.name)
-    wanted = vlans_of(guest)
-    steps: list[Command] = []
-    if wanted is not None and _has_vlans(bridge, snapshot):
-        steps = [_vlan("del", guest.port, EVERY_VID), *_add(guest.port, PortVlans(), wanted)]
-    elif bridge.vlan_filtering and not _has_one_vlan(bridge, snapshot):
-        return (), (
-            f"put {guest.port} back on {bridge.name} the way it was put there first: its XML has no <vlan>, and the "
-            f"default VLAN of {bridge.name} may not be its own"
-        )
-    if guest.facts.isolated_live:
-        steps.append(_isolated_on(guest.port))
-    if not steps:
-        return (master,), ""
-    return ((*link, "down"), master, *steps, (*link, "up")), ""
-
-
-def vlans_of(guest: GuestPort) -> PortVlans | None:
-    """The VLANs that libvirt gives the port of a NIC with a live ``<vlan>`` (virNetDevBridgeSetupVlans), else None.
-
-    VID 0 is a priority tag, and 4095 reserved: a bridge port has neither.
-    """
-    vlan = guest.facts.vlan
-    if vlan is None or not guest.facts.vlan_live:
-        return None
-    vids = frozenset(vid for vid in vlan.vids if 0 < vid < 4095)
-    native = vlan.native if vlan.trunk else vlan.vids[0]
-    pvid = native if native in vids else None
-    untagged = frozenset() if pvid is None or vlan.native_tagged else frozenset({pvid})
-    return PortVlans(vids, pvid, untagged) if vids else None
-
-
-def _vlan_findings(
-    guest: GuestPort, port: BridgePort, bridge: Bridge, snapshot: Snapshot, guests: set[str]
-) -> Iterator[Finding]:
-    """While VLAN filtering is off there is one network, whatever VIDs a port carries."""
-    if not bridge.vlan_filtering:
-        return
-    wanted = vlans_of(guest)
-    has = PortVlans(frozenset(port.vids), port.pvid, frozenset(port.untagged))
-    if wanted is None and not port.vids:
-        yield _finding(
-            Code.NO_VLAN,
-            guest,
-            f"{port.name} of {guest.domain} is in no VLAN, but VLAN filtering is on: no frame reaches or leaves it",
-            (),
-            f"'{shlex.join(_vlan('add', port.name, 'VID', 'pvid', 'untagged'))}' with the VID of its network",
-        )
-    elif wanted is not None and has != wanted:
-        mends, note = [*_add(port.name, has, wanted), *_take(port.name, has, wanted)], ""
-        if guest.managed:  # its entries belong in other VIDs then
-            mends.append(("macmgr", "apply", "--domain", guest.domain))
-        ways_out = uplinks_of((each for each in snapshot.ports.values() if each.bridge == bridge.name), guests)
-        if ways_out and wanted.vids.isdisjoint(vid for each in ways_out for vid in each.vids):
-            note = f"no uplink of {bridge.name} carries VID {fold_vids(sorted(wanted.vids))}"
-        yield _finding(
-            Code.WRONG_VLAN,
-            guest,
-            f"{port.name} of {guest.domain} carries {_words(has)}, but its XML says {_words(wanted)}",
-            tuple(mends),
-            note,
-        )
+    for name, found in lacking.items():
+        who = first_few([f"{guest.port} of {guest.domain}" for guest in found], _FEW)
+        text = f"<port isolated='yes'/> is asked for {who}, but this kernel lacks isolated ports (Linux 4.18)"
+        yield Finding(Code.UNSUPPORTED, f"{text}: guests on {name} hear each other", name)
 
 
 def _isolate(guest: GuestPort, snapshot: Snapshot, guests: set[str]) -> tuple[tuple[Command, ...], str]:
     """Nobody but isolated ports loses the guest by it: so first an uplink that is isolated has to be seen to."""
-    ports = [each for each in snapshot.ports.values() if each.bridge == guest.bridge]
-    for uplink in uplinks_of(ports, guests):
-        if uplink.isolated:
-            return (), (
-                f"first end the isolation of the uplink {uplink.name}, or {guest.domain} is cut off from it; then "
-                f"'{shlex.join(_isolated_on(guest.port))}'"
-            )
-    return (_isolated_on(guest.port),), ""
+    if uplink := _isolated_uplink(guest.bridge, snapshot, guests):
+        return (), (
+            f"first end the isolation of the uplink {uplink}, or {guest.domain} is cut off from it; then "
+            f"'{shlex.join(isolated_on(guest.port))}'"
+        )
+    return (isolated_on(guest.port),), ""
 
 
-def _isolated_on(port: str) -> Command:
-    return (*["bridge", "link", "set", "dev"], port, ISOLATED.bridge_word, "on")
-
-
-def _vlan(verb: str, port: str, vids: str, *how: str) -> Command:
-    return ("bridge", "vlan", verb, "dev", port, "vid", vids, *how)
-
-
-def _has_one_vlan(bridge: Bridge, snapshot: Snapshot) -> bool:
-    """A tap that comes to the bridge can get no other VLAN than it was in, for there is one only."""
-    ports = [port for port in snapshot.ports.values() if port.bridge == bridge.name]
-    return bool(bridge.default_pvid) and all({*port.vids} <= {bridge.default_pvid} for port in ports)
-
-
-def _has_vlans(bridge: Bridge, snapshot: Snapshot) -> bool:
-    """This kernel's bridges have VLANs; without filtering, the ports show it."""
-    return bridge.vlan_filtering or bool(bridge.default_pvid) or any(port.vids for port in snapshot.ports.values())
-
-
-def _add(port: str, has: PortVlans, wanted: PortVlans) -> Iterator[Command]:
-    """Add the VIDs that are missing or tagged otherwise; runs of plain VIDs in one command each."""
-    native = wanted.pvid
-    if native is not None and (native != has.pvid or (native in wanted.untagged) != (native in has.untagged)):
-        yield _vlan("add", port, str(native), "pvid", *(["untagged"] if native in wanted.untagged else []))
-    plain = (vid for vid in wanted.vids if vid != native)
-    for run in _runs(vid for vid in plain if vid not in has.vids or vid == has.pvid or vid in has.untagged):
-        yield _vlan("add", port, run)
-
-
-def _take(port: str, has: PortVlans, wanted: PortVlans) -> Iterator[Command]:
-    for run in _runs(has.vids - wanted.vids):
-        yield _vlan("del", port, run)
-
-
-def _runs(vids: Iterable[int]) -> list[str]:
-    folded = fold_vids(sorted(vids))
-    return folded.split(",") if folded else []
-
-
-def _words(vlans: PortVlans) -> str:
-    if not vlans.vids:
-        return "no VID"
-    native = frozenset(vid for vid in vlans.vids if vid == vlans.pvid)
-    said = [
-        (native & vlans.untagged, ""),
-        (native - vlans.untagged, " (tagged towards it)"),
-        (vlans.untagged - native, " (untagged towards it)"),
-        (vlans.vids - vlans.untagged - native, " (tagged)"),
-    ]
-    return "VID " + " and ".join(f"{fold_vids(sorted(vids))}{how}" for vids, how in said if vids)
-
-
-def _finding(code: Code, guest: GuestPort, message: str, mends: tuple[Command, ...], note: str = "") -> Finding:
-    return Finding(code, message, guest.bridge, guest.port, guest.domain, guest.macs[0], None, mends, note)
+def _isolated_uplink(bridge: str, snapshot: Snapshot, taps: Collection[str]) -> str | None:
+    """An uplink that no isolated port reaches, if there is one. ``taps`` are the guests' ports."""
+    ports = (each for each in snapshot.ports.values() if each.bridge == bridge)
+    return next((uplink.name for uplink in uplinks_of(ports, taps) if uplink.isolated), None)

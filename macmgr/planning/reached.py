@@ -20,7 +20,7 @@ from macmgr.model.roles import Role
 from macmgr.model.snapshot import Snapshot
 from macmgr.model.vids import fold_vids
 from macmgr.phrases import are, first_few
-from macmgr.planning.plugged import vlans_of
+from macmgr.planning.portvlans import vlans_of
 
 _FEW = 3  # guests that a message names
 _DOWN = (

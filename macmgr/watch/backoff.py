@@ -25,12 +25,12 @@ WINDOW = 60.0
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 LONGEST_CUT_OFF = 0.25
 NOT_CLOSED = 2.0
-_CLOSE, _OPEN, _PUT, _DROP = "close", "open", "put", "drop"
+_CLOSE, _OPEN, _PUT, _DROP, _ISOLATE = "close", "open", "put", "drop", "isolate"
 _ALL = 1  # flags have no VID: they count as one
 
 
 class Subject(NamedTuple):
-    """The object of a fight: closing or opening a port, or putting or dropping entries of a MAC there."""
+    """The object of a fight: closing, opening or isolating a port, or putting or dropping entries of a MAC there."""
 
     kind: str
     bridge: str
@@ -161,7 +161,8 @@ def _vids(change: Change) -> int:
 
 def _subject(change: Change) -> Subject:
     if isinstance(change, SetFlags):
-        return Subject(_CLOSE if change.closes else _OPEN, change.bridge, change.port)
+        kind = _CLOSE if change.closes else _ISOLATE if change.because is Code.NOT_ISOLATED else _OPEN
+        return Subject(kind, change.bridge, change.port)
     if change.after:
         return Subject(_PUT, change.bridge, change.after[0].port, change.mac)
     return Subject(_DROP, change.bridge, change.before[0].port, change.mac)

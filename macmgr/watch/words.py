@@ -29,7 +29,7 @@ MANY = 20  # lines of one kind in one round
 THEFT = "theft"  # the code of the alarm; it is no finding, because the entry was held
 
 _PAST = {"put": "put", "move": "moved", "pin": "pinned", "unpin": "unpinned", "drop": "dropped", "close": "closed"}
-_PAST |= {"open": "opened", "set": "set", "unlock": "unlocked", "give back": "gave back"}
+_PAST |= {"open": "opened", "set": "set", "unlock": "unlocked", "isolate": "isolated", "give back": "gave back"}
 _STATES = {
     Word.DRIFT: "drift",
     Word.NOTHING: "nothing to compare",
@@ -240,7 +240,8 @@ def _flag_parts(change: SetFlags) -> tuple[str, str]:
     what = f"{change.port}{f' of {change.domain}' if change.domain else ''} ({', '.join(words)})"
     if change.because in (Code.CLOSED_WITHOUT_ENTRY, Code.NOT_GIVEN_BACK) and not change.closes:
         return "open", what
-    return "close" if change.closes else "unlock" if change.because is Code.STILL_LOCKED else "set", what
+    verbs: dict[Code | None, str] = {Code.STILL_LOCKED: "unlock", Code.NOT_ISOLATED: "isolate"}
+    return "close" if change.closes else verbs.get(change.because, "set"), what
 
 
 def _owner(change: SetEntries) -> str:

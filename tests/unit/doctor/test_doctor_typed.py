@@ -12,7 +12,7 @@ from macmgr.doctor.vlancheck import who_would_be_cut
 from macmgr.model.devices import Device, DeviceFacts
 from macmgr.model.intent import Intent, Manager, NicFacts, Vlan
 from macmgr.model.snapshot import Entry, EntryState, Snapshot
-from macmgr.planning.plugged import PortVlans
+from macmgr.planning.portvlans import PortVlans
 from tests.doctorworld import CLOSED, OPEN, WEB, World, device, guest, renamed, tap, uplink
 
 ODD = {

@@ -11,7 +11,7 @@ from macmgr.doctor.vlancheck import who_is_cut, who_would_be_cut
 from macmgr.model.devices import Device, DeviceFacts, Features
 from macmgr.model.intent import Intent, NicFacts, Vlan
 from macmgr.model.snapshot import Bridge, Entry, PortFlags, Snapshot
-from macmgr.planning.plugged import PortVlans
+from macmgr.planning.portvlans import PortVlans
 from macmgr.state.lock import WriterLock
 from macmgr.vlanfiltering import Answer, turn_on
 from tests.doctorworld import MODERN, WEB, World, guest, tap, uplink

@@ -13,7 +13,8 @@ from macmgr.model.findings import Code, Finding, fix_of
 from macmgr.model.flags import PortFlags
 from macmgr.model.intent import GuestPort, Intent, Manager, NicFacts, Policy, Vlan
 from macmgr.model.snapshot import Bridge, BridgePort, Snapshot
-from macmgr.planning.plugged import PortVlans, plug_findings, put_back, vlans_of
+from macmgr.planning.plugged import plug_findings
+from macmgr.planning.portvlans import PortVlans, put_back, vlans_of
 
 MAC = "52:54:00:00:00:01"
 ACCESS = NicFacts(vlan=Vlan((42,)), vlan_live=True)
