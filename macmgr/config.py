@@ -15,7 +15,7 @@ from typing import Any
 
 from macmgr import paths
 from macmgr.errors import ConfigError, Problem
-from macmgr.model.intent import MANAGE_ALL, OBSERVE_ALL, Modes, Settings
+from macmgr.model.intent import MANAGE_ALL, OBSERVE_ALL, OWN, Modes, Settings
 from macmgr.model.mac import parse_mac_pattern
 from macmgr.options import OPTIONS, YES_NO, in_words, read_options, unknown_name, wrong_word, yes_or_no
 from macmgr.safefiles import read_regular
@@ -218,6 +218,9 @@ class _Reader:
         for pattern in patterns:
             if not isinstance(pattern, str):
                 self._add(path, f"{in_words(pattern)} in allow, MAC addresses and prefixes in quotes are expected")
+                continue
+            if pattern == OWN:
+                yield OWN
                 continue
             try:
                 yield parse_mac_pattern(pattern)

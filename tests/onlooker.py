@@ -9,7 +9,7 @@ from pathlib import Path
 
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestMac, GuestPort, Intent, Manager, NicFacts, Policy
-from macmgr.model.known import Known, NicAddress, SeenMacs, Sighting
+from macmgr.model.known import Known, Memory, NicAddress, SeenMacs, Sighting
 from macmgr.model.snapshot import Bridge, BridgePort, Entry
 from macmgr.reconcile import apply, look
 from macmgr.state.lock import WriterLock
@@ -22,6 +22,7 @@ from tests.notebook import Notebook
 OWN, NEIGHBOUR, NEW, OTHER = (f"52:54:00:00:00:0{number}" for number in range(1, 5))
 BRIDGE_MAC, UPLINK_MAC, LAN = "02:00:00:00:00:01", "02:00:00:00:00:03", "02:00:00:00:00:99"
 VIRTUAL = "00:00:5e:00:01:0a"
+WATCHED = Memory(watched=True)
 FOLLOW, ALERTS, IGNORE = (Policy(Manager.LIBVIRT, guest_mac=each) for each in GuestMac)
 NO_WORD = Policy(reason="left as it is", problem="web1.xml:4: no such option")
 VRRP = replace(ALERTS, allow=("00:00:5e:00:01:*",))
@@ -71,10 +72,10 @@ class Host:
         return Intent(tuple(self.guests), {"br0": "a test says so"})
 
     def known(self) -> Known:
-        return Known(seen=self.records, seen_lost=self.lost)
+        return Known(WATCHED, seen=self.records, seen_lost=self.lost)
 
     def round(self) -> View:
-        self.view = apply(WriterLock(), self.intent, self.kernel, known=self.known(), notes=Notebook()).view
+        self.view = apply(WriterLock(), self.intent, self.kernel, known=self.known(), notes=Notebook(WATCHED)).view
         self.records = settle(self.records, self.view, self.now, sightings=self.sightings)
         return self.view
 

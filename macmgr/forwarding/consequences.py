@@ -117,7 +117,17 @@ def consequences(
             guest = guests.get(port.name)
             if guest is not None and guest.bridge == bridge.name:
                 for mac in dict.fromkeys(addresses(guest)):
-                    yield from _reaches(scene, guest, port, mac)
+                    yield from _reaches(scene, guest, _where_used(guest, port, mac, scene), mac)
+
+
+def _where_used(guest: GuestPort, port: BridgePort, mac: str, scene: _Scene) -> BridgePort:
+    """The port from which the guest last sent with that address: a bond uses it on another NIC of the guest."""
+    for entry in scene.snapshot.fdb.of_mac(port.bridge, mac).values():
+        other = scene.guests.get(entry.port)
+        moved = mac in guest.lent or entry.state is EntryState.DYNAMIC
+        if moved and other is not None and (other.domain, other.uuid) == (guest.domain, guest.uuid):
+            return scene.snapshot.ports.get(entry.port, port)
+    return port
 
 
 @dataclass(frozen=True)

@@ -45,11 +45,15 @@ class GuestMac(StrEnum):
     IGNORE = "ignore"
 
 
+OWN = "own"
+"""The word under ``allow`` for the addresses of the domain's other NICs on the bridge."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The options that one place (metadata, portgroup, configuration) sets for a NIC; None if it is silent.
 
-    ``allow`` holds further MACs of the NIC, and prefix patterns (``00:00:5e:00:01:*``).
+    ``allow`` holds further MACs of the NIC, prefix patterns (``00:00:5e:00:01:*``), and `OWN`.
     """
 
     manager: Manager | None = None
@@ -181,7 +185,10 @@ class GuestPort:
     ``macs`` begins with the NIC's own address; the others are allowed ones. ``roaming`` ones are written down nowhere,
     but were seen here. Their entries are plain static ones, whatever the pin, because they may turn up elsewhere
     (docs/adr/0009). ``moved`` addresses were seen here and have since turned up elsewhere, or had to make room: none of
-    them keeps a static entry. ``state`` is libvirt's word for the domain. ``running``: its CPUs run *here*, and only
+    them keeps a static entry. ``shared`` are the addresses and prefixes that the domain's NICs on the bridge may use of
+    each other, as a bond inside the guest does. Each address is on one NIC, where the guest last sent from it:
+    ``borrowed`` are those in ``macs`` that are in writing for another NIC, ``lent`` those that another one uses now.
+    ``state`` is libvirt's word for the domain. ``running``: its CPUs run *here*, and only
     then may its MACs have entries. ``entry_comes``: another program puts the NIC's entry when the CPUs start (libvirt
     for its own managed NICs).
     """
@@ -201,10 +208,18 @@ class GuestPort:
     facts: NicFacts = field(default_factory=NicFacts)
     roaming: tuple[str, ...] = ()
     moved: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
+    borrowed: tuple[str, ...] = ()
+    lent: tuple[str, ...] = ()
 
     def __hash__(self) -> int:
         """Hashes the identity of the port: the planner keeps ports in tables, and a policy takes long to hash."""
         return hash((self.port, self.bridge, self.domain))
+
+    @property
+    def own_macs(self) -> tuple[str, ...]:
+        """The addresses that are in writing for the domain alone, and in use here: not those that it is allowed."""
+        return (*(mac for mac in self.macs[:1] if mac not in self.lent), *self.borrowed)
 
     @property
     def may_wait_closed(self) -> bool:

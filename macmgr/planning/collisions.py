@@ -9,6 +9,7 @@ stacked on a bridge (a VLAN device, a macvlan, a VRRP VMAC) has addresses there 
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 
 from macmgr import virsh
@@ -17,9 +18,12 @@ from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.known import Known
 from macmgr.model.mac import virtual_router
 from macmgr.model.snapshot import EntryState, Snapshot
+from macmgr.planning.bonds import let_bond_in
 from macmgr.planning.draft import Draft, Table
+from macmgr.planning.remembering import closed_once
 
 _SOME = 8  # VIDs that a message names
+MANY = 3  # further addresses of one NIC that are reported one by one
 
 
 class HostAddresses:
@@ -55,7 +59,8 @@ class Barred:
     """The VIDs in which a guest may not have an address because it is the host's, with whose it is in words.
 
     Nor may it have one, that it is only allowed, while somebody on the LAN uses it: ``alive`` has the uplink by VID. Of
-    what was seen behind its own port the daemon knows better.
+    what was seen behind its own port the daemon knows better. And a NIC's own address that was learned behind another
+    NIC of its domain, whose port was never closed, is used there (a bond): ``bonded`` has that port by (NIC, MAC).
     """
 
     def __init__(
@@ -71,8 +76,14 @@ class Barred:
         }
         seen = {(record.port, mac) for record in known.seen for mac in record.fresh}
         self._alive: dict[tuple[GuestPort, str], dict[int, str]] = {}
+        self.bonded: dict[tuple[GuestPort, str], str] = {}
+        open_ports = _never_closed(intent, snapshot, known)
         for guest in guests:
-            written = frozenset((guest.macs[0], guest.facts.configured_mac, *guest.roaming))
+            uses = _learned_behind(guest, open_ports, table) if guest.running and not known.cut else {}
+            if uses:
+                self._alive[guest, guest.macs[0]] = uses
+                self.bonded[guest, guest.macs[0]] = next(iter(uses.values()))
+            written = frozenset((guest.macs[0], guest.facts.configured_mac, *guest.roaming, *guest.borrowed))
             for mac in guest.macs[1:] if guest.running and not known.cut else ():
                 if mac in written or (guest.port, mac) in seen:
                     continue
@@ -94,6 +105,31 @@ class Barred:
         return self._alive.get((guest, mac), {})
 
 
+def _never_closed(intent: Intent, snapshot: Snapshot, known: Known) -> dict[str, GuestPort]:
+    """The managed NICs of domains with several, whose ports are open and stay so if an address is in use there."""
+    closed = closed_once(known.memory, snapshot)
+    several = Counter(guest.uuid for guest in intent.ports)
+    return {
+        guest.port: guest
+        for guest in intent.ports
+        if several[guest.uuid] > 1 and guest.managed and not guest.policy.lock and guest.port not in closed
+        if (port := snapshot.port_on(guest.bridge, guest.port)) is not None and port.auto
+    }
+
+
+def _learned_behind(guest: GuestPort, open_ports: Mapping[str, GuestPort], table: Table) -> dict[int, str]:
+    """The ports of the domain's other NICs behind which a NIC's own address was learned, by VID."""
+    if guest.port not in open_ports or guest.macs[0] in guest.lent:
+        return {}
+    learned = table.fdb.of_mac(guest.bridge, guest.macs[0]).values() if open_ports else ()
+    return {
+        entry.vid: entry.port
+        for entry in learned
+        if entry.state is EntryState.DYNAMIC and (other := open_ports.get(entry.port)) is not None
+        if other is not guest and other.uuid == guest.uuid and guest.macs[0] not in other.macs
+    }
+
+
 def collides(
     guest: GuestPort, barred: Barred, snapshot: Snapshot, owners: Mapping[str, GuestPort], draft: Draft
 ) -> bool:
@@ -104,7 +140,9 @@ def collides(
     deciding = snapshot.deciding_vids(guest.port)
     for mac in guest.macs:
         alive = barred.alive(guest, mac)
-        if alive:
+        if other := barred.bonded.get((guest, mac)):
+            _report_bonded(guest, mac, other, draft)
+        elif alive:
             _report_alive(guest, mac, alive, draft)
         found = {vid: whose for vid, whose in barred.of(guest, mac).items() if vid in deciding and vid not in alive}
         own, everywhere = mac == guest.macs[0], len(found) == len(deciding)
@@ -157,6 +195,17 @@ def _other_address(tap: GuestPort, guest: GuestPort, snapshot: Snapshot) -> tupl
     return (there, ("macmgr", "apply", "--domain", guest.domain)), ""
 
 
+def _report_bonded(guest: GuestPort, mac: str, other: str, draft: Draft) -> None:
+    draft.report(
+        Code.ADDRESS_IN_USE,
+        guest,
+        f"{guest.domain} uses {mac}, the address of {guest.port}, on {other}: no entry is put on {guest.port}, which "
+        f"would take it from {other}, and both ports stay open",
+        mac=mac,
+        note=let_bond_in(guest.domain),
+    )
+
+
 def _report_alive(guest: GuestPort, mac: str, alive: Mapping[int, str], draft: Draft) -> None:
     uplinks = " and ".join(sorted({*alive.values()}))
     prefix = virtual_router(mac) or f"{mac.rpartition(':')[0]}:*"
@@ -177,6 +226,14 @@ def let_cluster_in(guest: GuestPort) -> str:
     return (
         f"leave the NIC of each node to the kernel ({by_kernel(guest)}), and allow the address to nobody: then frames "
         "for the cluster are flooded to all nodes; or use its multicast or IGMP mode, which needs no entry"
+    )
+
+
+def serve_many(guest: GuestPort) -> str:
+    """The words for a NIC that has many addresses behind it."""
+    return (
+        "if the NIC serves many, as in a bridge, a firewall or a hypervisor, leave it to the kernel: "
+        f"{by_kernel(guest)} in the metadata of {guest.domain}; or allow the prefix that they share"
     )
 
 

@@ -16,11 +16,14 @@ from macmgr.model.mac import is_of_cluster, virtual_router
 from macmgr.model.roles import uplinks_of
 from macmgr.model.snapshot import BridgePort, Snapshot
 from macmgr.options import MAC_TABLE_MANAGER
+from macmgr.phrases import first_few
+from macmgr.planning.bonds import let_bond_in
 from macmgr.planning.collisions import let_cluster_in
 from macmgr.planning.draft import Pins
 from macmgr.planning.remembering import seen_since
 from macmgr.readers.network import Network
 
+_FEW = 4  # ports that a message names
 # libvirt's own filters that drop every frame whose source is not the NIC's configured MAC (nwfilter, 0.8.0)
 _ONE_SOURCE = ("no-mac-spoofing", "clean-traffic", "clean-traffic-gateway")
 
@@ -39,6 +42,7 @@ def conflict_findings(intent: Intent, snapshot: Snapshot, pins: Pins) -> Iterato
 
 def guest_mac_findings(intent: Intent) -> Iterator[Finding]:
     """Guests that use another address than their XML gives them, where policy says to report it (libvirt 11.2.0)."""
+    nics = {(each.uuid, each.bridge, each.facts.configured_mac): each for each in intent.ports}
     for guest in intent.ports:
         changed = guest.facts.current_mac not in ("", *guest.macs)
         sure = guest.managed and not guest.frozen  # else its network may say that it follows
@@ -52,7 +56,7 @@ def guest_mac_findings(intent: Intent) -> Iterator[Finding]:
                 Code.GUEST_MAC_CHANGED,
                 f"{guest.domain} uses {mac} on {guest.port} {how}: no entry is put for it, because {why}",
                 guest.facts.current_mac,
-                note=_let_in(guest, mac),
+                note=let_bond_in(guest.domain) if (guest.uuid, guest.bridge, mac) in nics else _let_in(guest, mac),
             )
 
 
@@ -139,6 +143,23 @@ def used_elsewhere_findings(intent: Intent, snapshot: Snapshot, memory: Memory) 
                     note=f"find out whose {mac} is; if it is not {guest.domain}'s, "
                     f"'{virsh.shown(virsh.edit_domain(guest.domain))}' gives it another",
                 )
+
+
+def unwatched_findings(intent: Intent, memory: Memory) -> Iterator[Finding]:
+    """Domains whose NICs share their addresses, where nobody sees which of them is in use."""
+    ports: dict[tuple[str, str], list[GuestPort]] = {}
+    for guest in intent.ports:
+        if guest.shared and guest.managed and not memory.watched:
+            ports.setdefault((guest.uuid, guest.bridge), []).append(guest)
+    for nics in ports.values():
+        yield _about(
+            nics[0],
+            Code.CONFLICTING_SETTINGS,
+            f"the NICs of {nics[0].domain} ({first_few([each.port for each in nics], _FEW)}) may use each other's "
+            "addresses, but macmgr watch has not run since the host was started: nobody sees a failover, and each "
+            "entry stays where it is",
+            note="run macmgr watch",
+        )
 
 
 def definition_findings(networks: Iterable[Network], definitions: Iterable[Network]) -> Iterator[Finding]:

@@ -15,10 +15,12 @@ from macmgr.model.known import PortBefore
 from macmgr.model.mac import Patterns, virtual_router
 from macmgr.model.snapshot import Entry, EntryState, Feature
 from macmgr.phrases import first_few
+from macmgr.planning.bonds import let_bond_in
+from macmgr.planning.collisions import MANY, serve_many
 from macmgr.planning.draft import Draft, Stranded, Table
 from macmgr.planning.ownership import Ownership
 
-_SOME = 8  # addresses behind one port that are reported one by one
+_SOME = 8  # addresses behind one port that a message names
 
 
 def plan_entries(guest: GuestPort, owned: Ownership, table: Table, draft: Draft) -> None:
@@ -118,9 +120,27 @@ def addresses_in_use(guest: GuestPort, owned: Ownership, table: Table) -> list[s
     ]
 
 
-def report_in_use(guest: GuestPort, macs: Sequence[str], draft: Draft) -> None:
+def report_in_use(guest: GuestPort, macs: Sequence[str], owned: Ownership, draft: Draft) -> None:
     """Note that a port stays open, for closing it would cut off addresses that are in use behind it."""
-    for mac in macs[:_SOME]:
+    bonded = [mac for mac in macs if owned.bonded.get((guest.bridge, mac)) == guest.domain]
+    for mac in bonded:
+        draft.report(
+            Code.LEARNED_ON_MANAGED_PORT,
+            guest,
+            f"{mac}, the address of another NIC of {guest.domain}, is in use behind {guest.port}",
+            mac=mac,
+            note=let_bond_in(guest.domain),
+        )
+    others = [mac for mac in macs if mac not in bonded]
+    if len(others) > MANY:
+        draft.report(
+            Code.LEARNED_ON_MANAGED_PORT,
+            guest,
+            f"{len(others)} addresses are in use behind {guest.port} that nothing gives to {guest.domain} "
+            f"({first_few(others, MANY)}): if the port were closed, nobody would reach them",
+            note=serve_many(guest),
+        )
+    for mac in others if len(others) <= MANY else ():
         draft.report(
             Code.LEARNED_ON_MANAGED_PORT,
             guest,
@@ -176,7 +196,11 @@ def _foreign_entries(guest: GuestPort, owned: Ownership, table: Table) -> dict[s
     the address is another's.
     """
     foreign: dict[str, list[Entry]] = {}
-    macs, moved, patterns = frozenset(guest.macs), frozenset(guest.moved), Patterns(guest.policy.allow)
+    macs, moved, patterns = (
+        frozenset(guest.macs),
+        frozenset(guest.moved),
+        Patterns((*guest.policy.allow, *guest.shared)),
+    )
     for entry in table.fdb.of_port(guest.port):
         stranded = table.stranded(entry)
         own = entry.mac in macs and (not stranded or not guest.running)  # a waiting guest's are reported elsewhere

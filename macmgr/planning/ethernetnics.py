@@ -15,6 +15,7 @@ from macmgr.model.intent import GuestPort, Intent, PortlessNic
 from macmgr.model.snapshot import Snapshot
 from macmgr.policy.guests import placed, without_contested
 from macmgr.policy.precedence import managing_section
+from macmgr.policy.sharing import with_shared
 
 
 def with_places(intent: Intent, snapshot: Snapshot) -> Intent:
@@ -35,7 +36,14 @@ def with_places(intent: Intent, snapshot: Snapshot) -> Intent:
             managed.setdefault(guest.bridge, guest.policy.reason)
     return replace(
         intent,
-        ports=(*(guest for guest in intent.ports if guest.port not in at), *(guest for guest in ports if guest.bridge)),
+        ports=tuple(
+            with_shared(
+                [
+                    *(guest for guest in intent.ports if guest.port not in at),
+                    *(guest for guest in ports if guest.bridge),
+                ]
+            )
+        ),
         managed_bridges=managed,
         findings=(
             *(each for each in intent.findings if not (each.code is Code.SHARED_TAP and each.port in at)),

@@ -34,7 +34,8 @@ class Ownership:
 
     ``rightful`` are the places that a running guest has a right to. ``managed`` ports report their extra entries
     themselves. ``left_alone`` is (port, MAC) of each guest that is not managed, or that keeps its port as it is: its
-    own MAC on its own port may be all that it is reached by.
+    own MAC on its own port may be all that it is reached by. ``bonded`` are the domains of (bridge, MAC) that another
+    NIC of the domain uses.
     """
 
     vids: Mapping[GuestPort, Mapping[str, tuple[int, ...]]]
@@ -43,6 +44,7 @@ class Ownership:
     rightful: Collection[Key]
     managed: Collection[str]
     left_alone: Collection[tuple[str, str]]
+    bonded: Mapping[tuple[str, str], str]
 
     def protects(self, bridge: str, entry: Entry) -> bool:
         return (
@@ -74,6 +76,7 @@ def ownership(
         {(guest.bridge, mac, vid) for guest in running for mac, there in vids[guest].items() for vid in there},
         {guest.port for guest in owners},
         {(guest.port, mac) for guest in intent.ports if guest not in vids for mac in guest.macs},
+        {(guest.bridge, mac): guest.domain for guest, mac in barred.bonded},
     )
 
 
@@ -117,7 +120,7 @@ class _Assignment:
         vids, others = {}, set(self._others[guest])
         for mac in guest.macs:
             barred = self._barred.of(guest, mac)
-            if barred.keys() >= {*self._deciding(guest)}:
+            if barred.keys() >= {*self._deciding(guest)} or mac in guest.lent:
                 others.update(self._everywhere(guest, mac))
             else:
                 others.update((mac, vid) for vid in barred if vid)  # a copy in VID 0 goes only with all the others
@@ -131,28 +134,28 @@ class _Assignment:
         Two running NICs with one MAC owned a bridge only in different VLANs of a filtering bridge; then one of them has
         VID 0.
         """
-        running = [guest for guest in self._guests if guest.running]
-        uses = Counter((guest.bridge, guest.macs[0], vid) for guest in running for vid in self._deciding(guest))
+        claims = [(guest, mac) for guest in self._guests if guest.running for mac in guest.own_macs]
+        uses = Counter((guest.bridge, mac, vid) for guest, mac in claims for vid in self._deciding(guest))
         written = {
             (guest.bridge, mac, vid): guest
             for guest in self._there
             for mac in guest.macs
-            if mac not in guest.roaming and not (mac == guest.macs[0] and _has_changed(guest))
+            if mac not in guest.roaming and mac not in guest.borrowed
+            if not (mac == guest.macs[0] and _has_changed(guest))
             for vid in self._deciding(guest)
         }
         holders: dict[tuple[str, str, int], GuestPort] = {}
         left: set[GuestPort] = set()
 
-        def order(guest: GuestPort) -> tuple[bool, bool, bool, str, str]:
-            mac = guest.macs[0]
+        def order(claim: tuple[GuestPort, str]) -> tuple[bool, bool, bool, str, str]:
+            guest, mac = claim
             contested = [vid for vid in self._deciding(guest) if uses[guest.bridge, mac, vid] > 1]
             holds = any(self._table.has_static(guest, mac, vid) for vid in contested)
             holds_vid_0 = 0 in self._reach[guest] and self._table.has_static(guest, mac, 0)
             return _has_changed(guest), not holds, not holds_vid_0, guest.domain, guest.port
 
-        for guest in sorted(running, key=order):
-            mac = guest.macs[0]
-            taken: list[_Holders] = [written, holders] if _has_changed(guest) else [holders]
+        for guest, mac in sorted(claims, key=order):
+            taken: list[_Holders] = [written, holders] if _has_changed(guest) and mac == guest.macs[0] else [holders]
             places = [(guest.bridge, mac, vid) for vid in self._deciding(guest)]
             rivals = {
                 rival: place[1:]
@@ -160,6 +163,9 @@ class _Assignment:
                 for each in taken
                 if (rival := each.get(place)) is not None and rival.port != guest.port
             }
+            if rivals and mac in guest.borrowed:
+                self._others[guest] |= self._everywhere(guest, mac)
+                continue  # its owner is reported
             if rivals:
                 left.add(guest)
                 report_duplicates(guest, rivals, self._draft)
@@ -180,7 +186,7 @@ class _Assignment:
         claims: dict[tuple[str, str], list[GuestPort]] = {}
         for guest in guests:
             for mac in guest.macs[1:]:
-                if self._open_to(guest, mac):
+                if mac not in (*guest.borrowed, *guest.lent) and self._open_to(guest, mac):
                     claims.setdefault((guest.bridge, mac), []).append(guest)
         for (bridge, mac), claimants in claims.items():
             self._give(bridge, mac, claimants)

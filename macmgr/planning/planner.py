@@ -20,7 +20,12 @@ from macmgr.model.roles import Role, roles_of
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, Feature, Snapshot
 from macmgr.phrases import first_few
 from macmgr.planning.closing import plan_closed, plan_frozen, plan_open, plan_uplinks, promiscuity_findings
-from macmgr.planning.conflicts import conflict_findings, guest_mac_findings, used_elsewhere_findings
+from macmgr.planning.conflicts import (
+    conflict_findings,
+    guest_mac_findings,
+    unwatched_findings,
+    used_elsewhere_findings,
+)
 from macmgr.planning.draft import Draft, Plan, Table
 from macmgr.planning.entries import (
     addresses_in_use,
@@ -75,7 +80,7 @@ def plan(intent: Intent, snapshot: Snapshot, known: Known = NOTHING_KNOWN) -> Pl
             if was_refused and not port.flags.open:
                 plan_open(guest, port, draft, "its entry cannot be put")
             elif in_use:
-                report_in_use(guest, in_use, draft)
+                report_in_use(guest, in_use, owned, draft)
             elif owned.alive[guest] and _not_closed_yet(guest, known, closed):  # open, it learns when it has it
                 plan_open(guest, port, draft, "an address that it is allowed was learned elsewhere")
             else:
@@ -87,7 +92,7 @@ def plan(intent: Intent, snapshot: Snapshot, known: Known = NOTHING_KNOWN) -> Pl
             plan_waiting_entries(guest, owned, table, draft)
             if guest.may_wait_closed and not _known_elsewhere(guest, owned, table):
                 if in_use:
-                    report_in_use(guest, in_use, draft)
+                    report_in_use(guest, in_use, owned, draft)
                 else:
                     stays_open = _shares_its_own_address(guest, owned, snapshot)
                     plan_closed(guest, port, draft, locked, report_only=stays_open)
@@ -103,6 +108,7 @@ def plan(intent: Intent, snapshot: Snapshot, known: Known = NOTHING_KNOWN) -> Pl
     draft.findings += plug_findings(intent, found, draft.plugs)
     draft.findings += guest_mac_findings(intent)
     draft.findings += used_elsewhere_findings(intent, snapshot, memory)
+    draft.findings += unwatched_findings(intent, memory)
     draft.findings += conflict_findings(intent, snapshot, table.pins)
     draft.findings += promiscuity_findings(intent, snapshot)
     draft.findings += list(coverage_findings(intent, snapshot, draft.findings))
@@ -223,7 +229,7 @@ def _lacks_a_refused_entry(
     return any(
         not table.has_static(guest, mac, vid)
         for mac, vids in owned.vids[guest].items()
-        if mac not in guest.roaming
+        if mac not in guest.roaming and mac not in guest.shared
         for vid in deciding.intersection(vids)
         if (mac, vid) in of_port
     )

@@ -14,6 +14,7 @@ from macmgr.model.intent import GuestMac, GuestPort, Intent
 from macmgr.model.known import Known, SeenMacs
 from macmgr.model.mac import Patterns, matches
 from macmgr.model.snapshot import Entry, EntryState, Key, Snapshot
+from macmgr.planning.bonds import borrowers, is_shared, lends, let_bond_in, with_lent
 from macmgr.planning.collisions import HostAddresses
 
 MOST = 64  # further addresses of one NIC
@@ -53,6 +54,8 @@ def as_of_now(record: SeenMacs, guest: GuestPort) -> SeenMacs:
     its status file only with the next suspend, hotplug, migration or restart.
     """
     said = guest.facts.said_mac
+    if record.current and is_shared(guest, record.current):  # a NIC's in the bond: it may be used on each of them
+        record = replace(record, current="", macs=(*record.macs, record.current))
     if record.file_said is None or record.file_said == said:
         return record
     follows = bool(said) and guest.policy.guest_mac is GuestMac.FOLLOW
@@ -67,14 +70,17 @@ def as_of_now(record: SeenMacs, guest: GuestPort) -> SeenMacs:
 
 
 def allowed(guest: GuestPort, mac: str) -> bool:
-    return any(matches(pattern, mac) for pattern in guest.policy.allow)
+    return any(matches(pattern, mac) for pattern in (*guest.policy.allow, *guest.shared))
 
 
 def moved_on(mac: str, guest: GuestPort, owners: Owners, snapshot: Snapshot) -> Iterator[Entry]:
     """The entries by which an address that was seen behind a guest's port is elsewhere now.
 
-    Those of the host and of a guest to whom it belongs are none: there it has not gone, it was never to be taken.
+    Those of the host and of a guest to whom it belongs are none: there it has not gone, it was never to be taken. And
+    what is in writing for the domain is with that NIC until another one of it is seen to use it.
     """
+    if is_shared(guest, mac):
+        return
     for vid in snapshot.deciding_vids(guest.port):
         entry = snapshot.fdb.at(guest.bridge, mac, vid)
         if entry is not None and entry.port != guest.port and entry.state is not EntryState.LOCAL:
@@ -90,7 +96,7 @@ def owners_of(records: Iterable[SeenMacs], guests: Iterable[GuestPort], snapshot
         for guest in guests
         if snapshot.port_on(guest.bridge, guest.port)
         for mac in guest.macs
-        if mac in macs and mac not in guest.roaming
+        if mac in macs and mac not in guest.roaming and mac not in guest.borrowed
         for vid in snapshot.deciding_vids(guest.port)
     }
 
@@ -134,6 +140,8 @@ def with_seen(intent: Intent, snapshot: Snapshot, known: Known) -> Intent:
         for guest in intent.ports
         if (record := what_is_known(records.get(guest.port), guest, snapshot)) is not None
     }
+    if any(guest.shared for guest in intent.ports):
+        about |= borrowers(intent, snapshot, about)
     if not about:
         return intent
     host = HostAddresses(snapshot, {guest.port for guest in intent.ports})
@@ -155,10 +163,14 @@ def with_seen(intent: Intent, snapshot: Snapshot, known: Known) -> Intent:
             return False
         places = [(guest.bridge, mac, vid) for vid in vids]
         for place in places:
-            other = owners.get(place) or taken.get(place)
-            if other is not None and other.port != guest.port:
+            other = taken.get(place) or owners.get(place)
+            if other is None or other.port == guest.port:
+                continue
+            if not lends(other, guest, mac, snapshot):
                 findings.append(_duplicate(guest, mac, other, place[2]))
                 return False
+            if place in taken:
+                return False  # a third NIC of the bond has it
         taken.update(dict.fromkeys(places, guest))
         return True
 
@@ -176,7 +188,7 @@ def with_seen(intent: Intent, snapshot: Snapshot, known: Known) -> Intent:
         after[guest] = _with_addresses(guest, record, wanted)
         if record.full:
             findings.append(_full(guest))
-    ports = tuple(after.get(guest, guest) for guest in intent.ports)
+    ports = with_lent([after.get(guest, guest) for guest in intent.ports])
     return replace(intent, ports=ports, findings=(*intent.findings, *findings))
 
 
@@ -233,7 +245,8 @@ def _with_addresses(guest: GuestPort, record: SeenMacs, wanted: Collection[str])
         guest,
         macs=macs,
         facts=facts,
-        roaming=tuple(mac for mac in macs if mac not in written),
+        roaming=tuple(mac for mac in macs if mac not in written and not is_shared(guest, mac)),
+        borrowed=tuple(mac for mac in macs if mac not in written and is_shared(guest, mac)),
         moved=tuple(mac for mac in record.moved if mac not in macs),
     )
 
@@ -276,7 +289,9 @@ def _duplicate(guest: GuestPort, mac: str, other: GuestPort, vid: int) -> Findin
         guest.domain,
         mac,
         vid,
-        note=f"ask who runs {guest.domain} to use another MAC address",
+        note=let_bond_in(guest.domain)
+        if other.uuid == guest.uuid
+        else f"ask who runs {guest.domain} to use another MAC address",
     )
 
 

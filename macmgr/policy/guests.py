@@ -8,10 +8,21 @@ from dataclasses import dataclass, replace
 from macmgr import virsh
 from macmgr.errors import XmlError
 from macmgr.model.findings import Code, Finding
-from macmgr.model.intent import GuestMac, GuestPort, Intent, Manager, NicFacts, Policy, PortlessNic, Settings
+from macmgr.model.intent import (
+    OWN,
+    GuestMac,
+    GuestPort,
+    Intent,
+    Manager,
+    NicFacts,
+    Policy,
+    PortlessNic,
+    Settings,
+)
 from macmgr.model.mac import ZERO
 from macmgr.options import quoted
 from macmgr.policy.precedence import PolicySources, decide, managed_bridges, on_bridge
+from macmgr.policy.sharing import with_shared
 from macmgr.readers.domain import Domain, Nic
 from macmgr.readers.network import Network
 
@@ -182,7 +193,7 @@ def _decided(domain: Domain, sources: PolicySources) -> _Decided:
             problems += _network_problem(found, sources)
         else:
             portless.append(found)
-    return _Decided(tuple(ports), tuple(portless), tuple(problems))
+    return _Decided(tuple(with_shared(ports) if len(ports) > 1 else ports), tuple(portless), tuple(problems))
 
 
 def guest_port(domain: Domain, nic: Nic, sources: PolicySources) -> GuestPort | PortlessNic:
@@ -226,7 +237,8 @@ def guest_port(domain: Domain, nic: Nic, sources: PolicySources) -> GuestPort | 
 
 def _macs(mac: str, said: str, policy: Policy) -> tuple[str, ...]:
     own = said if said and policy.guest_mac is GuestMac.FOLLOW else mac
-    return tuple(dict.fromkeys([own, *(pattern for pattern in policy.allow if not pattern.endswith("*"))]))
+    exact = (pattern for pattern in policy.allow if not pattern.endswith("*") and pattern != OWN)
+    return tuple(dict.fromkeys([own, *exact]))
 
 
 def _metadata_problem(domain: Domain) -> Iterable[Finding]:

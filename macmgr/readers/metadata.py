@@ -17,9 +17,9 @@ from itertools import islice
 from lxml import etree
 
 from macmgr.errors import Problem
-from macmgr.model.intent import Settings
+from macmgr.model.intent import OWN, Settings
 from macmgr.model.mac import parse_mac_pattern, parse_typed_mac
-from macmgr.options import ELEMENTS, OPTIONS, nearest, quoted, read_options, unknown_name
+from macmgr.options import ELEMENTS, OPTIONS, nearest, quoted, read_options, unknown_name, wrong_word
 from macmgr.readers.document import MAX_ALLOWED, MAX_ELEMENTS, Metadata, line_of
 
 NAMESPACE = "urn:macmgr:mactable:1"
@@ -140,7 +140,10 @@ def _settings(
     key: str = "",
     options: bool = True,
 ) -> Settings:
-    """Reads the options on one element of ours. It checks the names of the children, and reads only ``allow``."""
+    """Reads the options on one element of ours. It checks the names of the children, and reads only ``allow``.
+
+    The attribute of that name is for the one word that is no address.
+    """
     problems += [_at(element, text) for text in _strange_text(element)]
     for child in element:
         if len(problems) > _MANY:
@@ -157,9 +160,12 @@ def _settings(
             text = f"unknown name {shown}".rstrip()
             problems.append(_at(element, f"{text}; in a network the options stand on its portgroups"))
         return Settings()
-    found, mistakes = read_options(values, xml=True, others=(key,) if key else ())
+    found, mistakes = read_options(values, xml=True, others=(key, "allow") if key else ("allow",))
     problems += [_at(element, text) for _, text in mistakes]
-    return Settings(**found, allow=tuple(_allow(element, problems)))
+    own = values.get("allow")
+    if own is not None and (text := wrong_word("allow", own, (OWN,), xml=True)):
+        problems.append(_at(element, f"{text}; an address stands in an element, <macmgr:allow mac='…'/>"))
+    return Settings(**found, allow=(*([OWN] if own == OWN else []), *_allow(element, problems)))
 
 
 def _unknown_element(name: str, children: Iterable[str]) -> str:
@@ -180,6 +186,9 @@ def _allow(element: etree._Element, problems: list[Problem]) -> Iterator[str]:
         problems += [_at(child, unknown_name(name, ("mac",), xml=True)) for name in names]
         if len(child):
             problems.append(_at(child[0], "<macmgr:allow> has no children"))
+        if child.get("mac") == OWN:
+            problems.append(_at(child, "own is no address; write allow='own' on the element around it"))
+            continue
         try:
             yield parse_mac_pattern(_key(child, "mac"))
         except ValueError as error:

@@ -181,8 +181,8 @@ def _wanted(view: View, guest: GuestPort, port: BridgePort | None, pins: Pins) -
     collides = any(finding.port == guest.port and finding.code is Code.MAC_COLLISION for finding in own)
     entries = [
         f"{mac} -> {guest.port} in VID {vids}, {'static: it may roam' if mac in guest.roaming else pin}"
-        if mac not in others or mac == guest.macs[0]
-        else f"{mac}: no entry where another has it"
+        if (mac not in others or mac == guest.macs[0]) and mac not in guest.lent
+        else f"{mac}: {'used on another NIC now' if mac in guest.lent else 'no entry where another has it'}"
         for mac in guest.macs
     ]
     if collides:

@@ -13,6 +13,7 @@ from macmgr.model.changes import SetEntries
 from macmgr.model.intent import GuestMac, GuestPort
 from macmgr.model.known import NicAddress, SeenMacs, Sighting
 from macmgr.model.snapshot import BridgePort, Snapshot
+from macmgr.planning.bonds import is_shared
 from macmgr.planning.seen import MOST, allowed, as_of_now, is_about, moved_on, owners_of, what_is_known
 from macmgr.view import View
 
@@ -36,7 +37,7 @@ class MacChange(NamedTuple):
 def watched(view: View) -> dict[str, tuple[int, frozenset[str]]]:
     """Returns the ports where a new address matters, with ifindex and the addresses already known there."""
     return {
-        guest.port: (port.ifindex, frozenset(guest.macs))
+        guest.port: (port.ifindex, frozenset(guest.macs).difference(guest.lent))
         for guest in view.intent.ports
         if guest.managed
         and guest.running
@@ -59,7 +60,7 @@ def remember(records: Records, seen: Iterable[Sighting], view: View, now: float)
         if after.current != before.current:
             changes.append(_change(guest, before, after))
         by_port[guest.port] = after
-        if sighting.mac in after.fresh and allowed(guest, sighting.mac):
+        if sighting.mac in guest.lent or (sighting.mac in after.fresh and allowed(guest, sighting.mac)):
             _take(sighting.mac, guest, guests, by_port, view)
     return _kept(by_port, view, now), changes
 
@@ -178,7 +179,8 @@ def _can_act(guest: GuestPort, port: BridgePort) -> bool:
     if port.bridge != guest.bridge or (guest.frozen and port.flags.open):
         return False
     alerts = policy.guest_mac is GuestMac.ALERT and not guest.frozen
-    return alerts or policy.guest_mac is GuestMac.FOLLOW or any(each.endswith("*") for each in policy.allow)
+    prefixes = any(each.endswith("*") for each in policy.allow)
+    return alerts or policy.guest_mac is GuestMac.FOLLOW or prefixes or bool(guest.shared or guest.lent)
 
 
 def _known(record: SeenMacs | None, guest: GuestPort, port: BridgePort, snapshot: Snapshot) -> SeenMacs:
@@ -201,6 +203,8 @@ def _reported(record: SeenMacs, guest: GuestPort, word: NicAddress, now: float) 
     said = word.mac if word.mac != record.nic_mac else ""
     if guest.policy.guest_mac is GuestMac.IGNORE or not (word.changed or said != record.event_said):
         return record
+    if is_shared(guest, said):  # a NIC of a bond has the bond's address whether it sends or not
+        return replace(record, event_said=said)
     if said == record.current:
         return replace(record, event_said=said, file_said=None)
     used = record.current or record.nic_mac
@@ -254,11 +258,18 @@ def _fresh(record: SeenMacs, mac: str) -> SeenMacs:
 
 
 def _take(mac: str, guest: GuestPort, guests: dict[str, GuestPort], by_port: dict[str, SeenMacs], view: View) -> None:
-    """Moves an address that roams between guests of one bridge to the port of its last sighting."""
+    """Moves an address that roams between guests of one bridge to the port of its last sighting.
+
+    So does one that NICs of a domain share: a NIC may have it without a record, because the FDB had it there.
+    """
     vids = set(view.snapshot.deciding_vids(guest.port))
+    borrowers = {other.port: other for other in guests.values() if mac in other.borrowed and other.uuid == guest.uuid}
+    for port, borrower in borrowers.items():
+        by_port[port] = _known(by_port.get(port), borrower, view.snapshot.ports[port], view.snapshot)
     for port, record in by_port.items():
         other = guests.get(port)
-        if port == guest.port or mac not in record.macs or other is None or other.bridge != guest.bridge:
+        has = mac in record.macs or port in borrowers
+        if port == guest.port or not has or other is None or other.bridge != guest.bridge:
             continue
         if port in view.snapshot.ports and not vids.isdisjoint(view.snapshot.deciding_vids(port)):
             by_port[port] = replace(
