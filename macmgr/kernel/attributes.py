@@ -115,6 +115,8 @@ def read_bridge_relay(
     """The facts of a bridge that decide about frames. ``interface`` is the flags of the device itself."""
     on, known = read_number(switches[:4]), read_number(switches[4:])
     querier, querier_ipv6 = _queriers(bool(read_number(own_querier)), queriers, bool(known & _SNOOPING_BY_VLAN))
+    if read_number(own_querier) and querier_ipv6 is False and not interface & IFF_UP:
+        querier_ipv6 = None  # it counts as one until it has tried to send a query
     return BridgeRelay(
         protocol=read_vlan_protocol(protocol),
         stp=bool(read_number(stp)),

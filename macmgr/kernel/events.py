@@ -16,6 +16,7 @@ from contextlib import suppress
 from functools import lru_cache
 
 from macmgr.kernel.attributes import (
+    IFF_RUNNING,
     IFF_UP,
     IFLA_AF_SPEC,
     IFLA_BR_VLAN_DEFAULT_PVID,
@@ -26,12 +27,16 @@ from macmgr.kernel.attributes import (
     IFLA_INFO_SLAVE_DATA,
     IFLA_INFO_SLAVE_KIND,
     IFLA_LINKINFO,
+    PORT_RELAY,
     VLAN_PVID,
+    read_number,
     read_port_flags,
+    read_port_relay,
     read_port_vids,
     read_text,
 )
 from macmgr.kernel.fdbdump import entry_state
+from macmgr.kernel.links import IFLA_MTU
 from macmgr.kernel.netlink import open_socket, raise_for
 from macmgr.kernel.wire import (
     AF_BRIDGE,
@@ -56,6 +61,7 @@ from macmgr.kernel.wire import (
 )
 from macmgr.model.flags import FLAGS, PortFlags
 from macmgr.model.kernelevents import LOST, EntryEvent, Event, LinkEvent, VlanEvent
+from macmgr.model.relay import PortRelay, PortState
 
 RTM_DELLINK = 17
 RTM_NEWVLAN, RTM_DELVLAN = 112, 113  # include/uapi/linux/rtnetlink.h
@@ -70,6 +76,7 @@ _LINK_BODY = HEADER.size + LINK.size
 _VLAN = struct.Struct("=BBHI")  # struct br_vlan_msg: family, reserved, reserved, ifindex
 _VLAN_INFO = struct.Struct("=HH")  # struct bridge_vlan_info: flags, VID
 _BRIDGE_VLANDB_ENTRY, _BRIDGE_VLANDB_ENTRY_INFO, _BRIDGE_VLANDB_ENTRY_RANGE = 1, 1, 2  # if_bridge.h
+_BRIDGE_VLANDB_ENTRY_STATE = 3
 _VLAN_BODY = HEADER.size + _VLAN.size
 _ENTRY = struct.Struct("=IH10xB11xI8xII")  # length, kind, family, NDA_LLADDR and NDA_MASTER as headers, its value
 _LLADDR, _MASTER = (
@@ -205,12 +212,13 @@ def _link_event(message: bytes, gone: bool) -> LinkEvent | None:
     found = _attributes(message, _LINK_BODY, len(message))
     master = _number(_bytes(message, found, IFLA_MASTER), _U32) if IFLA_MASTER in found else None
     name = read_text(_bytes(message, found, IFLA_IFNAME))
-    up = bool(device_flags & IFF_UP)
+    up, operational = bool(device_flags & IFF_UP), bool(device_flags & IFF_RUNNING)
     if family == AF_BRIDGE:
-        return _port_event(message, found, LinkEvent(ifindex, name, gone, master, "", up, None, None, None, True))
+        event = LinkEvent(ifindex, name, gone, master, "", up, None, None, None, True, operational=operational)
+        return _port_event(message, found, event, device_flags)
     if master == ifindex:
         master = None
-    kind, flags, vlan_filtering, default_pvid = "", None, None, None
+    kind, flags, vlan_filtering, default_pvid, relay = "", None, None, None, None
     if IFLA_LINKINFO in found:
         info = _attributes(message, *found[IFLA_LINKINFO])
         kind = read_text(_bytes(message, info, IFLA_INFO_KIND))
@@ -221,8 +229,9 @@ def _link_event(message: bytes, gone: bool) -> LinkEvent | None:
             if IFLA_BR_VLAN_DEFAULT_PVID in data:
                 default_pvid = _number(_bytes(message, data, IFLA_BR_VLAN_DEFAULT_PVID), _U16)
         if read_text(_bytes(message, info, IFLA_INFO_SLAVE_KIND)) == "bridge" and IFLA_INFO_SLAVE_DATA in info:
-            flags = _flags(message, *info[IFLA_INFO_SLAVE_DATA])
-    return LinkEvent(ifindex, name, gone, master, kind, up, flags, vlan_filtering, None, False, default_pvid)
+            flags, relay = _port(message, info[IFLA_INFO_SLAVE_DATA], found, device_flags)
+    data_of_bridge = kind, up, flags, vlan_filtering, None, False, default_pvid, relay, operational
+    return LinkEvent(ifindex, name, gone, master, *data_of_bridge)
 
 
 def _vlan_events(message: bytes, gone: bool) -> Iterator[VlanEvent]:
@@ -241,10 +250,12 @@ def _vlan_events(message: bytes, gone: bool) -> Iterator[VlanEvent]:
         last = first
         if _BRIDGE_VLANDB_ENTRY_RANGE in entry:
             last = _number(_bytes(message, entry, _BRIDGE_VLANDB_ENTRY_RANGE), _U16)
-        yield VlanEvent(ifindex, first, last, gone, bool(flags & VLAN_PVID))
+        said = _bytes(message, entry, _BRIDGE_VLANDB_ENTRY_STATE)
+        state = PortState(min(read_number(said), PortState.BLOCKING)) if said else None
+        yield VlanEvent(ifindex, first, last, gone, bool(flags & VLAN_PVID), state)
 
 
-def _port_event(message: bytes, found: _Places, event: LinkEvent) -> LinkEvent | None:
+def _port_event(message: bytes, found: _Places, event: LinkEvent, device_flags: int) -> LinkEvent | None:
     """A port without VIDs has no IFLA_AF_SPEC, for the notification always asks for them (br_info_notify).
 
     A bridge that speaks of itself names itself as its master (br_fill_ifinfo), and has VIDs and no flags.
@@ -257,12 +268,17 @@ def _port_event(message: bytes, found: _Places, event: LinkEvent) -> LinkEvent |
         return event._replace(master=None, vids=None if event.gone else vids)
     if IFLA_PROTINFO not in found or event.master is None or event.gone:
         return event
-    return event._replace(flags=_flags(message, *found[IFLA_PROTINFO]), vids=vids)
+    flags, relay = _port(message, found[IFLA_PROTINFO], found, device_flags)
+    return event._replace(flags=flags, vids=vids, relay=relay)
 
 
-def _flags(message: bytes, start: int, stop: int) -> PortFlags | None:
-    port = _attributes(message, start, stop)
-    return read_port_flags(b"bridge", *(_bytes(message, port, flag.number) for flag in FLAGS))
+def _port(
+    message: bytes, place: tuple[int, int], found: _Places, device_flags: int
+) -> tuple[PortFlags | None, PortRelay]:
+    """The port's flags, and what else of it decides about frames; the latter without what other interfaces say."""
+    port, mtu = _attributes(message, *place), _bytes(message, found, IFLA_MTU)
+    flags = read_port_flags(b"bridge", *(_bytes(message, port, flag.number) for flag in FLAGS))
+    return flags, read_port_relay(device_flags, mtu, *(_bytes(message, port, number) for number in PORT_RELAY))
 
 
 def _attributes(message: bytes, start: int, stop: int) -> _Places:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
+from macmgr.model.relay import PortRelay, PortState
 from macmgr.model.snapshot import EntryState, PortFlags
 
 
@@ -19,8 +20,9 @@ class LinkEvent(NamedTuple):
 
     ``bridge_message``: the message is the bridge's about its port (AF_BRIDGE), not that about the interface
     (AF_UNSPEC). Only the bridge's reports a change of port flags or VIDs and holds ``vids``. Only the interface's holds
-    kind, ``vlan_filtering`` and ``default_pvid``. Both hold ``flags``. None: the message does not say. ``gone`` in a
-    bridge's message: the port has left its ``master``, and the interface may live on.
+    kind, ``vlan_filtering`` and ``default_pvid``. Both hold ``flags`` and ``relay``. None: the message does not say.
+    ``gone`` in a bridge's message: the port has left its ``master``, and the interface may live on. ``operational`` is
+    IFF_RUNNING.
     """
 
     ifindex: int
@@ -34,12 +36,15 @@ class LinkEvent(NamedTuple):
     vids: tuple[int, ...] | None
     bridge_message: bool
     default_pvid: int | None = None
+    relay: PortRelay | None = None
+    operational: bool | None = None
 
 
 class VlanEvent(NamedTuple):
     """A port, or a bridge itself, now carries the VIDs from ``first`` to ``last``, or (``gone``) no longer does.
 
     No other event of the ports reports a change of the bridge's default PVID. ``pvid``: untagged frames get this VID.
+    ``state`` is that of the VIDs there (MSTP); None on a kernel before 5.6.
     """
 
     ifindex: int
@@ -47,6 +52,7 @@ class VlanEvent(NamedTuple):
     last: int
     gone: bool
     pvid: bool
+    state: PortState | None = None
 
 
 class EntryEvent(NamedTuple):

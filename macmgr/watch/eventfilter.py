@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from macmgr.model.changes import Change, SetEntries
 from macmgr.model.kernelevents import LOST, EntryEvent, Event, LinkEvent, VlanEvent
+from macmgr.model.relay import PortRelay, PortState
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState
 from macmgr.view import View
 
@@ -161,6 +162,8 @@ class LastView:
                 pvid = 0
         if are != were:
             return f"the VIDs of {read.name} changed" if port else f"the VIDs of {read.name} itself changed"
+        if _differing_states(read, heard):
+            return f"the states of VLANs on {read.name} changed"
         return f"untagged frames of {read.name} get another VID" if pvid != pvid_was else ""
 
     def _gone(self, event: LinkEvent) -> str:
@@ -209,7 +212,7 @@ class LastView:
             return f"{port.name}: {', '.join(f'{flag.words} is {_on(event.flags.value(flag))}' for flag in flags)}"
         if event.vids is not None and event.vids != port.vids:
             return f"the VIDs of {port.name} changed"
-        return ""
+        return _relay_news(event.relay, port) if event.relay else ""
 
     def _is_on(self, port: BridgePort, master: int | None) -> bool:
         bridge = self._bridges.get(master) if master is not None else None
@@ -226,7 +229,32 @@ def _bridge_news(event: LinkEvent, bridge: Bridge) -> str:
         return f"the default PVID of {bridge.name} changed"
     if event.vids is not None and event.vids != bridge.vids:
         return f"the VIDs of {bridge.name} itself changed"
+    if event.up != bridge.up:
+        return f"{bridge.name} is {'up' if event.up else 'down'}"
+    if event.operational is not None and event.operational != bridge.relay.operational:
+        return f"{bridge.name} has {'a carrier' if event.operational else 'no carrier'}"
     return ""
+
+
+def _relay_news(now: PortRelay, port: BridgePort) -> str:
+    """Reports what decides whether guests are reached by way of the port; the rest waits for the next look."""
+    was = port.relay
+    if now.state is not was.state:
+        return f"{port.name} is {now.state.name.lower()}"
+    if now.carrier != was.carrier:
+        return f"{port.name} has {'a carrier' if now.carrier else 'no carrier'}"
+    if now.operational != was.operational:
+        return f"{port.name} is {'' if now.operational else 'not '}operational"
+    if now.broadcast_flood != was.broadcast_flood:
+        return f"broadcast flood of {port.name} is {_on(now.broadcast_flood)}"
+    return f"proxy_arp of {port.name} is {_on(now.proxy_arp)}" if now.proxy_arp != was.proxy_arp else ""
+
+
+def _differing_states(read: Bridge | BridgePort, heard: Iterable[VlanEvent]) -> bool:
+    """A VLAN on the port is in another state (MSTP) than read, after all that was ``heard``."""
+    states = {vid: event.state for event in heard if not event.gone for vid in range(event.first, event.last + 1)}
+    known = read.relay.vlan_states
+    return any(state is not None and state is not known.get(vid, PortState.FORWARDING) for vid, state in states.items())
 
 
 def _together(before: LinkEvent, after: LinkEvent) -> LinkEvent:
@@ -243,6 +271,7 @@ def _together(before: LinkEvent, after: LinkEvent) -> LinkEvent:
     return after._replace(
         flags=before.flags if after.flags is None else after.flags,
         vids=before.vids if after.vids is None else after.vids,
+        relay=after.relay or before.relay,
     )
 
 

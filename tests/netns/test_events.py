@@ -14,6 +14,7 @@ from macmgr.errors import NotThere
 from macmgr.kernel import events as module
 from macmgr.kernel.events import EventSocket
 from macmgr.model.kernelevents import LOST, EntryEvent, Event, VlanEvent
+from macmgr.model.relay import PortState
 from macmgr.model.snapshot import EntryState
 from tests.netns.conftest import Namespace, eventually, require
 from tests.netns.hearing import heard, links
@@ -71,6 +72,22 @@ def test_a_port_flag_comes_in_the_bridges_message(ns: Namespace, told: Callable[
     assert (event.gone, event.up, event.bridge_message) == (False, True, True)
     assert event.flags is not None
     assert (event.flags.learning, event.flags.unicast_flood) == (False, False)
+
+
+def test_a_ports_state_and_its_carrier(ns: Namespace, told: Callable[[str], list[Event]]) -> None:
+    ns.add_cable("eth1")
+    ns.settle()
+    listening = links(told("bridge link set dev eth1 state 1"), "eth1", bridge_message=True)[-1]
+    assert listening.relay is not None
+    assert listening.relay.state is PortState.LISTENING
+    told("bridge link set dev eth1 state 3")
+    for bridge_message in (True, False):
+        down = links(told("ip link set eth1 down"), "eth1", bridge_message)[-1]
+        assert down.relay is not None
+        assert (down.relay.carrier, down.up) == (False, False)
+        if bridge_message:  # the other comes before the bridge has heard of it (dev_close_many)
+            assert down.relay.state is PortState.DISABLED
+        told("ip link set eth1 up")
 
 
 def test_a_flag_that_is_as_it_was_is_told_too(told: Callable[[str], list[Event]]) -> None:

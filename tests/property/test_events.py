@@ -114,9 +114,16 @@ def test_interfaces_read_as_pyroute2_wrote_them(
                 vlan_filtering=None if filtering is None else bool(filtering),
                 vids=None,
                 bridge_message=False,
+                operational=bool(link["flags"] & 0x40),
             )
         )
-    assert decode_events(datagram) == said
+    events = decode_events(datagram)
+    assert [event._replace(relay=None) for event in events if isinstance(event, LinkEvent)] == said
+    for event, (link, _, _) in zip(events, written, strict=True):
+        assert isinstance(event, LinkEvent)
+        assert (event.relay is None) == (event.flags is None)
+        if event.relay is not None:
+            assert event.relay.carrier == bool(link["flags"] & 0x10000)
 
 
 @given(interfaces, st.none() | st.sets(vids), st.booleans(), extra)

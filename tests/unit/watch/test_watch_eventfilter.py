@@ -8,6 +8,7 @@ import pytest
 
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.model.kernelevents import LOST, EntryEvent, Event, LinkEvent, VlanEvent
+from macmgr.model.relay import PortRelay, PortState
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 from macmgr.planning.draft import Plan
 from macmgr.view import View
@@ -92,6 +93,11 @@ def test_lost_events_are_news() -> None:
 
 
 NO_NEWS = {
+    "a port's MTU": of_port(relay=PortRelay(mtu=9000)),
+    "the state of a VLAN as it was read": vlan(1, pvid=True)._replace(state=PortState.FORWARDING),
+    "a port of a bridge that nobody manages is blocked": of_port(
+        "other", OTHER, flags=OPEN, master=BR1, relay=PortRelay(PortState.BLOCKING)
+    ),
     "a guest's entry as it was read": entry(G1, VNET1),
     "its copy in VID 0": entry(G1, VNET1, vid=0),
     "an address learned on the uplink": entry("02:00:00:00:00:99", ETH0, state=EntryState.DYNAMIC, sticky=False),
@@ -137,6 +143,14 @@ def test_no_news(event: EntryEvent | LinkEvent | VlanEvent) -> None:
 
 
 NEWS = [
+    (of_port(relay=PortRelay(PortState.BLOCKING)), "vnet1 is blocking"),
+    (of_port(relay=PortRelay(carrier=False)), "vnet1 has no carrier"),
+    (of_port("eth0", ETH0, flags=OPEN, relay=PortRelay(operational=False)), "eth0 is not operational"),
+    (of_port(relay=PortRelay(broadcast_flood=False)), "broadcast flood of vnet1 is off"),
+    (of_port(relay=PortRelay(proxy_arp=True)), "proxy_arp of vnet1 is on"),
+    (bridge()._replace(up=False), "br0 is down"),
+    (bridge()._replace(operational=False), "br0 has no carrier"),
+    (vlan(1, pvid=True)._replace(state=PortState.BLOCKING), "the states of VLANs on vnet1 changed"),
     (entry(G1, VNET1, gone=True), f"the entry of {G1} in VID 1 on vnet1 is gone"),
     (entry(G1, VNET1, vid=0, gone=True), f"the entry of {G1} on vnet1 is gone"),
     # it was moved there before, and both are read at once
