@@ -161,13 +161,15 @@ def _parser() -> _Parser:
         ("apply", "apply_changes", "make the changes and read them back", "macmgr apply"),
         ("show", "show", "bridges, ports, guests, MACs and promiscuity", "macmgr show --bridge br0"),
     ):
-        verb = _verb(verbs, name, text, example, *_HOST, "no-color")
+        more = () if name == "apply" else ("verbose",)
+        verb = _verb(verbs, name, text, example, *_HOST, *more, "no-color")
         verb.set_defaults(function=function)
         verb.add_argument("--domain", metavar="D", help="only this domain")
         verb.add_argument("--bridge", metavar="B", help="only this bridge")
         verb.add_argument("--network", metavar="N", help="only the bridge of this libvirt network")
         if name == "audit":
             verb.add_argument("--strict", action="store_true", help="let warnings count as drift")
+            verb.add_argument("--problems", action="store_true", help="show what is wrong, and nothing else")
         if name == "apply":
             verb.set_defaults(module="macmgr.verbs.apply")
             verb.add_argument(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from macmgr.execution import Failure
 from macmgr.forwarding.consequences import Reach, consequences
-from macmgr.model.changes import Change
+from macmgr.forwarding.requested import requested
+from macmgr.model.changes import Change, requests
 from macmgr.model.codes import Consequence, Severity
 from macmgr.model.intent import EVERYTHING, GuestPort, Intent, PortlessNic, Scope
 from macmgr.model.known import NOTHING_KNOWN, Known, PortBefore
@@ -41,7 +42,7 @@ class View:
     def cut_off(self) -> tuple[str, ...]:
         """The domains in scope that are not reached from beyond this host, in at least one of their VLANs."""
         found = {reach.guest.domain for reach in self.reaches if is_cut_off(reach) and self._is_managed(reach.guest)}
-        cut = (each for each in self.plan.findings if each.consequence is Consequence.CUT_OFF)
+        cut = (each for each in self.plan.findings if each.consequence is Consequence.CUT_OFF and each.reached is False)
         found |= {each.domain for each in cut if each.domain and each.severity is not Severity.INFO}
         return tuple(sorted(found))
 
@@ -93,6 +94,20 @@ class View:
     def observed(self) -> tuple[Change, ...]:
         """The changes that are not made because their bridge is only observed."""
         return tuple(change for change in self.skipped if self.scope.observes(change.bridge))
+
+
+def reached_after(view: View) -> tuple[str, ...]:
+    """Returns the domains in scope that are cut off now, and are not once the plan's changes are made."""
+    cut = {reach.guest.domain for reach in view.reaches if is_cut_off(reach)}.intersection(view.cut_off)
+    if not cut or not view.plan.changes:
+        return ()
+    after = requested(view.snapshot, (each for change in view.plan.changes for each in requests(change)))
+
+    def own_address(guest: GuestPort) -> Sequence[str]:
+        return guest.macs[:1] if guest.domain in cut else ()
+
+    then = consequences(after, view.intent, own_address, exposure=False)
+    return tuple(sorted(cut - {reach.guest.domain for reach in then if is_cut_off(reach)}))
 
 
 def judged(view: View) -> View:

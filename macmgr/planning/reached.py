@@ -104,7 +104,8 @@ def _judged(finding: Finding, guests: Mapping[str, GuestPort], reaches: Mapping[
 def _is_about(finding: Finding, reach: Reach) -> bool:
     if reach.mac != (finding.mac or reach.guest.macs[0]):
         return False
-    return not finding.vids or reach.vids in ((), (0,)) or not {*finding.vids}.isdisjoint(reach.vids)
+    # with VLAN filtering on, no frame is looked up in VID 0
+    return {*finding.vids} <= {0} or reach.vids in ((), (0,)) or not {*finding.vids}.isdisjoint(reach.vids)
 
 
 def _consequence(code: Code, about: Sequence[Reach], *, reached: bool | None) -> Consequence:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook
 from rich.segment import Segment
 from rich.text import Text
 
-from macmgr.oneline import harmless
+from macmgr.oneline import harmless, unbroken
+
+_SCREEN = 24  # rows of a terminal that does not say how many it has
+_NARROWEST = 20
 
 
 def console(color: bool) -> Console:
@@ -24,6 +29,7 @@ def console(color: bool) -> Console:
         no_color=not color,
         force_terminal=terminal and color,
         width=None if terminal else 400,
+        height=None if terminal else _SCREEN,
         highlight=False,
         markup=False,
         emoji=False,
@@ -39,6 +45,40 @@ def print_wrapped(out: Console, head: Text, text: Text, indent: int) -> None:
     for line in lines:
         line.rstrip()
     out.print(head + Text("\n" + " " * indent).join(lines), soft_wrap=True)
+
+
+def wrapped(head: Text, text: str, width: int, indent: int, style: str = "") -> Iterator[Text]:
+    """Yields ``text`` after ``head``, wrapped at words and indented below itself.
+
+    A word that is longer than a line, such as a path, is broken behind a / or a comma.
+    """
+    margin = Text(" " * max(indent - head.cell_len, 0))
+    first, *rest = _broken(unbroken(text), max(width - indent, _NARROWEST))
+    yield head + margin + Text(first, style)
+    for line in rest:
+        yield Text(" " * indent) + Text(line, style)
+
+
+def _broken(text: str, width: int) -> list[str]:
+    lines = [""]
+    for word in re.findall(" *[^ ]+", text):  # a name may hold two spaces
+        for part in [word] if cell_len(word.lstrip(" ")) <= width else re.findall("[^/,]+[/,]*|[/,]+", word):
+            if lines[-1] and cell_len(lines[-1] + part) > width:
+                lines.append(part.lstrip(" "))
+            else:
+                lines[-1] += part
+    return lines
+
+
+def print_answer(out: Console, answer: Sequence[Text], body: Iterable[Text]) -> None:
+    """Prints the answer first, and again below what fills the screen: a terminal shows the end."""
+    lines = list(body)
+    while lines and not lines[-1].plain:
+        lines.pop()
+    lines = [*answer, Text(), *lines] if lines else list(answer)
+    if sum(-(-line.cell_len // out.width) or 1 for line in lines) >= out.height:  # and one row is the prompt's
+        lines += [Text(), *answer]
+    out.print(Text("\n").join(lines))
 
 
 class _Harmless(RenderHook):

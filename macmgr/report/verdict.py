@@ -7,13 +7,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from macmgr.model.findings import Code, Finding, Severity
+from macmgr.model.findings import Code, Consequence, Finding, Severity
 from macmgr.model.intent import GuestPort
 from macmgr.phrases import are, counted, first_few
 from macmgr.planning.reading import left_to_the_kernel
 from macmgr.view import View
 
 _FEW = 5  # guests that a line names
+_ALL = {1: "the error", 2: "both errors"}
 
 
 class Word(StrEnum):
@@ -37,7 +38,7 @@ class Verdict:
 
 
 def verdict_of(view: View) -> Verdict:
-    """Returns the verdict on the scope."""
+    """Returns the verdict on the scope: who is cut off first, then what an apply repairs and what needs a person."""
     findings = view.plan.findings
     at_risk = _at_risk(view)
     ports = [guest for guest in view.guests if guest.managed]
@@ -60,16 +61,13 @@ def verdict_of(view: View) -> Verdict:
     elif at_risk:
         word = Word.AT_RISK
     others = [finding for finding in findings if finding.bridge not in observed]
-    errors = any(finding.severity is Severity.ERROR for finding in others)
-    sentences = []
+    errors = [finding for finding in others if finding.severity is Severity.ERROR]
+    sentences = [who_is_cut_off(view)] if view.cut_off else []
     if errors:
-        repair = f"run '{_command(view, 'apply')}' to repair"
-        how = repair if view.plan.changes else "no change of the MAC table repairs it"
-        sentences.append(f"Drift: {_numbers(others)}; {how}.")
+        nobody = "" if view.cut_off else "Nobody is cut off. "
+        sentences.append(f"{nobody}{_repairs(view, errors)}{_warnings(others)}.")
     elif compared:
         managed = [name for name in bridges if name not in observed]
-        if word is Word.CUT_OFF:
-            sentences.append(f"{first_few(view.cut_off, _FEW)} {are(view.cut_off)} cut off.")
         risk = any(guest.port in at_risk for guest in obeyed)
         state = _state(managed, risk=risk, cut=word is Word.CUT_OFF, of_all=not observed)
         sentences.append(f"{state}: {_what(obeyed, managed)}, {_numbers(others)}.")
@@ -78,6 +76,45 @@ def verdict_of(view: View) -> Verdict:
     if observed:
         sentences.append(_observed(view, observed, [finding for finding in findings if finding.bridge in observed]))
     return Verdict(word, " ".join([*sentences, *_risk(view, at_risk)]), at_risk)
+
+
+def needs_person(finding: Finding) -> bool:
+    """An error that no apply repairs."""
+    return finding.severity is Severity.ERROR and not finding.changes
+
+
+def who_is_cut_off(view: View) -> str:
+    """Returns the sentence that names them, each with the code of what cuts it off."""
+    domains = view.cut_off
+    why: dict[str, str] = {}
+    for finding in view.plan.findings:
+        if finding.domain is not None and finding.reached is False and finding.consequence is Consequence.CUT_OFF:
+            why.setdefault(finding.domain, str(finding.code))
+    if len(domains) == 1:
+        return f"{domains[0]} is cut off{f' ({why[domains[0]]})' if why else ''}."
+    names = [f"{domain} ({why[domain]})" if domain in why else domain for domain in domains]
+    return f"{len(names)} guests are cut off: {first_few(names, _FEW)}."
+
+
+def _repairs(view: View, errors: list[Finding]) -> str:
+    """Says how many of the errors an apply repairs, and how many need a person."""
+    by_hand = sum(map(needs_person, errors))
+    if by_hand == len(errors):
+        return f"{counted(by_hand, 'error')} {_need(by_hand)} you (marked *)"
+    apply = f"'{command(view, 'apply')}' fixes"
+    if not by_hand:
+        return f"{apply} {_ALL.get(len(errors), f'all {len(errors)} errors')}"
+    of = f"{apply} {len(errors) - by_hand} of {len(errors)} errors"
+    return f"{of}; {by_hand} {_need(by_hand)} you (marked *)"
+
+
+def _need(number: int) -> str:
+    return "needs" if number == 1 else "need"
+
+
+def _warnings(findings: Iterable[Finding]) -> str:
+    number = sum(finding.severity is Severity.WARNING for finding in findings)
+    return f"; {counted(number, 'warning')}" if number else ""
 
 
 def _state(managed: list[str], *, risk: bool, cut: bool, of_all: bool) -> str:
@@ -103,11 +140,18 @@ def _nothing(view: View) -> str:
 def _observed(view: View, bridges: list[str], findings: list[Finding]) -> str:
     names = f"{', '.join(bridges)} {are(bridges)} only observed"
     number = len(view.observed)
-    would = f"{counted(number, 'change')} would be made ('{_command(view, 'plan')}')"
-    return f"{names}: {would if number else 'nothing would be changed'}; {_numbers(findings)}."
+    would = (
+        f"{counted(number, 'change')} would be made ('{command(view, 'plan')}')"
+        if number
+        else ("nothing would be changed")
+    )
+    by_hand = sum(map(needs_person, findings))
+    need = f"; {counted(by_hand, 'error')} {_need(by_hand)} you (marked *)" if by_hand else ""
+    nobody = "" if view.cut_off else "; nobody is cut off now"
+    return f"{names}: {would}{need}{_warnings(findings)}{nobody}."
 
 
-def _command(view: View, verb: str) -> str:
+def command(view: View, verb: str) -> str:
     words = [f"--bridge={bridge}" for bridge in sorted(view.scope.bridges or ())]
     words += [f"--domain={view.scope.domain}"] if view.scope.domain is not None else []
     return shlex.join(["macmgr", verb, *words])

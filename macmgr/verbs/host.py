@@ -61,9 +61,9 @@ def audit(arguments: argparse.Namespace) -> int:
     if arguments.format == "json":
         print_json(_document(view))
     else:
-        from macmgr.report.text import print_audit
+        from macmgr.report.audittext import print_audit
 
-        print_audit(out(arguments), view)
+        print_audit(out(arguments), view, problems=arguments.problems, verbose=arguments.verbose)
     severities = {finding.severity for finding in view.plan.findings}
     strict = arguments.strict or load_config(arguments.config).strict
     drift = Severity.ERROR in severities or (strict and Severity.WARNING in severities)
@@ -77,9 +77,9 @@ def plan(arguments: argparse.Namespace) -> int:
         commands, observed = map(_commands, (view.plan.changes, view.observed))
         print_json({"version": 1, "commands": commands, "observed": observed})
     else:
-        from macmgr.report.text import print_plan
+        from macmgr.report.planlines import print_plan
 
-        print_plan(out(arguments), view)
+        print_plan(out(arguments), view, verbose=arguments.verbose)
     return errors.DRIFT if view.plan.changes or view.observed else errors.IN_SYNC
 
 
@@ -89,9 +89,9 @@ def show(arguments: argparse.Namespace) -> int:
     if arguments.format == "json":
         print_json({"version": 1, "bridges": _document(view)["bridges"]})
     else:
-        from macmgr.report.text import print_show
+        from macmgr.report.audittext import print_show
 
-        print_show(out(arguments), view)
+        print_show(out(arguments), view, verbose=arguments.verbose)
     return errors.IN_SYNC
 
 

@@ -32,6 +32,7 @@ _PAST = {"put": "put", "move": "moved", "pin": "pinned", "unpin": "unpinned", "d
 _PAST |= {"open": "opened", "set": "set", "unlock": "unlocked", "isolate": "isolated", "give back": "gave back"}
 _STATES = {
     Word.DRIFT: "drift",
+    Word.CUT_OFF: "a guest is cut off",
     Word.NOTHING: "nothing to compare",
     Word.OBSERVED: "only observed",
     Word.AT_RISK: "one frame can cut guests off",

@@ -33,9 +33,10 @@ from macmgr.readers.hookdata import HookInput, read_hook_input
 from macmgr.readers.network import Network, NetworkPort
 from macmgr.reconcile import look
 from macmgr.report.auditdocument import audit_document
+from macmgr.report.audittext import print_audit
 from macmgr.report.explain import explain
 from macmgr.report.explaintext import print_explanations
-from macmgr.report.text import print_audit, print_plan
+from macmgr.report.planlines import print_plan
 from macmgr.sources.statusfiles import StatusFiles
 from macmgr.view import View, judged
 from macmgr.wanted import WaitingCall, wanted
@@ -245,7 +246,7 @@ class _paper:  # noqa: N801 - a with block
 
     def __init__(self, width: int = 400) -> None:
         self._file = StringIO()
-        self.console = Console(file=self._file, width=width, highlight=False, soft_wrap=True)
+        self.console = Console(file=self._file, width=width, height=24, highlight=False, soft_wrap=True)
         self.text = ""
 
     def __enter__(self) -> _paper:

@@ -119,7 +119,7 @@ def test_a_finding_is_what_an_audit_prints(
 def finding(text: str, code: str) -> str:
     """The first finding with the code: its line, and those below that belong to it."""
     lines = iter(text.splitlines())
-    found = [next(line for line in lines if re.search(rf"(?<![\w-]){code}(?![\w-])", line))]
+    found = [next(line for line in lines if re.match(rf"(error|warning|info)\W+{code}(?![\w-])", line))]
     depth = len(found[0]) - len(found[0].lstrip())
     for line in lines:
         if not line.strip() or len(line) - len(line.lstrip()) <= depth:

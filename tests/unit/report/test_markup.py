@@ -13,12 +13,13 @@ from macmgr.doctor.diagnose import diagnose
 from macmgr.model.intent import Intent, Manager, Policy, PortlessNic, Scope
 from macmgr.model.snapshot import Entry
 from macmgr.reconcile import apply, look, release
+from macmgr.report.audittext import print_audit, print_show
 from macmgr.report.diagnosis import print_diagnosis, print_vlan_filtering
 from macmgr.report.outcome import print_outcome
+from macmgr.report.planlines import print_plan
 from macmgr.report.released import print_release
 from macmgr.report.statustext import print_status
 from macmgr.report.terminal import console
-from macmgr.report.text import print_audit, print_plan, print_show
 from macmgr.state.lock import WriterLock
 from macmgr.view import View
 from macmgr.vlanfiltering import Answer

@@ -1,0 +1,117 @@
+"""Findings for people, the worst last: a terminal shows the end. What is many of a kind is folded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+
+from rich.text import Text
+
+from macmgr.model.codes import Code, Consequence, Severity
+from macmgr.model.findings import Finding, Fix, Fixes
+from macmgr.model.roles import uplinks_of
+from macmgr.model.vids import fold_vids
+from macmgr.oneline import unbroken
+from macmgr.phrases import counted, first_few
+from macmgr.report.terminal import wrapped
+from macmgr.report.verdict import needs_person
+from macmgr.view import View
+
+_CODE = 8  # where the code stands in a line, and the fix below it
+_MESSAGE = 32
+_ROOM = 48  # columns that a message beside its code needs; with less it stands below
+_MANY = 10  # findings of one kind, of which only the first are printed
+_FEW = 5
+_STYLE = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
+
+
+def finding_lines(view: View, width: int, *, verbose: bool) -> Iterator[Text]:
+    """Yields errors and warnings, with their fixes; those that cut a guest off come last.
+
+    ``*`` marks the errors that need a person: no apply repairs them.
+    """
+    fixes = Fixes()
+    serious = [each for each in view.plan.findings if each.severity is not Severity.INFO]
+    kinds = [list(group) for _, group in groupby(serious, key=lambda each: (each.severity, each.consequence))]
+    for kind in reversed(kinds):
+        codes = {each.code: [other for other in kind if other.code is each.code] for each in kind}
+        for found in codes.values():
+            few = found if verbose or len(found) <= _MANY else found[:_FEW]
+            if more := found[len(few) :]:
+                yield from _more(more, width)
+            for finding in few:
+                yield from _lines(finding, fixes.of(finding), width, view.scope.observes)
+
+
+def info_lines(view: View, width: int, *, verbose: bool) -> Iterator[Text]:
+    """Yields what costs something and cuts nobody off: one line a code and bridge."""
+    infos = [each for each in view.plan.findings if each.severity is Severity.INFO]
+    infos = [each for each in infos if each.code is not Code.NOTHING_MANAGED]  # the verdict says it
+    groups: dict[tuple[object, ...], list[Finding]] = {}
+    for each in infos:
+        groups.setdefault((each.code, each.bridge, id(each) if verbose else 0), []).append(each)
+    for (_, bridge, _), found in groups.items():
+        if len(found) == 1:
+            text = _message(found[0])
+        elif found[0].code is Code.UNMANAGED_AUTO_PORT:
+            text = _left_to_the_kernel(view, str(bridge), found)
+        else:
+            text = f"{_message(found[0])}; {len(found) - 1} more like it (-v shows all)"
+        yield from _headed(found[0], "", text, width)
+
+
+def _left_to_the_kernel(view: View, bridge: str, found: Sequence[Finding]) -> str:
+    domains = sorted({each.domain for each in found if each.domain})
+    taps = {guest.port for guest in view.intent.ports}
+    ports = [port for port in view.snapshot.ports.values() if port.bridge == bridge]
+    kept = [uplink.name for uplink in uplinks_of(ports, taps) if uplink.promiscuity]
+    who = ", ".join(domains[:3]) + (f", {len(domains) - 3} more" if len(domains) > 3 else "")
+    so = f", so {first_few(kept, _FEW)} {'stays' if len(kept) == 1 else 'stay'} promiscuous" if kept else ""
+    return f"{counted(len(found), 'port')} of {bridge} are left to the kernel ({who}){so}"
+
+
+def _lines(finding: Finding, fix: Fix, width: int, observes: Callable[[str], bool]) -> Iterator[Text]:
+    yield from _headed(finding, "*" if needs_person(finding) else "", _message(finding), width)
+    if not fix.text:
+        return
+    if not observes(finding.bridge) or not fix.by_apply:
+        yield from _fix_lines("fix: ", fix, width)
+    elif not fix.is_apply:  # an apply changes nothing there
+        yield from _fix_lines("would run: ", fix, width)
+
+
+def _fix_lines(word: str, fix: Fix, width: int) -> Iterator[Text]:
+    """A command stays on its line, for it is copied. Prose is wrapped, and is a comment behind a command."""
+    head = Text(f"{'':<{_CODE}}{word}", "dim")
+    text = unbroken(fix.text)
+    if head.cell_len + len(text) <= width:
+        yield head + Text(text, "dim")
+    elif not fix.commands:
+        yield from wrapped(head, text, width, head.cell_len, "dim")
+    else:
+        command, mark, _ = text.partition("  # ")
+        yield head + Text(command, "dim")
+        if mark and fix.note:
+            indent = head.cell_len + 2
+            for line in wrapped(Text(), fix.note, width - indent, 0, "dim"):
+                yield Text(" " * (indent - 2) + "# ", "dim") + line
+
+
+def _more(found: Sequence[Finding], width: int) -> Iterator[Text]:
+    domains = sorted({each.domain for each in found if each.domain})
+    of = f" ({first_few(domains, _FEW)})" if domains else ""
+    return _headed(found[0], "", f"{len(found)} more{of}: -v shows each", width)
+
+
+def _headed(finding: Finding, mark: str, text: str, width: int) -> Iterator[Text]:
+    cuts = finding.consequence is Consequence.CUT_OFF and finding.severity is not Severity.INFO
+    head = Text(f"{f'{finding.severity} {mark}':<{_CODE}}", "red" if cuts else _STYLE[finding.severity])
+    head.append(f"{finding.code!s:<23} ", "bold")
+    if width - _MESSAGE >= _ROOM:
+        return wrapped(head, text, width, max(_MESSAGE, head.cell_len))
+    head.rstrip()
+    return iter([head, *wrapped(Text(), text, width, _CODE)])
+
+
+def _message(finding: Finding) -> str:
+    return finding.message + (f" (VID {fold_vids(finding.vids)})" if finding.vids else "")
