@@ -57,7 +57,10 @@ def plan_entries(guest: GuestPort, owned: Ownership, table: Table, draft: Draft)
         draft.puts.append(change)
         mends = (change,)  # one for all of them: each VID of a trunk is a finding
         for vid, (code, text) in wrong.items():
-            draft.report(code, guest, text, mac=mac, vid=vid, mends=mends)
+            stolen = code is Code.STOLEN_ENTRY and mac not in guest.borrowed
+            bonded = stolen and any((nic.port, nic.uuid) == (have[vid].port, guest.uuid) for nic in owned.vids)
+            note = let_bond_in(guest.domain) if bonded else ""
+            draft.report(code, guest, text, mac=mac, vid=vid, mends=mends, note=note)
 
 
 def _problem(what: str, wanted: Entry, have: Entry | None, plain: str) -> tuple[Code, str] | None:

@@ -27,6 +27,9 @@ def blocks(text: str, language: str) -> list[str]:
     return [textwrap.dedent(re.sub(r"\A\n*    :class:.*\n", "", block)).strip("\n") + "\n" for block in found]
 
 
+NETWORK = next(block for block in blocks(METADATA, "xml") if block.startswith("<network>"))
+
+
 def test_the_configuration() -> None:
     config, problems = read_config(blocks(CONFIGURATION, "toml")[0].encode())
     assert not problems
@@ -47,7 +50,7 @@ def test_every_setting_is_described() -> None:
 def test_the_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     Path("macmgr.toml").write_text(blocks(CONFIGURATION, "toml")[1])
-    network = blocks(METADATA, "xml")[2]
+    network = NETWORK
     Path("lan.xml").write_text(network.replace("macTableManager", "macTableManger"))
     assert cli.run(["validate", "macmgr.toml"]) == 78
     told = blocks(CONFIGURATION, "console")[0]
@@ -68,7 +71,7 @@ def test_the_copy_of_the_schemas_works_with_libxml2(tmp_path: Path) -> None:
         (tmp_path / path.name).write_bytes(path.read_bytes())
     subprocess.run(["sh", "-ec", blocks(METADATA, "sh")[0]], cwd=tmp_path, check=True)
     schema = etree.RelaxNG(etree.parse(str(tmp_path / "macmgr-network.rng")))
-    network = etree.fromstring(blocks(METADATA, "xml")[2])
+    network = etree.fromstring(NETWORK)
     assert schema.validate(network)
     network.set("macTableManger", "libvirt")
     assert not schema.validate(network)

@@ -238,3 +238,11 @@ def test_the_guest_is_reached_where_it_uses_the_address() -> None:
     assert reaches == {("vnet0", OWN): True, ("vnet1", NEIGHBOUR): True, ("vnet1", OWN): True}
     kernel, intent = unasked(Entry(OWN, 0, "vnet1", EntryState.DYNAMIC))
     assert all(each.reached for each in consequences(kernel.read_snapshot(), intent))
+
+
+def test_a_stolen_entry_on_another_nic_of_the_guest_leads_to_the_way() -> None:
+    """Its lock has kept both ports closed, so somebody or another policy has put it there."""
+    kernel, intent = unasked(Entry(OWN, 0, "vnet1"), policy=replace(ALERTS, lock=True))
+    (found,) = [each for each in plan(intent, kernel.read_snapshot()).findings if each.code is Code.STOLEN_ENTRY]
+    assert (found.port, found.mac) == ("vnet0", OWN)
+    assert "allow='own'" in fix_of(found).text
