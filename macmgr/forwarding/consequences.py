@@ -246,7 +246,8 @@ def _way(
     broadcast = forward(snapshot, other.name, scene.sent(other, vid, source, BROADCAST))
     back = forward(snapshot, port.name, scene.sent(port, vid, mac, BROADCAST))
     there, asked, answered = unicast.at(port.name), broadcast.at(port.name), back.at(other.name)
-    instead = () if there.reached or unicast.stopped else tuple(unicast.reached)
+    nobody = there.reached or unicast.stopped or not scene.exposure
+    instead = () if nobody else tuple(unicast.reached)
     names = tuple(each.name for each in others)
     lost = next((answer for answer, fate in ((unicast, there), (broadcast, asked)) if not fate.reached), None)
     here = lost.stopped is None if lost else back.stopped is not None

@@ -60,7 +60,11 @@ class Answer:
     @property
     def reached(self) -> Mapping[str, Fate]:
         """Those that get the frame."""
-        return {name: fate for name, fate in self.fates.items() if fate.reached}
+        if self.aim.port is None:
+            return {name: fate for name, fate in self.fates.items() if fate.reached}
+        led_to = dict.fromkeys((self.aim.port, self.bridge))  # nobody else: one entry decides
+        there = {name: self.at(name) for name in led_to if name == self.bridge or name in self.snapshot.ports}
+        return {name: fate for name, fate in there.items() if fate.reached}
 
 
 def forward(snapshot: Snapshot, ingress: str, frame: Frame) -> Answer:

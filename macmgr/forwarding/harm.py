@@ -7,8 +7,7 @@ that comes into its own VLAN is lost to those in the other, and an isolated one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from macmgr.forwarding.consequences import Reach, Way, consequences
@@ -19,7 +18,6 @@ from macmgr.model.snapshot import Snapshot
 
 Place = tuple[str, str, int]
 """Port, MAC address and VID."""
-_From = tuple[int, Role | None, str]
 
 
 class Harm(NamedTuple):
@@ -64,7 +62,7 @@ def harms(
     found: list[Harm] = []
     for key, reaches in was.items():
         later = becomes.get(key, [])
-        if reaches != later and not _all_is_well(reaches, later):
+        if reaches != later:
             found += _compared(reaches, later, without)
     for harm in found:
         twins = (reaches for (port, mac), reaches in becomes.items() if mac == harm.mac and port != harm.guest.port)
@@ -83,61 +81,81 @@ def _reaches(
     return found
 
 
-def _all_is_well(reaches: list[Reach], later: list[Reach]) -> bool:
-    """Everybody reaches the guest, as they hear it now: no pair of them has to be looked at."""
-    same = [reach.vids for reach in reaches] == [reach.vids for reach in later]
-    hear = all(way.back.reached for reach in reaches for way in reach.ways)
-    return same and hear and all(way.reached for reach in later for way in reach.ways)
-
-
 def _compared(reaches: list[Reach], later: list[Reach], without: Collection[Place]) -> Iterator[Harm]:
+    """Compares the VIDs in which all is alike, before and after, and in them the ports that are alike."""
     guest, mac = reaches[0].guest, reaches[0].mac
-    was, becomes = _ways(reaches), _ways(later)
-    found: dict[tuple[Role | None, str, Way | None, Way | None], list[int]] = {}
-    for place in {**was, **becomes}:
-        vid, role, other = place
-        old, new = was.get(place), becomes.get(place)
-        if (guest.port, mac, vid) in without:
+    still = any(way.reached for reach in later for way in reach.ways if way.role is Role.UPLINK)
+    of_vid = {vid: reach for reach in later for vid in reach.vids}
+
+    def later_ways(vid: int) -> Sequence[Way]:
+        return of_vid[vid].ways if vid in of_vid else ()
+
+    for reach in reaches:
+        vids: dict[int, list[int]] = {}
+        for vid in reach.vids:
+            if (guest.port, mac, vid) not in without:
+                vids.setdefault(id(of_vid.get(vid)), []).append(vid)
+        for there in vids.values():
+            yield from _in_vids(guest, mac, there, reach.ways, later_ways(there[0]), still)
+    had = {vid for reach in reaches for vid in reach.vids}
+    for reach in later:
+        new = [vid for vid in reach.vids if vid not in had and (guest.port, mac, vid) not in without]
+        if new:
+            yield from _in_vids(guest, mac, new, (), reach.ways, still)
+
+
+def _in_vids(
+    guest: GuestPort, mac: str, vids: Sequence[int], old: Sequence[Way], new: Sequence[Way], still: bool
+) -> Iterator[Harm]:
+    """``still``: an uplink reaches the guest afterwards, in any VID."""
+    for role, others, was, becomes in _pairs(old, new):
+        if was is not None and was.back.reached and becomes is not None and becomes.reached:
             continue
-        if _is_lost(guest, place, old, new, becomes) or _is_heard(guest, place, old, new):
-            found.setdefault((role, other, old, new), []).append(vid)
-    for (role, other, old, new), vids in found.items():
-        yield Harm(guest, mac, tuple(sorted(vids)), role, other, old, new)
+        found = tuple(
+            vid
+            for vid in vids
+            if _is_lost(guest, vid, role, was, becomes, still) or _is_heard(guest, vid, role, was, becomes)
+        )
+        if found:
+            yield from (Harm(guest, mac, found, role, other, was, becomes) for other in others)
 
 
-def _ways(reaches: list[Reach]) -> dict[_From, Way]:
-    """The ways to one address, in each VID, from each of those whose ports are alike by itself."""
-    return {
-        (vid, way.role, other): replace(way, others=())
-        for reach in reaches
-        for vid in reach.vids
-        for way in reach.ways
-        for other in way.others
-    }
+def _pairs(
+    old: Sequence[Way], new: Sequence[Way]
+) -> Iterator[tuple[Role | None, Sequence[str], Way | None, Way | None]]:
+    """The ways before and after of the same others: ports that were alike may be so no more."""
+    of_others = {(way.role, way.others): way for way in new}
+    apart: dict[tuple[Role | None, str], Way] = {}
+    for way in old:
+        if (same := of_others.pop((way.role, way.others), None)) is not None:
+            yield way.role, way.others, way, same
+        else:
+            apart |= {(way.role, other): way for other in way.others}
+    becomes = {(way.role, other): way for way in of_others.values() for other in way.others}
+    for role, other in {**apart, **becomes}:
+        yield role, (other,), apart.get((role, other)), becomes.get((role, other))
 
 
-def _is_lost(guest: GuestPort, place: _From, old: Way | None, new: Way | None, ways: Mapping[_From, Way]) -> bool:
+def _is_lost(guest: GuestPort, vid: int, role: Role | None, old: Way | None, new: Way | None, still: bool) -> bool:
     """The other one reached the guest, and does not any more.
 
     A sender that its own port does not let in is lost to everybody: that is judged where the sender is.
     """
-    vid, role, _ = place
     if old is None or not old.reached or (new is not None and new.reached):
         return False
     if vid and vid not in (_vids_asked_for(guest) or (vid,)):
-        return role is Role.UPLINK and not any(way.reached for (_, by, _), way in ways.items() if by is role)
+        return role is Role.UPLINK and not still
     if new is None:
         return True
     asked_for = guest.facts.isolated and new.reason is Reason.ISOLATED and role is not Role.UPLINK
     return not asked_for and not (role is Role.GUEST and new.there.reason is Reason.LOCKED)
 
 
-def _is_heard(guest: GuestPort, place: _From, old: Way | None, new: Way | None) -> bool:
+def _is_heard(guest: GuestPort, vid: int, role: Role | None, old: Way | None, new: Way | None) -> bool:
     """The other one comes to hear the guest, from whom another VLAN or isolation kept it; a lock or state only rests.
 
     In the VLAN of the guest's XML, the guest is at home.
     """
-    vid, role, _ = place
     if role in (Role.UPLINK, None) or new is None or not new.back.reached:
         return False
     if old is None or old.back.reason in (Reason.NOT_IN_VLAN, Reason.NOT_IN_VLAN_IN):
@@ -152,6 +170,6 @@ def _vids_asked_for(guest: GuestPort) -> Collection[int] | None:
 
 def _reached_too(harm: Harm, later: list[Reach]) -> bool:
     """Another guest with the same address is reached by whom this one has lost, in those VIDs."""
-    ways = _ways(later)
-    found = (ways.get((vid, harm.role, harm.other)) for vid in harm.vids)
-    return harm.other == later[0].guest.port or all(way is not None and way.reached for way in found)
+    ways = (way for reach in later if not {*harm.vids}.isdisjoint(reach.vids) for way in reach.ways)
+    found = [way.reached for way in ways if way.role is harm.role and harm.other in way.others]
+    return harm.other == later[0].guest.port or (bool(found) and all(found))

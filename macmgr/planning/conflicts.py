@@ -30,8 +30,9 @@ _ONE_SOURCE = ("no-mac-spoofing", "clean-traffic", "clean-traffic-gateway")
 
 def conflict_findings(intent: Intent, snapshot: Snapshot, pins: Pins) -> Iterator[Finding]:
     """The conflicts of every guest port, managed or not."""
+    isolated = _isolated_uplinks(snapshot, {guest.port for guest in intent.ports})
     for guest in intent.ports:
-        for message in (*_in_the_settings(guest), *_with_the_bridge(guest, snapshot, intent)):
+        for message in (*_in_the_settings(guest), *_with_the_bridge(guest, snapshot, isolated)):
             yield _about(guest, Code.CONFLICTING_SETTINGS, message)
         if (plane := pins.control_plane(guest.bridge)) and guest.managed and guest.policy.pin is Pin.STICKY:
             yield _pinned_against(plane, guest)
@@ -220,7 +221,7 @@ def _in_the_settings(guest: GuestPort) -> Iterator[str]:
         )
 
 
-def _with_the_bridge(guest: GuestPort, snapshot: Snapshot, intent: Intent) -> Iterator[str]:
+def _with_the_bridge(guest: GuestPort, snapshot: Snapshot, isolated: Iterable[BridgePort]) -> Iterator[str]:
     bridge, port = snapshot.bridges.get(guest.bridge), snapshot.ports.get(guest.port)
     if bridge is None or port is None:
         return
@@ -236,18 +237,19 @@ def _with_the_bridge(guest: GuestPort, snapshot: Snapshot, intent: Intent) -> It
             f"all VIDs of the trunk in {guest.domain}'s <vlan> ({_tags(vlan.vids)})"
         )
     if guest.facts.isolated or port.isolated:
-        guests = {each.port for each in intent.ports}
-        for uplink in _isolated_uplinks(snapshot.ports.values(), guest.bridge, guests):
-            yield (
-                f"{guest.port} of {guest.domain} is isolated (<port isolated='yes'/>) and so is the uplink {uplink}: "
-                "isolated ports do not talk to each other"
-            )
+        for uplink in isolated:
+            if uplink.bridge == guest.bridge:
+                yield (
+                    f"{guest.port} of {guest.domain} is isolated (<port isolated='yes'/>) and so is the uplink "
+                    f"{uplink.name}: isolated ports do not talk to each other"
+                )
 
 
-def _isolated_uplinks(ports: Iterable[BridgePort], bridge: str, guests: set[str]) -> Iterator[str]:
-    for port in uplinks_of((port for port in ports if port.bridge == bridge), guests):
-        if port.isolated:
-            yield port.name
+def _isolated_uplinks(snapshot: Snapshot, guests: set[str]) -> list[BridgePort]:
+    """Asks for roles only where a port that is no guest's is isolated."""
+    bridges = {port.bridge for port in snapshot.ports.values() if port.isolated and port.name not in guests}
+    ports = [port for port in snapshot.ports.values() if port.bridge in bridges]
+    return [uplink for uplink in uplinks_of(ports, guests) if uplink.isolated]
 
 
 def _tags(vids: tuple[int, ...]) -> str:

@@ -37,15 +37,15 @@ def harmless(plan: Plan, intent: Intent, snapshot: Snapshot, owned: Ownership, a
         return plan
     harm = _Judge(intent, snapshot, owned, asks).harm
     kept, found = list(plan.changes), dict[tuple[str, str, bool], list[Harm]]()
-    for concerns in (_ends_order, _is_of_address, _is_of_port, _is_of_bridge):
-        while kept and (harmed := list(harm(kept))):
-            for each in harmed:
-                found.setdefault((each.guest.port, each.mac, each.cut_off), []).append(each)
-            out = [change for change in kept if any(concerns(change, each) for each in harmed)]
-            if not out:
-                break
-            out += _depending(kept, out)
-            kept = [change for change in kept if change not in out]
+    steps = iter((_ends_order, _is_of_address, _is_of_port, _is_of_bridge))
+    concerns = next(steps)
+    while kept and (harmed := list(harm(kept))):
+        for each in harmed:
+            found.setdefault((each.guest.port, each.mac, each.cut_off), []).append(each)
+        while not (out := [change for change in kept if any(concerns(change, each) for each in harmed)]):
+            concerns = next(steps)
+        out += _depending(kept, out)
+        kept = [change for change in kept if change not in out]
     if not found:
         return plan
     left = [change for change in plan.changes if change not in kept]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from macmgr.forwarding import Answer, consequences, forward
 from macmgr.model.changes import SetEntries
 from macmgr.model.findings import Code, Fixes
 from macmgr.model.intent import Intent, Manager, Policy
@@ -98,3 +99,34 @@ def test_nothing_is_asked_of_a_guest_that_does_not_run_here(state: str) -> None:
     wanted = guests({"running": False, "state": state})
     early = host(vnet1={"flags": CLOSED})
     assert told(plan(wanted, early)) == []
+
+
+def test_a_change_of_one_guest_costs_the_frames_of_one_guest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many others there are, as long as their ports are alike."""
+    sent = 0
+
+    def counted(*args: Any) -> Answer:
+        nonlocal sent
+        sent += 1
+        return forward(*args)
+
+    def frames(others: int) -> int:
+        nonlocal sent
+        db, port = INTENT.ports[1], host().ports["vnet2"]
+        names = [f"vnet{number + 10}" for number in range(others)]
+        macs = {name: f"52:54:00:01:00:{number:02x}" for number, name in enumerate(names)}
+        more = tuple(replace(db, port=name, domain=name, macs=(macs[name],), policy=MANAGED) for name in names)
+        wanted = guests()
+        snapshot = host(vnet1=OPEN)
+        ports = {**snapshot.ports, **{name: replace(port, name=name) for name in names}}
+        entries = (*snapshot.entries, *(Entry(macs[name], 0, name, sticky=True) for name in names))
+        sent = 0
+        steps = plan(
+            replace(wanted, ports=(*wanted.ports, *more)),
+            replace(snapshot, ports=ports, masters=dict.fromkeys(ports, "br0"), entries=entries),
+        )
+        assert len(steps.changes) == 1
+        return sent
+
+    monkeypatch.setattr(consequences, "forward", counted)
+    assert frames(100) == frames(5) <= 20
