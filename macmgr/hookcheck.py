@@ -27,7 +27,8 @@ from macmgr.safefiles import open_regular, read_regular
 from macmgr.selinux import SELinux
 
 DRIVERS = ("qemu", "network", "lxc", "daemon")
-NAME = "50-macmgr"
+NAME = "99-macmgr"  # libvirt runs the hooks of a directory in the order of their names: ours sees what others have made
+FORMER = "50-macmgr"
 MARK = b"# installed by macmgr"
 LIBVIRT_DAEMONS = ("libvirtd", "virtqemud", "virtnetworkd", "virtlxcd")
 PID_FILES = Path("/run")  # each daemon writes its process there as NAME.pid
@@ -117,8 +118,7 @@ def program_fails(program: Path) -> str:
 
 def installed(hooks_dir: Path) -> Iterator[Shim]:
     """Yields our installed hooks, as libvirt would find them."""
-    for driver in DRIVERS:
-        path = hooks_dir / f"{driver}.d" / NAME
+    for path in (hooks_dir / f"{driver}.d" / name for driver in DRIVERS for name in (NAME, FORMER)):
         text = shim_text(path)
         if text is not None:
             found = re.findall(rf"(?m)^({'|'.join(_CHECKS)})=(.*)$", text.decode("utf-8", "replace"))

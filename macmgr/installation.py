@@ -1,7 +1,8 @@
 """`macmgr install` and `uninstall`: hooks, configuration and unit on this host, removed without a trace.
 
-A hook goes to ``<hooks>/<driver>.d/50-macmgr`` (libvirt 6.5.0 and newer run every executable file there). The main hook
-file is the administrator's and is never touched. Only files with our mark are replaced or removed.
+A hook goes to ``<hooks>/<driver>.d/99-macmgr`` (libvirt 6.5.0 and newer run every executable file there, by the order
+of their names). The main hook file is the administrator's and is never touched. Only files with our mark are replaced
+or removed.
 
 On a host with systemd, the daemon's unit goes to ``/etc/systemd/system``. The administrator decides if and when the
 daemon runs: nothing is enabled, started or stopped.
@@ -25,7 +26,7 @@ from pathlib import Path
 
 from macmgr import paths
 from macmgr.errors import NoPermission, NotThere
-from macmgr.hookcheck import DRIVERS, NAME, TRIAL, cannot_run, installed, refusal, shim_text, tried
+from macmgr.hookcheck import DRIVERS, FORMER, NAME, TRIAL, cannot_run, installed, refusal, shim_text, tried
 from macmgr.placing import (
     LARGEST,
     TEMPORARY,
@@ -77,7 +78,7 @@ def install_hooks(
         refuse_others(target)
     try:
         _ask(hooks_dir, python, selinux)
-        return _put_tried(texts)
+        return [*_put_tried(texts), *_remove_shims(hooks_dir, FORMER)]
     except _Unusable as error:
         gone = _take_away(hooks_dir, selinux)
         raise NotThere(f"{error}; {_INSTEAD}{gone}") from None
@@ -131,17 +132,25 @@ def _take_away(hooks_dir: Path, selinux: SELinux | None) -> str:
 
 def uninstall_hooks(hooks_dir: Path = paths.LIBVIRT_HOOKS) -> Iterator[Step]:
     """Removes the hooks of `install_hooks`, and the directories it made if they are empty."""
-    for driver in DRIVERS:
-        target = hooks_dir / f"{driver}.d" / NAME
+    yield from _remove_shims(hooks_dir, NAME)
+    yield from _remove_shims(hooks_dir, FORMER)
+    for directory in (hooks_dir / f"{driver}.d" for driver in DRIVERS):
+        try:
+            remove_leftovers(directory)
+            unmake(directory)
+        except PermissionError:
+            raise NoPermission(f"{directory}: may not be removed; uninstalling hooks needs root") from None
+    unmake_upwards(hooks_dir)
+
+
+def _remove_shims(hooks_dir: Path, name: str) -> Iterator[Step]:
+    for target in (hooks_dir / f"{driver}.d" / name for driver in DRIVERS):
         try:
             if shim_text(target) is not None:
                 target.unlink()
                 yield Step(target, "removed")
-            remove_leftovers(target.parent)
-            unmake(target.parent)
         except PermissionError:
-            raise NoPermission(f"{target}: may not be removed; uninstalling hooks needs root") from None
-    unmake_upwards(hooks_dir)
+            raise NoPermission(f"{target}: may not be removed; that needs root") from None
 
 
 def install_unit(units_dir: Path = paths.UNITS, program: Path | None = None) -> Step:

@@ -142,7 +142,7 @@ def _seconds(words: Sequence[str], xml: bytes) -> float:
 
 def main(what: str, shims: str, config: str) -> None:
     measure = _few if what == "few" else _many
-    for result in measure(f"{shims}/qemu.d/50-macmgr", Path(config)):
+    for result in measure(f"{shims}/qemu.d/99-macmgr", Path(config)):
         print(json.dumps(asdict(replace(result, by_median=True))), flush=True)
 
 

@@ -173,7 +173,7 @@ def test_hooks_that_never_came_are_told_where_some_are_installed(daemon: Daemon,
 
 def test_hooks_that_cannot_run_are_told_with_a_daemon_or_without(daemon: Daemon, status: Status) -> None:
     install_hooks(paths.LIBVIRT_HOOKS, Path("/bin/true"))
-    shim = paths.LIBVIRT_HOOKS / "qemu.d" / "50-macmgr"
+    shim = paths.LIBVIRT_HOOKS / "qemu.d" / "99-macmgr"
     shim.write_text(shim.read_text().replace("#!/bin/sh", "#!/nonexistent/sh"))
     daemon.answers(json.dumps(told(quiet())).encode())
     _, text, _ = status("--json")

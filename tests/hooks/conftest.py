@@ -97,7 +97,7 @@ class Host:
         """Put the shims there, as they are installed for a program that works, and have them start ``program``."""
         shutil.copytree(self.installed, self.hooks, dirs_exist_ok=True)
         for driver in DRIVERS:
-            shim = self.hooks / f"{driver}.d" / "50-macmgr"
+            shim = self.hooks / f"{driver}.d" / "99-macmgr"
             text = shim.read_text().replace(" /run/macmgr ", f" {shlex.quote(str(self.run))} ")
             shim.write_text(text.replace("macmgr=/bin/true\n", f"macmgr={shlex.quote(str(program))}\n"))
 
@@ -123,7 +123,7 @@ class Host:
 
     def hook(self, driver: str, *words: str | bytes, stdin: bytes | int = b"") -> Said:
         """Call the hook of ``driver`` as libvirtd does; ``stdin`` is what it writes, or a descriptor it gives."""
-        command: list[str | bytes] = [str(self.hooks / f"{driver}.d" / "50-macmgr"), *words]
+        command: list[str | bytes] = [str(self.hooks / f"{driver}.d" / "99-macmgr"), *words]
         before = _processor_time()
         process = subprocess.Popen(
             command,

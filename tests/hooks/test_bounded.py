@@ -68,7 +68,7 @@ def test_whatever_stands_where_the_shim_starts_something(host: Host, kind: str, 
     if (name, kind) == ("handover", "huge file"):
         pytest.skip("a program of ours that is a terabyte of zeros is read by Python, not by us")
     with strange(kind, host.root / "what"):
-        shim = host.hooks / "qemu.d" / "50-macmgr"
+        shim = host.hooks / "qemu.d" / "99-macmgr"
         shim.write_text(re.sub(rf"(?m)^{name}=.*$", f"{name}={host.root}/what", shim.read_text()))
         said = host.hook(*CALL, stdin=XML)
     assert_one_line(said)
@@ -86,7 +86,7 @@ def test_a_macmgr_that_does_not_work_is_in_the_system_log(host: Host, logger: st
     )
     (programs / "logger").chmod(0o755)
     path = "/nonexistent" if logger.startswith("no") else f"{programs}:{SCRUBBED['PATH']}"
-    shim = host.hooks / "qemu.d" / "50-macmgr"
+    shim = host.hooks / "qemu.d" / "99-macmgr"
     said = subprocess.run(
         [shim, *CALL[1:]], input=XML, capture_output=True, check=False, env={**SCRUBBED, "PATH": path}, timeout=TIMEOUT
     )
@@ -132,9 +132,9 @@ def test_whatever_goes_wrong_in_it(host: Host, what: str) -> None:
 def test_however_little_memory_there_is(host: Host, kib: int) -> None:
     """The shim: Python itself cannot start with the least of it."""
     host.program()
-    words = ["sh", "-c", f'ulimit -v {kib}; exec "$@"', "sh", str(host.hooks / "qemu.d" / "50-macmgr"), *CALL[1:]]
+    words = ["sh", "-c", f'ulimit -v {kib}; exec "$@"', "sh", str(host.hooks / "qemu.d" / "99-macmgr"), *CALL[1:]]
     if kib == 0:
-        words = [str(host.hooks / "qemu.d" / "50-macmgr"), *CALL[1:]]
+        words = [str(host.hooks / "qemu.d" / "99-macmgr"), *CALL[1:]]
     said = subprocess.run(words, input=XML, capture_output=True, check=False, cwd="/", env=SCRUBBED, timeout=TIMEOUT)
     if kib and said.returncode in (-11, 127) and not said.stderr.startswith(b"macmgr"):
         pytest.skip("not even a shell starts")
@@ -157,7 +157,7 @@ def test_what_waits_before_it_has_begun_is_ended(host: Host) -> None:
 def test_what_the_script_becomes_is_ended_too(host: Host) -> None:
     """The timer that the script sets outlives what it becomes, where that does not even get to its first line."""
     host.install(host.program(script="exec sleep 600", name="hangs"))
-    shim = host.hooks / "qemu.d" / "50-macmgr"
+    shim = host.hooks / "qemu.d" / "99-macmgr"
     script = Path(hook.__file__).parent.parent / "handover.py"
     copy = host.root / "handover.py"
     copy.write_text(script.read_text().replace("TO_BEGIN = 10.0", "TO_BEGIN = 0.5"))

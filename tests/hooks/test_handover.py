@@ -369,7 +369,7 @@ def test_what_cannot_be_started_refuses_nobody(host: Host, kind: str) -> None:
     (host.root / "broken.py").write_text("import nonexistent\n")
     (host.root / "killed.py").write_text("import os\nos.kill(os.getpid(), 9)\n")
     for driver, operation in RELEVANT:
-        shim = host.hooks / f"{driver}.d" / "50-macmgr"
+        shim = host.hooks / f"{driver}.d" / "99-macmgr"
         if kind in damage:
             name, value = damage[kind]
             lines = shim.read_text().splitlines()
@@ -389,7 +389,7 @@ NO_PROCESSES = [("sh", *each) for each in RELEVANT] + [("bash", "qemu", "started
 @pytest.mark.parametrize(("shell", "driver", "operation"), NO_PROCESSES)
 def test_where_no_process_can_be_started_nobody_is_refused(host: Host, shell: str, driver: str, operation: str) -> None:
     """A host that is out of processes, or of memory for one more: the shell itself gives up, with a code of its own."""
-    shim = host.hooks / f"{driver}.d" / "50-macmgr"
+    shim = host.hooks / f"{driver}.d" / "99-macmgr"
     words = [
         "prlimit",
         "--nproc=1",

@@ -58,14 +58,14 @@ def test_guests_live_where_hooks_cannot_run(
     assert _left() == []
 
     # what the refusal is for: the same directory, and a hook that does nothing at all
-    hook = HOOKS / "qemu.d" / "50-macmgr"
+    hook = HOOKS / "qemu.d" / "99-macmgr"
     hook.parent.mkdir()
     hook.write_text(BY_HAND)
     hook.chmod(0o755)
     assert f"{hook}: libvirt cannot execute it ({HOOKS} is mounted noexec)".encode() in macmgr("doctor").stdout
     libvirt.restart()
     until(lambda: guest.state == "shut off", "libvirtd ends the guest")
-    with pytest.raises(RuntimeError, match="50-macmgr"):
+    with pytest.raises(RuntimeError, match="99-macmgr"):
         guest.start()
 
     assert b"those that were there are removed" in macmgr("install", expect=69).stderr

@@ -17,7 +17,7 @@ from tests.lab.macmgr_command import CONFIG, HOOK_TIMEOUT, Macmgr
 from tests.lab.topology import Guest, HostBridge, Lan, Libvirt, Network, run, until
 
 STATE = Path("/var/lib/macmgr/state.json")
-SPY = Path("/etc/libvirt/hooks/daemon.d/99-after-macmgr")
+SPY = Path("/etc/libvirt/hooks/daemon.d/99-zz-after-macmgr")
 CALLED = Path("/run/lab/daemon-hook-called")
 
 

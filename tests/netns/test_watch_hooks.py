@@ -6,33 +6,15 @@ import select
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from macmgr.installation import install_hooks
 from tests.netns.conftest import LONG, Namespace, eventually
+from tests.netns.hooked import HOOK, install
 from tests.netns.house import MANAGED, House, house, mac_of
 
-# What the shims start where they do the work themselves: the real thing, with this host's configuration, and a trace.
-_PROGRAM = """\
-#!{python}
-from pathlib import Path
-
-from macmgr import paths
-
-here = Path(__file__).parent
-paths.CONFIG = here / "macmgr.toml"
-(here / "itself").touch()
-
-from macmgr.__main__ import main
-
-raise SystemExit(main())
-"""
-
-HOOK = "[hook]\ntimeout = 20\n"  # a busy machine is no reason to give up
 ONE_CALL = [{"driver": "qemu", "operation": "started", "count": 1}]
 
 
@@ -40,17 +22,14 @@ ONE_CALL = [{"driver": "qemu", "operation": "started", "count": 1}]
 def host(ns: Namespace, tmp_path: Path) -> Iterator[House]:
     with house(ns, tmp_path) as made:
         made.config.write_text(MANAGED + HOOK)
-        program = tmp_path / "macmgr"
-        program.write_text(_PROGRAM.format(python=sys.executable))
-        program.chmod(0o755)
-        list(install_hooks(tmp_path / "hooks", program))
+        install(made)
         made.ns.add_tap("vnet1")
         yield made
 
 
 def shim(host: House) -> list[str]:
     """The hook as libvirt calls it."""
-    path = str(host.root / "hooks" / "qemu.d" / "50-macmgr")
+    path = str(host.root / "hooks" / "qemu.d" / "99-macmgr")
     return host.command("env", "-i", "LC_ALL=C", "PATH=/usr/bin:/bin", path, "g1", "started", "begin", "-")
 
 

@@ -208,7 +208,7 @@ def test_one_that_fails_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(installation, "tried", watched)
     monkeypatch.setattr(installation, "_shim", shim)
-    with pytest.raises(NotThere, match=r"daemon\.d/50-macmgr: it "):
+    with pytest.raises(NotThere, match=r"daemon\.d/99-macmgr: it "):
         install_hooks(tmp_path, TRUE)
     assert seen == [[]] * len(DRIVERS)
     assert tree(tmp_path) == {}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from macmgr.errors import NotThere
-from macmgr.hookcheck import DRIVERS, MARK, NAME
+from macmgr.hookcheck import DRIVERS, FORMER, MARK, NAME
 from macmgr.installation import find_program, install_hooks, uninstall_hooks
 
 PROGRAM = Path("/usr/bin/macmgr")
@@ -65,6 +65,35 @@ def test_twice_is_once(hooks: Path) -> None:
     assert install(hooks) == ["already there"] * len(DRIVERS)
     assert tree(hooks) == once
     assert [(hooks / f"{driver}.d" / NAME).stat().st_ino for driver in DRIVERS] == nodes
+
+
+def with_former(hooks: Path) -> None:
+    """The hooks that an older macmgr left, and a hook of that name which is somebody else's."""
+    install(hooks)
+    for driver in DRIVERS:
+        (hooks / f"{driver}.d" / NAME).rename(hooks / f"{driver}.d" / FORMER)
+    (hooks / "lxc.d" / FORMER).write_text("#!/bin/sh\nexit 0\n")
+
+
+def test_the_hooks_of_an_older_macmgr_give_way(hooks: Path) -> None:
+    with_former(hooks)
+    assert sorted(install(hooks)) == ["installed"] * len(DRIVERS) + ["removed"] * (len(DRIVERS) - 1)
+    assert [path.parent.name for path in hooks.glob(f"*/{FORMER}")] == ["lxc.d"]
+    assert install(hooks) == ["already there"] * len(DRIVERS)
+
+
+def test_uninstall_removes_the_hooks_of_an_older_macmgr(hooks: Path) -> None:
+    with_former(hooks)
+    assert uninstall(hooks) == ["removed"] * (len(DRIVERS) - 1)
+    assert [path.parent.name for path in hooks.glob(f"*/{FORMER}")] == ["lxc.d"]
+
+
+def test_ours_is_behind_those_of_others(hooks: Path) -> None:
+    """libvirt runs them in the order of their names; the last one sees what the others made of a port."""
+    install(hooks)
+    names = sorted(path.name for path in (hooks / "qemu.d").iterdir() if path.name[0] != ".")
+    assert names[-2:] == [NAME, "link"]
+    assert "90-theirs" in names
 
 
 @pytest.mark.parametrize("damage", ["older", "not executable", "not text"])

@@ -84,7 +84,7 @@ def test_a_configuration_with_a_mistake_is_told(root: Path, capsys: pytest.Captu
 
 def test_hooks_that_cannot_be_put_leave_no_configuration(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """And it is there before the first hook: one that finds none would manage what nobody has looked at yet."""
-    (root / "hooks" / "qemu.d" / "50-macmgr").mkdir(parents=True)
+    (root / "hooks" / "qemu.d" / "99-macmgr").mkdir(parents=True)
     before = tree(root)
     places = ["--hooks-dir", f"{root}/hooks", "--units-dir", f"{root}/units", "--program", f"{root}/macmgr"]
     assert run(["install", *places, "--config", f"{root}/etc/macmgr.toml"]) == 69

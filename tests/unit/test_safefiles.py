@@ -170,7 +170,7 @@ def test_what_the_caller_has_opened_may_be_a_pipe(place: str) -> None:
 @pytest.mark.parametrize("kind", STRANGE)
 def test_what_install_replaces_or_removes(tmp_path: Path, kind: str) -> None:
     """It is not ours, whatever it is: neither replaced nor removed, nor waited for."""
-    hook, unit, config = (tmp_path / name for name in ("qemu.d/50-macmgr", "macmgr.service", "etc/macmgr.toml"))
+    hook, unit, config = (tmp_path / name for name in ("qemu.d/99-macmgr", "macmgr.service", "etc/macmgr.toml"))
     with strange(kind, hook), strange(kind, unit), strange(kind, config):
         assert isinstance(in_time(lambda: install_hooks(tmp_path, Path("/bin/true"))), NotThere)
         assert isinstance(in_time(lambda: install_unit(tmp_path, Path("/bin/true"))), NotThere)
