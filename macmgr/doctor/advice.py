@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from macmgr import paths, virsh
 from macmgr.doctor.expectedgain import Key, UplinkState, expected_gain, key_of
 from macmgr.doctor.promiscuity import Cause, Member, Reason
+from macmgr.model.findings import Finding, fix_of
 from macmgr.model.roles import Role
 from macmgr.model.snapshot import Bridge, EntryState, Snapshot
 from macmgr.phrases import are, first_few
@@ -23,6 +24,7 @@ _RULE = (
     *(Reason.AUTO_PORT, Reason.SECOND_UPLINK),
 )
 _MANY = 8  # more of the same are counted, not listed
+_LOWER = ("a ", "an ", "one ", "perhaps ", "no ", "nobody ", "see ", "wait ", "the ")
 _BEYOND_US = (Reason.NO_UNICAST_FILTER, Reason.UNSEEN)
 
 
@@ -48,16 +50,18 @@ def advise(
     own_causes: Sequence[Cause],
     obstacles: Sequence[str],
     snapshot: Snapshot,
-    cut: Sequence[str] = (),
+    stacked: Sequence[str] = (),
+    cut: Sequence[Finding] = (),
 ) -> tuple[tuple[Step, ...], tuple[str, ...]]:
     """Returns the steps, and the gain of all of them together.
 
-    ``own_causes`` keep the bridge device itself promiscuous. ``cut`` lists what VLAN filtering has cut off already; it
-    comes first.
+    ``own_causes`` keep the bridge device itself promiscuous. ``cut`` says which guests are cut off, ``stacked`` which
+    devices on the bridge VLAN filtering has cut off; both come first.
     """
     causes = list(dict.fromkeys(cause for uplink in uplinks for cause in uplink.held))
     steps = [
-        *(Step(sentence) for sentence in cut),
+        *steps_for_guests(cut),
+        *(Step(sentence) for sentence in stacked),
         *_lost_addresses(bridge, uplinks),
         *_close_ports(bridge, everyone, snapshot),
         *_one_uplink(bridge, everyone),
@@ -75,6 +79,18 @@ def advise(
         with_gains.append(replace(step, gain="; ".join(filter(None, (step.gain, _leaves(freed, uplinks))))))
     resting = [uplink for uplink in uplinks if uplink.keys and not left[uplink.name]]
     return tuple(with_gains), tuple(expected_gain(everyone, uplinks, resting))
+
+
+def steps_for_guests(findings: Sequence[Finding]) -> list[Step]:
+    """The audit's findings about guests that are cut off, with their fixes."""
+    steps = []
+    for finding in findings[:_MANY]:
+        fix = fix_of(finding)
+        said = f"{_capitalised(finding.message)}.{fix.prose and f' {_capitalised(fix.prose)}.'}"
+        steps.append(Step(said, (fix.line,) if fix.line else ()))
+    if len(findings) > _MANY:
+        steps.append(Step(f"And {len(findings) - _MANY} more such findings: 'macmgr audit' has all."))
+    return steps
 
 
 def _lost_addresses(bridge: Bridge, uplinks: Sequence[UplinkState]) -> Iterator[Step]:
@@ -280,4 +296,4 @@ def _one(cause: Cause) -> frozenset[Key]:
 
 def _capitalised(text: str) -> str:
     """A sentence begins with a capital; an interface's name stays as it is."""
-    return text[0].upper() + text[1:] if text.startswith(("a ", "an ", "one ", "perhaps ")) else text
+    return text[0].upper() + text[1:] if text.startswith(_LOWER) else text

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from macmgr.doctor.advice import Step, advise
+from macmgr.doctor.advice import Step, advise, steps_for_guests
 from macmgr.doctor.expectedgain import UplinkState
 from macmgr.doctor.nicfilters import Capacity, Filter, capacity_of, filter_of
 from macmgr.doctor.promiscuity import (
@@ -24,7 +24,8 @@ from macmgr.doctor.promiscuity import (
     members,
     port_causes,
 )
-from macmgr.doctor.vlancheck import UNSEEN, who_is_cut, who_would_be_cut
+from macmgr.doctor.vlancheck import UNSEEN, cut_by_filtering, reached_guests, who_is_cut, who_would_be_cut
+from macmgr.model.codes import Consequence, Severity
 from macmgr.model.devices import Device, DeviceFacts, Features, Xdp
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import Intent
@@ -76,7 +77,12 @@ class PortDiagnosis:
 
 @dataclass(frozen=True, slots=True)
 class BridgeDiagnosis:
-    """One bridge. ``obstacles`` say what VLAN filtering would cut off; ``steps`` are in order."""
+    """One bridge. ``obstacles`` say what VLAN filtering would cut off; ``steps`` are in order.
+
+    ``cut_off`` are domains that nobody beyond this host reaches, and ``cut_by_filtering`` those of them that would be
+    reached without VLAN filtering. The first ``steps_for_guests`` are about them. ``cut_stacked`` are sentences about
+    devices that VLAN filtering has cut off.
+    """
 
     bridge: Bridge
     managed: str | None
@@ -87,6 +93,11 @@ class BridgeDiagnosis:
     gain: tuple[str, ...]
     findings: tuple[Finding, ...]
     notes: tuple[str, ...] = ()
+    uplinks: tuple[UplinkState, ...] = ()
+    cut_off: tuple[str, ...] = ()
+    cut_by_filtering: tuple[str, ...] = ()
+    cut_stacked: tuple[str, ...] = ()
+    steps_for_guests: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,14 +139,38 @@ def _bridge(
     uplinks = [port for port in ports if port.member.role.leads_out]
     obstacles = tuple(who_would_be_cut(bridge.name, intent, snapshot, facts))
     states = [_uplink_state(port) for port in uplinks]
-    cut = who_is_cut(bridge.name, intent, snapshot, facts)
-    steps, gain = advise(bridge, everyone, states, own_causes, obstacles, snapshot, cut)
+    stacked = who_is_cut(bridge.name, intent, snapshot, facts)
+    cut = [each for each in findings if each.bridge == bridge.name and _cuts_off(each)]
+    unreached = {guest for guest, reached in reached_guests(bridge.name, intent, snapshot).items() if not reached}
+    domains = {guest.domain for guest in unreached}
+    domains |= {each.domain for each in cut if each.domain and each.reached is False}
+    by_filtering = {guest.domain for guest in unreached} & set(cut_by_filtering(bridge.name, intent, snapshot))
+    steps, gain = advise(bridge, everyone, states, own_causes, obstacles, snapshot, stacked, cut)
     codes = (Code.VLAN_FILTERING_OFF, Code.UNMANAGED_AUTO_PORT, Code.UPLINK_PROMISCUOUS)
     reported = [finding for finding in findings if finding.bridge == bridge.name and finding.code in codes]
     reported += [finding for port in uplinks if (finding := _no_filter(port, bridge))]
     notes = tuple(_bridge_notes(bridge, everyone, facts))
     managed = intent.managed_bridges.get(bridge.name)
-    return BridgeDiagnosis(bridge, managed, own_causes, ports, obstacles, steps, gain, tuple(reported), notes)
+    return BridgeDiagnosis(
+        bridge,
+        managed,
+        own_causes,
+        ports,
+        obstacles,
+        steps,
+        gain,
+        tuple(reported),
+        notes,
+        tuple(states),
+        tuple(sorted(domains)),
+        tuple(sorted(by_filtering)),
+        tuple(stacked),
+        len(steps_for_guests(cut)),
+    )
+
+
+def _cuts_off(finding: Finding) -> bool:
+    return finding.consequence is Consequence.CUT_OFF and finding.severity is not Severity.INFO
 
 
 def _uplink_state(port: PortDiagnosis) -> UplinkState:

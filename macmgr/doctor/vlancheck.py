@@ -3,15 +3,18 @@
 With VLAN filtering off, a bridge passes every frame, tagged or not, and looks MACs up in VID 0. With it on, a port
 drops frames outside its VIDs, an untagged frame belongs to the port's PVID, and MACs are looked up in that VID
 (net/bridge/br_vlan.c, __allowed_ingress; br_handle_vlan). Nothing on the host shows the tags that a guest without a
-<vlan> in its XML sets itself: people must be asked. Pure.
+<vlan> in its XML sets itself: people must be asked. What these rules do not name, frames show: the forwarding model is
+asked who would not be reached any more. Pure.
 """
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from macmgr.doctor.promiscuity import Member, members
+from macmgr.forwarding.consequences import consequences
 from macmgr.model.devices import DeviceFacts
 from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.snapshot import Bridge, EntryState, Snapshot
@@ -39,7 +42,44 @@ def who_would_be_cut(bridge: str, intent: Intent, snapshot: Snapshot, facts: Dev
             wanted = set(member.guest.facts.vlan.vids)
             found += _on_uplinks(f"{member.name} of {member.guest.domain}", wanted, uplinks)
     found += _entries(ports, snapshot)
+    found += _by_frames(bridge, intent, snapshot, found)
     return list(dict.fromkeys(found))
+
+
+def reached_guests(bridge: str, intent: Intent, snapshot: Snapshot) -> dict[GuestPort, bool]:
+    """Returns for each guest that runs on a bridge if it is reached from beyond this host, in one VLAN at least."""
+
+    def own(guest: GuestPort) -> tuple[str, ...]:
+        return guest.macs[:1] if guest.bridge == bridge and guest.running else ()
+
+    found: dict[GuestPort, bool] = {}
+    for reach in consequences(snapshot, intent, own, exposure=False):
+        found[reach.guest] = found.get(reach.guest, False) or not reach.cut_off
+    return found
+
+
+def cut_by_filtering(bridge: str, intent: Intent, snapshot: Snapshot) -> list[str]:
+    """Returns the domains that are cut off, and would be reached if the bridge did not filter VLANs."""
+    if not snapshot.bridges[bridge].vlan_filtering:
+        return []
+    without = reached_guests(bridge, intent, _with_filtering(bridge, snapshot, on=False))
+    return [
+        guest.domain for guest, reached in reached_guests(bridge, intent, snapshot).items() if without[guest] > reached
+    ]
+
+
+def _with_filtering(bridge: str, snapshot: Snapshot, *, on: bool) -> Snapshot:
+    changed = replace(snapshot.bridges[bridge], vlan_filtering=on)
+    return replace(snapshot, bridges={**snapshot.bridges, bridge: changed})
+
+
+def _by_frames(bridge: str, intent: Intent, snapshot: Snapshot, found: Sequence[str]) -> Iterator[str]:
+    """Guests whose frames would be lost, whatever the reason; those that are named already are left out."""
+    filtering = reached_guests(bridge, intent, _with_filtering(bridge, snapshot, on=True))
+    for guest, reached in reached_guests(bridge, intent, snapshot).items():
+        who = f"{guest.port} of {guest.domain}"
+        if reached and not filtering[guest] and not any(sentence.startswith(f"{who} ") for sentence in found):
+            yield f"{who} would be cut off: in the VLANs of its port nobody beyond this host would reach it."
 
 
 def who_is_cut(bridge: str, intent: Intent, snapshot: Snapshot, facts: DeviceFacts) -> list[str]:

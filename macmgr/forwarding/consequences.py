@@ -90,6 +90,16 @@ class Reach:
         """The guest is reached from beyond this host. None if nobody can say, or nothing leads out."""
         return any_reached(self.outside)
 
+    @property
+    def cut_off(self) -> bool:
+        """The guest's CPUs run here, and nobody beyond this host reaches its own address in these VIDs.
+
+        An address that it is only allowed may be another's at this moment. A NIC whose link is down in its XML is to
+        get nothing.
+        """
+        guest = self.guest
+        return guest.running and not guest.facts.link_down and self.mac == guest.macs[0] and self.reached is False
+
 
 def any_reached(ways: Iterable[Way]) -> bool | None:
     """One of the ways reaches the guest. None if nobody can say, or there is no way."""

@@ -65,16 +65,6 @@ def judged(
     )
 
 
-def is_cut_off(reach: Reach) -> bool:
-    """The guest's CPUs run here, and nobody beyond this host reaches its own address in these VIDs.
-
-    An address that it is only allowed may be another's at this moment. A NIC whose link is down in its XML is to get
-    nothing.
-    """
-    guest = reach.guest
-    return guest.running and not guest.facts.link_down and reach.mac == guest.macs[0] and reach.reached is False
-
-
 def _merged(findings: Iterable[Finding]) -> Iterator[Finding]:
     """One finding for those that differ only in the VID: a trunk has thousands."""
     fixes, groups = Fixes(), dict[Finding, list[Finding]]()
@@ -135,7 +125,7 @@ def unreached_findings(
     cut = [
         reach
         for reach in reaches
-        if is_cut_off(reach)
+        if reach.cut_off
         and reach.vids
         and reach.guest.port not in {*explained}
         and reach.guest.bridge in intent.managed_bridges

@@ -9,11 +9,14 @@ from rich.table import Table
 from rich.text import Text
 
 from macmgr.doctor.advice import Step
+from macmgr.doctor.answer import answers
 from macmgr.doctor.diagnose import Ability, BridgeDiagnosis, Diagnosis, PortDiagnosis
 from macmgr.doctor.promiscuity import Cause, Reason
 from macmgr.doctor.vlancheck import UNSEEN
+from macmgr.model.codes import Severity
 from macmgr.model.intent import observe_nothing
 from macmgr.oneline import one_line, unbroken
+from macmgr.report.terminal import print_wrapped
 from macmgr.vlanfiltering import Answer
 
 _WORDS = {
@@ -26,11 +29,18 @@ _WORDS = {
     Reason.OWN_ADDRESSES: "further addresses",
     Reason.UNSEEN: "not known",
 }
+_STYLE = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "green"}
 _MANY = 10
 _HAS = {True: "yes", False: "no", None: "not known"}
 
 
 def print_diagnosis(out: Console, diagnosis: Diagnosis, observes: Callable[[str], bool] = observe_nothing) -> None:
+    for bridge in diagnosis.bridges:
+        name = f"{bridge.bridge.name}: " if len(diagnosis.bridges) > 1 else ""
+        for severity, text in answers(bridge):
+            print_wrapped(out, Text(), Text(unbroken(name + text), _STYLE[severity]), 2)
+    if diagnosis.bridges:
+        out.print()
     for bridge in diagnosis.bridges:
         _print_bridge(out, bridge, "only observed" if observes(bridge.bridge.name) else "managed")
     if not diagnosis.bridges:
@@ -65,8 +75,7 @@ def _print_bridge(out: Console, found: BridgeDiagnosis, how: str) -> None:
     filtering = f"VLAN filtering {'on' if found.bridge.vlan_filtering else 'off'}"
     managed = f"{how} ({found.managed})" if found.managed else "not managed"
     promiscuous = ", promiscuous" if found.bridge.promiscuity else ""
-    line.append(unbroken(f"  {filtering}, {managed}{promiscuous}"), "none")
-    out.print(line)
+    print_wrapped(out, line + Text("  "), Text(unbroken(f"{filtering}, {managed}{promiscuous}")), line.cell_len + 2)
     table = _table("", "PORT", "WHOSE", "AUTO", "PROMISC", "BECAUSE OF")
     for port in found.ports:
         auto = Text("yes", "yellow") if port.member.port.auto else "no"
@@ -120,10 +129,7 @@ def _print_heading(out: Console, text: str) -> None:
 
 def _print_indented(out: Console, indent: str, text: str) -> None:
     """The sentence keeps its indent where the terminal breaks it."""
-    lines = Text(unbroken(text)).wrap(out, max(20, out.width - len(indent)))
-    for place, line in enumerate(lines):
-        line.rstrip()
-        out.print(Text(indent if place == 0 else " " * len(indent)).append_text(line))
+    print_wrapped(out, Text(indent), Text(unbroken(text)), len(indent))
 
 
 def _why(found: BridgeDiagnosis) -> Iterator[tuple[str, list[str]]]:

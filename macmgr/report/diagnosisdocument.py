@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from macmgr.doctor.advice import Step
+from macmgr.doctor.answer import answers
 from macmgr.doctor.diagnose import BridgeDiagnosis, Diagnosis, NicList, PortDiagnosis
 from macmgr.doctor.promiscuity import Cause
 from macmgr.model.findings import fix_of
@@ -29,6 +30,8 @@ def diagnosis_document(diagnosis: Diagnosis, host: str, taken_at: str, hooks: Se
 def _bridge_document(found: BridgeDiagnosis) -> dict[str, Any]:
     return {
         "name": found.bridge.name,
+        "answer": [text for _, text in answers(found)],
+        "cut_off": list(found.cut_off),
         "managed": found.managed is not None,
         "reason": found.managed,
         "vlan_filtering": found.bridge.vlan_filtering,

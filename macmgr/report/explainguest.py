@@ -14,7 +14,6 @@ from macmgr.model.snapshot import BridgePort
 from macmgr.model.vids import fold_vids
 from macmgr.phrases import listed
 from macmgr.planning.draft import Pins
-from macmgr.planning.reached import is_cut_off
 from macmgr.planning.seen import is_about
 from macmgr.report.explained import Explanation
 from macmgr.report.kernelfacts import kernel_says
@@ -35,7 +34,7 @@ def explain_guest(view: View, guest: GuestPort) -> Explanation:
     observed = mode_says(view, guest.bridge)
     own = [reach for reach in reaches if reach.mac == guest.macs[0]]
     here = view.snapshot.port_on(guest.bridge, guest.port) is not None
-    cut = guest.running and (bool(_lost_macs(guest, findings)) or any(map(is_cut_off, own)) or not here)
+    cut = guest.running and (bool(_lost_macs(guest, findings)) or any(reach.cut_off for reach in own) or not here)
     said, style = _answer(view, guest, own, findings, cut=cut)
     return Explanation(
         f"{guest.port} is {guest.alias or 'a NIC'} of {guest.domain}, on {guest.bridge}.",
@@ -113,7 +112,7 @@ def _findings(view: View, guest: GuestPort, reaches: tuple[Reach, ...]) -> Itera
         or (finding.mac in guest.macs and finding.bridge == guest.bridge)
         or (finding.code is Code.UNREADABLE_XML and finding.domain == guest.domain and not finding.port)
     ]
-    cut = next((reach for reach in reaches if is_cut_off(reach)), None)
+    cut = next((reach for reach in reaches if reach.cut_off), None)
     if cut and not any(each.consequence is Consequence.CUT_OFF for each in mine):
         places = {"", *(name for way in cut.outside for name in way.others)}
         yield from (

@@ -117,7 +117,7 @@ def doctor(arguments: argparse.Namespace) -> int:
     with host.kernel() as kernel:
         check_bridge(arguments, kernel)
         bridges = frozenset({arguments.bridge}) if arguments.bridge else frozenset()
-        view = look(host.read_intent, kernel, known=host.known, beside=Beside(bridges, whole=True))
+        view = judged(look(host.read_intent, kernel, known=host.known, beside=Beside(bridges, whole=True)))
         diagnosis = diagnose(view.intent, view.snapshot, kernel.read_devices(), view.plan.findings, arguments.bridge)
     here = arguments.run_dir == paths.LIBVIRT_RUN and host.netns is None
     hooks = hookcheck.problems(paths.LIBVIRT_HOOKS) if here else ()

@@ -7,7 +7,6 @@ from hypothesis import given
 from macmgr.forwarding.consequences import consequences
 from macmgr.model.codes import Consequence
 from macmgr.planning.planner import plan
-from macmgr.planning.reached import is_cut_off
 from macmgr.view import View, judged
 from tests.property.strategies import World, worlds
 
@@ -22,7 +21,7 @@ def test_each_guest_that_is_not_reached_is_named_with_a_consequence(world: World
     view = looked_at(world)
     named = " ".join(f.message for f in view.plan.findings if f.consequence is Consequence.CUT_OFF)
     for reach in consequences(view.snapshot, view.intent):
-        if is_cut_off(reach) and reach.guest.bridge in view.intent.managed_bridges:
+        if reach.cut_off and reach.guest.bridge in view.intent.managed_bridges:
             assert reach.guest.domain in view.cut_off
             assert reach.guest.domain in named or reach.guest.port in named or _more(named)
 

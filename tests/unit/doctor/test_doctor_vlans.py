@@ -10,6 +10,7 @@ import pytest
 from macmgr.doctor.vlancheck import who_is_cut, who_would_be_cut
 from macmgr.model.devices import Device, DeviceFacts, Features
 from macmgr.model.intent import Intent, NicFacts, Vlan
+from macmgr.model.relay import PortState
 from macmgr.model.snapshot import Bridge, Entry, PortFlags, Snapshot
 from macmgr.planning.portvlans import PortVlans
 from macmgr.state.lock import WriterLock
@@ -43,6 +44,16 @@ def world() -> Filtering:
 
 def test_nobody_is_cut(world: Filtering) -> None:
     assert world.cut() == []
+
+
+def test_a_guest_that_only_frames_show(world: Filtering) -> None:
+    """No rule knows it: the uplink is blocked in the VLAN that filtering would read."""
+    up0, *others = world.ports
+    world.ports = [replace(up0, relay=replace(up0.relay, vlan_states={1: PortState.BLOCKING})), *others]
+    world.bridge = replace(world.bridge, relay=replace(world.bridge.relay, mst=True))
+    assert world.cut() == [
+        "vnet0 of guest-vnet0 would be cut off: in the VLANs of its port nobody beyond this host would reach it."
+    ]
 
 
 def test_where_it_is_on_nobody_is_asked(world: Filtering) -> None:
