@@ -11,6 +11,7 @@ from macmgr.forwarding.consequences import Reach, consequences
 from macmgr.forwarding.requested import requested
 from macmgr.model.changes import Change, requests
 from macmgr.model.codes import Consequence, Severity
+from macmgr.model.findings import Finding
 from macmgr.model.intent import EVERYTHING, GuestPort, Intent, PortlessNic, Scope
 from macmgr.model.known import NOTHING_KNOWN, Known, PortBefore
 from macmgr.model.snapshot import Bridge, BridgePort, Snapshot
@@ -143,6 +144,16 @@ class Outcome:
     @property
     def complete(self) -> bool:
         return not self.view.plan.changes
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """The errors that are left; one that a change left out on an observe-only bridge repairs does not count."""
+        observed = {change.bridge for change in self.view.skipped}
+        return tuple(
+            finding
+            for finding in self.view.plan.findings
+            if finding.severity is Severity.ERROR and not (finding.bridge in observed and finding.changes)
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,8 +52,15 @@ def audit_document(view: View, host: str, taken_at: str) -> dict[str, Any]:
     }
 
 
+def apply_document(outcome: Outcome) -> dict[str, Any]:
+    """Returns the result of an apply. ``left`` are the errors that it leaves: with one, it is not complete."""
+    document, fixes = outcome_document(outcome), Fixes()
+    left = [finding_document(finding, fixes.of(finding)) for finding in outcome.errors]
+    return document | {"complete": document["complete"] and not left, "left": left}
+
+
 def outcome_document(outcome: Outcome) -> dict[str, Any]:
-    """Returns the result of an apply. ``spared`` counts the changes left out on observe-only bridges."""
+    """Returns what an apply or a release did. ``spared`` counts the changes left out on observe-only bridges."""
     view = outcome.view
     return {
         "version": 1,

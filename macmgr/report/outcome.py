@@ -1,66 +1,76 @@
-"""Prints the result of an apply: each change made or failed, and the state now."""
+"""Prints the result of an apply: what was made, what is left for whom, and then each change."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
 
 from rich.console import Console
 from rich.text import Text
 
-from macmgr.model.changes import Change, SetEntries, reason, requests, typed
-from macmgr.model.findings import Code, Severity
-from macmgr.oneline import unbroken
-from macmgr.phrases import are, counted
-from macmgr.report.verdict import Word, verdict_of
+from macmgr.model.changes import Change, reason, requests, typed
+from macmgr.model.findings import Code, Consequence, Finding, Severity
+from macmgr.phrases import are, counted, first_few
+from macmgr.report.findinglines import finding_lines
+from macmgr.report.terminal import print_answer, wrapped
+from macmgr.report.verdict import Word, verdict_of, who_is_cut_off
 from macmgr.view import Outcome
+
+_FEW = 5  # guests that a line names
+_INDENT = 7
 
 
 def print_outcome(out: Console, outcome: Outcome) -> None:
-    print_changes = [("done", change, "") for change in outcome.done]
-    print_changes += [("failed", failure.change, failure.why) for failure in outcome.failures]
-    for word, change, why in print_changes:
-        line = Text()
-        line.append(f"{word:<7}", "green" if word == "done" else "red")
-        line.append(unbroken(f"{_change_in_words(change)}  ({reason(change)})"))
-        out.print(line)
-        if why:
-            out.print(Text(unbroken(f"       {why}"), "red"))
-    if print_changes:
-        out.print()
-    out.print(_how_it_ended(outcome))
-    for finding in outcome.view.plan.findings:
-        if finding.code in (Code.ADDRESS_IN_USE, Code.WOULD_HARM):
-            out.print(Text(unbroken(f"{finding.message}."), "yellow"))
-            out.print(Text(unbroken(f"       {finding.fix}")))
-    if skipped := outcome.view.skipped:
+    view, errors = outcome.view, frozenset(outcome.errors)
+    style = "green" if outcome.complete and not errors and not view.skipped and not view.cut_off else "yellow"
+    answer = list(wrapped(Text(), _answer(outcome), out.width, 0, style))
+    body = list(_changes(outcome, out.width))
+    left = [each for each in view.plan.findings if each in errors or _is_left(each)]
+    if body and left:
+        body.append(Text())
+    of_left = replace(view, plan=replace(view.plan, findings=tuple(left)))
+    print_answer(out, answer, [*body, *finding_lines(of_left, out.width, verbose=True)])
+
+
+def _is_left(finding: Finding) -> bool:
+    """No error, and yet somebody is cut off, or a port is not as wanted."""
+    if finding.code is Code.ADDRESS_IN_USE:
+        return True
+    cuts = finding.consequence is Consequence.CUT_OFF and finding.reached is False
+    return finding.severity is Severity.WARNING and cuts
+
+
+def _changes(outcome: Outcome, width: int) -> Iterator[Text]:
+    for change in outcome.done:
+        yield from wrapped(Text(f"{'done':<{_INDENT}}", "green"), _in_words(change), width, _INDENT)
+    for failure in outcome.failures:
+        yield from wrapped(Text(f"{'failed':<{_INDENT}}", "red"), _in_words(failure.change), width, _INDENT)
+        yield from wrapped(Text(), failure.why, width, _INDENT, "red")
+
+
+def _answer(outcome: Outcome) -> str:
+    view, done, remaining = outcome.view, len(outcome.done), len(outcome.view.plan.changes)
+    verdict = verdict_of(view)
+    if verdict.word is Word.NOTHING and not done and outcome.complete:
+        return verdict.text
+    said = [f"{counted(done, 'change')} made and read back."] if done else []
+    if remaining:
+        verb = "remains" if remaining == 1 else "remain"
+        said.append(f"{counted(remaining, 'change')} {verb} to be made: 'macmgr audit' says which and why.")
+    elif not done:
+        said.append("Nothing was changed." if view.skipped else "Nothing had to be changed.")
+    said += [who_is_cut_off(view, still=True)] if view.cut_off else []
+    if by_hand := [finding for finding in outcome.errors if not finding.changes]:
+        verb = "needs" if len(by_hand) == 1 else "need"
+        names = dict.fromkeys(each.domain or each.port or each.bridge for each in by_hand)
+        whom = first_few([name for name in names if name], _FEW)
+        said.append(f"{counted(len(by_hand), 'error')} {verb} you{whom and f': {whom}'}.")
+    if skipped := view.skipped:
         bridges = sorted({change.bridge for change in skipped})
         left_out = f"{counted(len(skipped), 'change')} {are(skipped)} left out"
-        out.print(Text(f"{left_out}: {', '.join(bridges)} {are(bridges)} only observed."))
+        said.append(f"{left_out}: {', '.join(bridges)} {are(bridges)} only observed.")
+    return " ".join(said)
 
 
-def _how_it_ended(outcome: Outcome) -> str:
-    if not outcome.complete:
-        return f"{len(outcome.view.plan.changes)} changes remain to be made: 'macmgr audit' says which and why."
-    verdict = verdict_of(outcome.view)
-    if verdict.word is Word.NOTHING and not outcome.done:
-        return unbroken(verdict.text)
-    if made := len(outcome.done):
-        what = f"{counted(made, 'change')} made and read back"
-    else:
-        what = "Nothing was changed" if outcome.view.skipped else "Nothing had to be changed"
-    if errors := _beyond_us(outcome):
-        return f"{what}; {counted(errors, 'finding')} cannot be repaired by changing the MAC table."
-    return f"{what}."
-
-
-def _beyond_us(outcome: Outcome) -> int:
-    """Counts the errors that no change of ours repairs. An error that a left-out change repairs does not count."""
-    observed = {change.bridge for change in outcome.view.skipped}
-    return sum(
-        finding.severity is Severity.ERROR and not (finding.bridge in observed and finding.changes)
-        for finding in outcome.view.plan.findings
-    )
-
-
-def _change_in_words(change: Change) -> str:
-    if isinstance(change, SetEntries):
-        return "; ".join(typed(request) for request in requests(change))
-    return typed(next(iter(requests(change))))
+def _in_words(change: Change) -> str:
+    return f"{'; '.join(typed(request) for request in requests(change))}  ({reason(change)})"

@@ -83,17 +83,18 @@ def needs_person(finding: Finding) -> bool:
     return finding.severity is Severity.ERROR and not finding.changes
 
 
-def who_is_cut_off(view: View) -> str:
+def who_is_cut_off(view: View, *, still: bool = False) -> str:
     """Returns the sentence that names them, each with the code of what cuts it off."""
     domains = view.cut_off
     why: dict[str, str] = {}
     for finding in view.plan.findings:
         if finding.domain is not None and finding.reached is False and finding.consequence is Consequence.CUT_OFF:
             why.setdefault(finding.domain, str(finding.code))
+    cut = "still cut off" if still else "cut off"
     if len(domains) == 1:
-        return f"{domains[0]} is cut off{f' ({why[domains[0]]})' if why else ''}."
+        return f"{domains[0]} is {cut}{f' ({why[domains[0]]})' if why else ''}."
     names = [f"{domain} ({why[domain]})" if domain in why else domain for domain in domains]
-    return f"{len(names)} guests are cut off: {first_few(names, _FEW)}."
+    return f"{len(names)} guests are {cut}: {first_few(names, _FEW)}."
 
 
 def _repairs(view: View, errors: list[Finding]) -> str:

@@ -11,7 +11,7 @@ from macmgr import errors
 from macmgr.errors import NotThere
 from macmgr.model.intent import Intent, observe_nothing
 from macmgr.reconcile import apply, release
-from macmgr.report.auditdocument import outcome_document
+from macmgr.report.auditdocument import apply_document, outcome_document
 from macmgr.state import lock
 from macmgr.state.memory import StateFile
 from macmgr.verbs.host import a_moment, check_bridge, host_of, out, print_json, warn
@@ -40,12 +40,13 @@ def apply_changes(arguments: argparse.Namespace) -> int:
             f"--bridge {shlex.quote(bridge)} changes it anyway"
         )
     if arguments.format == "json":
-        print_json(outcome_document(outcome))
+        print_json(apply_document(outcome))
     else:
         from macmgr.report.outcome import print_outcome
 
         print_outcome(out(arguments), outcome)
-    return errors.IN_SYNC if outcome.complete and not outcome.view.skipped else errors.DRIFT
+    left = outcome.view.skipped or outcome.errors
+    return errors.IN_SYNC if outcome.complete and not left else errors.DRIFT
 
 
 def release_ports(arguments: argparse.Namespace) -> int:
