@@ -57,6 +57,7 @@ class Way:
 class Reach:
     """One MAC of a guest's NIC, in VIDs in which all is alike; () for a port that is in no VLAN.
 
+    ``port`` is the one that was judged: a guest that bonds its NICs uses the address of one on another one's port.
     ``taken_from``: one frame from there takes the address away, and no frame of the guest's brings it back.
     ``hears_others``: frames for unknown addresses come to the guest.
     """
@@ -65,6 +66,7 @@ class Reach:
     mac: str
     vids: tuple[int, ...]
     ways: tuple[Way, ...]
+    port: str
     taken_from: tuple[str, ...] = ()
     hears_others: bool | None = False
 
@@ -127,17 +129,7 @@ def consequences(
             guest = guests.get(port.name)
             if guest is not None and guest.bridge == bridge.name:
                 for mac in dict.fromkeys(addresses(guest)):
-                    yield from _reaches(scene, guest, _where_used(guest, port, mac, scene), mac)
-
-
-def _where_used(guest: GuestPort, port: BridgePort, mac: str, scene: _Scene) -> BridgePort:
-    """The port from which the guest last sent with that address: a bond uses it on another NIC of the guest."""
-    for entry in scene.snapshot.fdb.of_mac(port.bridge, mac).values():
-        other = scene.guests.get(entry.port)
-        moved = mac in guest.lent or entry.state is EntryState.DYNAMIC
-        if moved and other is not None and (other.domain, other.uuid) == (guest.domain, guest.uuid):
-            return scene.snapshot.ports.get(entry.port, port)
-    return port
+                    yield from _reaches(scene, guest, port, mac)
 
 
 @dataclass(frozen=True)
@@ -226,6 +218,7 @@ def _reaches(scene: _Scene, guest: GuestPort, port: BridgePort, mac: str) -> Ite
 
 def _reach(scene: _Scene, guest: GuestPort, port: BridgePort, mac: str, vids: tuple[int, ...]) -> Reach:
     vid = vids[0] if vids else 0
+    port = _where_used(scene, guest, port, mac, vid)
     ways = [_way(scene, port, mac, vid, None, [scene.bridge])]
     taken: list[str] = []
     heard: list[bool | None] = []
@@ -244,7 +237,17 @@ def _reach(scene: _Scene, guest: GuestPort, port: BridgePort, mac: str, vids: tu
         if _takes_away(scene, port, mac, vid, other):
             taken += [each.name for each in others]
     hears = True if True in heard else None if None in heard else False
-    return Reach(guest, mac, vids, tuple(ways), tuple(taken), hears)
+    return Reach(guest, mac, vids, tuple(ways), port.name, tuple(taken), hears)
+
+
+def _where_used(scene: _Scene, guest: GuestPort, port: BridgePort, mac: str, vid: int) -> BridgePort:
+    """The port from which the guest last sent with that address: a bond uses it on another NIC of the guest."""
+    entry = scene.snapshot.fdb.at(port.bridge, mac, vid)
+    other = scene.guests.get(entry.port) if entry is not None else None
+    if entry is None or other is None or (other.domain, other.uuid) != (guest.domain, guest.uuid):
+        return port
+    moved = mac in guest.lent or entry.state is EntryState.DYNAMIC
+    return scene.snapshot.ports.get(entry.port, port) if moved else port
 
 
 def _way(

@@ -187,6 +187,7 @@ class GuestPort:
     (docs/adr/0009). ``moved`` addresses were seen here and have since turned up elsewhere, or had to make room: none of
     them keeps a static entry. ``shared`` are the addresses and prefixes that the domain's NICs on the bridge may use of
     each other, as a bond inside the guest does. Each address is on one NIC, where the guest last sent from it:
+    ``unlisted`` ones were seen here in addition to the NIC's present address, and nothing lets them in.
     ``borrowed`` are those in ``macs`` that are in writing for another NIC, ``lent`` those that another one uses now.
     ``state`` is libvirt's word for the domain. ``running``: its CPUs run *here*, and only
     then may its MACs have entries. ``entry_comes``: another program puts the NIC's entry when the CPUs start (libvirt
@@ -211,6 +212,7 @@ class GuestPort:
     shared: tuple[str, ...] = ()
     borrowed: tuple[str, ...] = ()
     lent: tuple[str, ...] = ()
+    unlisted: tuple[str, ...] = ()
 
     def __hash__(self) -> int:
         """Hashes the identity of the port: the planner keeps ports in tables, and a policy takes long to hash."""

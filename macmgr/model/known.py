@@ -143,7 +143,8 @@ class SeenMacs:
     XML has ``nic_mac``; for no other. ``current`` is the address that the NIC used instead of its own. ``macs`` are the
     addresses that it used in addition, the latest last. ``fresh`` are those of them that were seen since their entries
     were last put: they are here, wherever the FDB has them. ``moved`` addresses have turned up elsewhere, or had to
-    make room, and may keep no entry. ``full``: some had to make room.
+    make room, and may keep no entry. ``full``: some had to make room. ``unlisted`` ones were used in addition to
+    ``current``, and no policy lets them in: they are reported, and no more.
 
     ``file_said`` is the ``currentAddress`` in libvirt's file after ``current`` was seen: while it stands there, it is
     the older one. It is None until a look has read the file. ``event_said`` is the last report over libvirt's
@@ -165,6 +166,7 @@ class SeenMacs:
     full: bool = False
     file_said: str | None = ""
     event_said: str = ""
+    unlisted: tuple[str, ...] = ()
     previous: str = field(default="", compare=False)
     returned: bool = field(default=False, compare=False)
     at: float = field(default=0.0, compare=False)

@@ -6,7 +6,7 @@ findings of their own (`duplicate-mac`, `mac-collision`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from macmgr import virsh
 from macmgr.model.findings import Code, Finding
@@ -18,7 +18,7 @@ from macmgr.model.snapshot import BridgePort, Snapshot
 from macmgr.options import MAC_TABLE_MANAGER
 from macmgr.phrases import first_few
 from macmgr.planning.bonds import let_bond_in
-from macmgr.planning.collisions import let_cluster_in
+from macmgr.planning.collisions import MANY, let_cluster_in, serve_many
 from macmgr.planning.draft import Pins
 from macmgr.planning.remembering import seen_since
 from macmgr.readers.network import Network
@@ -51,6 +51,9 @@ def guest_mac_findings(intent: Intent) -> Iterator[Finding]:
             place = guest.policy.place_of("guest_mac")
             why = f"guestMac='alert' ({place})" if place else "the NIC is not trusted to change it"
             mac, own = guest.facts.current_mac, guest.macs[0]
+            if guest.unlisted:
+                yield _uses_many(guest, (mac, *guest.unlisted), why)
+                continue
             how = f"in addition to {own}" if virtual_router(mac) else f"in addition to {own} or instead of it"
             yield _about(
                 guest,
@@ -59,6 +62,20 @@ def guest_mac_findings(intent: Intent) -> Iterator[Finding]:
                 guest.facts.current_mac,
                 note=let_bond_in(guest.domain) if (guest.uuid, guest.bridge, mac) in nics else _let_in(guest, mac),
             )
+
+
+def _uses_many(guest: GuestPort, macs: Sequence[str], why: str) -> Finding:
+    """One finding for all of them: a bridge, a firewall or a hypervisor inside a guest has dozens."""
+    prefixes = dict.fromkeys(prefix for mac in macs if (prefix := virtual_router(mac)))
+    routers = f"; allow {' and '.join(prefixes)} for a virtual router" if prefixes else ""
+    return _about(
+        guest,
+        Code.GUEST_MAC_CHANGED,
+        f"{guest.domain} uses {len(macs)} addresses on {guest.port} in addition to {guest.macs[0]}, which nothing "
+        f"gives it ({first_few(macs, MANY)}): no entry is put for them, because {why}",
+        macs[0],
+        note=f"{serve_many(guest)}{routers}",
+    )
 
 
 def _let_in(guest: GuestPort, mac: str) -> str:

@@ -15,7 +15,7 @@ from macmgr.model.known import Known, SeenMacs
 from macmgr.model.mac import Patterns, matches
 from macmgr.model.snapshot import Entry, EntryState, Key, Snapshot
 from macmgr.planning.bonds import borrowers, is_shared, lends, let_bond_in, with_lent
-from macmgr.planning.collisions import HostAddresses
+from macmgr.planning.collisions import HostAddresses, by_kernel
 
 MOST = 64  # further addresses of one NIC
 
@@ -248,6 +248,7 @@ def _with_addresses(guest: GuestPort, record: SeenMacs, wanted: Collection[str])
         roaming=tuple(mac for mac in macs if mac not in written and not is_shared(guest, mac)),
         borrowed=tuple(mac for mac in macs if mac not in written and is_shared(guest, mac)),
         moved=tuple(mac for mac in record.moved if mac not in macs),
+        unlisted=tuple(mac for mac in record.unlisted if mac not in (*macs, record.current)),
     )
 
 
@@ -304,5 +305,6 @@ def _full(guest: GuestPort) -> Finding:
         guest.port,
         guest.domain,
         guest.macs[0],
-        note=f"narrow the prefixes under allow, or leave {guest.port} to the kernel (manager='kernel')",
+        note=f"narrow the prefixes under allow, or leave the NIC to the kernel: {by_kernel(guest)} in the metadata of "
+        f"{guest.domain}",
     )

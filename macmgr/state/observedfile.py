@@ -124,6 +124,7 @@ def _document(record: SeenMacs) -> dict[str, Any]:
         "full": record.full,
         "file_said": record.file_said,
         "event_said": record.event_said,
+        "unlisted": record.unlisted,
     }
 
 
@@ -140,9 +141,10 @@ def _record(said: Any) -> SeenMacs | None:
             _macs(said["fresh"]),
             _macs(said["gone"]),
             said["full"] is True,
-            # An older macmgr did not write these two.
+            # An older macmgr did not write these three.
             None if (file_said := said.get("file_said", "")) is None else _mac_or_none(file_said),
             _mac_or_none(said.get("event_said", "")),
+            _macs(said.get("unlisted", [])),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

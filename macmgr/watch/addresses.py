@@ -126,6 +126,7 @@ def settle(records: Records, view: View, now: float, *, sightings: bool = True) 
         after = replace(
             record,
             current="" if forgotten else record.current,
+            unlisted=() if forgotten or follows else record.unlisted,
             file_said="" if forgotten and not follows else record.file_said,
             macs=tuple(mac for mac in record.macs if mac not in moved),
             fresh=(*(mac for mac in record.fresh if mac not in used.fresh), *back),
@@ -232,7 +233,9 @@ def _seen(record: SeenMacs, guest: GuestPort, mac: str, now: float) -> SeenMacs:
         case GuestMac.ALERT if mac == record.current:
             return replace(record, at=now)
         case GuestMac.ALERT if not record.current or now - record.at > ALERT:
-            return replace(record, current=mac, at=now, file_said=None)
+            return replace(record, current=mac, at=now, file_said=None, unlisted=())
+        case GuestMac.ALERT if mac not in record.unlisted and len(record.unlisted) < MOST:
+            return replace(record, unlisted=(*record.unlisted, mac))
     return record
 
 

@@ -7,6 +7,7 @@ round decides.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from macmgr import paths
@@ -50,8 +51,11 @@ class Observer:
         seen = self._sightings.read()
         if view is None or not seen:
             return False, seen, []
-        records, changes = remember(self.records, seen, view, now)
-        return self._replace(records), seen, changes
+        before = self.records
+        records, changes = remember(before, seen, view, now)
+        self._replace(records)
+        # an address that nothing lets in gives a round nothing to do, and a guest may send from many
+        return _acted_on(records) != _acted_on(before), seen, changes
 
     def hear(
         self, words: Iterable[NicAddress], view: View, now: float
@@ -82,3 +86,7 @@ class Observer:
         if changed or self._kept or not (self._path or paths.OBSERVED).exists():
             self._kept = write_observed(records, self._netns, self._path, lost=self.lost)
         return changed
+
+
+def _acted_on(records: Records) -> Records:
+    return tuple(replace(record, unlisted=()) for record in records)

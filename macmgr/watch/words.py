@@ -18,6 +18,7 @@ from macmgr.model.intent import GuestPort, Modes
 from macmgr.model.snapshot import EntryState
 from macmgr.model.vids import fold_vids
 from macmgr.phrases import counted
+from macmgr.planning.collisions import MANY, serve_many
 from macmgr.report.verdict import Word, verdict_of
 from macmgr.view import View
 from macmgr.watch import messages
@@ -25,7 +26,7 @@ from macmgr.watch.alarms import Alarm, Kind
 from macmgr.watch.bursts import VidLine
 from macmgr.watch.messages import Line, Priority
 
-MANY = 20  # lines of one kind in one round
+MOST_LINES = 20  # of one kind in one round
 THEFT = "theft"  # the code of the alarm; it is no finding, because the entry was held
 
 _PAST = {"put": "put", "move": "moved", "pin": "pinned", "unpin": "unpinned", "drop": "dropped", "close": "closed"}
@@ -135,6 +136,11 @@ def alarm(alarm: Alarm) -> Line:
         return theft(guest, alarm.mac, " or ".join(alarm.seen_on), alarm.vid, alarm.times)
     often = f" (changed {alarm.times} times)" if alarm.times > 1 else ""
     text = f"{guest.domain} uses {alarm.mac} on {guest.port} instead of {alarm.before}{often}: its entry follows"
+    if alarm.times > MANY:
+        text = (
+            f"{guest.domain} used one address after the other on {guest.port} ({alarm.times} changes, {alarm.mac} last)"
+            f", and its entry follows each; {serve_many(guest)}"
+        )
     place = guest.domain, guest.port, guest.bridge, alarm.mac
     return Line(Priority.NOTICE, text, messages.GUEST_MAC_CHANGED, *place, Code.GUEST_MAC_CHANGED)
 
@@ -274,7 +280,7 @@ def _vids(change: Change) -> frozenset[int]:
 
 def _summed_up(lines: list[Line], what: str, message_id: str) -> list[Line]:
     """Returns the lines; if there are too many, one that counts them, then the lines at debug priority."""
-    if len(lines) <= MANY:
+    if len(lines) <= MOST_LINES:
         return lines
     bridges = ", ".join(sorted({line.bridge for line in lines if line.bridge}))
     codes = ", ".join(f"{code} {count}" for code, count in Counter(line.code for line in lines).most_common())

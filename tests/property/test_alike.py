@@ -24,7 +24,7 @@ def test_each_vid_and_each_port_is_as_the_one_that_was_judged(world: World) -> N
 
 
 def fates(start: Snapshot, reach: Reach, other: str, vid: int, source: str) -> list[bool | None]:
-    port, protocol = reach.guest.port, start.bridges[reach.guest.bridge].relay.protocol
+    port, protocol = reach.port, start.bridges[reach.guest.bridge].relay.protocol
 
     def sent(place: str, source: str, destination: str) -> Frame:
         pvid = start.bridges[place].pvid if place in start.bridges else start.ports[place].pvid

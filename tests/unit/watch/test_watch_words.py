@@ -170,7 +170,7 @@ def test_a_thousand_changes_are_one_line_and_details() -> None:
     assert lines[0].priority is Priority.NOTICE
     assert {line.priority for line in lines[1:]} == {Priority.DEBUG}
     assert len(lines) == 1001
-    assert len(words.repaired(words.repairs(puts[: words.MANY]))) == words.MANY
+    assert len(words.repaired(words.repairs(puts[: words.MOST_LINES]))) == words.MOST_LINES
 
 
 def test_thousands_of_vids_are_one_line_for_each_entry() -> None:
