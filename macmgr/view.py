@@ -14,7 +14,7 @@ from macmgr.model.codes import Consequence, Severity
 from macmgr.model.findings import Finding
 from macmgr.model.intent import EVERYTHING, GuestPort, Intent, PortlessNic, Scope
 from macmgr.model.known import NOTHING_KNOWN, Known, PortBefore
-from macmgr.model.snapshot import Bridge, BridgePort, Snapshot
+from macmgr.model.snapshot import Bridge, BridgePort, Snapshot, Stacked
 from macmgr.planning.draft import Plan
 from macmgr.planning.reached import judged as judge
 from macmgr.planning.remembering import gone_macs, to_release
@@ -89,6 +89,10 @@ class View:
             mine = {guest.port for guest in self.guests}
             ports = [port for port in ports if port.name in mine]
         return sorted(ports, key=lambda port: port.ifindex)
+
+    def stacked_on(self, bridge: str) -> list[Stacked]:
+        """The host's devices on a bridge; with a domain in scope, none."""
+        return [each for each in self.snapshot.stacked if each.bridge == bridge and self.scope.domain is None]
 
     @property
     def observed(self) -> tuple[Change, ...]:

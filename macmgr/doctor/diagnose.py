@@ -29,7 +29,7 @@ from macmgr.model.codes import Consequence, Severity
 from macmgr.model.devices import Device, DeviceFacts, Features, Xdp
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import Intent
-from macmgr.model.snapshot import Bridge, EntryState, Snapshot
+from macmgr.model.snapshot import Bridge, EntryState, Snapshot, Stacked
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,7 @@ class BridgeDiagnosis:
     cut_by_filtering: tuple[str, ...] = ()
     cut_stacked: tuple[str, ...] = ()
     steps_for_guests: int = 0
+    stacked: tuple[Stacked, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +167,7 @@ def _bridge(
         tuple(sorted(by_filtering)),
         tuple(stacked),
         len(steps_for_guests(cut)),
+        tuple(each for each in snapshot.stacked if each.bridge == bridge.name),
     )
 
 

@@ -69,8 +69,15 @@ def guests_with(snapshot: Snapshot, intent: Intent, mac: str) -> list[GuestPort]
 
 
 def senders_at(snapshot: Snapshot, intent: Intent, name: str) -> list[Sender]:
-    """The host of the bridge, or whoever is behind the port."""
-    return [_sender(snapshot, intent, name)] if snapshot.bridge_of(name) else []
+    """The host of the bridge, by a device stacked on it too, or whoever is behind the port."""
+    if snapshot.bridge_of(name):
+        return [_sender(snapshot, intent, name)]
+    stacked = (each for each in snapshot.stacked if each.name == name)
+    return [
+        Sender(each.bridge, each.bridge, each.mac, Owner.HOST, vid)
+        for each in stacked
+        for vid in [next((vid for vid in each.vids if vid not in snapshot.bridges[each.bridge].untagged), None)]
+    ]
 
 
 def senders_with(snapshot: Snapshot, intent: Intent, mac: str) -> list[Sender]:

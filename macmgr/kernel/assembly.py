@@ -65,7 +65,7 @@ def assemble(
 
 
 def _stacked(links: Iterable[Link], bridges: Mapping[str, Bridge]) -> Iterator[Stacked]:
-    """The devices stacked on bridges, directly or not, that have another address than their bridge.
+    """The devices stacked on bridges, directly or not.
 
     A device above a VLAN device is in that one's VID. Any other is in the VIDs that the bridge sends untagged.
     """
@@ -77,8 +77,8 @@ def _stacked(links: Iterable[Link], bridges: Mapping[str, Bridge]) -> Iterator[S
         waiting = [(link, (link.vid,) if link.vid else bridge.untagged) for link in uppers.get(bridge.ifindex, ())]
         for link, carried in waiting:  # nothing is stacked on itself, so the walk ends
             waiting += [(upper, carried) for upper in uppers.get(link.ifindex, ())]
-            if link.mac and link.mac != bridge.mac:
-                yield Stacked(bridge.name, link.name, link.mac, carried)
+            if link.mac:
+                yield Stacked(bridge.name, link.name, link.mac, carried, link.kind)
 
 
 def _with_states(relay: R, states: Mapping[int, PortState] | None) -> R:

@@ -1,4 +1,4 @@
-"""The role of each port of a bridge, decided here and nowhere else. Pure.
+"""The role of each port of a bridge, and of what is stacked on one, decided here and nowhere else. Pure.
 
 The kernel's device kind (IFLA_INFO_KIND) decides the role of a port that is no guest's. A veth is a cable, and its
 other end decides. If that is in another network namespace (IFLA_LINK_NETNSID), a container has it. If it is here, the
@@ -22,6 +22,7 @@ class Role(StrEnum):
     CONTAINER = "container"
     TAP = "tap"  # unknown to macmgr: another program's QEMU, or a guest whose XML is not understood
     DUMMY = "dummy"  # it leads nowhere: virbr0-nic, LXD's NAME-mtu
+    STACKED = "stacked"  # no port: the host's, on the bridge itself, as br0.10, a macvlan, a VRRP VMAC
 
     @property
     def leads_out(self) -> bool:

@@ -198,15 +198,16 @@ class Bridge:
 
 
 class Stacked(NamedTuple):
-    """A device with an address of its own, stacked on a bridge itself (8021q, macvlan, a VRRP VMAC).
+    """A device of the host's, stacked on a bridge itself (8021q, macvlan, a VRRP VMAC).
 
-    While the bridge filters VLANs, its FDB is asked for that address in ``vids``.
+    While the bridge filters VLANs, its FDB is asked for the device's address in ``vids``.
     """
 
     bridge: str
     name: str
     mac: str
     vids: tuple[int, ...] = ()
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -279,12 +280,13 @@ class Snapshot:
         return own
 
     def stacked_addresses(self) -> dict[tuple[str, str, int], str]:
-        """Returns the addresses of devices stacked on the bridges, in their VIDs, with words.
+        """Returns the own addresses of devices stacked on the bridges, in their VIDs, with words.
 
         VID 0 is included: without VLAN filtering each VID is looked up there.
         """
         return {
             (each.bridge, each.mac, vid): f"{each.name}, which is stacked on {each.bridge}"
             for each in self.stacked
+            if each.mac != self.bridges[each.bridge].mac
             for vid in (0, *each.vids)
         }

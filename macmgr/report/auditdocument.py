@@ -13,7 +13,7 @@ from macmgr.model.changes import Change, bridge_command, requests
 from macmgr.model.findings import Code, Finding, Fix, Fixes, Severity, fix_of
 from macmgr.model.intent import GuestPort
 from macmgr.model.roles import Role, roles_of
-from macmgr.model.snapshot import Bridge, BridgePort
+from macmgr.model.snapshot import Bridge, BridgePort, Stacked
 from macmgr.model.vids import fold_vids
 from macmgr.report.verdict import verdict_of
 from macmgr.view import Outcome, View
@@ -112,6 +112,17 @@ def _bridge(
             _port(port, guests.get(port.name), roles[port.name], reaches.get(port.name, ()))
             for port in view.ports_of(bridge.name)
         ],
+        "stacked": [stacked_document(each) for each in view.stacked_on(bridge.name)],
+    }
+
+
+def stacked_document(device: Stacked) -> dict[str, Any]:
+    return {
+        "device": device.name,
+        "kind": device.kind,
+        "role": str(Role.STACKED),
+        "mac": device.mac,
+        "vids": list(device.vids),
     }
 
 

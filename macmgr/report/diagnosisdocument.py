@@ -10,7 +10,7 @@ from macmgr.doctor.answer import answers
 from macmgr.doctor.diagnose import BridgeDiagnosis, Diagnosis, NicList, PortDiagnosis
 from macmgr.doctor.promiscuity import Cause
 from macmgr.model.findings import fix_of
-from macmgr.report.auditdocument import finding_document
+from macmgr.report.auditdocument import finding_document, stacked_document
 
 
 def diagnosis_document(diagnosis: Diagnosis, host: str, taken_at: str, hooks: Sequence[str] = ()) -> dict[str, Any]:
@@ -38,6 +38,7 @@ def _bridge_document(found: BridgeDiagnosis) -> dict[str, Any]:
         "promiscuous": found.bridge.promiscuity > 0,
         "causes": [_cause_document(cause) for cause in found.causes],
         "ports": [_port_document(port) for port in found.ports],
+        "stacked": [stacked_document(each) for each in found.stacked],
         "vlan_filtering_would_cut": list(found.obstacles),
         "steps": [_step_document(step) for step in found.steps],
         "gain": list(found.gain),

@@ -14,7 +14,14 @@ from macmgr.model.intent import GuestPort
 from macmgr.model.mac import matches, near_mac, parse_typed_destination, parse_typed_mac
 from macmgr.report.explained import Explanation
 from macmgr.report.explainguest import explain_guest
-from macmgr.report.explainother import explain_bridge, explain_gone, explain_mac, explain_port, explain_portless
+from macmgr.report.explainother import (
+    explain_bridge,
+    explain_gone,
+    explain_mac,
+    explain_port,
+    explain_portless,
+    explain_stacked,
+)
 from macmgr.view import View
 
 
@@ -49,6 +56,9 @@ def _explanations(view: View, what: str) -> Iterator[Explanation]:
     port = view.snapshot.ports.get(what)
     if port is not None and not guests:
         yield explain_port(view, port)
+    for device in view.snapshot.stacked:
+        if what == device.name or mac == device.mac != view.snapshot.bridges[device.bridge].mac:
+            yield explain_stacked(view, device)
     if mac and not guests and not portless and _is_known(view, mac):
         yield explain_mac(view, mac)
     if what and not guests and not portless and what in _domains_named(view):
@@ -78,7 +88,8 @@ def _near(view: View, what: str) -> str:
         typed = parse_typed_destination(what)
     except ValueError:
         guests = {guest.domain for guest in view.intent.ports} | {nic.domain for nic in view.intent.portless}
-        return did_you_mean(what, {*guests, *_domains_named(view), *view.snapshot.ports, *view.snapshot.bridges})
+        interfaces = {*view.snapshot.ports, *view.snapshot.bridges, *(each.name for each in view.snapshot.stacked)}
+        return did_you_mean(what, {*guests, *_domains_named(view), *interfaces})
     if is_group(typed):
         return f"; it is a group's address: 'macmgr trace --to {typed}' says who gets its frames"
     return near_mac(typed, _macs(view))

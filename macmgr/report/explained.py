@@ -8,6 +8,7 @@ from typing import Any
 
 from macmgr.forwarding.consequences import Reach
 from macmgr.model.findings import Finding, fix_of
+from macmgr.model.roles import Role
 from macmgr.model.vids import fold_vids
 from macmgr.report.auditdocument import reached_document
 
@@ -16,8 +17,9 @@ from macmgr.report.auditdocument import reached_document
 class Explanation:
     """The ``answer`` is a sentence, with the ``findings`` that it is about. ``headline`` says what the thing is.
 
-    Each labelled section lists facts, line by line. ``short`` has what is read instead of a long section.
-    ``reached`` are lines about ``reaches``. ``observed``: the bridge is only observed, and no apply changes it.
+    Each labelled section lists facts, line by line. ``short`` has what is read instead of a long section. ``role`` is a
+    port's, or of a device on a bridge. ``reached`` are lines about ``reaches``. ``observed``: the bridge is only
+    observed, and no apply changes it.
     """
 
     headline: str
@@ -31,6 +33,7 @@ class Explanation:
     observed: bool = False
     more: str = ""
     cut_off: bool = False
+    role: Role | None = None
 
     @property
     def rank(self) -> int:
@@ -44,6 +47,7 @@ class Explanation:
         return {
             "headline": self.headline,
             "answer": self.answer,
+            "role": str(self.role) if self.role else None,
             "reached": [reached_document(reach) for reach in self.reaches],
             **sections,
             "verdict": verdict or [self.answer],

@@ -10,6 +10,7 @@ from macmgr.model.findings import Code, Finding, Severity
 from macmgr.model.intent import GuestPort, Pin
 from macmgr.model.known import SeenMacs
 from macmgr.model.mac import virtual_router
+from macmgr.model.roles import Role
 from macmgr.model.snapshot import BridgePort
 from macmgr.model.vids import fold_vids
 from macmgr.phrases import listed
@@ -54,6 +55,7 @@ def explain_guest(view: View, guest: GuestPort) -> Explanation:
         observed=bool(observed),
         more="".join(observed) if findings else "",
         cut_off=cut,
+        role=Role.GUEST,
     )
 
 

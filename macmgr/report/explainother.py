@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from macmgr.forwarding.tracing import senders_to, trace
+from macmgr.forwarding.frames import BROADCAST
+from macmgr.forwarding.tracing import senders_at, senders_to, trace
 from macmgr.model.findings import Code, Finding, Severity
 from macmgr.model.intent import PortlessNic
 from macmgr.model.roles import Role, roles_of, why
-from macmgr.model.snapshot import BridgePort
+from macmgr.model.snapshot import BridgePort, Stacked
+from macmgr.model.vids import fold_vids
 from macmgr.phrases import counted, first_few, listed
 from macmgr.report.explained import Explanation
 from macmgr.report.explainguest import mode_says
@@ -54,6 +56,23 @@ def explain_port(view: View, port: BridgePort) -> Explanation:
             ("Kernel says", [*filter(None, [why(port, role, view.snapshot)]), said]),
         ),
         observed=bool(observed),
+        role=role,
+    )
+
+
+def explain_stacked(view: View, device: Stacked) -> Explanation:
+    """A device of the host's on a bridge: the model says who gets its frames."""
+    senders = senders_at(view.snapshot, view.intent, device.name)
+    traced = Traced(view, BROADCAST, trace(view.snapshot, senders, BROADCAST))
+    findings = tuple(finding for finding in view.plan.findings if finding.mac == device.mac)
+    where = f" in VID {fold_vids(device.vids)}" if device.vids else ""
+    return Explanation(
+        f"{device.name} ({device.kind}) is stacked on {device.bridge}: the host takes part there by it.",
+        f"A broadcast from {device.name} on {device.bridge}: {' '.join(traced.verdicts)}",
+        "red" if traced.arrives is False else _style(findings),
+        findings,
+        (("Kernel says", [f"{device.mac}{where}"]),),
+        role=Role.STACKED,
     )
 
 

@@ -11,7 +11,7 @@ from rich.text import Text
 from macmgr.model.codes import Consequence, Severity
 from macmgr.model.intent import GuestPort
 from macmgr.model.roles import Role, roles_of
-from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState
+from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, Stacked
 from macmgr.model.vids import fold_vids
 from macmgr.oneline import unbroken
 from macmgr.phrases import counted
@@ -52,6 +52,7 @@ def tree_lines(view: View, at_risk: Iterable[str], width: int, *, audit: bool, v
             _row(port, guests.get(port.name), roles[port.name], view, faults.get(port.name), managed=managed)
             for port in ports
         ]
+        rows += [_stacked_row(each) for each in view.stacked_on(bridge.name)]
         fold = audit and not verbose and len(rows) >= _MANY
         shown = [row for row in rows if not (fold and row.dull)]
         yield from _table(shown, width, view, verbose=verbose and not audit)
@@ -186,6 +187,12 @@ def _row(
         word,
     ]
     return _Row(guest, cells, dull=word.plain in ("", "ok"))
+
+
+def _stacked_row(device: Stacked) -> _Row:
+    blank = Text()
+    cells = [Text(device.name), Text(Role.STACKED.words, "dim"), blank, blank, blank, Text(device.mac)]
+    return _Row(None, [*cells, Text(fold_vids(device.vids)), *[blank] * 5], dull=True)
 
 
 def _verdict(guest: GuestPort, fault: Text | None) -> Text:

@@ -109,7 +109,7 @@ def _senders(arguments: argparse.Namespace, view: View, source: str, destination
     ports = [guest.port for guest in intent.ports if guest.domain == asked and guest.port in snapshot.ports]
     if ports:
         raise NotThere(f"{asked!r} is a domain, no port; its frames come from {', '.join(ports)}")
-    near = did_you_mean(asked, {*snapshot.ports, *snapshot.bridges})
+    near = did_you_mean(asked, {*snapshot.ports, *snapshot.bridges, *(each.name for each in snapshot.stacked)})
     raise NotThere(f"{asked!r} is not a bridge, a bridge port or a known MAC here{near}")
 
 

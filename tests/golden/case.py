@@ -147,9 +147,8 @@ def read_snapshot(said: dict[str, Any]) -> Snapshot:
     masters: dict[str, str | None] = dict.fromkeys([*bridges, *said.get("on no bridge", ())])
     masters |= {port.name: port.bridge for port in ports.values()}
     entries = [entry for line in said.get("entries", ()) for entry in _entries(line)]
-    stacked = tuple(
-        Stacked(bridge, name, mac, tuple(vids)) for name, (bridge, mac, vids) in said.get("stacked", {}).items()
-    )
+    on_bridges = said.get("stacked", {}).items()
+    stacked = tuple(Stacked(bridge, name, mac, tuple(vids), kind) for name, (bridge, mac, vids, kind) in on_bridges)
     return Snapshot(bridges, ports, masters, tuple(entries), stacked=stacked)
 
 
@@ -228,6 +227,7 @@ def explain_text(case: Case) -> str:
     intent = case.view.intent
     domains = [*(guest.domain for guest in intent.ports), *(nic.domain for nic in intent.portless)]
     others = [port for port in case.view.snapshot.ports if port not in {guest.port for guest in intent.ports}]
+    others += [device.name for device in case.view.snapshot.stacked]
     parts = [
         f"$ macmgr explain {what!r}\n{explained(case.view, what)}"
         for what in dict.fromkeys([*domains, *others, *(mac for _, mac in case.view.gone_macs)])

@@ -60,7 +60,8 @@ def test_a_table_fits_the_terminal(folder: Path, read: Callable[[Path], Case], w
     assert [line for line in long if not line.startswith(("        fix: ", "        would run: "))] == []
     shown = [line for line in lines if line.startswith((" ├─", " └─"))]
     ports = [port for port in case.view.snapshot.ports.values() if port.bridge in case.view.intent.managed_bridges]
-    assert len(shown) == len(ports)
+    stacked = [each for each in case.view.snapshot.stacked if each.bridge in case.view.intent.managed_bridges]
+    assert len(shown) == len(ports) + len(stacked)
     assert all(any(f"  {port.name[:4]}" in line for line in shown) for port in ports)
 
 

@@ -75,9 +75,11 @@ def test_what_is_stacked_is_read_with_its_vid(ns: Namespace) -> None:
     ns.ip("link add link up0 name up0.10 address 02:b0:00:00:00:11 type vlan id 10")
     with Kernel(ns.name) as kernel:
         assert set(kernel.read_snapshot().stacked) == {
-            Stacked("br0", "br0.10", "02:b0:00:00:00:10", (10,)),
-            Stacked("br0", "vrrp10", GATEWAY, (10,)),
+            Stacked("br0", "br0.10", "02:b0:00:00:00:10", (10,), "vlan"),
+            Stacked("br0", "br0.11", kernel.read_snapshot().bridges["br0"].mac, (11,), "vlan"),
+            Stacked("br0", "vrrp10", GATEWAY, (10,), "macvlan"),
         }
+        assert {mac for _, mac, _ in kernel.read_snapshot().stacked_addresses()} == {"02:b0:00:00:00:10", GATEWAY}
 
 
 def test_a_hook_for_a_domain_that_never_ran_deletes_nothing(host: House) -> None:

@@ -10,7 +10,7 @@ import pytest
 from macmgr.forwarding import BROADCAST, Reason
 from macmgr.forwarding.tracing import Owner, Sender, Trace, senders_at, senders_to, senders_with, trace
 from macmgr.model.relay import PortRelay, Tag
-from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, Snapshot
+from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, Snapshot, Stacked
 from macmgr.planning.draft import Plan
 from macmgr.report.traced import Traced
 from macmgr.view import View
@@ -194,3 +194,16 @@ def test_a_backup_port_that_is_gone_is_no_target() -> None:
     there = host(vnet1={"relay": PortRelay(carrier=False, backup="gone")})
     said = traced(there, senders_at(there, INTENT, "eth0"), WEB)
     assert said.verdicts == [f"{WEB} of web does not get it: an FDB entry leads to another port."]
+
+
+def test_a_frame_of_a_device_on_the_bridge_is_the_hosts_in_its_vlan() -> None:
+    """br0.20 tags its frames with VLAN 20; a macvlan's are untagged."""
+    bridge = Bridge("br0", 1, "02:00:00:00:00:b0", True, vids=(1, 20), pvid=1, untagged=(1,))
+    on_it = (
+        Stacked("br0", "br0.20", bridge.mac, (20,), "vlan"),
+        Stacked("br0", "mv0", "02:00:00:00:00:f0", (1,), "macvlan"),
+    )
+    there = replace(host(), bridges={"br0": bridge}, stacked=on_it)
+    assert senders_at(there, INTENT, "br0.20") == [Sender("br0", "br0", bridge.mac, Owner.HOST, 20)]
+    assert senders_at(there, INTENT, "mv0") == [Sender("br0", "br0", "02:00:00:00:00:f0", Owner.HOST)]
+    assert senders_at(there, INTENT, "mv1") == []

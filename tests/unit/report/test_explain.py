@@ -166,8 +166,8 @@ def test_scripts_get_the_same_lines() -> None:
     document = explain(IN_SYNC, "vnet0")[0].document()
     labels = ["XML says", "Policy says", "So wanted", "Kernel says"]
     keys = [label.lower().replace(" ", "_") for label in labels]
-    assert list(document) == ["headline", "answer", "reached", *keys, "verdict"]
-    assert (document["headline"], document["answer"]) == (HEADLINE, ANSWER)
+    assert list(document) == ["headline", "answer", "role", "reached", *keys, "verdict"]
+    assert (document["headline"], document["answer"], document["role"]) == (HEADLINE, ANSWER, "guest")
     assert [each["uplink"] for each in document["reached"]] == ["yes", "yes", "no"]
     shown = explained(IN_SYNC, "vnet0", 400, verbose=True)
     assert [section(shown, label) for label in labels] == [document[key] for key in keys]
