@@ -121,7 +121,8 @@ def settle(records: Records, view: View, now: float, *, sightings: bool = True) 
         moved = [mac for mac in held if any(moved_on(mac, guest, owners, view.snapshot))]
         back = [mac for mac in moved if mac == record.current and not (sightings and guest.running)]
         moved = [mac for mac in moved if mac not in back]
-        forgotten = record.current in moved if follows else not unsure and now - record.at > ALERT
+        said = record.current == record.event_said  # only libvirt's next report ends that
+        forgotten = record.current in moved if follows else not (unsure or said) and now - record.at > ALERT
         gone = [mac for mac in record.moved if unsure or mac not in used.moved or mac in left_to_do]
         after = replace(
             record,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from macmgr.model.kernelevents import EntryEvent, Event
 from macmgr.model.known import NicAddress
@@ -22,6 +23,18 @@ from macmgr.watch.round import Round
 
 _MOST_EVENTS = 10_000  # about guests' addresses, kept for the next look to judge; a larger storm loses some alarms
 _MOST_WORDS = 10_000  # libvirt's reports about NICs that no look has found yet
+
+
+_Nic = tuple[str, str]
+"""The uuid of a domain, and the alias of its NIC."""
+
+
+class _Heard(NamedTuple):
+    """libvirt's last report of a NIC, and the NIC that it is about: another one may get the alias."""
+
+    word: NicAddress
+    mac: str
+    ifindex: int
 
 
 class AddressWatch:
@@ -39,7 +52,8 @@ class AddressWatch:
         self._view: View | None = None
         self._macs: frozenset[str] = frozenset()
         self._events: list[EntryEvent] = []
-        self._words: dict[tuple[str, str], NicAddress] = {}
+        self._words: dict[_Nic, NicAddress] = {}
+        self._heard: dict[_Nic, _Heard] = {}
         self._said = ""
         self._report_blindness()
 
@@ -92,7 +106,8 @@ class AddressWatch:
         self._say(self._alarms.entries(self._events, now))
         self._events.clear()
         heard = self._hear(now)
-        self._words.clear()  # a NIC that this look did not find either belongs to no guest here
+        nics = {(guest.uuid, guest.alias) for guest in self._view.intent.ports} if self._words else ()
+        self._words = {nic: word for nic, word in self._words.items() if nic in nics}  # the others are no guests' here
         dirty = self._observer.after(self._view, now, sightings=sightings)
         self._report_blindness()
         return dirty or heard
@@ -110,11 +125,28 @@ class AddressWatch:
         self._observer.close()
 
     def _hear(self, now: float) -> bool:
-        """Applies libvirt's reports; those about unknown NICs wait. True if a round has something to do."""
-        if self._view is None or not self._words:
+        """Applies libvirt's reports; those about unknown NICs wait. True if a round has something to do.
+
+        The last report of each NIC is kept, as an answer to a question: libvirt saves it to no file, and a record may
+        be dropped and made again, as when the policy of the NIC changes to 'kernel' and back.
+        """
+        if self._view is None or not (self._words or self._heard):
             return False
-        dirty, changes, unknown = self._observer.hear(list(self._words.values()), self._view, now)
-        self._words = {(word.uuid, word.alias): word for word in unknown}
+        ports = self._view.snapshot.ports
+        nics = {
+            (guest.uuid, guest.alias): (guest.facts.configured_mac, ports[guest.port].ifindex)
+            for guest in self._view.intent.ports
+            if guest.port in ports
+        }
+        self._heard = {nic: each for nic, each in self._heard.items() if nics.get(nic, each[1:]) == each[1:]}
+        kept = [each.word for nic, each in self._heard.items() if nic in nics and nic not in self._words]
+        dirty, changes, unknown = self._observer.hear([*kept, *self._words.values()], self._view, now)
+        self._heard |= {
+            nic: _Heard(word._replace(changed=False), *nics[nic])
+            for nic, word in self._words.items()
+            if nic in nics and (nic in self._heard or len(self._heard) < _MOST_WORDS)
+        }
+        self._words = {(word.uuid, word.alias): word for word in unknown if (word.uuid, word.alias) not in nics}
         self._say(self._alarms.guest_macs(changes, now))
         self._report_blindness()
         return dirty
