@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from rich.console import Console
@@ -16,8 +16,13 @@ from macmgr.model.intent import observe_nothing
 from macmgr.model.snapshot import Entry, EntryState
 from macmgr.model.vids import fold_vids
 from macmgr.oneline import unbroken
+from macmgr.phrases import counted, first_few
 from macmgr.report.auditdocument import fix_document
+from macmgr.report.terminal import print_wrapped
 from macmgr.view import Released, ReleasedPort
+
+_WORD = 12
+_FEW = 5  # ports and guests that a sentence names
 
 
 def release_document(released: Released) -> dict[str, Any]:
@@ -41,30 +46,50 @@ def release_document(released: Released) -> dict[str, Any]:
 
 
 def print_release(out: Console, released: Released, observes: Callable[[str], bool] = observe_nothing) -> None:
-    """Prints the released ports and what is left to do. Where macmgr only ``observes``, nobody takes them again."""
-    outcome = released.outcome
+    """Prints what is given back, what is not and for whom, and who takes it again; then each port as it is now.
+
+    Where macmgr only ``observes``, nobody takes a port again.
+    """
+    for sentence, style in _answer(released, observes):
+        print_wrapped(out, Text(), Text(unbroken(sentence), style), 2)
+    outcome, fixes = released.outcome, Fixes()
+    for failure in outcome.failures:
+        _print_row(out, "failed", f"{failure.change.domain or failure.change.bridge}: {failure.why}", "red")
+    for finding in outcome.view.plan.findings:
+        _print_row(out, "left", f"{finding.message}; to clear it: {fixes.of(finding).text}", "red")
     for back in released.ports:
         bridge = outcome.view.snapshot.ports[back.port].bridge
-        line = Text("given back  ", "green")
-        line.append(unbroken(f"{back.port} on {bridge}{f' ({back.domain})' if back.domain else ''}"), "bold")
-        line.append(unbroken(f", {back.because or 'nothing had to be changed'}: {_in_words(released, back)}"), "none")
-        out.print(line)
-    for failure in outcome.failures:
-        out.print(Text(unbroken(f"failed      {failure.change.domain or failure.change.bridge}: {failure.why}"), "red"))
-    left, fixes = outcome.view.plan.findings, Fixes()
-    for finding in left:
-        out.print(Text(unbroken(f"left        {finding.message}; to clear it: {fixes.of(finding).text}"), "red"))
-    if not outcome.complete:
-        out.print(f"{len(outcome.view.plan.changes)} changes remain to be made; run 'macmgr release' again.")
-    elif not released.ports and not outcome.done and not left:
-        out.print("There is nothing to give back: macmgr manages no port here.")
+        whose = f"{back.port} on {bridge}{f' ({back.domain})' if back.domain else ''}"
+        said = f"{whose}, {back.because or 'nothing had to be changed'}: {_in_words(released, back)}"
+        _print_row(out, "given back", said, "green")
+
+
+def _print_row(out: Console, word: str, said: str, style: str) -> None:
+    print_wrapped(out, Text(f"{word:<{_WORD}}", style), Text(unbroken(said)), _WORD)
+
+
+def _answer(released: Released, observes: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
+    outcome = released.outcome
+    changes, left = outcome.view.plan.changes, outcome.view.plan.findings
+    if released.ports:
+        names = [f"{back.port}{f' of {back.domain}' if back.domain else ''}" for back in released.ports]
+        yield f"{counted(len(names), 'port')} given back to the kernel: {first_few(names, _FEW)}.", "green"
+    if changes:
+        whose = sorted({change.domain or change.bridge for change in changes})
+        number = counted(len(changes), "change")
+        yield f"{number} for {first_few(whose, _FEW)} remain to be made; run 'macmgr release' again.", "red"
+    if left:
+        whose = sorted({finding.domain or finding.bridge for finding in left})
+        yield f"{counted(len(left), 'thing')} of {first_few(whose, _FEW)} can only be cleared by hand.", "red"
+    if not (released.ports or changes or left or outcome.done):
+        yield "There is nothing to give back: macmgr manages no port here.", ""
     given = {back.port for back in released.ports}
     wanted = [guest for guest in outcome.view.intent.ports if guest.managed and not observes(guest.bridge)]
-    again = [guest.port for guest in wanted if guest.port in given]
-    if again:
-        out.print(
-            f"The policy still manages {', '.join(again)}: the next hook or 'macmgr apply' takes them again. 'macmgr "
-            f"explain {shlex.quote(again[0])}' says what asks for it; 'macmgr uninstall' removes the hooks."
+    if again := [guest.port for guest in wanted if guest.port in given]:
+        yield (
+            f"The policy still manages {first_few(again, _FEW)}: the next hook or 'macmgr apply' takes them again. "
+            f"'macmgr explain {shlex.quote(again[0])}' says what asks for it; 'macmgr uninstall' removes the hooks.",
+            "yellow",
         )
 
 

@@ -57,9 +57,8 @@ def install(arguments: argparse.Namespace) -> int:
         steps.append(install_unit(units, program))
     unit = [step.what for step in steps if step.path.name == UNIT]
     how = _NO_HOOKS if arguments.no_hooks else _look_for_them()
-    _print(steps, how, *(_RESTART if what == "replaced" else _START for what in unit))
-    if config is not None:
-        _print([], *_what_is_managed(config, arguments.run_dir))
+    first = _what_is_managed(config, arguments.run_dir) if config is not None else ()
+    _print(first, steps, [how, *(_RESTART if what == "replaced" else _START for what in unit)])
     return errors.IN_SYNC
 
 
@@ -70,12 +69,10 @@ def uninstall(arguments: argparse.Namespace) -> int:
         steps += uninstall_unit(units)
     if config is not None:
         steps += [*uninstall_config(config), *uninstall_memory(purge=arguments.purge)]
-    last = [] if steps else [f"nothing of macmgr is installed in {arguments.hooks_dir}"]
+    first = [] if steps else [f"nothing of macmgr is installed in {arguments.hooks_dir}"]
     if config is not None and (ports := managed_ports(paths.STATE)):
-        last = [f"Still as macmgr made them: {', '.join(ports)}. 'macmgr release' gives them back to the kernel."]
-    if any(step.path.name == UNIT for step in steps):
-        last.append(_STOP)
-    _print(steps, *last)
+        first = [f"Still as macmgr made them: {', '.join(ports)}. 'macmgr release' gives them back to the kernel."]
+    _print(first, steps, [_STOP for step in steps if step.path.name == UNIT][:1])
     return errors.IN_SYNC
 
 
@@ -106,7 +103,11 @@ def _what_is_managed(path: Path, run_dir: Path) -> Iterator[str]:
     line = TomlLines(read_regular(path, LARGEST).decode()).of(("defaults", "mode")) if path.exists() else None
     place = f"{path}:{line}" if line else str(path)
     for observed, what, then in (
-        (True, "Observed only", f'nothing is changed until {place} says mode = "manage"'),
+        (
+            True,
+            "Observed only",
+            f"nothing is changed until {place} says mode = \"manage\"; 'macmgr plan' shows what would be",
+        ),
         (False, "Managed from now on", "the next hook, or 'macmgr apply', makes what 'macmgr plan' shows"),
     ):
         names = [name for name in sorted(intent.managed_bridges) if config.observes(name) is observed]
@@ -129,6 +130,6 @@ def _units(arguments: argparse.Namespace) -> Path | None:
     return named or (paths.UNITS if arguments.hooks_dir == paths.LIBVIRT_HOOKS else None)
 
 
-def _print(steps: Iterable[Step], *last: str) -> None:
-    for line in (*(f"{step.what:<13} {step.path}" for step in steps), *last):
+def _print(first: Iterable[str], steps: Iterable[Step], last: Iterable[str]) -> None:
+    for line in (*first, *(f"{step.what:<13} {step.path}" for step in steps), *last):
         print(harmless(unbroken(line)))

@@ -276,9 +276,8 @@ def test_the_command_says_what_it_gave_back(ns: Namespace, host: Path) -> None:
     macmgr(ns, host, "apply")
     done = macmgr(ns, host, "release", "--bridge", "br0", "--no-color")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(
-        "given back  guest on br0 (web1), as it was before macmgr: learning on, unicast flood on"
-    )
+    assert done.stdout.startswith("1 port given back to the kernel: guest of web1.\n")
+    assert "\ngiven back  guest on br0 (web1), as it was before macmgr: learning on, unicast flood on" in done.stdout
     assert f"{GUEST} dynamic (VID 0" in done.stdout
     assert "The policy still manages guest: the next hook or 'macmgr apply' takes them again." in done.stdout
     assert macmgr(ns, host, "release").stdout == "There is nothing to give back: macmgr manages no port here.\n"
