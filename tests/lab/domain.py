@@ -28,7 +28,7 @@ QUICK_BOOT = (
 
 @dataclass(frozen=True)
 class Nic:
-    """One NIC: on a libvirt network, or on a bridge (`<interface type='bridge'>`)."""
+    """One NIC: on a libvirt network, on a bridge (`<interface type='bridge'>`), or a tap that somebody else made."""
 
     mac: str
     address: str = ""  # "10.0.0.11/24", set by the agent
@@ -37,10 +37,13 @@ class Nic:
     portgroup: str = ""
     inside: str = ""  # further XML inside <interface>: <vlan>, <port isolated='yes'/>, …
     attributes: str = ""  # of <interface>: "trustGuestRxFilters='yes'"
+    tap: str = ""  # of `<interface type='ethernet'>`
 
     def xml(self) -> str:
         """The `<interface>` element."""
-        if self.bridge:
+        if self.tap:
+            kind, source = "ethernet", f"<target dev='{self.tap}' managed='no'/>"
+        elif self.bridge:
             kind, source = "bridge", f"<source bridge='{self.bridge}'/>"
         else:
             portgroup = f" portgroup='{self.portgroup}'" if self.portgroup else ""
