@@ -17,7 +17,7 @@ from macmgr.model.findings import Code, Command
 from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.known import Known
 from macmgr.model.mac import virtual_router
-from macmgr.model.snapshot import EntryState, Snapshot
+from macmgr.model.snapshot import Entry, EntryState, Snapshot
 from macmgr.planning.bonds import let_bond_in
 from macmgr.planning.draft import Draft, Table
 from macmgr.planning.remembering import closed_once
@@ -59,8 +59,10 @@ class Barred:
     """The VIDs in which a guest may not have an address because it is the host's, with whose it is in words.
 
     Nor may it have one, that it is only allowed, while somebody on the LAN uses it: ``alive`` has the uplink by VID. Of
-    what was seen behind its own port the daemon knows better. And a NIC's own address that was learned behind another
-    NIC of its domain, whose port was never closed, is used there (a bond): ``bonded`` has that port by (NIC, MAC).
+    what was seen behind its own port the daemon knows better. ``fixed`` are those of which a static entry is there: an
+    administrator's, if no frame has moved it there from the guest's port. And a NIC's own address that was learned
+    behind another NIC of its domain, whose port was never closed, is used there (a bond): ``bonded`` has that port by
+    (NIC, MAC).
     """
 
     def __init__(
@@ -76,7 +78,9 @@ class Barred:
         }
         seen = {(record.port, mac) for record in known.seen for mac in record.fresh}
         self._alive: dict[tuple[GuestPort, str], dict[int, str]] = {}
+        self.fixed: set[tuple[GuestPort, str]] = set()
         self.bonded: dict[tuple[GuestPort, str], str] = {}
+        kept = {(each.bridge, each.mac, each.port) for each in known.memory.macs}
         open_ports = _never_closed(intent, snapshot, known)
         for guest in guests:
             uses = _learned_behind(guest, open_ports, table) if guest.running and not known.cut else {}
@@ -87,14 +91,17 @@ class Barred:
             for mac in guest.macs[1:] if guest.running and not known.cut else ():
                 if mac in written or (guest.port, mac) in seen:
                     continue
-                alive = {
-                    vid: entry.port
-                    for vid, entry in table.fdb.of_mac(guest.bridge, mac).items()
-                    if entry.state is EntryState.DYNAMIC and entry.port not in taps
-                    if vid in snapshot.deciding_vids(guest.port)
-                }
-                if alive:
-                    self._alive[guest, mac] = alive
+                moved = (guest.bridge, mac, guest.port) in kept and not virtual_router(mac)
+                elsewhere = [
+                    entry
+                    for entry in table.fdb.of_mac(guest.bridge, mac).values()
+                    if entry.port not in taps and entry.vid in snapshot.deciding_vids(guest.port)
+                    if _is_anothers(entry, ours=moved)
+                ]
+                if elsewhere:
+                    self._alive[guest, mac] = {entry.vid: entry.port for entry in elsewhere}
+                if any(entry.state is EntryState.STATIC for entry in elsewhere):
+                    self.fixed.add((guest, mac))
 
     def of(self, guest: GuestPort, mac: str) -> Mapping[int, str]:
         barred, alive = self._vids.get((guest, mac), {}), self._alive.get((guest, mac))
@@ -105,6 +112,11 @@ class Barred:
         return self._alive.get((guest, mac), {})
 
 
+def _is_anothers(entry: Entry, *, ours: bool) -> bool:
+    """It was learned there, or somebody has put it: a frame that moves the guest's own there moves no sticky one."""
+    return entry.state is EntryState.DYNAMIC or (entry.state is EntryState.STATIC and (entry.sticky or not ours))
+
+
 def _never_closed(intent: Intent, snapshot: Snapshot, known: Known) -> dict[str, GuestPort]:
     """The managed NICs of domains with several, whose ports are open and stay so if an address is in use there."""
     closed = closed_once(known.memory, snapshot)
@@ -112,7 +124,7 @@ def _never_closed(intent: Intent, snapshot: Snapshot, known: Known) -> dict[str,
     return {
         guest.port: guest
         for guest in intent.ports
-        if several[guest.uuid] > 1 and guest.managed and not guest.policy.lock and guest.port not in closed
+        if several[guest.uuid] > 1 and guest.managed and guest.port not in closed
         if (port := snapshot.port_on(guest.bridge, guest.port)) is not None and port.auto
     }
 
@@ -143,7 +155,7 @@ def collides(
         if other := barred.bonded.get((guest, mac)):
             _report_bonded(guest, mac, other, draft)
         elif alive:
-            _report_alive(guest, mac, alive, draft)
+            _report_alive(guest, mac, alive, draft, fixed=(guest, mac) in barred.fixed)
         found = {vid: whose for vid, whose in barred.of(guest, mac).items() if vid in deciding and vid not in alive}
         own, everywhere = mac == guest.macs[0], len(found) == len(deciding)
         if found and (tap := _tap_with(mac, guest.bridge, snapshot, owners)):
@@ -206,8 +218,18 @@ def _report_bonded(guest: GuestPort, mac: str, other: str, draft: Draft) -> None
     )
 
 
-def _report_alive(guest: GuestPort, mac: str, alive: Mapping[int, str], draft: Draft) -> None:
+def _report_alive(guest: GuestPort, mac: str, alive: Mapping[int, str], draft: Draft, *, fixed: bool) -> None:
     uplinks = " and ".join(sorted({*alive.values()}))
+    if fixed:
+        draft.report(
+            Code.ADDRESS_IN_USE,
+            guest,
+            f"{guest.domain} is allowed {mac}, but somebody has put a static entry for it on {uplinks}: while it is "
+            f"there, no entry is put on {guest.port}",
+            mac=mac,
+            note=f"{disallow(guest, mac)}; or remove the entry on {uplinks}, if nobody there has the address",
+        )
+        return
     prefix = virtual_router(mac) or f"{mac.rpartition(':')[0]}:*"
     draft.report(
         Code.ADDRESS_IN_USE,

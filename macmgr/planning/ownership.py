@@ -9,7 +9,7 @@ and VID, so that nothing flaps. An address that changed inside a guest takes not
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from macmgr import virsh
@@ -72,12 +72,17 @@ def ownership(
     return Ownership(
         vids,
         {guest: others for guest, (_, others) in owned.items()},
-        {guest: tuple(mac for mac in guest.macs if barred.alive(guest, mac)) for guest in owners},
+        {guest: tuple(_waits_for(guest, barred)) for guest in owners},
         {(guest.bridge, mac, vid) for guest in running for mac, there in vids[guest].items() for vid in there},
         {guest.port for guest in owners},
         {(guest.port, mac) for guest in intent.ports if guest not in vids for mac in guest.macs},
         {(guest.bridge, mac): guest.domain for guest, mac in barred.bonded},
     )
+
+
+def _waits_for(guest: GuestPort, barred: Barred) -> Iterator[str]:
+    """The addresses that are learned elsewhere, and that may be learned behind the guest's port yet."""
+    return (mac for mac in guest.macs if barred.alive(guest, mac) and (guest, mac) not in barred.fixed)
 
 
 def report_duplicates(guest: GuestPort, rivals: Mapping[GuestPort, tuple[str, int]], draft: Draft) -> None:

@@ -130,6 +130,19 @@ def test_the_lans_router_keeps_its_entry_when_a_guest_is_allowed_its_address(hos
     assert host.ns.port_of(router) == "vnet1"
 
 
+@pytest.mark.parametrize("how", ["static", "static sticky"])
+def test_an_administrators_entry_stays_when_a_guest_is_allowed_its_address(host: House, how: str) -> None:
+    router = "02:00:00:00:00:fe"
+    host.ns.bridge(f"fdb replace {router} dev up0 master {how}")
+    before = entries(host, router)
+    claim(host, router, allowed=True)
+    for _ in range(2):
+        host.macmgr("apply")
+        assert entries(host, router) == before
+        assert about(host, router) == {"address-in-use"}
+    assert host.flags("vnet1") == (False, False)
+
+
 def test_a_port_behind_which_addresses_are_in_use_is_closed_only_by_consent(host: House) -> None:
     host.ns.add_cable("vnet1")  # a cable stands for a tap, so that frames come from behind it
     host.status_file("g1", "vnet1", mac_of(1))

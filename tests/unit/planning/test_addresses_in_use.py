@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from macmgr.model.findings import Code, fix_of
-from macmgr.model.intent import GuestPort, Intent, Manager, Policy
+from macmgr.model.intent import GuestPort, Intent, Manager, Pin, Policy
 from macmgr.model.known import Known
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
 from macmgr.reconcile import apply
@@ -186,3 +186,37 @@ def test_consent_takes_it() -> None:
     kernel.frame("eth0", VRRP, "ff:ff:ff:ff:ff:ff")
     assert told(applied(kernel, guest(VRRP), cut=True)) == []
     assert kernel.fdb["br0", VRRP, 0] == Entry(VRRP, 0, "vnet1", sticky=True)
+
+
+@pytest.mark.parametrize("sticky", [False, True])
+@pytest.mark.parametrize("flags", [OPEN, CLOSED])
+def test_an_administrators_static_entry_is_not_taken_by_an_allowance(flags: PortFlags, sticky: bool) -> None:
+    kernel, notes = host(flags=flags), Notebook()
+    fixed = Entry(NESTED, 0, "eth0", sticky=sticky)
+    kernel.set_entry(fixed)
+    for _ in range(2):
+        outcome = applied(kernel, guest(NESTED), notes)
+        assert kernel.fdb["br0", NESTED, 0] == fixed
+        assert "somebody has put a static entry for it on eth0" in told(outcome)[0]
+    assert kernel.ports["vnet1"].flags == CLOSED
+    kernel.lose_entry("br0", NESTED, 0)
+    applied(kernel, guest(NESTED), notes)
+    assert kernel.fdb["br0", NESTED, 0].port == "vnet1"
+
+
+def test_the_guests_own_entry_that_a_frame_has_moved_there_is_brought_back() -> None:
+    kernel, notes = host(), Notebook()
+    applied(kernel, guest(NESTED, pin=Pin.STATIC), notes)
+    kernel.set_entry(Entry(NESTED, 0, "eth0"))
+    applied(kernel, guest(NESTED, pin=Pin.STATIC), notes)
+    assert kernel.fdb["br0", NESTED, 0].port == "vnet1"
+
+
+def test_a_virtual_router_that_has_moved_to_the_lan_is_not_brought_back() -> None:
+    """An exact allow of one is a mistake, and told as one; the one on the LAN keeps it."""
+    kernel, notes = host(), Notebook()
+    applied(kernel, guest(VRRP, pin=Pin.STATIC), notes)
+    kernel.set_entry(Entry(VRRP, 0, "eth0"))
+    outcome = applied(kernel, guest(VRRP, pin=Pin.STATIC), notes)
+    assert kernel.fdb["br0", VRRP, 0].port == "eth0"
+    assert Code.STOLEN_ENTRY not in {each.code for each in outcome.view.plan.findings}

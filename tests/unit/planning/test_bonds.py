@@ -208,10 +208,12 @@ def test_a_person_may_cut_it_off() -> None:
     assert kernel.frame("eth0", LAN, OWN) == {"vnet0"}
 
 
-def test_a_lock_has_said_already_that_no_other_address_is_used_there() -> None:
+def test_a_lock_does_not_cut_it_off_either() -> None:
     kernel, intent = unasked(Entry(OWN, 0, "vnet1", EntryState.DYNAMIC), policy=replace(ALERTS, lock=True))
-    carry_out(kernel, plan(intent, kernel.read_snapshot()))
-    assert kernel.frame("eth0", LAN, OWN) == {"vnet0"}
+    made = plan(intent, kernel.read_snapshot())
+    carry_out(kernel, made)
+    assert kernel.frame("eth0", LAN, OWN) == {"vnet1"}
+    assert any("allow='own'" in fix_of(each).text for each in made.findings)
 
 
 @pytest.mark.parametrize("policy", [ALERTS, FOLLOW, replace(ALERTS, allow=("52:54:00:*",))])
