@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import textwrap
@@ -15,6 +16,7 @@ from macmgr.config import AUDIT_NAMES, DAEMON_NAMES, HOOK_NAMES, TABLES, read_co
 from macmgr.model.intent import Manager, Settings
 from macmgr.options import OPTIONS
 from macmgr.readers.problems import check_document
+from macmgr.report.verdict import Word
 
 TOP = Path(__file__).parents[2]
 CONFIGURATION = (TOP / "docs" / "configuration.rst").read_text()
@@ -45,6 +47,12 @@ def test_every_setting_is_described() -> None:
     for option in OPTIONS:
         row = next(line for line in CONFIGURATION.splitlines() if line.startswith(f"``{option.toml}``"))
         assert not {value for value in option.values if value not in row}
+
+
+def test_every_verdict_of_an_audit_is_described() -> None:
+    schema = json.loads((TOP / "docs" / "audit-v1.schema.json").read_text())["properties"]["verdict"]["enum"]
+    table = CONFIGURATION.partition("``verdict``  ")[2].partition("\n\n")[0]
+    assert re.findall(r"(?m)^``([a-z-]+)``", table) == schema == [str(word) for word in Word]
 
 
 def test_the_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,5 +27,12 @@ def test_each_page_is_in_the_index() -> None:
     assert sorted(listed) == sorted(there)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_is_read_without_a_generator(page: Path) -> None:
+    """Where a repository is browsed, a role of Sphinx shows as its markup."""
+    assert ":doc:" not in page.read_text()
+    assert ":ref:" not in page.read_text()
+
+
 def test_the_readme_is_short() -> None:
     assert len((TOP / "README.rst").read_text().splitlines()) <= 150
