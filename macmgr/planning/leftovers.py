@@ -25,7 +25,7 @@ from macmgr.model.snapshot import BridgePort, Entry, EntryState, Feature, Snapsh
 from macmgr.planning.draft import Draft, Stranded, Table
 
 MANY = 8  # addresses of one port that are reported one by one
-_REPORTED = (Code.STOLEN_ENTRY, Code.STALE_ENTRY, Code.MISSING_ENTRY)
+_REPORTED = (Code.STOLEN_ENTRY, Code.STALE_ENTRY, Code.MISSING_ENTRY, Code.ADDRESS_IN_USE)
 
 
 def leftover_findings(intent: Intent, snapshot: Snapshot, table: Table, so_far: Iterable[Finding]) -> Iterator[Finding]:

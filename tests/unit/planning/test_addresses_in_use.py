@@ -198,6 +198,7 @@ def test_an_administrators_static_entry_is_not_taken_by_an_allowance(flags: Port
         outcome = applied(kernel, guest(NESTED), notes)
         assert kernel.fdb["br0", NESTED, 0] == fixed
         assert "somebody has put a static entry for it on eth0" in told(outcome)[0]
+        assert Code.LEFT_ON_UPLINK not in {each.code for each in outcome.view.plan.findings}  # it is asked for
     assert kernel.ports["vnet1"].flags == CLOSED
     kernel.lose_entry("br0", NESTED, 0)
     applied(kernel, guest(NESTED), notes)
