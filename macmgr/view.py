@@ -17,6 +17,7 @@ from macmgr.model.known import NOTHING_KNOWN, Known, PortBefore
 from macmgr.model.snapshot import Bridge, BridgePort, Snapshot, Stacked
 from macmgr.planning.draft import Plan
 from macmgr.planning.reached import judged as judge
+from macmgr.planning.reached import unreached
 from macmgr.planning.remembering import gone_macs, to_release
 
 
@@ -41,7 +42,7 @@ class View:
     @property
     def cut_off(self) -> tuple[str, ...]:
         """The domains in scope that are not reached from beyond this host, in at least one of their VLANs."""
-        found = {reach.guest.domain for reach in self.reaches if reach.cut_off and self._is_managed(reach.guest)}
+        found = {reach.guest.domain for reach, _ in unreached(self.reaches) if self._is_managed(reach.guest)}
         cut = (each for each in self.plan.findings if each.consequence is Consequence.CUT_OFF and each.reached is False)
         found |= {each.domain for each in cut if each.domain and each.severity is not Severity.INFO}
         return tuple(sorted(found))
@@ -102,7 +103,7 @@ class View:
 
 def reached_after(view: View) -> tuple[str, ...]:
     """Returns the domains in scope that are cut off now, and are not once the plan's changes are made."""
-    cut = {reach.guest.domain for reach in view.reaches if reach.cut_off}.intersection(view.cut_off)
+    cut = {reach.guest.domain for reach, _ in unreached(view.reaches)}.intersection(view.cut_off)
     if not cut or not view.plan.changes:
         return ()
     after = requested(view.snapshot, (each for change in view.plan.changes for each in requests(change)))
@@ -111,7 +112,7 @@ def reached_after(view: View) -> tuple[str, ...]:
         return guest.macs[:1] if guest.domain in cut else ()
 
     then = consequences(after, view.intent, own_address, exposure=False)
-    return tuple(sorted(cut - {reach.guest.domain for reach in then if reach.cut_off}))
+    return tuple(sorted(cut - {reach.guest.domain for reach, _ in unreached(then)}))
 
 
 def judged(view: View) -> View:

@@ -66,13 +66,13 @@ def plan_entries(guest: GuestPort, owned: Ownership, table: Table, draft: Draft)
 def _problem(what: str, wanted: Entry, have: Entry | None, plain: str) -> tuple[Code, str] | None:
     """The fault of the entry for a running guest's MAC in one VID, or None. ``plain`` is why none is sticky."""
     if have is None:
-        return Code.MISSING_ENTRY, f"no entry for {what}"
+        return Code.MISSING_ENTRY, f"{what} has no entry"
     if have.state is EntryState.LOCAL:
         return Code.LOCAL_ENTRY, f"{what} is a local entry on {have.port}: the host swallows the guest's frames"
     if have.port != wanted.port:
-        return Code.STOLEN_ENTRY, f"the {have.in_words} entry for {what} leads to {have.port}, not to {wanted.port}"
+        return Code.STOLEN_ENTRY, f"frames for {what} leave through {have.port} instead of {wanted.port}"
     if have.state is EntryState.DYNAMIC:
-        return Code.MISSING_ENTRY, f"no static entry for {what}: the one on {have.port} is {have.in_words}"
+        return Code.MISSING_ENTRY, f"{what} has no static entry: the one on {have.port} is {have.in_words}"
     if have.sticky and not wanted.sticky:
         return Code.NOT_STICKY, f"the entry for {what} on {have.port} is sticky, but {plain}"
     if wanted.sticky and not have.sticky:
@@ -89,7 +89,8 @@ def plan_waiting_entries(guest: GuestPort, owned: Ownership, table: Table, draft
         reached = [each for each in on_port if not table.stranded(each)]  # no deletion takes the others along
         here = _deletable([each for each in ours if not table.stranded(each)], reached, table)
         early = [entry for entry in here if entry.state is EntryState.STATIC]
-        text = f"{mac} has an entry on {guest.port}, but the CPUs of {guest.domain} do not run here ({guest.state})"
+        text = f"{guest.domain} is {guest.state}, and the entry for {mac} is on {guest.port} already: "
+        text += f"frames for it are lost if {guest.domain} runs on another host"
         draft.stranded += _stranded(ours, guest.bridge, guest.domain, Code.EARLY_ENTRY, text, table)
         if early:
             change = _drop(here, guest.bridge, guest.domain, Code.EARLY_ENTRY)

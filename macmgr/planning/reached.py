@@ -8,7 +8,7 @@ not forward, or no uplink is in its VLAN.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from macmgr.forwarding.consequences import Reach, Way
@@ -16,10 +16,11 @@ from macmgr.forwarding.reasons import Reason
 from macmgr.model.codes import Code, Consequence, Severity
 from macmgr.model.findings import Finding, Fixes, Repair
 from macmgr.model.intent import GuestPort, Intent
-from macmgr.model.roles import Role
+from macmgr.model.roles import Role, uplinks_of
 from macmgr.model.snapshot import Snapshot
 from macmgr.model.vids import fold_vids
 from macmgr.phrases import are, first_few
+from macmgr.planning.fate import is_about, with_fate
 from macmgr.planning.portvlans import vlans_of
 
 _FEW = 3  # guests that a message names
@@ -49,7 +50,8 @@ def judged(
     for reach in reaches:
         of_port.setdefault(reach.guest.port, []).append(reach)
     guests = {guest.port: guest for guest in intent.ports}
-    said = [_judged(finding, guests, of_port) for finding in _merged(findings)]
+    uplinks = {port.name for port in uplinks_of(snapshot.ports.values(), guests)}
+    said = [with_fate(_judged(finding, guests, uplinks, of_port), of_port, snapshot) for finding in _merged(findings)]
     explained = {finding.port for finding in said if finding.consequence is Consequence.CUT_OFF and finding.port}
     said += unreached_findings(reaches, intent, snapshot, explained)
     severities, consequences = list(Severity), list(Consequence)
@@ -75,27 +77,27 @@ def _merged(findings: Iterable[Finding]) -> Iterator[Finding]:
         yield replace(group[0], vids=tuple(each.vid for each in group if each.vid is not None))
 
 
-def _judged(finding: Finding, guests: Mapping[str, GuestPort], reaches: Mapping[str, Sequence[Reach]]) -> Finding:
+def _judged(
+    finding: Finding,
+    guests: Mapping[str, GuestPort],
+    uplinks: Collection[str],
+    reaches: Mapping[str, Sequence[Reach]],
+) -> Finding:
     guest = guests.get(finding.port)
+    if finding.code is Code.STALE_ENTRY and finding.port in uplinks:  # where the guest may be; not once it is back
+        return replace(finding, judged=Consequence.AT_RISK)
     if guest is None or guest.domain != finding.domain or finding.code is Code.STALE_ENTRY:
         return finding
     if not guest.running:
         at_rest = guest.state == "paused" and finding.code.consequence is Consequence.CUT_OFF
         return replace(finding, judged=Consequence.AT_RISK) if at_rest else finding
-    about = [reach for reach in reaches.get(guest.port, ()) if _is_about(finding, reach)]
+    about = [reach for reach in reaches.get(guest.port, ()) if is_about(finding, reach)]
     if not about:  # it is on no bridge, or on another one
         cut = finding.code.consequence is Consequence.CUT_OFF
         return replace(finding, reached=False) if cut else finding
     found = [reach.reached for reach in about]
     reached = False if False in found else None if None in found else True
     return replace(finding, judged=_consequence(finding.code, about, reached=reached), reached=reached)
-
-
-def _is_about(finding: Finding, reach: Reach) -> bool:
-    if reach.mac != (finding.mac or reach.guest.macs[0]):
-        return False
-    # with VLAN filtering on, no frame is looked up in VID 0
-    return {*finding.vids} <= {0} or reach.vids in ((), (0,)) or not {*finding.vids}.isdisjoint(reach.vids)
 
 
 def _consequence(code: Code, about: Sequence[Reach], *, reached: bool | None) -> Consequence:
@@ -115,6 +117,29 @@ def _both_isolated(about: Iterable[Reach]) -> bool:
     return any(way.reason is Reason.ISOLATED for reach in about for way in reach.outside)
 
 
+def unreached(reaches: Iterable[Reach]) -> Iterator[tuple[Reach, frozenset[int]]]:
+    """Yields who is cut off, and in which VIDs.
+
+    A guest that is reached in one VLAN may carry others that lead nowhere from here, unless its XML asks for them.
+    """
+    reaches = list(reaches)
+    reached = {reach.guest.port for reach in reaches if reach.reached and reach.mac == reach.guest.macs[0]}
+    for reach in reaches:
+        if not reach.cut_off:
+            continue
+        vids = frozenset(reach.vids)
+        if reach.guest.port in reached and _outside_the_vlan(reach):
+            wanted = vlans_of(reach.guest)
+            vids = vids & wanted.vids if wanted else frozenset()
+            if not vids:
+                continue
+        yield reach, vids
+
+
+def _outside_the_vlan(reach: Reach) -> bool:
+    return all(each.reason in _NOT_IN_VLAN for each in reach.outside)
+
+
 def unreached_findings(
     reaches: Iterable[Reach], intent: Intent, snapshot: Snapshot, explained: Iterable[str] = ()
 ) -> Iterator[Finding]:
@@ -123,30 +148,23 @@ def unreached_findings(
     Ports that are ``explained`` have a finding of their own already.
     """
     cut = [
-        reach
-        for reach in reaches
-        if reach.cut_off
-        and reach.vids
-        and reach.guest.port not in {*explained}
-        and reach.guest.bridge in intent.managed_bridges
+        (reach, vids)
+        for reach, vids in unreached(reaches)
+        if vids and reach.guest.port not in {*explained} and reach.guest.bridge in intent.managed_bridges
     ]
-    reached = {reach.guest.port for reach in reaches if reach.reached and reach.mac == reach.guest.macs[0]}
     places: dict[tuple[str, str, Reason, tuple[str, ...]], dict[GuestPort, set[int]]] = {}
     outside: dict[GuestPort, set[int]] = {}
-    for reach in cut:
-        way, vids = reach.outside[0], {*reach.vids}
-        if all(each.reason in _NOT_IN_VLAN for each in reach.outside):
-            wanted = vlans_of(reach.guest)
-            asked = vids if reach.guest.port not in reached else vids & (wanted.vids if wanted else frozenset())
-            if asked:
-                outside.setdefault(reach.guest, set()).update(asked)
+    for reach, vids in cut:
+        if _outside_the_vlan(reach):
+            outside.setdefault(reach.guest, set()).update(vids)
             continue
+        way = reach.outside[0]
         place = reach.guest.bridge, _place(reach, way), way.reason, way.instead
         places.setdefault(place, {}).setdefault(reach.guest, set()).update(vids)
     for (bridge, name, reason, instead), guests in places.items():
         yield _not_reached(bridge, name, reason, instead, guests, snapshot)
-    for guest, vids in outside.items():
-        yield _without_uplink(guest, vids, snapshot, reaches)
+    for guest, lost in outside.items():
+        yield _without_uplink(guest, lost, snapshot, reaches)
 
 
 def _place(reach: Reach, way: Way) -> str:
@@ -171,10 +189,9 @@ def _not_reached(
     domains = sorted({guest.domain for guest in guests})
     vids = sorted(set().union(*guests.values()))
     where = f" in VID {fold_vids(vids)}" if vids != [0] and reason in (Reason.VLAN_STATE, Reason.VLAN_STATE_IN) else ""
-    who = f"{place} of {own.domain}" if own else place if place == bridge else f"the uplink {place} of {bridge}"
-    lost = "nobody beyond this host reaches" if place != bridge else "nobody reaches"
+    who = place if own or place == bridge else f"the uplink {place} of {bridge}"
     why = f"its address leads to {first_few(instead, _FEW)}, not to {place}" if instead and own else _words(reason, who)
-    message = f"{lost} {first_few(domains, _FEW)}: {why}{where}"
+    message = f"{first_few(domains, _FEW)} {are(domains)} cut off: {why}{where}"
     return Finding(
         code,
         message,
@@ -236,12 +253,12 @@ def _without_uplink(guest: GuestPort, vids: set[int], snapshot: Snapshot, reache
     why = (
         f"a VLAN device on {first_few(uplinks, _FEW)} takes the frames of that VLAN before the bridge"
         if taken
-        else f"which no uplink of {guest.bridge} carries ({first_few(uplinks, _FEW)} {are(uplinks)} in others)"
+        else f"no uplink of {guest.bridge} carries it ({first_few(uplinks, _FEW)} {are(uplinks)} in others)"
     )
     single = len(uplinks) == 1 and not taken
     return Finding(
         Code.VLAN_WITHOUT_UPLINK,
-        f"{guest.port} of {guest.domain} is in VID {folded}, {why}: nobody beyond this host reaches it there",
+        f"{guest.domain} is cut off in VID {folded}: {guest.port} is in that VLAN, and {why}",
         guest.bridge,
         guest.port,
         guest.domain,

@@ -114,4 +114,5 @@ def _headed(finding: Finding, mark: str, text: str, width: int) -> Iterator[Text
 
 
 def _message(finding: Finding) -> str:
-    return finding.message + (f" (VID {fold_vids(finding.vids)})" if finding.vids else "")
+    vids = f"VID {fold_vids(finding.vids)}"
+    return finding.message if not finding.vids or f"in {vids}: " in finding.message else f"{finding.message} ({vids})"

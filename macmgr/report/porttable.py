@@ -15,6 +15,7 @@ from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, Stacked
 from macmgr.model.vids import fold_vids
 from macmgr.oneline import unbroken
 from macmgr.phrases import counted
+from macmgr.planning.reached import unreached
 from macmgr.report.terminal import wrapped
 from macmgr.view import View
 
@@ -89,7 +90,7 @@ def _faults(view: View, at_risk: Iterable[str]) -> Mapping[str, Text]:
         | dict.fromkeys(at_risk, Text("at risk", "yellow"))
         | dict.fromkeys((each.port for each in found if each.severity is Severity.ERROR), Text("drift", "red"))
         | dict.fromkeys((each.port for each in cut if each.severity is not Severity.INFO), Text("cut off", "red"))
-        | dict.fromkeys((reach.guest.port for reach in view.reaches if reach.cut_off), Text("cut off", "red"))
+        | dict.fromkeys((reach.guest.port for reach, _ in unreached(view.reaches)), Text("cut off", "red"))
     )
 
 

@@ -10,6 +10,7 @@ from enum import StrEnum
 from macmgr.model.findings import Code, Consequence, Finding, Severity
 from macmgr.model.intent import GuestPort
 from macmgr.phrases import are, counted, first_few
+from macmgr.planning.reached import unreached
 from macmgr.planning.reading import left_to_the_kernel
 from macmgr.view import View
 
@@ -66,11 +67,17 @@ def verdict_of(view: View) -> Verdict:
     if errors:
         nobody = "" if view.cut_off else "Nobody is cut off. "
         sentences.append(f"{nobody}{_repairs(view, errors)}{_warnings(others)}.")
+    elif word is Word.CUT_OFF:
+        number = sum(finding.severity is Severity.WARNING for finding in findings)
+        sentences.append(
+            f"No apply repairs that; {counted(number, 'warning')} {'says' if number == 1 else 'say'} what does."
+        )
     elif compared:
         managed = [name for name in bridges if name not in observed]
         risk = any(guest.port in at_risk for guest in obeyed)
-        state = _state(managed, risk=risk, cut=word is Word.CUT_OFF, of_all=not observed)
-        sentences.append(f"{state}: {_what(obeyed, managed)}, {_numbers(others)}.")
+        sentences.append(
+            f"{_state(managed, risk=risk, of_all=not observed)}: {_what(obeyed, managed)}, {_numbers(others)}."
+        )
     if not ports and not bridges:
         sentences.append(_nothing(view))
     if observed:
@@ -85,16 +92,29 @@ def needs_person(finding: Finding) -> bool:
 
 def who_is_cut_off(view: View, *, still: bool = False) -> str:
     """Returns the sentence that names them, each with the code of what cuts it off."""
-    domains = view.cut_off
-    why: dict[str, str] = {}
-    for finding in view.plan.findings:
-        if finding.domain is not None and finding.reached is False and finding.consequence is Consequence.CUT_OFF:
-            why.setdefault(finding.domain, str(finding.code))
+    names = list(_cut_off(view))
     cut = "still cut off" if still else "cut off"
-    if len(domains) == 1:
-        return f"{domains[0]} is {cut}{f' ({why[domains[0]]})' if why else ''}."
-    names = [f"{domain} ({why[domain]})" if domain in why else domain for domain in domains]
-    return f"{len(names)} guests are {cut}: {first_few(names, _FEW)}."
+    if len(names) == 1:
+        return f"{names[0][0]} is {cut}{f' ({names[0][1]})' if names[0][1] else ''}."
+    said = [f"{name} ({why})" if why else name for name, why in names]
+    return f"{len(names)} guests are {cut}: {first_few(said, _FEW)}."
+
+
+def _cut_off(view: View) -> Iterator[tuple[str, str]]:
+    """Yields each guest that is cut off and the code of what does it; of one that has others, the address that is."""
+    cuts = [
+        each
+        for each in view.plan.findings
+        if each.consequence is Consequence.CUT_OFF and each.severity is not Severity.INFO
+    ]
+    by_frames = {reach.guest.domain for reach, _ in unreached(view.reaches)}
+    for domain in view.cut_off:
+        own = {guest.macs[0]: guest.bridge for guest in view.guests if guest.domain == domain}
+        mine = [each for each in cuts if each.domain == domain and each.reached is False]
+        mine.sort(key=lambda each: each.mac not in ("", *own))
+        mine += [each for each in cuts if each.domain is None and each.bridge in own.values()]
+        only = bool(mine) and mine[0].mac not in ("", *own) and domain not in by_frames
+        yield f"{mine[0].mac} of {domain}" if only else domain, str(mine[0].code) if mine else ""
 
 
 def _repairs(view: View, errors: list[Finding]) -> str:
@@ -118,10 +138,8 @@ def _warnings(findings: Iterable[Finding]) -> str:
     return f"; {counted(number, 'warning')}" if number else ""
 
 
-def _state(managed: list[str], *, risk: bool, cut: bool, of_all: bool) -> str:
+def _state(managed: list[str], *, risk: bool, of_all: bool) -> str:
     """Speaks of the whole scope; if a part of it is observe-only, of the managed bridges."""
-    if cut:
-        return "The tables are as wanted" if of_all else f"the tables of {', '.join(managed)} are as wanted"
     if of_all:
         return "At risk" if risk else "In sync"
     return f"{', '.join(managed)} {are(managed)} {'at risk' if risk else 'in sync'}"
