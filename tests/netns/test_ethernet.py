@@ -13,6 +13,7 @@ from tests.netns.conftest import Namespace, eventually
 from tests.netns.house import MANAGED, House, house, mac_of
 
 PATTERN = "[bridge.'br-*']\nmac_table_manager = 'libvirt'\n"
+HOOK = "[hook]\ntimeout = 20\n"  # a busy machine is no reason to give up
 MAC = mac_of(9)
 
 
@@ -20,7 +21,7 @@ MAC = mac_of(9)
 def host(ns: Namespace, tmp_path: Path) -> Iterator[House]:
     """br0, br-1 that only a pattern manages, and tap9, which a program other than libvirt has made, on no bridge."""
     with house(ns, tmp_path) as made:
-        made.config.write_text(MANAGED + PATTERN)
+        made.config.write_text(MANAGED + PATTERN + HOOK)
         ns.add_bridge("br-1")
         ns.ip("tuntap add tap9 mode tap", "link set tap9 address fe:54:00:00:00:09 up")
         yield made
