@@ -78,7 +78,7 @@ def advise(
         left = {name: keys - step.removes for name, keys in left.items()}
         with_gains.append(replace(step, gain="; ".join(filter(None, (step.gain, _leaves(freed, uplinks))))))
     resting = [uplink for uplink in uplinks if uplink.keys and not left[uplink.name]]
-    return tuple(with_gains), tuple(expected_gain(everyone, uplinks, resting))
+    return tuple(with_gains), tuple(expected_gain(everyone, uplinks, resting, left))
 
 
 def steps_for_guests(findings: Sequence[Finding]) -> list[Step]:
@@ -162,13 +162,9 @@ def _strangers(bridge: Bridge, auto: Sequence[Member], snapshot: Snapshot) -> It
     if containers := [member for member in auto if member.role is Role.CONTAINER]:
         one = len(containers) == 1
         whose = "is a container's" if one else "are containers'"
-        yield _closing(
-            Step(
-                f"{_names(containers)} {whose} way to {bridge.name}: leave "
-                f"{'it' if one else 'them'} open, because containers are reached that way. The uplink "
-                "leaves promiscuous mode only if they get a bridge of their own, or a macvlan."
-            ),
-            containers,
+        yield Step(
+            f"{_names(containers)} {whose} way to {bridge.name}: leave {'it' if one else 'them'} open, because "
+            "containers are reached that way. The uplink stays promiscuous as long as that is so."
         )
     if dummies := [member for member in auto if member.role is Role.DUMMY]:
         text = f"{_names(dummies)} {'leads' if len(dummies) == 1 else 'lead'} nowhere. Close that."

@@ -6,15 +6,19 @@ port that floods gets a copy. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from macmgr.doctor.promiscuity import Cause, Member, Reason
 from macmgr.model.roles import Role
+from macmgr.phrases import first_few
 
 # CPU time for a frame with an unknown destination of which every tap gets a copy, as a multiple of the time with closed
 # taps, by number of taps. Measured with raw frames; docs/doctor.rst says how far to trust it.
 MEASURED = ((1, "1.4"), (10, "4.3"), (100, "24"), (1000, "54"))
+
+_OPEN_PORTS = (Reason.AUTO_PORT, Reason.SECOND_UPLINK)
+_FEW = 5  # ports that a sentence names
 
 Key = tuple[Reason, str]
 """A cause without its words: the reason and the subject."""
@@ -55,9 +59,15 @@ def in_measured_words(taps: int) -> str:
 
 
 def expected_gain(
-    everyone: Sequence[Member], uplinks: Sequence[UplinkState], resting: Sequence[UplinkState]
+    everyone: Sequence[Member],
+    uplinks: Sequence[UplinkState],
+    resting: Sequence[UplinkState],
+    left: Mapping[str, frozenset[Key]],
 ) -> Iterator[str]:
-    """Yields the gain of all steps together. With them the uplinks in ``resting`` leave promiscuous mode."""
+    """Yields the gain of all steps together. With them the uplinks in ``resting`` leave promiscuous mode.
+
+    ``left`` has what still holds each uplink then.
+    """
     closing = (Role.GUEST, Role.DUMMY)  # all others stay open: hosts are reached through them
     flooded = [member for member in everyone if member.port.flags.unicast_flood and member.role in closing]
     held = [uplink for uplink in uplinks if uplink.held]
@@ -81,6 +91,9 @@ def expected_gain(
     for uplink in held:
         if any(cause.reason is Reason.NO_UNICAST_FILTER and cause.certain for cause in uplink.held):
             yield f"{uplink.name} itself stays promiscuous in any case, because it cannot filter."
+        elif open_still := sorted(subject for reason, subject in left[uplink.name] if reason in _OPEN_PORTS):
+            names, learn = first_few(open_still, _FEW), "learns or floods" if len(open_still) == 1 else "learn or flood"
+            yield f"{uplink.name} stays promiscuous while {names} {learn}: hosts are reached that way."
         elif uplink not in resting:
             yield f"Whether {uplink.name} comes to rest is not certain: not every cause can be seen from here."
     if not flooded and not held:

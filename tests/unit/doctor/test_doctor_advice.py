@@ -265,3 +265,15 @@ def test_closed_taps_are_told_to_cost_nothing(world: World) -> None:
     print_diagnosis(Console(file=page, width=200), Diagnosis((world.diagnose(),)))
     assert "Taps are always promiscuous" in page.getvalue()
     assert filter_of(world.facts.devices["vnet0"]).filters is False
+
+
+@pytest.mark.parametrize("tunnel", [True, False], ids=["a tunnel", "a container"])
+def test_what_must_stay_open_is_said_to_keep_the_uplink_promiscuous(world: World, tunnel: bool) -> None:
+    """No step is said to end it, or to spare such a port its frames."""
+    kind: dict[str, Any] = (
+        {"kind": "vxlan", "tunnel_learning": False} if tunnel else {"kind": "veth", "elsewhere": True}
+    )
+    world.ports = [uplink(promiscuity=1), uplink("way", 1, ifindex=4, **kind), tap()]
+    found = world.diagnose()
+    assert not any("leave" in step.gain or "copies" in step.gain for step in found.steps)
+    assert "up0 stays promiscuous while way learns or floods: hosts are reached that way." in found.gain
