@@ -93,14 +93,14 @@ CUT_OFF = {
     "no uplink in its VLAN": World(
         {"vnet1": WEB_IN_42},
         code=Code.VLAN_WITHOUT_UPLINK,
-        words="vnet1 of web is in VID 42, which no uplink of br0 carries (eth0 is in others)",
+        words="web is cut off in VID 42: vnet1 is in that VLAN, and no uplink of br0 carries it (eth0 is in others)",
         fix=("bridge vlan add dev eth0 vid 42",),
     ),
     "some VLANs of its XML on no uplink": World(
         {"vnet1": TRUNK},
         web={"facts": TAGS_1_10_TO_20},
         code=Code.VLAN_WITHOUT_UPLINK,
-        words="is in VID 10-20, which",
+        words="web is cut off in VID 10-20: ",
         fix=("bridge vlan add dev eth0 vid 10-20",),
     ),
     "neither of two uplinks in its VLAN": World(
@@ -115,14 +115,16 @@ CUT_OFF = {
         words="a VLAN device on eth0 takes the frames of that VLAN before the bridge",
     ),
     "its port is down": World(
-        {"vnet1": DOWN}, code=Code.PORT_DOWN, words="vnet1 of web is down", fix=("ip link set dev vnet1 up",)
+        {"vnet1": DOWN}, code=Code.PORT_DOWN, words="web is cut off: vnet1 is down", fix=("ip link set dev vnet1 up",)
     ),
-    "nobody holds its tap": World({"vnet1": NO_CARRIER}, code=Code.PORT_DOWN, words="vnet1 of web has no carrier"),
+    "nobody holds its tap": World(
+        {"vnet1": NO_CARRIER}, code=Code.PORT_DOWN, words="web is cut off: vnet1 has no carrier"
+    ),
     "the uplink is down": World(
         {"eth0": DOWN},
         code=Code.PORT_DOWN,
         port="eth0",
-        words="nobody beyond this host reaches db, web: the uplink eth0 of br0 is down",
+        words="db, web are cut off: the uplink eth0 of br0 is down",
         fix=("ip link set dev eth0 up",),
     ),
     "the cable of the uplink is out": World(
@@ -133,7 +135,7 @@ CUT_OFF = {
         second_uplink=NO_CARRIER,
         code=Code.PORT_DOWN,
         port="eth0",
-        words="reaches db, web",
+        words="db, web are cut off",
         fix=("ip link set dev eth0 up",),
     ),
     "the bridge is down": World(  # the kernel disables its ports then
@@ -141,13 +143,13 @@ CUT_OFF = {
         bridge={"up": False},
         code=Code.PORT_DOWN,
         port="",
-        words="nobody reaches db, web: br0 is down",
+        words="db, web are cut off: br0 is down",
         fix=("ip link set dev br0 up",),
     ),
     "its port is blocked": World(
         {"vnet1": BLOCKED},
         code=Code.NOT_FORWARDING,
-        words="nobody beyond this host reaches web: vnet1 of web is blocked",
+        words="web is cut off: vnet1 is blocked",
     ),
     "the uplink is blocked": World(
         {"eth0": BLOCKED}, code=Code.NOT_FORWARDING, port="eth0", words="the uplink eth0 of br0 is blocked (STP)"
@@ -158,7 +160,7 @@ CUT_OFF = {
     "its VLAN is blocked": World(
         {"vnet1": {"relay": PortRelay(vlan_states={1: PortState.BLOCKING})}},
         code=Code.NOT_FORWARDING,
-        words="vnet1 of web does not forward (MSTP) in VID 1",
+        words="vnet1 does not forward (MSTP) in VID 1",
     ),
     "its port gets no broadcast": World(
         {"vnet1": {"relay": PortRelay(broadcast_flood=False)}},
@@ -168,7 +170,7 @@ CUT_OFF = {
     "it is left to the kernel": World(
         {"vnet1": DOWN | {"flags": PortFlags()}},
         code=Code.PORT_DOWN,
-        words="vnet1 of web is down",
+        words="web is cut off: vnet1 is down",
         fix=("ip link set dev vnet1 up",),
     ),
 }
@@ -191,8 +193,4 @@ def test_a_guest_is_cut_off_where(name: str) -> None:
 
 def test_a_port_with_a_finding_of_its_own_is_explained() -> None:
     assert CUT_OFF["its port is down"].found(explained=["vnet1"]) == []
-    assert (
-        CUT_OFF["the uplink is down"]
-        .found(explained=["vnet1"])[0]
-        .message.startswith("nobody beyond this host reaches db:")
-    )
+    assert CUT_OFF["the uplink is down"].found(explained=["vnet1"])[0].message.startswith("db is cut off:")
