@@ -8,6 +8,7 @@ that comes into its own VLAN is lost to those in the other, and an isolated one 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from macmgr.forwarding.consequences import Reach, Way, consequences
@@ -59,11 +60,12 @@ def harms(
         return addresses(guest) if guest.running else ()
 
     was, becomes = (_reaches(snapshot, intent, asked) for snapshot in (before, after))
+    isolated = {guest.port for guest in intent.ports if guest.facts.isolated}
     found: list[Harm] = []
     for key, reaches in was.items():
         later = becomes.get(key, [])
         if reaches != later:
-            found += _compared(reaches, later, without)
+            found += _compared(reaches, later, without, isolated)
     for harm in found:
         twins = (reaches for (port, mac), reaches in becomes.items() if mac == harm.mac and port != harm.guest.port)
         has_it = harm.cut_off and harm.mac in harm.guest.macs
@@ -81,7 +83,9 @@ def _reaches(
     return found
 
 
-def _compared(reaches: list[Reach], later: list[Reach], without: Collection[Place]) -> Iterator[Harm]:
+def _compared(
+    reaches: list[Reach], later: list[Reach], without: Collection[Place], isolated: AbstractSet[str]
+) -> Iterator[Harm]:
     """Compares the VIDs in which all is alike, before and after, and in them the ports that are alike."""
     guest, mac = reaches[0].guest, reaches[0].mac
     still = any(way.reached for reach in later for way in reach.ways if way.role is Role.UPLINK)
@@ -96,16 +100,22 @@ def _compared(reaches: list[Reach], later: list[Reach], without: Collection[Plac
             if (guest.port, mac, vid) not in without:
                 vids.setdefault(id(of_vid.get(vid)), []).append(vid)
         for there in vids.values():
-            yield from _in_vids(guest, mac, there, reach.ways, later_ways(there[0]), still)
+            yield from _in_vids(guest, mac, there, reach.ways, later_ways(there[0]), still, isolated)
     had = {vid for reach in reaches for vid in reach.vids}
     for reach in later:
         new = [vid for vid in reach.vids if vid not in had and (guest.port, mac, vid) not in without]
         if new:
-            yield from _in_vids(guest, mac, new, (), reach.ways, still)
+            yield from _in_vids(guest, mac, new, (), reach.ways, still, isolated)
 
 
 def _in_vids(
-    guest: GuestPort, mac: str, vids: Sequence[int], old: Sequence[Way], new: Sequence[Way], still: bool
+    guest: GuestPort,
+    mac: str,
+    vids: Sequence[int],
+    old: Sequence[Way],
+    new: Sequence[Way],
+    still: bool,
+    isolated: AbstractSet[str],
 ) -> Iterator[Harm]:
     """``still``: an uplink reaches the guest afterwards, in any VID."""
     for role, others, was, becomes in _pairs(old, new):
@@ -117,7 +127,10 @@ def _in_vids(
             if _is_lost(guest, vid, role, was, becomes, still) or _is_heard(guest, vid, role, was, becomes)
         )
         if found:
-            yield from (Harm(guest, mac, found, role, other, was, becomes) for other in others)
+            apart = becomes is not None and becomes.reason is Reason.ISOLATED and role is not Role.UPLINK
+            for other in others:
+                if not (apart and not isolated.isdisjoint((guest.port, other))):  # as the XML of one of them asks for
+                    yield Harm(guest, mac, found, role, other, was, becomes)
 
 
 def _pairs(
@@ -145,10 +158,7 @@ def _is_lost(guest: GuestPort, vid: int, role: Role | None, old: Way | None, new
         return False
     if vid and vid not in (_vids_asked_for(guest) or (vid,)):
         return role is Role.UPLINK and not still
-    if new is None:
-        return True
-    asked_for = guest.facts.isolated and new.reason is Reason.ISOLATED and role is not Role.UPLINK
-    return not asked_for and not (role is Role.GUEST and new.there.reason is Reason.LOCKED)
+    return new is None or not (role is Role.GUEST and new.there.reason is Reason.LOCKED)
 
 
 def _is_heard(guest: GuestPort, vid: int, role: Role | None, old: Way | None, new: Way | None) -> bool:

@@ -117,7 +117,7 @@ def plan(intent: Intent, snapshot: Snapshot, known: Known = NOTHING_KNOWN) -> Pl
         return made
     there = (guest for guest in intent.ports if snapshot.port_on(guest.bridge, guest.port))
     asks = {guest.port for guest in there if _asks_first(guest, snapshot.ports[guest.port], known, closed)}
-    return harmless(made, intent, snapshot, owned, asks)
+    return harmless(made, intent, found, owned, asks)
 
 
 def _unread_domains(intent: Intent) -> list[str]:
