@@ -16,6 +16,7 @@ from macmgr.model.intent import EVERYTHING, GuestPort, Intent, PortlessNic, Scop
 from macmgr.model.known import NOTHING_KNOWN, Known, PortBefore
 from macmgr.model.snapshot import Bridge, BridgePort, Snapshot, Stacked
 from macmgr.planning.draft import Plan
+from macmgr.planning.fixcheck import with_harmless_fixes
 from macmgr.planning.reached import judged as judge
 from macmgr.planning.reached import unreached
 from macmgr.planning.remembering import gone_macs, to_release
@@ -131,6 +132,7 @@ def judged(view: View) -> View:
 
     reaches = tuple(consequences(view.snapshot, view.intent, addresses))
     findings = judge(view.plan.findings, reaches, view.intent, view.snapshot)
+    findings = tuple(with_harmless_fixes(findings, view.intent, view.snapshot, view.known))
     return replace(view, plan=replace(view.plan, findings=findings), reaches=reaches)
 
 

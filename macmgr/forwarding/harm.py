@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from typing import NamedTuple
 
 from macmgr.forwarding.consequences import Reach, Way, consequences
@@ -71,6 +72,19 @@ def harms(
         has_it = harm.cut_off and harm.mac in harm.guest.macs
         if not (has_it and any(_reached_too(harm, reaches) for reaches in twins)):
             yield harm
+
+
+def reduced(snapshot: Snapshot, intent: Intent, bridges: Collection[str], macs: Collection[str]) -> Snapshot:
+    """Returns the snapshot without the bridges and entries that decide nothing about these.
+
+    A locked port asks for the entry of what sends by it.
+    """
+    ports = {name: port for name, port in snapshot.ports.items() if port.bridge in bridges}
+    senders = (guest for guest in intent.ports if guest.port in ports and ports[guest.port].flags.locked)
+    wanted = dict.fromkeys((*macs, *(guest.macs[0] for guest in senders)))
+    entries = (entry for bridge in bridges for mac in wanted for entry in snapshot.fdb.of_mac(bridge, mac).values())
+    there = {name: snapshot.bridges[name] for name in snapshot.bridges if name in bridges}
+    return replace(snapshot, bridges=there, ports=ports, entries=tuple(entries))
 
 
 def _reaches(

@@ -8,10 +8,11 @@ it: of an order of steps never the first half. ``macmgr apply --cut`` consents t
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from macmgr.forwarding.harm import Harm, harms
+from macmgr.forwarding.harm import Harm, harms, reduced
 from macmgr.forwarding.requested import requested
 from macmgr.model.changes import Change, SetEntries, SetFlags, ports_of, requests
 from macmgr.model.findings import Code, Finding
@@ -58,8 +59,14 @@ class _Judge:
 
     def __init__(self, intent: Intent, snapshot: Snapshot, owned: Ownership, asks: Collection[str]) -> None:
         self._intent, self._snapshot, self._owned, self._asks = intent, snapshot, owned, asks
-        self._without = {(guest.port, *place) for guest, places in owned.others.items() for place in places}
         self._own = {(guest.bridge, guest.macs[0]) for guest in intent.ports}
+        claims = Counter((guest.bridge, mac) for guest in intent.ports if guest.running for mac in guest.macs)
+        self._without = {  # what the host has, or the LAN; what another guest has is reached there
+            (guest.port, mac, vid)
+            for guest, places in owned.others.items()
+            for mac, vid in places
+            if claims[guest.bridge, mac] < 2
+        }
 
     def harm(self, changes: Sequence[Change]) -> Iterator[Harm]:
         ports = {port for change in changes for port in ports_of(change)}
@@ -80,29 +87,26 @@ class _Judge:
 
         What else than its own it is allowed is the business of a manager.
         """
-        yield from guest.macs if guest in self._owned.vids else guest.macs[:1]
+        yield guest.macs[0]
+        if guest in self._owned.vids:
+            yield from (mac for mac in guest.macs[1:] if (guest.bridge, mac) not in self._own)
         if guest.port not in self._asks:
             return
         others = {(guest.bridge, mac) for mac in (*guest.macs, *guest.moved)} | self._own
-        used = [
-            entry.mac
+        vids = {*self._snapshot.deciding_vids(guest.port)}
+        learned = (
+            entry
             for entry in self._snapshot.fdb.of_port(guest.port)
-            if entry.state is EntryState.DYNAMIC and not entry.extern_learn and (guest.bridge, entry.mac) not in others
-        ]
+            if entry.state is EntryState.DYNAMIC and not entry.extern_learn and entry.vid in vids
+        )
+        used = [entry.mac for entry in learned if (guest.bridge, entry.mac) not in others]
         yield from used[:_SOME]
         yield from (mac for mac in used[_SOME:] if (guest.bridge, mac) in touched)
 
     def _about(self, changes: Sequence[Change], asked: Mapping[str, Collection[str]]) -> Snapshot:
-        """The snapshot without the bridges and entries that decide nothing here."""
-        snapshot, fdb = self._snapshot, self._snapshot.fdb
-        bridges = {name: snapshot.bridges[name] for name in dict.fromkeys(change.bridge for change in changes)}
-        ports = {name: port for name, port in snapshot.ports.items() if port.bridge in bridges}
-        macs = {(change.bridge, change.mac) for change in changes if isinstance(change, SetEntries)}
-        macs |= {(ports[port].bridge, mac) for port, macs_of in asked.items() if port in ports for mac in macs_of}
-        senders = (guest for guest in self._intent.ports if guest.port in ports and ports[guest.port].flags.locked)
-        macs |= {(ports[guest.port].bridge, guest.macs[0]) for guest in senders}
-        entries = tuple(entry for place in macs for entry in fdb.of_mac(*place).values())
-        return replace(snapshot, bridges=bridges, ports=ports, entries=entries)
+        macs = {change.mac for change in changes if isinstance(change, SetEntries)}
+        macs |= {mac for macs_of in asked.values() for mac in macs_of}
+        return reduced(self._snapshot, self._intent, {change.bridge for change in changes}, macs)
 
 
 def _aged(before: Snapshot, after: Snapshot) -> Snapshot:

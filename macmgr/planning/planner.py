@@ -115,8 +115,10 @@ def plan(intent: Intent, snapshot: Snapshot, known: Known = NOTHING_KNOWN) -> Pl
     made = Plan(draft.changes, tuple(draft.findings))
     if known.cut:
         return made
-    there = (guest for guest in intent.ports if snapshot.port_on(guest.bridge, guest.port))
-    asks = {guest.port for guest in there if _asks_first(guest, snapshot.ports[guest.port], known, closed)}
+    there = (guest for guest in intent.ports if found.port_on(guest.bridge, guest.port))
+    asks = {
+        guest.port for guest in there if not guest.managed or _asks_first(guest, found.ports[guest.port], known, closed)
+    }
     return harmless(made, intent, found, owned, asks)
 
 

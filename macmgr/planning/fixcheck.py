@@ -1,0 +1,73 @@
+"""Runs the commands of each fix through the model of frames before it is printed, and withholds those that harm. Pure.
+
+Changes of macmgr's own are judged by the planner (`macmgr.planning.interlock`). Here it is the commands that a person
+would type: they put a tap on its bridge, into its VLANs, or delete an entry. A person who types what is printed trusts
+that no guest is cut off by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from macmgr.forwarding.consequences import consequences
+from macmgr.forwarding.harm import harms, reduced
+from macmgr.forwarding.requested import requested
+from macmgr.forwarding.typed import typed
+from macmgr.model.changes import requests
+from macmgr.model.findings import Command, Finding
+from macmgr.model.intent import GuestPort, Intent
+from macmgr.model.known import Known
+from macmgr.model.roles import Role
+from macmgr.model.snapshot import Snapshot
+from macmgr.planning.planner import plan
+
+_TYPED = ("ip", "bridge")
+
+
+def with_harmless_fixes(
+    findings: Iterable[Finding], intent: Intent, snapshot: Snapshot, known: Known
+) -> Iterator[Finding]:
+    """Yields the findings, without the commands that would cut off the guest they are for."""
+    for finding in findings:
+        commands = [repair for repair in finding.mends if isinstance(repair, tuple)]
+        guest = next((guest for guest in intent.ports if guest.port == finding.port and guest.running), None)
+        if guest is None or not any(command[0] in _TYPED for command in commands):
+            yield finding
+        elif lost := _lost_by(commands, guest, intent, snapshot, known):
+            note = f"no command is printed, because {lost} would no longer reach {guest.macs[0]} of {guest.domain}"
+            yield replace(finding, mends=(), note=f"{finding.note}; {note}" if finding.note else note)
+        else:
+            yield finding
+
+
+def _lost_by(commands: Sequence[Command], guest: GuestPort, intent: Intent, snapshot: Snapshot, known: Known) -> str:
+    """Returns who would lose the guest; empty if nobody does."""
+    at = snapshot.masters.get(guest.port) or guest.bridge
+    before = reduced(snapshot, intent, {at, guest.bridge}, guest.macs)
+    after = before
+    for command in commands:
+        after = _apply(guest, after, intent, known) if command[0] == "macmgr" else typed(after, command)
+    if at == guest.bridge:
+        found = harms(before, after, intent, lambda each: each.macs[:1] if each.port == guest.port else ())
+        return next(("the host" if harm.role is None else harm.other for harm in found if harm.cut_off), "")
+    # It is on another bridge than its own: those on that one lose it, as its XML says. A way out it must have.
+    misplaced = replace(intent, ports=tuple(replace(g, bridge=at) if g.port == guest.port else g for g in intent.ports))
+    uplinks = _uplinks(before, misplaced, guest)
+    return next(iter(uplinks), "") if not _uplinks(after, intent, guest) else ""
+
+
+def _apply(guest: GuestPort, snapshot: Snapshot, intent: Intent, known: Known) -> Snapshot:
+    """What macmgr would then do for the guest."""
+    alone = replace(intent, ports=(guest,), findings=(), portless=())
+    changes = plan(alone, snapshot, known).changes
+    return requested(snapshot, (request for change in changes for request in requests(change)))
+
+
+def _uplinks(snapshot: Snapshot, intent: Intent, guest: GuestPort) -> list[str]:
+    """The uplinks from which the guest is reached."""
+    found = consequences(
+        snapshot, intent, lambda each: each.macs[:1] if each.port == guest.port else (), exposure=False
+    )
+    ways = (way for reach in found for way in reach.ways if way.role is Role.UPLINK and way.reached)
+    return [other for way in ways for other in way.others]

@@ -1,0 +1,69 @@
+"""No command is printed that would cut off the guest it is for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from macmgr.model.findings import Code, Finding
+from macmgr.model.flags import PortFlags
+from macmgr.model.intent import Intent, Manager, NicFacts, Policy, Vlan
+from macmgr.model.snapshot import Bridge, BridgePort, Entry, Snapshot
+from macmgr.planning.planner import plan
+from macmgr.view import View, judged
+from tests.two_guests import CLOSED, INTENT, WEB, host
+
+MANAGED, KERNELS = Policy(manager=Manager.LIBVIRT), Policy()
+IN_42 = NicFacts(vlan=Vlan((42,)), vlan_live=True)
+IN_1_AND_42 = {"vids": (1, 42)}
+
+
+def web(policy: Policy = MANAGED, facts: NicFacts = IN_42) -> Intent:
+    guest = replace(INTENT.ports[0], policy=policy, facts=facts)
+    return Intent((guest, INTENT.ports[1]), {"br0": "a test says so"})
+
+
+def found(snapshot: Snapshot, intent: Intent, code: Code) -> Finding:
+    view = judged(View(intent, snapshot, plan(intent, snapshot)))
+    (finding,) = (each for each in view.plan.findings if each.code is code and each.port == "vnet1")
+    return finding
+
+
+def test_a_fix_is_printed_where_an_uplink_reaches_the_guest_after_it() -> None:
+    finding = found(host(True, eth0=IN_1_AND_42, vnet1={"flags": PortFlags()}), web(), Code.WRONG_VLAN)
+    assert finding.mends[0] == ("bridge", "vlan", "add", "dev", "vnet1", "vid", "42", "pvid", "untagged")
+
+
+@pytest.mark.parametrize(
+    ("eth0", "policy"),
+    [
+        ({}, MANAGED),  # no uplink is in its VLAN
+        (IN_1_AND_42, KERNELS),  # its port is closed, and nobody puts its entry there
+    ],
+)
+def test_none_is_printed_that_takes_the_guest_from_its_uplink(eth0: dict[str, Any], policy: Policy) -> None:
+    finding = found(host(True, eth0=eth0), web(policy), Code.WRONG_VLAN)
+    assert finding.mends == ()
+    assert finding.note.endswith(f"no command is printed, because eth0 would no longer reach {WEB} of web")
+
+
+@pytest.mark.parametrize("has_a_way_out", [True, False])
+def test_a_tap_on_another_bridge_is_put_back_if_something_leads_out_there(has_a_way_out: bool) -> None:
+    start = host(vnet1={"flags": PortFlags(), "bridge": "br1"}, eth0={"bridge": "br1"}, vnet2={"bridge": "br1"})
+    ports = dict(start.ports)
+    if has_a_way_out:
+        ports["eth1"] = BridgePort("eth1", 20, "br0", "02:00:00:00:00:20")
+    bridges = {**start.bridges, "br1": Bridge("br1", 2, "02:b0:00:00:00:02")}
+    masters = {**dict.fromkeys(bridges), **{name: port.bridge for name, port in ports.items()}}
+    snapshot = replace(start, bridges=bridges, ports=ports, masters=masters, entries=())
+    finding = found(snapshot, web(facts=NicFacts()), Code.WRONG_BRIDGE)
+    assert finding.mends == ((("ip", "link", "set", "dev", "vnet1", "master", "br0"),) if has_a_way_out else ())
+    assert ("eth0 would no longer reach" in finding.note) is not has_a_way_out
+
+
+def test_a_guest_that_does_not_run_here_loses_nothing() -> None:
+    paused = replace(web(), ports=(replace(web().ports[0], running=False, state="paused"), INTENT.ports[1]))
+    entries = (Entry(WEB, 1, "vnet1", sticky=True),)
+    assert found(host(True, entries, vnet1={"flags": CLOSED}), paused, Code.WRONG_VLAN).mends != ()
