@@ -16,10 +16,12 @@ from macmgr.model.intent import GuestPort
 from macmgr.model.relay import Tag
 from macmgr.model.roles import Role, roles_of
 from macmgr.model.vids import fold_vids
-from macmgr.phrases import first_few
+from macmgr.phrases import counted, listed
 from macmgr.view import View
 
-_MOST = 4  # ports that a row names
+_MOST = 6  # ports that a row names; more are counted by their role
+_PARTS = 4  # of a verdict
+_FEW = 2  # ports of one role that it names then
 _HOST = "the host"
 _ORDER = (True, None, False)
 Row = tuple[str, str, str]
@@ -58,10 +60,23 @@ class Traced:
             return f"{place} of {guest.domain}{f' ({guest.alias})' if nic and guest.alias else ''}"
         return f"{place} ({self.roles[place].words})"
 
-    def names(self, places: Sequence[str]) -> str:
-        """Names the host first, and the NIC of a guest where the port is alone."""
+    def names(self, places: Sequence[str], first: str = "") -> str:
+        """Names the host first, and the NIC of a guest where the port is alone.
+
+        More than a few ports are counted by their role, but for the ``first``.
+        """
         ordered = sorted(places, key=lambda place: place not in self.view.snapshot.bridges)
-        return first_few([self.name(place, nic=len(ordered) == 1) for place in ordered], _MOST)
+        if len(ordered) <= _MOST:
+            return ", ".join(self.name(place, nic=len(ordered) == 1) for place in ordered)
+        alike: dict[str, list[str]] = {}
+        for place in ordered:
+            kind = _HOST if place in self.view.snapshot.bridges else self.roles[place].words
+            alike.setdefault("" if place == first else f"{kind} port", []).append(place)
+        named = [
+            ", ".join(map(self.name, those)) if len(those) <= _FEW else counted(len(those), kind)
+            for kind, those in sorted(alike.items(), key=lambda item: item[0] != "")
+        ]
+        return listed(named)
 
     def target(self, trace: Trace) -> str:
         """The port behind which the destination is to be; empty for a group, and for an address that nobody knows."""
@@ -95,16 +110,16 @@ class Traced:
             groups.setdefault((trace.answer.bridge, vid, target), []).append(trace)
         several = [len({key[index] for key in groups}) > 1 for index in (0, 1)]
         return [
-            f"{f'{bridge}: ' if several[0] else ''}{f'in VLAN {vid}, ' if several[1] and vid else ''}"
-            f"{self._verdict(target, traces)}."
+            f"{f'{bridge}: ' if several[0] else ''}"
+            f"{f'in VLAN {vid}, ' if several[1] and vid else ''}{self._verdict(target, traces)}."
             for (bridge, vid, target), traces in groups.items()
         ]
 
     def _verdict(self, target: str, traces: Sequence[Trace]) -> str:
         """Who gets the frame, from whom, and why not from others."""
-        alone = sum(len(trace.senders) for trace in traces) == 1
+        alone = sum(len(trace.senders) for trace in self.traces) == 1
         said = self._targeted(target, traces, alone) if target else self._untargeted(traces, alone)
-        return "; ".join(said[:_MOST] + ([f"for {len(said) - _MOST} more ways see below"] if said[_MOST:] else []))
+        return "; ".join(said[:_PARTS] + ([f"for {len(said) - _PARTS} more ways see below"] if said[_PARTS:] else []))
 
     def _targeted(self, target: str, traces: Sequence[Trace], alone: bool) -> list[str]:
         said: list[str] = []
@@ -186,7 +201,11 @@ class Traced:
         return f"its entry leads to {entry.port} ({entry.in_words})" if entry and entry.port != place else why
 
     def notes(self) -> Iterator[str]:
-        """What a reader may take wrongly: a tag that no bridge reads, a VLAN that nobody asked for, a shared MAC."""
+        """What a reader may take wrongly: a tag that no bridge reads, a VLAN that nobody asked for, a shared MAC.
+
+        And what one more frame would do.
+        """
+        yield from self._taken_away()
         if self.group:
             yield f"Frames for {self.group} have the destination {self.destination}."
         elif any(fate.reason is Reason.PACKET for trace in self.traces for fate in trace.fates.values()):
@@ -203,6 +222,14 @@ class Traced:
             if not self.vid and filtering and set(vids) - used:
                 which = f" {vids[0]}" if len(vids) == 1 else ""
                 yield f"On {name}, {self.destination} is in VLAN {fold_vids(vids)}: --vid{which} sends the frame there."
+
+    def _taken_away(self) -> Iterator[str]:
+        for reach in self.view.reaches:
+            if reach.mac == self.destination and reach.taken_from and reach.guest.port in self._mine:
+                yield (
+                    f"One frame from {self.names(reach.taken_from)} with {reach.mac} as its source takes it away from "
+                    f"{reach.guest.port}, and no frame of the guest's brings it back."
+                )
 
     def rows(self, trace: Trace) -> Iterator[Row]:
         """A label, somebody, and what there is to say; each label once."""
@@ -249,7 +276,7 @@ class Traced:
                 why = because(fate.reason, trace.answer.vid, sender, "it")
                 alike.setdefault((why, fate.tags if reached is not False else ()), []).append(name)
         for (why, tags), names in alike.items():
-            yield self.names(names), why if reached is False else f"{tagged(tags)}: {why}"
+            yield self.names(names, self.target(trace)), why if reached is False else f"{tagged(tags)}: {why}"
 
     def _learned(self, trace: Trace) -> Iterator[tuple[str, str]]:
         new = [each for each in trace.answers if each.move.learned is Learned.NEW]

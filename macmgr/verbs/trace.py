@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from macmgr import errors
-from macmgr.errors import NotThere, did_you_mean
+from macmgr.errors import MacmgrError, NotThere, did_you_mean
 from macmgr.forwarding.frames import is_group
 from macmgr.forwarding.tracing import Sender, senders_at, senders_to, senders_with, trace
 from macmgr.kernel import Kernel
-from macmgr.model.mac import ZERO, parse_typed_destination
+from macmgr.model.intent import GuestPort
+from macmgr.model.mac import ZERO, near_mac, parse_typed_destination
 from macmgr.model.multicast import mac_of, parse_group
 from macmgr.model.snapshot import Snapshot
 from macmgr.oneline import unbroken
+from macmgr.phrases import listed
 from macmgr.planning.reading import Beside
 from macmgr.report.traced import Traced
 from macmgr.report.tracedocument import trace_document
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _HIGHEST_VID = 4094
+_BEGINS = ("a frame ", "nobody ", "in VLAN ", "the host ")  # no address and no interface's name
 
 
 def trace_frames(arguments: argparse.Namespace) -> int:
@@ -81,7 +84,17 @@ def _destination(arguments: argparse.Namespace) -> tuple[str, str]:
             return mac_of(group), group
         return parse_typed_destination(arguments.to), ""
     except ValueError as error:
-        parser.error(f"argument --to: {error}")
+        macs = [mac for guest in _guests(arguments) if arguments.to in (guest.domain, guest.port) for mac in guest.macs]
+        meant = f"; {arguments.to!r} has {listed(macs)}" if macs else ""
+        parser.error(f"argument --to: {error}{meant}")
+
+
+def _guests(arguments: argparse.Namespace) -> Sequence[GuestPort]:
+    """The guests' NICs of this host, if that can be read: it is only for a hint."""
+    try:
+        return host_of(arguments).read_intent().ports
+    except MacmgrError:
+        return ()
 
 
 def _mac(text: str) -> str:
@@ -109,7 +122,8 @@ def _senders(arguments: argparse.Namespace, view: View, source: str, destination
     ports = [guest.port for guest in intent.ports if guest.domain == asked and guest.port in snapshot.ports]
     if ports:
         raise NotThere(f"{asked!r} is a domain, no port; its frames come from {', '.join(ports)}")
-    near = did_you_mean(asked, {*snapshot.ports, *snapshot.bridges, *(each.name for each in snapshot.stacked)})
+    names = {*snapshot.ports, *snapshot.bridges, *(each.name for each in snapshot.stacked)}
+    near = did_you_mean(asked, names) or did_you_mean(asked, {guest.domain for guest in intent.ports})
     raise NotThere(f"{asked!r} is not a bridge, a bridge port or a known MAC here{near}")
 
 
@@ -121,7 +135,7 @@ def _unknown(view: View, mac: str, hint: str = "") -> str:
     for nic in view.intent.portless:
         if mac == nic.mac:
             return f"{mac} is {nic.domain}'s, which has no port on a Linux bridge here ({nic.why})"
-    near = did_you_mean(mac, {each for guest in view.intent.ports for each in guest.macs})
+    near = near_mac(mac, (each for guest in view.intent.ports for each in guest.macs))
     return f"no guest on a bridge here has {mac}, and no FDB entry{hint}{near}"
 
 
@@ -132,7 +146,8 @@ def _print(console: Console, traced: Traced) -> None:
     found = {traced.reached(way) for way in traced.traces}
     style = "green" if found == {True} else "red" if found == {False} else "yellow"
     for sentence in traced.verdicts:
-        console.print(Text(unbroken(sentence), style), soft_wrap=False)
+        begun = sentence[0].upper() + sentence[1:] if sentence.startswith(_BEGINS) else sentence
+        console.print(Text(unbroken(begun), style), soft_wrap=False)
     for note in traced.notes():
         console.print(Text(unbroken(note), "dim"), soft_wrap=False)
     for way in traced.traces:

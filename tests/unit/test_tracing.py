@@ -13,7 +13,7 @@ from macmgr.model.relay import PortRelay, Tag
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, Snapshot, Stacked
 from macmgr.planning.draft import Plan
 from macmgr.report.traced import Traced
-from macmgr.view import View
+from macmgr.view import View, judged
 from tests.two_guests import CLOSED, DB, INTENT, WEB, host
 
 LAN = "00:16:3e:00:00:09"
@@ -95,9 +95,28 @@ def test_ports_that_get_nothing_for_one_reason_share_a_row() -> None:
     rows = list(said.rows(said.traces[0]))
     assert [row for row in rows if row[0] in ("Gets it", "Does not", "")] == [
         ("Gets it", "vnet1 of web", "untagged: an FDB entry leads there"),
-        ("Does not", "the host, vnet2 of db, tap0 (foreign tap), tap1 (foreign tap) and 28 more",
+        ("Does not", "the host, vnet2 of db and 30 foreign tap ports",
          "an FDB entry leads to another port"),
     ]  # fmt: skip
+
+
+def test_the_destination_is_named_among_many_that_get_nothing() -> None:
+    there = replace(many(), entries=(Entry(WEB, 0, "eth0"),))
+    said = traced(there, senders_at(there, INTENT, "vnet2"), WEB)
+    assert ("Does not", "vnet1 of web, the host and 30 foreign tap ports", "an FDB entry leads to another port") in [
+        *said.rows(said.traces[0])
+    ]
+
+
+def test_what_one_more_frame_would_move_is_told() -> None:
+    """A static entry without sticky goes to whoever sends with its address; the guest's frames do not move it back."""
+    there = host(entries=(Entry(WEB, 0, "vnet1"),))
+    view = judged(View(INTENT, there, Plan()))
+    said = Traced(view, WEB, trace(there, senders_at(there, INTENT, "eth0"), WEB))
+    assert [*said.notes()] == [
+        f"One frame from eth0 (uplink) with {WEB} as its source takes it away from vnet1, and no frame of the guest's "
+        "brings it back."
+    ]
 
 
 @pytest.mark.parametrize("isolated", [False, True])
