@@ -16,7 +16,7 @@ from random import Random, SystemRandom
 
 import pytest
 
-from macmgr.forwarding import Answer, Fate, Frame, Reason, after, forward
+from macmgr.forwarding import Answer, Fate, Frame, after, forward
 from macmgr.forwarding.requested import requested
 from macmgr.model.snapshot import Entry, Snapshot
 from tests.netns.forwardingcounts import counted
@@ -116,7 +116,7 @@ def differences(answer: Answer, arrived: list[Arrival]) -> Iterator[str]:
             continue
         destination = answer.entered.frame.destination
         copies = [(to, tags) for port, to, tags in arrived if port == name]
-        if fate.reason is Reason.MEMBER and name != BRIDGE and answer.snapshot.ports[name].relay.to_unicast:
+        if answer.entered.frame.for_group and name != BRIDGE and answer.snapshot.ports[name].relay.to_unicast:
             copies = [*{(destination, tags) for _, tags in copies}]  # one for each member, to its own address
         expected = [(destination, fate.tags)]
         if copies != ([] if fate.reached is False else expected) and (copies or fate.reached):

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from macmgr import cli, paths
-from macmgr.forwarding import BROADCAST, Frame, Reason
+from macmgr.forwarding import BROADCAST, Frame
 from macmgr.model.relay import Tag, VlanProtocol
 from tests.netns.frameyard import BRIDGE, DOWN, UNPLUGGED, Arrival, Yard, open_yard
 from tests.netns.randombridge import STATIONS, VIDS, deletion, make, requests
@@ -98,7 +98,7 @@ def differences(document: dict[str, Any], arrived: list[Arrival], to_unicast: se
         if name in _UNSEEN or (name == BRIDGE and not up):
             continue
         copies = [(to, tags) for port, to, tags in arrived if port == name]
-        if fate["reason"] == Reason.MEMBER and name in to_unicast:
+        if document["group"] and name in to_unicast:
             copies = [*{(document["to"], tags) for _, tags in copies}]
         expected = [] if fate["reached"] is False else [(document["to"], tags_of(fate))]
         if copies != expected and (copies or fate["reached"]):
