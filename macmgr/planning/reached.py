@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from macmgr.forwarding.consequences import Reach, Way
 from macmgr.forwarding.reasons import Reason
@@ -53,7 +54,7 @@ def judged(
     uplinks = {port.name for port in uplinks_of(snapshot.ports.values(), guests)}
     said = [with_fate(_judged(finding, guests, uplinks, of_port), of_port, snapshot) for finding in _merged(findings)]
     explained = {finding.port for finding in said if finding.consequence is Consequence.CUT_OFF and finding.port}
-    said += unreached_findings(reaches, intent, snapshot, explained)
+    said += [outage.finding for outage in outages(reaches, intent, snapshot, explained)]
     severities, consequences = list(Severity), list(Consequence)
     return tuple(
         sorted(
@@ -140,9 +141,16 @@ def _outside_the_vlan(reach: Reach) -> bool:
     return all(each.reason in _NOT_IN_VLAN for each in reach.outside)
 
 
-def unreached_findings(
+class Outage(NamedTuple):
+    """Guests that are cut off at one place, and the finding that says why."""
+
+    finding: Finding
+    guests: tuple[GuestPort, ...]
+
+
+def outages(
     reaches: Iterable[Reach], intent: Intent, snapshot: Snapshot, explained: Iterable[str] = ()
-) -> Iterator[Finding]:
+) -> Iterator[Outage]:
     """Yields why guests are cut off, one finding a place: their own port, an uplink, a bridge.
 
     Ports that are ``explained`` have a finding of their own already.
@@ -162,9 +170,9 @@ def unreached_findings(
         place = reach.guest.bridge, _place(reach, way), way.reason, way.instead
         places.setdefault(place, {}).setdefault(reach.guest, set()).update(vids)
     for (bridge, name, reason, instead), guests in places.items():
-        yield _not_reached(bridge, name, reason, instead, guests, snapshot)
+        yield Outage(_not_reached(bridge, name, reason, instead, guests, snapshot), tuple(guests))
     for guest, lost in outside.items():
-        yield _without_uplink(guest, lost, snapshot, reaches)
+        yield Outage(_without_uplink(guest, lost, snapshot, reaches), (guest,))
 
 
 def _place(reach: Reach, way: Way) -> str:

@@ -12,10 +12,11 @@ from rich.text import Text
 
 from macmgr.model.findings import Code, Severity
 from macmgr.oneline import one_line
-from macmgr.phrases import are, counted
+from macmgr.phrases import are, counted, first_few
 from macmgr.report.verdict import Word
 
 _SHOWN = 5  # repairs and alarms, without --verbose
+_FEW = 3  # guests that a row names
 _ERRORS = {str(code) for code in Code if code.severity is Severity.ERROR}
 _UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
@@ -25,10 +26,15 @@ Document = Mapping[str, Any]
 def print_status(out: Console, document: Document, *, verbose: bool = False) -> None:
     now = document["taken_at"]
     started = f"macmgr {document['macmgr']}, process {document['pid']}, runs for {_span(document['started_at'], now)}."
+    outages = document.get("not_reached", ()) if document["in_sync"] is not None else ()  # else they are history
+    if cut := sorted({domain for outage in outages for domain in outage["domains"]}):
+        who = f"Nobody beyond this host reaches {counted(len(cut), 'guest')}: {one_line(first_few(cut, _FEW))}."
+        out.print(_wrapped(out, Text(who, "red")))
     out.print(_wrapped(out, _verdict(document)))
     if problem := document.get("configuration", {}).get("problem"):
         out.print(_wrapped(out, Text(f"The configuration as it was before holds: {one_line(problem)}.", "yellow")))
     out.print(one_line(started))
+    _print_not_reached(out, outages, now)
     for problem in document["hooks"].get("problems", ()):
         out.print(_wrapped(out, Text(f"Hooks: {one_line(problem)}", "red")))
     out.print()
@@ -122,6 +128,18 @@ def _print_facts(out: Console, document: Document, now: str) -> None:
         ("events", events["read"], Text(f"some were lost {counted(events['lost'], 'time')}" if events["lost"] else "")),
     ):
         table.add_row(name, str(count), more)
+    out.print(table)
+
+
+def _print_not_reached(out: Console, outages: Sequence[Document], now: str) -> None:
+    if not outages:
+        return
+    out.print()
+    table = _table("NOT REACHED", "FOR", "WHY")
+    for outage in outages:
+        text = one_line("; fix: ".join(filter(None, (outage["message"], outage["fix"]))))
+        who = one_line(first_few(outage["domains"], _FEW))
+        table.add_row(Text(who, "red"), _span(outage["since"], now), Text(text, "red"))
     out.print(table)
 
 

@@ -15,6 +15,7 @@ from macmgr.model.findings import Finding, Severity
 from macmgr.model.intent import MANAGE_ALL, GuestPort, Modes
 from macmgr.view import View
 from macmgr.watch.messages import Line
+from macmgr.watch.outages import Standing
 
 KEPT = 20  # repairs, and alarms, that `macmgr status` shows
 LONG = 30.0  # seconds in which a look ends, with its wait for the writer lock
@@ -90,6 +91,7 @@ class Counters:
     events_read: int = 0
     events_lost: int = 0
     view: View | None = None
+    outages: tuple[Standing, ...] = ()
 
     @property
     def findings(self) -> Sequence[Finding]:

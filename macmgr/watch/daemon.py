@@ -32,6 +32,7 @@ from macmgr.watch.grace import Grace
 from macmgr.watch.hookcalls import Ticket, answered, settle
 from macmgr.watch.hooksocket import HookSocket
 from macmgr.watch.pending import Batch, Pending
+from macmgr.watch.reachwatch import ReachWatch
 from macmgr.watch.round import Round, Rounds
 from macmgr.watch.settings import Options
 from macmgr.watch.systemd import Systemd, watchdog_seconds
@@ -86,6 +87,8 @@ class Daemon:
         self._dirty, self._stop, self._hurry = asyncio.Event(), asyncio.Event(), asyncio.Event()
         with ExitStack() as opened:
             self._worker = opened.enter_context(ThreadPoolExecutor(1, "macmgr-round"))
+            judge = opened.enter_context(ThreadPoolExecutor(1, "macmgr-judge"))
+            self._reach = ReachWatch(self._log, judge, self._after)
             self._rounds = Rounds(self._places.run_dir, self._places.netns, observe=self._places.observe)
             opened.callback(self._rounds.close)
             self._sources = EventSources(self._places.run_dir, self._places.netns, self._log, self._mark, opened)
@@ -275,6 +278,7 @@ class Daemon:
         self._window = FIRST_WINDOW if made or batch.calls else min(LONGEST_WINDOW, 2 * self._window)
         fights = self._backoff.note(made, now)
         if done.outcome:
+            self._reach.look(done.outcome.view)
             self._announcing.note(done.announced, made, now)
             self._announce_later()
             skipped = done.outcome.view.skipped

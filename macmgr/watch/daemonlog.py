@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from macmgr import __version__
 from macmgr.errors import unexpected
-from macmgr.model.findings import Code, Severity
+from macmgr.model.findings import Code, Consequence, Severity
 from macmgr.model.hookcall import HookCall
 from macmgr.model.intent import MANAGE_ALL, Modes
 from macmgr.model.kernelevents import LOST, Event
-from macmgr.watch import counters, words
+from macmgr.planning.reached import Outage
+from macmgr.view import View
+from macmgr.watch import counters, messages, words
 from macmgr.watch.backoff import Fight
 from macmgr.watch.bursts import AT_ONCE, EACH, OVER, Bursts
 from macmgr.watch.counters import Counters, StandingBack
 from macmgr.watch.journal import Journal
 from macmgr.watch.messages import Line
 from macmgr.watch.metrics import metrics
+from macmgr.watch.outages import Outages, Time
 from macmgr.watch.round import Round
 from macmgr.watch.statusdocument import document
 
@@ -57,6 +60,7 @@ class DaemonLog:
         self._said_at: dict[tuple[str, str, str, str], list[float]] = {}
         self._fought: dict[tuple[str, str], float] = {}
         self._outdated = False
+        self._outages = Outages(_clock)
 
     def started(self) -> None:
         self._journal.write([words.started(__version__, self._counters.modes, self._counters.managed_bridges)])
@@ -230,6 +234,17 @@ class DaemonLog:
         begun = [StandingBack(line, now, now + fight.pause) for line, fight in zip(lines, fights, strict=True)]
         if begun or len(going_on) != len(self._counters.standing_back):
             self._counters = counters.standing_back(self._counters, [*going_on, *begun], len(begun))
+
+    def outages(self, found: Iterable[Outage], view: View) -> float | None:
+        """Reports guests that nobody beyond this host reaches. Returns the seconds until more may be due."""
+        running = frozenset(guest.domain for guest in view.intent.ports if guest.running)
+        cut = frozenset(
+            each.port for each in view.plan.findings if each.port and each.code.consequence is Consequence.CUT_OFF
+        )
+        lines, wait = self._outages.look(found, cut, running, Time(time.monotonic(), time.time()))
+        self._journal.write(words.summed_up(lines, "places at which guests are cut off", messages.NOT_REACHED))
+        self._counters = replace(self._counters, outages=self._outages.standing)
+        return wait
 
     def metrics(self, *, per_mac: bool) -> str:
         return metrics(self._counters, time.time(), per_mac=per_mac)

@@ -15,6 +15,7 @@ from macmgr import __version__
 from macmgr.report.verdict import verdict_of
 from macmgr.watch.counters import Counters, Event, Unknown
 from macmgr.watch.messages import Line
+from macmgr.watch.outages import Standing
 
 
 def document(counters: Counters, now: float) -> dict[str, Any]:
@@ -34,6 +35,7 @@ def document(counters: Counters, now: float) -> dict[str, Any]:
             "ports": len(managed),
             "guests": len({guest.uuid for guest in managed}),
         },
+        "not_reached": [_outage(each) for each in counters.outages],
         "findings": dict(Counter(str(finding.code) for finding in counters.findings)),
         "rounds": {
             "count": counters.rounds,
@@ -75,6 +77,19 @@ def document(counters: Counters, now: float) -> dict[str, Any]:
             "never_came": counters.hooks_taken and counters.guests_started > 0 and not _guests_called(counters),
         },
         "events": {"read": counters.events_read, "lost": counters.events_lost},
+    }
+
+
+def _outage(standing: Standing) -> dict[str, Any]:
+    finding = standing.outage.finding
+    return {
+        "since": _time(standing.since.clock),
+        "domains": sorted({guest.domain for guest in standing.outage.guests}),
+        "code": finding.code,
+        "bridge": finding.bridge or None,
+        "port": finding.port or None,
+        "message": finding.message,
+        "fix": finding.fix or None,
     }
 
 

@@ -90,7 +90,7 @@ def repaired(lines: Iterable[VidLine]) -> list[Line]:
 
     Changes that differ in their VIDs alone share a line: an administrator may add or remove thousands of them at once.
     """
-    return _summed_up(_with_vids(lines), "changes made", messages.REPAIRED)
+    return summed_up(_with_vids(lines), "changes made", messages.REPAIRED)
 
 
 def _repair(change: Change, expected: Collection[str]) -> VidLine:
@@ -106,7 +106,7 @@ def failures(failed: Sequence[Failure]) -> list[Line]:
         verb, what, _ = _parts(failure.change)
         text = f"could not {verb} {what}: {failure.why}"
         lines.append((_line(Priority.ERROR, text, messages.REPAIR_FAILED, failure.change), _vids(failure.change)))
-    return _summed_up(_with_vids(lines), "changes could not be made", messages.REPAIR_FAILED)
+    return summed_up(_with_vids(lines), "changes could not be made", messages.REPAIR_FAILED)
 
 
 def standing_back(change: Change, times: int, seconds: float) -> Line:
@@ -167,8 +167,8 @@ def left(
     observed = [line for line in worded if line.message_id == messages.DRIFT]
     others = [line for line in worded if line.message_id != messages.DRIFT]
     return [
-        *_summed_up(others, "findings", messages.LEFT_TO_A_PERSON),
-        *_summed_up(observed, "differences seen, and nothing is changed,", messages.DRIFT),
+        *summed_up(others, "findings", messages.LEFT_TO_A_PERSON),
+        *summed_up(observed, "differences seen, and nothing is changed,", messages.DRIFT),
     ]
 
 
@@ -278,7 +278,7 @@ def _vids(change: Change) -> frozenset[int]:
     return frozenset() if 0 in named else named
 
 
-def _summed_up(lines: list[Line], what: str, message_id: str) -> list[Line]:
+def summed_up(lines: list[Line], what: str, message_id: str) -> list[Line]:
     """Returns the lines; if there are too many, one that counts them, then the lines at debug priority."""
     if len(lines) <= MOST_LINES:
         return lines

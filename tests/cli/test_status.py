@@ -19,6 +19,7 @@ from macmgr.errors import Busy, NotThere
 from macmgr.installation import install_hooks
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import Modes, Scope
+from macmgr.planning.reached import Outage
 from macmgr.verbs import status as statusverb
 from macmgr.watch import words
 from macmgr.watch.counters import (
@@ -32,6 +33,7 @@ from macmgr.watch.counters import (
     after_round,
     standing_back,
 )
+from macmgr.watch.outages import Standing, Time
 from macmgr.watch.statusdocument import document
 from tests.conftest import Golden
 from tests.unit.watch.test_watch_counters import G2, NOON, SCHEMA, view
@@ -127,6 +129,10 @@ def busy() -> Counters:
     counters = after_alarms(counters, [words.theft(guest, guest.macs[0], "up0", 1, 3)], at=NOON - 1)
     counters = standing_back(counters, [StandingBack(fight, NOON - 5, NOON + 3)], begun=3)
     counters = after_hook(counters, "qemu", "started", timed_out=True)
+    down = Finding(
+        Code.PORT_DOWN, "nobody beyond this host reaches web1: up0 has no carrier", "br0", "up0", note="see to it"
+    )
+    counters = replace(counters, outages=(Standing(Outage(down, (guest,)), Time(0.0, NOON - 75)),))
     return after_events(counters, read=12345, lost=2)
 
 

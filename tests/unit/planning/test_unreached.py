@@ -15,7 +15,7 @@ from macmgr.model.flags import PortFlags
 from macmgr.model.intent import Intent, NicFacts, Vlan
 from macmgr.model.relay import PortRelay, PortState, Tag
 from macmgr.model.snapshot import BridgePort, Entry, Snapshot
-from macmgr.planning.reached import unreached_findings
+from macmgr.planning.reached import outages
 from tests.two_guests import DB, INTENT, WEB, host
 
 DOWN: dict[str, Any] = {"up": False, "relay": PortRelay(PortState.DISABLED, carrier=False, operational=False)}
@@ -74,7 +74,7 @@ class World:
 
     def found(self, explained: Sequence[str] = ()) -> list[Finding]:
         reaches = tuple(consequences(self.snapshot, self.intent))
-        return list(unreached_findings(reaches, self.intent, self.snapshot, explained))
+        return [each.finding for each in outages(reaches, self.intent, self.snapshot, explained)]
 
 
 NOBODY = {

@@ -16,6 +16,7 @@ from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import MANAGE_ALL, OBSERVE_ALL, GuestPort, Intent, Manager, Modes, Policy
 from macmgr.model.snapshot import Bridge, BridgePort, Entry
 from macmgr.planning.draft import Plan
+from macmgr.planning.reached import Outage
 from macmgr.view import View
 from macmgr.watch.counters import (
     KEPT,
@@ -30,6 +31,7 @@ from macmgr.watch.counters import (
     standing_back,
 )
 from macmgr.watch.messages import Line, Priority
+from macmgr.watch.outages import Standing, Time
 from macmgr.watch.statusdocument import document
 from tests.fake_kernel import make_snapshot
 
@@ -110,6 +112,9 @@ def test_everything_that_is_counted_is_told() -> None:
     counters = after_hook(counters, "lxc", "stopped", timed_out=True)
     counters = after_events(counters, read=5, lost=1)
     counters = after_events(counters, read=2)
+    down = Finding(Code.PORT_DOWN, "eth0 is down", "br0", "eth0", mends=(("ip", "link", "set", "dev", "eth0", "up"),))
+    guests = counters.managed_ports[:1]
+    counters = replace(counters, outages=(Standing(Outage(down, tuple(guests)), Time(0.0, NOON - 30)),))
     answer = told(counters)
     event = {"domain": "web1", "port": "vnet0", "bridge": "br0", "mac": G1, "code": "missing-entry"}
     assert answer.pop("pid") > 0
@@ -130,6 +135,17 @@ def test_everything_that_is_counted_is_told() -> None:
             "ports": 2,
             "guests": 1,
         },
+        "not_reached": [
+            {
+                "since": "2026-11-18T11:59:30Z",
+                "domains": [guests[0].domain],
+                "code": "port-down",
+                "bridge": "br0",
+                "port": "eth0",
+                "message": "eth0 is down",
+                "fix": "ip link set dev eth0 up",
+            }
+        ],
         "findings": {"duplicate-mac": 1, "uplink-promiscuous": 1},
         "rounds": {"count": 1, "failed": 0, "last_at": "2026-11-18T11:59:30Z", "last_seconds": 0.071235},
         "resyncs": {"count": 1, "last_at": "2026-11-18T11:59:30Z", "last_why": "libvirtd came back"},
