@@ -166,11 +166,12 @@ def _on_taps(guest: GuestPort, taps: set[str], table: Table) -> Iterator[Entry]:
 def _shares_its_own_address(guest: GuestPort, owned: Ownership, snapshot: Snapshot) -> bool:
     """What is stacked on the bridge has the guest's own address in a VID of its port, and no entry keeps frames for it.
 
-    Both get them as long as they are flooded: closed, the port would get none there.
+    Both get them as long as they are flooded: closed, the port would get none there. An entry on the guest's own port
+    keeps none: it goes, or ages.
     """
-    known = snapshot.fdb.of_mac(guest.bridge, guest.macs[0])
+    kept = {vid for vid, entry in snapshot.fdb.of_mac(guest.bridge, guest.macs[0]).items() if entry.port != guest.port}
     denied = {vid for mac, vid in owned.others[guest] if mac == guest.macs[0]}
-    return any(vid in denied and vid not in known for vid in snapshot.deciding_vids(guest.port))
+    return any(vid in denied and vid not in kept for vid in snapshot.deciding_vids(guest.port))
 
 
 def _is_reached_closed(guest: GuestPort, owned: Ownership, snapshot: Snapshot, table: Table) -> bool:

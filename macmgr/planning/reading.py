@@ -95,7 +95,7 @@ def keys_to_look_up(intent: Intent, known: Known, snapshot: Snapshot, beside: Be
 
 
 def suspects(changes: Iterable[Change], intent: Intent, snapshot: Snapshot) -> list[Key]:
-    """The entries that changes rest on: those they name, and for a port to be closed those of its guest's MACs.
+    """The entries that changes rest on: those they name, and for a port to be closed or opened its guest's MACs.
 
     VID 0 is dropped only together with every VID of its port, so a copy there that a dump left out counts as named.
     """
@@ -107,7 +107,7 @@ def suspects(changes: Iterable[Change], intent: Intent, snapshot: Snapshot) -> l
             if not change.after:
                 named.update(*(snapshot.ports[each.port].vids for each in change.before if each.vid == 0))
             found |= {(change.bridge, change.mac, vid): None for vid in named}
-        elif change.closes:
+        else:
             macs = guests[change.port].macs if change.port in guests else ()  # a release needs no XML
             vids = snapshot.ports[change.port].vids
             found |= {(change.bridge, mac, vid): None for mac in macs for vid in (0, *vids)}

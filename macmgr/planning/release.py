@@ -187,8 +187,10 @@ def as_remembered(
     entries = tuple(before.entries())
     macs = tuple(dict.fromkeys([*mine, *(entry.mac for entry in entries), *memory.macs_put_on(before)]))
     # a port that was closed is again, and learns nothing: what is reachable there stays so, allowed and followed
-    # addresses too; and without its XML nobody knows which of the MACs is the NIC's own
-    reachable = tuple(mac for mac in macs if table.static_on(port, mac))
+    # addresses too; and without its XML nobody knows which of the MACs is the NIC's own. With it, an address that is no
+    # NIC's comes back as it was, and in no other VID: it may be in use elsewhere.
+    strangers = {entry.mac for entry in entries}.difference(mine) if guest else ()
+    reachable = tuple(mac for mac in macs if mac not in strangers and table.static_on(port, mac))
     own = (*(guest.macs[:1] if guest else ()), *reachable)
     back = PortRelease(
         port,
