@@ -15,6 +15,7 @@ import pytest
 from macmgr import cli, paths
 from macmgr.state import lock
 from macmgr.verbs import host as verbs
+from tests.cli.hostworlds import WORLDS
 from tests.fake_kernel import FakeKernel
 from tests.golden.case import lay_out, read_snapshot
 
@@ -102,7 +103,8 @@ def host(
 ) -> Host:
     """The case that the test names with `@on`, or one where all is well."""
     marker = request.node.get_closest_marker("case")
-    case = CASES / (marker.args[0] if marker else "two-guests-and-a-plain-bridge")
+    named = marker.args[0] if marker else "two-guests-and-a-plain-bridge"
+    case = WORLDS[named](tmp_path / "case") if named in WORLDS else CASES / named
     kernel = Kernel(case)
     config = tmp_path / "macmgr.toml"
     if (case / "config.toml").exists():
