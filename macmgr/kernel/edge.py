@@ -19,6 +19,7 @@ from macmgr.kernel import wire
 from macmgr.kernel.assembly import assemble
 from macmgr.kernel.attributes import PortVids
 from macmgr.kernel.devicedump import read_devices, set_vlan_filtering
+from macmgr.kernel.farends import leading_out
 from macmgr.kernel.fdbdump import decode_age, decode_entries, decode_replies
 from macmgr.kernel.links import Link, decode_links, decode_vids
 from macmgr.kernel.mdbdump import MOST_LISTED as MOST_MDB_MESSAGES
@@ -27,6 +28,7 @@ from macmgr.kernel.netlink import Connection, Gone, Groups, Lacking, TooLong, ra
 from macmgr.kernel.vlanstates import VlanStates, decode_vlan_states, vlan_state_dump
 from macmgr.model.changes import DeleteEntry, FlushEntries, Request, SetFlags
 from macmgr.model.devices import DeviceFacts
+from macmgr.model.roles import unsure_cables
 from macmgr.model.snapshot import MOST_LISTED, Bridge, BridgePort, Entry, Snapshot
 
 _TICK = 0.01  # seconds: the kernel reports ages no more exactly
@@ -100,10 +102,16 @@ class Kernel:
                         of_bridge = self._list_ports(own, ports)
                     entries += of_bridge
             snapshot = assemble(links, found, members, vids, states, entries)
+            if unsure := unsure_cables(snapshot.ports.values(), bridges):
+                snapshot = self._with_far_ends(snapshot, [link for link in members if link.name in unsure])
             if listed == snapshot.bridges.keys():
                 return snapshot
             asked = {port.name for port in snapshot.ports.values() if bridges is None or port.bridge in bridges}
             return replace(snapshot, listed=frozenset(listed), listed_ports=frozenset(asked.intersection(ports)))
+
+    def _with_far_ends(self, snapshot: Snapshot, cables: Sequence[Link]) -> Snapshot:
+        outward = {name: replace(snapshot.ports[name], outward=True) for name in leading_out(self._connection, cables)}
+        return replace(snapshot, ports={**snapshot.ports, **outward}) if outward else snapshot
 
     def _vlan_states(self) -> VlanStates:
         """A kernel before 5.6 has no states of VLANs: all of them forward."""

@@ -91,8 +91,8 @@ class Link(NamedTuple):
     """One interface. ``flags`` is None when it is not a bridge port, and ``tunnel_learning`` when it is no vxlan.
 
     ``master``, ``lower`` and ``backup`` are ifindexes; ``lower`` is of what it is linked to: the device below it, a
-    veth's other end. ``elsewhere`` says that this one is in another network namespace. ``vid`` and ``vlan_protocol``
-    are a VLAN device's.
+    veth's other end. ``netnsid`` is the number of the other network namespace that this one is in. ``vid`` and
+    ``vlan_protocol`` are a VLAN device's.
     """
 
     ifindex: int
@@ -106,13 +106,17 @@ class Link(NamedTuple):
     default_pvid: int | None
     tunnel_learning: bool | None
     flags: PortFlags | None
-    elsewhere: bool
+    netnsid: int | None
     lower: int | None
     vid: int | None
     vlan_protocol: VlanProtocol
     backup: int | None
     bridge_relay: BridgeRelay
     port_relay: PortRelay
+
+    @property
+    def elsewhere(self) -> bool:
+        return self.netnsid is not None
 
 
 class _Layout(NamedTuple):
@@ -239,7 +243,7 @@ def _split(messages: list[bytes], fixed: Mapping[int, int]) -> tuple[bytes, list
 def _links(data: bytes, layout: _Layout) -> list[Link]:
     columns = list(zip(*layout.fields.iter_unpack(data), strict=True))
     wanted = [repeat(b"") if place is None else columns[place] for place in layout.columns]
-    name, mac, master, promiscuity, elsewhere, lower, kind, port_kind, vlan_filtering, *rest = wanted
+    name, mac, master, promiscuity, netnsid, lower, kind, port_kind, vlan_filtering, *rest = wanted
     default_pvid, tunnel_learning, vid, vlan_protocol, backup, *rest = rest
     flags, bridge_relay = rest[: len(FLAGS)], rest[len(FLAGS) : len(FLAGS) + len(BRIDGE_RELAY)]
     port_relay = rest[len(FLAGS) + len(BRIDGE_RELAY) :]
@@ -255,7 +259,7 @@ def _links(data: bytes, layout: _Layout) -> list[Link]:
         (read_number(value) if value else None for value in default_pvid),
         map(_SWITCH.get, tunnel_learning),
         map(read_port_flags, port_kind, *flags),
-        map(bool, elsewhere),
+        (read_number(value) if value else None for value in netnsid),
         (number or None for number in map(read_number, lower)),
         (read_number(value) if value else None for value in vid),
         map(read_vlan_protocol, vlan_protocol),

@@ -50,20 +50,32 @@ def roles_of(ports: Iterable[BridgePort], guests: Collection[str]) -> Mapping[st
     """Returns the role of each port by its name. ``guests`` are the ports of domains' NICs.
 
     On a host that is a container itself, the uplink's other end is elsewhere too. So if a bridge has one such veth and
-    no other way out, that veth is its uplink.
+    no other way out, that veth is its uplink; of several, those are that are on a bridge over there.
     """
-    roles: dict[str, Role] = {}
-    elsewhere: dict[str, list[str]] = {}
+    found = list(ports)
+    roles = {port.name: Role.GUEST if port.name in guests else _role_of_others(port) for port in found}
+    for cables in _only_ways_out(found, roles):
+        roles |= {port.name: Role.UPLINK for port in cables if port.outward or len(cables) == 1}
+    return roles
+
+
+def unsure_cables(ports: Iterable[BridgePort], bridges: Collection[str] | None) -> frozenset[str]:
+    """Returns the cables on these ``bridges`` (None: on all) that may be a container's or an uplink."""
+    found = [port for port in ports if bridges is None or port.bridge in bridges]
+    several = (cables for cables in _only_ways_out(found, roles_of(found, ())) if len(cables) > 1)
+    return frozenset(port.name for cables in several for port in cables)
+
+
+def _only_ways_out(ports: Iterable[BridgePort], roles: Mapping[str, Role]) -> Iterable[list[BridgePort]]:
+    """The cables to other network namespaces of each bridge that has no other way out."""
+    elsewhere: dict[str, list[BridgePort]] = {}
     with_uplink: set[str] = set()
     for port in ports:
-        role = Role.GUEST if port.name in guests else _role_of_others(port)
-        roles[port.name] = role
-        if role is Role.CONTAINER:
-            elsewhere.setdefault(port.bridge, []).append(port.name)
-        elif role.leads_out:
+        if roles[port.name] is Role.CONTAINER:
+            elsewhere.setdefault(port.bridge, []).append(port)
+        elif roles[port.name].leads_out:
             with_uplink.add(port.bridge)
-    roles |= {names[0]: Role.UPLINK for at, names in elsewhere.items() if len(names) == 1 and at not in with_uplink}
-    return roles
+    return [cables for bridge, cables in elsewhere.items() if bridge not in with_uplink]
 
 
 def _role_of_others(port: BridgePort) -> Role:
@@ -98,7 +110,8 @@ def why(port: BridgePort, role: Role, snapshot: Snapshot) -> str:
         return ""
     if port.elsewhere:
         alone = ", and nothing else leads out" if role is Role.UPLINK else ""
-        return f"its other end is in another network namespace{alone}"
+        how = ", on a bridge or out of sight" if port.outward else alone
+        return f"its other end is in another network namespace{how}"
     if master := snapshot.masters.get(port.peer):
         return f"its other end, {port.peer}, is on {master}"
     return (

@@ -133,9 +133,10 @@ class BridgePort:
     """An interface enslaved to a bridge. ``promiscuity`` is the kernel's counter; 0 is not promiscuous.
 
     ``pvid`` is the VID of its untagged frames. Frames of the ``untagged`` VIDs leave it without a tag. ``elsewhere``:
-    the other end of its link, as of a veth, is in another network namespace. ``peer`` is a veth's other end, if that is
-    here. ``tunnel_learning`` is a vxlan's: it learns by itself which host an address is behind. None for all other
-    kinds. ``relay`` is what else decides about frames.
+    the other end of its link, as of a veth, is in another network namespace. ``outward``: that end is on a bridge
+    there, or may not be looked at; asked only where nothing else tells an uplink. ``peer`` is a veth's other end, if
+    that is here. ``tunnel_learning`` is a vxlan's: it learns by itself which host an address is behind. None for all
+    other kinds. ``relay`` is what else decides about frames.
     """
 
     name: str
@@ -149,6 +150,7 @@ class BridgePort:
     up: bool = True
     kind: str = ""
     elsewhere: bool = False
+    outward: bool = False
     peer: str = ""
     untagged: tuple[int, ...] = ()
     tunnel_learning: bool | None = None

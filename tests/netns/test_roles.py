@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from macmgr.kernel import Kernel
+from macmgr.model.roles import Role, roles_of
 from tests.netns.conftest import Namespace, require
 from tests.netns.house import House, house
 
@@ -132,3 +134,22 @@ def test_a_device_of_the_hosts_in_a_vlan(host: Host) -> None:
     host.ns.bridge("vlan add dev up0 vid 20")
     assert "up0 (uplink) gets it" in host.macmgr("explain", "br0.20").stdout.decode()
     assert "up0" in host.macmgr("trace", "--from", "br0.20", "--to", "ff:ff:ff:ff:ff:ff").stdout.decode()
+
+
+def test_a_host_that_is_a_container_itself_with_containers_of_its_own(ns: Namespace, twin: Namespace) -> None:
+    """Its cable to the network ends on a bridge outside; the other ends of its containers' do not."""
+    ns.add_bridge()
+    twin.add_bridge("br-outside")
+    for port, far in (("eth0", "to-host"), ("vethc1", "c1"), ("vethc2", "c2")):
+        ns.ip(f"link add {port} type veth peer name {far} netns {twin.name}", f"link set {port} master br0 up")
+    with Kernel(ns.name) as kernel:
+        assert {*roles_of(kernel.read_snapshot().ports.values(), ()).values()} == {Role.CONTAINER}
+        twin.ip("link set to-host master br-outside")
+        snapshot = kernel.read_snapshot()
+        assert roles_of(snapshot.ports.values(), ()) == {
+            "eth0": Role.UPLINK, "vethc1": Role.CONTAINER, "vethc2": Role.CONTAINER
+        }  # fmt: skip
+        # of a bridge whose FDB nobody asks for, and beside a way out, nobody needs to know
+        assert not any(port.outward for port in kernel.read_snapshot(()).ports.values())
+        ns.add_cable("up0")
+        assert not any(port.outward for port in kernel.read_snapshot().ports.values())

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from macmgr.model.roles import Role, may_be_a_guests, roles_of, uplinks_of, why
+from macmgr.model.roles import Role, may_be_a_guests, roles_of, unsure_cables, uplinks_of, why
 from macmgr.model.snapshot import BridgePort, Snapshot
 
 ETH = BridgePort("eth0", 2, "br0", "02:00:00:00:00:02")
@@ -80,6 +81,17 @@ def test_what_makes_it_so_and_if_a_domain_may_name_it(
     assert roles_of([ETH, found], ())[found.name] is role
     assert why(found, role, snapshot) == because
     assert may_be_a_guests(found, snapshot) is a_guests
+
+
+def test_a_host_that_is_a_container_itself_with_containers_of_its_own() -> None:
+    """Only where nothing else leads out the kernel is asked what the other ends of cables are on."""
+    cables = [port(name, "veth", elsewhere=True) for name in ("cable", "vethc1", "vethc2")]
+    assert unsure_cables(cables, None) == unsure_cables(cables, {"br0"}) == {"cable", "vethc1", "vethc2"}
+    assert not unsure_cables(cables, {"br9"}) | unsure_cables(cables[:1], None) | unsure_cables([ETH, *cables], None)
+    outward = [replace(cables[0], outward=True), *cables[1:]]
+    assert roles_of(outward, ()) == {"cable": Role.UPLINK, "vethc1": Role.CONTAINER, "vethc2": Role.CONTAINER}
+    assert why(outward[0], Role.UPLINK, Snapshot()).endswith("another network namespace, on a bridge or out of sight")
+    assert uplinks_of([ETH, *outward], ()) == [ETH]
 
 
 def test_a_way_out_that_is_a_tunnel_leaves_a_container_its_cable() -> None:
