@@ -170,6 +170,9 @@ def _parser() -> _Parser:
         if name == "audit":
             verb.add_argument("--strict", action="store_true", help="let warnings count as drift")
             verb.add_argument("--problems", action="store_true", help="show what is wrong, and nothing else")
+        if name in ("plan", "apply"):
+            help_ = 'also put managed ports into the VLANs of their guests\' <vlan> (as with vlans = "repair")'
+            verb.add_argument("--vlans", action="store_true", help=help_)
         if name == "apply":
             verb.set_defaults(module="macmgr.verbs.apply")
             verb.add_argument(

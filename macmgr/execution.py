@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from macmgr.model.changes import Change, Request, SetEntries, SetFlags, one_flag_each, ports_of, requests
+from macmgr.model.changes import Change, Request, SetEntries, SetFlags, SetVids, one_flag_each, ports_of, requests
 from macmgr.model.snapshot import Entry, Key, Snapshot
 from macmgr.state.lock import WriterLock
 
@@ -48,11 +48,17 @@ class Failure:
 def execute(
     _lock: WriterLock, changes: Sequence[Change], kernel: Kernel, snapshot: Snapshot
 ) -> tuple[list[Change], tuple[Failure, ...]]:
-    """Carry out ``changes`` phase by phase, in their order; a port whose put failed is not closed."""
+    """Carry out ``changes`` phase by phase, in their order; a port whose put failed is not closed.
+
+    A port whose VIDs could not be set gets those back that it had. All else that is planned for it is left out, for it
+    is about the port as it was to be.
+    """
     failures: list[Failure] = []
     made: list[Change] = []
     open_ports: set[str] = set()
-    for phase in _phases(changes):
+    not_set: set[str] = set()
+    for whole_phase in _phases(changes):
+        phase = [change for change in whole_phase if not_set.isdisjoint(ports_of(change))]
         held_back = [
             change for change in phase if isinstance(change, SetFlags) and change.closes and change.port in open_ports
         ]
@@ -60,6 +66,10 @@ def execute(
         to_make = [change for change in phase if change not in held_back]
         to_make, refused = _send_or_split(to_make, kernel, snapshot)
         refused |= _not_there(to_make, refused, kernel, snapshot)
+        refused |= _vids_not_there(to_make, refused, kernel)
+        if undo := [change.undone for change in to_make if isinstance(change, SetVids) and change in refused]:
+            _send(undo, kernel, snapshot)
+            not_set.update(change.port for change in undo)
         for change in to_make:
             if change in refused:
                 failures.append(Failure(change, refused[change]))
@@ -100,6 +110,8 @@ def _phases(changes: Sequence[Change]) -> Iterable[list[Change]]:
 def _phase(change: Change) -> str:
     if isinstance(change, SetFlags):
         return "close" if change.closes else "open"
+    if isinstance(change, SetVids):
+        return "vids"
     return "put" if change.after else "drop"
 
 
@@ -153,3 +165,14 @@ def _not_there(
         if (found := there.get(key)) is None or found.port != entry.port or found.state is not entry.state
     }
     return {puts[place]: why for place, why in lost.items()}
+
+
+def _vids_not_there(changes: Sequence[Change], refused: Collection[Change], kernel: Kernel) -> dict[Change, str]:
+    """The ports that do not carry the VIDs that the kernel acknowledged."""
+    sent = [change for change in changes if isinstance(change, SetVids) and change not in refused]
+    ports = kernel.read_snapshot(()).ports if sent else {}
+    return {
+        change: "the kernel acknowledged the VIDs, but the port does not carry them"
+        for change in sent
+        if (port := ports.get(change.port)) is None or port.vlans != change.after
+    }

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from macmgr.model.intent import GuestMac, Manager, Pin
+from macmgr.model.intent import GuestMac, Manager, Pin, Vlans
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,7 @@ OPTIONS = (
     Option("pin", "pin", "pin", {str(each): each for each in Pin}),
     Option("lock", "lock", "lock", YES_NO),
     Option("guest_mac", "guestMac", "guest_mac", {str(each): each for each in GuestMac}),
+    Option("vlans", "vlans", "vlans", {str(each): each for each in Vlans}),
 )
 # libvirt's attribute: the first option's name outside our metadata.
 MAC_TABLE_MANAGER = "macTableManager"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from macmgr.execution import Failure, Kernel, execute, execute_release
-from macmgr.model.changes import Change, SetEntries, ports_of, reason
+from macmgr.model.changes import Change, SetEntries, SetVids, ports_of, reason
 from macmgr.model.findings import Code
 from macmgr.model.intent import EVERYTHING, Intent, Scope
 from macmgr.model.known import NOTHING_KNOWN, Known, Memory, Refused
@@ -254,6 +254,7 @@ def _apply_once(tools: Tools, run: Run, view: View) -> Run:
         times = tools.kernel.refreshed([each.key for each in taken], view.snapshot)
         memory = replace(memory, taken=with_times(memory.taken, taken, times))
     refused = run.known.refused | puts(failure.change for failure in failures)
+    failures = (*_of_vids(run.failures), *failures)
     return replace(
         run,
         known=replace(run.known, memory=memory, refused=refused),
@@ -270,13 +271,23 @@ def _release_once(tools: Tools, run: Run, view: View) -> Run:
 
 
 def _outcome(run: Run, view: View) -> Outcome:
-    return Outcome(run.done, run.failures if view.plan.changes else (), view)
+    return Outcome(run.done, run.failures if view.plan.changes else _of_vids(run.failures), view)
+
+
+def _of_vids(failures: Iterable[Failure]) -> tuple[Failure, ...]:
+    """Those about VIDs: the port is left in the VLANs that it has, and no change for them is planned again."""
+    return tuple(failure for failure in failures if isinstance(failure.change, SetVids))
 
 
 def puts(changes: Iterable[Change]) -> Refused:
-    """(port, MAC, VID) of the entries that are put: in another VID it is another entry."""
-    found = (change for change in changes if isinstance(change, SetEntries))
-    return frozenset((entry.port, put.mac, entry.vid) for put in found for entry in put.after)
+    """(port, MAC, VID) of the entries that are put: in another VID it is another entry. Of set VIDs, only the port."""
+    found: set[tuple[str, str, int]] = set()
+    for change in changes:
+        if isinstance(change, SetEntries):
+            found.update((entry.port, change.mac, entry.vid) for entry in change.after)
+        elif isinstance(change, SetVids):
+            found.add((change.port, "", 0))
+    return frozenset(found)
 
 
 def left_out(changes: Sequence[Change], scope: Scope) -> Iterator[Change]:

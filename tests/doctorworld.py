@@ -11,7 +11,7 @@ from macmgr.doctor.promiscuity import Reason
 from macmgr.model.devices import Device, DeviceFacts, Features, PacketSocket
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, PortFlags, Snapshot
-from macmgr.planning.portvlans import PortVlans
+from macmgr.model.vids import PortVids
 
 T = TypeVar("T", Bridge, BridgePort)
 CLOSED = PortFlags(learning=False, unicast_flood=False)
@@ -47,7 +47,7 @@ class World:
     """br0 with VLAN filtering, the uplink up0 (e1000e) at rest, and vnet0 of a guest, closed; tests change it."""
 
     def __init__(self) -> None:
-        self.vlans: dict[str, PortVlans] = {}  # instead of those that a port or bridge has
+        self.vlans: dict[str, PortVids] = {}  # instead of those that a port or bridge has
         self.bridge = Bridge("br0", 2, "02:00:00:00:00:02", vlan_filtering=True)
         self.ports = [uplink(), tap()]
         self.guests = [guest()]

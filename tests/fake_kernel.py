@@ -30,8 +30,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from macmgr.forwarding import BROADCAST, Answer, Frame, Learned, forward
-from macmgr.forwarding.requested import deleted, put, refuses, with_flags
-from macmgr.model.changes import DeleteEntry, FlushEntries, Request, SetFlags
+from macmgr.forwarding.requested import deleted, put, refuses, set_local, with_flags, with_vids
+from macmgr.model.changes import AddVids, DeleteEntry, DeleteVids, FlushEntries, Request, SetFlags
 from macmgr.model.devices import Device, DeviceFacts, Features
 from macmgr.model.flags import LOCKED, NEW_PORT, with_flag
 from macmgr.model.multicast import Mdb
@@ -73,12 +73,13 @@ def set_port(port: str, **values: bool | None) -> SetFlags:
 class FakeKernel:
     """One network namespace; the methods of `macmgr.execution.Kernel`, and what the world does to it.
 
-    Failure switches by port name: ``refuses_puts``, ``forgets_puts`` and ``forgets_flags`` (both acknowledged, neither
-    carried out), ``refuses_flags`` (with the flag's name: all flags of such a request come to nothing, as where a
-    driver must be asked). Of the whole kernel: ``knows_sticky`` (without it, the flag is acknowledged and dropped) and
-    ``flushes``. The tables of the bridges ``too_long`` are not read to their end. ``skipped_by_dumps`` holds keys of
-    live entries that dumps leave out; ``before_each_send``, ``after_each_send``, ``before_each_dump`` and
-    ``after_each_dump`` are somebody else who acts at the worst moment. ``sent`` keeps every request, in order.
+    Failure switches by port name: ``refuses_puts``, ``forgets_puts``, ``forgets_flags`` and ``forgets_vids`` (these
+    three acknowledged, none carried out), ``refuses_flags`` (with the flag's name: all flags of such a request come
+    to nothing, as where a driver must be asked). ``refuses_vids`` has VIDs. Of the whole kernel: ``knows_sticky``
+    (without it, the flag is acknowledged and dropped) and ``flushes``. The tables of the bridges ``too_long`` are not
+    read to their end. ``skipped_by_dumps`` holds keys of live entries that dumps leave out; ``before_each_send``,
+    ``after_each_send``, ``before_each_dump`` and ``after_each_dump`` are somebody else who acts at the worst moment.
+    ``sent`` keeps every request, in order.
     """
 
     def __init__(self, start: Snapshot) -> None:
@@ -95,6 +96,8 @@ class FakeKernel:
         self.refuses_puts: set[str] = set()
         self.forgets_puts: set[str] = set()
         self.forgets_flags: set[str] = set()
+        self.forgets_vids: set[str] = set()
+        self.refuses_vids: set[int] = set()
         self.skipped_by_dumps: set[Key] = set()
         self.too_long: set[str] = set()
         self.flushes = True
@@ -182,6 +185,8 @@ class FakeKernel:
                 return self._flush(request, now)
             case SetFlags():
                 return self._set_port(request, now)
+            case DeleteVids() | AddVids():
+                return self._set_vids(request, now)
 
     def _put(self, request: Entry, port: BridgePort) -> Refusal | None:
         if request.state is EntryState.LOCAL:
@@ -220,6 +225,15 @@ class FakeKernel:
                 words = "Operation not supported (EOPNOTSUPP): bridge flag offload is not supported"
                 return Refusal(errno.EOPNOTSUPP, f"setting port flags on {port.name}: {words}")
             self.ports[port.name] = with_flags(request, port)
+        return None
+
+    def _set_vids(self, request: DeleteVids | AddVids, port: BridgePort) -> Refusal | None:
+        if isinstance(request, AddVids) and not self.refuses_vids.isdisjoint(range(request.first, request.last + 1)):
+            # of a run, those before it are there by then (br_process_vlan_info)
+            return Refusal(errno.ENOSPC, f"setting VID {request.first} on {port.name}: no space (ENOSPC)")
+        if port.name not in self.forgets_vids:
+            self.ports[port.name] = with_vids(request, port)
+            set_local(self.ports[port.name], port, self.fdb)
         return None
 
     # What the world does

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from macmgr.model.changes import DeleteEntry, FlushEntries, Request, SetFlags
+from macmgr.model.changes import AddVids, DeleteEntry, DeleteVids, FlushEntries, Request, SetFlags
 from macmgr.model.flags import with_flag
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, Key, Snapshot
 
@@ -34,6 +34,10 @@ def requested(snapshot: Snapshot, requests: Iterable[Request]) -> Snapshot:
                     del fdb[key]
             case SetFlags():
                 ports[port.name] = with_flags(request, port)
+            case DeleteVids() | AddVids():
+                ports[port.name] = with_vids(request, port)
+                del carried[port.name]
+                set_local(ports[port.name], port, fdb)
     return replace(snapshot, ports=ports, entries=tuple(fdb.values()))
 
 
@@ -75,6 +79,36 @@ def with_flags(request: SetFlags, port: BridgePort) -> BridgePort:
         if flags.value(flag) is not None:
             flags = with_flag(flags, flag, value)
     return replace(port, flags=flags)
+
+
+def with_vids(request: DeleteVids | AddVids, port: BridgePort) -> BridgePort:
+    """Returns the port with its VIDs set. A VID that it gets is in the state of forwarding (br_vlan.c, __vlan_add)."""
+    run = frozenset(range(request.first, request.last + 1))
+    vids, untagged, pvid = frozenset(port.vids) - run, frozenset(port.untagged) - run, port.pvid
+    relay, pvid = port.relay, None if pvid in run else pvid
+    if isinstance(request, AddVids):
+        vids, untagged = vids | run, untagged | run if request.untagged else untagged
+        pvid = request.first if request.pvid else pvid
+    elif not run.isdisjoint(relay.vlan_states):
+        states = {vid: state for vid, state in relay.vlan_states.items() if vid not in run}
+        relay = replace(relay, vlan_states=states)
+    return replace(port, vids=tuple(sorted(vids)), pvid=pvid, untagged=tuple(sorted(untagged)), relay=relay)
+
+
+def set_local(now: BridgePort, before: BridgePort, fdb: dict[Key, Entry]) -> None:
+    """A port has a local entry for its own address in each VID; what was learned in one that it leaves is forgotten.
+
+    A static entry stays behind there, and no request can name it (nbp_vlan_delete, br_fdb_delete_by_port).
+    """
+    gone = frozenset(before.vids).difference(now.vids)
+    stays = EntryState.STATIC
+    for key in [key for key, entry in fdb.items() if entry.port == now.name and entry.vid in gone]:
+        if fdb[key].state is not stays:
+            del fdb[key]
+    for vid in frozenset(now.vids).difference(before.vids):
+        key = now.bridge, now.mac, vid
+        if key not in fdb or fdb[key].state is not EntryState.LOCAL:
+            fdb[key] = Entry(now.mac, vid, now.name, EntryState.LOCAL)
 
 
 def _vids(asked: int | None, port: BridgePort) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from macmgr.config import Config
 from macmgr.errors import XmlError
 from macmgr.kernel import Kernel
-from macmgr.model.changes import Change, SetEntries, reason
+from macmgr.model.changes import Change, SetEntries, SetVids, reason
 from macmgr.model.findings import Code
 from macmgr.model.hookcall import HookCall
 from macmgr.model.intent import GuestPort, Intent, Scope
@@ -166,14 +166,18 @@ def _acts(changes: Iterable[Change]) -> str:
     closed: dict[str, None] = {}
     opened: dict[str, None] = {}
     isolated: dict[str, None] = {}
+    moved: dict[str, None] = {}
     for change in changes:
         if isinstance(change, SetEntries):
             puts, drops = puts + bool(change.after), drops + (not change.after)
+        elif isinstance(change, SetVids):
+            moved[change.port] = None
         else:
             lists = isolated if change.because is Code.NOT_ISOLATED else opened
             (closed if change.closes else lists)[change.port] = None
     acts = [
         _which("isolate", list(isolated)),
+        _which("set the VLANs of", list(moved)),
         _how_many("put", puts, "entry", "entries"),
         _how_many("drop", drops, "entry", "entries"),
         _which("open", list(opened)),

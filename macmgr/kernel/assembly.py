@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from macmgr.kernel.attributes import PortVids
 from macmgr.kernel.links import Link
 from macmgr.kernel.vlanstates import VlanStates
 from macmgr.model.devices import STACKED
 from macmgr.model.relay import BridgeRelay, PortRelay, PortState, Tag
 from macmgr.model.roles import CABLE
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, PortFlags, Snapshot, Stacked
+from macmgr.model.vids import PortVids
 
 R = TypeVar("R", BridgeRelay, PortRelay)
 

@@ -7,19 +7,26 @@ from __future__ import annotations
 
 import struct
 import sys
-from dataclasses import dataclass
 from functools import cache, lru_cache
 
-from macmgr.kernel.wire import attributes
+from macmgr.kernel.wire import (
+    IFLA_BRIDGE_VLAN_INFO,
+    VLAN_INFO,
+    VLAN_PVID,
+    VLAN_RANGE_BEGIN,
+    VLAN_RANGE_END,
+    VLAN_UNTAGGED,
+    attributes,
+)
 from macmgr.model.flags import FLAGS, NEW_PORT, Flag, PortFlags, flags_of
 from macmgr.model.relay import BridgeRelay, PortRelay, PortState, RouterMode, VlanProtocol
+from macmgr.model.vids import PortVids
 
 IFF_UP, IFF_RUNNING, IFF_ALLMULTI, IFF_LOWER_UP = 0x1, 0x40, 0x200, 0x10000
-IFLA_ADDRESS, IFLA_IFNAME, IFLA_LINK, IFLA_LINKINFO, IFLA_AF_SPEC = 1, 3, 5, 18, 26
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_LINK, IFLA_LINKINFO = 1, 3, 5, 18
 IFLA_PROMISCUITY, IFLA_LINK_NETNSID = 30, 37
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 IFLA_VLAN_ID, IFLA_BR_VLAN_FILTERING, IFLA_BR_VLAN_DEFAULT_PVID = 1, 7, 39
-VLAN_PVID, VLAN_UNTAGGED, VLAN_RANGE_BEGIN, VLAN_RANGE_END = 0x02, 0x04, 0x08, 0x10
 # The attributes of `read_bridge_relay`, IFLA_BR_…, and behind IFLA_MTU those of `read_port_relay`, IFLA_BRPORT_…
 # (include/uapi/linux/if_link.h), in the order of the parameters.
 BRIDGE_RELAY = (8, 5, 4, 9, 23, 25, 47, 46, 48, 49, 22, 43, 44)
@@ -28,20 +35,10 @@ PORT_RELAY = (1, 4, 10, 27, 30, 31, 40, 25, 28)
 _NO_LINK_LOCAL_LEARNING, _SNOOPING_BY_VLAN, _MST, _LOCAL_IN_VID_0 = 1, 2, 4, 16
 _ETH_P_8021AD = b"\x88\xa8"
 _IPV4_TIMER, _IPV6_ADDRESS, _IPV6_TIMER = 3, 5, 7  # BRIDGE_QUERIER_…, include/uapi/linux/if_bridge.h
-_IFLA_BRIDGE_FLAGS, _IFLA_BRIDGE_VLAN_INFO, _BRIDGE_FLAGS_SELF = 0, 2, 2
+_IFLA_BRIDGE_FLAGS, _BRIDGE_FLAGS_SELF = 0, 2
 
 _OFF = b"\0"
 _U16 = struct.Struct("=H")
-_VLAN_INFO = struct.Struct("=HH")  # struct bridge_vlan_info: flags, VID
-
-
-@dataclass(frozen=True, slots=True)
-class PortVids:
-    """The VIDs that a bridge port carries, ascending, the one its untagged frames get, and those it sends untagged."""
-
-    vids: tuple[int, ...] = ()
-    pvid: int | None = None
-    untagged: tuple[int, ...] = ()
 
 
 @cache
@@ -175,9 +172,9 @@ def read_port_vids(message: bytes, start: int, stop: int) -> PortVids | None:
             and _U16.unpack_from(message, first)[0] & _BRIDGE_FLAGS_SELF
         ):
             return None
-        if kind != _IFLA_BRIDGE_VLAN_INFO or last - first != _VLAN_INFO.size:
+        if kind != IFLA_BRIDGE_VLAN_INFO or last - first != VLAN_INFO.size:
             continue
-        flags, vid = _VLAN_INFO.unpack_from(message, first)
+        flags, vid = VLAN_INFO.unpack_from(message, first)
         if flags & VLAN_PVID:
             pvid = vid
         if flags & VLAN_RANGE_BEGIN:

@@ -17,7 +17,6 @@ from types import TracebackType
 
 from macmgr.kernel import wire
 from macmgr.kernel.assembly import assemble
-from macmgr.kernel.attributes import PortVids
 from macmgr.kernel.devicedump import read_devices, set_vlan_filtering
 from macmgr.kernel.farends import leading_out
 from macmgr.kernel.fdbdump import decode_age, decode_entries, decode_replies
@@ -26,10 +25,11 @@ from macmgr.kernel.mdbdump import MOST_LISTED as MOST_MDB_MESSAGES
 from macmgr.kernel.mdbdump import decode_mdbs, mdb_dump
 from macmgr.kernel.netlink import Connection, Gone, Groups, Lacking, TooLong, raise_for, words
 from macmgr.kernel.vlanstates import VlanStates, decode_vlan_states, vlan_state_dump
-from macmgr.model.changes import DeleteEntry, FlushEntries, Request, SetFlags
+from macmgr.model.changes import AddVids, DeleteEntry, DeleteVids, FlushEntries, Request, SetFlags
 from macmgr.model.devices import DeviceFacts
 from macmgr.model.roles import unsure_cables
 from macmgr.model.snapshot import MOST_LISTED, Bridge, BridgePort, Entry, Snapshot
+from macmgr.model.vids import PortVids
 
 _TICK = 0.01  # seconds: the kernel reports ages no more exactly
 _BRIDGE_GONE = "Invalid master ifindex"  # rtnetlink.c, rtnl_fdb_get; with EINVAL
@@ -262,6 +262,10 @@ def _message(request: Request, ifindex: int) -> wire.Message:
         return wire.delete_entry(request, ifindex)
     if isinstance(request, FlushEntries):
         return wire.flush_entries(request, ifindex)
+    if isinstance(request, DeleteVids):
+        return wire.delete_vids(request, ifindex)
+    if isinstance(request, AddVids):
+        return wire.add_vids(request, ifindex)
     return wire.set_port(request, ifindex)
 
 
@@ -284,6 +288,8 @@ def _purpose(request: Request) -> str:
             return f"flushing the static FDB entries of VID {request.vid}"
         case SetFlags():
             return "setting port flags"
+        case DeleteVids() | AddVids():
+            return f"setting VID {request.first}" + (f" to {request.last}" if request.last > request.first else "")
 
 
 def _interfaces(snapshot: Snapshot) -> dict[str, Bridge | BridgePort]:

@@ -18,7 +18,6 @@ from functools import lru_cache
 from macmgr.kernel.attributes import (
     IFF_RUNNING,
     IFF_UP,
-    IFLA_AF_SPEC,
     IFLA_BR_VLAN_DEFAULT_PVID,
     IFLA_BR_VLAN_FILTERING,
     IFLA_IFNAME,
@@ -28,7 +27,6 @@ from macmgr.kernel.attributes import (
     IFLA_INFO_SLAVE_KIND,
     IFLA_LINKINFO,
     PORT_RELAY,
-    VLAN_PVID,
     read_number,
     read_port_flags,
     read_port_relay,
@@ -43,6 +41,7 @@ from macmgr.kernel.wire import (
     AF_UNSPEC,
     ATTRIBUTE,
     HEADER,
+    IFLA_AF_SPEC,
     IFLA_MASTER,
     IFLA_PROTINFO,
     LINK,
@@ -55,6 +54,8 @@ from macmgr.kernel.wire import (
     RTM_DELNEIGH,
     RTM_NEWLINK,
     RTM_NEWNEIGH,
+    VLAN_INFO,
+    VLAN_PVID,
     WireError,
     attributes,
     messages,
@@ -74,7 +75,6 @@ _MOST_THAT_WAIT = 65536  # datagrams: more than 8 MiB can hold, for each is char
 _ENTRY_BODY = HEADER.size + NEIGHBOUR.size
 _LINK_BODY = HEADER.size + LINK.size
 _VLAN = struct.Struct("=BBHI")  # struct br_vlan_msg: family, reserved, reserved, ifindex
-_VLAN_INFO = struct.Struct("=HH")  # struct bridge_vlan_info: flags, VID
 _BRIDGE_VLANDB_ENTRY, _BRIDGE_VLANDB_ENTRY_INFO, _BRIDGE_VLANDB_ENTRY_RANGE = 1, 1, 2  # if_bridge.h
 _BRIDGE_VLANDB_ENTRY_STATE = 3
 _VLAN_BODY = HEADER.size + _VLAN.size
@@ -244,9 +244,9 @@ def _vlan_events(message: bytes, gone: bool) -> Iterator[VlanEvent]:
             continue
         entry = _attributes(message, start, stop)
         info = _bytes(message, entry, _BRIDGE_VLANDB_ENTRY_INFO)
-        if len(info) != _VLAN_INFO.size:
+        if len(info) != VLAN_INFO.size:
             raise WireError(f"VLAN of {len(info)} bytes")
-        flags, first = _VLAN_INFO.unpack(info)
+        flags, first = VLAN_INFO.unpack(info)
         last = first
         if _BRIDGE_VLANDB_ENTRY_RANGE in entry:
             last = _number(_bytes(message, entry, _BRIDGE_VLANDB_ENTRY_RANGE), _U16)

@@ -16,7 +16,6 @@ from macmgr.kernel.attributes import (
     BRIDGE_RELAY,
     IFF_UP,
     IFLA_ADDRESS,
-    IFLA_AF_SPEC,
     IFLA_BR_VLAN_DEFAULT_PVID,
     IFLA_BR_VLAN_FILTERING,
     IFLA_IFNAME,
@@ -30,7 +29,6 @@ from macmgr.kernel.attributes import (
     IFLA_PROMISCUITY,
     IFLA_VLAN_ID,
     PORT_RELAY,
-    PortVids,
     read_bridge_relay,
     read_number,
     read_port_flags,
@@ -43,6 +41,7 @@ from macmgr.kernel.wire import (
     AF_BRIDGE,
     ATTRIBUTE,
     HEADER,
+    IFLA_AF_SPEC,
     IFLA_MASTER,
     LINK,
     RTM_NEWLINK,
@@ -52,6 +51,7 @@ from macmgr.kernel.wire import (
 from macmgr.model.flags import FLAGS, PortFlags
 from macmgr.model.relay import BridgeRelay, PortRelay, VlanProtocol
 from macmgr.model.snapshot import VXLAN
+from macmgr.model.vids import PortVids
 
 IFLA_MTU, IFLA_VLAN_PROTOCOL, IFLA_VXLAN_LEARNING = 4, 5, 7
 IFLA_BRPORT_BACKUP_PORT = 34

@@ -12,7 +12,7 @@ from binascii import unhexlify
 from collections.abc import Iterator, Sequence
 
 from macmgr.errors import KernelError
-from macmgr.model.changes import DeleteEntry, FlushEntries, SetFlags
+from macmgr.model.changes import AddVids, DeleteEntry, DeleteVids, FlushEntries, SetFlags
 from macmgr.model.snapshot import Entry, EntryState
 
 NLMSG_ERROR, NLMSG_DONE, NLMSG_OVERRUN = 2, 3, 4
@@ -23,11 +23,14 @@ NLM_F_CAPPED, NLM_F_ACK_TLVS = 0x100, 0x200
 NLMSGERR_ATTR_MSG = 1
 NLA_F_NESTED, NLA_TYPE_MASK = 0x8000, 0x3FFF
 
-RTM_NEWLINK, RTM_GETLINK, RTM_SETLINK = 16, 18, 19
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
 AF_UNSPEC, AF_BRIDGE = 0, 7
 
-IFLA_MASTER, IFLA_PROTINFO, IFLA_EXT_MASK = 10, 12, 29
+IFLA_MASTER, IFLA_PROTINFO, IFLA_AF_SPEC, IFLA_EXT_MASK = 10, 12, 26, 29
+IFLA_BRIDGE_VLAN_INFO = 2
+VLAN_PVID, VLAN_UNTAGGED, VLAN_RANGE_BEGIN, VLAN_RANGE_END = 0x02, 0x04, 0x08, 0x10
+VLAN_INFO = struct.Struct("=HH")  # struct bridge_vlan_info: flags, VID
 RTEXT_FILTER_BRVLAN_COMPRESSED, RTEXT_FILTER_SKIP_STATS = 4, 8
 
 NDA_DST, NDA_LLADDR, NDA_CACHEINFO, NDA_VLAN, NDA_MASTER, NDA_NH_ID = 1, 2, 3, 5, 9, 13
@@ -128,6 +131,27 @@ def set_port(request: SetFlags, ifindex: int) -> Message:
     flags = b"".join(attribute(flag.number, bytes((value,))) for flag, value in request.named())
     payload = LINK.pack(AF_BRIDGE, 0, ifindex, 0, 0) + attribute(IFLA_PROTINFO | NLA_F_NESTED, flags)
     return (RTM_SETLINK, NLM_F_REQUEST, payload)
+
+
+def delete_vids(request: DeleteVids, ifindex: int) -> Message:
+    """Take a run of VIDs off a bridge port (br_dellink)."""
+    return (RTM_DELLINK, NLM_F_REQUEST, _vids(ifindex, request.first, request.last, 0))
+
+
+def add_vids(request: AddVids, ifindex: int) -> Message:
+    """Put a run of VIDs on a bridge port, or change how it carries them (br_setlink)."""
+    if request.pvid and request.first != request.last:
+        raise ValueError(f"a port has one PVID: not each of {request.first} to {request.last}")
+    flags = VLAN_PVID * request.pvid | VLAN_UNTAGGED * request.untagged
+    return (RTM_SETLINK, NLM_F_REQUEST, _vids(ifindex, request.first, request.last, flags))
+
+
+def _vids(ifindex: int, first: int, last: int, flags: int) -> bytes:
+    if not 0 < first <= last < 4095:
+        raise ValueError(f"no VIDs of a bridge port: {first} to {last}")
+    ends = [(first, flags | VLAN_RANGE_BEGIN), (last, flags | VLAN_RANGE_END)] if last > first else [(first, flags)]
+    info = b"".join(attribute(IFLA_BRIDGE_VLAN_INFO, VLAN_INFO.pack(how, vid)) for vid, how in ends)
+    return LINK.pack(AF_BRIDGE, 0, ifindex, 0, 0) + attribute(IFLA_AF_SPEC | NLA_F_NESTED, info)
 
 
 def frame(message: Message, sequence: int, acknowledge: bool = False) -> bytes:

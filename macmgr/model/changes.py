@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from macmgr.model.codes import Code
 from macmgr.model.flags import Flag, PortFlags, with_flag
 from macmgr.model.snapshot import Entry, EntryState
+from macmgr.model.vids import PortVids, runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,28 @@ class SetEntries:
     why: str = ""
 
 
-Change = SetFlags | SetEntries
+@dataclass(frozen=True, slots=True)
+class SetVids:
+    """Sets the VIDs of one bridge port. What both sides say of a VID is left as it is.
+
+    The port leaves VLANs before it comes into others: it is in none that is not on the side of ``after``.
+    """
+
+    port: str
+    before: PortVids
+    after: PortVids
+    bridge: str = ""
+    domain: str | None = None
+    because: Code | None = None
+    why: str = ""
+
+    @property
+    def undone(self) -> SetVids:
+        """Returns the change that undoes this one, whatever part of it was made."""
+        return replace(self, before=self.after, after=self.before)
+
+
+Change = SetFlags | SetEntries | SetVids
 
 
 def reason(change: Change) -> str:
@@ -75,7 +97,7 @@ def reason(change: Change) -> str:
 
 def ports_of(change: Change) -> frozenset[str]:
     """Returns the ports that a change is about, with those that entries move away from."""
-    if isinstance(change, SetFlags):
+    if not isinstance(change, SetEntries):
         return frozenset({change.port})
     return frozenset(entry.port for entry in (*change.before, *change.after))
 
@@ -101,7 +123,27 @@ class FlushEntries:
     vid: int
 
 
-Request = Entry | DeleteEntry | FlushEntries | SetFlags
+@dataclass(frozen=True, slots=True)
+class DeleteVids:
+    """RTM_DELLINK, AF_BRIDGE: a port leaves the VLANs of a run of VIDs. The kernel says nothing of VIDs not there."""
+
+    port: str
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddVids:
+    """RTM_SETLINK, AF_BRIDGE: a port carries a run of VIDs. Without ``pvid``, none of them is the PVID any more."""
+
+    port: str
+    first: int
+    last: int
+    pvid: bool = False
+    untagged: bool = False
+
+
+Request = Entry | DeleteEntry | FlushEntries | SetFlags | DeleteVids | AddVids
 """An entry is put as it is: RTM_NEWNEIGH, CREATE|REPLACE, NTF_MASTER. Its VID 0 is VID 0 and every VID of the port."""
 
 
@@ -113,6 +155,8 @@ def one_flag_each(change: SetFlags) -> tuple[SetFlags, ...]:
 def requests(change: Change) -> Iterator[Request]:
     if isinstance(change, SetFlags):
         yield change
+    elif isinstance(change, SetVids):
+        yield from _vid_requests(change)
     elif change.stranded:
         for entry in change.before:
             if change.by:
@@ -123,6 +167,16 @@ def requests(change: Change) -> Iterator[Request]:
                 yield FlushEntries(entry.port, entry.vid)
     else:
         yield from _entry_requests(change)
+
+
+def _vid_requests(change: SetVids) -> Iterator[Request]:
+    has, wanted = change.before.carried, change.after.carried
+    for first, last in runs(vid for vid in has if vid not in wanted):
+        yield DeleteVids(change.port, first, last)
+    for pvid, untagged in ((True, True), (True, False), (False, True), (False, False)):
+        missing = (vid for vid, how in wanted.items() if how == (pvid, untagged) and has.get(vid) != how)
+        for first, last in runs(missing):
+            yield AddVids(change.port, first, last, pvid, untagged)
 
 
 def _entry_requests(change: SetEntries) -> Iterator[Request]:
@@ -158,6 +212,12 @@ def bridge_command(request: Request) -> list[str]:
         for flag, value in request.named():
             words += [flag.bridge_word, "on" if value else "off"]
         return words
+    if isinstance(request, DeleteVids | AddVids):
+        run = str(request.first) if request.first == request.last else f"{request.first}-{request.last}"
+        if isinstance(request, DeleteVids):
+            return ["bridge", "vlan", "del", "dev", request.port, "vid", run]
+        how = ["pvid"] * request.pvid + ["untagged"] * request.untagged
+        return ["bridge", "vlan", "add", "dev", request.port, "vid", run, *how]
     if isinstance(request, FlushEntries):
         place = ["dev", request.port, "vlan", str(request.vid)]
         return ["bridge", "fdb", "flush", *place, "master", "static", "noextern_learn"]

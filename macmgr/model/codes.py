@@ -75,7 +75,7 @@ class Code(StrEnum):
     MISSING_PORT = "missing-port", _ERROR, _CUT_OFF
     WRONG_BRIDGE = "wrong-bridge", _ERROR, _CUT_OFF
     SHARED_TAP = "shared-tap", _ERROR, _AT_RISK
-    WRONG_VLAN = "wrong-vlan", _ERROR, _CUT_OFF
+    WRONG_VLAN = "wrong-vlan", _ERROR, _CUT_OFF, "the XML says other VLANs"
     NO_VLAN = "no-vlan", _ERROR, _CUT_OFF
     VLAN_WITHOUT_UPLINK = "vlan-without-uplink", _WARNING, _CUT_OFF
     NOT_FORWARDING = "not-forwarding", _WARNING, _CUT_OFF

@@ -49,6 +49,13 @@ OWN = "own"
 """The word under ``allow`` for the addresses of the domain's other NICs on the bridge."""
 
 
+class Vlans(StrEnum):
+    """What happens to a port whose VIDs are not those of its live ``<vlan>``: it is reported, or put right."""
+
+    TELL = "tell"
+    REPAIR = "repair"
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The options that one place (metadata, portgroup, configuration) sets for a NIC; None if it is silent.
@@ -61,6 +68,7 @@ class Settings:
     lock: bool | None = None
     guest_mac: GuestMac | None = None
     allow: tuple[str, ...] = ()
+    vlans: Vlans | None = None
 
 
 def is_pattern(name: str) -> bool:
@@ -126,6 +134,7 @@ class Policy:
     lock: bool = False
     guest_mac: GuestMac = GuestMac.ALERT
     allow: tuple[str, ...] = ()
+    vlans: Vlans = Vlans.TELL
     steps: tuple[Step, ...] = ()
     problem: str = ""
     incomplete: bool = False

@@ -11,9 +11,13 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, Feature, Key, PortFlags, Snapshot
+from macmgr.model.vids import PortVids
 
 Refused = frozenset[tuple[str, str, int]]
-"""(port, MAC, VID) of entries that were just put in vain: the kernel refused them, or another program removes them."""
+"""(port, MAC, VID) of entries that were just put in vain: the kernel refused them, or another program removes them.
+
+Without a MAC it is about the VIDs of the port: they were just set in vain.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,8 @@ class PortBefore:
 
     A name alone proves nothing: taps and bridges are created again under the same name, and a port that changes its
     bridge loses its entries and gets the flags of a new port (br_if.c, del_nbp).
+
+    ``vlans`` are its VIDs before macmgr set others, and those. None: macmgr set none.
     """
 
     port: str
@@ -42,6 +48,7 @@ class PortBefore:
     uuid: str
     flags: PortFlags
     held: tuple[Held, ...] = ()
+    vlans: tuple[PortVids, PortVids] | None = None
 
     def is_still(self, port: BridgePort | None, snapshot: Snapshot) -> bool:
         """The record is about the interface that has the name now."""
@@ -178,7 +185,8 @@ class Known:
 
     ``seen`` are the sightings behind guest ports. Their meaning is decided after the kernel is read
     (`macmgr.planning.seen`). ``seen_lost``: there were more, which cannot be read. ``cut``: a person consents to
-    cutting off the addresses in use behind a port.
+    cutting off the addresses in use behind a port. ``vlans``: a person asks for ports to be put into the VLANs of their
+    XML.
     """
 
     memory: Memory = NOTHING
@@ -186,6 +194,7 @@ class Known:
     seen_lost: bool = False
     refused: Refused = frozenset()
     cut: bool = False
+    vlans: bool = False
 
     @property
     def lacks(self) -> frozenset[Feature]:

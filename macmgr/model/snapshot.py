@@ -16,6 +16,7 @@ from macmgr.model.flags import NEW_PORT
 from macmgr.model.flags import PortFlags as PortFlags
 from macmgr.model.multicast import Mdb
 from macmgr.model.relay import BridgeRelay, PortRelay
+from macmgr.model.vids import PortVids
 
 Key = tuple[str, str, int]
 """Bridge, MAC address, VID: the kernel keeps one entry for each."""
@@ -160,6 +161,10 @@ class BridgePort:
     def forwarding(self) -> bool:
         """Its state lets the bridge learn from it. A port that does not takes no dynamic entry."""
         return self.relay.state.learns
+
+    @property
+    def vlans(self) -> PortVids:
+        return PortVids(tuple(sorted(self.vids)), self.pvid, tuple(sorted(self.untagged)))
 
     @property
     def isolated(self) -> bool:

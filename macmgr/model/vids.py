@@ -1,8 +1,35 @@
-"""Writes VIDs for people."""
+"""The VIDs of a bridge port, in runs, and as people write them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class PortVids:
+    """The VIDs that a bridge port carries, ascending, the one its untagged frames get, and those it sends untagged."""
+
+    vids: tuple[int, ...] = ()
+    pvid: int | None = None
+    untagged: tuple[int, ...] = ()
+
+    @property
+    def carried(self) -> Mapping[int, tuple[bool, bool]]:
+        """Of each VID: untagged frames get it, and its frames leave untagged."""
+        untagged = frozenset(self.untagged)
+        return {vid: (vid == self.pvid, vid in untagged) for vid in self.vids}
+
+
+def runs(vids: Iterable[int]) -> list[tuple[int, int]]:
+    """Folds ascending VIDs into the first and last of each run."""
+    found: list[tuple[int, int]] = []
+    for vid in vids:
+        if found and vid == found[-1][1] + 1:
+            found[-1] = found[-1][0], vid
+        else:
+            found.append((vid, vid))
+    return found
 
 
 def fold_vids(vids: Sequence[int]) -> str:

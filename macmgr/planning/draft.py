@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-from macmgr.model.changes import Change, SetFlags
+from macmgr.model.changes import Change, SetFlags, SetVids
 from macmgr.model.findings import Code, Finding, Repair
 from macmgr.model.intent import GuestPort, Pin, Scope
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, Feature, Snapshot
@@ -50,7 +50,7 @@ class Draft:
     """
 
     findings: list[Finding] = field(default_factory=list)
-    plugs: list[SetFlags] = field(default_factory=list)
+    plugs: list[SetFlags | SetVids] = field(default_factory=list)
     opens: list[Change] = field(default_factory=list)
     puts: list[Change] = field(default_factory=list)
     closes: list[Change] = field(default_factory=list)

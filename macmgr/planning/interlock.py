@@ -134,7 +134,7 @@ def _is_of_bridge(change: Change, harm: Harm) -> bool:
 
 
 def _is_last(change: Change) -> bool:
-    return change.closes if isinstance(change, SetFlags) else not change.after
+    return change.closes if isinstance(change, SetFlags) else isinstance(change, SetEntries) and not change.after
 
 
 def _depending(changes: Iterable[Change], out: Sequence[Change]) -> list[Change]:
@@ -153,7 +153,8 @@ def _without(finding: Finding, left: Sequence[Change]) -> Finding:
     """No fix says what is left out: neither the change itself, nor a closing that is a part of one."""
     closing = {change.port for change in left if isinstance(change, SetFlags) and change.closes}
     ends = (change in left or (isinstance(change, SetFlags) and change.port in closing) for change in finding.changes)
-    return replace(finding, mends=(), note="left out: it would harm a guest") if any(ends) else finding
+    note = "; ".join(filter(None, ("left out: it would harm a guest", finding.note)))
+    return replace(finding, mends=(), note=note) if any(ends) else finding
 
 
 def _finding(harmed: Sequence[Harm]) -> Finding:

@@ -1,8 +1,8 @@
 """Plans the changes that bring the snapshot to the intent, and reports what is wrong in words.
 
-Pure. The order of the changes is the safety of the guests: isolate, open what must be open, put entries, close learning
-and unicast flood, drop what is stale. A wanted MAC that was reachable stays reachable after every single step, because
-a port floods until its entry is there, and an entry is moved by one replace, never deleted and added.
+Pure. The order of the changes is the safety of the guests: isolate, set VLANs, open what must be open, put entries,
+close learning and unicast flood, drop what is stale. A wanted MAC that was reachable stays reachable after every single
+step, because a port floods until its entry is there, and an entry is moved by one replace, never deleted and added.
 
 Some domains run here whose XML is not known, and nobody can say which taps are theirs. So an entry on a tap that no
 domain's NIC asks for, pinned as it is done here, may be such a guest's, and a guest with the same address is left as it
@@ -40,7 +40,7 @@ from macmgr.planning.entries import (
 from macmgr.planning.interlock import harmless
 from macmgr.planning.leftovers import leftover_findings, plan_stranded
 from macmgr.planning.ownership import Ownership, ownership, report_duplicates
-from macmgr.planning.plugged import is_on_its_bridge, plan_plugs, plug_findings
+from macmgr.planning.plugged import is_on_its_bridge, of_ports_as_they_are, plan_plugs, plug_findings
 from macmgr.planning.reading import coverage_findings
 from macmgr.planning.release import plan_releases
 from macmgr.planning.remembering import closed_once, gone_macs, learning_off, locked_since, to_release
@@ -57,7 +57,7 @@ def plan(intent: Intent, snapshot: Snapshot, known: Known = NOTHING_KNOWN) -> Pl
     closed = closed_once(memory, snapshot)
     present = [guest for guest in intent.ports if guest.managed and is_on_its_bridge(guest, intent, snapshot, draft)]
     present = list(_beside_unread(present, intent, snapshot, table, draft))
-    found, snapshot = snapshot, plan_plugs(present, intent, snapshot, draft)
+    found, snapshot = snapshot, plan_plugs(present, intent, snapshot, known, draft)
     if draft.plugs:
         table = Table(snapshot, known.lacks)
     owned = ownership(present, intent, snapshot, known, table, draft)
@@ -105,7 +105,8 @@ def plan(intent: Intent, snapshot: Snapshot, known: Known = NOTHING_KNOWN) -> Pl
     plan_stranded(owned.rightful, {guest.port for guest in intent.ports}, snapshot, table, draft)
     plan_uplinks(intent, snapshot, learning_off(memory, intent, snapshot), table, draft)
     draft.findings += leftover_findings(intent, snapshot, table, tuple(draft.findings))
-    draft.findings += plug_findings(intent, found, draft.plugs)
+    draft.findings = of_ports_as_they_are(draft.findings, draft.plugs)
+    draft.findings += plug_findings(intent, found, draft)
     draft.findings += guest_mac_findings(intent)
     draft.findings += used_elsewhere_findings(intent, snapshot, memory)
     draft.findings += unwatched_findings(intent, memory)

@@ -17,16 +17,17 @@ from dataclasses import replace
 
 from macmgr import virsh
 from macmgr.forwarding.requested import requested
-from macmgr.model.changes import SetFlags, requests
+from macmgr.model.changes import Change, SetEntries, SetFlags, SetVids, requests
 from macmgr.model.findings import Code, Command, Finding, Repair
 from macmgr.model.flags import ISOLATED, with_flag
 from macmgr.model.intent import GuestPort, Intent, PortlessNic
+from macmgr.model.known import Known
 from macmgr.model.roles import may_be_a_guests, uplinks_of
 from macmgr.model.snapshot import Snapshot
 from macmgr.phrases import first_few
 from macmgr.planning.draft import Draft
 from macmgr.planning.ethernetnics import with_places
-from macmgr.planning.portvlans import isolated_on, put_back, vlan_findings
+from macmgr.planning.portvlans import isolated_on, put_back, vids_to_set, vlan_findings
 
 _FEW = 3  # guests that a message names
 MAX_PORTS = 1023  # BR_MAX_PORTS, of which 0 is none (br_if.c, find_portno); the next one is refused with EXFULL
@@ -124,11 +125,13 @@ def is_on_its_bridge(guest: GuestPort, intent: Intent, snapshot: Snapshot, draft
     return False
 
 
-def plan_plugs(guests: Iterable[GuestPort], intent: Intent, snapshot: Snapshot, draft: Draft) -> Snapshot:
+def plan_plugs(guests: Iterable[GuestPort], intent: Intent, snapshot: Snapshot, known: Known, draft: Draft) -> Snapshot:
     """Plan what brings managed ports to how they were plugged, and return the snapshot as it is after that.
 
-    The rest of the plan is made from there. The port of a guest whose network is not active stays as it is.
+    The rest of the plan is made from there. The port of a guest whose network is not active stays as it is. All are
+    isolated before one comes into another VLAN.
     """
+    vids: list[SetVids | None] = []
     taps = {guest.port for guest in intent.ports}
     for guest in guests:
         port = snapshot.ports[guest.port]
@@ -137,19 +140,22 @@ def plan_plugs(guests: Iterable[GuestPort], intent: Intent, snapshot: Snapshot, 
             isolated = with_flag(port.flags, ISOLATED, value=True)
             change = SetFlags(port.name, port.flags, isolated, guest.bridge, guest.domain, Code.NOT_ISOLATED)
             draft.plugs.append(change)
+        if guest.facts.vlan_live:
+            vids.append(vids_to_set(guest, port, snapshot.bridges[guest.bridge], known))
+    draft.plugs += [change for change in vids if change is not None]
     if not draft.plugs:
         return snapshot
     return requested(snapshot, (request for change in draft.plugs for request in requests(change)))
 
 
-def plug_findings(intent: Intent, snapshot: Snapshot, plugs: Iterable[SetFlags] = ()) -> Iterator[Finding]:
+def plug_findings(intent: Intent, snapshot: Snapshot, draft: Draft | None = None) -> Iterator[Finding]:
     """Report differences on the ports of guests that are on a managed bridge, whoever manages the port.
 
-    ``plugs`` are the changes that end some of them.
+    The changes of the ``draft`` end some of them. With the VIDs of a port come its guest's entries there.
     """
     guests = {guest.port for guest in intent.ports}
     planned: dict[tuple[str, Code | None], tuple[Repair, ...]]
-    planned = {(change.port, change.because): (change,) for change in plugs}
+    planned = {(each.port, each.because): (each, *_entries_with(each, draft)) for each in draft.plugs} if draft else {}
     lacking: dict[str, list[GuestPort]] = {}
     for guest in intent.ports:
         port = snapshot.port_on(guest.bridge, guest.port)
@@ -157,7 +163,8 @@ def plug_findings(intent: Intent, snapshot: Snapshot, plugs: Iterable[SetFlags] 
             continue
         bridge = snapshot.bridges[guest.bridge]
         if bridge.vlan_filtering and (guest.facts.vlan_live or not port.vids):
-            yield from vlan_findings(guest, port, bridge, snapshot, guests)
+            right = planned.get((port.name, Code.WRONG_VLAN), ())
+            yield from vlan_findings(guest, port, bridge, snapshot, guests, right)
         if guest.facts.isolated_live and port.flags.isolated is None:
             lacking.setdefault(guest.bridge, []).append(guest)
         elif guest.facts.isolated_live and not port.isolated:
@@ -176,6 +183,22 @@ def plug_findings(intent: Intent, snapshot: Snapshot, plugs: Iterable[SetFlags] 
         who = first_few([f"{guest.port} of {guest.domain}" for guest in found], _FEW)
         text = f"<port isolated='yes'/> is asked for {who}, but this kernel lacks isolated ports (Linux 4.18)"
         yield Finding(Code.UNSUPPORTED, f"{text}: guests on {name} hear each other", name)
+
+
+def _entries_with(change: SetFlags | SetVids, draft: Draft) -> tuple[Change, ...]:
+    if isinstance(change, SetFlags):
+        return ()
+    puts = (put for put in draft.puts if isinstance(put, SetEntries))
+    return tuple(put for put in puts if any(entry.port == change.port for entry in put.after))
+
+
+def of_ports_as_they_are(findings: Iterable[Finding], plugs: Iterable[SetFlags | SetVids]) -> list[Finding]:
+    """The findings without those about a VID that their port is only to get, or to lose: that is one finding by itself.
+
+    They come from what is planned for the port as it is to be.
+    """
+    moved = {each.port: {*each.before.vids} ^ {*each.after.vids} for each in plugs if isinstance(each, SetVids)}
+    return [each for each in findings if each.vid not in moved.get(each.port, ())]
 
 
 def _isolate(guest: GuestPort, snapshot: Snapshot, guests: set[str]) -> tuple[tuple[Command, ...], str]:

@@ -6,26 +6,18 @@ libvirt puts a tap on a Linux bridge into the VLANs of its ``<vlan>`` since 11.0
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
 
-from macmgr.model.findings import Code, Command, Finding
+from macmgr.model.changes import SetVids, bridge_command, requests
+from macmgr.model.findings import Code, Command, Finding, Repair
 from macmgr.model.flags import ISOLATED
-from macmgr.model.intent import GuestPort
+from macmgr.model.intent import GuestPort, Vlans
+from macmgr.model.known import Known, PortBefore
 from macmgr.model.roles import uplinks_of
 from macmgr.model.snapshot import Bridge, BridgePort, Snapshot
-from macmgr.model.vids import fold_vids
+from macmgr.model.vids import PortVids, fold_vids
 
 EVERY_VID = "1-4094"  # a range is taken off without a word about those that are not there (br_vlan_info)
-
-
-@dataclass(frozen=True, slots=True)
-class PortVlans:
-    """The VIDs that a bridge port carries, and those that leave it untagged."""
-
-    vids: frozenset[int] = frozenset()
-    pvid: int | None = None
-    untagged: frozenset[int] = frozenset()
 
 
 def put_back(guest: GuestPort, snapshot: Snapshot) -> tuple[tuple[Command, ...], str]:
@@ -37,7 +29,8 @@ def put_back(guest: GuestPort, snapshot: Snapshot) -> tuple[tuple[Command, ...],
     wanted = vlans_of(guest)
     steps: list[Command] = []
     if wanted is not None and _has_vlans(bridge, snapshot):
-        steps = [_vlan("del", guest.port, EVERY_VID), *_add(guest.port, PortVlans(), wanted)]
+        adds = requests(SetVids(guest.port, PortVids(), wanted))
+        steps = [_vlan("del", guest.port, EVERY_VID), *(tuple(bridge_command(each)) for each in adds)]
     elif bridge.vlan_filtering and not _has_one_vlan(bridge, snapshot):
         return (), (
             f"put {guest.port} back on {bridge.name} the way it was put there first: its XML has no <vlan>, and the "
@@ -50,7 +43,7 @@ def put_back(guest: GuestPort, snapshot: Snapshot) -> tuple[tuple[Command, ...],
     return ((*link, "down"), master, *steps, (*link, "up")), ""
 
 
-def vlans_of(guest: GuestPort) -> PortVlans | None:
+def vlans_of(guest: GuestPort) -> PortVids | None:
     """The VLANs that libvirt gives the port of a NIC with a live ``<vlan>`` (virNetDevBridgeSetupVlans), else None.
 
     VID 0 is a priority tag, and 4095 reserved: a bridge port has neither.
@@ -58,19 +51,47 @@ def vlans_of(guest: GuestPort) -> PortVlans | None:
     vlan = guest.facts.vlan
     if vlan is None or not guest.facts.vlan_live:
         return None
-    vids = frozenset(vid for vid in vlan.vids if 0 < vid < 4095)
+    vids = tuple(sorted({vid for vid in vlan.vids if 0 < vid < 4095}))
     native = vlan.native if vlan.trunk else vlan.vids[0]
     pvid = native if native in vids else None
-    untagged = frozenset() if pvid is None or vlan.native_tagged else frozenset({pvid})
-    return PortVlans(vids, pvid, untagged) if vids else None
+    untagged = () if pvid is None or vlan.native_tagged else (pvid,)
+    return PortVids(vids, pvid, untagged) if vids else None
+
+
+def vids_to_set(guest: GuestPort, port: BridgePort, bridge: Bridge, known: Known) -> SetVids | None:
+    """The change that puts a managed port into the VLANs of its XML, where that is asked for; None where it is right.
+
+    Where the kernel just refused it, or somebody undoes it each time, the port is left in the VLANs that it has.
+    """
+    wanted = vlans_of(guest)
+    asked = known.vlans or guest.policy.vlans is Vlans.REPAIR
+    if wanted is None or not asked or not bridge.vlan_filtering or port.vlans == wanted:
+        return None
+    if guest.frozen or (port.name, "", 0) in known.refused:
+        return None
+    return SetVids(port.name, port.vlans, wanted, guest.bridge, guest.domain, Code.WRONG_VLAN)
+
+
+def vids_back(port: BridgePort, before: PortBefore, why: str) -> SetVids | None:
+    """The change that gives a port its former VIDs back, if macmgr set others and nobody has changed these since."""
+    if before.vlans is None or port.vlans != before.vlans[1] or port.vlans == before.vlans[0]:
+        return None
+    return SetVids(port.name, port.vlans, before.vlans[0], port.bridge, before.domain, why=why)
 
 
 def vlan_findings(
-    guest: GuestPort, port: BridgePort, bridge: Bridge, snapshot: Snapshot, guests: set[str]
+    guest: GuestPort,
+    port: BridgePort,
+    bridge: Bridge,
+    snapshot: Snapshot,
+    guests: Collection[str],
+    planned: tuple[Repair, ...],
 ) -> Iterator[Finding]:
-    """Report a port in no VLAN, or in others than its XML says. The bridge filters VLANs; else there is one network."""
+    """Report a port in no VLAN, or in others than its XML says. The bridge filters VLANs; else there is one network.
+
+    ``planned`` are the changes that put it right.
+    """
     wanted = vlans_of(guest)
-    has = PortVlans(frozenset(port.vids), port.pvid, frozenset(port.untagged))
     if wanted is None and not port.vids:
         yield Finding(
             Code.NO_VLAN,
@@ -80,22 +101,29 @@ def vlan_findings(
             guest.domain,
             note=f"'{shlex.join(_vlan('add', port.name, 'VID', 'pvid', 'untagged'))}' with the VID of its network",
         )
-    elif wanted is not None and has != wanted:
-        mends, note = [*_add(port.name, has, wanted), *_take(port.name, has, wanted)], ""
-        if guest.managed:  # its entries belong in other VIDs then
-            mends.append(("macmgr", "apply", "--domain", guest.domain))
+    elif wanted is not None and port.vlans != wanted:
+        note = ""
         ways_out = uplinks_of((each for each in snapshot.ports.values() if each.bridge == bridge.name), guests)
-        if ways_out and wanted.vids.isdisjoint(vid for each in ways_out for vid in each.vids):
-            note = f"no uplink of {bridge.name} carries VID {fold_vids(sorted(wanted.vids))}"
+        if ways_out and all({*wanted.vids}.isdisjoint(each.vids) for each in ways_out):
+            note = f"no uplink of {bridge.name} carries VID {fold_vids(wanted.vids)}"
         yield Finding(
             Code.WRONG_VLAN,
-            f"{port.name} of {guest.domain} carries {_words(has)}, but its XML says {_words(wanted)}",
+            f"{port.name} of {guest.domain} carries {_words(port.vlans)}, but its XML says {_words(wanted)}",
             guest.bridge,
             guest.port,
             guest.domain,
-            mends=tuple(mends),
+            mends=planned or tuple(_by_hand(guest, port, wanted)),
             note=note,
         )
+
+
+def _by_hand(guest: GuestPort, port: BridgePort, wanted: PortVids) -> Iterator[Command]:
+    """An apply takes the guest's entries along; a port that the kernel manages needs none."""
+    if guest.managed and not guest.frozen:
+        yield ("macmgr", "apply", "--vlans", "--domain", guest.domain)
+    else:
+        for request in requests(SetVids(port.name, port.vlans, wanted)):
+            yield tuple(bridge_command(request))
 
 
 def isolated_on(port: str) -> Command:
@@ -117,34 +145,11 @@ def _has_vlans(bridge: Bridge, snapshot: Snapshot) -> bool:
     return bridge.vlan_filtering or bool(bridge.default_pvid) or any(port.vids for port in snapshot.ports.values())
 
 
-def _add(port: str, has: PortVlans, wanted: PortVlans) -> Iterator[Command]:
-    """Add the VIDs that are missing or tagged otherwise; runs of plain VIDs in one command each."""
-    native = wanted.pvid
-    if native is not None and (native != has.pvid or (native in wanted.untagged) != (native in has.untagged)):
-        yield _vlan("add", port, str(native), "pvid", *(["untagged"] if native in wanted.untagged else []))
-    plain = (vid for vid in wanted.vids if vid != native)
-    for run in _runs(vid for vid in plain if vid not in has.vids or vid == has.pvid or vid in has.untagged):
-        yield _vlan("add", port, run)
-
-
-def _take(port: str, has: PortVlans, wanted: PortVlans) -> Iterator[Command]:
-    for run in _runs(has.vids - wanted.vids):
-        yield _vlan("del", port, run)
-
-
-def _runs(vids: Iterable[int]) -> list[str]:
-    folded = fold_vids(sorted(vids))
-    return folded.split(",") if folded else []
-
-
-def _words(vlans: PortVlans) -> str:
-    if not vlans.vids:
-        return "no VID"
-    native = frozenset(vid for vid in vlans.vids if vid == vlans.pvid)
-    said = [
-        (native & vlans.untagged, ""),
-        (native - vlans.untagged, " (tagged towards it)"),
-        (vlans.untagged - native, " (untagged towards it)"),
-        (vlans.vids - vlans.untagged - native, " (tagged)"),
-    ]
-    return "VID " + " and ".join(f"{fold_vids(sorted(vids))}{how}" for vids, how in said if vids)
+def _words(vlans: PortVids) -> str:
+    kinds = {(True, True): "", (True, False): " (tagged towards it)", (False, True): " (untagged towards it)"}
+    found: dict[str, list[int]] = {}
+    for kind in (*kinds, (False, False)):
+        for vid, carried in vlans.carried.items():
+            if carried == kind:
+                found.setdefault(kinds.get(kind, " (tagged)"), []).append(vid)
+    return "VID " + " and ".join(f"{fold_vids(vids)}{how}" for how, vids in found.items()) if found else "no VID"

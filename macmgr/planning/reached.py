@@ -131,7 +131,7 @@ def unreached(reaches: Iterable[Reach]) -> Iterator[tuple[Reach, frozenset[int]]
         vids = frozenset(reach.vids)
         if reach.guest.port in reached and _outside_the_vlan(reach):
             wanted = vlans_of(reach.guest)
-            vids = vids & wanted.vids if wanted else frozenset()
+            vids = vids.intersection(wanted.vids if wanted else ())
             if not vids:
                 continue
         yield reach, vids

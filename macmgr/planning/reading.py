@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from macmgr.model.changes import Change, SetEntries
+from macmgr.model.changes import Change, SetEntries, SetVids
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.known import Known, Memory
@@ -101,15 +101,18 @@ def suspects(changes: Iterable[Change], intent: Intent, snapshot: Snapshot) -> l
     """
     guests = {guest.port: guest for guest in intent.ports}
     found: dict[Key, None] = {}
+    vids_of = {name: port.vids for name, port in snapshot.ports.items()}
     for change in changes:
-        if isinstance(change, SetEntries):
+        if isinstance(change, SetVids):
+            vids_of[change.port] = change.after.vids
+        elif isinstance(change, SetEntries):
             named = {each.vid for each in (*change.before, *change.after)}
             if not change.after:
-                named.update(*(snapshot.ports[each.port].vids for each in change.before if each.vid == 0))
+                named.update(*(vids_of[each.port] for each in change.before if each.vid == 0))
             found |= {(change.bridge, change.mac, vid): None for vid in named}
         else:
             macs = guests[change.port].macs if change.port in guests else ()  # a release needs no XML
-            vids = snapshot.ports[change.port].vids
+            vids = vids_of[change.port]
             found |= {(change.bridge, mac, vid): None for mac in macs for vid in (0, *vids)}
     return list(found)
 

@@ -11,13 +11,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from macmgr.model.changes import SetEntries, SetFlags
+from macmgr.forwarding.requested import requested
+from macmgr.model.changes import SetEntries, SetFlags, requests
 from macmgr.model.findings import Code, Finding
+from macmgr.model.flags import ISOLATED, with_flag
 from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.known import Known, Memory, PortBefore
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, Key, PortFlags, Snapshot
 from macmgr.planning.draft import Draft, Plan, Stranded, Table
 from macmgr.planning.leftovers import plan_stranded
+from macmgr.planning.portvlans import vids_back
 from macmgr.planning.remembering import default_flags, gone_macs, to_release, valid_ports
 
 AS_BEFORE = "as it was before macmgr"
@@ -59,10 +62,15 @@ def plan_release(intent: Intent, snapshot: Snapshot, known: Known) -> Plan:
 
     Its findings are about entries in VIDs that their port has lost: those that no change clears are left to a person.
     """
-    draft, table, memory = Draft(), Table(snapshot, known.lacks), known.memory
+    draft, memory = Draft(), known.memory
+    before = {each.port: each for each in valid_ports(memory, intent, snapshot)}
+    vids = (vids_back(snapshot.ports[name], each, AS_BEFORE) for name, each in before.items() if each.vlans)
+    draft.plugs += [change for change in vids if change is not None]
+    if draft.plugs:
+        snapshot = requested(snapshot, (request for change in draft.plugs for request in requests(change)))
+    table = Table(snapshot, known.lacks)
     guests = {guest.port: guest for guest in intent.ports if snapshot.port_on(guest.bridge, guest.port)}
     owned = {(guest.bridge, mac) for guest in guests.values() for mac in guest.macs}
-    before = {each.port: each for each in valid_ports(memory, intent, snapshot)}
     for port in snapshot.ports.values():
         guest = guests.get(port.name)
         if port.name in before:
@@ -76,7 +84,7 @@ def plan_release(intent: Intent, snapshot: Snapshot, known: Known) -> Plan:
     _plan_left_behind(gone, snapshot, {*guests, *before}, table, draft)
     plan_stranded((), {guest.port for guest in intent.ports}, snapshot, table, draft)
     left = tuple(finding for finding in draft.findings if finding.code is Code.NOT_GIVEN_BACK)
-    return Plan((*draft.opens, *draft.puts, *draft.closes, *draft.drops), left)
+    return Plan((*draft.opens, *draft.plugs, *draft.puts, *draft.closes, *draft.drops), left)
 
 
 def _by_default(port: BridgePort, guest: GuestPort) -> PortRelease:
@@ -137,7 +145,9 @@ def plan_releases(
 ) -> None:
     """The ports that nobody asks for by now, and that are still as macmgr made them.
 
-    A MAC that a managed guest has a right to, or whose guest has left, is not theirs: the planner has rules for it.
+    A MAC that a managed guest has a right to, or whose guest has left, is not theirs: the planner has rules for it. No
+    guest leaves the VLANs of its XML by it, or comes to be heard by those whom its XML keeps it from: only a person who
+    says `release` asks for that.
     """
     guests = {guest.port: guest for guest in intent.ports if snapshot.port_on(guest.bridge, guest.port)}
     owned = {(guest.bridge, mac) for guest in guests.values() for mac in guest.macs}
@@ -146,6 +156,8 @@ def plan_releases(
     for before in to_release(memory, intent, snapshot):
         guest, port = guests.get(before.port), snapshot.ports[before.port]
         back = as_remembered(port, before, memory, guest, "", owned, table)
+        if guest is not None and guest.facts.isolated_live:
+            back = replace(back, flags=with_flag(back.flags, ISOLATED, port.flags.isolated))
         macs = (mac for mac in back.macs if (port.bridge, mac) not in not_theirs)
         part = Draft()
         plan_port_release(replace(back, macs=tuple(macs)), guests.keys(), table, part)

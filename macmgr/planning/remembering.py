@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from macmgr.model.changes import Change, SetEntries, SetFlags, ports_of
+from macmgr.model.changes import Change, SetEntries, SetFlags, SetVids, ports_of
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.known import Held, KeptMac, Memory, PortBefore, Taken
@@ -49,6 +49,8 @@ def remember(memory: Memory, intent: Intent, snapshot: Snapshot, changes: Collec
             each if (each.port, each.ifindex) in memory.released else _by_default(each, guest, snapshot)
             for each, guest in zip(ports, fresh, strict=True)
         ]
+    moved = {each.port: each for each in changes if isinstance(each, SetVids) and each.because is Code.WRONG_VLAN}
+    ports = [_with_vids(each, moved.get(each.port)) for each in (*memory.ports, *ports)]
     quiet = {change.port for change in changes if isinstance(change, SetFlags)} - {guest.port for guest in intent.ports}
     ports += [_before(None, snapshot.ports[name], snapshot) for name in sorted(quiet - known)]
     put = {(e.port, e.mac) for change in changes if isinstance(change, SetEntries) for e in change.after}
@@ -59,7 +61,7 @@ def remember(memory: Memory, intent: Intent, snapshot: Snapshot, changes: Collec
     closed = {(guest.port, snapshot.ports[guest.port].ifindex) for guest in guests if guest.port in shut}
     return replace(
         memory,
-        ports=(*memory.ports, *ports),
+        ports=tuple(ports),
         macs=tuple(sorted({*memory.macs, *macs})),
         released=still_released,
         closed=tuple(sorted({*memory.closed, *closed})),
@@ -228,6 +230,13 @@ def _before(guest: GuestPort | None, port: BridgePort, snapshot: Snapshot) -> Po
     domain, uuid = (guest.domain, guest.uuid) if guest else ("", "")
     held = tuple(_held(snapshot.fdb.of_port(port.name))) if guest else ()
     return PortBefore(port.name, port.ifindex, port.mac, bridge.name, bridge.ifindex, domain, uuid, port.flags, held)
+
+
+def _with_vids(before: PortBefore, change: SetVids | None) -> PortBefore:
+    """The VIDs that the port had before macmgr first set others stay remembered with those that it sets now."""
+    if change is None:
+        return before
+    return replace(before, vlans=(before.vlans[0] if before.vlans else change.before, change.after))
 
 
 def _by_default(before: PortBefore, guest: GuestPort, snapshot: Snapshot) -> PortBefore:

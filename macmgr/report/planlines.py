@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from macmgr.model.changes import Change, SetEntries, SetFlags, reason, requests, typed
+from macmgr.model.changes import Change, SetEntries, SetVids, reason, requests, typed
 from macmgr.model.findings import Finding
 from macmgr.oneline import unbroken
 from macmgr.phrases import are, counted, first_few
@@ -21,7 +21,8 @@ from macmgr.view import View, reached_after
 _FEW = 5  # guests that a line names
 _OPEN, _SET, _PUT = ("open", "port"), ("set flags of", "port"), ("put entries of", "MAC")
 _CLOSE, _DROP = ("close", "port"), ("drop entries of", "MAC")
-_KINDS = (_OPEN, _SET, _PUT, _CLOSE, _DROP)
+_VLANS = ("set VLANs of", "port")
+_KINDS = (_VLANS, _OPEN, _SET, _PUT, _CLOSE, _DROP)
 
 
 def print_plan(out: Console, view: View, *, verbose: bool = False) -> None:
@@ -67,6 +68,8 @@ def _effects(view: View) -> str:
 def _kind(change: Change) -> tuple[str, str]:
     if isinstance(change, SetEntries):
         return _PUT if change.after else _DROP
+    if isinstance(change, SetVids):
+        return _VLANS
     if change.closes:
         return _CLOSE
     return _OPEN if any(flag.shut is not None and value != flag.shut for flag, value in change.named()) else _SET
@@ -102,4 +105,4 @@ def _is_repaired_by(finding: Finding, change: Change) -> bool:
         return False
     if isinstance(change, SetEntries):
         return finding.mac == change.mac
-    return finding.port == change.port and any(isinstance(each, SetFlags) for each in finding.changes)
+    return finding.port == change.port and any(type(each) is type(change) for each in finding.changes)

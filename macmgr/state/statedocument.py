@@ -5,12 +5,13 @@ It names interfaces of the running kernel, so a document of another boot says no
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from macmgr.model.flags import FLAGS, Flag, flags_of
 from macmgr.model.known import NOTHING, Held, KeptMac, Memory, PortBefore, Taken
 from macmgr.model.snapshot import Feature
+from macmgr.model.vids import PortVids, runs
 
 VERSION = 1
 
@@ -53,8 +54,13 @@ def _port_document(port: PortBefore) -> dict[str, Any]:
         "domain": port.domain,
         "uuid": port.uuid,
         **port.flags.document(),
-        "static": [{"mac": held.mac, "sticky": held.sticky, "vids": list(_runs(held.vids))} for held in port.held],
+        "static": [{"mac": held.mac, "sticky": held.sticky, "vids": runs(held.vids)} for held in port.held],
+        "vlans": [_vlans_document(each) for each in port.vlans] if port.vlans else None,
     }
+
+
+def _vlans_document(vlans: PortVids) -> dict[str, Any]:
+    return {"vids": runs(vlans.vids), "pvid": vlans.pvid, "untagged": runs(vlans.untagged)}
 
 
 def parse_document(document: dict[str, Any], boot: str) -> tuple[dict[str, Memory], bool]:
@@ -103,7 +109,21 @@ def _port(said: dict[str, Any]) -> PortBefore:
         as_text(said["uuid"]),
         flags_of({flag.field: _flag(flag, said) for flag in FLAGS}),
         tuple(Held(as_text(each["mac"]), _switch(each["sticky"]), _vids(each["vids"])) for each in said["static"]),
+        _vlans(said.get("vlans")),
     )
+
+
+def _vlans(said: Any) -> tuple[PortVids, PortVids] | None:
+    """Reads VIDs before and after; an older macmgr set none."""
+    if said is None:
+        return None
+    before, after = (
+        PortVids(
+            _vids(each["vids"]), None if each["pvid"] is None else as_number(each["pvid"]), _vids(each["untagged"])
+        )
+        for each in said
+    )
+    return before, after
 
 
 def _flag(flag: Flag, said: dict[str, Any]) -> bool | None:
@@ -120,20 +140,6 @@ def _vids(runs: list[list[int]]) -> tuple[int, ...]:
             raise ValueError("no VIDs")
         vids.extend(range(first, last + 1))
     return tuple(vids)
-
-
-def _runs(vids: tuple[int, ...]) -> Iterator[list[int]]:
-    """Folds ascending VIDs into first and last of each run: a trunk's four thousand are one pair."""
-    run: list[int] = []
-    for vid in vids:
-        if run and vid == run[1] + 1:
-            run[1] = vid
-        else:
-            if run:
-                yield run
-            run = [vid, vid]
-    if run:
-        yield run
 
 
 def as_text(value: object) -> str:

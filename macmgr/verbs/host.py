@@ -169,8 +169,17 @@ def host_of(arguments: argparse.Namespace) -> Host:
         _check_names(arguments, read_state())
     bridges = None if arguments.bridge is None else frozenset({arguments.bridge})
     scope = Scope(arguments.domain, bridges, observes=observes)
-    known = Known(seen=seen.records, seen_lost=seen.lost, cut=getattr(arguments, "cut", False))
+    known = Known(
+        seen=seen.records,
+        seen_lost=seen.lost,
+        cut=getattr(arguments, "cut", False),
+        vlans=getattr(arguments, "vlans", False),
+    )
     return Host(read_intent, scope, arguments.netns, known)
+
+
+def _consents(arguments: argparse.Namespace) -> dict[str, bool]:
+    return {name: getattr(arguments, name, False) for name in ("cut", "vlans")}
 
 
 def _source(arguments: argparse.Namespace) -> Callable[[], LibvirtState]:

@@ -18,19 +18,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from macmgr.model.changes import Change, SetEntries, SetFlags
+from macmgr.model.changes import Change, SetEntries, SetFlags, SetVids
 from macmgr.model.codes import Code
 
 WINDOW = 60.0
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 LONGEST_CUT_OFF = 0.25
 NOT_CLOSED = 2.0
-_CLOSE, _OPEN, _PUT, _DROP, _ISOLATE = "close", "open", "put", "drop", "isolate"
+_CLOSE, _OPEN, _PUT, _DROP, _ISOLATE, _VLANS = "close", "open", "put", "drop", "isolate", "vlans"
 _ALL = 1  # flags have no VID: they count as one
 
 
 class Subject(NamedTuple):
-    """The object of a fight: closing, opening or isolating a port, or putting or dropping entries of a MAC there."""
+    """The object of a fight: closing, opening or isolating a port, setting its VLANs, or entries of a MAC there."""
 
     kind: str
     bridge: str
@@ -101,18 +101,21 @@ class Backoff:
         """Returns a test: True skips the change now. A change with something to do outside the fight is made."""
         held: dict[Subject, int] = {}
         for (subject, _), record in self._records.items():
-            if record.until > now:
+            if record.until > now and subject.kind != _VLANS:
                 held[subject] = held.get(subject, 0) | record.held
             if record.not_closed_until > now:
                 held[Subject(_CLOSE, subject.bridge, subject.port)] = _ALL
         return lambda change: bool(held) and not _vids(change) & ~held.get(_subject(change), 0)
 
     def refused(self, now: float) -> frozenset[tuple[str, str, int]]:
-        """Returns (port, MAC, VID) of the entries that another program removes each time."""
+        """Returns (port, MAC, VID) of the entries that another program removes each time, and ports whose VIDs it sets.
+
+        With that the planner leaves such a port in the VLANs that it has, and puts its entries there.
+        """
         return frozenset(
             (subject.port, subject.mac, vid)
             for (subject, _), record in self._records.items()
-            if record.not_closed_until > now
+            if record.not_closed_until > now or (subject.kind == _VLANS and record.until > now)
             for vid in range(record.held.bit_length())
             if record.held >> vid & 1
         )
@@ -163,6 +166,8 @@ def _subject(change: Change) -> Subject:
     if isinstance(change, SetFlags):
         kind = _CLOSE if change.closes else _ISOLATE if change.because is Code.NOT_ISOLATED else _OPEN
         return Subject(kind, change.bridge, change.port)
+    if isinstance(change, SetVids):
+        return Subject(_VLANS, change.bridge, change.port)
     if change.after:
         return Subject(_PUT, change.bridge, change.after[0].port, change.mac)
     return Subject(_DROP, change.bridge, change.before[0].port, change.mac)

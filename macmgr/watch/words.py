@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
 from macmgr.execution import Failure
-from macmgr.model.changes import Change, SetEntries, SetFlags, reason
+from macmgr.model.changes import Change, SetEntries, SetFlags, SetVids, reason
 from macmgr.model.findings import Code, Finding, Fix, Fixes, Severity
 from macmgr.model.hookcall import HookCall
 from macmgr.model.intent import GuestPort, Modes
@@ -214,7 +214,7 @@ def _subject(of: Change | Finding) -> tuple[str, str]:
 
 
 def _line(priority: Priority, message: str, message_id: str, change: Change) -> Line:
-    if isinstance(change, SetFlags):
+    if not isinstance(change, SetEntries):
         port, mac = change.port, ""
     else:
         port, mac = (change.after or change.before)[0].port, change.mac
@@ -225,6 +225,8 @@ def _parts(change: Change) -> tuple[str, str, str]:
     """Verb, object and reason: put / the entry of web1 (52:54:00:00:00:01) on vnet0 / no static entry leads to it."""
     if isinstance(change, SetFlags):
         return *_flag_parts(change), reason(change)
+    if isinstance(change, SetVids):
+        return "set", f"the VLANs of {change.port}{f' of {change.domain}' if change.domain else ''}", reason(change)
     entry = (change.after or change.before)[0]
     if not change.after and change.because in (Code.EXTRA_ENTRY, Code.LEARNED_ON_MANAGED_PORT):
         word = "learned" if entry.state is EntryState.DYNAMIC else "static"
@@ -272,7 +274,7 @@ def _with_vids(lines: Iterable[VidLine]) -> list[Line]:
 
 def _vids(change: Change) -> frozenset[int]:
     """Returns the VIDs worth naming: none if an entry is put or dropped in every VID of its port."""
-    if isinstance(change, SetFlags):
+    if not isinstance(change, SetEntries):
         return frozenset()
     named = frozenset(entry.vid for entry in change.after or change.before)
     return frozenset() if 0 in named else named

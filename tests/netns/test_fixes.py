@@ -173,13 +173,13 @@ VLAN_ROWS = [
     Row(
         Code.WRONG_VLAN,
         loses_its_vlan,
-        begins="bridge vlan add dev vnet1 vid 42 pvid untagged && bridge vlan del dev vnet1 vid 1",
+        begins="macmgr apply --vlans --domain g1",
         name="in the default one",
     ),
     Row(
         Code.WRONG_VLAN,
         bridge("vlan add dev vnet1 vid 1"),
-        begins="bridge vlan del dev vnet1 vid 1",
+        begins="macmgr apply --vlans --domain g1",
         name="beside its own in another",
     ),
     Row(Code.WRONG_VLAN, bridge("vlan add dev vnet1 vid 42 pvid"), name="tagged"),

@@ -549,6 +549,7 @@ def test_no_port_stays_closed_without_an_entry_that_was_put_in_vain(world: World
     def skips(change: Change) -> bool:
         if isinstance(change, SetFlags):
             return change.closes and change.port in fought
+        assert isinstance(change, SetEntries)
         return any((entry.port, change.mac, entry.vid) in lost for entry in change.after)
 
     known = replace(world.known, refused=lost)

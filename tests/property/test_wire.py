@@ -15,12 +15,12 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 
 from macmgr.kernel import wire
-from macmgr.kernel.attributes import PortVids
 from macmgr.kernel.fdbdump import decode_entries, decode_replies
 from macmgr.kernel.links import decode_links, decode_vids
-from macmgr.model.changes import DeleteEntry, FlushEntries
+from macmgr.model.changes import AddVids, DeleteEntry, DeleteVids, FlushEntries
 from macmgr.model.flags import FLAGS, PortFlags, flags_of
 from macmgr.model.snapshot import Entry, EntryState
+from macmgr.model.vids import PortVids
 from tests.fake_kernel import put_entry, set_port
 
 AF_BRIDGE = 7
@@ -141,6 +141,33 @@ def test_a_port_request_holds_the_flags_named_and_no_others(values: dict[str, bo
     given_flags = dict(message.get_attr("IFLA_PROTINFO")["attrs"])
     named = {name: values[flag.field] for name, flag in zip(PORT_ATTRIBUTES, FLAGS, strict=True)}
     assert given_flags == {name: int(value) for name, value in named.items() if value is not None}
+
+
+@given(ifindexes, vids, vids, st.booleans(), st.booleans())
+def test_vid_requests_hold_a_run_and_how_it_is_carried(
+    ifindex: int, one: int, other: int, pvid: bool, untagged: bool
+) -> None:
+    first, last = (one, one) if pvid else (min(one, other), max(one, other))
+    flags = 0x02 * pvid | 0x04 * untagged
+    for number, request, how in (
+        (19, wire.add_vids(AddVids("tap1", first, last, pvid, untagged), ifindex), flags),
+        (17, wire.delete_vids(DeleteVids("tap1", first, last), ifindex), 0),
+    ):
+        message = ifinfmsg(wire.frame(request, 1))
+        message.decode()
+        assert (message["header"]["type"], message["family"], message["index"]) == (number, AF_BRIDGE, ifindex)
+        said = message.get_attr("IFLA_AF_SPEC")["attrs"]
+        assert [name for name, _ in said] == ["IFLA_BRIDGE_VLAN_INFO"] * (1 + (last > first))
+        ends = [(info["vid"], info["flags"]) for _, info in said]
+        assert ends == ([(first, how | 0x08), (last, how | 0x10)] if last > first else [(first, how)])
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 5), (5, 4), (4094, 4095)])
+def test_vids_that_no_port_has_are_not_written(first: int, last: int) -> None:
+    with pytest.raises(ValueError, match="no VIDs of a bridge port"):
+        wire.delete_vids(DeleteVids("tap1", first, last), 7)
+    with pytest.raises(ValueError, match="one PVID"):
+        wire.add_vids(AddVids("tap1", 5, 6, pvid=True), 7)
 
 
 @given(ifindexes, macs, st.none() | vids, sequences)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from macmgr.forwarding.requested import refuses, requested
-from macmgr.model.changes import DeleteEntry, FlushEntries, Request, SetFlags
+from macmgr.model.changes import AddVids, DeleteEntry, DeleteVids, FlushEntries, Request, SetFlags
 from macmgr.model.flags import PortFlags
 from macmgr.model.relay import PortRelay, PortState
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, Snapshot
@@ -92,3 +92,29 @@ def test_what_the_kernel_refuses_changes_nothing(request_: Request, port: Bridge
 
 def test_a_request_for_a_port_that_is_gone_changes_nothing() -> None:
     assert entries(Entry(MAC, 0, "vnet9")) == set()
+
+
+def test_vids_come_and_go_with_what_is_learned_there_and_the_ports_own_address() -> None:
+    own = PORT.mac
+    there = (
+        Entry(MAC, 1, "vnet1", EntryState.DYNAMIC),
+        Entry(OTHER, 1, "vnet1", sticky=True),
+        Entry(own, 1, "vnet1", EntryState.LOCAL),
+        Entry(MAC, 42, "vnet1", EntryState.DYNAMIC),
+    )
+    moved = requested(start(*there), [DeleteVids("vnet1", 1, 1), AddVids("vnet1", 50, 52, untagged=True)])
+    assert (moved.ports["vnet1"].vids, moved.ports["vnet1"].untagged) == ((42, 50, 51, 52), (50, 51, 52))
+    added = {Entry(own, vid, "vnet1", EntryState.LOCAL) for vid in (50, 51, 52)}
+    assert {*moved.entries} == {there[1], there[3], *added}, "a static entry stays behind, and leads nowhere"
+    put = requested(moved, [Entry(MAC, 50, "vnet1"), Entry(MAC, 1, "vnet1")])
+    assert {*put.entries} - {*moved.entries} == {Entry(MAC, 50, "vnet1")}, "what it carries is known at once"
+
+
+def test_a_port_has_one_pvid() -> None:
+    first = requested(start(), [AddVids("vnet1", 42, 42, pvid=True, untagged=True)]).ports["vnet1"]
+    assert (first.pvid, first.untagged) == (42, (42,))
+    second = requested(start(port=first), [AddVids("vnet1", 1, 1, pvid=True)]).ports["vnet1"]
+    assert (second.pvid, second.untagged) == (1, (42,))
+    plain = requested(start(port=second), [AddVids("vnet1", 1, 42)]).ports["vnet1"]
+    assert (plain.pvid, plain.untagged, len(plain.vids)) == (None, (), 42)
+    assert requested(start(port=first), [DeleteVids("vnet1", 2, 4094)]).ports["vnet1"].pvid is None

@@ -12,7 +12,7 @@ from macmgr.doctor.vlancheck import who_would_be_cut
 from macmgr.model.devices import Device, DeviceFacts
 from macmgr.model.intent import Intent, Manager, NicFacts, Vlan
 from macmgr.model.snapshot import Entry, EntryState, Snapshot
-from macmgr.planning.portvlans import PortVlans
+from macmgr.model.vids import PortVids
 from tests.doctorworld import CLOSED, OPEN, WEB, World, device, guest, renamed, tap, uplink
 
 ODD = {
@@ -47,9 +47,9 @@ class Troubled(World):
             "br0": replace(self.facts.devices["br0"], administrator=True),
             "br0.5": Device("br0.5", 60, kind="vlan", lower="br0", vid=5),
         }
-        plain = PortVlans(frozenset({1}), 1, frozenset({1}))
+        plain = PortVids((1,), 1, (1,))
         self.vlans = {"br0": plain, "up0": plain, "up1": plain, "vnet0": plain, "vnet1": plain}
-        self.vlans |= dict.fromkeys(("nic0", "vnet2", "vnet3", "vnet4"), PortVlans())
+        self.vlans |= dict.fromkeys(("nic0", "vnet2", "vnet3", "vnet4"), PortVids())
 
 
 class AtRest(World):
@@ -58,7 +58,7 @@ class AtRest(World):
     def __init__(self) -> None:
         super().__init__()
         self.ports = [uplink(), tap(flags=CLOSED)]
-        self.devices = {"up0": device(self.ports[0], "e1000e", addresses=frozenset(), up=True)}
+        self.devices = {"up0": device(self.ports[0], "e1000e", addresses=(), up=True)}
 
 
 def typed(world: World, names: Mapping[str, str]) -> list[str]:

@@ -12,13 +12,13 @@ from macmgr.model.devices import Device, DeviceFacts, Features
 from macmgr.model.intent import Intent, NicFacts, Vlan
 from macmgr.model.relay import PortState
 from macmgr.model.snapshot import Bridge, Entry, PortFlags, Snapshot
-from macmgr.planning.portvlans import PortVlans
+from macmgr.model.vids import PortVids
 from macmgr.state.lock import WriterLock
 from macmgr.vlanfiltering import Answer, turn_on
 from tests.doctorworld import MODERN, WEB, World, guest, tap, uplink
 
-PLAIN = PortVlans(frozenset({1}), 1, frozenset({1}))
-TRUNK = PortVlans(frozenset({1, 5, 6}), 1, frozenset({1}))
+PLAIN = PortVids((1,), 1, (1,))
+TRUNK = PortVids((1, 5, 6), 1, (1,))
 
 
 class Filtering(World):
@@ -96,26 +96,26 @@ def test_an_access_port_in_the_wrong_vlan(world: Filtering) -> None:
     world.vlans |= {"vnet0": TRUNK, "up0": TRUNK}
     assert world.cut() == ["vnet0 of guest-vnet0 belongs to VID 5 by its XML, but the port's PVID is 1."]
     world.entries = [Entry(WEB, vid, "vnet0", sticky=True) for vid in (0, 5)]
-    world.vlans["vnet0"] = PortVlans(frozenset({5}), 5, frozenset())
+    world.vlans["vnet0"] = PortVids((5,), 5, ())
     assert world.cut() == ["vnet0 of guest-vnet0 does not tag frames, but the port sends VID 5 tagged."]
-    world.vlans["vnet0"] = PortVlans(frozenset({5}), 5, frozenset({5}))
+    world.vlans["vnet0"] = PortVids((5,), 5, (5,))
     assert world.cut() == []
 
 
 @pytest.mark.parametrize("name", ["vnet0", "up0"])
 def test_a_port_without_a_pvid(world: Filtering, name: str) -> None:
-    world.vlans[name] = PortVlans()
+    world.vlans[name] = PortVids()
     assert f"{name}" in world.cut()[0]
     assert "has no PVID" in world.cut()[0]
 
 
 def test_a_port_that_tags_its_own_vlan(world: Filtering) -> None:
-    world.vlans["vnet0"] = PortVlans(frozenset({1}), 1, frozenset())
+    world.vlans["vnet0"] = PortVids((1,), 1, ())
     assert "sends VID 1 tagged" in world.cut()[0]
 
 
 def test_ports_with_another_pvid_than_the_uplink(world: Filtering) -> None:
-    other = PortVlans(frozenset({7}), 7, frozenset({7}))
+    other = PortVids((7,), 7, (7,))
     world.vlans |= {"br0": other, "vnet0": other}
     world.entries = [Entry(WEB, vid, "vnet0", sticky=True) for vid in (0, 7)]
     assert world.cut() == [
@@ -132,7 +132,7 @@ def test_an_8021q_device_on_the_bridge(world: Filtering) -> None:
     assert "would not reach the uplink up0" in way
     world.vlans |= {"br0": TRUNK, "up0": TRUNK}
     assert world.cut() == []
-    world.vlans["br0"] = replace(TRUNK, untagged=frozenset({1, 5}))
+    world.vlans["br0"] = replace(TRUNK, untagged=(1, 5))
     assert world.cut() == ["br0.5 (VLAN 5 on br0) would be cut off, because br0 itself takes VID 5 untagged."]
 
 
@@ -155,7 +155,7 @@ def test_once_filtering_is_on_what_it_has_cut_is_told_first(world: Filtering) ->
 
 def test_a_port_without_a_pvid_is_given_the_one_of_its_xml(world: Filtering) -> None:
     world.tagging(5, 6, native=6, trunk=True)
-    world.vlans |= {"up0": TRUNK, "vnet0": PortVlans(frozenset({5, 6}))}
+    world.vlans |= {"up0": TRUNK, "vnet0": PortVids((5, 6))}
     assert "'bridge vlan add dev vnet0 vid 6 pvid untagged' gives it one" in world.cut()[0]
 
 

@@ -14,7 +14,6 @@ from dataclasses import asdict
 import pytest
 
 from macmgr.doctor.vlancheck import who_would_be_cut
-from macmgr.kernel.attributes import PortVids
 from macmgr.kernel.devicedump import read_devices
 from macmgr.kernel.events import decode_events
 from macmgr.kernel.links import decode_vids
@@ -23,6 +22,7 @@ from macmgr.kernel.wire import HEADER, LINK, RTM_GETLINK, RTM_NEWLINK, Message, 
 from macmgr.model.intent import Intent
 from macmgr.model.kernelevents import LinkEvent
 from macmgr.model.snapshot import Bridge, BridgePort, Snapshot
+from macmgr.model.vids import PortVids
 
 BR0, ETH0 = 2, 3
 MASTER, SELF = 1, 2  # BRIDGE_FLAGS_MASTER, BRIDGE_FLAGS_SELF

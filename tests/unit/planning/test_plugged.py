@@ -13,8 +13,9 @@ from macmgr.model.findings import Code, Finding, fix_of
 from macmgr.model.flags import PortFlags
 from macmgr.model.intent import GuestPort, Intent, Manager, NicFacts, Policy, Vlan
 from macmgr.model.snapshot import Bridge, BridgePort, Snapshot
+from macmgr.model.vids import PortVids
 from macmgr.planning.plugged import plug_findings
-from macmgr.planning.portvlans import PortVlans, put_back, vlans_of
+from macmgr.planning.portvlans import put_back, vlans_of
 
 MAC = "52:54:00:00:00:01"
 ACCESS = NicFacts(vlan=Vlan((42,)), vlan_live=True)
@@ -104,7 +105,7 @@ def test_nothing_is_told_of_a_bridge_that_is_not_managed() -> None:
 
 def test_where_no_uplink_carries_the_vid_the_fix_says_so() -> None:
     (finding,) = found(guest(ACCESS), tap(), uplink(1, 7))
-    assert fix_of(finding).text.endswith("macmgr apply --domain web1  # no uplink of br0 carries VID 42")
+    assert fix_of(finding).text.endswith("macmgr apply --vlans --domain web1  # no uplink of br0 carries VID 42")
 
 
 vids = st.sets(st.integers(1, 60), min_size=1, max_size=20)
@@ -116,14 +117,14 @@ def test_the_commands_bring_about_what_the_xml_says(
 ) -> None:
     ordered, had = sorted(wanted), sorted(has)
     native = ordered[place] if place < len(ordered) else None
-    who = guest(trunk(*ordered, native=native, tagged=tagged))
+    who = guest(trunk(*ordered, native=native, tagged=tagged), Manager.KERNEL)
     port = tap(tuple(had), had[pvid] if pvid < len(had) else None, tuple(sorted(untagged & has)))
     told = [" && ".join(map(shlex.join, fix_of(finding).commands)) for finding in found(who, port)]
-    after = typed(told[0], port) if told else PortVlans(frozenset(has), port.pvid, frozenset(port.untagged))
+    after = typed(told[0], port) if told else port.vlans
     assert after == vlans_of(who)
 
 
-def typed(fix: str, port: BridgePort) -> PortVlans:
+def typed(fix: str, port: BridgePort) -> PortVids:
     """What the kernel makes of the commands (br_vlan.c, __vlan_add, __vlan_add_flags, __vlan_del)."""
     carried, pvid, untagged = set(port.vids), port.pvid, set(port.untagged)
     for command in fix.split("  # ")[0].split(" && "):
@@ -139,7 +140,7 @@ def typed(fix: str, port: BridgePort) -> PortVlans:
             (pvid,) = run
         if "untagged" in words:
             untagged |= run
-    return PortVlans(frozenset(carried), pvid, frozenset(untagged))
+    return PortVids(tuple(sorted(carried)), pvid, tuple(sorted(untagged)))
 
 
 def commands(who: GuestPort, snapshot: Snapshot) -> str:
