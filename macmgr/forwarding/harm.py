@@ -67,7 +67,10 @@ def harms(
         later = becomes.get(key, [])
         if reaches != later:
             found += _compared(reaches, later, without, isolated)
+    whose = {guest.port: (guest.domain, guest.uuid) for guest in intent.ports}
     for harm in found:
+        if whose.get(harm.other) == whose.get(harm.guest.port):
+            continue  # NICs of one guest hide nothing from each other: a bond sends by one or the other
         twins = (reaches for (port, mac), reaches in becomes.items() if mac == harm.mac and port != harm.guest.port)
         has_it = harm.cut_off and harm.mac in harm.guest.macs
         if not (has_it and any(_reached_too(harm, reaches) for reaches in twins)):

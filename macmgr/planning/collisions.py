@@ -80,7 +80,9 @@ class Barred:
         self._alive: dict[tuple[GuestPort, str], dict[int, str]] = {}
         self.fixed: set[tuple[GuestPort, str]] = set()
         self.bonded: dict[tuple[GuestPort, str], str] = {}
-        kept = {(each.bridge, each.mac, each.port) for each in known.memory.macs}
+        kept: dict[tuple[str, str, str], set[str]] = {}
+        for each in known.memory.macs:
+            kept.setdefault((each.bridge, each.mac, each.domain), set()).add(each.port)
         open_ports = _never_closed(intent, snapshot, known)
         for guest in guests:
             uses = _learned_behind(guest, open_ports, table) if guest.running and not known.cut else {}
@@ -91,12 +93,12 @@ class Barred:
             for mac in guest.macs[1:] if guest.running and not known.cut else ():
                 if mac in written or (guest.port, mac) in seen:
                     continue
-                moved = (guest.bridge, mac, guest.port) in kept and not virtual_router(mac)
+                ports = kept.get((guest.bridge, mac, guest.domain), set()) if not virtual_router(mac) else set()
                 elsewhere = [
                     entry
                     for entry in table.fdb.of_mac(guest.bridge, mac).values()
                     if entry.port not in taps and entry.vid in snapshot.deciding_vids(guest.port)
-                    if _is_anothers(entry, ours=moved)
+                    if _is_anothers(entry, ports)
                 ]
                 if elsewhere:
                     self._alive[guest, mac] = {entry.vid: entry.port for entry in elsewhere}
@@ -112,9 +114,14 @@ class Barred:
         return self._alive.get((guest, mac), {})
 
 
-def _is_anothers(entry: Entry, *, ours: bool) -> bool:
-    """It was learned there, or somebody has put it: a frame that moves the guest's own there moves no sticky one."""
-    return entry.state is EntryState.DYNAMIC or (entry.state is EntryState.STATIC and (entry.sticky or not ours))
+def _is_anothers(entry: Entry, ports: Collection[str]) -> bool:
+    """It was learned there, or somebody has put it. ``ports`` are those on which the guest is known to have had it.
+
+    It may have left one of them behind, and a frame may have moved it from there, if it is not sticky.
+    """
+    if entry.state is not EntryState.STATIC:
+        return entry.state is EntryState.DYNAMIC
+    return entry.port not in ports if entry.sticky else not ports
 
 
 def _never_closed(intent: Intent, snapshot: Snapshot, known: Known) -> dict[str, GuestPort]:
@@ -124,7 +131,7 @@ def _never_closed(intent: Intent, snapshot: Snapshot, known: Known) -> dict[str,
     return {
         guest.port: guest
         for guest in intent.ports
-        if several[guest.uuid] > 1 and guest.managed and guest.port not in closed
+        if several[guest.uuid] > 1 and guest.managed and not guest.policy.lock and guest.port not in closed
         if (port := snapshot.port_on(guest.bridge, guest.port)) is not None and port.auto
     }
 

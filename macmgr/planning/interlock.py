@@ -59,7 +59,9 @@ class _Judge:
 
     def __init__(self, intent: Intent, snapshot: Snapshot, owned: Ownership, asks: Collection[str]) -> None:
         self._intent, self._snapshot, self._owned, self._asks = intent, snapshot, owned, asks
-        self._own = {(guest.bridge, guest.macs[0]) for guest in intent.ports}
+        self._own = {  # not of one that may not have its own, because another has it
+            (guest.bridge, guest.macs[0]) for guest in intent.ports if guest in owned.vids or not guest.managed
+        }
         claims = Counter((guest.bridge, mac) for guest in intent.ports if guest.running for mac in guest.macs)
         self._without = {  # what the host has, or the LAN; what another guest has is reached there
             (guest.port, mac, vid)
@@ -89,7 +91,7 @@ class _Judge:
         """
         yield guest.macs[0]
         if guest in self._owned.vids:
-            yield from (mac for mac in guest.macs[1:] if (guest.bridge, mac) not in self._own)
+            yield from (mac for mac in guest.macs[1:] if mac in guest.borrowed or (guest.bridge, mac) not in self._own)
         if guest.port not in self._asks:
             return
         others = {(guest.bridge, mac) for mac in (*guest.macs, *guest.moved)} | self._own

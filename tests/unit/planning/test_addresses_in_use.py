@@ -221,3 +221,15 @@ def test_a_virtual_router_that_has_moved_to_the_lan_is_not_brought_back() -> Non
     outcome = applied(kernel, guest(VRRP, pin=Pin.STATIC), notes)
     assert kernel.fdb["br0", VRRP, 0].port == "eth0"
     assert Code.STOLEN_ENTRY not in {each.code for each in outcome.view.plan.findings}
+
+
+def test_what_a_guest_has_left_on_a_tap_that_stayed_behind_is_brought_along() -> None:
+    """QEMU has crashed and its tap is still there; the guest was started again, with another one."""
+    kernel, notes = host(), Notebook()
+    applied(kernel, guest(NESTED), notes)
+    kernel.ports["vnet2"] = replace(
+        kernel.ports["vnet1"], name="vnet2", ifindex=77, mac="fe:54:00:00:00:77", flags=OPEN
+    )
+    kernel.masters["vnet2"] = "br0"
+    applied(kernel, replace(guest(NESTED), port="vnet2"), notes)
+    assert {kernel.fdb["br0", mac, 0].port for mac in (OWN, NESTED)} == {"vnet2"}

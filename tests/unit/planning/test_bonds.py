@@ -208,11 +208,11 @@ def test_a_person_may_cut_it_off() -> None:
     assert kernel.frame("eth0", LAN, OWN) == {"vnet0"}
 
 
-def test_a_lock_does_not_cut_it_off_either() -> None:
+def test_a_lock_has_said_already_that_no_other_address_is_used_there() -> None:
     kernel, intent = unasked(Entry(OWN, 0, "vnet1", EntryState.DYNAMIC), policy=replace(ALERTS, lock=True))
     made = plan(intent, kernel.read_snapshot())
     carry_out(kernel, made)
-    assert kernel.frame("eth0", LAN, OWN) == {"vnet1"}
+    assert kernel.frame("eth0", LAN, OWN) == {"vnet0"}
     assert any("allow='own'" in fix_of(each).text for each in made.findings)
 
 
