@@ -28,7 +28,7 @@ def print_status(out: Console, document: Document, *, verbose: bool = False) -> 
     started = f"macmgr {document['macmgr']}, process {document['pid']}, runs for {_span(document['started_at'], now)}."
     outages = document.get("not_reached", ()) if document["in_sync"] is not None else ()  # else they are history
     if cut := sorted({domain for outage in outages for domain in outage["domains"]}):
-        who = f"Nobody beyond this host reaches {counted(len(cut), 'guest')}: {one_line(first_few(cut, _FEW))}."
+        who = f"{counted(len(cut), 'guest')} {are(cut)} cut off: {one_line(first_few(cut, _FEW))}."
         out.print(_wrapped(out, Text(who, "red")))
     out.print(_wrapped(out, _verdict(document)))
     if problem := document.get("configuration", {}).get("problem"):

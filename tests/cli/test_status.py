@@ -129,9 +129,7 @@ def busy() -> Counters:
     counters = after_alarms(counters, [words.theft(guest, guest.macs[0], "up0", 1, 3)], at=NOON - 1)
     counters = standing_back(counters, [StandingBack(fight, NOON - 5, NOON + 3)], begun=3)
     counters = after_hook(counters, "qemu", "started", timed_out=True)
-    down = Finding(
-        Code.PORT_DOWN, "nobody beyond this host reaches web1: up0 has no carrier", "br0", "up0", note="see to it"
-    )
+    down = Finding(Code.PORT_DOWN, "web1 is cut off: up0 has no carrier", "br0", "up0", note="see to it")
     counters = replace(counters, outages=(Standing(Outage(down, (guest,)), Time(0.0, NOON - 75)),))
     return after_events(counters, read=12345, lost=2)
 
