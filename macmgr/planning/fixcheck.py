@@ -22,7 +22,7 @@ from macmgr.model.roles import Role
 from macmgr.model.snapshot import Snapshot
 from macmgr.planning.planner import plan
 
-_TYPED = ("ip", "bridge")
+TYPED = ("ip", "bridge")  # programs whose commands a person types
 
 
 def with_harmless_fixes(
@@ -32,7 +32,7 @@ def with_harmless_fixes(
     for finding in findings:
         commands = [repair for repair in finding.mends if isinstance(repair, tuple)]
         guest = next((guest for guest in intent.ports if guest.port == finding.port and guest.running), None)
-        if guest is None or not any(command[0] in _TYPED for command in commands):
+        if guest is None or not any(command[0] in TYPED for command in commands):
             yield finding
         elif lost := _lost_by(commands, guest, intent, snapshot, known):
             note = f"no command is printed, because {lost} would no longer reach {guest.macs[0]} of {guest.domain}"

@@ -6,6 +6,7 @@ ports gives one line that counts them, and the details at debug priority.
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
@@ -19,6 +20,7 @@ from macmgr.model.snapshot import EntryState
 from macmgr.model.vids import fold_vids
 from macmgr.phrases import counted
 from macmgr.planning.collisions import MANY, serve_many
+from macmgr.planning.fixcheck import TYPED
 from macmgr.report.verdict import Word, verdict_of
 from macmgr.view import View
 from macmgr.watch import messages
@@ -159,7 +161,7 @@ def left(
     """
     covered, kept, fixes = {_subject(change) for change in failed}, {_subject(change) for change in held}, Fixes()
     worded = _with_vids(
-        (_finding(finding, Fix() if subject in kept else fixes.of(finding), observes), vids)
+        (_finding(finding, Fix() if subject in kept else _fix(finding, fixes), observes), vids)
         for finding in found
         if finding.severity is not Severity.INFO and (subject := _subject(finding)) not in covered
         for vids in [frozenset(() if finding.vid is None else (finding.vid,))]
@@ -205,6 +207,15 @@ def _finding(finding: Finding, fix: Fix, observes: Callable[[str], bool]) -> Lin
     priority = Priority.ERROR if finding.severity is Severity.ERROR else Priority.WARNING
     place = finding.domain or "", finding.port, finding.bridge, finding.mac
     return Line(priority, message, message_id, *place, finding.code)
+
+
+def _fix(finding: Finding, fixes: Fixes) -> Fix:
+    """What a person would type is printed where the model of frames has judged it: by a verb, not in each round."""
+    if finding.changes or not any(isinstance(repair, tuple) and repair[0] in TYPED for repair in finding.mends):
+        return fixes.of(finding)
+    words = ["macmgr", "audit", *(() if finding.domain is None else ("--domain", finding.domain))]
+    note = f"'{shlex.join(words)}' has the commands"
+    return Fix(note=f"{finding.note}; {note}" if finding.note else note)
 
 
 def _subject(of: Change | Finding) -> tuple[str, str]:
