@@ -1,0 +1,122 @@
+"""Judges what changes and fixes do to a host: who is lost, who is heard, and what takes from somebody and harms nobody.
+
+The same words are in docs/forwarding.rst. Who reaches whom comes from the model of frames, or from frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from macmgr.forwarding.reasons import Reason
+from macmgr.model.intent import GuestPort, Intent
+from macmgr.model.roles import roles_of
+from macmgr.model.snapshot import EntryState, Snapshot
+from macmgr.planning.portvlans import vlans_of
+from tests.earshot import Earshot, From, in_use, listen
+
+OUTSIDE_VLAN = (Reason.NOT_IN_VLAN, Reason.NOT_IN_VLAN_IN)
+
+
+class Judge:
+    """Compares who reaches whom with the start."""
+
+    def __init__(self, intent: Intent, start: Snapshot) -> None:
+        self.intent, self.start = intent, start
+        self.used = in_use(self.start)
+        self.before = listen(self.start, self.intent, self.used)
+        self.guests = {guest.port: guest for guest in self.intent.ports}
+        roles = roles_of(self.start.ports.values(), self.guests)
+        self.ways_out = {name for name, role in roles.items() if role.leads_out}
+        self.hosts = self._hosts()
+
+    def harm(self, after: Snapshot, *, under_way: Collection[str] = (), heard: Earshot | None = None) -> list[str]:
+        """``under_way`` are ports that are on their way to their bridge. ``heard``: by frames, not by the model."""
+        heard = heard or listen(after, self.intent, self.used)
+        lost = [f"{each} is lost" for each in self.before.reached - heard.reached if self._is_lost(each, after, heard)]
+        lost = [each for each in lost if not any(f"'{port}'" in each for port in under_way)]
+        return lost + [f"{each} is heard" for each in heard.hears if self._is_heard(each, after, heard)]
+
+    def _hosts(self) -> set[tuple[str, str]]:
+        """Bridges and addresses: what is the host's is no guest's."""
+        snapshot = self.start
+        found = {*snapshot.own_addresses()} | {key[:2] for key in snapshot.stacked_addresses()}
+        for entry in snapshot.entries:
+            if entry.state is EntryState.LOCAL and entry.port not in self.guests:
+                found.add((snapshot.bridge_of(entry.port) or "", entry.mac))
+        return found
+
+    def _is_lost(self, place: From, after: Snapshot, heard: Earshot) -> bool:
+        port, mac, sender, vid = place
+        guest, bridge = self.guests[port], self.start.ports[port].bridge
+        if (bridge, mac) in self.hosts or not self._has_right(guest, mac):
+            return False
+        wanted = vlans_of(guest)
+        moves = after.masters.get(port) != bridge
+        if moves or (vid and wanted is not None and vid not in wanted.vids):  # its own bridge, and its own VLAN
+            by_uplink = sender in self.ways_out and mac == guest.macs[0]
+            return by_uplink and not any(p == port and s in self.ways_out for p, _, s, _ in heard.reached)
+        if after.bridges[bridge].vlan_filtering and not self.start.bridges[bridge].vlan_filtering:
+            return not any((port, mac, sender, each) in heard.reached for each in after.ports[port].vids)
+        reason = heard.held.get(place)
+        if sender in self.guests and reason is Reason.LOCKED:
+            return False  # the sender's port holds it back: that is the sender's loss
+        other = self.guests.get(sender)
+        asked_for = guest.facts.isolated or (other is not None and other.facts.isolated)
+        if reason is Reason.ISOLATED and asked_for and sender not in self.ways_out:
+            return False
+        if other is not None:
+            at_home = vlans_of(other)
+            if after.masters.get(sender) != bridge or (vid and at_home is not None and vid not in at_home.vids):
+                return False  # the sender has gone where its XML says
+        twins = {
+            each.port
+            for each in self.intent.ports
+            if each is not guest and each.running and mac in each.macs and mac in guest.macs and each.bridge == bridge
+        }
+        reached = any((twin, mac, sender, vid) in heard.reached for twin in twins)
+        return not reached and sender not in twins
+
+    def _has_right(self, guest: GuestPort, mac: str) -> bool:
+        own = {(each.bridge, each.macs[0]) for each in self.intent.ports if each is not guest}
+        if (guest.bridge, mac) in own and mac != guest.macs[0]:
+            return False
+        if mac in (guest.macs if guest.managed else guest.macs[:1]):
+            return True
+        refused = guest.managed and guest.policy.lock
+        return not refused and mac not in (*guest.macs, *guest.moved) and (guest.bridge, mac) not in own
+
+    def _is_heard(self, place: tuple[str, str, int], after: Snapshot, heard: Earshot) -> bool:
+        listener, speaker, vid = place
+        if not heard.hears[place].reached or listener in self.ways_out:
+            return False
+        bridge = self.start.ports[speaker].bridge if speaker in self.start.ports else ""
+        if bridge in self.start.bridges and not self.start.bridges[bridge].vlan_filtering:
+            place = (listener, speaker, 0)
+        before = self.before.hears.get(place)
+        if before is not None and before.reason not in (*OUTSIDE_VLAN, Reason.ISOLATED):
+            return False
+        if before is not None and before.reason is Reason.ISOLATED:
+            return True
+        both = [self.guests[name] for name in (listener, speaker) if name in self.guests]
+        if len([guest for guest in both if self._was_isolated(guest, after)]) > 1:
+            return True
+        return not all(self._is_at_home(guest, vid, after) for guest in both)
+
+    def _was_isolated(self, guest: GuestPort, after: Snapshot) -> bool:
+        """It was, on its bridge; where it is a new port, its XML says so."""
+        was = self.start.port_on(after.ports[guest.port].bridge, guest.port)
+        return bool(was.isolated) if was is not None else guest.facts.isolated_live
+
+    def _is_at_home(self, guest: GuestPort, vid: int, after: Snapshot) -> bool:
+        bridge = after.bridges[after.ports[guest.port].bridge]
+        if not bridge.vlan_filtering:
+            return True
+        was = self.start.port_on(bridge.name, guest.port)
+        if was is not None and vid in was.vids:
+            return True
+        if (wanted := vlans_of(guest)) is not None:
+            return vid in wanted.vids
+        if was is not None:
+            return False
+        others = {vid for port in self.start.ports.values() if port.bridge == bridge.name for vid in port.vids}
+        return others <= {vid}
