@@ -62,6 +62,8 @@ def roles_of(ports: Iterable[BridgePort], guests: Collection[str]) -> Mapping[st
 def unsure_cables(ports: Iterable[BridgePort], bridges: Collection[str] | None) -> frozenset[str]:
     """Returns the cables on these ``bridges`` (None: on all) that may be a container's or an uplink."""
     found = [port for port in ports if bridges is None or port.bridge in bridges]
+    if not any(port.elsewhere for port in found):
+        return frozenset()
     several = (cables for cables in _only_ways_out(found, roles_of(found, ())) if len(cables) > 1)
     return frozenset(port.name for cables in several for port in cables)
 

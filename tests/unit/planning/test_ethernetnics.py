@@ -27,9 +27,12 @@ OURS = Settings(manager=Manager.LIBVIRT)
 SECTIONS = {"br0": OURS, "br-*": OURS}
 
 
-def domain(name: str, tap: str = "tap9", mac: str = MAC, *, policy: str = "", state: str = "running") -> Domain:
+def domain(
+    name: str, tap: str = "tap9", mac: str = MAC, *, policy: str = "", state: str = "running", kind: str = "ethernet"
+) -> Domain:
     metadata = f"<metadata><m:macTable xmlns:m='urn:macmgr:mactable:1' {policy}/></metadata>" if policy else ""
-    nic = f"<interface type='ethernet'><mac address='{mac}'/><target dev='{tap}' managed='no'/></interface>"
+    source = "<source bridge='br0'/>" if kind == "bridge" else ""
+    nic = f"<interface type='{kind}'>{source}<mac address='{mac}'/><target dev='{tap}' managed='no'/></interface>"
     xml = f"<domain type='kvm'><name>{name}</name><uuid>u-{name}</uuid>{metadata}<devices>{nic}</devices></domain>"
     return replace(read_domain(etree.fromstring(xml), name), state=state)
 
@@ -76,6 +79,17 @@ def test_it_is_managed_where_its_tap_is(bridge: str, policy: str, why: str) -> N
     assert outcome.view.intent.managed_bridges[bridge] == why
     assert [(port.bridge, port.policy.reason) for port in outcome.view.intent.ports] == [(bridge, why)]
     assert (outcome.view.intent.unplaced, outcome.view.intent.portless) == ((), ())
+
+
+@pytest.mark.parametrize("state", ["running", "paused", "starting"])
+@pytest.mark.parametrize(
+    "policy", ["", "manager='kernel'", "lock='yes' pin='static'", "guestMac='ignore'", "manager='nonsense'"]
+)
+def test_it_is_treated_as_a_nic_whose_xml_names_the_bridge(policy: str, state: str) -> None:
+    ethernet, bridge = (domain("web", policy=policy, state=state, kind=kind) for kind in ("ethernet", "bridge"))
+    views = [look(lambda each=each: intent(each), kernel()) for each in (ethernet, bridge)]  # type: ignore[misc]
+    one, other = ((view.plan, view.intent.ports[0].policy, view.intent.managed_bridges) for view in views)
+    assert one == other
 
 
 def test_on_a_bridge_that_nothing_manages_it_is_a_guests_and_left_to_the_kernel() -> None:
