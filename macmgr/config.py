@@ -213,7 +213,7 @@ class _Reader:
 
     def _allow(self, patterns: object, path: Keys) -> Iterable[str]:
         if not isinstance(patterns, list):
-            self._add(path, f'allow is {in_words(patterns)}, a list is expected: allow = ["00:00:5e:00:01:0a"]')
+            self._add(path, f'allow is {in_words(patterns)}, a list is expected: allow = ["00:00:5e:00:01:*"]')
             return
         for pattern in patterns:
             if not isinstance(pattern, str):
