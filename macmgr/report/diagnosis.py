@@ -240,5 +240,6 @@ def _has(ability: Ability) -> Text:
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
-        table.add_column(column, no_wrap=column in ("PORT", "AUTO", "PROMISC", "HERE", "KERNEL ABILITY"))
+        whole = column in ("PORT", "AUTO", "PROMISC", "HERE", "KERNEL ABILITY")
+        table.add_column(column, no_wrap=whole, overflow="ellipsis" if whole else "fold")
     return table

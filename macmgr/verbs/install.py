@@ -23,7 +23,7 @@ from macmgr.installation import (
     uninstall_memory,
     uninstall_unit,
 )
-from macmgr.oneline import harmless, unbroken
+from macmgr.oneline import unbroken
 from macmgr.phrases import counted
 from macmgr.placing import LARGEST, Step, refuse_others
 from macmgr.safefiles import read_regular
@@ -131,5 +131,15 @@ def _units(arguments: argparse.Namespace) -> Path | None:
 
 
 def _print(first: Iterable[str], steps: Iterable[Step], last: Iterable[str]) -> None:
-    for line in (*first, *(f"{step.what:<13} {step.path}" for step in steps), *last):
-        print(harmless(unbroken(line)))
+    """Prints what a person has to know, then what was done, then what is left to do."""
+    from rich.text import Text
+
+    from macmgr.report.terminal import console, print_wrapped
+
+    out = console(color=False)
+    for line in first:
+        print_wrapped(out, Text(), Text(unbroken(line)), 2)
+    for step in steps:
+        out.print(Text(unbroken(f"{step.what:<13} {step.path}")), soft_wrap=True)
+    for line in last:
+        print_wrapped(out, Text(), Text(unbroken(line)), 2)
