@@ -102,7 +102,7 @@ def test_booleans_of_toml_are_yes_and_no_in_every_option_that_has_these(toml: st
         ("[bridge.b]\npin.x = 1", f"f:2: pin is a table, {WORD}; allowed: auto, sticky, static"),
         ("[bridge.b]\npin = 1979-05-27", f"f:2: pin is a date or time, {WORD}; allowed: auto, sticky, static"),
         ("[bridge.b]\nallow = '0:0:5e:*'", "f:2: allow is '0:0:5e:*', a list is expected: allow = "
-         '["00:00:5e:00:01:0a"]'),
+         '["00:00:5e:00:01:*"]'),
         ("[bridge.b]\nallow = [\n  '0:0:5e:*',\n  '0:0:5e:zz:*',\n]", "f:4: allow: '0:0:5e:zz:*' is not a MAC prefix: "
          "one to five hex pairs, then :*"),
         ("[bridge.b]\nallow = [\n  '01:*'\n]", "f:3: allow: 01:* holds group (multicast) addresses, a NIC needs a "
