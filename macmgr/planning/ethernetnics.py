@@ -21,34 +21,27 @@ from macmgr.policy.sharing import with_shared
 def with_places(intent: Intent, snapshot: Snapshot) -> Intent:
     """The intent with each unplaced port on the bridge where its tap is. One on no bridge has no port here.
 
-    Only now it is known that several NICs name one tap, and which bridges a pattern of the configuration stands for.
+    Only now it is known that several NICs name one tap, which NICs of a domain are on one bridge, and which bridges a
+    pattern of the configuration stands for.
     """
     found = [_placed(guest, intent, snapshot) for guest in intent.unplaced]
-    named = {guest.port for guest in found}
-    same = [guest for guest in intent.ports if guest.port in named]
-    ports, contested = without_contested([*same, *found])
-    at = {guest.port for guest in same}
+    taps, domains = {guest.port for guest in found}, {(guest.uuid, guest.domain) for guest in found if guest.bridge}
+    others = [g for g in intent.ports if g.port not in taps and (g.uuid, g.domain) not in domains]
+    again = [g for g in intent.ports if g.port in taps or (g.uuid, g.domain) in domains]
+    on_bridges = with_shared([*again, *(guest for guest in found if guest.bridge)])
+    ports, contested = without_contested([*on_bridges, *(guest for guest in found if not guest.bridge)])
     managed = dict(intent.managed_bridges)
-    for guest in ports:
-        if guest.bridge and (why := managing_section(guest.bridge, intent.sections)):
+    for guest in (each for each in ports if each.bridge):
+        if why := managing_section(guest.bridge, intent.sections):
             managed.setdefault(guest.bridge, why)
         if guest.managed:
             managed.setdefault(guest.bridge, guest.policy.reason)
+    known = (each for each in intent.findings if each.code is not Code.SHARED_TAP or each.port not in taps)
     return replace(
         intent,
-        ports=tuple(
-            with_shared(
-                [
-                    *(guest for guest in intent.ports if guest.port not in at),
-                    *(guest for guest in ports if guest.bridge),
-                ]
-            )
-        ),
+        ports=(*others, *(guest for guest in ports if guest.bridge)),
         managed_bridges=managed,
-        findings=(
-            *(each for each in intent.findings if not (each.code is Code.SHARED_TAP and each.port in at)),
-            *contested,
-        ),
+        findings=(*known, *contested),
         portless=(*intent.portless, *_portless(ports, snapshot)),
         unplaced=tuple(guest for guest in ports if not guest.bridge),
     )

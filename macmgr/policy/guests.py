@@ -193,7 +193,10 @@ def _decided(domain: Domain, sources: PolicySources) -> _Decided:
             problems += _network_problem(found, sources)
         else:
             portless.append(found)
-    return _Decided(tuple(with_shared(ports) if len(ports) > 1 else ports), tuple(portless), tuple(problems))
+    unplaced = [port for port in ports if port.facts.ethernet]  # their bridges are not known yet
+    on_bridges = [port for port in ports if not port.facts.ethernet]
+    ports = [*(with_shared(on_bridges) if len(on_bridges) > 1 else on_bridges), *unplaced]
+    return _Decided(tuple(ports), tuple(portless), tuple(problems))
 
 
 def guest_port(domain: Domain, nic: Nic, sources: PolicySources) -> GuestPort | PortlessNic:

@@ -81,6 +81,22 @@ def test_it_is_managed_where_its_tap_is(bridge: str, policy: str, why: str) -> N
     assert (outcome.view.intent.unplaced, outcome.view.intent.portless) == ((), ())
 
 
+def test_two_of_one_domain_may_share_their_addresses_on_one_bridge() -> None:
+    """Where they are decides, and that is known only by the kernel."""
+    ends = ((f"<mac address='52:54:00:aa:00:0{n}'/>", f"<target dev='tap{n}' managed='no'/>") for n in (1, 2))
+    nics = (f"<interface type='ethernet'>{mac}{target}</interface>" for mac, target in ends)
+    metadata = "<metadata><m:macTable xmlns:m='urn:macmgr:mactable:1' allow='own'/></metadata>"
+    xml = f"<domain type='kvm'><name>web</name><uuid>u</uuid>{metadata}<devices>{''.join(nics)}</devices></domain>"
+    web = replace(read_domain(etree.fromstring(xml), "web"), state="running")
+    for bridges, share in ((("br0", "br0"), True), (("br0", "br-1"), False)):
+        there = kernel()
+        for n, bridge in enumerate(bridges, 1):
+            there.ports[f"tap{n}"] = BridgePort(f"tap{n}", 30 + n, bridge, f"fe:00:00:00:00:1{n}", kind="tun")
+            there.masters[f"tap{n}"] = bridge
+        ports = look(lambda: intent(web), there).intent.ports
+        assert [bool(port.shared) for port in ports] == [share, share]
+
+
 @pytest.mark.parametrize("state", ["running", "paused", "starting"])
 @pytest.mark.parametrize(
     "policy", ["", "manager='kernel'", "lock='yes' pin='static'", "guestMac='ignore'", "manager='nonsense'"]
@@ -103,8 +119,10 @@ def test_on_a_bridge_that_nothing_manages_it_is_a_guests_and_left_to_the_kernel(
     ("tap", "why"),
     [("tap9", "its tap tap9 is on no bridge"), ("tap8", "its tap tap8 does not exist here")],
 )
-def test_a_tap_on_no_bridge_is_said_and_no_error(tap: str, why: str) -> None:
-    view = look(lambda: intent(domain("web", tap)), kernel(on=None))
+@pytest.mark.parametrize("policy", ["", "manager='libvirt'"])
+def test_a_tap_on_no_bridge_is_said_and_no_error(tap: str, why: str, policy: str) -> None:
+    view = look(lambda: intent(domain("web", tap, policy=policy)), kernel(on=None))
+    assert view.intent.managed_bridges == {"br0": '[bridge."br0"] in the configuration'}
     assert view.plan.changes == ()
     assert not {each.severity for each in view.plan.findings} & {Severity.ERROR, Severity.WARNING}
     assert [(nic.domain, nic.kind, nic.why) for nic in view.intent.portless] == [("web", "ethernet", why)]
