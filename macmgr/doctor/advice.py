@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from macmgr import paths, virsh
 from macmgr.doctor.expectedgain import Key, UplinkState, expected_gain, key_of
 from macmgr.doctor.promiscuity import Cause, Member, Reason
+from macmgr.doctor.steps import Step, harmless_steps
 from macmgr.model.findings import Finding, fix_of
+from macmgr.model.intent import Intent
 from macmgr.model.roles import Role
 from macmgr.model.snapshot import Bridge, EntryState, Snapshot
 from macmgr.phrases import are, first_few
@@ -28,27 +30,13 @@ _LOWER = ("a ", "an ", "one ", "perhaps ", "no ", "nobody ", "see ", "wait ", "t
 _BEYOND_US = (Reason.NO_UNICAST_FILTER, Reason.UNSEEN)
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One step: the reason in whole sentences, the commands, and the gain together with the steps before it.
-
-    The file ``where`` must hold ``lines`` before the commands run. The step ends the causes in ``removes``.
-    """
-
-    text: str
-    commands: tuple[str, ...] = ()
-    gain: str = ""
-    where: str = ""
-    lines: tuple[str, ...] = ()
-    removes: frozenset[Key] = frozenset()
-
-
 def advise(
     bridge: Bridge,
     everyone: Sequence[Member],
     uplinks: Sequence[UplinkState],
     own_causes: Sequence[Cause],
     obstacles: Sequence[str],
+    intent: Intent,
     snapshot: Snapshot,
     stacked: Sequence[str] = (),
     cut: Sequence[Finding] = (),
@@ -73,7 +61,7 @@ def advise(
     ]
     with_gains = []
     left = {uplink.name: uplink.keys for uplink in uplinks}
-    for step in steps:
+    for step in harmless_steps(steps, bridge.name, intent, snapshot):
         freed = [name for name, keys in left.items() if keys and not keys - step.removes]
         left = {name: keys - step.removes for name, keys in left.items()}
         with_gains.append(replace(step, gain="; ".join(filter(None, (step.gain, _leaves(freed, uplinks))))))

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from macmgr.doctor.advice import Step, advise, steps_for_guests
+from macmgr.doctor.advice import advise, steps_for_guests
 from macmgr.doctor.expectedgain import UplinkState
+from macmgr.doctor.kernelabilities import Ability, abilities
 from macmgr.doctor.nicfilters import Capacity, Filter, capacity_of, filter_of
 from macmgr.doctor.promiscuity import (
     Cause,
@@ -24,9 +25,10 @@ from macmgr.doctor.promiscuity import (
     members,
     port_causes,
 )
+from macmgr.doctor.steps import Step
 from macmgr.doctor.vlancheck import UNSEEN, cut_by_filtering, reached_guests, who_is_cut, who_would_be_cut
 from macmgr.model.codes import Consequence, Severity
-from macmgr.model.devices import Device, DeviceFacts, Features, Xdp
+from macmgr.model.devices import Device, DeviceFacts, Xdp
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import Intent
 from macmgr.model.snapshot import Bridge, EntryState, Snapshot, Stacked
@@ -102,16 +104,6 @@ class BridgeDiagnosis:
 
 
 @dataclass(frozen=True, slots=True)
-class Ability:
-    """One ability of the kernel. ``has`` is None if nothing that was read could show it."""
-
-    name: str
-    since: str
-    has: bool | None
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class Diagnosis:
     """The result of `macmgr doctor`."""
 
@@ -126,7 +118,7 @@ def diagnose(
     names = [bridge] if bridge else sorted(name for name in intent.managed_bridges if name in snapshot.bridges)
     return Diagnosis(
         tuple(_bridge(snapshot.bridges[name], intent, snapshot, facts, findings) for name in names),
-        tuple(_abilities(facts.features, snapshot)),
+        tuple(abilities(facts.features, snapshot)),
     )
 
 
@@ -146,7 +138,7 @@ def _bridge(
     domains = {guest.domain for guest in unreached}
     domains |= {each.domain for each in cut if each.domain and each.reached is False}
     by_filtering = {guest.domain for guest in unreached} & set(cut_by_filtering(bridge.name, intent, snapshot))
-    steps, gain = advise(bridge, everyone, states, own_causes, obstacles, snapshot, stacked, cut)
+    steps, gain = advise(bridge, everyone, states, own_causes, obstacles, intent, snapshot, stacked, cut)
     codes = (Code.VLAN_FILTERING_OFF, Code.UNMANAGED_AUTO_PORT, Code.UPLINK_PROMISCUOUS)
     reported = [finding for finding in findings if finding.bridge == bridge.name and finding.code in codes]
     reported += [finding for port in uplinks if (finding := _no_filter(port, bridge))]
@@ -294,28 +286,3 @@ def _no_filter(port: PortDiagnosis, bridge: Bridge) -> Finding | None:
     name = port.member.name
     text = f"{name} cannot filter unicast addresses ({port.filter.source}): the kernel keeps it promiscuous"
     return Finding(Code.UPLINK_NO_UNICAST_FILTER, text, bridge.name, name)
-
-
-def _abilities(features: Features, snapshot: Snapshot) -> Iterator[Ability]:
-    """Reads the kernel's abilities from the attributes of bridges and ports, and from the entries present."""
-    sticky = any(entry.sticky for entry in snapshot.fdb)
-    recent = features.locked is True
-    yield Ability(
-        "VLAN filtering",
-        "3.9",
-        features.vlan_filtering,
-        "lets uplinks leave promiscuous mode; CONFIG_BRIDGE_VLAN_FILTERING",
-    )
-    yield Ability(
-        "sticky entries", "4.20", True if sticky or features.ring_state else None, "no frame moves a guest's entry"
-    )
-    yield Ability(
-        "NIC lists for late ports",
-        "5.14",
-        True if recent else None,
-        "an uplink that joins later learns the guests' MACs",
-    )
-    yield Ability("locked ports", "5.18", features.locked, "drops frames with a spoofed source MAC")
-    yield Ability(
-        "limit of learned entries", "6.7", features.learned_limit, "a flood of source MACs cannot fill the table"
-    )

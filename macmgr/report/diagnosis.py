@@ -8,10 +8,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from macmgr.doctor.advice import Step
 from macmgr.doctor.answer import answers
-from macmgr.doctor.diagnose import Ability, BridgeDiagnosis, Diagnosis, PortDiagnosis
+from macmgr.doctor.diagnose import BridgeDiagnosis, Diagnosis, PortDiagnosis
+from macmgr.doctor.kernelabilities import Ability
 from macmgr.doctor.promiscuity import Cause, Reason
+from macmgr.doctor.steps import Step
 from macmgr.doctor.vlancheck import UNSEEN
 from macmgr.model.codes import Severity
 from macmgr.model.intent import observe_nothing

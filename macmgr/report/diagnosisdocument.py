@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from macmgr.doctor.advice import Step
 from macmgr.doctor.answer import answers
 from macmgr.doctor.diagnose import BridgeDiagnosis, Diagnosis, NicList, PortDiagnosis
 from macmgr.doctor.promiscuity import Cause
+from macmgr.doctor.steps import Step
 from macmgr.model.findings import fix_of
 from macmgr.report.auditdocument import finding_document, stacked_document
 
