@@ -242,7 +242,9 @@ class DaemonLog:
             each.port for each in view.plan.findings if each.port and each.code.consequence is Consequence.CUT_OFF
         )
         lines, wait = self._outages.look(found, cut, running, Time(time.monotonic(), time.time()))
-        self._journal.write(words.summed_up(lines, "places at which guests are cut off", messages.NOT_REACHED))
+        for message_id, what in ((messages.NOT_REACHED, "cut off"), (messages.REACHED_AGAIN, "reached again")):
+            those = [line for line in lines if line.message_id == message_id]
+            self._journal.write(words.summed_up(those, f"places at which guests are {what}", message_id))
         self._counters = replace(self._counters, outages=self._outages.standing)
         return wait
 

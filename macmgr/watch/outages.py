@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from macmgr.model.findings import fix_of
+from macmgr.model.findings import Finding, fix_of
 from macmgr.phrases import are, first_few
 from macmgr.planning.reached import Outage
 from macmgr.watch import messages
@@ -50,7 +50,7 @@ class Outages:
         self._time_of_day = time_of_day
         self._standing: dict[Key, Standing] = {}
         self._reports: dict[Key, _Report] = {}
-        self._owed: dict[str, tuple[Time, str]] = {}  # by domain: the journal is to say when it is over
+        self._owed: dict[str, tuple[Time, Finding]] = {}  # by domain: the journal is to say when it is over
 
     @property
     def standing(self) -> tuple[Standing, ...]:
@@ -92,23 +92,24 @@ class Outages:
             lines.append(_begins(standing, 1 if report is None else report.times, since))
             self._reports[key] = _Report(now.ticks)
             self._standing[key] = Standing(standing.outage, standing.since, domains | standing.named)
-            place = standing.outage.finding.port or standing.outage.finding.bridge
-            self._owed |= dict.fromkeys(domains, (standing.since, place))
+            self._owed |= dict.fromkeys(domains, (standing.since, standing.outage.finding))
         self._reports = {key: each for key, each in self._reports.items() if now.ticks - each.at < 10 * EVERY}
         return lines, min(waits, default=None)
 
     def _over(self, running: Collection[str], now: Time) -> Iterator[Line]:
         cut = {guest.domain for standing in self._standing.values() for guest in standing.outage.guests}
-        over: dict[tuple[Time, str], list[str]] = {}
+        over: dict[tuple[Time, Finding], list[str]] = {}
         for domain in [domain for domain in self._owed if domain not in cut]:
             owed = self._owed.pop(domain)
             if domain in running:
                 over.setdefault(owed, []).append(domain)
-        for (since, place), domains in over.items():
+        for (since, finding), domains in over.items():
+            place = finding.port or finding.bridge
             who = f"{first_few(sorted(domains), _FEW)} {are(domains)} reached again"
             text = f"{who} by way of {place}, after {now.ticks - since.ticks:.0f} s"
             own = domains[0] if len(domains) == 1 else ""
-            yield Line(Priority.NOTICE, text, messages.REACHED_AGAIN, own, place)
+            told = own, finding.port, finding.bridge, "", finding.code
+            yield Line(Priority.NOTICE, text, messages.REACHED_AGAIN, *told)
 
 
 def _begins(standing: Standing, times: int, since: str) -> Line:

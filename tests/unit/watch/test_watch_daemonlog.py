@@ -12,10 +12,11 @@ from macmgr.errors import Busy, KernelError
 from macmgr.execution import Failure
 from macmgr.model.changes import SetEntries, SetFlags
 from macmgr.model.findings import Code, Finding
-from macmgr.model.intent import MANAGE_ALL, Intent
+from macmgr.model.intent import MANAGE_ALL, GuestPort, Intent
 from macmgr.model.kernelevents import LOST
 from macmgr.model.snapshot import Entry, PortFlags, Snapshot
 from macmgr.planning.draft import Plan
+from macmgr.planning.reached import Outage
 from macmgr.view import Outcome, View
 from macmgr.watch.backoff import Fight
 from macmgr.watch.daemonlog import DaemonLog
@@ -198,3 +199,27 @@ def test_a_look_that_does_not_end_makes_the_state_unknown_until_it_does(
         assert json.loads(daemonlog.status())["in_sync"] is None
         daemonlog.looking(False)
     assert json.loads(daemonlog.status())["in_sync"] is True
+
+
+def test_many_guests_that_are_cut_off_each_by_itself_are_counted_and_so_is_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, now = tmp_path / "log", [1000.0]
+    monkeypatch.setattr("macmgr.watch.daemonlog.time.monotonic", lambda: now[0])
+    guests = [GuestPort(f"vnet{n}", "br0", f"g{n}", "uuid", (f"52:54:00:00:00:{n:02x}",)) for n in range(50)]
+    cut = [
+        Outage(Finding(Code.VLAN_WITHOUT_UPLINK, f"{guest.domain} is cut off", "br0", guest.port), (guest,))
+        for guest in guests
+    ]
+    view = View(Intent(tuple(guests)), Snapshot(), Plan())
+    with log.open("w") as stderr:
+        daemonlog = DaemonLog(Journal(stderr=stderr.fileno(), stream=""))
+        assert daemonlog.outages(cut, view) == 2.0
+        now[0] += 2
+        assert daemonlog.outages(cut, view) is None
+        assert len(json.loads(daemonlog.status())["not_reached"]) == 50
+        now[0] += 9
+        daemonlog.outages([], view)
+    first, second = log.read_text().splitlines()
+    assert "50 places at which guests are cut off on br0: vlan-without-uplink 50" in first
+    assert "50 places at which guests are reached again on br0: vlan-without-uplink 50" in second
