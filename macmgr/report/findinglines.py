@@ -105,7 +105,7 @@ def _more(found: Sequence[Finding], width: int) -> Iterator[Text]:
 
 def _headed(finding: Finding, mark: str, text: str, width: int) -> Iterator[Text]:
     cuts = finding.consequence is Consequence.CUT_OFF and finding.severity is not Severity.INFO
-    head = Text(f"{f'{finding.severity} {mark}':<{_CODE}}", "red" if cuts else _STYLE[finding.severity])
+    head = Text.assemble((f"{f'{finding.severity} {mark}':<{_CODE}}", "red" if cuts else _STYLE[finding.severity]))
     head.append(f"{finding.code!s:<23} ", "bold")
     if width - _MESSAGE >= _ROOM:
         return wrapped(head, text, width, max(_MESSAGE, head.cell_len))

@@ -54,7 +54,7 @@ def wrapped(head: Text, text: str, width: int, indent: int, style: str = "") -> 
     """
     margin = Text(" " * max(indent - head.cell_len, 0))
     first, *rest = _broken(unbroken(text), max(width - indent, _NARROWEST))
-    yield head + margin + Text(first, style)
+    yield Text.assemble(head, margin, (first, style))  # a sum would have the head's colour all along
     for line in rest:
         yield Text(" " * indent) + Text(line, style)
 
