@@ -132,7 +132,7 @@ def test_all_mistakes_of_a_file_are_told_by_line() -> None:
     bad = LAN.replace("lock='yes'", "lock='ys' pim='sticky'").replace("macTableManager", "mactablemanager")
     assert told(bad) == [
         "f:5: lock is 'ys'; allowed: yes, no; did you mean 'yes'?",
-        "f:5: unknown name 'pim'; allowed: manager, pin, lock, guestMac, name; did you mean 'pin'?",
+        "f:5: unknown name 'pim'; allowed: manager, pin, lock, guestMac, vlans, name, allow; did you mean 'pin'?",
         "f:8: unknown attribute 'mactablemanager', which libvirt drops without a word; did you mean 'macTableManager'?",
     ]
 
