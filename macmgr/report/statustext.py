@@ -33,7 +33,7 @@ def print_status(out: Console, document: Document, *, verbose: bool = False) -> 
     out.print(_wrapped(out, _verdict(document)))
     if problem := document.get("configuration", {}).get("problem"):
         out.print(_wrapped(out, Text(f"The configuration as it was before holds: {one_line(problem)}.", "yellow")))
-    out.print(one_line(started))
+    out.print(_wrapped(out, Text(one_line(started))))
     _print_not_reached(out, outages, now)
     for problem in document["hooks"].get("problems", ()):
         out.print(_wrapped(out, Text(f"Hooks: {one_line(problem)}", "red")))
@@ -98,7 +98,7 @@ def _print_bridges(out: Console, bridges: Sequence[Document]) -> None:
         mode = Text("observe", "yellow") if bridge["mode"] == "observe" else Text(bridge["mode"])
         ports = str(bridge["ports"]) if bridge["there"] else Text("not there", "dim")
         table.add_row(Text(one_line(bridge["name"])), mode, ports, Text(one_line(bridge["reason"])))
-    out.print(table)
+    out.print(table, soft_wrap=False)
     out.print()
 
 
@@ -128,7 +128,7 @@ def _print_facts(out: Console, document: Document, now: str) -> None:
         ("events", events["read"], Text(f"some were lost {counted(events['lost'], 'time')}" if events["lost"] else "")),
     ):
         table.add_row(name, str(count), more)
-    out.print(table)
+    out.print(table, soft_wrap=False)
 
 
 def _print_not_reached(out: Console, outages: Sequence[Document], now: str) -> None:
@@ -140,7 +140,7 @@ def _print_not_reached(out: Console, outages: Sequence[Document], now: str) -> N
         text = one_line("; fix: ".join(filter(None, (outage["message"], outage["fix"]))))
         who = one_line(first_few(outage["domains"], _FEW))
         table.add_row(Text(who, "red"), _span(outage["since"], now), Text(text, "red"))
-    out.print(table)
+    out.print(table, soft_wrap=False)
 
 
 def _print_standing_back(out: Console, fights: Sequence[Document], now: str) -> None:
@@ -151,7 +151,7 @@ def _print_standing_back(out: Console, fights: Sequence[Document], now: str) -> 
     for fight in fights:
         text = Text(one_line(fight["message"]), "yellow")
         table.add_row(_ago(fight["since"], now), _span(now, fight["until"]), text)
-    out.print(table)
+    out.print(table, soft_wrap=False)
 
 
 def _print_events(out: Console, title: str, events: Document, now: str, shown: int | None, style: str) -> None:
@@ -162,7 +162,7 @@ def _print_events(out: Console, title: str, events: Document, now: str, shown: i
     table = _table(title, "WHAT")
     for event in last:
         table.add_row(_ago(event["at"], now), Text(one_line(event["message"]), style))
-    out.print(table)
+    out.print(table, soft_wrap=False)
     if events["count"] > len(last):
         more = "" if shown is None or len(events["last"]) <= shown else "; -v shows more"
         out.print(Text(f"({events['count'] - len(last)} before{more})", "dim"))

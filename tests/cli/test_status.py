@@ -13,6 +13,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from rich.console import Console
 
 from macmgr import cli, paths
 from macmgr.errors import Busy, NotThere
@@ -20,6 +21,7 @@ from macmgr.installation import install_hooks
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import Modes, Scope
 from macmgr.planning.reached import Outage
+from macmgr.report import terminal
 from macmgr.verbs import status as statusverb
 from macmgr.watch import words
 from macmgr.watch.counters import (
@@ -278,3 +280,18 @@ def test_what_nobody_compared_or_changes_is_not_called_in_sync(
     answered, out, _ = status()
     assert (answered, out[: len(said)]) == (code, said)
     daemon.end()
+
+
+@pytest.mark.parametrize("name", ["busy", "quiet"])
+def test_an_account_fits_its_terminal(
+    daemon: Daemon, status: Status, golden: Golden, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    document = json.dumps(told({"busy": busy(), "quiet": quiet()}[name])).encode()
+    texts = []
+    for width in (60, 80, 120):
+        daemon.answers(document)
+        monkeypatch.setattr(terminal, "Console", lambda columns=width, **how: Console(**{**how, "width": columns}))
+        lines = [line.rstrip() for line in status()[1].splitlines()]
+        assert [line for line in lines if len(line) > width] == []
+        texts.append("\n".join([f"{'-' * width}", *lines, ""]))
+    golden(HERE / f"{name}-fits.txt", "\n".join(texts))
