@@ -34,5 +34,18 @@ def test_a_page_is_read_without_a_generator(page: Path) -> None:
     assert ":ref:" not in page.read_text()
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_no_text_of_a_table_is_between_its_columns(page: Path) -> None:
+    """A generator leaves such a table out; the last column may be longer."""
+    border: list[tuple[int, int]] = []
+    for number, line in enumerate(page.read_text().splitlines(), 1):
+        if re.fullmatch(r" *=+(?: +=+)+", line):
+            border = [match.span() for match in re.finditer(r"(?<==) +(?==)", line)]
+        elif not line.strip() or line.startswith("--"):
+            border = border if line.startswith("--") else []
+        else:
+            assert not [each for each in border if line[slice(*each)].strip()], f"{page.name}:{number}: {line}"
+
+
 def test_the_readme_is_short() -> None:
     assert len((TOP / "README.rst").read_text().splitlines()) <= 150
