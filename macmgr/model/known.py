@@ -36,7 +36,8 @@ class PortBefore:
     A name alone proves nothing: taps and bridges are created again under the same name, and a port that changes its
     bridge loses its entries and gets the flags of a new port (br_if.c, del_nbp).
 
-    ``vlans`` are its VIDs before macmgr set others, and those. None: macmgr set none.
+    ``vids`` are None where an older macmgr did not remember them. ``vids_set`` are those that macmgr set instead; None
+    if it set none, or if somebody had changed them by then.
     """
 
     port: str
@@ -48,7 +49,8 @@ class PortBefore:
     uuid: str
     flags: PortFlags
     held: tuple[Held, ...] = ()
-    vlans: tuple[PortVids, PortVids] | None = None
+    vids: PortVids | None = None
+    vids_set: PortVids | None = None
 
     def is_still(self, port: BridgePort | None, snapshot: Snapshot) -> bool:
         """The record is about the interface that has the name now."""

@@ -74,9 +74,9 @@ def vids_to_set(guest: GuestPort, port: BridgePort, bridge: Bridge, known: Known
 
 def vids_back(port: BridgePort, before: PortBefore, why: str) -> SetVids | None:
     """The change that gives a port its former VIDs back, if macmgr set others and nobody has changed these since."""
-    if before.vlans is None or port.vlans != before.vlans[1] or port.vlans == before.vlans[0]:
+    if before.vids is None or port.vlans != before.vids_set:
         return None
-    return SetVids(port.name, port.vlans, before.vlans[0], port.bridge, before.domain, why=why)
+    return SetVids(port.name, port.vlans, before.vids, port.bridge, before.domain, why=why)
 
 
 def vlan_findings(

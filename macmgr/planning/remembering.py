@@ -229,19 +229,25 @@ def _before(guest: GuestPort | None, port: BridgePort, snapshot: Snapshot) -> Po
     bridge = snapshot.bridges[port.bridge]
     domain, uuid = (guest.domain, guest.uuid) if guest else ("", "")
     held = tuple(_held(snapshot.fdb.of_port(port.name))) if guest else ()
-    return PortBefore(port.name, port.ifindex, port.mac, bridge.name, bridge.ifindex, domain, uuid, port.flags, held)
+    return PortBefore(
+        port.name, port.ifindex, port.mac, bridge.name, bridge.ifindex, domain, uuid, port.flags, held, port.vlans
+    )
 
 
 def _with_vids(before: PortBefore, change: SetVids | None) -> PortBefore:
-    """The VIDs that the port had before macmgr first set others stay remembered with those that it sets now."""
-    if change is None:
+    """Nothing is put back where somebody has changed the VIDs since macmgr first saw the port.
+
+    One does who takes a tap off its bridge and puts it back: what was there right before the change was wrong for a
+    moment only.
+    """
+    if change is None or (before.vids_set is None and before.vids != change.before):
         return before
-    return replace(before, vlans=(before.vlans[0] if before.vlans else change.before, change.after))
+    return replace(before, vids_set=change.after)
 
 
 def _by_default(before: PortBefore, guest: GuestPort, snapshot: Snapshot) -> PortBefore:
     """A port of which nothing is remembered any more: what is there may be macmgr's own work."""
-    return replace(before, flags=default_flags(guest, snapshot.ports[guest.port]), held=())
+    return replace(before, flags=default_flags(guest, snapshot.ports[guest.port]), held=(), vids=None)
 
 
 def _held(on_port: Iterable[Entry]) -> Iterator[Held]:

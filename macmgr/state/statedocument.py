@@ -55,12 +55,15 @@ def _port_document(port: PortBefore) -> dict[str, Any]:
         "uuid": port.uuid,
         **port.flags.document(),
         "static": [{"mac": held.mac, "sticky": held.sticky, "vids": runs(held.vids)} for held in port.held],
-        "vlans": [_vlans_document(each) for each in port.vlans] if port.vlans else None,
+        "carried": _vids_document(port.vids),
+        "set": _vids_document(port.vids_set),
     }
 
 
-def _vlans_document(vlans: PortVids) -> dict[str, Any]:
-    return {"vids": runs(vlans.vids), "pvid": vlans.pvid, "untagged": runs(vlans.untagged)}
+def _vids_document(vids: PortVids | None) -> dict[str, Any] | None:
+    if vids is None:
+        return None
+    return {"vids": runs(vids.vids), "pvid": vids.pvid, "untagged": runs(vids.untagged)}
 
 
 def parse_document(document: dict[str, Any], boot: str) -> tuple[dict[str, Memory], bool]:
@@ -109,21 +112,17 @@ def _port(said: dict[str, Any]) -> PortBefore:
         as_text(said["uuid"]),
         flags_of({flag.field: _flag(flag, said) for flag in FLAGS}),
         tuple(Held(as_text(each["mac"]), _switch(each["sticky"]), _vids(each["vids"])) for each in said["static"]),
-        _vlans(said.get("vlans")),
+        _port_vids(said.get("carried")),
+        _port_vids(said.get("set")),
     )
 
 
-def _vlans(said: Any) -> tuple[PortVids, PortVids] | None:
-    """Reads VIDs before and after; an older macmgr set none."""
+def _port_vids(said: Any) -> PortVids | None:
+    """Reads the VIDs of a port. An older macmgr did not remember them."""
     if said is None:
         return None
-    before, after = (
-        PortVids(
-            _vids(each["vids"]), None if each["pvid"] is None else as_number(each["pvid"]), _vids(each["untagged"])
-        )
-        for each in said
-    )
-    return before, after
+    pvid = None if said["pvid"] is None else as_number(said["pvid"])
+    return PortVids(_vids(said["vids"]), pvid, _vids(said["untagged"]))
 
 
 def _flag(flag: Flag, said: dict[str, Any]) -> bool | None:

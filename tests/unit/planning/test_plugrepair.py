@@ -249,6 +249,7 @@ def test_release_puts_back_the_vids_and_entries_that_were_there() -> None:
     apply(LOCK, lambda: intent(TOLD, NEIGHBOUR), kernel, notes=notes, known=Known(vlans=True))
     assert vlans(kernel) == ACCESS
     kernel.ports["vnet0"] = replace(kernel.ports["vnet0"], vids=(1,), pvid=1, untagged=(1,))  # off its bridge, and on
+    kernel.lose_entry("br0", MACS[0], 42)
     apply(LOCK, lambda: intent(TOLD, NEIGHBOUR), kernel, notes=notes, known=Known(vlans=True))
     assert vlans(kernel) == ACCESS
     assert parse_document(document_of({"": notes.memory}, "b"), "b") == ({"": notes.memory}, False)
@@ -256,6 +257,17 @@ def test_release_puts_back_the_vids_and_entries_that_were_there() -> None:
     assert (vlans(kernel), kernel.ports["vnet0"].flags) == (before, OPEN)
     mine = {key: entry for key, entry in kernel.fdb.items() if key[1] == MACS[0]}
     assert mine == {key: entry for key, entry in state.items() if key[1] == MACS[0]}
+
+
+def test_release_puts_back_no_vids_that_were_wrong_for_a_moment() -> None:
+    """The port was in its VLAN when macmgr first saw it, and fell out of it later."""
+    kernel, notes = FakeKernel(lan(vlans=ACCESS)), Notebook()
+    applied(kernel, notes, REPAIRED, NEIGHBOUR)
+    kernel.ports["vnet0"] = replace(kernel.ports["vnet0"], vids=(1,), pvid=1, untagged=(1,))
+    applied(kernel, notes, REPAIRED, NEIGHBOUR)
+    assert vlans(kernel) == ACCESS
+    assert release(LOCK, lambda: intent(TOLD, NEIGHBOUR), kernel, EVERYTHING, notes).complete
+    assert vlans(kernel) == ACCESS
 
 
 def test_release_leaves_vids_that_somebody_set_since() -> None:
