@@ -226,14 +226,14 @@ def plan_gone(
     """No static entry stays for a guest that has left: on the uplink it would cut the guest off when it returns.
 
     A frame took it there, so it is not sticky: one that is was put there by somebody, and is not the guest's; but for
-    those on taps, and on the ports that a guest has ``left``.
+    those on taps. On the ports that guests have ``left``, all are macmgr's.
     """
-    taps = {guest.port for guest in intent.ports} | {each.port for each in left}
+    taps, ports = {guest.port for guest in intent.ports}, {each.port for each in left}
     for (bridge, mac), domain in gone_macs.items():
-        if bridge in intent.managed_bridges:
-            entries = table.fdb.of_mac(bridge, mac).values()
-            stale = [entry for entry in entries if not entry.sticky or entry.port in taps]
-            _plan_stale(stale, bridge, domain, owned, table, draft)
+        ours = bridge in intent.managed_bridges
+        entries = table.fdb.of_mac(bridge, mac).values()
+        stale = [e for e in entries if e.port in ports or (ours and (not e.sticky or e.port in taps))]
+        _plan_stale(stale, bridge, domain, owned, table, draft)
 
 
 def plan_moved_addresses(guest: GuestPort, owned: Ownership, table: Table, draft: Draft) -> None:

@@ -92,9 +92,10 @@ def _destination(arguments: argparse.Namespace) -> tuple[str, str]:
 def _guests(arguments: argparse.Namespace) -> Sequence[GuestPort]:
     """The guests' NICs of this host, if that can be read: it is only for a hint."""
     try:
-        return host_of(arguments).read_intent().ports
+        intent = host_of(arguments).read_intent()
     except MacmgrError:
         return ()
+    return (*intent.ports, *intent.unplaced)
 
 
 def _mac(text: str) -> str:

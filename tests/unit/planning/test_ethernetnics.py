@@ -189,11 +189,13 @@ def test_an_uplink_that_it_names_stays_as_it_is(kind: str) -> None:
     assert (there.ports, there.fdb) == (ports, fdb)
 
 
+@pytest.mark.parametrize(("bridge", "policy"), [("br0", ""), ("br-1", ""), ("br2", "manager='libvirt'")])
 @pytest.mark.parametrize("known", ["by a hook", "by its tap, which nobody has open"])
-def test_a_guest_that_is_gone_leaves_no_entry_on_a_tap_that_stays(known: str) -> None:
+def test_a_guest_that_is_gone_leaves_no_entry_on_a_tap_that_stays(known: str, bridge: str, policy: str) -> None:
     """Its address is to be reached where it runs next: a sticky entry here would lead to nobody."""
-    there, notes, web = kernel(), Notebook(), domain("web")
+    there, notes, web = kernel(on=bridge), Notebook(), domain("web", policy=policy)
     assert apply(WRITER, lambda: intent(web), there, notes=notes).complete
+    assert is_managed(there, bridge)
     departed = (web,) if known == "by a hook" else ()
     if not departed:
         there.ports["tap9"] = replace(there.ports["tap9"], relay=replace(there.ports["tap9"].relay, carrier=False))
