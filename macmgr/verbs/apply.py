@@ -14,8 +14,9 @@ from macmgr.reconcile import apply, release
 from macmgr.report.auditdocument import apply_document, outcome_document
 from macmgr.state import lock
 from macmgr.state.memory import StateFile
-from macmgr.verbs.host import a_moment, check_bridge, host_of, out, print_json, warn
-from macmgr.view import judged
+from macmgr.verbs.host import Host, a_moment, check_bridge, host_of, out, print_json, warn
+from macmgr.verbs.progress import JUDGING, READING, Progress, ToldKernel
+from macmgr.view import Outcome, judged
 from macmgr.vlanfiltering import Answer, turn_on
 
 
@@ -23,17 +24,13 @@ def apply_changes(arguments: argparse.Namespace) -> int:
     host = host_of(arguments)
     if arguments.vlan_filtering is not None and host.scope.observes(arguments.vlan_filtering):
         return _refuse_observed(arguments)
-    with host.kernel() as kernel, lock.hold() as held:
-        check_bridge(arguments, kernel)
-        if arguments.vlan_filtering is not None:
-            answer = turn_on(held, arguments.vlan_filtering, host.read_intent, kernel)
-            _print_vlan_filtering(arguments, answer)
-            if answer.cut:
-                return errors.DRIFT
-        notes = StateFile(held, host.netns)
-        outcome = apply(held, host.read_intent, kernel, host.scope, notes=notes, moment=a_moment, known=host.known)
-    outcome = replace(outcome, view=judged(outcome.view))
-    warn(notes.problem)
+    with Progress("waiting for another macmgr to end its changes") as progress:
+        answer, outcome, problem = _applied(arguments, host, progress)
+    if answer is not None:
+        _print_vlan_filtering(arguments, answer)
+    if outcome is None:
+        return errors.DRIFT
+    warn(problem)
     for bridge in sorted({change.bridge for change in outcome.view.observed}):
         warn(
             f'{bridge} is only observed (mode = "observe"): see macmgr plan; '
@@ -47,6 +44,24 @@ def apply_changes(arguments: argparse.Namespace) -> int:
         print_outcome(out(arguments), outcome)
     left = outcome.view.skipped or outcome.errors
     return errors.IN_SYNC if outcome.complete and not left else errors.DRIFT
+
+
+def _applied(
+    arguments: argparse.Namespace, host: Host, progress: Progress
+) -> tuple[Answer | None, Outcome | None, str]:
+    """Returns what came of VLAN filtering, of the changes, and of the memory. Without the first, no change is made."""
+    answer = None
+    with host.kernel() as kernel, lock.hold() as held:
+        check_bridge(arguments, kernel)
+        if arguments.vlan_filtering is not None:
+            answer = turn_on(held, arguments.vlan_filtering, host.read_intent, kernel)
+            if answer.cut:
+                return answer, None, ""
+        notes = StateFile(held, host.netns)
+        read, told = progress.telling(READING, host.read_intent), ToldKernel(kernel, progress)
+        outcome = apply(held, read, told, host.scope, notes=notes, moment=a_moment, known=host.known)
+    progress.say(JUDGING)  # nobody waits for the lock meanwhile
+    return answer, replace(outcome, view=judged(outcome.view)), notes.problem
 
 
 def release_ports(arguments: argparse.Namespace) -> int:

@@ -37,6 +37,7 @@ from macmgr.report.explain import explain, macs_meant
 from macmgr.sources.statusfiles import LibvirtState, StatusFiles
 from macmgr.state.memory import read_memory
 from macmgr.state.observedfile import read_observed
+from macmgr.verbs.progress import JUDGING, READING, Progress, ToldKernel
 from macmgr.view import View, judged
 from macmgr.wanted import wanted
 
@@ -135,10 +136,14 @@ def view_of(arguments: argparse.Namespace, beside: Beside = NOTHING_BESIDE) -> V
     host = host_of(arguments)
     memory, problem = read_memory(host.netns)
     warn(problem)
-    with host.kernel() as kernel:
-        check_bridge(arguments, kernel)
-        known = replace(host.known, memory=memory)
-        return judged(look(host.read_intent, kernel, host.scope, known, moment=a_moment, beside=beside))
+    with Progress("looking at this host") as progress:
+        with host.kernel() as kernel:
+            check_bridge(arguments, kernel)
+            known = replace(host.known, memory=memory)
+            read, told = progress.telling(READING, host.read_intent), ToldKernel(kernel, progress)
+            view = look(read, told, host.scope, known, moment=a_moment, beside=beside)
+        progress.say(JUDGING)
+        return judged(view)
 
 
 def a_moment() -> None:
