@@ -65,17 +65,18 @@ def _help(found: BridgeDiagnosis) -> str:
 
 
 def _promiscuous(found: BridgeDiagnosis, uplink: UplinkState) -> str:
-    causes = [cause for cause in uplink.held if cause.certain] or uplink.held
-    return f"{uplink.name} is promiscuous, because {listed(_in_words(found, causes))}. {_way_out(found, uplink)}."
+    certain = [cause for cause in uplink.held if cause.certain]
+    causes, perhaps = certain or uplink.held, "" if certain else "perhaps "
+    return (
+        f"{uplink.name} is promiscuous, {perhaps}because {listed(_in_words(found, causes))}. {_way_out(found, uplink)}."
+    )
 
 
 def _in_words(found: BridgeDiagnosis, causes: Sequence[Cause]) -> list[str]:
     domains = {port.member.name: port.member.guest.domain for port in found.ports if port.member.guest}
     auto = [cause.subject for cause in causes if cause.reason is Reason.AUTO_PORT]
     others = [cause for cause in causes if cause.reason is not Reason.AUTO_PORT]
-    words = [
-        ("" if cause.certain else "perhaps ") + _WORDS[cause.reason].format(cause.subject) for cause in others[:_FEW]
-    ]
+    words = [_WORDS[cause.reason].format(cause.subject) for cause in others[:_FEW]]
     if auto:
         first = f"{auto[0]} of {domains[auto[0]]}" if auto[0] in domains else auto[0]
         more = f" and {counted(len(auto) - 1, 'more port')}" if auto[1:] else ""

@@ -17,6 +17,7 @@ from macmgr.doctor.vlancheck import UNSEEN
 from macmgr.model.codes import Severity
 from macmgr.model.intent import observe_nothing
 from macmgr.oneline import one_line, unbroken
+from macmgr.phrases import counted
 from macmgr.report.terminal import print_wrapped
 from macmgr.vlanfiltering import Answer
 
@@ -32,6 +33,7 @@ _WORDS = {
 }
 _STYLE = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "green"}
 _MANY = 10
+_ROWS = 20  # of a bridge's table
 _HAS = {True: "yes", False: "no", None: "not known"}
 
 
@@ -78,16 +80,34 @@ def _print_bridge(out: Console, found: BridgeDiagnosis, how: str) -> None:
     promiscuous = ", promiscuous" if found.bridge.promiscuity else ""
     print_wrapped(out, line + Text("  "), Text(unbroken(f"{filtering}, {managed}{promiscuous}")), line.cell_len + 2)
     table = _table("", "PORT", "WHOSE", "AUTO", "PROMISC", "BECAUSE OF")
-    for port in found.ports:
+    shown, left_out = _shown(found.ports)
+    for port in shown:
         auto = Text("yes", "yellow") if port.member.port.auto else "no"
         promisc = Text("yes", "yellow") if port.promiscuous else Text("no", "green")
         table.add_row("", port.member.name, _whose(port), auto, promisc, _in_short(port))
     out.print(table, soft_wrap=False)
+    for row in left_out:
+        print_wrapped(out, Text("  "), Text(row, "dim"), 2)
     _print_why(out, found)
     _print_list(out, "To know", list(_notes(found)))
     _print_steps(out, found.steps)
     _print_list(out, "What it would gain", found.gain)
     out.print()
+
+
+def _shown(ports: Sequence[PortDiagnosis]) -> tuple[Sequence[PortDiagnosis], list[str]]:
+    """Returns the ports that matter where there are many, and the number of the others in words."""
+    if len(ports) <= _ROWS:
+        return ports, []
+    auto = [port for port in ports if port.member.port.auto or port.member.role.leads_out]
+    others = [port for port in ports if port not in auto and _beside(port)]
+    shown = [*auto[:_ROWS], *others[:_ROWS]]
+    more, closed = len(auto[_ROWS:]), len(ports) - len(auto) - len(others[:_ROWS])
+    lines = [
+        (more, f"{counted(more, 'more port')} that may learn or flood"),
+        (closed, f"{counted(closed, 'closed port')}"),
+    ]
+    return shown, [f"({words}: --json has all)" for number, words in lines if number]
 
 
 def _print_steps(out: Console, steps: Iterable[Step]) -> None:
@@ -173,7 +193,7 @@ def _reasons(name: str, causes: Sequence[Cause]) -> tuple[str, list[str]]:
     shown = [cause for cause in causes if cause not in auto[_MANY:]]
     points = [f"{cause.text}." for cause in shown]
     if len(auto) > _MANY:
-        points.append(f"{len(auto) - _MANY} more ports learn or flood: the table above says which.")
+        points.append(f"{len(auto) - _MANY} more ports learn or flood: --json says which.")
     return f"{name} is promiscuous, and each of these is enough:", points
 
 

@@ -69,7 +69,8 @@ def answer(who: str, reaches: Sequence[Reach], guests: Mapping[str, GuestPort], 
         vids = sorted({vid for reach in alike for vid in reach.vids})
         why = "" if explained else why_not(alike[0])
         said.append(_said(reached, yes, in_vids(vids), why, led_out=bool(alike[0].outside)))
-    return f"{who} is {'; '.join(said)}"
+    more = f"; {len(said) - _FEW} more VLANs below" if said[_FEW:] else ""
+    return f"{who} is {'; '.join(said[:_FEW])}{more}"
 
 
 def _said(reached: bool | None, yes: tuple[str, ...], vids: str, why: str, *, led_out: bool) -> str:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import io
+from dataclasses import replace
+
+from rich.console import Console
+
 from macmgr.doctor.answer import answers
 from macmgr.doctor.diagnose import diagnose
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import Intent
 from macmgr.model.snapshot import Entry
+from macmgr.report.diagnosis import print_diagnosis
 from tests.doctorworld import CAPTURE, OPEN, WEB, World, device, guest, tap, uplink
 
 
@@ -62,3 +68,23 @@ def test_guests_that_are_cut_off_come_first_with_their_fixes() -> None:
     (found,) = diagnose(Intent(tuple(world.guests), world.managed), world.snapshot, world.facts, [lost], "br0").bridges
     assert (found.steps[0].text, found.steps[0].commands) == ("No entry.", ("bridge fdb replace",))
     assert said(world)[0].endswith("(guest-vnet0 by VLAN filtering): 'macmgr explain guest-vnet0' says why.")
+
+
+def test_the_answer_where_the_cause_is_not_certain() -> None:
+    world = World()
+    world.ports = [uplink(promiscuity=1), tap()]
+    world.devices = {"up0": device(world.ports[0])}
+    assert said(world) == [
+        "up0 is promiscuous, perhaps because it cannot filter. Nothing that can be seen from here ends that."
+    ]
+
+
+def test_of_many_ports_the_table_has_those_that_matter() -> None:
+    world = World()
+    many = [tap(f"vnet{number}") for number in range(40)]
+    world.ports = [uplink(promiscuity=1), *many[:38], *(replace(port, flags=OPEN) for port in many[38:])]
+    out = io.StringIO()
+    diagnosis = diagnose(Intent(tuple(world.guests), world.managed), world.snapshot, world.facts, [], "br0")
+    print_diagnosis(Console(file=out, width=100), diagnosis)
+    rows = [line.split()[0] for line in out.getvalue().split("BECAUSE OF")[1].split("\n\n")[0].splitlines()[1:]]
+    assert rows == ["up0", "vnet38", "vnet39", "(38"]
