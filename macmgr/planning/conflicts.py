@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from macmgr import virsh
 from macmgr.model.findings import Code, Finding
-from macmgr.model.intent import GuestMac, GuestPort, Intent, Manager, Pin
+from macmgr.model.intent import OWN, GuestMac, GuestPort, Intent, Manager, Pin
 from macmgr.model.known import Memory
 from macmgr.model.mac import is_of_cluster, virtual_router
 from macmgr.model.roles import uplinks_of
@@ -163,21 +163,36 @@ def used_elsewhere_findings(intent: Intent, snapshot: Snapshot, memory: Memory) 
                 )
 
 
-def unwatched_findings(intent: Intent, memory: Memory) -> Iterator[Finding]:
-    """Domains whose NICs share their addresses, where nobody sees which of them is in use."""
-    ports: dict[tuple[str, str], list[GuestPort]] = {}
+def bond_findings(intent: Intent, snapshot: Snapshot, memory: Memory) -> Iterator[Finding]:
+    """Domains whose NICs are to share their addresses, where something keeps them from it."""
+    domains: dict[tuple[str, str], list[GuestPort]] = {}
     for guest in intent.ports:
-        if guest.shared and guest.managed and not memory.watched:
-            ports.setdefault((guest.uuid, guest.bridge), []).append(guest)
-    for nics in ports.values():
-        yield _about(
-            nics[0],
-            Code.CONFLICTING_SETTINGS,
-            f"the NICs of {nics[0].domain} ({first_few([each.port for each in nics], _FEW)}) may use each other's "
-            "addresses, but macmgr watch has not run since the host was started: nobody sees a failover, and each "
-            "entry stays where it is",
-            note="run macmgr watch",
-        )
+        domains.setdefault((guest.uuid, guest.bridge), []).append(guest)
+    for nics in domains.values():
+        sharing = [nic for nic in nics if nic.shared and nic.managed]
+        alone = [nic for nic in nics if nic.managed and not nic.shared and OWN in nic.policy.allow]
+        for nic in alone if len(nics) > 1 else ():
+            text = (
+                f"allow='own' ({nic.policy.place_that_allows(OWN)}) has no effect on {nic.port} of {nic.domain}: no "
+                f"other managed NIC of {nic.domain} on {nic.bridge} says so"
+            )
+            yield _about(nic, Code.CONFLICTING_SETTINGS, text, note=let_bond_in(nic.domain))
+        if not sharing:
+            continue
+        names = f"{sharing[0].domain} ({first_few([each.port for each in sharing], _FEW)})"
+        here = [nic for nic in sharing if snapshot.port_on(nic.bridge, nic.port)]
+        if len({frozenset(snapshot.deciding_vids(nic.port)) for nic in here}) > 1:
+            text = (
+                f"the NICs of {names} are in different VLANs: the address of one may be used only on a NIC that is in "
+                "each of its VLANs"
+            )
+            yield _about(sharing[0], Code.CONFLICTING_SETTINGS, text)
+        if not memory.watched:
+            text = (
+                f"the NICs of {names} may use each other's addresses, but macmgr watch has not run since the host was "
+                "started: nobody sees a failover, and each entry stays where it is"
+            )
+            yield _about(sharing[0], Code.CONFLICTING_SETTINGS, text, note="run macmgr watch")
 
 
 def definition_findings(networks: Iterable[Network], definitions: Iterable[Network]) -> Iterator[Finding]:

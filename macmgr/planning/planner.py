@@ -21,9 +21,9 @@ from macmgr.model.snapshot import BridgePort, Entry, EntryState, Feature, Snapsh
 from macmgr.phrases import first_few
 from macmgr.planning.closing import plan_closed, plan_frozen, plan_open, plan_uplinks, promiscuity_findings
 from macmgr.planning.conflicts import (
+    bond_findings,
     conflict_findings,
     guest_mac_findings,
-    unwatched_findings,
     used_elsewhere_findings,
 )
 from macmgr.planning.draft import Draft, Plan, Table
@@ -109,7 +109,7 @@ def plan(intent: Intent, snapshot: Snapshot, known: Known = NOTHING_KNOWN) -> Pl
     draft.findings += plug_findings(intent, found, draft)
     draft.findings += guest_mac_findings(intent)
     draft.findings += used_elsewhere_findings(intent, snapshot, memory)
-    draft.findings += unwatched_findings(intent, memory)
+    draft.findings += bond_findings(intent, snapshot, memory)
     draft.findings += conflict_findings(intent, snapshot, table.pins)
     draft.findings += promiscuity_findings(intent, snapshot)
     draft.findings += list(coverage_findings(intent, snapshot, draft.findings))

@@ -63,7 +63,8 @@ prefixes = spelled(prefixes)
 xml_texts = st.text(
     st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="\ufffe\uffff") | st.sampled_from("\t\n\r")
 )
-options = st.fixed_dictionaries({}, optional={option.xml: st.sampled_from(sorted(option.values)) for option in OPTIONS})
+values = {option.xml: st.sampled_from(sorted(option.values)) for option in OPTIONS}
+options = st.fixed_dictionaries({}, optional={**values, "allow": st.just("own")})
 keys = {
     "domain": st.lists(macs, max_size=3, unique_by=parse_typed_mac),
     "network": st.lists(xml_texts.filter(bool), max_size=3, unique=True),
@@ -111,14 +112,16 @@ def mutated(draw: st.DrawFn, kind: str) -> etree._Element:
     table = draw(tables(kind))
     target = draw(st.sampled_from(list(table.iter())))
     attributes = sorted(str(name) for name in target.attrib)
-    names = [option.xml for option in OPTIONS] + ["mac", "name", "macTableManager", f"{{{NAMESPACE}}}lock"]
+    names = [option.xml for option in OPTIONS] + ["allow", "mac", "name", "macTableManager", f"{{{NAMESPACE}}}lock"]
     choices = ["add attribute", "text", "tail", "rename", "namespace", "child"]
     if attributes:
         choices += ["value", "slip in a value", "slip in a name", "drop"] * 2
     what = draw(st.sampled_from(choices))
     name = draw(st.sampled_from(attributes)) if attributes else ""
     if what == "add attribute":
-        target.set(draw(st.sampled_from(names)), draw(xml_texts | macs | st.sampled_from(["yes", "libvirt", "sticky"])))
+        target.set(
+            draw(st.sampled_from(names)), draw(xml_texts | macs | st.sampled_from(["yes", "libvirt", "sticky", "own"]))
+        )
     elif what == "text":
         target.text = draw(xml_texts)
     elif what == "tail" and target is not table:

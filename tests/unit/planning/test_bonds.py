@@ -248,3 +248,15 @@ def test_a_stolen_entry_on_another_nic_of_the_guest_leads_to_the_way() -> None:
     (found,) = [each for each in plan(intent, kernel.read_snapshot()).findings if each.code is Code.STOLEN_ENTRY]
     assert (found.port, found.mac) == ("vnet0", OWN)
     assert "allow='own'" in fix_of(found).text
+
+
+def test_a_nic_that_shares_with_nobody_is_told_so() -> None:
+    host = Host([nic(0, OWN, shared=()), guest(ALERTS, "vnet1", NEIGHBOUR)])
+    (found,) = [each for each in host.view.plan.findings if each.code is Code.CONFLICTING_SETTINGS]
+    assert "has no effect on vnet0 of web1: no other managed NIC of web1 on br0 says so" in found.message
+    assert Host([nic(0, OWN, shared=())]).codes == set()  # in the configuration it is said of all guests
+
+
+def test_nics_in_different_vlans_are_told_so() -> None:
+    assert any("are in different VLANs" in each.message for each in bond(vnet0=(1, 2)).view.plan.findings)
+    assert bond(vnet0=(1, 2), vnet1=(1, 2)).codes == set()

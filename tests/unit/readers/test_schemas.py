@@ -17,6 +17,7 @@ LIBVIRT = Path("/usr/share/libvirt/schemas")
 
 NS = f"xmlns='{NAMESPACE}'"
 FOREIGN = "<note xmlns='urn:somebody'><by who='me'/>text</note>"
+OWN = f"<macTable {NS} allow='own'><interface mac='52:54:00:00:00:01' allow='own'/></macTable>"
 GROUP = f"<macTable {NS}><portgroup name='g' manager='libvirt'><allow mac='0:0:5e:*'/></portgroup></macTable>"
 NIC = f"<macTable {NS} manager='libvirt' pin='static'><interface mac='52:54:00:0A:00:01' lock='no'/></macTable>"
 NETWORK = "<network><name>n</name><metadata>{}</metadata><bridge name='b' macTableManager='libvirt'/></network>"
@@ -59,7 +60,7 @@ def overlays(tmp_path_factory: pytest.TempPathFactory) -> dict[str, etree.RelaxN
 
 
 @pytest.mark.parametrize(
-    "document", [NIC, GROUP, f"<macTable {NS}/>", f"<macTable {NS} lock='yes'><!-- c --></macTable>"]
+    "document", [NIC, GROUP, f"<macTable {NS}/>", f"<macTable {NS} lock='yes'><!-- c --></macTable>", OWN]
 )
 def test_metadata_as_it_should_be(metadata: etree.RelaxNG, document: str) -> None:
     assert accepts(metadata, document)
@@ -72,6 +73,8 @@ def test_metadata_as_it_should_be(metadata: etree.RelaxNG, document: str) -> Non
         f"<macTable {NS} lock='true'/>",
         f"<macTable {NS} lock=' yes'/>",
         f"<macTable {NS} guestmac='alert'/>",
+        f"<macTable {NS} allow='52:54:00:00:00:01'/>",
+        f"<macTable {NS}><interface mac='52:54:00:00:00:01'><allow mac='own'/></interface></macTable>",
         f"<macTable {NS}>text</macTable>",
         f"<macTable {NS}><interface/></macTable>",
         f"<macTable {NS}><interface mac='53:54:00:00:00:01'/></macTable>",
