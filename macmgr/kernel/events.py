@@ -56,6 +56,7 @@ from macmgr.kernel.wire import (
     RTM_NEWNEIGH,
     VLAN_INFO,
     VLAN_PVID,
+    VLAN_UNTAGGED,
     WireError,
     attributes,
     messages,
@@ -252,7 +253,7 @@ def _vlan_events(message: bytes, gone: bool) -> Iterator[VlanEvent]:
             last = _number(_bytes(message, entry, _BRIDGE_VLANDB_ENTRY_RANGE), _U16)
         said = _bytes(message, entry, _BRIDGE_VLANDB_ENTRY_STATE)
         state = PortState(min(read_number(said), PortState.BLOCKING)) if said else None
-        yield VlanEvent(ifindex, first, last, gone, bool(flags & VLAN_PVID), state)
+        yield VlanEvent(ifindex, first, last, gone, bool(flags & VLAN_PVID), state, bool(flags & VLAN_UNTAGGED))
 
 
 def _port_event(message: bytes, found: _Places, event: LinkEvent, device_flags: int) -> LinkEvent | None:

@@ -44,7 +44,7 @@ class VlanEvent(NamedTuple):
     """A port, or a bridge itself, now carries the VIDs from ``first`` to ``last``, or (``gone``) no longer does.
 
     No other event of the ports reports a change of the bridge's default PVID. ``pvid``: untagged frames get this VID.
-    ``state`` is that of the VIDs there (MSTP); None on a kernel before 5.6.
+    ``state`` is that of the VIDs there (MSTP); None on a kernel before 5.6. ``untagged``: their frames leave untagged.
     """
 
     ifindex: int
@@ -53,6 +53,7 @@ class VlanEvent(NamedTuple):
     gone: bool
     pvid: bool
     state: PortState | None = None
+    untagged: bool | None = None
 
 
 class EntryEvent(NamedTuple):

@@ -153,6 +153,7 @@ class LastView:
         were = sum(1 << vid for vid in read.vids)
         pvid_was = port.pvid or 0 if port else 0
         are, pvid = were, pvid_was
+        untagged = untagged_was = sum(1 << vid for vid in read.untagged)
         for event in heard:
             vids = (2 << event.last) - (1 << event.first)
             are = are & ~vids if event.gone else are | vids
@@ -160,11 +161,15 @@ class LastView:
                 pvid = event.first
             elif vids >> pvid & 1:
                 pvid = 0
+            if event.untagged is not None:
+                untagged = untagged | vids if event.untagged and not event.gone else untagged & ~vids
         if are != were:
             return f"the VIDs of {read.name} changed" if port else f"the VIDs of {read.name} itself changed"
         if _differing_states(read, heard):
             return f"the states of VLANs on {read.name} changed"
-        return f"untagged frames of {read.name} get another VID" if pvid != pvid_was else ""
+        if pvid != pvid_was:
+            return f"untagged frames of {read.name} get another VID"
+        return f"{read.name} sends frames of other VIDs untagged" if untagged != untagged_was else ""
 
     def _gone(self, event: LinkEvent) -> str:
         """Reports a port that left its bridge (a bridge's message) or an interface that is gone (any other message)."""

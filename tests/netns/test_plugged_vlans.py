@@ -123,8 +123,9 @@ def test_the_daemon_repairs_it(host: House, air: Air) -> None:
         for _ in range(3):
             off_and_on(host)
             eventually(lambda: vids(host) == RIGHT and host.managed(1), lambda: (vids(host), host.log))
-        host.ns.bridge("vlan add dev vnet1 vid 7")
-        eventually(lambda: vids(host) == RIGHT, lambda: (vids(host), host.log))
+        for spoil in ("vid 7", "vid 42 pvid", "vid 42 untagged"):
+            host.ns.bridge(f"vlan add dev vnet1 {spoil}")
+            eventually(lambda: vids(host) == RIGHT, lambda: (vids(host), host.log))
         judged(host, air)
     assert "set the VLANs of vnet1 of g1: the XML says other VLANs" in host.log
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from macmgr.forwarding.requested import requested
 from macmgr.kernel import Kernel
-from macmgr.model.changes import FlushEntries, bridge_command, requests
+from macmgr.model.changes import AddVids, DeleteVids, FlushEntries, Request, bridge_command, requests
 from macmgr.model.findings import Code, fix_of
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.model.snapshot import Entry, EntryState
@@ -244,3 +245,36 @@ def test_a_trunk_of_a_guest_that_leaves_is_emptied(
     with hold(tmp_path / "lock") as lock:
         assert apply(lock, lambda: paused, kernel, notes=Notebook()).complete
     assert vids_of(kernel, GUEST) == set()
+
+
+def test_requests_for_vids_do_what_the_model_says(kernel: Kernel) -> None:
+    """And a static entry in a VID that the port has left stays behind."""
+    kernel.send([put_entry("tap1", GUEST, None)], kernel.read_snapshot())
+    steps: list[Request] = [
+        AddVids("tap1", 10, 20),
+        put_entry("tap1", OTHER, 12),
+        AddVids("tap1", 15, 15, pvid=True, untagged=True),
+        AddVids("tap1", 16, 17, untagged=True),
+        AddVids("tap1", 18, 18, pvid=True),
+        AddVids("tap1", 14, 18),
+        DeleteVids("tap1", 1, 1),
+        DeleteVids("tap1", 2, 4094),
+        AddVids("tap1", 42, 42, pvid=True, untagged=True),
+    ]
+    for step in steps:
+        before = kernel.read_snapshot()
+        foreseen = requested(before, [step])
+        assert kernel.send([step], before) == [None], step
+        after = kernel.read_snapshot()
+        assert after.ports["tap1"].vlans == foreseen.ports["tap1"].vlans, step
+        if after.fdb.at("br0", OTHER, 12) is not None or not isinstance(
+            step, DeleteVids
+        ):  # since 7.2 none stays behind
+            assert {*after.fdb.of_port("tap1")} == {*foreseen.fdb.of_port("tap1")}, step
+
+
+def test_vids_that_the_kernel_refuses_are_told(kernel: Kernel) -> None:
+    snapshot = kernel.read_snapshot()
+    gone: list[Request] = [AddVids("tap9", 5, 5), DeleteVids("tap9", 5, 5)]
+    assert all(kernel.send(gone, snapshot))
+    assert kernel.send([DeleteVids("tap1", 100, 200)], snapshot) == [None], "those that are not there are no refusal"

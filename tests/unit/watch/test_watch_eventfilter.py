@@ -128,6 +128,7 @@ NO_NEWS = {
     "another new bridge": bridge("br7", NEW),
     "what a bridge says of itself": of_port("br0", BR0, master=None, flags=None, vids=None),
     "a VID that was read": vlan(1, pvid=True),
+    "a VID that was read, tagged": vlan(1, pvid=True)._replace(untagged=False),
     "one that goes and was not read": vlan(30, gone=True),
     "a VID of a port on another bridge": vlan(30, ifindex=OTHER),
     "one of another bridge itself": vlan(30, ifindex=BR1),
@@ -151,6 +152,7 @@ NEWS = [
     (bridge()._replace(up=False), "br0 is down"),
     (bridge()._replace(operational=False), "br0 has no carrier"),
     (vlan(1, pvid=True)._replace(state=PortState.BLOCKING), "the states of VLANs on vnet1 changed"),
+    (vlan(1, pvid=True)._replace(untagged=True), "vnet1 sends frames of other VIDs untagged"),
     (entry(G1, VNET1, gone=True), f"the entry of {G1} in VID 1 on vnet1 is gone"),
     (entry(G1, VNET1, vid=0, gone=True), f"the entry of {G1} on vnet1 is gone"),
     # it was moved there before, and both are read at once
