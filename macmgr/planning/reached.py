@@ -33,6 +33,13 @@ _DOWN = (
     Reason.NOT_OPERATIONAL,
 )
 _OF_THE_BRIDGE = (Reason.BRIDGE_DOWN, Reason.NO_PORT_FORWARDS)
+# No entry helps against these.
+_BESIDE_THE_TABLE = (
+    *_DOWN,
+    *(Reason.DISABLED, Reason.LISTENING, Reason.LEARNING, Reason.LEARNING_ONLY, Reason.BLOCKING),
+    *(Reason.VLAN_STATE, Reason.VLAN_STATE_IN),
+)
+_OF_THE_TABLE = (Code.MISSING_ENTRY, Code.STOLEN_ENTRY, Code.LOCAL_ENTRY)
 _NOT_IN_VLAN = (Reason.NOT_IN_VLAN_IN, Reason.VLAN_DEVICE)
 # What a finding that can cut off does to a guest that is reached, where the next frame does not decide.
 _REACHED = {
@@ -104,7 +111,7 @@ def _judged(
 def _consequence(code: Code, about: Sequence[Reach], *, reached: bool | None) -> Consequence:
     """A finding that can cut a guest off does so where the guest is not reached. The others keep their own."""
     if code.consequence is Consequence.CUT_OFF:
-        if reached is not True:
+        if reached is not True and not (code in _OF_THE_TABLE and _lost_beside_the_table(about)):
             return Consequence.CUT_OFF
         return _REACHED.get(code, Consequence.AT_RISK)
     if reached is False and (code in _LEFT_ALONE or (code is Code.CONFLICTING_SETTINGS and _both_isolated(about))):
@@ -112,6 +119,12 @@ def _consequence(code: Code, about: Sequence[Reach], *, reached: bool | None) ->
     if code is Code.FLOOD_ON and not any(reach.hears_others is not False for reach in about):
         return Consequence.COST
     return code.consequence
+
+
+def _lost_beside_the_table(about: Iterable[Reach]) -> bool:
+    """The guest is not reached, and would not be with its entry: that is a finding of its own."""
+    ways = [way for reach in about if reach.reached is False for way in reach.outside]
+    return bool(ways) and all(way.reason in _BESIDE_THE_TABLE for way in ways)
 
 
 def _both_isolated(about: Iterable[Reach]) -> bool:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
+from macmgr.model.codes import Consequence
+from tests.cli.hostworlds import GuestWorld, written
 from tests.golden.case import CASES, read_case
 
 FOLDERS = {folder.name: folder for folder in CASES}
@@ -55,3 +60,26 @@ def test_who_is_cut_off_stands_first(case: str, sentences: list[str], tmp_path_f
     view = read_case(FOLDERS[case], tmp_path_factory.mktemp(case)).view
     messages = [finding.message for finding in view.plan.findings]
     assert [each for each in sentences if each not in messages] == []
+
+
+@pytest.mark.parametrize(
+    ("relay", "wanted"),
+    [
+        ({"state": "disabled", "carrier": False}, [("port-down", "web1 is cut off: vnet1 has no carrier")]),
+        ({"state": "blocking"}, [("not-forwarding", "web1 is cut off: vnet1 is blocked (STP)")]),
+        ({}, []),
+    ],
+)
+def test_a_missing_entry_is_not_blamed_for_what_no_entry_helps_against(
+    relay: dict[str, object], wanted: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    """The port floods. 'macmgr apply' puts the entry, and the guest would still be cut off."""
+    folder = written(tmp_path / "case", [GuestWorld("web1", 1, flags="learning flood", entry="")])
+    snapshot = json.loads((folder / "snapshot.json").read_text())
+    snapshot["ports"]["vnet1"]["relay"] = relay
+    (folder / "snapshot.json").write_text(json.dumps(snapshot))
+    (tmp_path / "libvirt").mkdir()
+    view = read_case(folder, tmp_path / "libvirt").view
+    found = [each for each in view.plan.findings if each.consequence is Consequence.CUT_OFF]
+    assert [(str(each.code), each.message) for each in found] == wanted
+    assert "missing-entry" in [str(each.code) for each in view.plan.findings]
