@@ -78,7 +78,7 @@ def _may_be_a_guests(guest: GuestPort, snapshot: Snapshot) -> bool:
 
 def is_on_its_bridge(guest: GuestPort, intent: Intent, snapshot: Snapshot, draft: Draft) -> bool:
     """The tap is on its bridge; where it is not, nothing of it is touched and the audit says so."""
-    who = f"{guest.domain} {guest.alias}".strip()
+    who = f"{guest.domain} ({guest.alias})" if guest.alias else guest.domain
     if guest.port not in snapshot.masters and guest.domain in intent.without_process:
         draft.report(
             Code.MISSING_PORT,
