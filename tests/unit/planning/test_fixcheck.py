@@ -32,19 +32,26 @@ def found(snapshot: Snapshot, intent: Intent, code: Code) -> Finding:
 
 
 def test_a_fix_is_printed_where_an_uplink_reaches_the_guest_after_it() -> None:
-    finding = found(host(True, eth0=IN_1_AND_42, vnet1={"flags": PortFlags()}), web(), Code.WRONG_VLAN)
-    assert finding.mends[0] == ("bridge", "vlan", "add", "dev", "vnet1", "vid", "42", "pvid", "untagged")
+    open_port = {"flags": PortFlags()}
+    finding = found(host(True, eth0=IN_1_AND_42, vnet1=open_port), web(KERNELS), Code.WRONG_VLAN)
+    assert finding.mends[-1] == ("bridge", "vlan", "add", "dev", "vnet1", "vid", "42", "pvid", "untagged")
+
+
+def test_an_apply_judges_its_own_changes() -> None:
+    """It leaves out what would cut the guest off, and says so: see tests of the interlock."""
+    finding = found(host(True, eth0=IN_1_AND_42), web(MANAGED), Code.WRONG_VLAN)
+    assert finding.mends == (("macmgr", "apply", "--vlans", "--domain", "web"),)
 
 
 @pytest.mark.parametrize(
-    ("eth0", "policy"),
+    ("eth0", "flags"),
     [
-        ({}, MANAGED),  # no uplink is in its VLAN
-        (IN_1_AND_42, KERNELS),  # its port is closed, and nobody puts its entry there
+        ({}, PortFlags()),  # no uplink is in its VLAN
+        (IN_1_AND_42, CLOSED),  # its port is closed, and nobody puts its entry there
     ],
 )
-def test_none_is_printed_that_takes_the_guest_from_its_uplink(eth0: dict[str, Any], policy: Policy) -> None:
-    finding = found(host(True, eth0=eth0), web(policy), Code.WRONG_VLAN)
+def test_none_is_printed_that_takes_the_guest_from_its_uplink(eth0: dict[str, Any], flags: PortFlags) -> None:
+    finding = found(host(True, eth0=eth0, vnet1={"flags": flags}), web(KERNELS), Code.WRONG_VLAN)
     assert finding.mends == ()
     assert finding.note.endswith(f"no command is printed, because eth0 would no longer reach {WEB} of web")
 
