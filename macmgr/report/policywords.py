@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from macmgr.model.intent import GuestPort, Manager, Pin, Settings
+from macmgr.model.intent import OWN, GuestPort, Manager, Pin, Settings
 from macmgr.options import OPTIONS
 from macmgr.planning.draft import Pins
 
@@ -49,7 +49,9 @@ def _results(guest: GuestPort, pins: Pins, names: dict[str, str], otherwise: str
     said["pin"] = f"{auto}{said['pin']}{because}"
     made = replace(policy, pin=pins.of(policy.pin, guest.bridge))
     results = [f"{each.xml} {each.word(getattr(made, each.field))} ({said[each.field]})" for each in OPTIONS]
-    return [*results, f"also allowed {' '.join(policy.allow)}"] if policy.allow else results
+    own = ["the addresses of its other NICs" if guest.shared else "own (no other NIC shares its addresses)"]
+    allowed = [*(own if OWN in policy.allow else []), *(each for each in policy.allow if each != OWN)]
+    return [*results, f"also allowed {' '.join(allowed)}"] if allowed else results
 
 
 def _settings_words(says: Settings) -> str:
@@ -58,5 +60,5 @@ def _settings_words(says: Settings) -> str:
         value = getattr(says, option.field)
         if value is not None:
             words.append(f"{option.xml}='{option.word(value)}'")
-    words += [f"allow {pattern}" for pattern in says.allow]
+    words += [f"allow {pattern}" if pattern != OWN else "allow='own'" for pattern in says.allow]
     return ", ".join(words) or "nothing"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.netns.conftest import Namespace, eventually
+from tests.netns.conftest import Namespace, eventually, require
 from tests.netns.house import MANAGED, House, house, mac_of
 
 LAN = "02:00:00:00:00:99"
@@ -60,8 +60,14 @@ def _arrived(listener: socket.socket, mac: str) -> bool:
             got |= frame[:6] == bytes.fromhex(mac.replace(":", ""))
 
 
+FILTERING = pytest.param(True, marks=pytest.mark.full_kernel, id="VLAN filtering")
+
+
+@pytest.mark.parametrize("filtering", [pytest.param(False, id="no filtering"), FILTERING])
 @pytest.mark.parametrize("lock", ["", " lock='yes'"], ids=["no lock", "locked"])
-def test_frames_arrive_where_the_bond_sends_after_each_failover(host: House, lock: str) -> None:
+def test_frames_arrive_where_the_bond_sends_after_each_failover(host: House, lock: str, filtering: bool) -> None:
+    if filtering:
+        require("bridge VLAN filtering", host.ns.accepts("link set br0 type bridge vlan_filtering 1"))
     first, second = bond(host, OWN.format(lock))
     with host.daemon():
         eventually(lambda: host.ns.port_of(first) == "vnet1", "the entry is put")
