@@ -6,12 +6,14 @@ decided, and the consequence. It prints the records of planner, policy and forwa
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator
 
 from macmgr.errors import NotThere, did_you_mean
 from macmgr.forwarding.frames import is_group
 from macmgr.model.intent import GuestPort
 from macmgr.model.mac import matches, near_mac, parse_typed_destination, parse_typed_mac
+from macmgr.phrases import listed
 from macmgr.report.explained import Explanation
 from macmgr.report.explainguest import explain_guest
 from macmgr.report.explainother import (
@@ -87,9 +89,12 @@ def _near(view: View, what: str) -> str:
     try:
         typed = parse_typed_destination(what)
     except ValueError:
+        if what and (bridges := sorted({guest.bridge for guest in view.intent.ports if guest.network == what})):
+            return f"; it is a network on {listed(bridges)}: 'macmgr explain {shlex.quote(bridges[0])}'"
         guests = {guest.domain for guest in view.intent.ports} | {nic.domain for nic in view.intent.portless}
         interfaces = {*view.snapshot.ports, *view.snapshot.bridges, *(each.name for each in view.snapshot.stacked)}
-        return did_you_mean(what, {*guests, *_domains_named(view), *interfaces})
+        near = did_you_mean(what, {*guests, *_domains_named(view), *interfaces})
+        return near or near_mac(what.strip().lower(), _macs(view))
     if is_group(typed):
         return f"; it is a group's address: 'macmgr trace --to {typed}' says who gets its frames"
     return near_mac(typed, _macs(view))

@@ -121,8 +121,8 @@ FACTS = """\
                 the domain is running: its CPUs run here
   Policy says   manager libvirt (network lan: <macmgr:portgroup name='staff'>); -v shows all 6 places
                 pin sticky (domain web1: <macmgr:macTable>), lock yes (domain web1: <macmgr:interface
-                  mac='52:54:00:aa:00:01'>), guestMac alert (domain web1: <macmgr:macTable>), also allowed
-                  00:00:5e:00:01:0a 00:00:5e:00:02:*
+                  mac='52:54:00:aa:00:01'>), guestMac alert (domain web1: <macmgr:macTable>), vlans tell (default), also
+                  allowed 00:00:5e:00:01:0a 00:00:5e:00:02:*
   So wanted     learning off, unicast flood off, locked
                 52:54:00:aa:00:01 -> vnet0 in VID 0,10, static sticky
                 00:00:5e:00:01:0a -> vnet0 in VID 0,10, static sticky
@@ -137,7 +137,7 @@ ALL_PLACES = """\
                 4  network lan: macTableManager                             manager='kernel'
                 5  [bridge."br0"] in the configuration                      manager='kernel', pin='static', guestMac='ignore', allow 00:00:5e:00:02:*
                 6  otherwise                                                manager='kernel'
-                Together: manager libvirt (step 3), pin sticky (step 2), lock yes (step 1), guestMac alert (step 2), also allowed 00:00:5e:00:01:0a 00:00:5e:00:02:*.
+                Together: manager libvirt (step 3), pin sticky (step 2), lock yes (step 1), guestMac alert (step 2), vlans tell (default), also allowed 00:00:5e:00:01:0a 00:00:5e:00:02:*.
 """  # noqa: E501
 
 PORTLESS = (
@@ -254,6 +254,8 @@ GROUP = "ff:ff:ff:ff:ff:ff"
         ("VNET0", "did you mean 'vnet0'?"),
         ("52-54-00-aa-00-11", "did you mean '52:54:00:aa:00:01'?"),
         ("5254.00aa.0003", "did you mean '52:54:00:aa:00:01'?"),
+        ("52:54:00:aa:00:0g", "did you mean '52:54:00:aa:00:01'?"),
+        ("lan", "it is a network on br0: 'macmgr explain br0'"),
         (GROUP, f"it is a group's address: 'macmgr trace --to {GROUP}' says who gets its frames"),
     ],
 )
