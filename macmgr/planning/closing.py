@@ -18,9 +18,12 @@ from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.roles import roles_of, uplinks_of
 from macmgr.model.snapshot import Bridge, BridgePort, Feature, Snapshot
+from macmgr.phrases import first_few
 from macmgr.planning.draft import Draft, Table
 from macmgr.planning.entries import plan_entries
 from macmgr.planning.ownership import Ownership
+
+_FEW = 5  # ports that a message names
 
 
 def plan_closed(
@@ -209,7 +212,7 @@ def _cause(uplink: BridgePort, bridge: Bridge, ports: list[BridgePort]) -> str:
         return f"VLAN filtering is off on {bridge.name}"
     others = sorted(port.name for port in ports if port.auto and port is not uplink)
     if others:
-        return f"{', '.join(others)} {'learns or floods' if len(others) == 1 else 'learn or flood'}"
+        return f"{first_few(others, _FEW)} {'learns or floods' if len(others) == 1 else 'learn or flood'}"
     if bridge.promiscuity:
         return f"{bridge.name} itself is promiscuous"
     return (

@@ -13,6 +13,7 @@ from macmgr.report import terminal
 from tests.cli.conftest import Host
 from tests.cli.hostworlds import WORLDS
 from tests.conftest import Golden
+from tests.doctorworld import OPEN
 
 HERE = Path(__file__).parent / "answers"
 WIDTHS = (60, 80, 120)
@@ -102,3 +103,33 @@ def test_the_first_line_is_the_answer(world: str, verb: str, screen: Screen) -> 
 def test_no_line_is_longer_than_the_terminal_but_commands(world: str, verb: str, width: int, screen: Screen) -> None:
     long = [line for line in screen(verb, width).splitlines() if len(line) > width]
     assert [line for line in long if not line.lstrip(" #").startswith(("fix: ", "would run: ", "bridge "))] == []
+
+
+@pytest.mark.case("twenty-guests")
+def test_more_is_said_on_request(screen: Screen) -> None:
+    """plan -v: what each change repairs. show -v: who decides about each port, and its entries. A shell skips both."""
+    brief, more = (screen(f"plan{option}", 120).splitlines() for option in ("", " -v"))
+    assert set(brief[1:]) < set(more)
+    at = more.index("# web01 is cut off: frames for 52:54:00:00:00:01 leave through eno1 instead of vnet1")
+    assert more[at + 2].startswith("bridge fdb replace 52:54:00:00:00:01 dev vnet1 ")
+    assert {line.split()[0] for line in more[1:-1]} == {"#", "bridge"}
+    shown = screen("show -v", 120).splitlines()
+    at = next(place for place, line in enumerate(shown) if " web01 " in line)
+    assert "manager=libvirt: network lan: macTableManager" in shown[at + 1]
+    assert "52:54:00:00:00:05 static sticky (VID 0,1)" in "\n".join(shown)
+
+
+@pytest.mark.case("three-hundred-guests")
+def test_many_of_a_kind_are_folded_unless_each_is_asked_for(host: Host, screen: Screen) -> None:
+    """A host that is looked at for the first time has hundreds of findings, and three kinds of them."""
+    for number in range(1, 41):
+        host.kernel.set_flags(f"vnet{number}", OPEN)
+    lines = screen("audit", 120).splitlines()
+    learning = [line for line in lines if line.startswith("error   learning-on")]
+    assert len(learning) == 6
+    assert "35 more (vm006, vm007, vm008, vm009, vm010 and 30 more): -v shows each" in learning[0]
+    (uplink,) = [line for line in lines if "uplink-promiscuous" in line]
+    assert "eno1 is promiscuous: vnet1, vnet10, vnet11, vnet12, vnet13 and 35 more learn or flood" in uplink
+    assert len([line for line in lines if line.endswith(" drift")]) == 40, "each port with a problem is in the table"
+    for words in ("audit -v", "audit --problems"):
+        assert screen(words, 120).count("error   learning-on") == 40
