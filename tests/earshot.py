@@ -5,8 +5,9 @@ It asks pair by pair and knows of no groups, no findings and no plan, so it is n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from macmgr.forwarding import BROADCAST, Frame, forward
 from macmgr.forwarding.reasons import Fate, Reason
@@ -31,12 +32,26 @@ class Earshot:
     held: Mapping[From, Reason]
 
 
-def listen(snapshot: Snapshot, intent: Intent, used: Mapping[str, Sequence[str]]) -> Earshot:
-    """``used`` has further addresses behind guests' ports."""
+class Asked(NamedTuple):
+    """Three frames between a guest and somebody: for its address, a broadcast, and the guest's own on the way back."""
+
+    port: str
+    mac: str
+    sender: str
+    vid: int
+    own: bool
+    there: Frame
+    asks: Frame
+    back: Frame
+
+    @property
+    def place(self) -> From:
+        return self.port, self.mac, self.sender, self.vid
+
+
+def asked(snapshot: Snapshot, intent: Intent, used: Mapping[str, Sequence[str]]) -> Iterator[Asked]:
+    """The frames that say who reaches whom. ``used`` has further addresses behind guests' ports."""
     guests = {guest.port: guest for guest in intent.ports}
-    reached: set[From] = set()
-    hears: dict[Hears, Fate] = {}
-    held: dict[From, Reason] = {}
     for guest in intent.ports:
         port = snapshot.ports.get(guest.port)
         if port is None or port.bridge not in snapshot.bridges or not guest.running:
@@ -45,19 +60,29 @@ def listen(snapshot: Snapshot, intent: Intent, used: Mapping[str, Sequence[str]]
         places: list[Bridge | BridgePort] = [bridge, *_beside(port, snapshot)]
         for vid in snapshot.deciding_vids(guest.port):
             for mac in dict.fromkeys((*guest.macs, *used.get(guest.port, ()))):
-                back = forward(snapshot, port.name, _frame(port, vid, mac, BROADCAST, bridge))
+                back = _frame(port, vid, mac, BROADCAST, bridge)
                 for place in places:
                     source = _source(place, guests)
-                    if source == mac:
-                        continue
-                    there = forward(snapshot, place.name, _frame(place, vid, source, mac, bridge)).at(port.name)
-                    asks = forward(snapshot, place.name, _frame(place, vid, source, BROADCAST, bridge)).at(port.name)
-                    answer = back.at(place.name)
-                    if there.reached and asks.reached and answer.reached:
-                        reached.add((guest.port, mac, place.name, vid))
-                    held[guest.port, mac, place.name, vid] = there.reason
-                    if mac == guest.macs[0] and place is not bridge:
-                        hears[place.name, guest.port, vid] = answer
+                    if source != mac:
+                        there = _frame(place, vid, source, mac, bridge)
+                        asks = _frame(place, vid, source, BROADCAST, bridge)
+                        yield Asked(port.name, mac, place.name, vid, mac == guest.macs[0], there, asks, back)
+
+
+def listen(snapshot: Snapshot, intent: Intent, used: Mapping[str, Sequence[str]]) -> Earshot:
+    """Who reaches whom, by the model."""
+    reached: set[From] = set()
+    hears: dict[Hears, Fate] = {}
+    held: dict[From, Reason] = {}
+    for each in asked(snapshot, intent, used):
+        there = forward(snapshot, each.sender, each.there).at(each.port)
+        asks = forward(snapshot, each.sender, each.asks).at(each.port)
+        answer = forward(snapshot, each.port, each.back).at(each.sender)
+        if there.reached and asks.reached and answer.reached:
+            reached.add(each.place)
+        held[each.place] = there.reason
+        if each.own and each.sender not in snapshot.bridges:
+            hears[each.sender, each.port, each.vid] = answer
     return Earshot(frozenset(reached), hears, held)
 
 

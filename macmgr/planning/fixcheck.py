@@ -47,7 +47,8 @@ def _lost_by(commands: Sequence[Command], guest: GuestPort, intent: Intent, snap
     before = reduced(snapshot, intent, {at, guest.bridge}, guest.macs)
     after = before
     for command in commands:
-        after = _apply(guest, after, intent, known) if command[0] == "macmgr" else typed(after, command)
+        asked = replace(known, vlans=known.vlans or "--vlans" in command)
+        after = _apply(guest, after, intent, asked) if command[0] == "macmgr" else typed(after, command)
     if at == guest.bridge:
         found = harms(before, after, intent, lambda each: each.macs[:1] if each.port == guest.port else ())
         return next(("the host" if harm.role is None else harm.other for harm in found if harm.cut_off), "")

@@ -16,7 +16,7 @@ from macmgr.forwarding.requested import requested
 from macmgr.forwarding.typed import typed
 from macmgr.model.changes import requests
 from macmgr.model.findings import Finding, fix_of
-from macmgr.model.intent import Scope, Vlan
+from macmgr.model.intent import Scope, Vlan, Vlans
 from macmgr.model.snapshot import Snapshot
 from macmgr.planning.planner import plan
 from macmgr.reconcile import apply, release
@@ -51,7 +51,8 @@ def _host(drawn: tuple[World, bytes]) -> World:
         vlan = choose.one([None, None, None, Vlan((42,)), Vlan((1,)), Vlan((1, 42), trunk=True)])
         isolated = choose.seldom(3)
         facts = replace(guest.facts, vlan=vlan, vlan_live=vlan is not None, isolated=isolated, isolated_live=isolated)
-        guests.append(replace(guest, facts=facts))
+        policy = replace(guest.policy, vlans=choose.one((Vlans.TELL, Vlans.REPAIR)))
+        guests.append(replace(guest, facts=facts, policy=policy))
     return World(
         replace(world.intent, ports=tuple(guests)),
         replace(world.start, bridges=bridges, ports=ports),
@@ -61,8 +62,9 @@ def _host(drawn: tuple[World, bytes]) -> World:
 
 def run(world: World, snapshot: Snapshot, command: Sequence[str]) -> Snapshot:
     """``macmgr`` itself, as a fix names it."""
-    words = list(command[2:])
+    words = [word for word in command[2:] if word != "--vlans"]
     options = dict(zip(words[::2], words[1::2], strict=True))
+    known = replace(world.known, vlans="--vlans" in command)
     bridge = options.get("--bridge")
     scope = Scope(options.get("--domain"), frozenset({bridge}) if bridge else None)
     kernel = FakeKernel(snapshot)
@@ -71,9 +73,9 @@ def run(world: World, snapshot: Snapshot, command: Sequence[str]) -> Snapshot:
         return snapshot
     notes = Notebook(world.known.memory)
     if command[1] == "release":
-        release(WriterLock(), lambda: world.intent, kernel, scope, notes, world.known)
+        release(WriterLock(), lambda: world.intent, kernel, scope, notes, known)
     else:
-        apply(WriterLock(), lambda: world.intent, kernel, scope, notes=notes, known=world.known)
+        apply(WriterLock(), lambda: world.intent, kernel, scope, notes=notes, known=known)
     return kernel.read_snapshot()
 
 
@@ -97,7 +99,7 @@ def test_no_request_of_a_plan_harms_anybody(world: World) -> None:
 @given(hosts(), st.sampled_from(DOMAINS))
 def test_no_apply_harms_anybody(world: World, domain: str) -> None:
     judge = Judge(world.intent, world.start)
-    for options in ((), ("--domain", domain), ("--bridge", "br0")):
+    for options in ((), ("--domain", domain), ("--bridge", "br0", "--vlans")):
         assert judge.harm(run(world, world.start, ("macmgr", "apply", *options))) == [], options
 
 
