@@ -179,17 +179,21 @@ def _on_uplinks(who: str, wanted: set[int], uplinks: Sequence[Member], *, now: b
 
 
 def _entries(ports: Sequence[Member], snapshot: Snapshot) -> Iterator[str]:
-    """Only its entries reach a port that does not flood: they must be in the VID that filtering looks up."""
+    """Only its entries reach a port that does not flood: they must be in the VID that filtering looks up.
+
+    And only what has an entry there is let in by a locked port.
+    """
     for member in ports:
-        pvid = member.port.pvid
-        if member.port.flags.unicast_flood or pvid is None:
+        pvid, flags = member.port.pvid, member.port.flags
+        if (flags.unicast_flood and not flags.locked) or pvid is None:
             continue
+        how = "lets in only what has an entry" if flags.unicast_flood else "is closed"
         own = [entry for entry in snapshot.fdb.of_port(member.name) if entry.state is not EntryState.LOCAL]
         there = {entry.mac for entry in own if entry.vid == pvid}
         for entry in sorted(entry for entry in own if entry.vid == 0 and entry.mac not in there):
             pin = " sticky" if entry.sticky else ""  # the same as in VID 0: EVPN distinguishes the two
             yield (
-                f"{_who(member)} is closed, and the entry for {entry.mac} is not in VID {pvid}: it would be cut "
+                f"{_who(member)} {how}, and the entry for {entry.mac} is not in VID {pvid}: it would be cut "
                 f"off; 'bridge fdb replace {entry.mac} dev {shlex.quote(member.name)} vlan {pvid} master "
                 f"static{pin}' puts it there."
             )

@@ -87,7 +87,8 @@ def reduced(snapshot: Snapshot, intent: Intent, bridges: Collection[str], macs: 
     wanted = dict.fromkeys((*macs, *(guest.macs[0] for guest in senders)))
     entries = (entry for bridge in bridges for mac in wanted for entry in snapshot.fdb.of_mac(bridge, mac).values())
     there = {name: snapshot.bridges[name] for name in snapshot.bridges if name in bridges}
-    return replace(snapshot, bridges=there, ports=ports, entries=tuple(entries))
+    stacked = tuple(each for each in snapshot.stacked if each.bridge in there)
+    return replace(snapshot, bridges=there, ports=ports, entries=tuple(entries), stacked=stacked)
 
 
 def _reaches(

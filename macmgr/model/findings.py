@@ -117,7 +117,9 @@ def fix_of(finding: Finding) -> Fix:
             [repair] if isinstance(repair, tuple) else [tuple(bridge_command(each)) for each in requests(repair)]
         )
     changes = finding.changes
-    if changes and len(commands) > MANY_COMMANDS:
+    # an apply for a domain that is gone cannot name it, and is about its bridge
+    gone = any(change.because is Code.STALE_ENTRY for change in changes)
+    if changes and len(commands) > (MANY_BY_HAND if gone else MANY_COMMANDS):
         again = _apply(changes)
         shown = ": 'macmgr plan' shows them" if again[1] == "apply" else ""
         note = f"{len(commands)} commands{shown}{finding.note and f'; {finding.note}'}"

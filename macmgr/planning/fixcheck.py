@@ -32,7 +32,7 @@ def with_harmless_fixes(
     for finding in findings:
         commands = [repair for repair in finding.mends if isinstance(repair, tuple)]
         guest = next((guest for guest in intent.ports if guest.port == finding.port and guest.running), None)
-        if guest is None or not any(command[0] in TYPED for command in commands):
+        if guest is None or not any(command[0] in TYPED or "--vlans" in command for command in commands):
             yield finding
         elif lost := _lost_by(commands, guest, intent, snapshot, known):
             note = f"no command is printed, because {lost} would no longer reach {guest.macs[0]} of {guest.domain}"
@@ -47,7 +47,7 @@ def _lost_by(commands: Sequence[Command], guest: GuestPort, intent: Intent, snap
     before = reduced(snapshot, intent, {at, guest.bridge}, guest.macs)
     after = before
     for command in commands:
-        asked = replace(known, vlans=known.vlans or "--vlans" in command)
+        asked = replace(known, cut=True, vlans=known.vlans or "--vlans" in command)
         after = _apply(guest, after, intent, asked) if command[0] == "macmgr" else typed(after, command)
     if at == guest.bridge:
         found = harms(before, after, intent, lambda each: each.macs[:1] if each.port == guest.port else ())
@@ -59,7 +59,7 @@ def _lost_by(commands: Sequence[Command], guest: GuestPort, intent: Intent, snap
 
 
 def _apply(guest: GuestPort, snapshot: Snapshot, intent: Intent, known: Known) -> Snapshot:
-    """What macmgr would then do for the guest."""
+    """What macmgr would then do for the guest, if its interlock let it."""
     alone = replace(intent, ports=(guest,), findings=(), portless=())
     changes = plan(alone, snapshot, known).changes
     return requested(snapshot, (request for change in changes for request in requests(change)))
