@@ -36,7 +36,7 @@ class PortBefore:
     A name alone proves nothing: taps and bridges are created again under the same name, and a port that changes its
     bridge loses its entries and gets the flags of a new port (br_if.c, del_nbp).
 
-    ``vids`` are None where an older macmgr did not remember them. ``vids_set`` are those that macmgr set instead; None
+    ``vids`` are None if its guest has no ``<vlan>``. ``vids_set`` are those that macmgr set instead; None
     if it set none, or if somebody had changed them by then.
     """
 

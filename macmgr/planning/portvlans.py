@@ -118,12 +118,17 @@ def vlan_findings(
 
 
 def _by_hand(guest: GuestPort, port: BridgePort, wanted: PortVids) -> Iterator[Command]:
-    """An apply takes the guest's entries along; a port that the kernel manages needs none."""
+    """An apply takes the guest's entries along; a port that the kernel manages needs none.
+
+    The port of a guest whose network is not active is closed or open as it was: there an apply puts entries alone.
+    """
     if guest.managed and not guest.frozen:
         yield ("macmgr", "apply", "--vlans", "--domain", guest.domain)
-    else:
-        for request in requests(SetVids(port.name, port.vlans, wanted)):
-            yield tuple(bridge_command(request))
+        return
+    for request in requests(SetVids(port.name, port.vlans, wanted)):
+        yield tuple(bridge_command(request))
+    if guest.managed:
+        yield ("macmgr", "apply", "--domain", guest.domain)
 
 
 def isolated_on(port: str) -> Command:

@@ -229,8 +229,9 @@ def _before(guest: GuestPort | None, port: BridgePort, snapshot: Snapshot) -> Po
     bridge = snapshot.bridges[port.bridge]
     domain, uuid = (guest.domain, guest.uuid) if guest else ("", "")
     held = tuple(_held(snapshot.fdb.of_port(port.name))) if guest else ()
+    vids = port.vlans if guest and guest.facts.vlan_live else None  # macmgr sets none of any other port
     return PortBefore(
-        port.name, port.ifindex, port.mac, bridge.name, bridge.ifindex, domain, uuid, port.flags, held, port.vlans
+        port.name, port.ifindex, port.mac, bridge.name, bridge.ifindex, domain, uuid, port.flags, held, vids
     )
 
 

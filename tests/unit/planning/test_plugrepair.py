@@ -207,6 +207,8 @@ def test_nothing_is_set_where_nobody_asks_for_it() -> None:
         assert [command for command in commands(plan(intent(who, NEIGHBOUR), start)) if "vlan add" in command] == []
     frozen = replace(REPAIRED, policy=replace(REPAIRED.policy, incomplete=True))
     assert commands(plan(intent(frozen, NEIGHBOUR), start)) == []
+    (told,) = [each for each in plan(intent(frozen, NEIGHBOUR), start).findings if each.code is Code.WRONG_VLAN]
+    assert told.fix.endswith("bridge vlan add dev vnet0 vid 42 pvid untagged && macmgr apply --domain web0")
     off = replace(start, bridges={"br0": replace(start.bridges["br0"], vlan_filtering=False)})
     assert [command for command in commands(plan(intent(REPAIRED, NEIGHBOUR), off)) if "vlan add" in command] == []
 

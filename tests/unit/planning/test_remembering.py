@@ -41,7 +41,6 @@ def test_a_port_is_remembered_as_it_was_before_the_first_change() -> None:
             *("vnet0", 7, TAP_MAC, "br0", 2, "web1", "u1"),
             PortFlags(),
             (Held("02:00:00:00:00:99", True, (1,)), Held(MAC, False, (0, 1))),
-            snapshot.ports["vnet0"].vlans,
         ),
     )
 
