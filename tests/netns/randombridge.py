@@ -166,7 +166,8 @@ def make(choose: Random, vlan_filtering: bool, frames: int = 20) -> Made:
     filtering, ages = vlan_filtering and pick((True, True, False)), not pick(_RARELY)
     names = choose.sample((*_GOOD, *_GOOD, *_GOOD, DOWN, UNPLUGGED, DORMANT), choose.randint(3, 9))
     names = sorted({*names}, key=names.index)
-    groups = pick((False, False, True))  # it is about groups
+    about_groups = pick((False, False, True))
+    groups = choose.sample(randomgroups.IP_GROUPS, 2) if about_groups else randomgroups.IP_GROUPS
     return Made(
         vlan_filtering=filtering,
         protocol=pick((VlanProtocol.DOT1Q, VlanProtocol.DOT1Q, VlanProtocol.DOT1AD)),
@@ -174,8 +175,8 @@ def make(choose: Random, vlan_filtering: bool, frames: int = 20) -> Made:
         ages=ages,
         up=not pick(_RARELY + _RARELY[1:]),
         promiscuous=pick(_RARELY),
-        snooping=groups or pick((False, True)),
-        querier=pick((False, True)),
+        snooping=about_groups or pick((False, True)),
+        querier=pick((False, True, about_groups)),
         snooping_by_vlan=filtering and pick(_RARELY),
         sources=pick((False, True)),
         router=pick((RouterMode.HEARD, RouterMode.HEARD, RouterMode.HEARD, RouterMode.NEVER, RouterMode.ALWAYS)),
@@ -189,9 +190,9 @@ def make(choose: Random, vlan_filtering: bool, frames: int = 20) -> Made:
         vlans=_vlans(choose) if filtering else (),
         ports=tuple(_port(choose, name, names, filtering) for name in names),
         entries=tuple(_put(choose, names, filtering) for _ in range(choose.randint(0, 8))),
-        in_mdb=randomgroups.entries(choose, names, BRIDGE, (0, *VIDS) if filtering else (0,)),
-        heard=randomgroups.heard(choose, names, STATIONS, queried=groups and pick((False, True))),
-        frames=tuple(_frame(choose, names, often_for_groups=groups) for _ in range(frames)),
+        in_mdb=randomgroups.entries(choose, groups, names, BRIDGE, (0, *VIDS) if filtering else (0,)),
+        heard=randomgroups.heard(choose, groups, names, STATIONS, queried=about_groups and pick((False, True))),
+        frames=tuple(_frame(choose, names, groups if about_groups else ()) for _ in range(frames)),
         changes=tuple(_change(choose, names, filtering, ages) for _ in range(6)),
     )
 
@@ -259,14 +260,14 @@ def _change(choose: Random, names: Sequence[str], filtering: bool, ages: bool) -
     return SetFlags(port, PortFlags(), PortFlags(learning=False, unicast_flood=choose.choice((False, True))))
 
 
-def _frame(choose: Random, names: Sequence[str], *, often_for_groups: bool) -> tuple[str, Frame]:
+def _frame(choose: Random, names: Sequence[str], groups: Sequence[str]) -> tuple[str, Frame]:
     """A long frame does not fit through the far end of a short cable, nor out of a host whose bridge has such ports."""
     ingress = choose.choice((*names, *names, *names, *names, BRIDGE))
     tags = tuple(choose.choice(_TAGS) for _ in range(choose.choice((0, 0, 0, 1, 1, 1, 2))))
     length = 80 if ingress in (SHORT, BRIDGE) else choose.choice(_LENGTHS)
     source, destination = choose.choice(_SOURCES), choose.choice(_DESTINATIONS)
-    if often_for_groups and choose.random() < 0.6:
-        destination = choose.choice(randomgroups.IP_GROUPS)
+    if groups and choose.random() < 0.6:
+        source, destination = choose.choice(STATIONS), choose.choice(groups)
     if destination not in randomgroups.IP_GROUPS:
         return ingress, Frame(source, destination, tags, length)
     ip_source = choose.choice(randomgroups.SOURCES[ip_address(destination).version])

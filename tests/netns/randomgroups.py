@@ -58,22 +58,26 @@ class Query:
 Heard = Query | Report
 
 
-def entries(choose: Random, names: Sequence[str], bridge: str, vids: Sequence[int]) -> tuple[InMdb, ...]:
-    return tuple(_entry(choose, names, bridge, vids) for _ in range(choose.randint(0, 6)))
+def entries(
+    choose: Random, groups: Sequence[str], names: Sequence[str], bridge: str, vids: Sequence[int]
+) -> tuple[InMdb, ...]:
+    return tuple(_entry(choose, groups, names, bridge, vids) for _ in range(choose.randint(0, 6)))
 
 
-def _entry(choose: Random, names: Sequence[str], bridge: str, vids: Sequence[int]) -> InMdb:
-    group = choose.choice((*IP_GROUPS * 3, *OTHER_GROUPS))
+def _entry(choose: Random, groups: Sequence[str], names: Sequence[str], bridge: str, vids: Sequence[int]) -> InMdb:
+    group = choose.choice((*groups, *groups, *groups, choose.choice(OTHER_GROUPS)))
     port = choose.choice((*names, *names, bridge))
     source = choose.choice(("", "", *_sources(group)))
     return InMdb(group, choose.choice(vids), port, source, port != bridge and choose.choice((False, True)))
 
 
-def heard(choose: Random, names: Sequence[str], stations: Sequence[str], *, queried: bool) -> tuple[Heard, ...]:
+def heard(
+    choose: Random, groups: Sequence[str], names: Sequence[str], stations: Sequence[str], *, queried: bool
+) -> tuple[Heard, ...]:
     """Reports, and queries if they are wanted: behind one, a bridge has to be waited for."""
     found: list[Heard] = []
-    for _ in range(choose.randint(0, 5)):
-        group = choose.choice(IP_GROUPS)
+    for _ in range(choose.randint(0, 8)):
+        group = choose.choice(groups)
         sources = tuple(source for source in _sources(group) if choose.choice((False, True)))
         exclude = choose.choice((False, True))
         found.append(Report(choose.choice(names), choose.choice(stations), group, exclude, sources))
