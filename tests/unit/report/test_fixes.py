@@ -51,7 +51,7 @@ def test_many_commands_are_the_apply_of_what_they_are_about_and_never_of_the_hos
 
 def test_a_domain_that_an_apply_would_not_find_is_not_named() -> None:
     on_bridge = (("macmgr", "apply", "--bridge", "br0"),)
-    assert fix_of(finding(drop(*range(1, 6), because=Code.STALE_ENTRY))).commands == on_bridge
+    assert fix_of(finding(drop(*range(1, 10), because=Code.STALE_ENTRY))).commands == on_bridge
     assert fix_of(finding(drop(*range(1, 6), domain=None))).commands == on_bridge
     assert fix_of(finding(drop(1, 2, 3), drop(1, 2, 3, domain="web2"))).commands == on_bridge
 
