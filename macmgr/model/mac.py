@@ -76,8 +76,8 @@ def near_mac(mac: str, known: Iterable[str]) -> str:
     """Returns the end of a message about an unknown address: a known one that differs in a digit, or in two."""
     alike = (each for each in known if len(each) == len(mac))
     wrong = [(sum(one != other for one, other in zip(mac, each, strict=True)), each) for each in alike]
-    digits, near = min(wrong, default=(len(mac), ""))
-    return f"; did you mean {near!r}?" if digits <= _SLIPS else ""
+    digits, near = min(wrong, default=(0, ""))
+    return f"; did you mean {near!r}?" if near and digits <= _SLIPS else ""
 
 
 def virtual_router(mac: str) -> str:
