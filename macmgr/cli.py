@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
@@ -25,11 +26,19 @@ exit codes:
   65 XML not understood          77 needs CAP_NET_ADMIN
                                  78 configuration wrong
 """
+_FORMATS = ("table", "json")
+_AUDIT_FORMATS = (*_FORMATS, "plugin", "prometheus")  # for Nagios and Icinga, and for node_exporter
 # Options of every verb that looks at the host.
 _HOST = ("config", "run-dir", "source", "connect", "netns", "format")
 
 
 def run(argv: Sequence[str]) -> int:
+    code, problem = _answered(argv)
+    return _unknown(problem) if problem and _asks_for_plugin(argv) else code
+
+
+def _answered(argv: Sequence[str]) -> tuple[int, str]:
+    """Returns the exit code, and the error if one kept macmgr from an answer."""
     if sys.stdout is None:  # the caller closed it and wants only the exit code
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as the process lives
     if isinstance(sys.stdout, TextIOWrapper):
@@ -39,27 +48,55 @@ def run(argv: Sequence[str]) -> int:
             code = _run(argv)
         except SystemExit as end:  # argparse has printed its help, or the usage error
             code = int(end.code or 0)
+            problem = "the command line is wrong; standard error says where" if code else ""
+        else:
+            problem = ""
         sys.stdout.flush()
     except MacmgrError as error:
-        print(one_line(f"macmgr: {error}"), file=sys.stderr)
-        return error.exit_code
+        return error.exit_code, _said(str(error))
     except BrokenPipeError:  # `macmgr show | head`: the reader has enough
         _drop_output()
-        return errors.IN_SYNC
+        return errors.IN_SYNC, ""
     except OSError as error:  # each place that reads or writes files reports its own; only the output is left
         _drop_output()
-        print(one_line(f"macmgr: {error.filename or 'standard output'}: {error.strerror}"), file=sys.stderr)
-        return KernelError.exit_code
+        return KernelError.exit_code, _said(f"{error.filename or 'standard output'}: {error.strerror}")
     except KeyboardInterrupt:
-        return 130
+        return 130, "interrupted"
     except Exception as error:
         if sys.flags.dev_mode:  # `python -X dev -m macmgr` shows the traceback, to find the bug
             raise
-        _drop_output()
         bug = unexpected(error)
-        print(one_line(f"macmgr: {bug}"), file=sys.stderr)
-        return bug.exit_code
-    return code
+        if not _asks_for_plugin(argv):
+            _drop_output()
+        return bug.exit_code, _said(str(bug))
+    return code, problem
+
+
+def _said(problem: str) -> str:
+    print(one_line(f"macmgr: {problem}"), file=sys.stderr)
+    return problem
+
+
+def _asks_for_plugin(argv: Sequence[str]) -> bool:
+    """Reads it off the words: they may be wrong ones, and a plugin has to answer that, too. The last format counts."""
+    wanted = ""
+    for word, following in zip(argv, [*argv[1:], ""], strict=True):
+        name, equals, value = word.partition("=")
+        if len(name) > 2 and "--format".startswith(name):
+            wanted = value if equals else following
+        elif word == "--json":
+            wanted = "json"
+    return wanted == "plugin"
+
+
+def _unknown(problem: str) -> int:
+    """Answers as a plugin that does not know. Nagios takes any other code above 3 for CRITICAL, and 1 for WARNING."""
+    from macmgr.report.pluginline import unknown_answer
+
+    state, line = unknown_answer(problem)
+    with suppress(OSError, ValueError):  # nobody may be there to read it
+        print(line, flush=True)
+    return state
 
 
 def _run(argv: Sequence[str]) -> int:
@@ -141,6 +178,9 @@ def _complete(arguments: argparse.Namespace) -> None:
         elif field in values:
             option = "-v or --verbose" if name == "verbose" else f"--{name}{' or --json' * (name == 'format')}"
             arguments.parser.error(f"{arguments.parser.prog.removeprefix('macmgr ')} has no option {option}")
+    wanted = values.get("format", "table")
+    if wanted not in _formats(arguments.parser):
+        arguments.parser.error(f"{arguments.verb} has no format {wanted}; only audit has it")
 
 
 def _parser() -> _Parser:
@@ -306,6 +346,7 @@ def _verb(verbs: argparse._SubParsersAction[_Verb], name: str, text: str, exampl
 def _add_options(parser: argparse.ArgumentParser, title: str, names: Iterable[str]) -> None:
     """No option has a default here: the verb's default would overrule a value that stands before the verb."""
     group, table = parser.add_argument_group(title), _options()
+    table["format"][1]["choices"] = _formats(parser)
     for name in names:
         flags = ("-v", "--verbose") if name == "verbose" else (f"--{name}",)
         group.add_argument(*flags, default=argparse.SUPPRESS, **table[name][1])
@@ -314,6 +355,10 @@ def _add_options(parser: argparse.ArgumentParser, title: str, names: Iterable[st
             group.add_argument(
                 "--json", dest="format", action="store_const", const="json", default=argparse.SUPPRESS, help=same
             )
+
+
+def _formats(parser: argparse.ArgumentParser) -> tuple[str, ...]:
+    return _AUDIT_FORMATS if parser.prog in ("macmgr", "macmgr audit") else _FORMATS
 
 
 def _options() -> dict[str, tuple[object, dict[str, Any]]]:
@@ -327,7 +372,7 @@ def _options() -> dict[str, tuple[object, dict[str, Any]]]:
         "source": ("status", {"choices": ("status", "libvirt"), "help": source}),
         "connect": (uri, {"metavar": "URI", "help": f"libvirt; default {uri}"}),
         "netns": (None, {"metavar": "NAME", "help": "look at this network namespace"}),
-        "format": ("table", {"choices": ("table", "json"), "help": "default table"}),
+        "format": ("table", {"choices": _FORMATS, "help": "default table"}),
         "verbose": (False, {"action": "store_true", "help": "say more"}),
         "no-color": (False, {"action": "store_true", "help": "no colour, on a terminal too"}),
     }

@@ -14,6 +14,7 @@ from macmgr.planning.reached import unreached
 from macmgr.planning.reading import left_to_the_kernel
 from macmgr.view import View
 
+MARKED = " (marked *)"  # in the lines below the answer
 _FEW = 5  # guests that a line names
 _ALL = {1: "the error", 2: "both errors"}
 
@@ -121,12 +122,12 @@ def _repairs(view: View, errors: list[Finding]) -> str:
     """Says how many of the errors an apply repairs, and how many need a person."""
     by_hand = sum(map(needs_person, errors))
     if by_hand == len(errors):
-        return f"{counted(by_hand, 'error')} {_need(by_hand)} you (marked *)"
+        return f"{counted(by_hand, 'error')} {_need(by_hand)} you{MARKED}"
     apply = f"'{command(view, 'apply')}' fixes"
     if not by_hand:
         return f"{apply} {_ALL.get(len(errors), f'all {len(errors)} errors')}"
     of = f"{apply} {len(errors) - by_hand} of {len(errors)} errors"
-    return f"{of}; {by_hand} {_need(by_hand)} you (marked *)"
+    return f"{of}; {by_hand} {_need(by_hand)} you{MARKED}"
 
 
 def _need(number: int) -> str:
@@ -165,7 +166,7 @@ def _observed(view: View, bridges: list[str], findings: list[Finding]) -> str:
         else ("nothing would be changed")
     )
     by_hand = sum(map(needs_person, findings))
-    need = f"; {counted(by_hand, 'error')} {_need(by_hand)} you (marked *)" if by_hand else ""
+    need = f"; {counted(by_hand, 'error')} {_need(by_hand)} you{MARKED}" if by_hand else ""
     nobody = "" if view.cut_off else "; nobody is cut off now"
     return f"{names}: {would}{need}{_warnings(findings)}{nobody}."
 

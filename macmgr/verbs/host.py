@@ -59,6 +59,18 @@ class Host:
 @collector_paused()
 def audit(arguments: argparse.Namespace) -> int:
     view = view_of(arguments, Beside(bystanders=True))
+    strict = arguments.strict or load_config(arguments.config).strict
+    if arguments.format == "prometheus":
+        from macmgr.report.hostmetrics import host_metrics
+
+        print(host_metrics(view, time.time()), end="")
+        return errors.IN_SYNC  # the metrics say the rest: a script that keeps them must not stop at drift
+    if arguments.format == "plugin":
+        from macmgr.report.pluginline import plugin_answer
+
+        state, line = plugin_answer(view, strict=strict)
+        print(line)
+        return state
     if arguments.format == "json":
         print_json(_document(view))
     else:
@@ -66,7 +78,6 @@ def audit(arguments: argparse.Namespace) -> int:
 
         print_audit(out(arguments), view, problems=arguments.problems, verbose=arguments.verbose)
     severities = {finding.severity for finding in view.plan.findings}
-    strict = arguments.strict or load_config(arguments.config).strict
     drift = Severity.ERROR in severities or (strict and Severity.WARNING in severities)
     return errors.DRIFT if drift else errors.IN_SYNC
 

@@ -18,7 +18,11 @@ raise SystemExit(pytest.main([*options, *sys.argv[1:]]))
 NEEDS = {
     "libvirt": ("unit/sources/test_hypervisor.py", "unit/sources/test_libvirtevents.py", "cli/test_net.py"),
     "inotify_simple": ("unit/watch/test_watch_files.py", "netns/test_watch_loop.py", "netns/test_watch_endurance.py"),
-    "prometheus_client.parser": ("unit/watch/test_watch_metrics.py", "unit/watch/test_watch_docs.py"),
+    "prometheus_client.parser": (
+        "unit/watch/test_watch_metrics.py",
+        "unit/watch/test_watch_docs.py",
+        "cli/test_monitoring_formats.py",
+    ),
 }
 
 

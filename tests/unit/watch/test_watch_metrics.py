@@ -127,6 +127,9 @@ def test_a_port_with_an_error_is_told_from_one_without() -> None:
     samples = read(metrics(busy(), NOON))
     assert value(samples, "port_in_sync", target_device="vnet0", **where) == 1
     assert value(samples, "port_in_sync", target_device="vnet3", **where) == 0
+    missing = Finding(Code.MISSING_PORT, "vnet1 does not exist", "br0", "vnet1", "web1")
+    samples = read(metrics(replace(busy(), view=view(missing)), NOON))
+    assert value(samples, "port_in_sync", target_device="vnet1", **where) == 0
     assert not any("mac" in dict(labels) for _, labels in samples)
 
 
