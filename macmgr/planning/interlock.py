@@ -58,7 +58,7 @@ class _Judge:
     """Asks the model about a change list: a hook pays for the guests that its changes are about."""
 
     def __init__(self, intent: Intent, snapshot: Snapshot, owned: Ownership, asks: Collection[str]) -> None:
-        self._intent, self._snapshot, self._owned, self._asks = intent, snapshot, owned, asks
+        self._intent, self._snapshot, self._asks = intent, snapshot, asks
         self._own = {  # not of one that may not have its own, because another has it
             (guest.bridge, guest.macs[0]) for guest in intent.ports if guest in owned.vids or not guest.managed
         }
@@ -90,7 +90,7 @@ class _Judge:
         What else than its own it is allowed is the business of a manager.
         """
         yield guest.macs[0]
-        if guest in self._owned.vids:
+        if guest.managed:
             yield from (mac for mac in guest.macs[1:] if mac in guest.borrowed or (guest.bridge, mac) not in self._own)
         if guest.port not in self._asks:
             return
