@@ -71,8 +71,10 @@ def _verdict(document: Document) -> Text:
         )
     if document["in_sync"]:
         ports, guests = counted(managed["ports"], "managed port"), counted(managed["guests"], "guest")
-        text = f"In sync: {ports} of {guests} on {counted(len(managed['bridges']), 'bridge')}."
-        return Text(f"{text} Only observed: {', '.join(observed)}." if observed else text, "green")
+        how = "The tables are as wanted" if verdict == Word.CUT_OFF else "In sync"
+        text = f"{how}: {ports} of {guests} on {counted(len(managed['bridges']), 'bridge')}."
+        style = "yellow" if verdict == Word.CUT_OFF else "green"
+        return Text(f"{text} Only observed: {', '.join(observed)}." if observed else text, style)
     errors = ", ".join(f"{count} {code}" for code, count in found.items() if code in _ERRORS)
     return Text(f"Drift: {errors}; 'macmgr audit' says where and why.", "red")
 

@@ -12,10 +12,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from macmgr import __version__
-from macmgr.report.verdict import verdict_of
+from macmgr.report.verdict import Word, verdict_of
+from macmgr.view import View
 from macmgr.watch.counters import Counters, Event, Unknown
 from macmgr.watch.messages import Line
 from macmgr.watch.outages import Standing
+
+
+def _verdict(view: View, outages: Sequence[Standing]) -> Word:
+    """The audit's word. That of a guest that is cut off comes from the outages: the rounds judge no frames."""
+    word = verdict_of(view).word
+    return Word.CUT_OFF if outages and word in (Word.AT_RISK, Word.IN_SYNC) else word
 
 
 def document(counters: Counters, now: float) -> dict[str, Any]:
@@ -27,7 +34,7 @@ def document(counters: Counters, now: float) -> dict[str, Any]:
         "taken_at": _time(now),
         "started_at": _time(counters.started_at),
         "in_sync": counters.in_sync(now),
-        "verdict": None if unknown or counters.view is None else str(verdict_of(counters.view).word),
+        "verdict": None if unknown or counters.view is None else str(_verdict(counters.view, counters.outages)),
         "unknown": _unknown(unknown),
         "configuration": {"problem": counters.config_problem or None},
         "managed": {

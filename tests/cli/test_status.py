@@ -131,9 +131,13 @@ def busy() -> Counters:
     counters = after_alarms(counters, [words.theft(guest, guest.macs[0], "up0", 1, 3)], at=NOON - 1)
     counters = standing_back(counters, [StandingBack(fight, NOON - 5, NOON + 3)], begun=3)
     counters = after_hook(counters, "qemu", "started", timed_out=True)
+    return after_events(cut_off(counters), read=12345, lost=2)
+
+
+def cut_off(counters: Counters) -> Counters:
+    (guest,) = intent("web1").ports
     down = Finding(Code.PORT_DOWN, "web1 is cut off: up0 has no carrier", "br0", "up0", note="see to it")
-    counters = replace(counters, outages=(Standing(Outage(down, (guest,)), Time(0.0, NOON - 75)),))
-    return after_events(counters, read=12345, lost=2)
+    return replace(counters, outages=(Standing(Outage(down, (guest,)), Time(0.0, NOON - 75)),))
 
 
 @pytest.mark.parametrize(
@@ -143,6 +147,7 @@ def busy() -> Counters:
         ("locked", replace(locked(), config_problem="/etc/macmgr/macmgr.toml:3: no such manager: 'libvrit'"), (), 75),
         ("stuck", replace(quiet(), looking_since=NOON - 100), (), 69),
         ("quiet", quiet(), (), 0),
+        ("cut-off", cut_off(quiet()), (), 0),
         ("busy", busy(), (), 1),
         ("busy-verbose", busy(), ("-v",), 1),
     ],
