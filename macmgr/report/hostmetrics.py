@@ -18,6 +18,7 @@ from macmgr.planning.reached import unreached
 from macmgr.report.exposition import Family, Sample, exposed, gauge
 from macmgr.view import View
 
+_ON_NO_BRIDGE = (Code.MISSING_PORT, Code.WRONG_BRIDGE)
 Labels = tuple[str, str, str]  # domain, source_bridge, target_device
 
 
@@ -32,12 +33,7 @@ def host_metrics(view: View, now: float) -> str:
             *look_families(view, view.scope.observes),
             ports_in_sync(view.guests, view.plan.findings),
             gauge("guests_cut_off", "Guests on managed bridges that are cut off.", len(view.cut_off)),
-            gauge(
-                "guest_reached",
-                "1 when a NIC is reached from beyond this host, 0 when it is not, NaN when nobody can say or it is at "
-                "rest.",
-                _guests_reached(view),
-            ),
+            guests_reached(reached_nics(view)),
         )
     )
 
@@ -84,8 +80,13 @@ def ports_in_sync(guests: Iterable[GuestPort], findings: Iterable[Finding]) -> F
     return gauge("port_in_sync", text, _series(found))
 
 
-def _guests_reached(view: View) -> list[Sample]:
-    """A series for each NIC that is managed or on a managed bridge, with a port or without.
+def guests_reached(found: Mapping[Labels, float]) -> Family:
+    text = "1 when a NIC is reached from beyond this host, 0 when it is not, NaN when nobody can say or it is at rest."
+    return gauge("guest_reached", text, _series(found))
+
+
+def reached_nics(view: View) -> dict[Labels, float]:
+    """Returns each NIC that is managed or on a managed bridge, with a port or without, and if it is reached.
 
     Two NICs may name one tap (``shared-tap``). A series that stands twice would make the collector refuse the whole
     file, so they have one, with the worse value.
@@ -94,18 +95,21 @@ def _guests_reached(view: View) -> list[Sample]:
     for reach in view.reaches:
         by_port.setdefault(reach.guest.port, []).append(reach)
     cut = {(reach.guest.domain, reach.guest.port) for reach, _ in unreached(view.reaches)}
-    cut |= {
-        (each.domain or "", each.port)
-        for each in view.plan.findings
-        if each.consequence is Consequence.CUT_OFF and each.reached is False and each.severity is not Severity.INFO
-    }
+    cut |= {(each.domain or "", each.port) for each in view.plan.findings if _cuts_off(each, by_port)}
     found: dict[Labels, float] = {}
     for guest in view.guests:
         if guest.managed or guest.bridge in view.intent.managed_bridges:
             value = _reached(guest, by_port.get(guest.port, ()), is_cut=(guest.domain, guest.port) in cut)
             others = found.get(_labels(guest), math.inf)
             found[_labels(guest)] = 0.0 if 0.0 in (value, others) else value
-    return _series(found)
+    return found
+
+
+def _cuts_off(finding: Finding, reaches: Mapping[str, Sequence[Reach]]) -> bool:
+    """Where findings are not judged, as in the daemon's rounds, one about a NIC that is on no bridge is believed."""
+    if finding.consequence is not Consequence.CUT_OFF or finding.severity is Severity.INFO:
+        return False
+    return finding.reached is False or (finding.code in _ON_NO_BRIDGE and finding.port not in reaches)
 
 
 def _reached(guest: GuestPort, reaches: Sequence[Reach], *, is_cut: bool) -> float:

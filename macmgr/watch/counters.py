@@ -60,7 +60,8 @@ class Counters:
     ``modes`` names the bridges where nothing is changed. ``guests_started`` counts the guests that came since the first
     look; libvirt's hooks should have called for each, unless ``hooks_taken`` is false. ``failing`` is set while looks
     fail, ``looking_since`` while one is under way. A look is due every ``resync`` seconds at least. ``config_problem``
-    is the fault in the configuration file, whose former content holds.
+    is the fault in the configuration file, whose former content holds. ``reached`` is the value of
+    ``macmgr_guest_reached`` by domain, bridge and port.
     """
 
     started_at: float
@@ -92,6 +93,7 @@ class Counters:
     events_lost: int = 0
     view: View | None = None
     outages: tuple[Standing, ...] = ()
+    reached: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
 
     @property
     def findings(self) -> Sequence[Finding]:

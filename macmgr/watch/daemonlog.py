@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -247,6 +247,9 @@ class DaemonLog:
             self._journal.write(words.summed_up(those, f"places at which guests are {what}", message_id))
         self._counters = replace(self._counters, outages=self._outages.standing)
         return wait
+
+    def reached(self, found: Mapping[tuple[str, str, str], float]) -> None:
+        self._counters = replace(self._counters, reached=found)
 
     def metrics(self, *, per_mac: bool) -> str:
         return metrics(self._counters, time.time(), per_mac=per_mac)

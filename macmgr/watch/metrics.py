@@ -11,9 +11,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from macmgr.errors import Busy
 from macmgr.model.findings import Code, Severity
 from macmgr.report.exposition import Family, Sample, counter, exposed, gauge
-from macmgr.report.hostmetrics import build_info, in_sync_family, last_look, look_families, ports_in_sync
+from macmgr.report.hostmetrics import (
+    build_info,
+    guests_reached,
+    in_sync_family,
+    last_look,
+    look_families,
+    ports_in_sync,
+)
 from macmgr.watch.counters import Counters
 from macmgr.watch.words import THEFT
 
@@ -54,6 +62,8 @@ def _state(counters: Counters, now: float) -> Iterator[Family]:
     unknown = counters.unknown(now)
     since = unknown.since if unknown else None
     yield gauge("unknown_since_timestamp_seconds", "When the state became unknown, since the epoch.", since)
+    held = unknown is not None and unknown.exit_code == Busy.exit_code
+    yield gauge("lock_held", "1 while another writer's lock keeps the daemon from looking, 0 otherwise.", held)
     yield last_look(counters.last_round_at)
     seconds = counters.last_round_seconds if counters.rounds else None
     yield gauge("last_round_duration_seconds", "How long the last look and its repairs took.", seconds)
@@ -70,6 +80,7 @@ def _ports(counters: Counters, *, per_mac: bool) -> Iterator[Family]:
     if counters.view is None:
         return
     yield ports_in_sync(counters.view.guests, counters.findings)
+    yield guests_reached(counters.reached)
     faulty = {(each.port, each.mac) for each in counters.findings if each.severity is Severity.ERROR}
     macs: list[Sample] = []
     for guest in counters.managed_ports if per_mac else ():

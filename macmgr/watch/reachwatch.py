@@ -8,18 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import NamedTuple
 
 from macmgr.forwarding.consequences import consequences
 from macmgr.model.intent import GuestPort
 from macmgr.planning.reached import Outage, outages
+from macmgr.report.hostmetrics import Labels, reached_nics
 from macmgr.view import View
 from macmgr.watch.daemonlog import DaemonLog
 
 _SHARE = 10
 
 After = Callable[[float, str, Callable[[], None]], None]
+
+
+class Judgement(NamedTuple):
+    """The outages of one look, and the value of `macmgr_guest_reached` for each NIC."""
+
+    outages: tuple[Outage, ...] = ()
+    reached: Mapping[Labels, float] = {}
 
 
 class ReachWatch:
@@ -29,7 +39,7 @@ class ReachWatch:
         self._log, self._worker, self._after = log, worker, after
         self._due: View | None = None
         self._judged: View | None = None
-        self._found: tuple[Outage, ...] = ()
+        self._found = Judgement()
         self._busy, self._next = False, 0.0
 
     def look(self, view: View) -> None:
@@ -53,7 +63,7 @@ class ReachWatch:
         asked = asyncio.get_running_loop().run_in_executor(self._worker, judge, view)
         asked.add_done_callback(lambda done: self._end(done, started))
 
-    def _end(self, done: asyncio.Future[tuple[Outage, ...]], started: float) -> None:
+    def _end(self, done: asyncio.Future[Judgement], started: float) -> None:
         now = time.monotonic()
         self._busy, self._next = False, now + _SHARE * (now - started)
         if not done.cancelled():
@@ -63,18 +73,22 @@ class ReachWatch:
 
     def _say(self) -> None:
         """Reports what was found last. What does not last is not reported, so this is asked again."""
-        if self._judged is not None and (wait := self._log.outages(self._found, self._judged)) is not None:
+        if self._judged is None:
+            return
+        self._log.reached(self._found.reached)
+        if (wait := self._log.outages(self._found.outages, self._judged)) is not None:
             self._after(wait, "outages", self._say)
 
 
-def judge(view: View) -> tuple[Outage, ...]:
-    """Returns the guests on managed bridges that nobody beyond this host reaches, by what keeps them from it."""
+def judge(view: View) -> Judgement:
+    """Returns the guests on managed bridges that nobody beyond this host reaches, and of each NIC if it is reached."""
 
     def addresses(guest: GuestPort) -> tuple[str, ...]:
         return guest.macs[:1] if guest.running and guest.bridge in view.intent.managed_bridges else ()
 
     reaches = tuple(consequences(view.snapshot, view.intent, addresses, exposure=False))
-    return tuple(outages(reaches, view.intent, view.snapshot))
+    found = tuple(outages(reaches, view.intent, view.snapshot))
+    return Judgement(found, reached_nics(replace(view, reaches=reaches)))
 
 
 def _alike(view: View, other: View) -> bool:

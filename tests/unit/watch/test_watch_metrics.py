@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import math
 import socket
 import stat
 from collections.abc import Awaitable, Callable
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from macmgr.errors import KernelError
+from macmgr.errors import Busy, KernelError
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import Modes
 from macmgr.watch import metricsport
@@ -72,7 +73,8 @@ def busy() -> Counters:
     for _ in range(8):
         counters = after_hook(counters, "qemu", "started")
     counters = after_hook(counters, "lxc", "stopped", failed=True, timed_out=True)
-    return after_events(counters, read=10, lost=11)
+    reached = {("web1", "br0", "vnet0"): 1.0, ("web1", "br0", "vnet1"): 0.0, ("db1", "br0", "vnet2"): math.nan}
+    return replace(after_events(counters, read=10, lost=11), reached=reached)
 
 
 def test_what_was_counted_is_what_is_read() -> None:
@@ -131,6 +133,24 @@ def test_a_port_with_an_error_is_told_from_one_without() -> None:
     samples = read(metrics(replace(busy(), view=view(missing)), NOON))
     assert value(samples, "port_in_sync", target_device="vnet1", **where) == 0
     assert not any("mac" in dict(labels) for _, labels in samples)
+
+
+def test_who_is_reached_is_that_of_the_last_judgement() -> None:
+    samples = read(metrics(busy(), NOON))
+    assert value(samples, "guest_reached", domain="web1", source_bridge="br0", target_device="vnet0") == 1
+    assert value(samples, "guest_reached", domain="web1", source_bridge="br0", target_device="vnet1") == 0
+    unsaid = value(samples, "guest_reached", domain="db1", source_bridge="br0", target_device="vnet2")
+    assert unsaid is not None
+    assert math.isnan(unsaid)
+    failing = after_failure(busy(), KernelError("no"), at=NOON)
+    assert not [name for name, _ in read(metrics(failing, NOON)) if name == "macmgr_guest_reached"]
+
+
+def test_a_lock_that_is_held_is_told_from_other_reasons() -> None:
+    for error, held in ((Busy("process 812 holds it", 812, "macmgr"), 1), (KernelError("no"), 0)):
+        failing = after_failure(busy(), error, at=NOON)
+        assert value(read(metrics(failing, NOON)), "lock_held") == held
+    assert value(read(metrics(busy(), NOON)), "lock_held") == 0
 
 
 def test_macs_are_labels_only_where_that_is_asked_for() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.relay import PortRelay, PortState
 from macmgr.model.snapshot import Snapshot
@@ -29,7 +31,7 @@ class Watch:
         self.outages = Outages(lambda clock: f"noon+{clock - NOON:g}")
 
     def look(self, at: float, snapshot: Snapshot, intent: Intent = MANAGED, said: tuple[str, ...] = ()) -> list[str]:
-        lines, self.wait = self.at(at, judge(View(intent, snapshot, Plan())), said, intent)
+        lines, self.wait = self.at(at, judge(View(intent, snapshot, Plan())).outages, said, intent)
         return lines
 
     def at(
@@ -142,3 +144,23 @@ def test_a_guest_in_two_of_whose_vlans_other_things_are_wrong_is_one(watch: Watc
     snapshot = host(True, eth0=vids, vnet1=vids | blocked)
     watch.look(0, snapshot, replace(MANAGED, ports=(guest,)))
     assert watch.cut == [("web",)]
+
+
+def test_each_nic_is_reached_or_not_also_one_without_a_port() -> None:
+    """The rounds' findings are not judged: what says that a NIC has no port is enough."""
+    snapshot = host()
+    first = MANAGED.ports[0]
+    gone = replace(first, port="vnet99", domain="gone")
+    asleep = replace(first, port="vnet98", domain="asleep", running=False)
+    unsaid = replace(first, port="vnet97", domain="unsaid")
+    intent = replace(MANAGED, ports=(*MANAGED.ports, gone, asleep, unsaid))
+    missing = tuple(
+        Finding(Code.MISSING_PORT, "no port", each.bridge, each.port, each.domain) for each in (gone, asleep)
+    )
+    found = judge(View(intent, snapshot, Plan((), missing))).reached
+    values = {domain: value for (domain, _, _), value in found.items()}
+    assert values["gone"] == 0
+    assert all(math.isnan(values[domain]) for domain in ("asleep", "unsaid"))
+    assert {values[guest.domain] for guest in MANAGED.ports} == {1}
+    cut = judge(View(MANAGED, host(**LISTENS), Plan())).reached
+    assert set(cut.values()) == {0}
