@@ -11,13 +11,15 @@ TOP = Path(__file__).parents[2]
 BLOCKED = """\
 import sys
 import pytest
-sys.modules.update(dict.fromkeys(["libvirt", "inotify_simple", "prometheus_client", "prometheus_client.parser"]))
+libraries = ["libvirt", "inotify_simple", "yaml", "prometheus_client", "prometheus_client.parser"]
+sys.modules.update(dict.fromkeys(libraries))
 options = ["--collect-only", "-q", "-rs", "-p", "no:cacheprovider", "--assert=plain"]
 raise SystemExit(pytest.main([*options, *sys.argv[1:]]))
 """
 NEEDS = {
     "libvirt": ("unit/sources/test_hypervisor.py", "unit/sources/test_libvirtevents.py", "cli/test_net.py"),
     "inotify_simple": ("unit/watch/test_watch_files.py", "netns/test_watch_loop.py", "netns/test_watch_endurance.py"),
+    "yaml": ("unit/test_monitoring_kit.py",),
     "prometheus_client.parser": (
         "unit/watch/test_watch_metrics.py",
         "unit/watch/test_watch_docs.py",
