@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from itertools import pairwise
 from types import FrameType
 from typing import NoReturn
 
@@ -30,7 +31,18 @@ def main() -> int:
         if sys.flags.dev_mode and not is_hook:
             raise
         _say(f"failed ({type(error).__name__}: {error}); is it installed whole?")
-        return 0 if is_hook else _BUG
+        return 0 if is_hook else _unknown() if _is_plugin(words) else _BUG
+
+
+def _is_plugin(words: list[str]) -> bool:
+    return "--format=plugin" in words or ("--format", "plugin") in pairwise(words)
+
+
+def _unknown() -> int:
+    """Nagios takes any other code above 3 for CRITICAL."""
+    with suppress(OSError):
+        os.write(1, b"MACMGR UNKNOWN: macmgr cannot start; standard error says why\n")
+    return 3
 
 
 def _run(words: list[str]) -> int:

@@ -31,6 +31,7 @@ SEE_ALSO = {
 }
 # Those that --help has no room for.
 MORE_EXITS = (
+    ("3", "macmgr audit --format plugin alone, where 0 is OK, 1 WARNING, 2 CRITICAL, and this UNKNOWN"),
     ("10", "macmgr hook alone: the start of the guest is refused"),
     ("70", "a fault of macmgr itself"),
     ("130", "interrupted"),

@@ -38,7 +38,7 @@ def plugin_answer(view: View, *, strict: bool) -> tuple[State, str]:
     elif unread:
         state = State.UNKNOWN
         about = f" (of {first_few(unread, _FEW)})" if all(unread) else ""
-        text = f"Some of libvirt's XML is not understood{about}, so nobody can say. {text}"
+        text = f"Some of libvirt's XML is not understood{about}, so this is about the other guests: {text}"
     elif verdict.at_risk or verdict.word in (Word.DRIFT, Word.NOTHING) or (strict and warnings):
         state = State.WARNING
     else:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -161,6 +163,16 @@ def test_libvirt_that_is_not_there_and_a_domain_that_does_not_run_are_unknown(ho
         said = host.macmgr(*PLUGIN, *words)
         assert (said.code, said.stdout.count("\n")) == (3, 1), words
         assert said.stdout.startswith("MACMGR UNKNOWN: ")
+
+
+def test_a_broken_installation_is_unknown_too() -> None:
+    program = "import sys; sys.modules['macmgr.cli'] = None; from macmgr.__main__ import main; sys.exit(main())"
+    for words, code in ((["--format", "plugin"], 3), (["--format=plugin"], 3), (["--json"], 70)):
+        command = [sys.executable, "-c", program, "audit", *words]
+        said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        assert said.returncode == code
+        assert said.stdout.startswith("MACMGR UNKNOWN: ") == (code == 3)
+        assert "Traceback" not in said.stderr
 
 
 @pytest.mark.parametrize("words", ["show --format plugin", "--format plugin plan", "--format=prometheus status"])

@@ -70,7 +70,7 @@ def test_each_option_before_the_verb_and_each_exit_code(pages: Path) -> None:
     options = text.partition("\n.SH OPTIONS")[2]
     assert [o for action in PARSER._actions for o in action.option_strings if o not in options] == []
     exits = text.partition("\n.SH EXIT STATUS")[2].partition("\n.SH")[0]
-    assert re.findall(r"(?m)^\d+$", exits) == [str(code) for code in (0, 1, 2, 10, 65, 69, 70, 71, 75, 77, 78, 130)]
+    assert re.findall(r"(?m)^\d+$", exits) == [str(code) for code in (0, 1, 2, 3, 10, 65, 69, 70, 71, 75, 77, 78, 130)]
 
 
 def test_each_setting_with_its_words(pages: Path) -> None:
