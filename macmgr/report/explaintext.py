@@ -22,7 +22,7 @@ def print_explanations(out: Console, explanations: Sequence[Explanation], *, ver
     for each in explanations:
         print_wrapped(out, Text(), Text(unbroken(each.answer), each.style), 0)
         for finding in each.findings:
-            _print_finding(out, finding, observed=each.observed)
+            _print_finding(out, finding, each)
         if each.more:
             print_wrapped(out, Text("  "), Text(unbroken(each.more), "dim"), 2)
     for each in explanations:
@@ -34,13 +34,17 @@ def print_explanations(out: Console, explanations: Sequence[Explanation], *, ver
             _print_section(out, label, lines if verbose else each.short.get(label, lines))
 
 
-def _print_finding(out: Console, finding: Finding, *, observed: bool) -> None:
+def _print_finding(out: Console, finding: Finding, about: Explanation) -> None:
+    """Prints a finding below the answer. That the guest is cut off stands there already."""
+    message = message_of(finding)
+    if about.cut_off and about.answer.startswith((f"{finding.domain} is cut off", f"{finding.domain} (")):
+        message = message.removeprefix(f"{finding.domain} is cut off: ")
     said = Text(f"{finding.severity} {finding.code}: ", _STYLE[finding.severity])
-    print_wrapped(out, Text("  "), said.append(unbroken(message_of(finding)), "none"), 4)
+    print_wrapped(out, Text("  "), said.append(unbroken(message), "none"), 4)
     fix = fix_of(finding)
-    if observed and fix.is_apply:  # an apply changes nothing there
+    if about.observed and fix.is_apply:  # an apply changes nothing there
         return
-    word = "would run: " if observed and fix.by_apply else "fix: "
+    word = "would run: " if about.observed and fix.by_apply else "fix: "
     if fix.line:
         out.print(Text(unbroken(f"    {word}{fix.line}"), "bold"), soft_wrap=True)  # one line, for copying
     if fix.prose:
