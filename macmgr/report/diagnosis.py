@@ -41,7 +41,7 @@ def print_diagnosis(out: Console, diagnosis: Diagnosis, observes: Callable[[str]
     for bridge in diagnosis.bridges:
         name = f"{bridge.bridge.name}: " if len(diagnosis.bridges) > 1 else ""
         for severity, text in answers(bridge):
-            print_wrapped(out, Text(), Text(unbroken(name + text), _STYLE[severity]), 2)
+            print_wrapped(out, Text(), name + text, 2, _STYLE[severity])
     if diagnosis.bridges:
         out.print()
     for bridge in diagnosis.bridges:
@@ -78,7 +78,7 @@ def _print_bridge(out: Console, found: BridgeDiagnosis, how: str) -> None:
     filtering = f"VLAN filtering {'on' if found.bridge.vlan_filtering else 'off'}"
     managed = f"{how} ({found.managed})" if found.managed else "not managed"
     promiscuous = ", promiscuous" if found.bridge.promiscuity else ""
-    print_wrapped(out, line + Text("  "), Text(unbroken(f"{filtering}, {managed}{promiscuous}")), line.cell_len + 2)
+    print_wrapped(out, line + Text("  "), f"{filtering}, {managed}{promiscuous}", line.cell_len + 2)
     table = _table("", "PORT", "WHOSE", "AUTO", "PROMISC", "BECAUSE OF")
     shown, left_out = _shown(found.ports)
     for port in shown:
@@ -87,7 +87,7 @@ def _print_bridge(out: Console, found: BridgeDiagnosis, how: str) -> None:
         table.add_row("", port.member.name, _whose(port), auto, promisc, _in_short(port))
     out.print(table, soft_wrap=False)
     for row in left_out:
-        print_wrapped(out, Text("  "), Text(row, "dim"), 2)
+        print_wrapped(out, Text("  "), row, 2, "dim")
     _print_why(out, found)
     _print_list(out, "To know", list(_notes(found)))
     _print_steps(out, found.steps)
@@ -150,7 +150,7 @@ def _print_heading(out: Console, text: str) -> None:
 
 def _print_indented(out: Console, indent: str, text: str) -> None:
     """The sentence keeps its indent where the terminal breaks it."""
-    print_wrapped(out, Text(indent), Text(unbroken(text)), len(indent))
+    print_wrapped(out, Text(indent), text, len(indent))
 
 
 def _why(found: BridgeDiagnosis) -> Iterator[tuple[str, list[str]]]:

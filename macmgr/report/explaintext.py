@@ -20,14 +20,14 @@ _STYLE = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "cya
 def print_explanations(out: Console, explanations: Sequence[Explanation], *, verbose: bool = False) -> None:
     """Prints all answers first, with what helps; then each thing's facts."""
     for each in explanations:
-        print_wrapped(out, Text(), Text(unbroken(each.answer), each.style), 0)
+        print_wrapped(out, Text(), each.answer, 0, each.style)
         for finding in each.findings:
             _print_finding(out, finding, each)
         if each.more:
-            print_wrapped(out, Text("  "), Text(unbroken(each.more), "dim"), 2)
+            print_wrapped(out, Text("  "), each.more, 2, "dim")
     for each in explanations:
         out.print()
-        print_wrapped(out, Text(), Text(unbroken(each.headline), "bold"), 0)
+        print_wrapped(out, Text(), each.headline, 0, "bold")
         if each.reached:
             _print_section(out, "Reached", each.reached)
         for label, lines in each.sections:
@@ -39,8 +39,8 @@ def _print_finding(out: Console, finding: Finding, about: Explanation) -> None:
     message = message_of(finding)
     if about.cut_off and about.answer.startswith((f"{finding.domain} is cut off", f"{finding.domain} (")):
         message = message.removeprefix(f"{finding.domain} is cut off: ")
-    said = Text(f"{finding.severity} {finding.code}: ", _STYLE[finding.severity])
-    print_wrapped(out, Text("  "), said.append(unbroken(message), "none"), 4)
+    head = Text.assemble("  ", (f"{finding.severity} {finding.code}: ", _STYLE[finding.severity]))
+    print_wrapped(out, head, message, 4)
     fix = fix_of(finding)
     if about.observed and fix.is_apply:  # an apply changes nothing there
         return
@@ -49,7 +49,7 @@ def _print_finding(out: Console, finding: Finding, about: Explanation) -> None:
         out.print(Text(unbroken(f"    {word}{fix.line}"), "bold"), soft_wrap=True)  # one line, for copying
     if fix.prose:
         head = Text("      # " if fix.line else f"    {word}")
-        print_wrapped(out, head, Text(unbroken(fix.prose), "dim"), head.cell_len)
+        print_wrapped(out, head, fix.prose, head.cell_len, "dim")
 
 
 def _print_section(out: Console, label: str, lines: Iterable[str]) -> None:
@@ -60,5 +60,5 @@ def _print_section(out: Console, label: str, lines: Iterable[str]) -> None:
         out.print(Text(f"  {label}", "dim"))
         head = Text(indent)
     for line in lines:
-        print_wrapped(out, head, Text(unbroken(line)), len(indent) + 2)
+        print_wrapped(out, head, line, len(indent) + 2)
         head = Text(indent)

@@ -108,9 +108,9 @@ def _headed(finding: Finding, mark: str, text: str, width: int) -> Iterator[Text
     head = Text.assemble((f"{f'{finding.severity} {mark}':<{_CODE}}", "red" if cuts else _STYLE[finding.severity]))
     head.append(f"{finding.code!s:<23} ", "bold")
     if width - _MESSAGE >= _ROOM:
-        return wrapped(head, text, width, max(_MESSAGE, head.cell_len))
+        return wrapped(head, text, width, head.cell_len)
     head.rstrip()
-    return iter([head, *wrapped(Text(), text, width, _CODE)])
+    return iter([head, *wrapped(Text(" " * _CODE), text, width, _CODE)])
 
 
 def _message(finding: Finding) -> str:

@@ -45,7 +45,7 @@ def _changes(outcome: Outcome, width: int) -> Iterator[Text]:
         yield from wrapped(Text(f"{'done':<{_INDENT}}", "green"), _in_words(change), width, _INDENT)
     for failure in outcome.failures:
         yield from wrapped(Text(f"{'failed':<{_INDENT}}", "red"), _in_words(failure.change), width, _INDENT)
-        yield from wrapped(Text(), failure.why, width, _INDENT, "red")
+        yield from wrapped(Text(" " * _INDENT), failure.why, width, _INDENT, "red")
 
 
 def _answer(outcome: Outcome) -> str:

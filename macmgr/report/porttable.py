@@ -59,7 +59,7 @@ def tree_lines(view: View, at_risk: Iterable[str], width: int, *, audit: bool, v
         yield from _table(shown, width, view, verbose=verbose and not audit)
         if more := len(rows) - len(shown):
             text = f"({counted(more, 'port')} without a problem left out; -v shows all)"
-            yield from wrapped(Text(), text, width, 5, "dim")
+            yield from wrapped(Text(" " * 5), text, width, 5, "dim")
         yield Text()
 
 
@@ -77,7 +77,7 @@ def portless_lines(view: View, width: int) -> Iterator[Text]:
             continue
         head.rstrip()
         yield head
-        yield from wrapped(Text(), nic.why, width, 8)
+        yield from wrapped(Text(" " * 8), nic.why, width, 8)
     yield Text()
 
 
@@ -99,7 +99,8 @@ def _headline(bridge: Bridge, view: View, width: int) -> Iterator[Text]:
     how = "only observed" if view.scope.observes(bridge.name) else "managed"
     managed = f"{how} ({reason})" if reason else "not managed"
     text = f"VLAN filtering {'on' if bridge.vlan_filtering else 'off'}, {managed}"
-    return wrapped(Text(unbroken(bridge.name), "bold"), text, width, cell_len(bridge.name) + _GAP)
+    name = Text.assemble((unbroken(bridge.name), "bold"), " " * _GAP)
+    return wrapped(name, text, width, name.cell_len)
 
 
 def _table(rows: list[_Row], width: int, view: View, *, verbose: bool) -> Iterator[Text]:
@@ -129,7 +130,7 @@ def _table(rows: list[_Row], width: int, view: View, *, verbose: bool) -> Iterat
         if verbose and row.guest is not None:
             yield from _details(row.guest, view, width)
     if left_out:
-        yield from wrapped(Text(), f"(no room for {', '.join(left_out)})", width, 5, "dim")
+        yield from wrapped(Text(" " * 5), f"(no room for {', '.join(left_out)})", width, 5, "dim")
 
 
 def _line(cells: list[Text], widths: list[int], shown: Iterable[int]) -> Text:
@@ -142,12 +143,12 @@ def _line(cells: list[Text], widths: list[int], shown: Iterable[int]) -> Text:
 
 def _details(guest: GuestPort, view: View, width: int) -> Iterator[Text]:
     """Yields who decides about the port, and its entries."""
-    yield from wrapped(Text(" │     "), f"manager={guest.policy.manager}: {guest.policy.reason}", width, 9, "dim")
+    yield from wrapped(Text(" │       "), f"manager={guest.policy.manager}: {guest.policy.reason}", width, 9, "dim")
     by_kind: dict[tuple[str, str], list[int]] = {}
     for entry in view.snapshot.fdb.of_port(guest.port):
         by_kind.setdefault((entry.mac, entry.in_words), []).append(entry.vid)
     for (mac, words), vids in sorted(by_kind.items()):
-        yield from wrapped(Text(" │     "), f"{mac} {words} (VID {fold_vids(sorted(vids))})", width, 9, "dim")
+        yield from wrapped(Text(" │       "), f"{mac} {words} (VID {fold_vids(sorted(vids))})", width, 9, "dim")
 
 
 def _widths(cells: list[list[Text]]) -> list[int]:

@@ -15,7 +15,6 @@ from macmgr.model.flags import FLAGS
 from macmgr.model.intent import observe_nothing
 from macmgr.model.snapshot import Entry, EntryState
 from macmgr.model.vids import fold_vids
-from macmgr.oneline import unbroken
 from macmgr.phrases import counted, first_few
 from macmgr.report.auditdocument import fix_document
 from macmgr.report.terminal import print_wrapped
@@ -51,7 +50,7 @@ def print_release(out: Console, released: Released, observes: Callable[[str], bo
     Where macmgr only ``observes``, nobody takes a port again.
     """
     for sentence, style in _answer(released, observes):
-        print_wrapped(out, Text(), Text(unbroken(sentence), style), 2)
+        print_wrapped(out, Text(), sentence, 2, style)
     outcome, fixes = released.outcome, Fixes()
     for failure in outcome.failures:
         _print_row(out, "failed", f"{failure.change.domain or failure.change.bridge}: {failure.why}", "red")
@@ -65,7 +64,7 @@ def print_release(out: Console, released: Released, observes: Callable[[str], bo
 
 
 def _print_row(out: Console, word: str, said: str, style: str) -> None:
-    print_wrapped(out, Text(f"{word:<{_WORD}}", style), Text(unbroken(said)), _WORD)
+    print_wrapped(out, Text(f"{word:<{_WORD}}", style), said, _WORD)
 
 
 def _answer(released: Released, observes: Callable[[str], bool]) -> Iterator[tuple[str, str]]:

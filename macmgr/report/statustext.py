@@ -13,6 +13,7 @@ from rich.text import Text
 from macmgr.model.findings import Code, Severity
 from macmgr.oneline import one_line
 from macmgr.phrases import are, counted, first_few
+from macmgr.report.terminal import print_wrapped
 from macmgr.report.verdict import Word
 
 _SHOWN = 5  # repairs and alarms, without --verbose
@@ -29,14 +30,15 @@ def print_status(out: Console, document: Document, *, verbose: bool = False) -> 
     outages = document.get("not_reached", ()) if document["in_sync"] is not None else ()  # else they are history
     if cut := sorted({domain for outage in outages for domain in outage["domains"]}):
         who = f"{counted(len(cut), 'guest')} {are(cut)} cut off: {one_line(first_few(cut, _FEW))}."
-        out.print(_wrapped(out, Text(who, "red")))
-    out.print(_wrapped(out, _verdict(document)))
+        print_wrapped(out, Text(), who, style="red")
+    verdict, style = _verdict(document)
+    print_wrapped(out, Text(), verdict, style=style)
     if problem := document.get("configuration", {}).get("problem"):
-        out.print(_wrapped(out, Text(f"The configuration as it was before holds: {one_line(problem)}.", "yellow")))
-    out.print(_wrapped(out, Text(one_line(started))))
+        print_wrapped(out, Text(), f"The configuration as it was before holds: {one_line(problem)}.", style="yellow")
+    print_wrapped(out, Text(), one_line(started))
     _print_not_reached(out, outages, now)
     for problem in document["hooks"].get("problems", ()):
-        out.print(_wrapped(out, Text(f"Hooks: {one_line(problem)}", "red")))
+        print_wrapped(out, Text(), f"Hooks: {one_line(problem)}", style="red")
     out.print()
     if document["rounds"]["count"]:
         _print_bridges(out, document["managed"]["bridges"])
@@ -47,47 +49,45 @@ def print_status(out: Console, document: Document, *, verbose: bool = False) -> 
     _print_events(out, "REPAIRS", document["repairs"], now, shown, "")
 
 
-def _verdict(document: Document) -> Text:
+def _verdict(document: Document) -> tuple[str, str]:
+    """Returns the verdict and its colour."""
     managed, found = document["managed"], document["findings"]
     if document["in_sync"] is None:
         return _unknown(document)
     verdict = document.get("verdict")
     if verdict == Word.NOTHING:
-        return Text(
-            "Nothing is managed here: all is left to the kernel. 'macmgr show' lists bridges and guests.", "yellow"
-        )
+        return ("Nothing is managed here: all is left to the kernel. 'macmgr show' lists bridges and guests.", "yellow")
     bridges = [bridge for bridge in managed["bridges"] if bridge["there"]]
     observed = [one_line(bridge["name"]) for bridge in bridges if bridge["mode"] == "observe"]
     if observed and len(observed) == len(bridges):
         errors = sum(count for code, count in found.items() if code in _ERRORS)
         names = f"{', '.join(observed)} {are(observed)} only observed"
-        return Text(
-            f"{names}: {counted(errors, 'error')}, and nothing is changed; 'macmgr plan' shows what would be.", "yellow"
+        return (
+            f"{names}: {counted(errors, 'error')}, and nothing is changed; 'macmgr plan' shows what would be.",
+            "yellow",
         )
     if verdict == Word.AT_RISK:
         ports = counted(managed["ports"], "managed port")
-        return Text(
-            f"At risk: one frame from the LAN can cut some of {ports} off; 'macmgr audit' says which.", "yellow"
-        )
+        return (f"At risk: one frame from the LAN can cut some of {ports} off; 'macmgr audit' says which.", "yellow")
     if document["in_sync"]:
         ports, guests = counted(managed["ports"], "managed port"), counted(managed["guests"], "guest")
         how = "The tables are as wanted" if verdict == Word.CUT_OFF else "In sync"
         text = f"{how}: {ports} of {guests} on {counted(len(managed['bridges']), 'bridge')}."
         style = "yellow" if verdict == Word.CUT_OFF else "green"
-        return Text(f"{text} Only observed: {', '.join(observed)}." if observed else text, style)
+        return (f"{text} Only observed: {', '.join(observed)}." if observed else text), style
     errors = ", ".join(f"{count} {code}" for code, count in found.items() if code in _ERRORS)
-    return Text(f"Drift: {errors}; 'macmgr audit' says where and why.", "red")
+    return f"Drift: {errors}; 'macmgr audit' says where and why.", "red"
 
 
-def _unknown(document: Document) -> Text:
+def _unknown(document: Document) -> tuple[str, str]:
     """Names what keeps the daemon from knowing; the findings of its last look are history."""
     unknown = document.get("unknown")
     if not document["rounds"]["count"] and (unknown is None or not document["rounds"].get("failed")):
-        return Text("Unknown: the daemon has not taken its first look yet.", "yellow")
+        return "Unknown: the daemon has not taken its first look yet.", "yellow"
     if unknown is None:
-        return Text("Unknown: the daemon does not say why.", "red")
+        return "Unknown: the daemon does not say why.", "red"
     since = _span(unknown["since"], document["taken_at"])
-    return Text(f"Unknown for {since}: {one_line(unknown['why'])}. 'macmgr audit' looks for itself.", "red")
+    return f"Unknown for {since}: {one_line(unknown['why'])}. 'macmgr audit' looks for itself.", "red"
 
 
 def _print_bridges(out: Console, bridges: Sequence[Document]) -> None:
@@ -177,13 +177,6 @@ def _table(*columns: str) -> Table:
         table.add_column(column, no_wrap=True)
     table.add_column(columns[-1])
     return table
-
-
-def _wrapped(out: Console, text: Text) -> Text:
-    lines = text.wrap(out, max(out.width, 20))
-    for line in lines:
-        line.rstrip()
-    return Text("\n").join(lines)
 
 
 def _ago(then: str | None, now: str) -> str:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from rich.cells import cell_len
+from rich.cells import cell_len, chop_cells
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook
 from rich.segment import Segment
 from rich.text import Text
@@ -39,35 +39,38 @@ def console(color: bool) -> Console:
     return made
 
 
-def print_wrapped(out: Console, head: Text, text: Text, indent: int) -> None:
-    """Prints ``head`` and the text, which wraps at words; its further lines are indented."""
-    lines = text.wrap(out, max(out.width - indent, 20))
-    for line in lines:
-        line.rstrip()
-    out.print(head + Text("\n" + " " * indent).join(lines), soft_wrap=True)
+def print_wrapped(out: Console, head: Text, text: str, indent: int = 0, style: str = "") -> None:
+    """Prints what `wrapped` yields."""
+    out.print(Text("\n").join(wrapped(head, text, out.width, indent, style)), soft_wrap=True)
 
 
 def wrapped(head: Text, text: str, width: int, indent: int, style: str = "") -> Iterator[Text]:
-    """Yields ``text`` after ``head``, wrapped at words and indented below itself.
+    """Yields ``text`` after ``head``, wrapped at words; its further lines are indented.
 
-    A word that is longer than a line, such as a path, is broken behind a / or a comma.
+    A word that is longer than a line, such as a path, is broken behind a / or a comma, or else anywhere.
     """
-    margin = Text(" " * max(indent - head.cell_len, 0))
-    first, *rest = _broken(unbroken(text), max(width - indent, _NARROWEST))
-    yield Text.assemble(head, margin, (first, style))  # a sum would have the head's colour all along
+    first, *rest = _broken(unbroken(text), width - head.cell_len, max(width - indent, _NARROWEST))
+    yield Text.assemble(head, (first, style))  # a sum would have the head's colour all along
     for line in rest:
         yield Text(" " * indent) + Text(line, style)
 
 
-def _broken(text: str, width: int) -> list[str]:
+def _broken(text: str, width: int, below: int) -> list[str]:
+    """Breaks the text into a first line of that width, and others of the width ``below``; the first may be empty."""
     lines = [""]
     for word in re.findall(" *[^ ]+", text):  # a name may hold two spaces
-        for part in [word] if cell_len(word.lstrip(" ")) <= width else re.findall("[^/,]+[/,]*|[/,]+", word):
-            if lines[-1] and cell_len(lines[-1] + part) > width:
+        for part in [word] if cell_len(word.lstrip(" ")) <= below else _parts(word, below):
+            if (lines[-1] or width < below) and cell_len(lines[-1] + part) > width:
                 lines.append(part.lstrip(" "))
+                width = below
             else:
                 lines[-1] += part
     return lines
+
+
+def _parts(word: str, width: int) -> Iterator[str]:
+    for part in re.findall("[^/,]+[/,]*|[/,]+", word):
+        yield from chop_cells(part, width)
 
 
 def print_answer(out: Console, answer: Sequence[Text], body: Iterable[Text]) -> None:

@@ -138,8 +138,8 @@ def _print(first: Iterable[str], steps: Iterable[Step], last: Iterable[str]) -> 
 
     out = console(color=False)
     for line in first:
-        print_wrapped(out, Text(), Text(unbroken(line)), 2)
+        print_wrapped(out, Text(), line, 2)
     for step in steps:
         out.print(Text(unbroken(f"{step.what:<13} {step.path}")), soft_wrap=True)
     for line in last:
-        print_wrapped(out, Text(), Text(unbroken(line)), 2)
+        print_wrapped(out, Text(), line, 2)
