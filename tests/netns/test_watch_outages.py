@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.netns.conftest import Namespace, eventually, require
-from tests.netns.house import House, house, mac_of
+from tests.netns.house import MANAGED, House, house, mac_of
 
 pytestmark = pytest.mark.full_kernel
 
@@ -122,3 +122,21 @@ def test_a_port_that_flaps_costs_few_lines(watched: House) -> None:
         eventually(lambda: bool(cut_off(watched)), lambda: watched.log)
     assert len(lines(watched, " cut off: ")) <= 3
     assert len(lines(watched, "reached again")) <= 3
+
+
+def test_a_guest_that_loses_its_port_keeps_its_series_and_wakes_the_plugin(host: House) -> None:
+    place = host.root / "macmgr.prom"
+    host.config.write_text(MANAGED + f"[daemon]\nmetrics_file = '{place}'\n")
+    nic = 'macmgr_guest_reached{domain="g1",source_bridge="br0",target_device="vnet1"}'
+
+    def exported(value: float) -> bool:
+        return place.exists() and f"{nic} {value}" in place.read_text()
+
+    with host.daemon():
+        eventually(lambda: exported(1.0), lambda: place.read_text())
+        assert host.macmgr("audit", "--format", "plugin").returncode == 0
+        host.ns.ip("link del vnet1")
+        eventually(lambda: exported(0.0), lambda: place.read_text())
+    said = host.macmgr("audit", "--format", "plugin")
+    assert said.stdout.startswith(b"MACMGR CRITICAL: g1 is cut off (missing-port).")
+    assert said.returncode == 2
