@@ -245,6 +245,14 @@ def _parser() -> _Parser:
     trace.add_argument("--to", metavar="MAC", required=True, help=help_)
     trace.add_argument("--vid", type=int, metavar="V", help="the frame's VLAN: tagged, unless it is the port's PVID")
 
+    for name, text in (
+        ("manage", "let macmgr change a bridge: set its mode in the file"),
+        ("observe", "let macmgr only report on a bridge: set its mode in the file"),
+    ):
+        mode = _verb(verbs, name, text, f"sudo macmgr {name} br0", *(each for each in _HOST if each != "format"))
+        mode.set_defaults(function="set_mode", module="macmgr.verbs.bridgemode", domain=None, network=None)
+        mode.add_argument("bridge", metavar="BRIDGE")
+
     text = "give ports back to the kernel as they were before macmgr"
     release = _verb(verbs, "release", text, "sudo macmgr release --bridge br0", *_HOST, "no-color")
     release.set_defaults(function="release_ports", module="macmgr.verbs.apply", domain=None, network=None)

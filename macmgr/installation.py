@@ -181,9 +181,7 @@ def install_config(target: Path = paths.CONFIG, *, manage: bool = False) -> Step
     """Puts the commented default configuration in place if there is none. It observes unless it is to ``manage``."""
     if os.path.lexists(target):
         return Step(target, "already there")
-    text = read_regular(_packaged("_macmgr.toml", "packaging/macmgr.toml"), LARGEST)
-    if manage:
-        text = text.replace(b'\nmode = "observe"\n', b'\nmode = "manage"\n')
+    text = default_config(manage=manage)
     try:
         make(target.parent)
         checksum = target.with_name(paths.CHECKSUM)
@@ -196,6 +194,11 @@ def install_config(target: Path = paths.CONFIG, *, manage: bool = False) -> Step
     except OSError as error:
         raise NotThere(f"{target}: cannot be written: {error.strerror}") from None
     return Step(target, "installed")
+
+
+def default_config(*, manage: bool) -> bytes:
+    text = read_regular(_packaged("_macmgr.toml", "packaging/macmgr.toml"), LARGEST)
+    return text.replace(b'\nmode = "observe"\n', b'\nmode = "manage"\n') if manage else text
 
 
 def uninstall_config(target: Path = paths.CONFIG) -> Iterator[Step]:

@@ -13,6 +13,7 @@ is refused.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 from collections.abc import Iterator
@@ -144,16 +145,39 @@ def write_own(path: Path, text: str, *, mode: int = 0o700) -> None:
     with suppress(FileExistsError):
         path.parent.mkdir(mode)
     with own_directory(path.parent, mode=mode) as directory:
-        temporary = temporary_name(path.name)
-        with suppress(FileNotFoundError):
-            os.unlink(temporary, dir_fd=directory)  # of a killed writer; there is one writer at a time
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with os.fdopen(os.open(temporary, flags, 0o600, dir_fd=directory), "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(temporary, path.name, src_dir_fd=directory, dst_dir_fd=directory)
-        os.fsync(directory)
+        _replace(directory, path.name, text.encode())
+
+
+def edit_own(path: Path, old: bytes, new: bytes) -> bool:
+    """Replaces a file that a person writes too, if it still holds ``old``. It keeps its mode and its owner.
+
+    Returns False, and changes nothing, if somebody else has changed it meanwhile. One editor at a time gets in.
+    """
+    with own_directory(path.parent) as directory:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        descriptor, status = open_regular(path.name, follow=False, dir_fd=directory)
+        os.close(descriptor)
+        same_size = status.st_size == len(old)
+        if not same_size or read_regular(path.name, len(old), follow=False, dir_fd=directory) != old:
+            return False
+        _replace(directory, path.name, new, status)
+    return True
+
+
+def _replace(directory: int, name: str, data: bytes, like: os.stat_result | None = None) -> None:
+    temporary = temporary_name(name)
+    with suppress(FileNotFoundError):
+        os.unlink(temporary, dir_fd=directory)  # of a killed writer; there is one writer at a time
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(temporary, flags, 0o600, dir_fd=directory), "wb") as file:
+        file.write(data)
+        file.flush()
+        if like is not None:
+            os.fchown(file.fileno(), like.st_uid, like.st_gid)
+            os.fchmod(file.fileno(), stat.S_IMODE(like.st_mode))
+        os.fsync(file.fileno())
+    os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+    os.fsync(directory)
 
 
 def temporary_name(name: str) -> str:

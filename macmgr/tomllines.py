@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,13 +18,34 @@ _TRIES = 300
 
 
 @dataclass(frozen=True, slots=True)
-class _Statement:
+class Statement:
     """A table header or ``name = value``: its line, its table, and its value."""
 
     line: int
     lines: tuple[str, ...]
     table: Keys
     value: Any
+
+    @property
+    def is_header(self) -> bool:
+        return self.lines[0].lstrip().startswith("[")
+
+    @property
+    def inside(self) -> Keys:
+        """The table in which the next line is: a header's own one."""
+        return _header(self.value) if self.is_header else self.table
+
+    def names(self, path: Keys) -> bool:
+        """True if the statement gives ``path`` or something in it a value, or makes it a table."""
+        if self.table != path[: len(self.table)]:
+            return False
+        value: Any = self.value
+        for key in path[len(self.table) :]:
+            value = value[0] if isinstance(value, list) and value else value
+            if not isinstance(value, dict) or key not in value:
+                return False
+            value = value[key]
+        return True
 
 
 class TomlLines:
@@ -37,9 +58,8 @@ class TomlLines:
         self._text = text
 
     @cached_property
-    def _statements(self) -> list[_Statement]:
-        # tomllib does this first too: a line of CR LF is no statement with the CR alone.
-        return list(_statements(self._text.replace("\r\n", "\n").split("\n")))
+    def _statements(self) -> list[Statement]:
+        return list(statements(self._text))
 
     def of(self, path: Keys, containing: str = "") -> int | None:
         """Returns the line of the statement that names ``path``, or of its line that holds ``containing``.
@@ -47,13 +67,16 @@ class TomlLines:
         Returns None if no statement names it.
         """
         for statement in self._statements:
-            if _names(statement, path):
+            if statement.names(path):
                 lines = enumerate(statement.lines, statement.line)
                 return next((number for number, line in lines if containing and containing in line), statement.line)
         return None
 
 
-def _statements(lines: list[str]) -> Iterator[_Statement]:
+def statements(text: str) -> Iterator[Statement]:
+    """Yields the statements of a valid TOML text, in order."""
+    # tomllib does this first too: a line of CR LF is no statement with the CR alone.
+    lines = text.replace("\r\n", "\n").split("\n")
     table: Keys = ()
     first = 0
     while first < len(lines):
@@ -69,11 +92,12 @@ def _statements(lines: list[str]) -> Iterator[_Statement]:
                 tries -= 1
                 value = _read(lines[first : first + size])
         part = tuple(lines[first : first + size])
-        if value and part[0].lstrip().startswith("["):
-            table = _header(value)
-            yield _Statement(first + 1, part, (), value)
-        elif value:
-            yield _Statement(first + 1, part, table, value)
+        if value:
+            statement = Statement(first + 1, part, table, value)
+            if statement.is_header:
+                statement = replace(statement, table=())
+                table = statement.inside
+            yield statement
         first += size
 
 
@@ -91,16 +115,3 @@ def _header(value: Any) -> Keys:
         key, value = next(iter(value.items())) if value else ("", None)
         keys.append(key)
     return tuple(key for key in keys if key)
-
-
-def _names(statement: _Statement, path: Keys) -> bool:
-    """True if the statement gives ``path`` or something in it a value, or makes it a table."""
-    if statement.table != path[: len(statement.table)]:
-        return False
-    value: Any = statement.value
-    for key in path[len(statement.table) :]:
-        value = value[0] if isinstance(value, list) and value else value
-        if not isinstance(value, dict) or key not in value:
-            return False
-        value = value[key]
-    return True

@@ -28,6 +28,10 @@ _NEVER_CAME = (
 )
 
 
+class NoDaemon(NotThere):
+    """Nobody listens on the daemon's socket."""
+
+
 def status(arguments: argparse.Namespace) -> int:
     """Ask the daemon and print its answer. Raises NotThere if none runs.
 
@@ -69,7 +73,7 @@ def ask(path: Path, timeout: float = _TIMEOUT) -> dict[str, Any]:
             daemon.shutdown(socket.SHUT_WR)
             answer = _read(daemon)
     except (FileNotFoundError, ConnectionRefusedError):
-        raise NotThere(
+        raise NoDaemon(
             f"no daemon runs here: nobody listens on {path}; start it with 'systemctl start macmgr', or look without "
             "one: 'macmgr audit'"
         ) from None

@@ -88,7 +88,9 @@ def test_nothing_is_changed_before_somebody_says_manage(host: House) -> None:
         assert state(host) == after
         assert [each["mode"] for each in host.status()["managed"]["bridges"]] == ["observe"]
         assert remembered(host) == []
-        host.config.write_text(host.config.read_text().replace('\nmode = "observe"', '\nmode = "manage"'))
+        said = host.macmgr("manage", "br0").stdout.decode()
+        assert "The daemon makes changes there once it has read the file: 'systemctl reload macmgr'." in said
+        assert state(host) == after
         daemon.send_signal(signal.SIGHUP)
         eventually(lambda: host.managed(1) and host.managed(2), "it manages once that is said")
     assert {each["port"] for each in remembered(host)} == {"vnet1", "vnet2"}

@@ -160,6 +160,8 @@ VERBS: dict[str, list[list[str]]] = {
     "plan": [[], ["--domain", "web1"]],
     "apply": [[]],
     "release": [[]],
+    "manage": [["br0"]],
+    "observe": [["br0"]],
     "show": [[]],
     "doctor": [[]],
     "explain": [["web1"], [MAC]],
