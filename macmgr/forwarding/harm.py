@@ -68,7 +68,13 @@ def harms(
         if reaches != later:
             found += _compared(reaches, later, without, isolated)
     whose = {guest.port: (guest.domain, guest.uuid) for guest in intent.ports}
+    at_home = {guest.port: asked_for for guest in intent.ports if (asked_for := _vids_asked_for(guest)) is not None}
     for harm in found:
+        if harm.cut_off and harm.other in at_home:  # in any other VLAN, it had the guest by mistake
+            vids = tuple(vid for vid in harm.vids if not vid or vid in at_home[harm.other])
+            if not vids:
+                continue
+            harm = harm._replace(vids=vids)
         if whose.get(harm.other) == whose.get(harm.guest.port):
             continue  # NICs of one guest hide nothing from each other: a bond sends by one or the other
         twins = (reaches for (port, mac), reaches in becomes.items() if mac == harm.mac and port != harm.guest.port)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from macmgr.forwarding.requested import requested
 from macmgr.model.changes import DeleteVids, Request, SetFlags, SetVids, bridge_command, requests
 from macmgr.model.findings import Code
@@ -227,6 +229,17 @@ def test_where_no_uplink_carries_it_the_port_stays_where_it_is_reached() -> None
     told = {finding.code: finding for finding in planned.findings}
     assert told[Code.WRONG_VLAN].fix == "left out: it would harm a guest; no uplink of br0 carries VID 42"
     assert Code.WOULD_HARM in told
+
+
+@pytest.mark.parametrize("uplink", [(1, 42), (1, 7)])
+def test_who_had_it_as_a_neighbour_by_mistake_gets_its_entry(uplink: tuple[int, ...]) -> None:
+    """The neighbour loses whoever goes home, and that is no reason to leave out what is planned for the neighbour."""
+    start = lan(*PINNED, uplink=uplink)
+    open_ports = {**start.ports, "vnet1": replace(start.ports["vnet1"], flags=OPEN)}
+    planned = plan(intent(REPAIRED, NEIGHBOUR), replace(start, ports=open_ports, entries=PINNED))
+    assert {f"bridge fdb replace {MACS[1]} dev vnet1 master static sticky"} <= {*commands(planned)}
+    assert "bridge link set dev vnet1 learning off flood off" in commands(planned)
+    assert [each.port for each in planned.findings if each.code is Code.WOULD_HARM] == ["vnet0"] * (42 not in uplink)
 
 
 def test_a_vid_that_cannot_be_set_leaves_the_port_as_it_was() -> None:
