@@ -105,7 +105,7 @@ def plan(intent: Intent, snapshot: Snapshot, known: Known = NOTHING_KNOWN) -> Pl
     plan_stranded(owned.rightful, {guest.port for guest in intent.ports}, snapshot, table, draft)
     plan_uplinks(intent, snapshot, learning_off(memory, intent, snapshot), table, draft)
     draft.findings += leftover_findings(intent, snapshot, table, tuple(draft.findings))
-    draft.findings = of_ports_as_they_are(draft.findings, draft.plugs)
+    draft.findings = of_ports_as_they_are(draft)
     draft.findings += plug_findings(intent, found, draft)
     draft.findings += guest_mac_findings(intent)
     draft.findings += used_elsewhere_findings(intent, snapshot, memory)

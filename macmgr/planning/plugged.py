@@ -192,13 +192,25 @@ def _entries_with(change: SetFlags | SetVids, draft: Draft) -> tuple[Change, ...
     return tuple(put for put in puts if any(entry.port == change.port for entry in put.after))
 
 
-def of_ports_as_they_are(findings: Iterable[Finding], plugs: Iterable[SetFlags | SetVids]) -> list[Finding]:
+def of_ports_as_they_are(draft: Draft) -> list[Finding]:
     """The findings without those about a VID that their port is only to get, or to lose: that is one finding by itself.
 
-    They come from what is planned for the port as it is to be.
+    They come from what is planned for the port as it is to be. So an entry that is put there comes with the VIDs, and
+    with all other entries: before them, a put without a VID would take the address from whoever has it in the VLANs
+    that the port is to leave.
     """
-    moved = {each.port: {*each.before.vids} ^ {*each.after.vids} for each in plugs if isinstance(each, SetVids)}
-    return [each for each in findings if each.vid not in moved.get(each.port, ())]
+    set_vids = {each.port: each for each in draft.plugs if isinstance(each, SetVids)}
+    moved = {port: {*each.before.vids} ^ {*each.after.vids} for port, each in set_vids.items()}
+    kept = [each for each in draft.findings if each.vid not in moved.get(each.port, ())]
+    return [_with_vids(each, set_vids[each.port], draft) if each.port in set_vids else each for each in kept]
+
+
+def _with_vids(finding: Finding, set_vids: SetVids, draft: Draft) -> Finding:
+    puts = [each for each in finding.mends if isinstance(each, SetEntries) and each.after]
+    if not puts:
+        return finding
+    rest = (each for each in finding.mends if each not in puts)  # as a closing, which comes last
+    return replace(finding, mends=(set_vids, *_entries_with(set_vids, draft), *rest))
 
 
 def _isolate(guest: GuestPort, snapshot: Snapshot, guests: set[str]) -> tuple[tuple[Command, ...], str]:

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from macmgr.forwarding.requested import requested
-from macmgr.model.changes import DeleteVids, Request, SetFlags, SetVids, bridge_command, requests
+from macmgr.model.changes import DeleteVids, Request, SetEntries, SetFlags, SetVids, bridge_command, requests
 from macmgr.model.findings import Code
 from macmgr.model.intent import EVERYTHING, GuestPort, Intent, Manager, NicFacts, Policy, Vlan, Vlans
 from macmgr.model.known import Known
-from macmgr.model.snapshot import Bridge, BridgePort, Entry, PortFlags, Snapshot
+from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 from macmgr.model.vids import PortVids
 from macmgr.planning.draft import Plan
 from macmgr.planning.planner import plan
@@ -229,6 +229,21 @@ def test_where_no_uplink_carries_it_the_port_stays_where_it_is_reached() -> None
     told = {finding.code: finding for finding in planned.findings}
     assert told[Code.WRONG_VLAN].fix == "left out: it would harm a guest; no uplink of br0 carries VID 42"
     assert Code.WOULD_HARM in told
+
+
+def test_the_fix_of_an_entry_comes_with_the_vids() -> None:
+    """By itself, the put without a VID would take the address in VLAN 1 from the neighbour, who uses it there."""
+    vrrp = "00:00:5e:00:01:0a"
+    used = Entry(vrrp, 1, "vnet1", EntryState.DYNAMIC)
+    start = lan(*PINNED, used)
+    open_ports = {**start.ports, "vnet1": replace(start.ports["vnet1"], flags=OPEN)}
+    neighbour = guest(1, NicFacts(), manager=Manager.KERNEL)
+    allowed = replace(REPAIRED, macs=(MACS[0], vrrp))
+    planned = plan(intent(allowed, neighbour), replace(start, ports=open_ports))
+    (told,) = [each for each in planned.findings if each.mac == vrrp and each.code is Code.MISSING_ENTRY]
+    set_vids, *puts = told.changes
+    assert isinstance(set_vids, SetVids)
+    assert {each.mac for each in puts if isinstance(each, SetEntries)} == {MACS[0], vrrp}
 
 
 @pytest.mark.parametrize("uplink", [(1, 42), (1, 7)])
