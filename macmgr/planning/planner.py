@@ -55,7 +55,7 @@ def plan(intent: Intent, snapshot: Snapshot, known: Known = NOTHING_KNOWN) -> Pl
     memory = known.memory
     gone, locked = gone_macs(memory, intent, snapshot), locked_since(memory, intent, snapshot)
     closed = closed_once(memory, snapshot)
-    present = [guest for guest in intent.ports if guest.managed and is_on_its_bridge(guest, intent, snapshot, draft)]
+    present = [guest for guest in intent.ports if is_on_its_bridge(guest, intent, snapshot, draft) and guest.managed]
     present = list(_beside_unread(present, intent, snapshot, table, draft))
     found, snapshot = snapshot, plan_plugs(present, intent, snapshot, known, draft)
     if draft.plugs:

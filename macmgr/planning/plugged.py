@@ -77,7 +77,13 @@ def _may_be_a_guests(guest: GuestPort, snapshot: Snapshot) -> bool:
 
 
 def is_on_its_bridge(guest: GuestPort, intent: Intent, snapshot: Snapshot, draft: Draft) -> bool:
-    """The tap is on its bridge; where it is not, nothing of it is touched and the audit says so."""
+    """The tap is on its bridge; where it is not, nothing of it is touched and the audit says so.
+
+    A NIC that is left to the kernel is cut off too without its tap, or with a tap on no bridge; that is said where its
+    bridge is managed. Somebody may want it on another bridge.
+    """
+    if not guest.managed and (guest.bridge not in intent.managed_bridges or snapshot.masters.get(guest.port)):
+        return snapshot.masters.get(guest.port) == guest.bridge
     who = f"{guest.domain} ({guest.alias})" if guest.alias else guest.domain
     if guest.port not in snapshot.masters and guest.domain in intent.without_process:
         draft.report(

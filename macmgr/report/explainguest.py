@@ -34,7 +34,9 @@ def explain_guest(view: View, guest: GuestPort) -> Explanation:
     guests = {each.port: each for each in view.intent.ports}
     observed = mode_says(view, guest.bridge)
     own = [reach for reach in reaches if reach.mac == guest.macs[0]]
-    here = view.snapshot.port_on(guest.bridge, guest.port) is not None
+    master = view.snapshot.masters.get(guest.port)
+    elsewhere = not guest.managed and master not in (None, guest.bridge)  # somebody may want it there
+    here = elsewhere or view.snapshot.port_on(guest.bridge, guest.port) is not None
     cut = guest.running and (bool(_lost_macs(guest, findings)) or any(reach.cut_off for reach in own) or not here)
     said, style = _answer(view, guest, own, findings, cut=cut)
     return Explanation(
@@ -79,9 +81,15 @@ def _answer(
         said = answer(who, own, {each.port: each for each in view.intent.ports}, explained=explained)
         if lost := _lost_macs(guest, findings):
             said = f"{who} is cut off as {listed(lost)}; as {guest.macs[0]} it{said.removeprefix(who)}"
-    else:
+    elif cut:
         said = f"{who} is cut off: {guest.port or 'it'} is no port of {guest.bridge}"
-    if Severity.ERROR not in severities and Severity.WARNING not in severities:
+        if guest.bridge not in view.intent.managed_bridges:
+            said += ", which is not managed, so no audit says that"
+    elif (master := view.snapshot.masters[guest.port]) == guest.bridge:
+        said = f"nobody can say who reaches {who}: another NIC has the tap {guest.port} too"
+    else:
+        said = f"{who} is on {master}, but its XML says {guest.bridge}"
+    if (own or not cut) and Severity.ERROR not in severities and Severity.WARNING not in severities:
         said += f"; its port is {_well(guest)}"
     style = "red" if cut or Severity.ERROR in severities else "yellow" if Severity.WARNING in severities else "green"
     return f"{said}.", style

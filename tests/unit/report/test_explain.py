@@ -282,3 +282,49 @@ def test_a_paused_guest() -> None:
     assert text.startswith("web1 is paused: its CPUs do not run here")
     assert "                the domain is paused: its CPUs do not run here\n" in text
     assert "  So wanted     no entry, and the port open: nobody would put one at resume\n" in text
+
+
+def left_to_the_kernel(policy: str | None, master: str | None) -> View:
+    """A look at web1, whose NIC is left to the kernel, on br0 with that policy; its tap is on ``master``."""
+    status = f"""<domstatus state='running' pid='7'><domain type='kvm'><name>web1</name>
+      <metadata><m:macTable xmlns:m='urn:macmgr:mactable:1' manager='kernel'/></metadata><devices>
+      <interface type='bridge'><mac address='{MAC}'/><source bridge='br0'/><target dev='vnet0'/></interface>
+      </devices></domain></domstatus>"""
+    bridges = {name: Bridge(name, number, "02:00:00:00:00:b0") for number, name in enumerate(("br0", "br1"), 1)}
+    ports = {"eth0": BridgePort("eth0", 8, "br0", "02:00:00:00:00:e0")}
+    masters: dict[str, str | None] = {"br0": None, "br1": None, "eth0": "br0"}
+    if master is not None:
+        masters["vnet0"] = master or None
+    if master:
+        ports["vnet0"] = BridgePort("vnet0", 9, master, "fe:54:00:aa:00:01", kind="tun")
+    snapshot = Snapshot(bridges, ports, masters, ())
+    settings = {"br0": Settings(Manager.LIBVIRT)} if policy else {}
+    intent = build_intent([read_domain_status(etree.fromstring(status), "web1.xml")], PolicySources([], settings))
+    return judged(View(intent, snapshot, plan(intent, snapshot)))
+
+
+@pytest.mark.parametrize(
+    ("policy", "master", "code", "answer"),
+    [
+        ("libvirt", None, "missing-port", "web1 is cut off: vnet0 is no port of br0."),
+        ("libvirt", "", "wrong-bridge", "web1 is cut off: vnet0 is no port of br0."),
+        (
+            "libvirt",
+            "br1",
+            "",
+            "web1 is on br1, but its XML says br0; its port is left to the kernel: there is nothing to",
+        ),
+        (None, None, "", "web1 is cut off: vnet0 is no port of br0, which is not managed, so no audit says that."),
+    ],
+    ids=["no tap", "on no bridge", "on another bridge", "on a bridge that is not managed"],
+)
+def test_a_nic_without_its_port_is_cut_off_for_the_audit_too(
+    policy: str | None, master: str | None, code: str, answer: str
+) -> None:
+    """Also where the NIC is left to the kernel; but somebody may want it on another bridge."""
+    view = left_to_the_kernel(policy, master)
+    (about,) = explain(view, "web1")
+    assert about.answer.startswith(answer)
+    assert [str(each.code) for each in view.plan.findings if each.domain == "web1"] == [code] * bool(code)
+    assert bool(view.cut_off) is bool(code)
+    assert about.cut_off is not (master == "br1")
