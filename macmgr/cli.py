@@ -219,6 +219,13 @@ def _parser() -> _Parser:
                 "--vlan-filtering", metavar="B", help="first turn VLAN filtering on for B, if that cuts nobody off"
             )
             verb.add_argument(
+                "--try",
+                dest="trial",
+                type=_seconds,
+                metavar="SECONDS",
+                help="go back by itself unless somebody types yes in time; with --bridge, on one that is only observed",
+            )
+            verb.add_argument(
                 "--cut",
                 action="store_true",
                 help="make the changes also where they cut off an address that is in use, such as one behind a port",
@@ -335,6 +342,13 @@ def _parser() -> _Parser:
                 "--purge", action="store_true", help="forget how ports were before macmgr, released or not"
             )
     return parser
+
+
+def _seconds(word: str) -> float:
+    with suppress(ValueError):
+        if 1 <= (seconds := float(word)) <= 86400:
+            return seconds
+    raise argparse.ArgumentTypeError(f"{word!r} is not a number of seconds from 1 to 86400")
 
 
 def _verb(verbs: argparse._SubParsersAction[_Verb], name: str, text: str, example: str, *options: str) -> _Verb:

@@ -8,12 +8,14 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from macmgr import errors
+from macmgr.config import load_config
 from macmgr.errors import NotThere
 from macmgr.model.intent import Intent, observe_nothing
 from macmgr.reconcile import apply, release
 from macmgr.report.auditdocument import apply_document, outcome_document
 from macmgr.state import lock
 from macmgr.state.memory import StateFile
+from macmgr.verbs import trial
 from macmgr.verbs.host import Host, a_moment, check_bridge, host_of, out, print_json, warn
 from macmgr.verbs.progress import JUDGING, READING, Progress, ToldKernel
 from macmgr.view import Outcome, judged
@@ -21,6 +23,50 @@ from macmgr.vlanfiltering import Answer, turn_on
 
 
 def apply_changes(arguments: argparse.Namespace) -> int:
+    if arguments.trial is not None:
+        return _try_changes(arguments)
+    return _apply_changes(arguments)
+
+
+def _try_changes(arguments: argparse.Namespace) -> int:
+    """Make the changes, and give them back unless a person says yes: exit code 0 only if they are kept."""
+    bridge, config = arguments.bridge, load_config(arguments.config)
+    if bridge is None or arguments.domain is not None or arguments.network is not None:
+        arguments.parser.error("--try is for one bridge: give it with --bridge, and nothing else")
+    if arguments.vlan_filtering is not None or arguments.format != "table":
+        arguments.parser.error(
+            "--try goes with neither --vlan-filtering nor --json: they do not go back, or ask nobody"
+        )
+    if not config.observes(bridge):
+        raise NotThere(
+            f"{bridge} cannot be tried: it is managed, so hooks and daemon would make the changes again; "
+            f"'macmgr observe {shlex.quote(bridge)}' first"
+        )
+    trial.check_nothing_to_release(_checked(arguments), bridge)
+
+    def go_back() -> bool:
+        return release_ports(argparse.Namespace(**{**vars(arguments), "verb": "release"})) == errors.IN_SYNC
+
+    with trial.guarded(arguments.trial, go_back) as guard:
+        _apply_changes(arguments)
+        code = guard.ends(keep=trial.is_confirmed(guard))
+    if code == trial.KEPT:
+        print(f"Kept. {bridge} is observed still: 'macmgr manage {shlex.quote(bridge)}' lets macmgr go on with it.")
+        return errors.IN_SYNC
+    if code != trial.WENT_BACK and not go_back():  # also if somebody has killed the guard
+        raise NotThere(f"going back has not ended well: see 'macmgr release --bridge {shlex.quote(bridge)}'")
+    print(f"Gone back: {bridge} is as it was before the trial.")
+    return errors.DRIFT
+
+
+def _checked(arguments: argparse.Namespace) -> Host:
+    host = host_of(arguments)
+    with host.kernel() as kernel:
+        check_bridge(arguments, kernel)
+    return host
+
+
+def _apply_changes(arguments: argparse.Namespace) -> int:
     host = host_of(arguments)
     if arguments.vlan_filtering is not None and host.scope.observes(arguments.vlan_filtering):
         return _refuse_observed(arguments)
