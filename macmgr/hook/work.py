@@ -20,6 +20,7 @@ from macmgr.model.hookcall import HookCall
 from macmgr.model.intent import GuestPort, Intent, Scope
 from macmgr.model.known import Known, Memory
 from macmgr.phrases import are
+from macmgr.planning.interlock import LEFT_OUT
 from macmgr.policy.guests import Decisions
 from macmgr.readers.hookdata import HookInput, read_hook_input
 from macmgr.reconcile import MOMENT, apply
@@ -131,7 +132,10 @@ def in_words(call: HookCall, outcome: Outcome, *, watched: bool = False) -> str:
             f"({waiting[0].state}); run 'macmgr apply' when they do"
         )
     told = (Code.ADDRESS_IN_USE, Code.WOULD_HARM)
-    parts += [each.message for each in outcome.view.plan.findings if each.code in told]
+    findings = outcome.view.plan.findings
+    parts += [each.message for each in findings if each.code in told]
+    if not any(each.code is Code.WOULD_HARM for each in findings):  # it is about a guest of another domain
+        parts += dict.fromkeys(f"{each.port}: {each.note}" for each in findings if each.note.startswith(LEFT_OUT))
     if not outcome.complete and not outcome.failures:
         parts.append(f"{len(outcome.view.plan.changes)} changes remain; run 'macmgr audit'")
     return "; ".join(parts)

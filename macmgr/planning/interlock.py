@@ -23,6 +23,7 @@ from macmgr.phrases import first_few
 from macmgr.planning.draft import Plan
 from macmgr.planning.ownership import Ownership
 
+LEFT_OUT = "left out: it would harm"  # how the note of a finding begins whose changes are not made
 _FEW = 3
 _SOME = (
     8  # addresses in use behind a port that are asked for: one of them keeps it open, and a guest may forge thousands
@@ -50,7 +51,8 @@ def harmless(plan: Plan, intent: Intent, snapshot: Snapshot, owned: Ownership, a
     if not found:
         return plan
     left = [change for change in plan.changes if change not in kept]
-    findings = [_without(finding, left) for finding in plan.findings]
+    guests = dict.fromkeys(each[0].guest for each in found.values())
+    findings = [_without(finding, left, guests) for finding in plan.findings]
     return Plan(tuple(kept), (*findings, *map(_finding, found.values())))
 
 
@@ -151,11 +153,15 @@ def _depending(changes: Iterable[Change], out: Sequence[Change]) -> list[Change]
     ]
 
 
-def _without(finding: Finding, left: Sequence[Change]) -> Finding:
-    """No fix says what is left out: neither the change itself, nor a closing that is a part of one."""
+def _without(finding: Finding, left: Sequence[Change], guests: Iterable[GuestPort]) -> Finding:
+    """No fix says what is left out: neither the change itself, nor a closing that is a part of one.
+
+    The note names the guests that would be harmed: who asks about one guest does not see the finding about another.
+    """
     closing = {change.port for change in left if isinstance(change, SetFlags) and change.closes}
     ends = (change in left or (isinstance(change, SetFlags) and change.port in closing) for change in finding.changes)
-    note = "; ".join(filter(None, ("left out: it would harm a guest", finding.note)))
+    names = [f"{guest.domain} ({guest.port})" for guest in guests if guest.bridge == finding.bridge]
+    note = "; ".join(filter(None, (f"{LEFT_OUT} {first_few(names, _FEW)}", finding.note)))
     return replace(finding, mends=(), note=note) if any(ends) else finding
 
 

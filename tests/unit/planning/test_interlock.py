@@ -8,13 +8,16 @@ from typing import Any
 import pytest
 
 from macmgr.forwarding import Answer, consequences, forward
+from macmgr.hook.work import in_words
 from macmgr.model.changes import SetEntries
 from macmgr.model.findings import Code, Fixes
-from macmgr.model.intent import Intent, Manager, Policy
+from macmgr.model.hookcall import HookCall
+from macmgr.model.intent import Intent, Manager, Policy, Scope
 from macmgr.model.known import Known
 from macmgr.model.snapshot import Entry, EntryState, PortFlags, Snapshot
 from macmgr.planning.draft import Plan
 from macmgr.planning.planner import plan
+from macmgr.view import Outcome, View
 from tests.two_guests import CLOSED, DB, INTENT, WEB, host
 
 MANAGED = Policy(manager=Manager.LIBVIRT)
@@ -62,7 +65,7 @@ def test_no_fix_says_what_is_left_out() -> None:
     fixes = Fixes()
     for finding in plan(TWINS, ONE_IS_DOWN).findings:
         if finding.code in (Code.STOLEN_ENTRY, Code.LEARNING_ON, Code.FLOOD_ON):
-            assert fixes.of(finding).text == "left out: it would harm a guest"
+            assert fixes.of(finding).text == "left out: it would harm web (vnet1)"
 
 
 def test_consent_makes_the_changes() -> None:
@@ -83,6 +86,16 @@ def test_an_address_in_use_behind_a_guest_that_is_left_to_the_kernel_is_not_take
     assert len(steps.changes) == 1, "without all of its entries, its port stays open"
     (message,) = told(steps)
     assert message.startswith(f"{VRRP} of web (vnet1) would no longer be reached from the host, the uplink eth0, vnet2")
+
+
+def test_who_asks_about_one_guest_reads_and_its_hook_says_whom_a_change_would_harm() -> None:
+    """The finding about the other guest is not in scope there."""
+    wanted, start = in_use_elsewhere(policy=Policy())
+    scope = Scope("db")
+    look = View(wanted, start, replace(plan(wanted, start).only(scope), changes=()), scope=scope)
+    assert told(look.plan) == []
+    line = in_words(HookCall("qemu", "db", "started"), Outcome((), (), look))
+    assert line == "vnet2: left out: it would harm web (vnet1)"
 
 
 def test_of_two_that_are_allowed_an_address_the_one_that_uses_it_has_it() -> None:

@@ -227,7 +227,7 @@ def test_where_no_uplink_carries_it_the_port_stays_where_it_is_reached() -> None
     planned = plan(intent(REPAIRED, NEIGHBOUR), lan(*PINNED, uplink=(1, 7)))
     assert commands(planned) == []
     told = {finding.code: finding for finding in planned.findings}
-    assert told[Code.WRONG_VLAN].fix == "left out: it would harm a guest; no uplink of br0 carries VID 42"
+    assert told[Code.WRONG_VLAN].fix == "left out: it would harm web0 (vnet0); no uplink of br0 carries VID 42"
     assert Code.WOULD_HARM in told
 
 
