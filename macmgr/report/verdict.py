@@ -178,7 +178,7 @@ def command(view: View, verb: str) -> str:
 
 
 def _risk(view: View, at_risk: frozenset[str]) -> Iterator[str]:
-    domains = sorted({guest.domain for guest in view.guests if guest.port in at_risk})
+    domains = sorted({guest.domain for guest in view.guests if guest.port in at_risk}.difference(view.cut_off))
     if domains:
         yield f"{counted(len(domains), 'guest')} can be cut off by one frame from the LAN: {first_few(domains, _FEW)}."
 

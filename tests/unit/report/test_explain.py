@@ -19,6 +19,7 @@ from macmgr.policy.precedence import PolicySources
 from macmgr.readers.domain import Domain, read_domain_status
 from macmgr.readers.network import read_network
 from macmgr.report.explain import explain
+from macmgr.report.verdict import verdict_of
 from macmgr.view import View, judged
 from tests.golden.case import explained
 from tests.notebook import remembers_gone
@@ -328,3 +329,12 @@ def test_a_nic_without_its_port_is_cut_off_for_the_audit_too(
     assert [str(each.code) for each in view.plan.findings if each.domain == "web1"] == [code] * bool(code)
     assert bool(view.cut_off) is bool(code)
     assert about.cut_off is not (master == "br1")
+
+
+def test_a_guest_that_is_cut_off_is_not_at_risk_too() -> None:
+    entries = (entry(MAC, 0), entry(MAC, 10, "eth0"), entry(ALLOWED, 0), entry(ALLOWED, 10))
+    view = look(CLOSED, *(each._replace(sticky=False) for each in entries))
+    verdict = verdict_of(view)
+    assert "vnet0" in verdict.at_risk
+    assert verdict.text.startswith("web1 is cut off")
+    assert "by one frame" not in verdict.text
