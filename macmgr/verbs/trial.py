@@ -120,7 +120,7 @@ def _watch_over(pipe: int, deadline: float, go_back: Callable[[], bool]) -> int:
 def is_confirmed(guard: Guard) -> bool:
     """Asks for a line on standard input until the time is over. Only yes is yes."""
     left = max(0.0, guard.deadline - time.monotonic())
-    print(f"Type yes within {left:.0f} s to keep it; anything else goes back:", flush=True)
+    print(f"Type yes within {left:.0f} s to keep the changes; anything else goes back:", flush=True)
     try:
         return bool(select.select([0], [], [], left)[0]) and os.read(0, 100).strip().lower() in (b"y", b"yes")
     except OSError:  # the terminal is gone, or there was none
