@@ -66,7 +66,7 @@ def verdict_of(view: View) -> Verdict:
     errors = [finding for finding in others if finding.severity is Severity.ERROR]
     sentences = [who_is_cut_off(view)] if view.cut_off else []
     if errors:
-        nobody = "" if view.cut_off else "Nobody is cut off. "
+        nobody = "Nobody is cut off. " if _nobody_is_cut_off(view) else ""
         sentences.append(f"{nobody}{_repairs(view, errors)}{_warnings(others)}.")
     elif word is Word.CUT_OFF:
         number = sum(finding.severity is Severity.WARNING for finding in findings)
@@ -84,6 +84,14 @@ def verdict_of(view: View) -> Verdict:
     if observed:
         sentences.append(_observed(view, observed, [finding for finding in findings if finding.bridge in observed]))
     return Verdict(word, " ".join([*sentences, *_risk(view, at_risk)]), at_risk)
+
+
+def _nobody_is_cut_off(view: View) -> bool:
+    """Nor is anybody of whom the model cannot say, as on a bridge whose table was not read to its end."""
+    running = {guest.port for guest in view.guests if guest.running}
+    errors = (each for each in view.plan.findings if each.port in running and each.severity is Severity.ERROR)
+    unsure = any(each.reached is None and each.consequence is Consequence.CUT_OFF for each in errors)
+    return not view.cut_off and not unsure
 
 
 def needs_person(finding: Finding) -> bool:
@@ -167,7 +175,7 @@ def _observed(view: View, bridges: list[str], findings: list[Finding]) -> str:
     )
     by_hand = sum(map(needs_person, findings))
     need = f"; {counted(by_hand, 'error')} {_need(by_hand)} you{MARKED}" if by_hand else ""
-    nobody = "" if view.cut_off else "; nobody is cut off now"
+    nobody = "; nobody is cut off now" if _nobody_is_cut_off(view) else ""
     return f"{names}: {would}{need}{_warnings(findings)}{nobody}."
 
 
