@@ -58,12 +58,13 @@ class Judge:
         if after.bridges[bridge].vlan_filtering and not self.start.bridges[bridge].vlan_filtering:
             return not any((port, mac, sender, each) in heard.reached for each in after.ports[port].vids)
         reason = heard.held.get(place)
-        if sender in self.guests and reason is Reason.LOCKED:
-            return False  # the sender's port holds it back: that is the sender's loss
         other = self.guests.get(sender)
+        if other is not None and (reason is Reason.LOCKED or self._has_twin_and_lock(other, after)):
+            return False  # the sender's port holds it back: that is the sender's loss
         asked_for = guest.facts.isolated or (other is not None and other.facts.isolated)
-        if reason is Reason.ISOLATED and asked_for and sender not in self.ways_out:
-            return False
+        apart = sender in after.ports and all(after.ports[name].flags.isolated for name in (port, sender))
+        if apart and asked_for and sender not in self.ways_out:
+            return False  # whatever entry another port has
         if other is not None:
             at_home = vlans_of(other)
             if after.masters.get(sender) != bridge or (vid and at_home is not None and vid not in at_home.vids):
@@ -80,6 +81,12 @@ class Judge:
             modelled = listen(after, self.intent, self.used).reached
             reached = any((one, mac, sender, vid) in modelled for one in (port, *twins))
         return not reached and sender not in twins
+
+    def _has_twin_and_lock(self, guest: GuestPort, after: Snapshot) -> bool:
+        """By frames, another guest with its address takes the entry to itself, and its locked port lets in no more."""
+        twins = (each for each in self.intent.ports if each is not guest and each.bridge == guest.bridge)
+        port = after.ports.get(guest.port)
+        return bool(port and port.flags.locked) and any(guest.macs[0] in each.macs for each in twins)
 
     def _has_right(self, guest: GuestPort, mac: str) -> bool:
         own = {(each.bridge, each.macs[0]) for each in self.intent.ports if each is not guest}

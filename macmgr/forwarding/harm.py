@@ -16,7 +16,7 @@ from macmgr.forwarding.consequences import Reach, Way, consequences
 from macmgr.forwarding.reasons import Reason
 from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.roles import Role
-from macmgr.model.snapshot import Snapshot
+from macmgr.model.snapshot import EntryState, Snapshot
 
 Place = tuple[str, str, int]
 """Port, MAC address and VID."""
@@ -54,12 +54,42 @@ def harms(
     ``addresses`` are those of a guest that are asked for; ``without`` are places in which it has none. Nobody is harmed
     who comes to reach a guest by an uplink or from the host: that is a repair. Of a guest whose CPUs do not run here,
     nothing is asked: its addresses are elsewhere. An address that several guests have is reached if one of them is;
-    but not one that is only in use behind a guest's port.
+    but not one that is only in use behind a guest's port. What is learned elsewhere stays there until the guest sends
+    or the entry ages: so the same is asked once more without such entries.
     """
 
     def asked(guest: GuestPort) -> Iterable[str]:
         return addresses(guest) if guest.running else ()
 
+    found = [*_harms(before, after, intent, asked, without)]
+    if (forgotten := _without_learned_elsewhere(before, intent, asked)) is not before:
+        again = _harms(forgotten, _without_learned_elsewhere(after, intent, asked), intent, asked, without)
+        known = {(harm.guest.port, harm.mac, harm.other, harm.vids) for harm in found}
+        found += (harm for harm in again if (harm.guest.port, harm.mac, harm.other, harm.vids) not in known)
+    yield from found
+
+
+def _without_learned_elsewhere(
+    snapshot: Snapshot, intent: Intent, addresses: Callable[[GuestPort], Iterable[str]]
+) -> Snapshot:
+    """Of an address that several guests have, each takes the learned entry to itself when it sends."""
+    asked = [(guest, mac) for guest in intent.ports for mac in addresses(guest) if mac in guest.macs]
+    gone = {
+        entry
+        for guest, mac in asked
+        for entry in snapshot.fdb.of_mac(guest.bridge, mac).values()
+        if entry.state is EntryState.DYNAMIC and not entry.extern_learn and entry.port != guest.port
+    }
+    return replace(snapshot, entries=tuple(e for e in snapshot.entries if e not in gone)) if gone else snapshot
+
+
+def _harms(
+    before: Snapshot,
+    after: Snapshot,
+    intent: Intent,
+    asked: Callable[[GuestPort], Iterable[str]],
+    without: Collection[Place],
+) -> Iterator[Harm]:
     was, becomes = (_reaches(snapshot, intent, asked) for snapshot in (before, after))
     isolated = {guest.port for guest in intent.ports if guest.facts.isolated}
     found: list[Harm] = []

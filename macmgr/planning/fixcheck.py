@@ -35,27 +35,43 @@ def with_harmless_fixes(
         if guest is None or not any(command[0] in TYPED or "--vlans" in command for command in commands):
             yield finding
         elif lost := _lost_by(commands, guest, intent, snapshot, known):
-            note = f"no command is printed, because {lost} would no longer reach {guest.macs[0]} of {guest.domain}"
+            note = f"no command is printed, because {lost}"
             yield replace(finding, mends=(), note=f"{finding.note}; {note}" if finding.note else note)
         else:
             yield finding
 
 
 def _lost_by(commands: Sequence[Command], guest: GuestPort, intent: Intent, snapshot: Snapshot, known: Known) -> str:
-    """Returns who would lose the guest; empty if nobody does."""
+    """Returns in words who would lose the guest, or another one that may have its address; empty if nobody does."""
     at = snapshot.masters.get(guest.port) or guest.bridge
-    before = reduced(snapshot, intent, {at, guest.bridge}, guest.macs)
+    typed_words = {word for command in commands for word in command}
+    macs = {mac for each in intent.ports for mac in each.macs if mac in typed_words} | {*guest.macs}
+    before = reduced(snapshot, intent, {at, guest.bridge}, macs)
     after = before
     for command in commands:
         asked = replace(known, cut=True, vlans=known.vlans or "--vlans" in command)
         after = _apply(guest, after, intent, asked) if command[0] == "macmgr" else typed(after, command)
     if at == guest.bridge:
-        found = harms(before, after, intent, lambda each: each.macs[:1] if each.port == guest.port else ())
-        return next(("the host" if harm.role is None else harm.other for harm in found if harm.cut_off), "")
+        own = {(each.bridge, each.macs[0]) for each in intent.ports}
+
+        def addresses(each: GuestPort) -> Iterator[str]:
+            if each.port == guest.port:
+                yield each.macs[0]
+            elif each.bridge == at:
+                may = [*each.macs[:1], *(m for m in each.macs[1:] if each.managed and (at, m) not in own)]
+                yield from (mac for mac in may if mac in typed_words or mac == guest.macs[0])
+
+        found = harms(before, after, intent, addresses)
+        return next((_words(h.role, h.other, h.mac, h.guest) for h in found if h.cut_off), "")
     # It is on another bridge than its own: those on that one lose it, as its XML says. A way out it must have.
     misplaced = replace(intent, ports=tuple(replace(g, bridge=at) if g.port == guest.port else g for g in intent.ports))
     uplinks = _uplinks(before, misplaced, guest)
-    return next(iter(uplinks), "") if not _uplinks(after, intent, guest) else ""
+    lost = uplinks and not _uplinks(after, intent, guest)
+    return _words(Role.UPLINK, uplinks[0], guest.macs[0], guest) if lost else ""
+
+
+def _words(role: Role | None, other: str, mac: str, guest: GuestPort) -> str:
+    return f"{'the host' if role is None else other} would no longer reach {mac} of {guest.domain}"
 
 
 def _apply(guest: GuestPort, snapshot: Snapshot, intent: Intent, known: Known) -> Snapshot:
