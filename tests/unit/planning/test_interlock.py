@@ -62,12 +62,11 @@ def test_of_two_guests_with_one_address_the_one_that_is_reached_keeps_it() -> No
 
 
 def test_an_address_that_was_learned_elsewhere_is_judged_as_if_the_guest_had_sent_since() -> None:
-    """db takes the entry back by its next frame; from a static one on the port of web, which is down, it does not."""
-    steps = plan(TWINS, replace(ONE_IS_DOWN, entries=(learned(WEB, "eth0"),), ports={
-        **ONE_IS_DOWN.ports, "vnet1": replace(ONE_IS_DOWN.ports["vnet1"], up=False),
-        "vnet2": replace(ONE_IS_DOWN.ports["vnet2"], up=True),
-    }))  # fmt: skip
-    assert not any(entry.port == "vnet1" for entry in puts(steps))
+    """web takes the entry back by its next frame; from a static one on the port of db, which is down, it does not."""
+    ports = {**ONE_IS_DOWN.ports, "vnet3": replace(ONE_IS_DOWN.ports["vnet1"], name="vnet3", ifindex=13)}
+    masters = {**ONE_IS_DOWN.masters, "vnet3": "br0"}
+    steps = plan(TWINS, replace(ONE_IS_DOWN, ports=ports, masters=masters, entries=(learned(WEB, "vnet3"),)))
+    assert not any(entry.port == "vnet2" for entry in puts(steps))
 
 
 def test_no_fix_says_what_is_left_out() -> None:
