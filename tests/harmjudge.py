@@ -75,9 +75,7 @@ class Judge:
             if each is not guest and each.running and mac in each.macs and mac in guest.macs and each.bridge == bridge
         }
         reached = any((twin, mac, sender, vid) in heard.reached for twin in twins)
-        if (
-            twins and not reached
-        ):  # by frames, each of theirs takes the entry to itself, so none may get its own in time
+        if twins and not reached:  # each of theirs takes the entry to itself: by frames, none may get its own in time
             modelled = listen(after, self.intent, self.used).reached
             reached = any((one, mac, sender, vid) in modelled for one in (port, *twins))
         return not reached and sender not in twins
@@ -94,6 +92,9 @@ class Judge:
             return False
         if mac in (guest.macs if guest.managed else guest.macs[:1]):
             return True
+        others = (each for each in self.intent.ports if each is not guest and each.managed and each.running)
+        if guest.managed and any(each.bridge == guest.bridge and mac in each.macs for each in others):
+            return False  # policy gives it to the other one alone
         refused = guest.managed and guest.policy.lock
         return not refused and mac not in (*guest.macs, *guest.moved) and (guest.bridge, mac) not in own
 
