@@ -9,7 +9,7 @@ _macmgr_table() {
     # table
     '')
         options='-h --help --version --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --format:=table,json,plugin,prometheus --json -v --verbose --no-color'
-        places='=audit,plan,apply,show,explain,trace,release,doctor,status,watch,hook,net,validate,install,uninstall,help,version' ;;
+        places='=audit,plan,apply,show,explain,trace,manage,observe,release,doctor,status,watch,hook,net,validate,install,uninstall,help,version' ;;
     'audit')
         options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --format:=table,json,plugin,prometheus --json -v --verbose --no-color --domain:domain --bridge:bridge --network:network --strict --problems'
         places='' ;;
@@ -17,7 +17,7 @@ _macmgr_table() {
         options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --format:=table,json --json -v --verbose --no-color --domain:domain --bridge:bridge --network:network --vlans'
         places='' ;;
     'apply')
-        options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --format:=table,json --json --no-color --domain:domain --bridge:bridge --network:network --vlans --vlan-filtering:bridge --cut'
+        options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --format:=table,json --json --no-color --domain:domain --bridge:bridge --network:network --vlans --vlan-filtering:bridge --try:other --cut'
         places='' ;;
     'show')
         options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --format:=table,json --json -v --verbose --no-color --domain:domain --bridge:bridge --network:network'
@@ -28,6 +28,12 @@ _macmgr_table() {
     'trace')
         options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --format:=table,json --json --no-color --from:port+bridge --to:other --vid:other'
         places='' ;;
+    'manage')
+        options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns'
+        places='bridge' ;;
+    'observe')
+        options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns'
+        places='bridge' ;;
     'release')
         options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --format:=table,json --json --no-color --bridge:bridge'
         places='' ;;
@@ -63,7 +69,7 @@ _macmgr_table() {
         places='' ;;
     'help')
         options=''
-        places='=audit,plan,apply,show,explain,trace,release,doctor,status,watch,hook,net,validate,install,uninstall' ;;
+        places='=audit,plan,apply,show,explain,trace,manage,observe,release,doctor,status,watch,hook,net,validate,install,uninstall' ;;
     'version')
         options=''
         places='' ;;
