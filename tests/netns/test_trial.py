@@ -27,6 +27,18 @@ def host(ns: Namespace, tmp_path: Path) -> Iterator[House]:
         yield made
 
 
+@pytest.fixture(autouse=True)
+def signals_as_on_a_terminal() -> Iterator[None]:
+    """Who runs the tests under nohup, or behind a shell's &, lets them inherit that signals are ignored."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)}
+    for number, handler in before.items():
+        if handler is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def begun(host: House, seconds: str = "600", **how: object) -> subprocess.Popen[bytes]:
     """A trial that has made its changes, and waits for an answer."""
     words = host.macmgr_command(*TRY, seconds)
@@ -37,7 +49,7 @@ def begun(host: House, seconds: str = "600", **how: object) -> subprocess.Popen[
 
 def test_a_yes_keeps_it(host: House) -> None:
     with begun(host) as process:
-        said, _ = process.communicate(b"yes\n")
+        said, _ = process.communicate(b"yes\n", timeout=60)
     assert (process.returncode, b"Kept. br0 is observed still" in said) == (0, True)
     assert host.managed(1)
     assert [each["port"] for each in remembered(host)] == ["vnet1"]
@@ -50,7 +62,7 @@ def test_a_yes_keeps_it(host: House) -> None:
 def test_anything_else_goes_back(host: House, answer: bytes) -> None:
     before = state(host)
     with begun(host) as process:
-        said, _ = process.communicate(answer)
+        said, _ = process.communicate(answer, timeout=60)
     assert (process.returncode, b"Gone back: br0 is as it was" in said) == (1, True)
     assert state(host) == before
     assert remembered(host) == []
@@ -59,7 +71,7 @@ def test_anything_else_goes_back(host: House, answer: bytes) -> None:
 def test_nobody_answers(host: House) -> None:
     before = state(host)
     with begun(host, "3") as process:
-        assert process.wait() == 1
+        assert process.wait(60) == 1
     assert state(host) == before
 
 
@@ -68,7 +80,7 @@ def test_the_process_dies(host: House, number: signal.Signals) -> None:
     before = state(host)
     with begun(host, start_new_session=True) as process:
         os.killpg(process.pid, number)  # nsenter becomes macmgr; a terminal sends it to all of its group
-        process.wait()
+        process.wait(60)
         eventually(lambda: state(host) == before, "the guard goes back")
     assert remembered(host) == []
 
@@ -81,7 +93,7 @@ def test_it_dies_in_the_middle(host: House) -> None:
     with subprocess.Popen(host.macmgr_command(*TRY, "600"), stdin=subprocess.PIPE) as process:
         eventually(lambda: state(host) != before, "the first change is made")
         process.kill()
-        process.wait()
+        process.wait(60)
         eventually(lambda: state(host) == before, "the guard goes back")
     assert remembered(host) == []
 
@@ -110,7 +122,7 @@ def test_the_guard_dies(host: House) -> None:
     with begun(host) as process:
         (guard,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         os.kill(int(guard), signal.SIGKILL)
-        said, _ = process.communicate(b"yes\n")
+        said, _ = process.communicate(b"yes\n", timeout=60)
     assert (process.returncode, b"Gone back" in said) == (1, True)
     assert state(host) == before
 
