@@ -81,8 +81,7 @@ def test_the_process_dies(host: House, number: signal.Signals) -> None:
     with begun(host, start_new_session=True) as process:
         os.killpg(process.pid, number)  # nsenter becomes macmgr; a terminal sends it to all of its group
         process.wait(60)
-        eventually(lambda: state(host) == before, "the guard goes back")
-    assert remembered(host) == []
+        eventually(lambda: state(host) == before and remembered(host) == [], "the guard goes back")
 
 
 def test_it_dies_in_the_middle(host: House) -> None:
@@ -94,8 +93,7 @@ def test_it_dies_in_the_middle(host: House) -> None:
         eventually(lambda: state(host) != before, "the first change is made")
         process.kill()
         process.wait(60)
-        eventually(lambda: state(host) == before, "the guard goes back")
-    assert remembered(host) == []
+        eventually(lambda: state(host) == before and remembered(host) == [], "the guard goes back")
 
 
 def test_the_process_is_stopped(host: House) -> None:
