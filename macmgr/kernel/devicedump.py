@@ -6,7 +6,7 @@ The doctor reads them rarely, so each message is walked attribute by attribute. 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from macmgr.kernel import wire
@@ -56,7 +56,11 @@ def read_devices(connection: Connection, netns: str | None) -> DeviceFacts:
 
     The `self` lists of taps are not read: taps filter nothing, and there may be a thousand.
     """
-    links = list(_messages(connection.dump(wire.link_dump(), "reading the interfaces"), wire.RTM_NEWLINK))
+    links = list(
+        wire.grouped_messages(
+            connection.dump(wire.link_dump(), "reading the interfaces"), (wire.RTM_NEWLINK,), _LINK_BODY
+        )
+    )
     names = {LINK.unpack_from(message, HEADER.size)[2]: _name(message) for message in links}
     devices = {device.name: device for device in (_device(message, names) for message in links)}
     bridge_ports = {name for name, device in devices.items() if _is_bridge(devices.get(device.master or ""))}
@@ -140,25 +144,13 @@ def _self_list(connection: Connection, device: Device) -> frozenset[str]:
     """
     operation = f"reading the addresses of {device.name}"
     found = set()
-    for message in _messages(connection.dump(wire.fdb_dump(port=device.ifindex), operation), wire.RTM_NEWNEIGH):
+    groups = connection.dump(wire.fdb_dump(port=device.ifindex), operation)
+    for message in wire.grouped_messages(groups, (wire.RTM_NEWNEIGH,), _NEIGHBOUR_BODY):
         attributes = _attributes(message, _NEIGHBOUR_BODY)
         mac = attributes.get(wire.NDA_LLADDR, b"")
         if attributes.keys().isdisjoint(_NOT_ITS_OWN) and len(mac) == 6 and not mac[0] & 1:
             found.add(mac.hex(":"))
     return frozenset(found)
-
-
-def _messages(groups: Mapping[bytes, Sequence[bytes]], wanted: int) -> Iterator[bytes]:
-    body = _NEIGHBOUR_BODY if wanted == wire.RTM_NEWNEIGH else _LINK_BODY
-    for header, blocks in groups.items():
-        length, kind, *_ = HEADER.unpack(header)
-        if kind == wanted:
-            if length < body:
-                raise wire.WireError(f"netlink message of {length} bytes where {body} are due")
-            stride = length + -length % 4
-            for block in blocks:
-                for position in range(0, len(block), stride):
-                    yield block[position : position + length]
 
 
 def _attributes(data: bytes, position: int = 0) -> _Attributes:

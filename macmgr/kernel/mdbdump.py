@@ -34,7 +34,7 @@ def decode_mdbs(groups: Mapping[bytes, Sequence[bytes]], names: Mapping[int, str
     """The groups by bridge, of a dump as `wire.group` sorted it. What has no name in ``names`` is left out."""
     members: dict[str, list[Member]] = {}
     routers: dict[str, tuple[set[str], set[str]]] = {}
-    for message in _messages(groups):
+    for message in wire.grouped_messages(groups, (RTM_NEWMDB, RTM_GETMDB), _BODY):
         bridge = names.get(_MESSAGE.unpack_from(message, wire.HEADER.size)[1])
         if bridge is None:
             continue
@@ -46,19 +46,6 @@ def decode_mdbs(groups: Mapping[bytes, Sequence[bytes]], names: Mapping[int, str
                 for _, first, last in wire.attributes(message, start, stop):
                     _add_router(message[first:last], names, ipv4, ipv6)
     return {bridge: Mdb(tuple(found), *map(frozenset, routers[bridge])) for bridge, found in members.items()}
-
-
-def _messages(groups: Mapping[bytes, Sequence[bytes]]) -> Iterator[bytes]:
-    for header, blocks in groups.items():
-        length, kind, *_ = wire.HEADER.unpack(header)
-        if kind not in (RTM_NEWMDB, RTM_GETMDB):
-            continue
-        if length < _BODY:
-            raise wire.WireError(f"MDB message of {length} bytes")
-        stride = length + -length % 4
-        for block in blocks:
-            for position in range(0, len(block), stride):
-                yield block[position : position + length]
 
 
 def _members(message: bytes, start: int, stop: int, names: Mapping[int, str]) -> Iterator[Member]:

@@ -31,19 +31,10 @@ def vlan_state_dump() -> wire.Message:
 def decode_vlan_states(groups: Mapping[bytes, Sequence[bytes]]) -> VlanStates:
     """The states that are not FORWARDING, of a dump as `wire.group` sorted it."""
     found: dict[int, dict[int, PortState]] = {}
-    for header, blocks in groups.items():
-        length, kind, *_ = wire.HEADER.unpack(header)
-        if kind != RTM_NEWVLAN:
-            continue
-        if length < _BODY:
-            raise wire.WireError(f"VLAN message of {length} bytes")
-        stride = length + -length % 4
-        for block in blocks:
-            for position in range(0, len(block), stride):
-                message = block[position : position + length]
-                _, ifindex = _MESSAGE.unpack_from(message, wire.HEADER.size)
-                for vids, state in _entries(message):
-                    found.setdefault(ifindex, {}).update(dict.fromkeys(vids, state))
+    for message in wire.grouped_messages(groups, (RTM_NEWVLAN,), _BODY):
+        _, ifindex = _MESSAGE.unpack_from(message, wire.HEADER.size)
+        for vids, state in _entries(message):
+            found.setdefault(ifindex, {}).update(dict.fromkeys(vids, state))
     return found
 
 

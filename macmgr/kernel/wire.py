@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from binascii import unhexlify
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from macmgr.errors import KernelError
 from macmgr.model.changes import AddVids, DeleteEntry, DeleteVids, FlushEntries, SetFlags
@@ -234,6 +234,23 @@ def group(data: bytes, groups: dict[bytes, list[bytes]]) -> None:
             attempts -= count < 8
         groups.setdefault(header, []).append(data[position:stop])  # no copy where the run is all of the datagram
         position = stop
+
+
+def grouped_messages(groups: Mapping[bytes, Sequence[bytes]], kinds: Collection[int], body: int) -> Iterator[bytes]:
+    """Yields each message of these kinds from a dump that `group` sorted, without its padding.
+
+    Raises WireError for one that ends before ``body``, the end of its fixed part, header included.
+    """
+    for header, blocks in groups.items():
+        length, kind, *_ = HEADER.unpack(header)
+        if kind not in kinds:
+            continue
+        if length < body:
+            raise WireError(f"netlink message of {length} bytes where {body} are due")
+        stride = length + -length % 4
+        for block in blocks:
+            for position in range(0, len(block), stride):
+                yield block[position : position + length]
 
 
 def _run(data: bytes, position: int, header: bytes, stride: int, count: int) -> int:
