@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from macmgr import cli
+from macmgr.commands import make_parser
 
 # For each metavar the names that it can be; a value with any other metavar is nobody's name.
 KINDS = {
@@ -164,7 +164,7 @@ def main(name: str) -> None:
     text = (Path(__file__).parent / "completion" / name).read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
     indent = before.rpartition("\n")[2]
-    table = "".join(f"{line}\n" for line in make(list(verbs_of(cli._parser()))))
+    table = "".join(f"{line}\n" for line in make(list(verbs_of(make_parser()))))
     sys.stdout.write(f"{before}{BEGIN}{table}{indent}{END}{rest.partition(END)[2]}")
 
 

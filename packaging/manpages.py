@@ -15,7 +15,8 @@ from pathlib import Path
 from docutils import nodes
 from docutils.core import publish_doctree, publish_from_doctree
 
-from macmgr import __version__, cli, config, paths
+from macmgr import __version__, config, paths
+from macmgr.commands import EXIT_CODES, make_parser
 from macmgr.model.hookcall import OPERATIONS
 from macmgr.options import OPTIONS
 
@@ -130,7 +131,7 @@ Files
 
 
 def command_page() -> str:
-    parser = cli._parser()
+    parser = make_parser()
     common = {option for action in parser._actions for option in action.option_strings}
     parts = {
         "version": __version__,
@@ -201,7 +202,7 @@ def name_of(action: argparse.Action) -> str:
 
 def exit_codes() -> list[tuple[str, str]]:
     """Returns the codes in their order; --help has them in two columns."""
-    found = re.findall(r"(?:^|  )(\d+) (\S.*?)(?=  |$)", cli._EXIT_CODES, re.MULTILINE)
+    found = re.findall(r"(?:^|  )(\d+) (\S.*?)(?=  |$)", EXIT_CODES, re.MULTILINE)
     return sorted([*found, *MORE_EXITS], key=lambda each: int(each[0]))
 
 

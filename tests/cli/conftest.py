@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from macmgr import cli, paths
+from macmgr.commands import make_parser
 from macmgr.state import lock
 from macmgr.verbs import host as verbs
 from tests.cli.hostworlds import WORLDS
@@ -109,7 +110,7 @@ def host(
     config = tmp_path / "macmgr.toml"
     if (case / "config.toml").exists():
         config.write_text((case / "config.toml").read_text())
-    monkeypatch.setattr(cli, "_parser", cache(cli._parser))  # to make it takes as long as a verb's work
+    monkeypatch.setattr(cli, "make_parser", cache(make_parser))  # to make it takes as long as a verb's work
     monkeypatch.setattr(verbs, "Kernel", kernel)
     monkeypatch.setattr(paths, "CONFIG", config)
     monkeypatch.setattr(paths, "STATE", tmp_path / "state" / "state.json")

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from macmgr import cli
+from macmgr.commands import make_parser
 from tests.cli.test_options import PARSERS
 from tests.conftest import Golden
 
@@ -249,7 +249,7 @@ def offered(shell: str, host: Path, *words: str) -> set[str]:
 
 @pytest.mark.parametrize("shell", [each for each in SHELLS if each.values[0] != "zsh"])
 def test_what_is_offered(shell: str, host: Path) -> None:
-    verbs = next(action for action in cli._parser()._actions if isinstance(action, argparse._SubParsersAction)).choices
+    verbs = next(action for action in make_parser()._actions if isinstance(action, argparse._SubParsersAction)).choices
     assert offered(shell, host, "") == {*verbs, "help", "version"}
     for verb, parser in PARSERS.items():
         options = {option for action in parser._actions for option in action.option_strings if option[:2] == "--"}

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from macmgr import __version__, cli
+from macmgr.commands import make_parser
 from tests.cli.conftest import Host
 from tests.conftest import Golden
 
@@ -24,7 +25,7 @@ def verbs(parser: argparse.ArgumentParser) -> Iterator[tuple[str, ...]]:
                 yield from ((name, *more) for more in verbs(verb))
 
 
-VERBS = list(verbs(cli._parser()))
+VERBS = list(verbs(make_parser()))
 
 
 Help = Callable[..., str]

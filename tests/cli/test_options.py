@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from macmgr import cli
+from macmgr.arguments import complete
+from macmgr.commands import make_parser
 from tests.cli.conftest import Host
 
 # What the command line itself puts into the arguments, to find the verb.
@@ -50,7 +52,7 @@ def fields_read(module: str, function: str) -> set[str]:
     return fields
 
 
-PARSERS = {parser.prog.removeprefix("macmgr "): parser for parser in parsers(cli._parser())}
+PARSERS = {parser.prog.removeprefix("macmgr "): parser for parser in parsers(make_parser())}
 
 
 @pytest.mark.parametrize("verb", PARSERS)
@@ -126,8 +128,8 @@ def test_an_option_before_the_verb_is_the_verbs(host: Host) -> None:
 
 
 def test_a_default_is_given_to_who_reads_it_alone() -> None:
-    status = cli._parser().parse_args(["status"])
-    cli._complete(status)
+    status = make_parser().parse_args(["status"])
+    complete(status)
     assert (status.format, status.verbose, status.no_color) == ("table", False, False)
     assert not hasattr(status, "connect")
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from macmgr import cli
+from macmgr.arguments import complete
+from macmgr.commands import make_parser
 
 TOP = Path(__file__).parents[2]
 PAGES = [TOP / "README.rst", *(TOP / "docs").rglob("*.rst")]
@@ -30,12 +31,12 @@ def words_of(command: str) -> list[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_commands_of_a_page(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    parser = cli._parser()
+    parser = make_parser()
     wrong = []
     for command in commands(page.read_text()):
         words = words_of(command)
         try:
-            cli._complete(parser.parse_args(words))
+            complete(parser.parse_args(words))
         except SystemExit as end:
             said = capsys.readouterr().err
             named = all(word.isalpha() for word in words) and "are required" in said  # a verb that a sentence names

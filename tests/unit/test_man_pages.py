@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from macmgr import cli
+from macmgr.arguments import complete
+from macmgr.commands import make_parser
 from macmgr.config import AUDIT_NAMES, DAEMON_NAMES, DEFAULTS_NAMES, HOOK_NAMES, MODES, ON_ERROR
 from macmgr.model.hookcall import OPERATIONS
 from macmgr.options import OPTIONS
@@ -20,7 +21,7 @@ from tests.unit.test_docs_commands import commands, words_of
 
 TOP = Path(__file__).parents[2]
 NAMES = ("macmgr.1", "macmgr.toml.5", "macmgr-hooks.7")
-PARSER = cli._parser()
+PARSER = make_parser()
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def part(text: str, begin: str) -> str:
 def test_each_verb_with_each_option(pages: Path, words: tuple[str, ...]) -> None:
     said = part(text_of(pages / "macmgr.1"), f"macmgr {' '.join(words)}")
     before = {option for action in PARSER._actions for option in action.option_strings}
-    verb: argparse.ArgumentParser = cli._parser()
+    verb: argparse.ArgumentParser = make_parser()
     for word in words:
         verb = next(action for action in verb._actions if isinstance(action, argparse._SubParsersAction)).choices[word]
     for action in verb._actions:
@@ -94,7 +95,7 @@ def test_each_example_is_a_command() -> None:
     found = commands((TOP / "packaging/macmgr.1.rst").read_text())
     assert len(found) > 5
     for command in found:
-        cli._complete(PARSER.parse_args(words_of(command.partition(" >")[0])))
+        complete(PARSER.parse_args(words_of(command.partition(" >")[0])))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -13,7 +13,7 @@ import pytest
 
 yaml = pytest.importorskip("yaml")
 
-from macmgr import cli  # noqa: E402
+from macmgr.commands import make_parser  # noqa: E402
 from macmgr.report.hostmetrics import host_metrics  # noqa: E402
 from macmgr.watch.counters import Counters  # noqa: E402
 from macmgr.watch.metrics import metrics  # noqa: E402
@@ -86,5 +86,5 @@ def test_each_command_is_one_that_macmgr_takes(name: str) -> None:
     found = {each.strip().rstrip('" ]') for each in re.findall(r"/usr/local/sbin/macmgr (.*)", plain)}
     assert found == {"audit --format plugin"}
     for command in found:
-        assert cli._parser().parse_args(shlex.split(command)).format == "plugin"
+        assert make_parser().parse_args(shlex.split(command)).format == "plugin"
     assert text.count("{") == text.count("}")

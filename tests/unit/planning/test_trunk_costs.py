@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from macmgr import cli
+from macmgr.commands import make_parser
 from macmgr.model import changes
 from macmgr.model import findings as fixes
 from macmgr.model.changes import Change, Request, SetEntries
@@ -257,7 +257,7 @@ def test_a_guest_that_has_left_is_no_domain_that_an_apply_would_find() -> None:
 
 def test_the_apply_is_one_that_the_command_line_takes() -> None:
     words = shlex.split(fix("paused", Code.EARLY_ENTRY, 100), comments=True)
-    arguments = cli._parser().parse_args(words[1:])
+    arguments = make_parser().parse_args(words[1:])
     assert (arguments.bridge, arguments.domain) == ("br0", "web 1")
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from macmgr import cli, paths
+from macmgr.commands import make_parser
 from macmgr.hook.run import run_hook
 from macmgr.model.hookcall import HookCall
 from macmgr.model.snapshot import Bridge, BridgePort, Snapshot
@@ -176,7 +177,7 @@ NO_XML = {"install", "uninstall", "hook", "net", "status", "watch"}
 
 def verbs() -> dict[str, argparse.ArgumentParser]:
     choices = next(
-        action for action in cli._parser()._actions if isinstance(action, argparse._SubParsersAction)
+        action for action in make_parser()._actions if isinstance(action, argparse._SubParsersAction)
     ).choices
     return dict(choices)
 
@@ -215,7 +216,7 @@ class Kernel(FakeKernel):
 @pytest.fixture
 def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     # dozens of runs in one test: two thirds of their time went into making the parser again
-    monkeypatch.setattr(cli, "_parser", cache(cli._parser))
+    monkeypatch.setattr(cli, "make_parser", cache(make_parser))
     monkeypatch.setattr("macmgr.verbs.host.Kernel", Kernel)
     monkeypatch.setattr("macmgr.hook.work.Kernel", Kernel)
     monkeypatch.setattr(lock, "hold", partial(lock.hold, tmp_path / "lock"))
