@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from macmgr.doctor.expectedgain import Key
+from macmgr.forwarding.guestaddresses import in_use, may_have, own_addresses
 from macmgr.forwarding.harm import Harm, harms
 from macmgr.forwarding.typed import typed
 from macmgr.model.intent import GuestPort, Intent
@@ -35,6 +36,7 @@ def harmless_steps(steps: Iterable[Step], bridge: str, intent: Intent, snapshot:
     for step in steps:
         if harm := _harm(step, bridge, intent, snapshot):
             guest = f"{harm.guest.port} of {harm.guest.domain}"
+            guest = guest if harm.mac == harm.guest.macs[0] else f"{harm.mac} behind {guest}"
             what = f"{guest} would be cut off" if harm.cut_off else f"others would hear {guest}"
             text = f"{step.text} But no command is printed, because {what} by it."
             yield replace(step, text=text, commands=(), gain="", removes=frozenset())
@@ -43,12 +45,16 @@ def harmless_steps(steps: Iterable[Step], bridge: str, intent: Intent, snapshot:
 
 
 def _harm(step: Step, bridge: str, intent: Intent, snapshot: Snapshot) -> Harm | None:
-    def own(guest: GuestPort) -> tuple[str, ...]:
-        return guest.macs[:1] if guest.bridge == bridge else ()
+    own = own_addresses(intent.ports)
+
+    def addresses(guest: GuestPort) -> Iterator[str]:
+        if snapshot.port_on(bridge, guest.port):
+            yield from may_have(guest, own)
+            yield from in_use(guest, snapshot, own)
 
     words = [tuple(shlex.split(command)) for command in step.commands]
     judged = [command for command in words if command[:3] in _JUDGED and "&&" not in command]
     after = snapshot
     for command in judged:
         after = typed(after, command)
-    return next(harms(snapshot, after, intent, own), None) if judged else None
+    return next(harms(snapshot, after, intent, addresses), None) if judged else None

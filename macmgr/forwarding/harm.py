@@ -55,8 +55,10 @@ def harms(
     who comes to reach a guest by an uplink or from the host: that is a repair. Of a guest whose CPUs do not run here,
     nothing is asked: its addresses are elsewhere. An address that several guests have is reached if one of them is;
     but not one that is only in use behind a guest's port. What is learned elsewhere stays there until the guest sends
-    or the entry ages: so the same is asked once more without such entries.
+    or the entry ages: so the same is asked once more without such entries. What was learned on a port ages once that
+    learns no more: nothing refreshes the entry.
     """
+    after = _aged(before, after)
 
     def asked(guest: GuestPort) -> Iterable[str]:
         return addresses(guest) if guest.running else ()
@@ -67,6 +69,13 @@ def harms(
         known = {(harm.guest.port, harm.mac, harm.other, harm.vids) for harm in found}
         found += (harm for harm in again if (harm.guest.port, harm.mac, harm.other, harm.vids) not in known)
     yield from found
+
+
+def _aged(before: Snapshot, after: Snapshot) -> Snapshot:
+    learned = {name for name, port in before.ports.items() if port.flags.learning}
+    closed = {name for name in learned & after.ports.keys() if not after.ports[name].flags.learning}
+    kept = (each for each in after.entries if each.port not in closed or each.state is not EntryState.DYNAMIC)
+    return replace(after, entries=tuple(kept)) if closed else after
 
 
 def _without_learned_elsewhere(

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from macmgr.forwarding.consequences import consequences
+from macmgr.forwarding.guestaddresses import may_have, own_addresses
 from macmgr.forwarding.harm import harms, reduced
 from macmgr.forwarding.requested import requested
 from macmgr.forwarding.typed import typed
@@ -52,14 +53,12 @@ def _lost_by(commands: Sequence[Command], guest: GuestPort, intent: Intent, snap
         asked = replace(known, cut=True, vlans=known.vlans or "--vlans" in command)
         after = _apply(guest, after, intent, asked) if command[0] == "macmgr" else typed(after, command)
     if at == guest.bridge:
-        own = {(each.bridge, each.macs[0]) for each in intent.ports}
+        own = own_addresses(intent.ports)
 
         def addresses(each: GuestPort) -> Iterator[str]:
-            if each.port == guest.port:
-                yield each.macs[0]
-            elif each.bridge == at:
-                may = [*each.macs[:1], *(m for m in each.macs[1:] if each.managed and (at, m) not in own)]
-                yield from (mac for mac in may if mac in typed_words or mac == guest.macs[0])
+            if each.bridge == at:
+                may = may_have(each, own)
+                yield from (mac for mac in may if each.port == guest.port or mac in typed_words or mac == guest.macs[0])
 
         found = harms(before, after, intent, addresses)
         return next((_words(h.role, h.other, h.mac, h.guest) for h in found if h.cut_off), "")

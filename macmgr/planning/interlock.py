@@ -12,13 +12,14 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from macmgr.forwarding.guestaddresses import in_use, may_have, own_addresses
 from macmgr.forwarding.harm import Harm, harms, reduced
 from macmgr.forwarding.requested import requested
 from macmgr.model.changes import Change, SetEntries, SetFlags, ports_of, requests
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.roles import Role
-from macmgr.model.snapshot import EntryState, Snapshot
+from macmgr.model.snapshot import Snapshot
 from macmgr.phrases import first_few
 from macmgr.planning.draft import Plan
 from macmgr.planning.ownership import Ownership
@@ -61,9 +62,8 @@ class _Judge:
 
     def __init__(self, intent: Intent, snapshot: Snapshot, owned: Ownership, asks: Collection[str]) -> None:
         self._intent, self._snapshot, self._asks = intent, snapshot, asks
-        self._own = {  # not of one that may not have its own, because another has it
-            (guest.bridge, guest.macs[0]) for guest in intent.ports if guest in owned.vids or not guest.managed
-        }
+        # not of one that may not have its own, because another has it
+        self._own = own_addresses(guest for guest in intent.ports if guest in owned.vids or not guest.managed)
         claims = Counter((guest.bridge, mac) for guest in intent.ports if guest.running for mac in guest.macs)
         self._without = {  # what the host has, or the LAN; what another guest has is reached there
             (guest.port, mac, vid)
@@ -84,40 +84,20 @@ class _Judge:
         }
         before = self._about(changes, asked)
         after = requested(before, (request for change in changes for request in requests(change)))
-        return harms(before, _aged(before, after), self._intent, lambda guest: asked.get(guest.port, ()), self._without)
+        return harms(before, after, self._intent, lambda guest: asked.get(guest.port, ()), self._without)
 
     def _addresses(self, guest: GuestPort, touched: Collection[tuple[str, str]]) -> Iterator[str]:
-        """The addresses that a guest may have, and those in use behind its port that nobody else has a right to.
-
-        What else than its own it is allowed is the business of a manager.
-        """
-        yield guest.macs[0]
-        if guest.managed:
-            yield from (mac for mac in guest.macs[1:] if mac in guest.borrowed or (guest.bridge, mac) not in self._own)
-        if guest.port not in self._asks:
-            return
-        others = {(guest.bridge, mac) for mac in (*guest.macs, *guest.moved)} | self._own
-        vids = {*self._snapshot.deciding_vids(guest.port)}
-        learned = (
-            entry
-            for entry in self._snapshot.fdb.of_port(guest.port)
-            if entry.state is EntryState.DYNAMIC and not entry.extern_learn and entry.vid in vids
-        )
-        used = [entry.mac for entry in learned if (guest.bridge, entry.mac) not in others]
-        yield from used[:_SOME]
-        yield from (mac for mac in used[_SOME:] if (guest.bridge, mac) in touched)
+        """Those that it may have, and those in use behind its port where it asks before these are cut off."""
+        yield from may_have(guest, self._own)
+        if guest.port in self._asks:
+            used = [*in_use(guest, self._snapshot, self._own)]
+            yield from used[:_SOME]
+            yield from (mac for mac in used[_SOME:] if (guest.bridge, mac) in touched)
 
     def _about(self, changes: Sequence[Change], asked: Mapping[str, Collection[str]]) -> Snapshot:
         macs = {change.mac for change in changes if isinstance(change, SetEntries)}
         macs |= {mac for macs_of in asked.values() for mac in macs_of}
         return reduced(self._snapshot, self._intent, {change.bridge for change in changes}, macs)
-
-
-def _aged(before: Snapshot, after: Snapshot) -> Snapshot:
-    """What was learned on a port ages once that learns no more: nothing refreshes the entry."""
-    closed = {name for name, port in after.ports.items() if before.ports[name].flags.learning > port.flags.learning}
-    kept = (each for each in after.entries if each.port not in closed or each.state is not EntryState.DYNAMIC)
-    return replace(after, entries=tuple(kept)) if closed else after
 
 
 def _ends_order(change: Change, harm: Harm) -> bool:

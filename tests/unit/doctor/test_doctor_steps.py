@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from macmgr.doctor.steps import Step, harmless_steps
 from macmgr.model.intent import Intent
-from macmgr.model.snapshot import Entry, PortFlags
+from macmgr.model.snapshot import Entry, EntryState, PortFlags
 from tests.doctorworld import CLOSED, OPEN, World, guest, tap, uplink
 
 CLOSE = Step("Close it.", ("bridge link set dev vnet0 learning off flood off",), "it gets less")
@@ -27,6 +27,14 @@ def test_a_port_without_an_entry_is_not_closed() -> None:
     (step,) = checked(world, CLOSE)
     assert (step.commands, step.gain) == ((), "")
     assert step.text == "Close it. But no command is printed, because vnet0 of guest-vnet0 would be cut off by it."
+
+
+def test_a_port_is_not_closed_where_another_address_is_in_use_behind_it() -> None:
+    world = World()
+    world.ports = [uplink(), tap(flags=OPEN)]
+    world.entries += [Entry(OTHER, 1, "vnet0", EntryState.DYNAMIC)]
+    (step,) = checked(world, CLOSE)
+    assert step.text.endswith(f"printed, because {OTHER} behind vnet0 of guest-vnet0 would be cut off by it.")
 
 
 def test_guests_that_are_isolated_do_not_come_to_hear_each_other() -> None:

@@ -10,13 +10,16 @@ import pytest
 from macmgr.model.findings import Code, Finding
 from macmgr.model.flags import PortFlags
 from macmgr.model.intent import Intent, Manager, NicFacts, Policy, Vlan
+from macmgr.model.known import NOTHING_KNOWN
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, Snapshot
+from macmgr.planning.fixcheck import with_harmless_fixes
 from macmgr.planning.planner import plan
 from macmgr.view import View, judged
 from tests.two_guests import CLOSED, INTENT, WEB, host
 
 MANAGED, KERNELS = Policy(manager=Manager.LIBVIRT), Policy()
 IN_42 = NicFacts(vlan=Vlan((42,)), vlan_live=True)
+VRRP = "00:00:5e:00:01:0a"
 IN_1_AND_42 = {"vids": (1, 42)}
 
 
@@ -54,6 +57,16 @@ def test_none_is_printed_that_takes_the_guest_from_its_uplink(eth0: dict[str, An
     finding = found(host(True, eth0=eth0, vnet1={"flags": flags}), web(KERNELS), Code.WRONG_VLAN)
     assert finding.mends == ()
     assert finding.note.endswith(f"no command is printed, because eth0 would no longer reach {WEB} of web")
+
+
+def test_none_is_printed_that_takes_an_allowed_address_from_the_guest() -> None:
+    guest = replace(web().ports[0], macs=(WEB, VRRP), facts=NicFacts())
+    intent = replace(web(), ports=(guest, INTENT.ports[1]))
+    deletion = ("bridge", "fdb", "del", VRRP, "dev", "vnet1", "vlan", "1", "master")
+    finding = Finding(Code.EXTRA_ENTRY, "a test says so", "br0", "vnet1", "web", VRRP, mends=(deletion,))
+    snapshot = host(True, tuple(Entry(mac, 1, "vnet1", sticky=True) for mac in (WEB, VRRP)))
+    (printed,) = with_harmless_fixes([finding], intent, snapshot, NOTHING_KNOWN)
+    assert (printed.mends, f"would no longer reach {VRRP} of web" in printed.note) == ((), True)
 
 
 @pytest.mark.parametrize("has_a_way_out", [True, False])
