@@ -62,6 +62,9 @@ def judged(
     said = [with_fate(_judged(finding, guests, uplinks, of_port), of_port, snapshot) for finding in _merged(findings)]
     explained = {finding.port for finding in said if finding.consequence is Consequence.CUT_OFF and finding.port}
     said += [outage.finding for outage in outages(reaches, intent, snapshot, explained)]
+    said += _lost_uplinks(
+        reaches, intent, snapshot, {finding.port for finding in said if finding.code is Code.PORT_DOWN}
+    )
     severities, consequences = list(Severity), list(Consequence)
     return tuple(
         sorted(
@@ -186,6 +189,41 @@ def outages(
         yield Outage(_not_reached(bridge, name, reason, instead, guests, snapshot), tuple(guests))
     for guest, lost in outside.items():
         yield Outage(_without_uplink(guest, lost, snapshot, reaches), (guest,))
+
+
+def _lost_uplinks(
+    reaches: Iterable[Reach], intent: Intent, snapshot: Snapshot, known: Collection[str]
+) -> Iterator[Finding]:
+    """Yields a finding for each uplink that is down while guests are reached by another one: a network is lost.
+
+    Two uplinks lead to two networks, or STP keeps one of them in reserve.
+    """
+    lost: dict[tuple[str, str, Reason], dict[str, tuple[str, ...]]] = {}
+    for reach in reaches:
+        guest = reach.guest
+        if not reach.reached or not guest.running or reach.mac != guest.macs[0]:
+            continue
+        if guest.bridge not in intent.managed_bridges:
+            continue
+        left = tuple(name for way in reach.outside if way.reached for name in way.others)
+        for way in reach.outside:
+            if way.role is Role.UPLINK and not way.here and way.reached is False and way.reason in _DOWN:
+                for name in way.others:
+                    lost.setdefault((guest.bridge, name, way.reason), {})[guest.domain] = left
+    for (bridge, name, reason), domains in lost.items():
+        if name in known:
+            continue
+        left = tuple(dict.fromkeys(name for names in domains.values() for name in names))
+        yield Finding(
+            Code.PORT_DOWN,
+            f"{_words(reason, f'the uplink {name} of {bridge}')}: nobody behind it reaches "
+            f"{first_few(sorted(domains), _FEW)}, who {are([*domains])} reached by {first_few(left, _FEW)} alone",
+            bridge,
+            name,
+            mends=_mends(reason, name, snapshot),
+            note=_NOTES.get(reason, ""),
+            judged=Consequence.AT_RISK,
+        )
 
 
 def _place(reach: Reach, way: Way) -> str:

@@ -77,6 +77,19 @@ def test_an_uplink_without_a_carrier(watched: House) -> None:
     is_over(watched, "g1, g2 are reached again by way of up0")
 
 
+def test_an_uplink_without_a_carrier_while_another_one_works(watched: House) -> None:
+    """Nobody is cut off, so the daemon is silent; who looks reads which network is lost, and for whom."""
+    watched.ns.add_cable("up1")
+    watched.ns.ip("link set up0-far down")
+    watched.ns.settle()
+    said = watched.macmgr("audit").stdout.decode()
+    assert "the uplink up0 of br0 has no carrier: nobody behind it reaches g1, g2, who are reached by up1 alone" in said
+    assert cut_off(watched) == []
+    watched.ns.ip("link set up0-far up")
+    watched.ns.settle()
+    assert "port-down" not in watched.macmgr("audit").stdout.decode()
+
+
 def test_a_bridge_that_goes_down(watched: House) -> None:
     watched.ns.ip("link set br0 down")
     is_cut_off(watched, "br0 is down")

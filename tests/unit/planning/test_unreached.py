@@ -15,7 +15,7 @@ from macmgr.model.flags import PortFlags
 from macmgr.model.intent import Intent, NicFacts, Vlan
 from macmgr.model.relay import PortRelay, PortState, Tag
 from macmgr.model.snapshot import BridgePort, Entry, Snapshot
-from macmgr.planning.reached import outages
+from macmgr.planning.reached import judged, outages
 from tests.two_guests import DB, INTENT, WEB, host
 
 DOWN: dict[str, Any] = {"up": False, "relay": PortRelay(PortState.DISABLED, carrier=False, operational=False)}
@@ -194,3 +194,30 @@ def test_a_guest_is_cut_off_where(name: str) -> None:
 def test_a_port_with_a_finding_of_its_own_is_explained() -> None:
     assert CUT_OFF["its port is down"].found(explained=["vnet1"]) == []
     assert CUT_OFF["the uplink is down"].found(explained=["vnet1"])[0].message.startswith("db is cut off:")
+
+
+def with_lost_uplinks(world: World) -> list[Finding]:
+    return [*judged((), tuple(consequences(world.snapshot, world.intent)), world.intent, world.snapshot)]
+
+
+@pytest.mark.parametrize(
+    ("how", "words", "fix"),
+    [
+        (DOWN, "the uplink eth0 of br0 is down", "ip link set dev eth0 up"),
+        (NO_CARRIER, "the uplink eth0 of br0 has no carrier", ""),
+    ],
+)
+def test_an_uplink_that_is_down_is_named_though_another_one_works(how: dict[str, Any], words: str, fix: str) -> None:
+    (found,) = with_lost_uplinks(World({"eth0": how}, second_uplink={}))
+    assert found.message == f"{words}: nobody behind it reaches db, web, who are reached by eth1 alone"
+    assert (found.code, found.port, found.consequence) == (Code.PORT_DOWN, "eth0", Consequence.AT_RISK)
+    assert [" ".join(mend) for mend in found.mends if isinstance(mend, tuple)] == ([fix] if fix else [])
+
+
+def test_an_uplink_that_stp_keeps_in_reserve_is_not_named() -> None:
+    assert with_lost_uplinks(World({"eth0": BLOCKED}, second_uplink={})) == []
+
+
+def test_an_uplink_that_is_down_is_named_once() -> None:
+    (found,) = with_lost_uplinks(World({"eth0": DOWN}))
+    assert found.message.startswith("db, web are cut off: the uplink eth0")
