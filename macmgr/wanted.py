@@ -5,19 +5,20 @@ Verbs, hooks and the daemon all get their Intent here, so they know the same gue
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from macmgr.config import Config
 from macmgr.model.changes import Change
 from macmgr.model.findings import Code
 from macmgr.model.hookcall import HookCall
-from macmgr.model.intent import Intent, Scope, skip_nothing
+from macmgr.model.intent import Intent, Manager, Scope, skip_nothing
 from macmgr.planning.conflicts import definition_findings
 from macmgr.policy.guests import Decisions, build_intent, metadata_findings
 from macmgr.policy.precedence import PolicySources
 from macmgr.readers.domain import Domain
 from macmgr.readers.hookdata import HookInput
+from macmgr.readers.network import Network
 from macmgr.sources.statusfiles import LibvirtState
 
 
@@ -79,4 +80,13 @@ def wanted(
         ],
         decisions=decisions,
     )
-    return replace(intent, without_process=state.without_process)
+    return replace(
+        intent, without_process=state.without_process, start_filtering=tuple(_start_filtering(state.definitions))
+    )
+
+
+def _start_filtering(definitions: Iterable[Network]) -> Iterator[tuple[str, str]]:
+    """Yields networks on a bridge of the host's, and the bridge. Any other network's bridge is made by its start."""
+    for network in definitions:
+        if network.manager == Manager.LIBVIRT and network.forward == "bridge" and network.bridge:
+            yield network.name, network.bridge

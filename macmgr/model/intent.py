@@ -272,6 +272,7 @@ class Intent:
     ``gone_ports`` are those of their ports that their status files still list as managed ports of running guests.
     ``without_process`` has the process of each domain that libvirt lists, if it is not on this host. ``unplaced`` are
     ports whose bridge no XML names, until their taps are found on one (`macmgr.planning.ethernetnics`).
+    ``start_filtering`` are networks, each with its host's bridge: libvirt turns VLAN filtering on there at their start.
     """
 
     ports: tuple[GuestPort, ...] = ()
@@ -283,6 +284,7 @@ class Intent:
     gone_ports: tuple[GuestPort, ...] = ()
     without_process: Mapping[str, int] = field(default_factory=dict)
     unplaced: tuple[GuestPort, ...] = ()
+    start_filtering: tuple[tuple[str, str], ...] = ()
 
     @property
     def named(self) -> tuple[str, ...]:

@@ -111,23 +111,24 @@ def read_guests(hypervisor: Hypervisor, *, containers: bool = True) -> tuple[Dom
 
 
 def read_sources(hypervisor: Hypervisor) -> LibvirtState:
-    libvirt = load_libvirt()
     findings: list[Finding] = []
     domains = _read_guests(hypervisor, findings)
     networks: list[Network] = []
     definitions: list[Network] = []
     ports: list[NetworkPort] = []
     with _in_one_line("cannot list its networks", hypervisor.uri):
-        active = hypervisor.connection.listAllNetworks(libvirt.VIR_CONNECT_LIST_NETWORKS_ACTIVE)
-    for each in sorted(active, key=_by_name):
+        listed = sorted(hypervisor.connection.listAllNetworks(), key=_by_name)
+        active = [each for each in listed if each.isActive()]
+    for each in active:
         with _gone_meanwhile(f"network {each.name()!r}", hypervisor.uri):
             network = _read(each.XMLDesc(0), f"network {each.name()!r}", read_network, findings)
             networks += network or [unread_network(each.name(), findings[-1].message)]
-            definitions += _definition(each)
             # As with the status files: a port's resolved settings matter only if its NIC may inherit trust.
             if any(found.trusts_somewhere for found in network):
                 for port in each.listAllPorts():
                     ports += _read(port.XMLDesc(0), f"port {port.UUIDString()}", read_network_port, findings)
+    for each in listed:
+        definitions += _definition(each)
     by_uuid = {port.uuid: port for port in ports}
     return LibvirtState(tuple(domains), tuple(networks), tuple(findings), by_uuid, tuple(definitions))
 
@@ -177,7 +178,7 @@ def _read(
 
 
 def _definition(network: Any) -> list[Network]:
-    """Returns the persistent definition of an active network; none, silently, if it is missing or not understood."""
+    """Returns the persistent definition of a network; none, silently, if it is missing or not understood."""
     libvirt = load_libvirt()
     try:
         if not network.isPersistent():

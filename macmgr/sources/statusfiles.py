@@ -8,7 +8,7 @@ hold passwords: read defensively and repeat nothing of them. Source: virDomainOb
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,7 +44,7 @@ ANY = First()
 class LibvirtState:
     """libvirt's state on one host: the running domains, the active networks and their ports by uuid.
 
-    ``definitions`` are the persistent definitions of the active networks, which hold from their next start on. A
+    ``definitions`` are the persistent definitions of all networks, which hold from their next start on. A
     document that macmgr does not understand becomes a finding, and reading goes on. Such a network keeps its name and
     problem: its NICs are known, and their policy is not. ``without_process`` are domains by name, each with the process
     that its status file names and that is not here.
@@ -136,23 +136,24 @@ class StatusFiles:
         for driver in sorted(DRIVERS, key=lambda driver: (driver != first.driver, driver != "qemu")):
             domains += self._read(run_dir / driver, read_domain_status, of_domains, first=first)
         uuids = {port.uuid: port for port in ports}
-        defined = tuple(self._definitions(networks)) if definitions else ()
+        defined = tuple(self._definitions()) if definitions else ()
         ended = {each.name: each.pid for each in domains if each.pid and not self._process_is_here(each.pid)}
         return LibvirtState(tuple(domains), tuple(networks), (*of_domains, *findings), uuids, defined, ended)
 
-    def _definitions(self, networks: Iterable[Network]) -> Iterator[Network]:
-        """Reads the persistent definitions of ``networks``, which hold from their next start on.
+    def _definitions(self) -> Iterator[Network]:
+        """Reads the persistent definitions of networks, active or not, which hold from their next start on.
 
         A network has none if it is transient or a session's daemon runs it. A definition that is not understood counts
         as none: libvirt would not start with it, and nothing that runs depends on it.
         """
         directory = definitions_directory(self._run_dir)
-        for network in networks:
-            path = directory / f"{network.name}.xml"
-            if path.parent != directory:  # libvirt allows no such name, and a status file is no proof of it
-                continue
+        names: list[str] = []
+        with suppress(OSError):
+            names = sorted(name for name in os.listdir(directory) if name.endswith(".xml"))
+        for name in names:
             with suppress(OSError, ValueError):
-                if isinstance(found := self._get(str(path), read_network), Network):
+                found = self._get(f"{directory}/{name}", read_network)
+                if isinstance(found, Network) and f"{found.name}.xml" == name:
                     yield found
 
     def _get(self, path: str, reader: Reader[T]) -> T | Finding:

@@ -39,6 +39,7 @@ from macmgr.state.memory import read_memory
 from macmgr.state.observedfile import read_observed
 from macmgr.verbs.progress import JUDGING, READING, Progress, ToldKernel
 from macmgr.view import View, judged
+from macmgr.vlanfiltering import with_next_starts
 from macmgr.wanted import wanted
 
 if TYPE_CHECKING:
@@ -153,6 +154,7 @@ def view_of(arguments: argparse.Namespace, beside: Beside = NOTHING_BESIDE) -> V
             known = replace(host.known, memory=memory)
             read, told = progress.telling(READING, host.read_intent), ToldKernel(kernel, progress)
             view = look(read, told, host.scope, known, moment=a_moment, beside=beside)
+            view = with_next_starts(view, kernel)
         progress.say(JUDGING)
         return judged(view)
 

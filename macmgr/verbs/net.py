@@ -3,6 +3,9 @@
 libvirt keeps two forms of an active network. A new value goes into the persistent form and acts from the next start. A
 NIC plugged after that start gets it; a NIC plugged now keeps the value that libvirt read when it was plugged
 (networkAllocatePort in src/network/bridge_driver.c). So the answer includes what must be restarted.
+
+That start has a price: libvirt turns VLAN filtering on for the bridge, without a check. `net set` says so, and who
+would be cut off, before it changes anything.
 """
 
 from __future__ import annotations
@@ -10,12 +13,16 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
-from collections.abc import Iterable, Iterator
+import shlex
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from macmgr import errors, virsh
-from macmgr.config import load_config
-from macmgr.errors import NotThere
+from macmgr.config import Config, load_config
+from macmgr.doctor.vlancheck import UNSEEN
+from macmgr.errors import MacmgrError, NotThere
+from macmgr.kernel import Kernel
 from macmgr.model.intent import Manager
 from macmgr.oneline import harmless, harmless_json, unbroken
 from macmgr.options import MAC_TABLE_MANAGER
@@ -23,7 +30,17 @@ from macmgr.readers.document import read_with
 from macmgr.readers.domain import Domain
 from macmgr.readers.network import NO_TABLE, Network, read_network
 from macmgr.sources.definition import has_bridge, with_manager, without_manager
-from macmgr.sources.hypervisor import Definition, Hypervisor, connect, define_network, read_definition, read_guests
+from macmgr.sources.hypervisor import (
+    Definition,
+    Hypervisor,
+    connect,
+    define_network,
+    read_definition,
+    read_guests,
+    read_sources,
+)
+from macmgr.vlanfiltering import cut_at_next_start
+from macmgr.wanted import wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +82,36 @@ def get_manager(arguments: argparse.Namespace) -> int:
     return errors.IN_SYNC
 
 
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What the next start of a network does to its bridge, which does not filter VLANs yet.
+
+    ``cut`` has a sentence for each that would be cut off; None if the host cannot be asked, or has no such bridge.
+    """
+
+    bridge: str
+    cut: tuple[str, ...] | None
+
+
 def set_manager(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.config)  # a mistake in it is reported before anything is changed
+    manager = Manager(arguments.manager)
+    said: list[Price] = []
     with connect(arguments.connect) as hypervisor:
-        report = change_manager(hypervisor, arguments.network, Manager(arguments.manager))
+
+        def before(network: Network) -> None:
+            price = _price(hypervisor, network, config) if manager is Manager.LIBVIRT else None
+            if price is None:
+                return
+            said.append(price)
+            if arguments.format != "json":
+                print(harmless("\n".join(map(unbroken, _price_lines(network, price)))), flush=True)
+
+        report = change_manager(hypervisor, arguments.network, manager, before)
     if arguments.format == "json":
-        document = {**_set_document(report), "observed": config.observes(report.network.bridge)}
+        filtering = {"turned_on_at_next_start": bool(said), "would_cut_off": said[0].cut if said else ()}
+        observed = config.observes(report.network.bridge)
+        document = {**_set_document(report), "observed": observed, "vlan_filtering": filtering}
         print(harmless_json(json.dumps(document, indent=2, ensure_ascii=False)))
     else:
         lines = _set_lines(report, observed=config.observes(report.network.bridge))
@@ -78,14 +119,20 @@ def set_manager(arguments: argparse.Namespace) -> int:
     return errors.DRIFT if report.also_changed else errors.IN_SYNC
 
 
-def change_manager(hypervisor: Hypervisor, name: str, manager: Manager) -> Report:
-    """Sets the attribute and reads it back. NotThere: before any change if it cannot be set, after it if not kept."""
+def change_manager(
+    hypervisor: Hypervisor, name: str, manager: Manager, before_it: Callable[[Network], None] = lambda _: None
+) -> Report:
+    """Sets the attribute and reads it back. NotThere: before any change if it cannot be set, after it if not kept.
+
+    ``before_it`` is called once it can be set, before anything is changed.
+    """
     before = read_definition(hypervisor, name)
     was = _network(before.persistent)
     if was is None:
         raise NotThere(_why_no_definition(before))
     if not _has_table(before.persistent, was):
         raise NotThere(_why_no_table(name, was))
+    before_it(was)
     after, network = before, was
     if manager_of(was) is not manager:
         define_network(hypervisor, name, with_manager(before.persistent, manager))
@@ -108,6 +155,33 @@ def change_manager(hypervisor: Hypervisor, name: str, manager: Manager) -> Repor
 def manager_of(network: Network) -> Manager:
     """The effective value: without the attribute, libvirt leaves the bridge to the kernel."""
     return Manager(network.manager or Manager.KERNEL)
+
+
+def _price(hypervisor: Hypervisor, network: Network, config: Config) -> Price | None:
+    """Returns None if the bridge filters VLANs already. A bridge of libvirt's own is made anew by the start."""
+    if network.forward != "bridge" or urlsplit(hypervisor.uri).hostname:
+        return Price(network.bridge, None)
+    try:
+        with Kernel() as kernel:
+            there = kernel.read_snapshot(()).bridges.get(network.bridge)
+            if there is None or there.vlan_filtering:
+                return Price(network.bridge, None) if there is None else None
+            intent = wanted(read_sources(hypervisor), config)
+            return Price(network.bridge, cut_at_next_start({network.bridge}, intent, kernel).get(network.bridge))
+    except MacmgrError:
+        return Price(network.bridge, None)  # what is not known is no reason to refuse
+
+
+def _price_lines(network: Network, price: Price) -> Iterator[str]:
+    where = f" for {price.bridge}" if price.bridge else ""
+    yield f"When network {network.name!r} starts, libvirt turns VLAN filtering on{where}."
+    if price.cut:
+        yield f"That cuts off whoever does not fit it ('macmgr doctor {shlex.quote(price.bridge)}' says the same):"
+        yield from (f"  {sentence}" for sentence in price.cut)
+    elif price.cut is not None:
+        yield "As far as this host shows, that cuts nobody off."
+    if price.cut is not None:
+        yield UNSEEN
 
 
 def _network(text: str) -> Network | None:
@@ -204,8 +278,8 @@ def _set_lines(report: Report, *, observed: bool = False) -> Iterator[str]:
             yield f"That deletes {network.bridge}, and cuts its guests off until their NICs are plugged again."
     if observed and manager is Manager.LIBVIRT and network.bridge:
         yield (
-            f"macmgr only observes {network.bridge} and changes nothing there. libvirt itself does: it turns VLAN "
-            "filtering on when the network starts, and puts an entry for each guest that starts."
+            f"macmgr only observes {network.bridge} and changes nothing there. libvirt itself does, from the network's "
+            "start on: it puts an entry for each guest that starts."
         )
     if report.restart_guests:
         guests = ", ".join(report.restart_guests)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,12 @@ from typing import Any
 import pytest
 
 from macmgr.cli import run
+from macmgr.doctor.vlancheck import UNSEEN
+from macmgr.model.snapshot import Bridge, BridgePort, PortFlags
 from macmgr.sources.definition import without_manager
-from macmgr.sources.hypervisor import Definition, Hypervisor
+from macmgr.sources.hypervisor import Definition, Hypervisor, define_network
 from macmgr.verbs import net as netverbs
+from tests.fake_kernel import FakeKernel, make_snapshot
 
 libvirt = pytest.importorskip("libvirt")
 
@@ -29,6 +33,28 @@ LAN = """<network>
   <portgroup name='staff' default='yes'/>
 </network>
 """
+
+
+WHEN = "When network 'lan' starts, libvirt turns VLAN filtering on for br0.\n"
+
+
+@pytest.fixture(autouse=True)
+def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
+    """The kernel that `net set` looks at: without a bridge, where a test makes none."""
+    made = Kernel()
+    monkeypatch.setattr(netverbs, "Kernel", lambda: made)
+    return made
+
+
+class Kernel(FakeKernel):
+    def __init__(self) -> None:
+        super().__init__(make_snapshot([], []))
+
+    def __enter__(self) -> Kernel:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
 
 
 @pytest.fixture
@@ -81,7 +107,7 @@ def test_set_changes_the_attribute_and_no_other_byte(connection: Any, capsys: py
     """Added, changed, changed back: metadata, comment and portgroup stay as libvirt had them."""
     before = definition(connection)
     assert said(capsys, "set", "lan", "libvirt") == (
-        "network 'lan': macTableManager was kernel, is libvirt; nothing else in its definition has changed\n"
+        WHEN + "network 'lan': macTableManager was kernel, is libvirt; nothing else in its definition has changed\n"
     )
     assert definition(connection) == before.replace(
         "<bridge name='br0'/>\n", "<bridge name='br0' macTableManager='libvirt'/>\n"
@@ -121,8 +147,10 @@ def test_set_names_the_guests_that_keep_the_old_value(connection: Any, capsys: p
         "restart_network": False,
         "restart_guests": ["web1", "web2"],
         "observed": False,
+        "vlan_filtering": {"turned_on_at_next_start": True, "would_cut_off": None},
     }
     assert said(capsys, "set", "lan", "libvirt").splitlines() == [
+        WHEN.strip(),
         "network 'lan': macTableManager is libvirt already",
         "Guests keep what libvirt read when their NICs were plugged; plug again, or restart: web1, web2",
     ]
@@ -225,7 +253,7 @@ def test_what_libvirt_changes_besides_is_shown(
         hypervisor.connection.networkDefineXML(text.replace(" default='yes'", ""))
 
     monkeypatch.setattr(netverbs, "define_network", define)
-    lines = said(capsys, "set", "lan", "libvirt", expect=1).splitlines()
+    lines = said(capsys, "set", "lan", "libvirt", expect=1).removeprefix(WHEN).splitlines()
     assert lines[0] == "network 'lan': macTableManager was kernel, is libvirt"
     assert lines[1] == "libvirt returns another definition than it was given:"
     assert [line[:4] for line in lines[2:]] == ["  - ", "  + "]
@@ -237,9 +265,10 @@ def test_a_libvirt_that_does_not_keep_the_attribute_is_told(
     connection: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(netverbs, "define_network", lambda *_: None)
-    assert "did not keep macTableManager='libvirt', which it knows since 1.2.11" in said(
-        capsys, "set", "lan", "libvirt", expect=69
-    )
+    assert run(["net", "set", "lan", "libvirt", "--connect", URI]) == 69
+    out, err = capsys.readouterr()
+    assert out == WHEN
+    assert "did not keep macTableManager='libvirt', which it knows since 1.2.11" in err
 
 
 def test_on_a_bridge_that_is_only_observed_it_says_what_libvirt_does(
@@ -248,14 +277,78 @@ def test_on_a_bridge_that_is_only_observed_it_says_what_libvirt_does(
     """It changes a definition of libvirt's and no bridge; but libvirt acts on it, and that is to be known before."""
     config = tmp_path / "macmgr.toml"
     config.write_text('[defaults]\nmode = "observe"\n')
-    assert said(capsys, "set", "lan", "libvirt", "--config", str(config)).splitlines()[1] == (
-        "macmgr only observes br0 and changes nothing there. libvirt itself does: it turns VLAN filtering on when the "
-        "network starts, and puts an entry for each guest that starts."
+    assert said(capsys, "set", "lan", "libvirt", "--config", str(config)).splitlines()[2] == (
+        "macmgr only observes br0 and changes nothing there. libvirt itself does, from the network's start on: it puts "
+        "an entry for each guest that starts."
     )
     assert json.loads(said(capsys, "set", "lan", "libvirt", "--config", str(config), "--json"))["observed"] is True
     assert said(capsys, "set", "lan", "kernel", "--config", str(config)).count("\n") == 1
     config.write_text('[defaults]\nmode = "observe"\n[bridge.br0]\nmode = "manage"\n')
-    assert said(capsys, "set", "lan", "libvirt", "--config", str(config)).count("\n") == 1
+    assert said(capsys, "set", "lan", "libvirt", "--config", str(config)).count("\n") == 2
     config.write_text("mode = 1\n")
     assert run(["net", "set", "lan", "kernel", "--connect", URI, "--config", str(config)]) == 78
     assert "macTableManager='libvirt'" in definition(connection), "nothing is changed"
+
+
+# The price: VLAN filtering
+
+
+def guest(connection: Any, name: str) -> str:
+    """A guest on br0; the name that the test driver gives its tap."""
+    domain = connection.createXML(
+        f"""<domain type='test'><name>{name}</name><memory>1000</memory><os><type>hvm</type></os><devices>
+        <interface type='bridge'><source bridge='br0'/></interface></devices></domain>"""
+    )
+    return str(re.findall("<target dev='(.*)'", domain.XMLDesc(0))[0])
+
+
+def plug(kernel: Kernel, *, vids: dict[str, int], filtering: bool = False) -> None:
+    """br0 as it is without VLAN filtering: each port has the VIDs that somebody gave it, and nobody heeds them."""
+    bridge = Bridge("br0", 1, "02:00:00:00:00:b0", filtering, vids=(1,), pvid=1, untagged=(1,))
+    kernel.bridges["br0"] = bridge
+    for number, (name, vid) in enumerate(vids.items(), 10):
+        mac, kind = f"02:00:00:00:00:{number}", "" if name == "eth0" else "tun"
+        port = BridgePort(name, number, "br0", mac, PortFlags(), (vid,), vid, kind=kind, untagged=(vid,))
+        kernel.ports[name], kernel.masters[name] = port, "br0"
+
+
+def test_who_would_be_cut_off_is_said_before_anything_is_changed(
+    connection: Any, kernel: Kernel, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = guest(connection, "web1"), guest(connection, "web2")
+    plug(kernel, vids={"eth0": 1, first: 1, second: 30})
+    said_by_then: list[str] = []
+    define = define_network
+
+    def watched(*words: Any) -> None:
+        said_by_then.append(capsys.readouterr().out)
+        define(*words)
+
+    monkeypatch.setattr(netverbs, "define_network", watched)
+    assert said(capsys, "set", "lan", "libvirt").startswith("network 'lan': macTableManager was kernel, is libvirt;")
+    assert said_by_then[0].splitlines() == [
+        WHEN.strip(),
+        "That cuts off whoever does not fit it ('macmgr doctor br0' says the same):",
+        f"  {second} of web2 has PVID 30 and eth0 has PVID 1: their frames would not meet again.",
+        UNSEEN,
+    ]
+
+
+def test_that_nobody_would_be_cut_off_is_said_too(
+    connection: Any, kernel: Kernel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plug(kernel, vids={"eth0": 1, guest(connection, "web1"): 1})
+    lines = said(capsys, "set", "lan", "libvirt").splitlines()
+    assert lines[:3] == [WHEN.strip(), "As far as this host shows, that cuts nobody off.", UNSEEN]
+    assert json.loads(said(capsys, "set", "lan", "libvirt", "--json"))["vlan_filtering"] == {
+        "turned_on_at_next_start": True,
+        "would_cut_off": [],
+    }
+
+
+def test_a_bridge_that_filters_already_costs_nothing(
+    connection: Any, kernel: Kernel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plug(kernel, vids={"eth0": 1}, filtering=True)
+    assert said(capsys, "set", "lan", "libvirt").count("\n") == 1
+    assert said(capsys, "set", "lan", "kernel").count("\n") == 1

@@ -1,7 +1,8 @@
 """A folder is a case: libvirt's files, a configuration, a snapshot of the kernel, and all that macmgr says of them.
 
 ``status/``, ``lxc/``, ``network/`` and ``ports/NET/`` hold what libvirt's run directory has under ``qemu/``, ``lxc/``,
-``network/`` and ``network/NET/ports/``. ``hook/DRIVER OBJECT OP.xml``, where it is there, is a hook call on top.
+``network/`` and ``network/NET/ports/``, and ``definitions/`` what /etc/libvirt has of networks.
+``hook/DRIVER OBJECT OP.xml``, where it is there, is a hook call on top.
 ``snapshot.json`` is short: ports in the order of their ifindex, an entry with all its VIDs on one line, and what it
 does not say is as the kernel makes it. ``before.json`` has the flags that macmgr found when it first managed a port,
 ``kept.json`` the bridge, domain and port of each MAC that it remembers of guests that are gone.
@@ -37,8 +38,9 @@ from macmgr.report.audittext import print_audit
 from macmgr.report.explain import explain
 from macmgr.report.explaintext import print_explanations
 from macmgr.report.planlines import print_plan
-from macmgr.sources.statusfiles import StatusFiles
+from macmgr.sources.statusfiles import StatusFiles, definitions_directory
 from macmgr.view import View, judged
+from macmgr.vlanfiltering import with_next_starts
 from macmgr.wanted import WaitingCall, wanted
 from tests.fake_kernel import FakeKernel
 
@@ -88,7 +90,7 @@ def read_case(folder: Path, workshop: Path) -> Case:
         (*sources.networks, *([given.network] if given.network else [])),
         (*sources.ports.values(), *([given.port] if given.port else [])),
         config,
-        judged(view),
+        judged(with_next_starts(view, kernel)),
     )
 
 
@@ -128,7 +130,13 @@ def _read_memory(folder: Path, intent: Intent, snapshot: Snapshot) -> Memory:
 def lay_out(folder: Path, workshop: Path) -> Path:
     """libvirt's run directory with the files of the case."""
     run_dir = workshop / "run"
-    run_dir.mkdir()
+    if (folder / "definitions").is_dir():
+        there = workshop / "host" / "run" / "libvirt"  # libvirt's definitions are not below its run directory
+        there.mkdir(parents=True)
+        run_dir.symlink_to(there.resolve())
+        shutil.copytree(folder / "definitions", definitions_directory(run_dir))
+    else:
+        run_dir.mkdir()
     for ours, libvirts in _PLACES.items():
         if (folder / ours).is_dir():
             shutil.copytree(folder / ours, run_dir / libvirts)

@@ -211,6 +211,7 @@ IN_WORDS = {
     Code.GUEST_MAC_CHANGED: "policy has to say whether the address is let in",
     Code.UNMANAGED_AUTO_PORT: "policy has to say who manages the port",
     Code.VLAN_FILTERING_OFF: "`macmgr apply --vlan-filtering`, which asks first: test_doctor.py, and the lab's",
+    Code.FILTERING_AT_NEXT_START: "libvirt turns it on; the commands in its sentences are the doctor's: test_doctor.py",
     Code.UPLINK_PROMISCUOUS: "`macmgr doctor` says what to do",
     Code.UPLINK_NO_UNICAST_FILTER: "only another NIC helps",
     Code.FOREIGN_ENTRY: "it is left as it is",

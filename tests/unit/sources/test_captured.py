@@ -117,6 +117,6 @@ def test_what_is_read_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(os, "listdir", listed)
     StatusFiles(run_dir).read()
-    watched = {each.path for each in directories(run_dir) if each.files and each.called == "status file"}
+    watched = {each.path for each in directories(run_dir) if each.files}
     assert read == watched
     assert run_dir / "network/lan/ports" in read
