@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from rich.cells import cell_len, chop_cells
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook
 from rich.segment import Segment
 from rich.text import Text
@@ -70,7 +70,18 @@ def _broken(text: str, width: int, below: int) -> list[str]:
 
 def _parts(word: str, width: int) -> Iterator[str]:
     for part in re.findall("[^/,]+[/,]*|[/,]+", word):
-        yield from chop_cells(part, width)
+        yield from _chopped(part, width)
+
+
+def _chopped(word: str, width: int) -> Iterator[str]:
+    """Yields pieces of ``width`` cells. Before 13.7, rich's own chop_cells returns each piece reversed."""
+    begin, cells = 0, 0
+    for end, letter in enumerate(word):
+        cells += cell_len(letter)
+        if cells > width:
+            yield word[begin:end]
+            begin, cells = end, cell_len(letter)
+    yield word[begin:]
 
 
 def print_answer(out: Console, answer: Sequence[Text], body: Iterable[Text]) -> None:

@@ -35,7 +35,8 @@ def test_a_word_longer_than_a_line_is_broken() -> None:
         "macmgr.toml is not",
         "there",
     ]
-    assert lines("", 25 * "x", 20, 0) == [20 * "x", 5 * "x"]
+    assert lines("", "x" + "abcd" * 6, 20, 0) == ["xabcdabcdabcdabcdabc", "dabcd"]
+    assert lines("", 11 * "界", 21, 0) == [10 * "界", "界"]  # two cells wide
 
 
 def test_the_text_does_not_take_the_colour_of_its_head() -> None:
