@@ -48,7 +48,9 @@ class Judge:
     def _is_lost(self, place: From, after: Snapshot, heard: Earshot) -> bool:
         port, mac, sender, vid = place
         guest, bridge = self.guests[port], self.start.ports[port].bridge
-        if (bridge, mac) in self.hosts or not self._has_right(guest, mac):
+        if (bridge, mac) in self.hosts or not self._has_right(guest, bridge, mac):
+            return False
+        if self._is_reached_elsewhere(place, after, heard):
             return False
         wanted = vlans_of(guest)
         moves = after.masters.get(port) != bridge
@@ -57,46 +59,55 @@ class Judge:
             return by_uplink and not any(p == port and s in self.ways_out for p, _, s, _ in heard.reached)
         if after.bridges[bridge].vlan_filtering and not self.start.bridges[bridge].vlan_filtering:
             return not any((port, mac, sender, each) in heard.reached for each in after.ports[port].vids)
-        reason = heard.held.get(place)
+        if self._are_apart_as_asked(port, sender, after):
+            return False
         other = self.guests.get(sender)
-        if other is not None and (reason is Reason.LOCKED or self._has_twin_and_lock(other, after)):
+        if other is None:
+            return True
+        if heard.held.get(place) is Reason.LOCKED or self._is_held_for_a_twin(other, vid, after, heard):
             return False  # the sender's port holds it back: that is the sender's loss
-        asked_for = guest.facts.isolated or (other is not None and other.facts.isolated)
-        apart = sender in after.ports and all(after.ports[name].flags.isolated for name in (port, sender))
-        if apart and asked_for and sender not in self.ways_out:
-            return False  # whatever entry another port has
-        if other is not None:
-            at_home = vlans_of(other)
-            if after.masters.get(sender) != bridge or (vid and at_home is not None and vid not in at_home.vids):
-                return False  # the sender has gone where its XML says
-        twins = {
-            each.port
-            for each in self.intent.ports
-            if each is not guest and each.running and mac in each.macs and mac in guest.macs and each.bridge == bridge
-        }
-        reached = any((twin, mac, sender, vid) in heard.reached for twin in twins)
+        at_home = vlans_of(other)  # if not, the sender has gone where its XML says
+        return after.masters.get(sender) == bridge and not (vid and at_home is not None and vid not in at_home.vids)
+
+    def _is_reached_elsewhere(self, place: From, after: Snapshot, heard: Earshot) -> bool:
+        """Another guest that has the address too gets the frames, or sends them."""
+        port, mac, sender, vid = place
+        bridge = self.start.ports[port].bridge
+        may = [each for each in self.intent.ports if each.running and mac in each.macs and each.bridge == bridge]
+        twins = {each.port for each in may if each.port != port}
+        reached = sender in twins or any((twin, mac, sender, vid) in heard.reached for twin in twins)
         if twins and not reached:  # each of theirs takes the entry to itself: by frames, none may get its own in time
             modelled = listen(after, self.intent, self.used).reached
             reached = any((one, mac, sender, vid) in modelled for one in (port, *twins))
-        return not reached and sender not in twins
+        return reached
 
-    def _has_twin_and_lock(self, guest: GuestPort, after: Snapshot) -> bool:
-        """By frames, another guest with its address takes the entry to itself, and its locked port lets in no more."""
-        twins = (each for each in self.intent.ports if each is not guest and each.bridge == guest.bridge)
-        port = after.ports.get(guest.port)
-        return bool(port and port.flags.locked) and any(guest.macs[0] in each.macs for each in twins)
+    def _are_apart_as_asked(self, port: str, sender: str, after: Snapshot) -> bool:
+        """Both are isolated now, and those that were not are guests whose XML asks for it."""
+        both = [name for name in (port, sender) if name in after.ports and name not in self.ways_out]
+        apart = len(both) == 2 and all(after.ports[name].isolated for name in both)
+        fresh = [name for name in both if not self.start.ports[name].isolated]
+        return apart and all(name in self.guests and self.guests[name].facts.isolated for name in fresh)
 
-    def _has_right(self, guest: GuestPort, mac: str) -> bool:
+    def _is_held_for_a_twin(self, sender: GuestPort, vid: int, after: Snapshot, heard: Earshot) -> bool:
+        """By frames, another guest with the sender's address took the entry, and the sender's locked port lets in none.
+
+        The model says that: with the entry at the twin that the frames of the twin can move there, the port is locked.
+        """
+        port = after.ports.get(sender.port)
+        entry = after.fdb.at(sender.bridge, sender.macs[0], vid)
+        twins = [each for each in self.intent.ports if each is not sender and each.bridge == sender.bridge]
+        learn = [each for each in twins if sender.macs[0] in each.macs and after.ports[each.port].flags.learning]
+        moves = entry is None or (not entry.sticky and entry.state is not EntryState.LOCAL)
+        return bool(port and port.flags.locked) and moves and bool(learn)
+
+    def _has_right(self, guest: GuestPort, bridge: str, mac: str) -> bool:
         own = {(each.bridge, each.macs[0]) for each in self.intent.ports if each is not guest}
-        if (guest.bridge, mac) in own and mac != guest.macs[0]:
+        if (bridge, mac) in own and mac != guest.macs[0]:
             return False
         if mac in (guest.macs if guest.managed else guest.macs[:1]):
             return True
-        others = (each for each in self.intent.ports if each is not guest and each.managed and each.running)
-        if guest.managed and any(each.bridge == guest.bridge and mac in each.macs for each in others):
-            return False  # policy gives it to the other one alone
         refused = guest.managed and guest.policy.lock
-        return not refused and mac not in (*guest.macs, *guest.moved) and (guest.bridge, mac) not in own
+        return not refused and mac not in (*guest.macs, *guest.moved) and (bridge, mac) not in own
 
     def _is_heard(self, place: tuple[str, str, int], after: Snapshot, heard: Earshot) -> bool:
         listener, speaker, vid = place

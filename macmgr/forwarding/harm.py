@@ -13,10 +13,13 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from macmgr.forwarding.consequences import Reach, Way, consequences
+from macmgr.forwarding.forward import forward
+from macmgr.forwarding.frames import BROADCAST, Frame
 from macmgr.forwarding.reasons import Reason
 from macmgr.model.intent import GuestPort, Intent
+from macmgr.model.relay import Tag
 from macmgr.model.roles import Role
-from macmgr.model.snapshot import EntryState, Snapshot
+from macmgr.model.snapshot import BridgePort, Entry, EntryState, Snapshot
 
 Place = tuple[str, str, int]
 """Port, MAC address and VID."""
@@ -54,9 +57,10 @@ def harms(
     ``addresses`` are those of a guest that are asked for; ``without`` are places in which it has none. Nobody is harmed
     who comes to reach a guest by an uplink or from the host: that is a repair. Of a guest whose CPUs do not run here,
     nothing is asked: its addresses are elsewhere. An address that several guests have is reached if one of them is;
-    but not one that is only in use behind a guest's port. What is learned elsewhere stays there until the guest sends
-    or the entry ages: so the same is asked once more without such entries. What was learned on a port ages once that
-    learns no more: nothing refreshes the entry.
+    but not one that is only in use behind a guest's port. Who sent last has a learned entry, and the next frame of
+    another one takes it along: so for an address that several have, and for one that was learned elsewhere, the same
+    is asked once more for each as it is when it has just sent. What was learned on a port ages once that learns no
+    more: nothing refreshes the entry.
     """
     after = _aged(before, after)
 
@@ -64,10 +68,12 @@ def harms(
         return addresses(guest) if guest.running else ()
 
     found = [*_harms(before, after, intent, asked, without)]
-    if (forgotten := _without_learned_elsewhere(before, intent, asked)) is not before:
-        again = _harms(forgotten, _without_learned_elsewhere(after, intent, asked), intent, asked, without)
+    for turn in _turns(before, intent, asked):
+        own = {(guest.port, mac) for guest, mac in turn}
+        again = _harms(_sent(before, turn), _sent(after, turn), intent, asked, without)
         known = {(harm.guest.port, harm.mac, harm.other, harm.vids) for harm in found}
-        found += (harm for harm in again if (harm.guest.port, harm.mac, harm.other, harm.vids) not in known)
+        mine = (harm for harm in again if (harm.guest.port, harm.mac) in own)
+        found += (harm for harm in mine if (harm.guest.port, harm.mac, harm.other, harm.vids) not in known)
     yield from found
 
 
@@ -78,18 +84,51 @@ def _aged(before: Snapshot, after: Snapshot) -> Snapshot:
     return replace(after, entries=tuple(kept)) if closed else after
 
 
-def _without_learned_elsewhere(
+def _turns(
     snapshot: Snapshot, intent: Intent, addresses: Callable[[GuestPort], Iterable[str]]
-) -> Snapshot:
-    """Of an address that several guests have, each takes the learned entry to itself when it sends."""
-    asked = [(guest, mac) for guest in intent.ports for mac in addresses(guest) if mac in guest.macs]
-    gone = {
-        entry
-        for guest, mac in asked
-        for entry in snapshot.fdb.of_mac(guest.bridge, mac).values()
-        if entry.state is EntryState.DYNAMIC and not entry.extern_learn and entry.port != guest.port
-    }
-    return replace(snapshot, entries=tuple(e for e in snapshot.entries if e not in gone)) if gone else snapshot
+) -> list[list[tuple[GuestPort, str]]]:
+    """Guests, each with an address that another port may have instead; of those that share one, one a turn."""
+    claims: dict[tuple[str, str], list[GuestPort]] = {}
+    for guest in intent.ports:
+        for mac in dict.fromkeys(addresses(guest)):
+            if mac in guest.macs and snapshot.port_on(guest.bridge, guest.port):
+                claims.setdefault((guest.bridge, mac), []).append(guest)
+    turns: list[list[tuple[GuestPort, str]]] = []
+    for (bridge, mac), guests in claims.items():
+        entries = snapshot.fdb.of_mac(bridge, mac).values()
+        if len(guests) == 1 and not any(_is_learned(entry) and entry.port != guests[0].port for entry in entries):
+            continue
+        for number, guest in enumerate(guests):
+            turns += [[]] if number == len(turns) else []
+            turns[number].append((guest, mac))
+    return turns
+
+
+def _is_learned(entry: Entry) -> bool:
+    return entry.state is EntryState.DYNAMIC and not entry.extern_learn
+
+
+def _sent(snapshot: Snapshot, turn: Iterable[tuple[GuestPort, str]]) -> Snapshot:
+    """The snapshot after a frame of each, in each of its VIDs; what was learned of its address elsewhere is over."""
+    gone: set[Entry] = set()
+    places: list[tuple[BridgePort, str]] = []
+    for guest, mac in turn:
+        if port := snapshot.port_on(guest.bridge, guest.port):
+            places.append((port, mac))
+            entries = snapshot.fdb.of_mac(guest.bridge, mac).values()
+            gone |= {entry for entry in entries if _is_learned(entry) and entry.port != guest.port}
+    kept = tuple(entry for entry in snapshot.entries if entry not in gone) if gone else snapshot.entries
+    aged = replace(snapshot, entries=kept) if gone else snapshot
+    learned: list[Entry] = []
+    for port, mac in places:
+        bridge = snapshot.bridges[port.bridge]
+        for vid in snapshot.deciding_vids(port.name):
+            tags = (Tag(vid, bridge.relay.protocol),) if bridge.vlan_filtering and vid and port.pvid != vid else ()
+            move = forward(aged, port.name, Frame(mac, BROADCAST, tags)).move
+            if move.learned.changes and move.after is not None:
+                learned.append(move.after)
+                gone |= {move.before} if move.before is not None else set()
+    return replace(aged, entries=(*(entry for entry in kept if entry not in gone), *learned)) if learned else aged
 
 
 def _harms(
@@ -100,7 +139,9 @@ def _harms(
     without: Collection[Place],
 ) -> Iterator[Harm]:
     was, becomes = (_reaches(snapshot, intent, asked) for snapshot in (before, after))
-    isolated = {guest.port for guest in intent.ports if guest.facts.isolated}
+    to_be = {guest.port for guest in intent.ports if guest.facts.isolated}
+    to_be |= {port.name for port in before.ports.values() if port.isolated}
+    isolated = {port.name for port in after.ports.values() if port.isolated and port.name in to_be}
     found: list[Harm] = []
     for key, reaches in was.items():
         later = becomes.get(key, [])
@@ -192,7 +233,7 @@ def _in_vids(
         if found:
             apart = becomes is not None and becomes.reason is Reason.ISOLATED and role is not Role.UPLINK
             for other in others:
-                if not (apart and not isolated.isdisjoint((guest.port, other))):  # as the XML of one of them asks for
+                if not (apart and isolated >= {guest.port, other}):  # as their XML asks for, or as before
                     yield Harm(guest, mac, found, role, other, was, becomes)
 
 

@@ -69,6 +69,15 @@ def test_an_address_that_was_learned_elsewhere_is_judged_as_if_the_guest_had_sen
     assert not any(entry.port == "vnet2" for entry in puts(steps))
 
 
+def test_of_two_guests_with_one_address_none_gets_it_by_whom_a_neighbour_would_reach_neither() -> None:
+    """db sent last, and gets no broadcast; web takes the entry back by its next frame, and by nothing else."""
+    without_flood = {"flags": replace(PortFlags(), unicast_flood=False)}
+    no_broadcast = {**OPEN, "relay": replace(ONE_IS_DOWN.ports["vnet2"].relay, proxy_arp=True)}
+    steps = plan(TWINS, host(entries=(learned(WEB, "vnet2"),), vnet1=without_flood, vnet2=no_broadcast))
+    assert puts(steps) == set()
+    assert told(steps)
+
+
 def test_no_fix_says_what_is_left_out() -> None:
     fixes = Fixes()
     for finding in plan(TWINS, ONE_IS_DOWN).findings:
