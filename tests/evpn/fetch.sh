@@ -9,7 +9,10 @@ rm -rf "$frr"
 mkdir -p "$frr/download"
 
 download() {
-    (cd "$frr/download" && apt-get -qq -o APT::Sandbox::User=root download frr libyang2 libc-ares2)
+    # Each release has its own names for the libraries, which this machine may lack.
+    libraries=$(apt-cache depends frr 2>/dev/null | sed -n 's/^ *Depends: \(lib[^:]*\)$/\1/p' | grep -vx libc6)
+    # shellcheck disable=SC2086 # the words are the packages
+    (cd "$frr/download" && apt-get -qq -o APT::Sandbox::User=root download frr $libraries)
 }
 # apt's lists may be missing, or name a version that is no longer there.
 download || { apt-get -q update -o APT::Update::Error-Mode=any && download; } || exit 1

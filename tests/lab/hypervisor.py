@@ -99,7 +99,7 @@ class Libvirt:
         self._connection = None
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
-        until(lambda: self.pid != pid, f"libvirtd {pid} ends after {number.name}")
+        until(lambda: self.pid != pid, f"libvirtd {pid} ends after {number.name}", 60)
         PID_FILE.unlink(missing_ok=True)
 
 

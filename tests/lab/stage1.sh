@@ -41,7 +41,9 @@ mount --bind /run/checkout ".$LAB_CHECKOUT"
 
 mkdir -p run/lab/modules/lib run/lab/results
 ln -s /usr/lib/uml/modules run/lab/modules/lib/modules
-mount -t hostfs -o "$LAB_DIR/results" none run/lab/results
+# From Linux 6.9 on, and with a mount(8) that asks it the new way, hostfs wants the option's name.
+mount -t hostfs -o "hostfs=$LAB_DIR/results" none run/lab/results 2>/dev/null ||
+    mount -t hostfs -o "$LAB_DIR/results" none run/lab/results
 cp "$LAB_DIR/settings" "$LAB_DIR/command" run/lab/
 
 # A real new root, not a chroot: LXC containers and unshare -m refuse to work in a chroot.

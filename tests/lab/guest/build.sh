@@ -12,18 +12,23 @@ inputs=$(cat "$sources"/*.c "$sources"/*.h "$sources/build.sh" | sha256sum)
 rm -f "$guest/inputs"
 
 download() {
-    # The meta package names the kernel of the day.
-    package=$(apt-cache depends linux-image-cloud-amd64 2>/dev/null | sed -n 's/^ *Depends: //p' | head -n 1)
-    [ -n "$package" ] || { echo "apt knows no linux-image-cloud-amd64" >&2; return 1; }
+    # The meta package names the kernel of the day; what that needs of the same version has the rest: from Debian 14 on,
+    # kernel and modules have packages of their own.
+    packages=$(apt-cache depends --recurse --important linux-image-cloud-amd64 2>/dev/null |
+        grep -E '^linux-[a-z]+-[0-9].*-cloud-amd64$' | sort -u)
+    [ -n "$packages" ] || { echo "apt knows no linux-image-cloud-amd64" >&2; return 1; }
     rm -rf "$guest/download"
     mkdir "$guest/download"
-    (cd "$guest/download" && apt-get -qq -o APT::Sandbox::User=root download "$package")
+    # shellcheck disable=SC2086 # the words are the packages
+    (cd "$guest/download" && apt-get -qq -o APT::Sandbox::User=root download $packages)
 }
 if [ ! -d "$guest/kernel" ]; then
     # apt's lists may be missing, or name a version that is no longer there.
     download || { apt-get -q update -o APT::Update::Error-Mode=any && download; } || exit 1
-    dpkg -x "$guest"/download/*.deb "$guest/download/kernel"
-    cp "$guest"/download/kernel/boot/vmlinuz-* "$guest/vmlinuz"
+    for package in "$guest"/download/*.deb; do
+        dpkg -x "$package" "$guest/download/kernel"
+    done
+    cp "$(find "$guest/download/kernel" -type f -name 'vmlinuz*')" "$guest/vmlinuz"
     mv "$guest/download/kernel" "$guest/kernel"
     rm -rf "$guest/download"
 fi
@@ -35,9 +40,12 @@ gcc -std=c11 -O2 -Wall -Wextra -static -s -o "$root/init" "$sources"/*.c
 # In the order in which they need each other; a kernel that has one built in lacks the file.
 for module in virtio_ring virtio failover net_failover virtio_net \
     virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci; do
-    file=$(find "$guest/kernel/lib/modules" -name "$module.ko")
-    [ -n "$file" ] || continue
-    cp "$file" "$root/modules/"
+    file=$(find "$guest/kernel" -name "$module.ko" -o -name "$module.ko.xz")
+    case $file in
+    '') continue ;;
+    *.xz) xz -dc "$file" >"$root/modules/$module.ko" ;;
+    *) cp "$file" "$root/modules/" ;;
+    esac
     echo "/modules/$module.ko" >>"$root/modules/order"
 done
 # Not compressed: the guest's CPU is emulated, the copy is cheaper than the unpacking.
