@@ -4,8 +4,8 @@ A hook goes to ``<hooks>/<driver>.d/99-macmgr`` (libvirt 6.5.0 and newer run eve
 of their names). The main hook file is the administrator's and is never touched. Only files with our mark are replaced
 or removed.
 
-On a host with systemd, the daemon's unit goes to ``/etc/systemd/system``. The administrator decides if and when the
-daemon runs: nothing is enabled, started or stopped.
+On a host with systemd, the daemon's unit goes to ``/etc/systemd/system``, unless a package brought it. The
+administrator decides if and when the daemon runs: nothing is enabled, started or stopped.
 
 Once it exists, the configuration is the administrator's. It is written once and never replaced. It is removed only if
 it is unchanged, by a checksum in its directory (``sha256sum -c`` understands it).
@@ -154,11 +154,48 @@ def _remove_shims(hooks_dir: Path, name: str) -> Iterator[Step]:
 
 
 def install_unit(units_dir: Path = paths.UNITS, program: Path | None = None) -> Step:
-    target = units_dir / UNIT
+    """Puts the unit in place, unless a package has one for the same program: that is then the only one."""
+    target, line = units_dir / UNIT, _exec_line(program or find_program())
+    if (packaged := _packaged_unit(units_dir, line)) is not None:
+        return _leave_to(packaged, target)
     text = _text(_packaged("_macmgr.service", "packaging/macmgr.service"))
-    line = f"ExecStart={_word(program or find_program())} watch"
     refuse_others(target)
     return put(target, re.sub(r"(?m)^ExecStart=.*$", lambda _: line, text), 0o644)
+
+
+def check_unit(units_dir: Path, program: Path) -> None:
+    """Raises NotThere if somebody else's unit is in the place of ours. Hiding or masking a package's unit is fine."""
+    if _packaged_unit(units_dir, _exec_line(program)) is None:
+        refuse_others(units_dir / UNIT)
+
+
+def _packaged_unit(units_dir: Path, line: str) -> Path | None:
+    """Returns the unit that a package brought to this host for the program of the ``line``."""
+    packaged = paths.PACKAGED_UNITS / UNIT
+    text = shim_text(packaged) if units_dir == paths.UNITS else None
+    return packaged if text is not None and line.encode() in text.splitlines() else None
+
+
+def _leave_to(packaged: Path, target: Path) -> Step:
+    """Removes the unit of an earlier macmgr, which would hide the package's. A daemon that was enabled stays so."""
+    if shim_text(target) is None:
+        return Step(packaged, "already there")
+    with errors_name(target):
+        target.unlink()
+        for link in _enabling(target):
+            link.unlink()
+            link.symlink_to(packaged)
+    return Step(target, "removed")
+
+
+def _enabling(target: Path) -> list[Path]:
+    """Returns the links by which systemctl enabled the unit."""
+    links = (wants / UNIT for wants in target.parent.glob("*.wants"))
+    return [link for link in links if link.is_symlink() and link.readlink() == target]
+
+
+def _exec_line(program: Path) -> str:
+    return f"ExecStart={_word(program)} watch"
 
 
 def uninstall_unit(units_dir: Path = paths.UNITS) -> Iterator[Step]:
@@ -168,10 +205,9 @@ def uninstall_unit(units_dir: Path = paths.UNITS) -> Iterator[Step]:
         if shim_text(target) is not None:
             target.unlink()
             yield Step(target, "removed")
-            for link in (wants / UNIT for wants in units_dir.glob("*.wants")):
-                if link.is_symlink() and link.readlink() == target:
-                    link.unlink()
-                    yield Step(link, "removed")
+            for link in _enabling(target):
+                link.unlink()
+                yield Step(link, "removed")
         unmake_upwards(units_dir)
     except PermissionError:
         raise NoPermission(f"{target}: may not be removed; uninstalling the daemon's unit needs root") from None

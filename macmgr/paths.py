@@ -15,3 +15,4 @@ REMEMBERED = RUNTIME / "remembered"  # exists if STATE holds, or held, something
 STATE = Path("/var/lib/macmgr/state.json")  # memory between two processes
 SYSTEMD = Path("/run/systemd/system")  # exists if systemd runs this host: sd_booted(3)
 UNITS = Path("/etc/systemd/system")
+PACKAGED_UNITS = Path("/usr/lib/systemd/system")  # a distribution's package puts the unit here

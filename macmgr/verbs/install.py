@@ -13,6 +13,7 @@ from macmgr.errors import ConfigError, MacmgrError, NotThere
 from macmgr.hookcheck import LIBVIRT_DAEMONS, PID_FILES, program_fails
 from macmgr.installation import (
     UNIT,
+    check_unit,
     find_program,
     install_config,
     install_hooks,
@@ -25,7 +26,7 @@ from macmgr.installation import (
 )
 from macmgr.oneline import unbroken
 from macmgr.phrases import counted
-from macmgr.placing import LARGEST, Step, refuse_others
+from macmgr.placing import LARGEST, Step
 from macmgr.safefiles import read_regular
 from macmgr.sources.statusfiles import LibvirtState
 from macmgr.state.memory import managed_ports
@@ -42,7 +43,7 @@ def install(arguments: argparse.Namespace) -> int:
     config, units, hooks = _config(arguments), _units(arguments), arguments.hooks_dir
     under_systemd = units is not None and (arguments.units_dir is not None or paths.SYSTEMD.is_dir())
     if units is not None and under_systemd:
-        refuse_others(units / UNIT)
+        check_unit(units, program)
     if not arguments.no_hooks and (why := program_fails(program)):
         raise NotThere(f"{program}: the hooks could do nothing with it, because {why}; name another with --program")
     # The configuration comes first: a hook without one would manage what nobody has looked at yet.
@@ -58,7 +59,7 @@ def install(arguments: argparse.Namespace) -> int:
     unit = [step.what for step in steps if step.path.name == UNIT]
     how = _NO_HOOKS if arguments.no_hooks else _look_for_them()
     first = _what_is_managed(config, arguments.run_dir) if config is not None else ()
-    _print(first, steps, [how, *(_RESTART if what == "replaced" else _START for what in unit)])
+    _print(first, steps, [how, *(_RESTART if what in ("replaced", "removed") else _START for what in unit)])
     return errors.IN_SYNC
 
 

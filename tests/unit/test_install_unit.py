@@ -59,6 +59,56 @@ def test_directories_that_were_made_go_too(tmp_path: Path) -> None:
     assert tree(tmp_path) == {}
 
 
+@pytest.fixture
+def of_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The unit that a package brought, for the program THERE."""
+    for name in ("CONFIG", "STATE", "UNITS", "PACKAGED_UNITS", "LIBVIRT_HOOKS", "SYSTEMD"):
+        monkeypatch.setattr(paths, name, tmp_path / "root" / name)
+    for directory in (paths.SYSTEMD, paths.PACKAGED_UNITS, paths.UNITS / "multi-user.target.wants"):
+        directory.mkdir(parents=True)
+    packaged = paths.PACKAGED_UNITS / UNIT
+    packaged.write_text(PACKAGED.read_text().replace(str(PROGRAM), THERE))
+    return packaged
+
+
+def install(program: str, capsys: pytest.CaptureFixture[str]) -> str:
+    assert run(["install", "--hooks-dir", str(paths.LIBVIRT_HOOKS), "--program", program]) == 0
+    return capsys.readouterr().out
+
+
+def test_a_package_has_the_only_unit(of_a_package: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = install(THERE, capsys)
+    assert f"already there {of_a_package}\n" in said
+    assert "systemctl enable --now macmgr" in said
+    assert not (paths.UNITS / UNIT).exists()
+
+
+def test_an_earlier_unit_gives_way_and_stays_enabled(of_a_package: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The earlier macmgr was installed elsewhere than the package's: its unit would hide the package's."""
+    install_unit(program=Path(ANOTHER), units_dir=paths.UNITS)
+    link = paths.UNITS / "multi-user.target.wants" / UNIT
+    link.symlink_to(paths.UNITS / UNIT)
+    said = install(THERE, capsys)
+    assert f"removed       {paths.UNITS}/{UNIT}\n" in said
+    assert "'systemctl daemon-reload' and 'systemctl restart macmgr'" in said
+    assert not (paths.UNITS / UNIT).exists()
+    assert link.readlink() == of_a_package
+    assert run(["uninstall", "--hooks-dir", str(paths.LIBVIRT_HOOKS)]) == 0
+    assert link.readlink() == of_a_package  # the package's own removal takes it
+
+
+def test_a_macmgr_elsewhere_has_its_own_unit(of_a_package: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"installed     {paths.UNITS}/{UNIT}\n" in install(ANOTHER, capsys)
+    assert setting((paths.UNITS / UNIT).read_text(), "ExecStart") == [f"{ANOTHER} watch"]
+    assert setting(of_a_package.read_text(), "ExecStart") == [f"{THERE} watch"]
+
+
+def test_a_packages_unit_may_be_masked(of_a_package: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (paths.UNITS / UNIT).symlink_to("/dev/null")
+    assert f"already there {of_a_package}\n" in install(THERE, capsys)
+    assert (paths.UNITS / UNIT).readlink() == Path("/dev/null")
+
+
 @pytest.mark.parametrize("kind", ["file", "symlink", "directory"])
 def test_a_unit_that_is_not_ours_is_refused_and_kept(tmp_path: Path, kind: str) -> None:
     """Masked (a link to /dev/null), or written by somebody: neither replaced nor removed."""
