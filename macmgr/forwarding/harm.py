@@ -42,7 +42,7 @@ class Harm(NamedTuple):
     @property
     def cut_off(self) -> bool:
         """The guest was reached, and is not any more. If False, it is heard by somebody who did not hear it."""
-        return self.before is not None and bool(self.before.reached)
+        return _may_reach(self.before)
 
 
 def harms(
@@ -258,11 +258,16 @@ def _is_lost(guest: GuestPort, vid: int, role: Role | None, old: Way | None, new
 
     A sender that its own port does not let in is lost to everybody: that is judged where the sender is.
     """
-    if old is None or not old.reached or (new is not None and new.reached):
+    if not _may_reach(old) or _may_reach(new):
         return False
     if vid and vid not in (_vids_asked_for(guest) or (vid,)):
         return role is Role.UPLINK and not still
     return new is None or not (role is Role.GUEST and new.there.reason is Reason.LOCKED)
+
+
+def _may_reach(way: Way | None) -> bool:
+    """All frames arrive; or a port with MAB may hold the guest's own, and nothing says that it does."""
+    return way is not None and (way.reached is True or (way.reached is None and way.reason is Reason.MAB))
 
 
 def _is_heard(guest: GuestPort, vid: int, role: Role | None, old: Way | None, new: Way | None) -> bool:

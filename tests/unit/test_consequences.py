@@ -112,6 +112,7 @@ def web_is(**facts: Any) -> Intent:
     return Intent((replace(web, facts=NicFacts(**facts)), db))
 
 
+PEERS = ("eth0", "br0", "vnet2")
 OPEN: dict[str, Any] = {"vnet1": {"flags": PortFlags()}, "vnet2": {"flags": PortFlags()}}
 
 
@@ -131,6 +132,15 @@ def test_an_address_in_use_behind_a_port_is_lost_when_that_is_closed() -> None:
     learned = Entry(vrrp, 0, "vnet1", EntryState.DYNAMIC)
     lost = {("web", vrrp, other, True) for other in ("eth0", "br0", "vnet2")}
     assert changed(host(entries=(*PINNED, learned), **OPEN), host(), used=vrrp) == lost
+
+
+def test_who_may_be_let_in_by_mab_counts_as_reached() -> None:
+    relay = replace(host().ports["vnet1"].relay, mab=True)
+    mab = {"flags": PortFlags(locked=True), "relay": relay}
+    learned = Entry(WEB, 0, "vnet1", EntryState.DYNAMIC)
+    before = host(entries=(learned, PINNED[1]), vnet1=mab)
+    assert changed(before, host(entries=(PINNED[1],), vnet1=mab)) == {("web", WEB, other, True) for other in PEERS}
+    assert changed(before, before) == set()
 
 
 def test_a_guest_in_another_vlan_is_cut_off_and_heard_there() -> None:
