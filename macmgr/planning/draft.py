@@ -177,6 +177,12 @@ class Table:
         port = self._snapshot.ports.get(entry.port)
         return port is not None and entry.vid not in self._vids_of(port)
 
+    def is_alive(self, entry: Entry) -> bool:
+        """Its station was seen there, in a VID in which the bridge looks addresses up."""
+        port = self._snapshot.ports.get(entry.port)
+        filters = port is not None and self._snapshot.bridges[port.bridge].vlan_filtering
+        return entry.state is EntryState.DYNAMIC and bool(entry.vid) is filters
+
     def is_sticky(self, guest: GuestPort) -> bool:
         return self.pins.of(guest.policy.pin, guest.bridge) is Pin.STICKY
 

@@ -295,10 +295,12 @@ def _droppable(entry: Entry, table: Table) -> bool:
 def _deletable(entries: list[Entry], on_port: list[Entry], table: Table) -> list[Entry]:
     """Those of ``entries`` that can be deleted alone; ``on_port`` is all that the port has of the MAC.
 
-    VID 0 goes only together with every VID of the port (br_fdb_delete): it stays for a copy that is not ours.
+    VID 0 goes only together with every VID of the port (br_fdb_delete): it stays for a copy that is not ours, and for
+    one by which somebody is reached.
     """
     going = frozenset(entries)
-    others = any(not _droppable(entry, table) and entry not in going for entry in on_port)
+    staying = [entry for entry in on_port if entry not in going]
+    others = any(not _droppable(entry, table) or table.is_alive(entry) for entry in staying)
     return [entry for entry in entries if entry.vid or not others]
 
 

@@ -290,6 +290,16 @@ def test_vid_0_stays_where_a_copy_that_is_not_ours_would_go_with_it(state: Entry
     assert ("br0", STRANGER, 1) in kernel.fdb
 
 
+def test_vid_0_stays_where_a_copy_by_which_somebody_is_reached_would_go_with_it() -> None:
+    """No request deletes VID 0 alone, and without VLAN filtering there is no other that counts."""
+    alive = Entry(G1, 1, "eth0", EntryState.DYNAMIC)
+    kernel = host(*pinned(port="eth0", vids=(0,), sticky=False), alive, flags=OPEN)
+    carried_out(kernel, waiting())
+    assert kernel.fdb["br0", G1, 1] == alive
+    kernel = host(*pinned(port="eth0", vids=(0,), sticky=False), alive, flags=OPEN, filtering=False)
+    assert Code.STALE_ENTRY in carried_out(kernel, waiting())
+
+
 # Guests that have left
 
 
