@@ -33,6 +33,8 @@ from macmgr.kernel.attributes import (
     read_port_vids,
     read_text,
 )
+from macmgr.kernel.bpf import detach
+from macmgr.kernel.entryfilter import leave_out
 from macmgr.kernel.fdbdump import entry_state
 from macmgr.kernel.links import IFLA_MTU
 from macmgr.kernel.netlink import open_socket, raise_for
@@ -62,7 +64,7 @@ from macmgr.kernel.wire import (
     messages,
 )
 from macmgr.model.flags import FLAGS, PortFlags
-from macmgr.model.kernelevents import LOST, EntryEvent, Event, LinkEvent, VlanEvent
+from macmgr.model.kernelevents import LOST, EntryEvent, Event, LinkEvent, Strangers, VlanEvent
 from macmgr.model.relay import PortRelay, PortState
 
 RTM_DELLINK = 17
@@ -110,6 +112,14 @@ class EventSocket:
     def heed(self, bridges: Collection[int]) -> None:
         """From now on leave out the FDB entries of all bridges but these: frames on others must not cost time."""
         self._heeded = bridges
+
+    def leave_out(self, strangers: Strangers) -> None:
+        """From now on the kernel keeps their entries to itself. What it queued before is there still."""
+        with suppress(OSError):  # then they cost time
+            leave_out(self._socket, strangers)
+
+    def leave_nothing_out(self) -> None:
+        detach(self._socket)
 
     def read(self) -> list[Event]:
         """The events that are there, from a bounded number of datagrams; empty when there are none.

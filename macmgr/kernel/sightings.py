@@ -21,6 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NoReturn
 
+from macmgr.kernel.bpf import JEQ, JSET, LDB, LDH, LDW, RET, assembled, attach
 from macmgr.kernel.netlink import words
 from macmgr.kernel.sockets import AF_PACKET, in_namespace
 from macmgr.model.known import Sighting
@@ -37,17 +38,13 @@ _SNAP = 18  # what is kept of a frame, with room for a tag
 _BUFFER = 8192  # bytes a port's frames may take while nobody reads: a few of them
 _ETH_P_ALL = 3
 _SOL_PACKET, _PACKET_AUXDATA, _PACKET_IGNORE_OUTGOING = 263, 8, 23
-_SO_ATTACH_FILTER = 26
 _AUXDATA = struct.Struct("=IIIHHHH")  # struct tpacket_auxdata
 _ANCILLARY = socket.CMSG_SPACE(_AUXDATA.size)
 _TP_STATUS_VLAN_VALID = 1 << 4
 _SOCKADDR_LL = struct.Struct("=HHiHBB8s")
 _TIMERSPEC = struct.Struct("@llll")  # interval, value
-_LINE = struct.Struct("=HBBI")  # struct sock_filter
 _MOST_LINES = 384  # 74 addresses; twice that fits into a socket's option memory, while one filter replaces another
 # (20 KiB before 6.9; sk_filter_charge counts the converted program, some 15 instructions an address)
-_LDW, _LDH, _LDB = 0x20, 0x28, 0x30  # BPF_LD | BPF_W, BPF_H, BPF_B | BPF_ABS
-_JEQ, _JSET, _RET = 0x15, 0x45, 0x06
 _PACKET_TYPE = 0xFFFFF000 + 4  # SKF_AD_OFF + SKF_AD_PKTTYPE
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -90,7 +87,7 @@ class Sightings:
             if known != port.known:
                 port.known = known
                 with suppress(OSError):  # the old filter stays, and what it lets pass is sorted out by the reader
-                    _attach(port.socket, known)
+                    attach(port.socket, filter_program(known))
         new = {name: ports[name] for name in ports if name not in self._ports}
         self.problem = ""
         if new:
@@ -229,7 +226,7 @@ def _packet_socket(ifindex: int, known: frozenset[str]) -> socket.socket:
         opened.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
         with suppress(OSError):  # 4.20; without it the kernel clones each frame to the guest for the filter to refuse
             opened.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
-        _attach(opened, known)
+        attach(opened, filter_program(known))
         # by ifindex: a name may belong to another interface by now
         where = _SOCKADDR_LL.pack(AF_PACKET, socket.htons(_ETH_P_ALL), ifindex, 0, 0, 0, bytes(8))
         if _libc.bind(opened.fileno(), where, len(where)):
@@ -240,13 +237,6 @@ def _packet_socket(ifindex: int, known: frozenset[str]) -> socket.socket:
     return opened
 
 
-def _attach(opened: socket.socket, known: Collection[str]) -> None:
-    program = ctypes.create_string_buffer(filter_program(known))
-    # struct sock_fprog; an attached filter is replaced at once
-    lines = (len(program) - 1) // _LINE.size
-    opened.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", lines, ctypes.addressof(program)))
-
-
 def filter_program(known: Collection[str]) -> bytes:
     """The classic BPF program that accepts incoming frames with a unicast source which is not zero and not known.
 
@@ -254,27 +244,27 @@ def filter_program(known: Collection[str]) -> bytes:
     when they are read.
     """
     lines = [
-        (_LDW, 0, 0, _PACKET_TYPE),
-        (_JEQ, 0, 1, socket.PACKET_OUTGOING),
-        (_RET, 0, 0, 0),
-        (_LDB, 0, 0, 6),
-        (_JSET, 0, 1, 1),  # the group bit
-        (_RET, 0, 0, 0),
-        (_LDW, 0, 0, 8),
+        (LDW, 0, 0, _PACKET_TYPE),
+        (JEQ, 0, 1, socket.PACKET_OUTGOING),
+        (RET, 0, 0, 0),
+        (LDB, 0, 0, 6),
+        (JSET, 0, 1, 1),  # the group bit
+        (RET, 0, 0, 0),
+        (LDW, 0, 0, 8),
     ]
     for mac in [ZERO, *sorted(known)]:
         if len(lines) + 6 > _MOST_LINES:
             break
         address = bytes.fromhex(mac.replace(":", ""))
         lines += [
-            (_JEQ, 0, 4, int.from_bytes(address[2:], "big")),
-            (_LDH, 0, 0, 6),
-            (_JEQ, 0, 1, int.from_bytes(address[:2], "big")),
-            (_RET, 0, 0, 0),
-            (_LDW, 0, 0, 8),
+            (JEQ, 0, 4, int.from_bytes(address[2:], "big")),
+            (LDH, 0, 0, 6),
+            (JEQ, 0, 1, int.from_bytes(address[:2], "big")),
+            (RET, 0, 0, 0),
+            (LDW, 0, 0, 8),
         ]
-    lines.append((_RET, 0, 0, _SNAP))
-    return b"".join(_LINE.pack(*line) for line in lines)
+    lines.append((RET, 0, 0, _SNAP))
+    return assembled(lines)
 
 
 def _timer() -> int:

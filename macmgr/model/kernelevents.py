@@ -81,3 +81,14 @@ class Lost(Enum):
 LOST = Lost.LOST
 
 Event = LinkEvent | EntryEvent | VlanEvent | Lost
+
+
+class Strangers(NamedTuple):
+    """FDB entries that nobody needs to hear of: all of these bridges, and on these ports all but of these MACs.
+
+    Bridges and ports are ifindexes. Those of which there are too many pass.
+    """
+
+    bridges: frozenset[int] = frozenset()
+    ports: frozenset[int] = frozenset()
+    macs: frozenset[str] = frozenset()

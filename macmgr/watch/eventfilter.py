@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from macmgr.model.changes import Change, SetEntries
-from macmgr.model.kernelevents import LOST, EntryEvent, Event, LinkEvent, VlanEvent
+from macmgr.model.kernelevents import LOST, EntryEvent, Event, LinkEvent, Strangers, VlanEvent
 from macmgr.model.relay import PortRelay, PortState
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState
 from macmgr.view import View
@@ -44,6 +44,14 @@ class LastView:
         self._bridges_by_name = snapshot.bridges
         self.heeded = frozenset(bridge.ifindex for name, bridge in snapshot.bridges.items() if name in names)
         self._taps = {guest.port for guest in (*guests, *intent.unplaced)}
+        self.strangers = Strangers(
+            frozenset(self._bridges) - self.heeded,
+            frozenset(
+                port.ifindex for port in snapshot.ports.values() if port.bridge in names and port.name not in self._taps
+            ),
+            frozenset(mac for guest in intent.ports if guest.bridge in names for mac in guest.macs)
+            | {mac for _, mac in view.gone_macs},
+        )
         self._ports_by_name = snapshot.ports
         self._ports = {
             port.ifindex: port for port in snapshot.ports.values() if port.bridge in names or port.name in self._taps

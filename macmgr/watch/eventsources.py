@@ -46,11 +46,18 @@ class EventSources:
         self._loop.add_reader(self.addresses.fileno(), self._read_sightings)
 
     def pause(self) -> None:
-        """Leaves netlink events in their socket during a round: they are compared with its view afterwards."""
+        """Leaves netlink events in their socket during a round: they are compared with its view afterwards.
+
+        All of them: who was a stranger may have become a guest, and what happens between the look and the next filter
+        must not be missed.
+        """
         self._loop.remove_reader(self._events.fileno())
+        self._events.leave_nothing_out()
 
     def resume(self) -> None:
-        """Reads netlink events again."""
+        """Reads netlink events again, but for those of strangers."""
+        if self.last is not None:
+            self._events.leave_out(self.last.strangers)
         self._loop.add_reader(self._events.fileno(), self._read_events)
 
     def compare_with(self, last: LastView) -> None:

@@ -6,7 +6,7 @@ And a managed bridge whose table is flooded: what leads to its guests is read al
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from macmgr.kernel import Kernel, netlink
 from macmgr.kernel.events import EventSocket
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent, Manager, NicFacts, Policy
-from macmgr.model.kernelevents import EntryEvent
+from macmgr.model.kernelevents import EntryEvent, Strangers
 from macmgr.model.known import KeptMac, Known, Memory, SeenMacs
 from macmgr.model.snapshot import MOST_LISTED, EntryState
 from macmgr.planning.reading import NOTHING_BESIDE, Beside
@@ -132,6 +132,83 @@ def test_events_of_a_bridge_that_is_not_heeded_are_left_out(ns: Namespace) -> No
     assert {event.mac for event in entries} == {mac_of(1)}
     assert {event.gone for event in entries} == {False, True}
     events.close()
+
+
+def entries_heard(ns: Namespace, events: EventSocket) -> list[str]:
+    """The MACs of entries, but for local ones: a bridge has its own address in its FDB."""
+    read = [event for event in heard(ns, events) if isinstance(event, EntryEvent)]
+    return [event.mac for event in read if event.state is not EntryState.LOCAL]
+
+
+def strangers_of(kernel: Kernel, ours: Collection[str]) -> Strangers:
+    snapshot = kernel.read_snapshot(())
+    bridges, ports = snapshot.bridges, snapshot.ports
+    return Strangers(frozenset({bridges["br9"].ifindex}), frozenset({ports["up0"].ifindex}), frozenset(ours))
+
+
+def test_the_kernel_leaves_strangers_out_and_reports_ours_on_each_port(ns: Namespace) -> None:
+    two_bridges(ns)
+    ns.add_cable("up0")
+    events = EventSocket(ns.name)
+    with Kernel(ns.name) as kernel:
+        ours = [mac_of(number) for number in range(1, 400)]
+        events.leave_out(strangers_of(kernel, ours))
+        heard(ns, events)
+        fill(kernel, "up0", 1000)
+        fill(kernel, "up9", 1000)
+        ns.bridge(f"fdb replace {mac_of(1)} dev vnet1 master static")
+        ns.bridge(f"fdb replace {mac_of(1)} dev up0 master static")
+        ns.bridge(f"fdb replace {mac_of(399)} dev up0 master static")
+        ns.bridge(f"fdb replace {PLAIN} dev vnet1 master static")
+    assert entries_heard(ns, events) == [mac_of(1), mac_of(1), mac_of(399), PLAIN]
+    events.close()
+
+
+def test_what_was_queued_before_is_read_and_all_is_heard_without_the_filter(ns: Namespace) -> None:
+    two_bridges(ns)
+    ns.add_cable("up0")
+    events = EventSocket(ns.name)
+    with Kernel(ns.name) as kernel:
+        heard(ns, events)
+        fill(kernel, "up0", 10)
+        events.leave_out(strangers_of(kernel, ()))
+        assert len(entries_heard(ns, events)) == 10
+        events.leave_nothing_out()
+        events.leave_nothing_out()
+        fill(kernel, "up9", 10)
+        assert len(entries_heard(ns, events)) == 10
+    events.close()
+
+
+def test_a_filter_that_is_too_long_for_the_socket_lets_more_pass(ns: Namespace) -> None:
+    two_bridges(ns)
+    ns.add_cable("up0")
+    events = EventSocket(ns.name)
+    with Kernel(ns.name) as kernel:
+        ours = {f"52:54:{number.to_bytes(4, 'big').hex(':')}" for number in range(0, 20_000_000, 4001)}
+        events.leave_out(strangers_of(kernel, ours))
+        heard(ns, events)
+        ns.bridge("fdb replace 02:00:ff:00:00:01 dev up0 master static")
+        ns.bridge(f"fdb replace {max(ours)} dev up0 master static")
+    assert entries_heard(ns, events) == [max(ours)]
+    events.close()
+
+
+def test_a_flood_on_the_uplink_of_a_managed_bridge_wakes_no_daemon(ns: Namespace, tmp_path: Path) -> None:
+    """And a guest's address among them is repaired all the same; so is that of a guest who came later."""
+    with house(ns, tmp_path) as host:
+        host.guest(1)
+        with host.daemon(), Kernel(ns.name) as kernel:
+            eventually(lambda: host.managed(1), "the guest is managed")
+            ns.settle()
+            before = events_of(host)
+            fill(kernel, "up0", STRANGERS)
+            host.guest(2)
+            eventually(lambda: host.managed(2), "the second guest is managed")
+            for number in (1, 2):
+                ns.bridge(f"fdb replace {mac_of(number)} dev up0 master static")
+                eventually(lambda each=number: host.managed(each), "the theft is repaired")  # type: ignore[misc]
+            assert events_of(host) - before < 1000
 
 
 def test_the_daemon_decodes_no_stranger_and_repairs_meanwhile(ns: Namespace, tmp_path: Path) -> None:
