@@ -6,6 +6,7 @@ kernel's or the parser's own words, and the next step.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -34,7 +35,15 @@ class MacmgrError(Exception):
 
 
 def unexpected(error: BaseException) -> MacmgrError:
-    """Turns a bug of ours into the first line of a report: type and place, and nothing of what was read."""
+    """Turns a bug of ours into the first line of a report: type and place, and nothing of what was read.
+
+    A library that cannot be imported is no bug: after an upgrade of Python, its libraries are those of the old one.
+    """
+    if isinstance(error, ImportError):
+        return MacmgrError(
+            f"{sys.executable} does not find all that macmgr needs ({type(error).__name__}: {error}); after an upgrade "
+            "of Python or macmgr, install macmgr again for that Python"
+        )
     where, place = "a place unknown", error.__traceback__
     while place is not None:
         where = f"{place.tb_frame.f_code.co_filename.rpartition('/')[2]}:{place.tb_lineno}"

@@ -22,6 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from macmgr.model.hookcall import TRIED
 from macmgr.phrases import system_words
 from macmgr.safefiles import open_regular, read_regular
 from macmgr.selinux import SELinux
@@ -29,11 +30,13 @@ from macmgr.selinux import SELinux
 DRIVERS = ("qemu", "network", "lxc", "daemon")
 NAME = "99-macmgr"  # libvirt runs the hooks of a directory in the order of their names: ours sees what others have made
 FORMER = "50-macmgr"
+UNIT = "macmgr.service"
 MARK = b"# installed by macmgr"
 LIBVIRT_DAEMONS = ("libvirtd", "virtqemud", "virtnetworkd", "virtlxcd")
 PID_FILES = Path("/run")  # each daemon writes its process there as NAME.pid
-# An operation that libvirt does not have: shims, `macmgr hook` and the daemon silently do nothing with it.
-TRIAL = ("-", "try", "begin", "-")
+# An operation that libvirt does not have: shims and the daemon silently do nothing with it, and `macmgr hook` loads
+# what it needs, and does nothing more.
+TRIAL = ("-", TRIED, "begin", "-")
 # The environment of a hook: what libvirt passes on of its own (virCommandAddEnvPassCommon), and what it sets.
 ENVIRONMENT = {"LC_ALL": "C", "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 _TIMEOUT = 10.0  # seconds until a program counts as hanging
@@ -112,7 +115,7 @@ def tried(words: Sequence[str | Path], timeout: float = _TIMEOUT) -> str:
 
 
 def program_fails(program: Path) -> str:
-    """Returns the reason why `macmgr hook` fails: program gone, not executable, or its Python lacks macmgr now."""
+    """Returns the reason why `macmgr hook` fails: program gone, not executable, or its Python lacks a library now."""
     return unstartable(program) or tried([program, "hook", "daemon", *TRIAL])
 
 
@@ -143,8 +146,11 @@ def cannot_run(shim: Shim, selinux: SELinux | None = None) -> str:
     return (selinux or SELinux()).forbids(shim.path) or tried([shim.path, *TRIAL])
 
 
-def problems(hooks_dir: Path, selinux: SELinux | None = None) -> tuple[str, ...]:
-    """Returns the problems of the installed hooks, one line for each cause. If libvirt fails, only that."""
+def problems(hooks_dir: Path, selinux: SELinux | None = None, unit: Path | None = None) -> tuple[str, ...]:
+    """Returns the problems of the installed hooks, one line for each cause. If libvirt fails, only that.
+
+    ``unit`` is the daemon's: what it starts may be gone too, and a daemon that runs does not notice.
+    """
     shims = list(installed(hooks_dir))
     for shim in shims:
         if why := cannot_run(shim, selinux):
@@ -160,7 +166,16 @@ def problems(hooks_dir: Path, selinux: SELinux | None = None) -> tuple[str, ...]
     for name, path in dict.fromkeys(item for shim in shims for item in shim.named.items()):
         if why := _CHECKS[name](path):
             lines.append(f"{path}: the hooks start it and do nothing, because {why}: fix it, or run 'macmgr install'")
+    program = started_by(unit) if unit is not None else None
+    if program and program not in {shim.named.get("macmgr") for shim in shims} and (why := program_fails(program)):
+        lines.append(f"{program}: {unit} starts it, and no daemon can start, because {why}: run 'macmgr install'")
     return tuple(lines)
+
+
+def started_by(unit: Path) -> Path | None:
+    """Returns the program that a unit of ours starts; None if it is another's, or not there."""
+    found = re.search(rb'(?m)^ExecStart=(?:"([^"\n]*)"|(\S+))', shim_text(unit) or b"")
+    return Path(os.fsdecode((found[1] or found[2]).replace(b"%%", b"%"))) if found else None
 
 
 def _gone(script: Path) -> str:

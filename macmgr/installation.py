@@ -26,7 +26,7 @@ from pathlib import Path
 
 from macmgr import paths
 from macmgr.errors import NoPermission, NotThere
-from macmgr.hookcheck import DRIVERS, FORMER, NAME, TRIAL, cannot_run, installed, refusal, shim_text, tried
+from macmgr.hookcheck import DRIVERS, FORMER, NAME, TRIAL, UNIT, cannot_run, installed, refusal, shim_text, tried
 from macmgr.placing import (
     LARGEST,
     TEMPORARY,
@@ -46,7 +46,6 @@ from macmgr.safefiles import read_regular
 from macmgr.selinux import SELinux
 from macmgr.state.memory import is_another_macmgrs, managed_ports, remove
 
-UNIT = "macmgr.service"
 # Debian's profile for libvirtd lets a hook start programs in /usr/bin, free of the profile, and no others (adr/0008).
 # Other Python installations do not matter: the script needs no library of its interpreter.
 PYTHON = Path("/usr/bin/python3")

@@ -20,7 +20,7 @@ from typing import NoReturn
 from macmgr import paths
 from macmgr.config import MAX_TIMEOUT, HookSettings, load_config
 from macmgr.errors import MacmgrError, unexpected
-from macmgr.model.hookcall import MAX_INPUT, HookCall
+from macmgr.model.hookcall import MAX_INPUT, TRIED, HookCall
 
 # The exit code that the shim turns into a refusal; an interpreter that fails to start exits with 1, 2 or 127.
 REFUSED = 10
@@ -97,6 +97,8 @@ def run_hook(
     since = process_started()
     if handed is not None and 0 <= since - handed.since <= MAX_TIMEOUT:
         since = handed.since
+    if call.operation == TRIED:
+        return _can_work()
     if not call.relevant:
         return 0
     report = _ChildReport(since)
@@ -110,6 +112,16 @@ def run_hook(
     if message:
         say(call.line(message))
     return REFUSED if failed and report.settings.refuse and call.refusable else 0
+
+
+def _can_work() -> int:
+    """Loads what a hook needs, and does nothing. 1, and one line, if that fails: it is no call of libvirt's."""
+    try:
+        from macmgr.hook.work import act  # noqa: F401
+    except Exception as error:  # noqa: BLE001 - a library for another Python may fail in any way
+        os.write(2, f"{unexpected(error)}\n".encode("utf-8", "backslashreplace"))
+        return 1
+    return 0
 
 
 def process_started() -> float:

@@ -13,6 +13,7 @@ OPERATIONS = {
     "network": ("started", "updated"),
     "daemon": ("start", "reload"),
 }
+TRIED = "try"  # an operation that libvirt does not have (macmgr.hookcheck)
 # The most XML that macmgr reads from standard input: the limit of readers/document; one byte more is too much.
 MAX_INPUT = 8 * 1024 * 1024
 # The calls that libvirt can refuse without killing a running guest.

@@ -133,7 +133,7 @@ def doctor(arguments: argparse.Namespace) -> int:
         view = judged(look(host.read_intent, kernel, known=host.known, beside=Beside(bridges, whole=True)))
         diagnosis = diagnose(view.intent, view.snapshot, kernel.read_devices(), view.plan.findings, arguments.bridge)
     here = arguments.run_dir == paths.LIBVIRT_RUN and host.netns is None
-    hooks = hookcheck.problems(paths.LIBVIRT_HOOKS) if here else ()
+    hooks = hookcheck.problems(paths.LIBVIRT_HOOKS, unit=paths.UNITS / hookcheck.UNIT) if here else ()
     if arguments.format == "json":
         print_json(diagnosis_document(diagnosis, socket.gethostname(), _now(), hooks))
     else:

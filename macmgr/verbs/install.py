@@ -10,9 +10,8 @@ from pathlib import Path
 from macmgr import errors, paths
 from macmgr.config import load_config
 from macmgr.errors import ConfigError, MacmgrError, NotThere
-from macmgr.hookcheck import LIBVIRT_DAEMONS, PID_FILES, program_fails
+from macmgr.hookcheck import LIBVIRT_DAEMONS, PID_FILES, UNIT, program_fails
 from macmgr.installation import (
-    UNIT,
     check_unit,
     find_program,
     install_config,

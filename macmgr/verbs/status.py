@@ -37,7 +37,7 @@ def status(arguments: argparse.Namespace) -> int:
 
     If the daemon does not know the state, the exit code is that of the error that keeps it from looking.
     """
-    problems = hookcheck.problems(paths.LIBVIRT_HOOKS)
+    problems = hookcheck.problems(paths.LIBVIRT_HOOKS, unit=paths.UNITS / hookcheck.UNIT)
     try:
         document = ask(paths.HOOK_SOCKET)
     except NotThere as error:

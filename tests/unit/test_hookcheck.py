@@ -20,7 +20,7 @@ import pytest
 from macmgr import hookcheck
 from macmgr.errors import NotThere
 from macmgr.hookcheck import DRIVERS, NAME, program_fails, tried, unstartable
-from macmgr.installation import install_hooks
+from macmgr.installation import install_hooks, install_unit
 from macmgr.selinux import SELinux
 from tests.unit.test_install import tree, write
 
@@ -332,6 +332,40 @@ def test_a_virtual_environment_whose_python_is_another_one_by_now(tmp_path: Path
     program = write(venv / "bin" / "macmgr", f"#!{venv}/bin/python3\n{text}")
     assert unstartable(program) == ""
     assert re.fullmatch(r"it fails \(exit 1: ModuleNotFoundError: No module named 'macmgr.*'\)", program_fails(program))
+
+
+@pytest.mark.parametrize("library", ["lxml", "pyroute2"])
+def test_a_library_that_the_new_python_does_not_have(tmp_path: Path, library: str) -> None:
+    """macmgr itself may be found, and what it needs was built for the Python before: the hooks would do nothing."""
+    text = f"#!{sys.executable}\nimport sys\nsys.modules[{library!r}] = None\nfrom macmgr.__main__ import main\n"
+    program = write(tmp_path / "macmgr", f"{text}raise SystemExit(main())\n")
+    install_hooks(tmp_path / "hooks", program)
+    (line,) = problems(tmp_path / "hooks")
+    assert line.startswith(f"{program}: the hooks start it and do nothing, because it fails (exit 1: {sys.executable} ")
+    assert "does not find all that macmgr needs (ModuleNotFoundError: " in line
+    assert library in line
+    assert "install macmgr again for that Python" in line
+
+
+def test_what_the_daemons_unit_starts_may_be_gone(tmp_path: Path) -> None:
+    """The daemon that runs goes on with what it has loaded, and the next one cannot start."""
+    programs = [write(tmp_path / name, "#!/bin/sh\n") for name in ("my macmgr", "100%")]
+    unit = tmp_path / "macmgr.service"
+    for program in programs:
+        install_unit(tmp_path, program)
+        assert hookcheck.started_by(unit) == program
+        assert list(hookcheck.problems(tmp_path / "hooks", SELinux(Path("/nonexistent")), unit)) == []
+        program.unlink()
+        (line,) = hookcheck.problems(tmp_path / "hooks", SELinux(Path("/nonexistent")), unit)
+        why = "because it is gone: run 'macmgr install'"
+        assert line == f"{program}: {unit} starts it, and no daemon can start, {why}"
+        write(program, "#!/bin/sh\n")
+    install_hooks(tmp_path / "hooks", programs[1])
+    programs[1].unlink()
+    (line,) = hookcheck.problems(tmp_path / "hooks", SELinux(Path("/nonexistent")), unit)
+    assert "the hooks start it and do nothing" in line, "one cause, one line"
+    unit.write_text("[Service]\nExecStart=/nonexistent\n")
+    assert hookcheck.started_by(unit) is None, "somebody else's"
 
 
 @pytest.mark.parametrize("name", ["python", "handover"])

@@ -8,8 +8,7 @@ import pytest
 
 from macmgr.cli import run
 from macmgr.errors import NotThere
-from macmgr.hookcheck import DRIVERS, NAME
-from macmgr.installation import UNIT
+from macmgr.hookcheck import DRIVERS, NAME, UNIT
 from tests.unit.test_install import tree, write
 
 

@@ -12,7 +12,8 @@ import pytest
 from macmgr import paths
 from macmgr.cli import run
 from macmgr.errors import NotThere
-from macmgr.installation import UNIT, install_unit, uninstall_unit
+from macmgr.hookcheck import UNIT
+from macmgr.installation import install_unit, uninstall_unit
 from macmgr.placing import Step
 from tests.unit.test_install import tree
 
