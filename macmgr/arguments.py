@@ -12,7 +12,10 @@ from macmgr.errors import did_you_mean, nearest_name
 from macmgr.oneline import one_line
 
 FORMATS = ("table", "json")
-AUDIT_FORMATS = (*FORMATS, "plugin", "prometheus")  # for Nagios and Icinga, and for node_exporter
+# The formats of verbs that have others, their default first.
+_AUDIT = (*FORMATS, "plugin", "prometheus")  # the last two for Nagios and Icinga, and for node_exporter
+_GRAPH = ("svg", "dot", "mermaid")
+_FORMATS_OF = {"macmgr audit": _AUDIT, "macmgr graph": _GRAPH, "macmgr": (*_AUDIT, *_GRAPH)}
 # Options of every verb that looks at the host.
 HOST_OPTIONS = ("config", "run-dir", "source", "connect", "netns", "format")
 
@@ -62,16 +65,17 @@ class VerbParser(Parser):
 def complete(arguments: argparse.Namespace) -> None:
     """Sets the defaults of the verb's options. Refuses an option before the verb that the verb does not have."""
     values = vars(arguments)
+    formats = _formats(arguments.parser)
     for name, (default, _) in shared_options().items():
         field = name.replace("-", "_")
         if name in arguments.options:
-            values.setdefault(field, default)
+            values.setdefault(field, formats[0] if name == "format" else default)
         elif field in values:
             option = "-v or --verbose" if name == "verbose" else f"--{name}{' or --json' * (name == 'format')}"
             arguments.parser.error(f"{arguments.parser.prog.removeprefix('macmgr ')} has no option {option}")
-    wanted = values.get("format", "table")
-    if wanted not in _formats(arguments.parser):
-        arguments.parser.error(f"{arguments.verb} has no format {wanted}; only audit has it")
+    wanted = values.get("format", formats[0])
+    if wanted not in formats:
+        arguments.parser.error(f"{arguments.verb} has no format {wanted} (choose from {', '.join(formats)})")
 
 
 def add_verb(
@@ -93,11 +97,12 @@ def add_verb(
 def add_options(parser: argparse.ArgumentParser, title: str, names: Iterable[str]) -> None:
     """No option has a default here: the verb's default would overrule a value that stands before the verb."""
     group, table = parser.add_argument_group(title), shared_options()
-    table["format"][1]["choices"] = _formats(parser)
+    formats = _formats(parser)
+    table["format"][1].update(choices=formats, help=f"default {formats[0]}")
     for name in names:
         flags = ("-v", "--verbose") if name == "verbose" else (f"--{name}",)
         group.add_argument(*flags, default=argparse.SUPPRESS, **table[name][1])
-        if name == "format":
+        if name == "format" and "json" in formats:
             same = "the same as --format json"
             group.add_argument(
                 "--json", dest="format", action="store_const", const="json", default=argparse.SUPPRESS, help=same
@@ -105,7 +110,7 @@ def add_options(parser: argparse.ArgumentParser, title: str, names: Iterable[str
 
 
 def _formats(parser: argparse.ArgumentParser) -> tuple[str, ...]:
-    return AUDIT_FORMATS if parser.prog in ("macmgr", "macmgr audit") else FORMATS
+    return _FORMATS_OF.get(parser.prog, FORMATS)
 
 
 def shared_options() -> dict[str, tuple[object, dict[str, Any]]]:
@@ -119,7 +124,7 @@ def shared_options() -> dict[str, tuple[object, dict[str, Any]]]:
         "source": ("status", {"choices": ("status", "libvirt"), "help": source}),
         "connect": (uri, {"metavar": "URI", "help": f"libvirt; default {uri}"}),
         "netns": (None, {"metavar": "NAME", "help": "look at this network namespace"}),
-        "format": ("table", {"choices": FORMATS, "help": "default table"}),
+        "format": (None, {}),  # a verb's own
         "verbose": (False, {"action": "store_true", "help": "say more"}),
         "no-color": (False, {"action": "store_true", "help": "no colour, on a terminal too"}),
     }

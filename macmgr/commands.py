@@ -88,6 +88,13 @@ def make_parser() -> Parser:
     trace.add_argument("--to", metavar="MAC", required=True, help=help_)
     trace.add_argument("--vid", type=int, metavar="V", help="the frame's VLAN: tagged, unless it is the port's PVID")
 
+    text, example = "a picture of bridges, guests and who reaches them", "macmgr graph --bridge br0 > br0.svg"
+    graph = add_verb(verbs, "graph", text, example, *HOST_OPTIONS, "verbose")
+    graph.set_defaults(function="graph", module="macmgr.verbs.graph")
+    graph.add_argument("--domain", metavar="D", help="only this domain, and how it is reached")
+    graph.add_argument("--bridge", metavar="B", help="only this bridge")
+    graph.add_argument("--network", metavar="N", help="only the bridge of this libvirt network")
+
     for name, text in (
         ("manage", "let macmgr change a bridge: set its mode in the file"),
         ("observe", "let macmgr only report on a bridge: set its mode in the file"),

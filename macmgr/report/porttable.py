@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from rich.cells import cell_len
 from rich.text import Text
 
-from macmgr.model.codes import Consequence, Severity
 from macmgr.model.intent import GuestPort
 from macmgr.model.roles import Role, roles_of
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, Stacked
 from macmgr.model.vids import fold_vids
 from macmgr.oneline import unbroken
 from macmgr.phrases import counted
-from macmgr.planning.reached import unreached
+from macmgr.report.portwords import PortWord, bridge_words, guest_word, port_faults
 from macmgr.report.terminal import wrapped
 from macmgr.view import View
 
@@ -28,6 +27,15 @@ _SPARE = ("MANAGER", "NIC", "STATE", "PROMISC", "VIDS", "ENTRY", "FLOOD", "LEARN
 _DOMAIN, _MACS = _COLUMNS.index("DOMAIN"), _COLUMNS.index("MAC")
 _SHORTEST = 8  # letters of a domain's name that always stay
 _GAP = 2
+_STYLE = {
+    PortWord.NOTHING: "",
+    PortWord.OK: "green",
+    PortWord.LEFT: "yellow",
+    PortWord.WARNING: "yellow",
+    PortWord.AT_RISK: "yellow",
+    PortWord.DRIFT: "red",
+    PortWord.CUT_OFF: "red",
+}
 _MANY = 30  # ports of a bridge, from which on those without a problem are left out
 
 
@@ -42,7 +50,7 @@ def tree_lines(view: View, at_risk: Iterable[str], width: int, *, audit: bool, v
     """Yields each bridge with its ports; in an ``audit`` the managed ones, with the ports that say something."""
     guests = {guest.port: guest for guest in view.guests}
     roles = roles_of(view.snapshot.ports.values(), {guest.port for guest in view.intent.ports})
-    faults = _faults(view, at_risk)
+    faults = port_faults(view, at_risk)
     for bridge in view.bridges:
         managed = bridge.name in view.intent.managed_bridges
         if audit and not managed:
@@ -81,26 +89,9 @@ def portless_lines(view: View, width: int) -> Iterator[Text]:
     yield Text()
 
 
-def _faults(view: View, at_risk: Iterable[str]) -> Mapping[str, Text]:
-    """What is wrong at each port: the worst of it."""
-    found = [finding for finding in view.plan.findings if finding.port]
-    cut = (each for each in found if each.consequence is Consequence.CUT_OFF and each.reached is False)
-    return (
-        dict.fromkeys((each.port for each in found if each.severity is Severity.WARNING), Text("warning", "yellow"))
-        | dict.fromkeys(at_risk, Text("at risk", "yellow"))
-        | dict.fromkeys((each.port for each in found if each.severity is Severity.ERROR), Text("drift", "red"))
-        | dict.fromkeys((each.port for each in cut if each.severity is not Severity.INFO), Text("cut off", "red"))
-        | dict.fromkeys((reach.guest.port for reach, _ in unreached(view.reaches)), Text("cut off", "red"))
-    )
-
-
 def _headline(bridge: Bridge, view: View, width: int) -> Iterator[Text]:
-    reason = view.intent.managed_bridges.get(bridge.name)
-    how = "only observed" if view.scope.observes(bridge.name) else "managed"
-    managed = f"{how} ({reason})" if reason else "not managed"
-    text = f"VLAN filtering {'on' if bridge.vlan_filtering else 'off'}, {managed}"
     name = Text.assemble((unbroken(bridge.name), "bold"), " " * _GAP)
-    return wrapped(name, text, width, name.cell_len)
+    return wrapped(name, bridge_words(bridge, view), width, name.cell_len)
 
 
 def _table(rows: list[_Row], width: int, view: View, *, verbose: bool) -> Iterator[Text]:
@@ -165,16 +156,16 @@ def _first_of(macs: Text) -> Text:
 
 
 def _row(
-    port: BridgePort, guest: GuestPort | None, role: Role, view: View, fault: Text | None, *, managed: bool
+    port: BridgePort, guest: GuestPort | None, role: Role, view: View, fault: PortWord | None, *, managed: bool
 ) -> _Row:
     flags = [Text(_on(port.flags.learning)), Text(_on(port.flags.unicast_flood))]
     name, vids, promiscuous = Text(port.name), Text(fold_vids(port.vids)), Text("yes" if port.promiscuity else "no")
     if guest is None:
         word = Text(role.words if managed else "", "dim")
         nothing = [Text() for _ in range(4)]
-        cells = [name, word, *nothing, vids, *flags, Text(), promiscuous, fault.copy() if fault else Text()]
+        cells = [name, word, *nothing, vids, *flags, Text(), promiscuous, _styled(fault or PortWord.NOTHING)]
         return _Row(None, cells, dull=fault is None and not role.leads_out)
-    word = _verdict(guest, fault)
+    state = guest_word(guest, fault)
     cells = [
         name,
         Text(unbroken(guest.domain)),
@@ -186,9 +177,9 @@ def _row(
         *flags,
         Text(_entry_word(guest, view.snapshot.fdb.of_port(port.name))),
         promiscuous,
-        word,
+        _styled(state, serious=not guest.managed),
     ]
-    return _Row(guest, cells, dull=word.plain in ("", "ok"))
+    return _Row(guest, cells, dull=state in (PortWord.NOTHING, PortWord.OK))
 
 
 def _stacked_row(device: Stacked) -> _Row:
@@ -197,12 +188,8 @@ def _stacked_row(device: Stacked) -> _Row:
     return _Row(None, [*cells, Text(fold_vids(device.vids)), *[blank] * 5], dull=True)
 
 
-def _verdict(guest: GuestPort, fault: Text | None) -> Text:
-    if fault is not None and (guest.managed or fault.plain == "cut off"):
-        return fault.copy()
-    if guest.managed:
-        return Text("left", "yellow") if guest.frozen else Text("ok", "green")
-    return Text("left", "red") if guest.policy.problem else Text()
+def _styled(word: PortWord, *, serious: bool = False) -> Text:
+    return Text(str(word), "red" if serious and word is PortWord.LEFT else _STYLE[word])
 
 
 def _entry_word(guest: GuestPort, entries: Iterable[Entry]) -> str:

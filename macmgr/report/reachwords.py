@@ -61,6 +61,13 @@ def answer(who: str, reaches: Sequence[Reach], guests: Mapping[str, GuestPort], 
 
     ``explained``: a finding says why it is not, so the sentence does not.
     """
+    said = reach_phrases(reaches, guests, explained=explained)
+    more = f"; {len(said) - _FEW} more VLANs below" if said[_FEW:] else ""
+    return f"{who} is {'; '.join(said[:_FEW])}{more}"
+
+
+def reach_phrases(reaches: Sequence[Reach], guests: Mapping[str, GuestPort], *, explained: bool) -> list[str]:
+    """Returns a phrase for the VIDs in which all is alike, those first in which the guest is not reached."""
     groups: dict[tuple[bool | None, tuple[str, ...]], list[Reach]] = {}
     for reach in reaches:
         groups.setdefault((reach.reached, tuple(from_whom(reach, guests))), []).append(reach)
@@ -69,8 +76,7 @@ def answer(who: str, reaches: Sequence[Reach], guests: Mapping[str, GuestPort], 
         vids = sorted({vid for reach in alike for vid in reach.vids})
         why = "" if explained else why_not(alike[0])
         said.append(_said(reached, yes, in_vids(vids), why, led_out=bool(alike[0].outside)))
-    more = f"; {len(said) - _FEW} more VLANs below" if said[_FEW:] else ""
-    return f"{who} is {'; '.join(said[:_FEW])}{more}"
+    return said
 
 
 def _said(reached: bool | None, yes: tuple[str, ...], vids: str, why: str, *, led_out: bool) -> str:

@@ -8,8 +8,8 @@ _macmgr_table() {
     case $1 in
     # table
     '')
-        options='-h --help --version --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --format:=table,json,plugin,prometheus --json -v --verbose --no-color'
-        places='=audit,plan,apply,show,explain,trace,manage,observe,release,doctor,status,watch,hook,net,validate,install,uninstall,help,version' ;;
+        options='-h --help --version --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --format:=table,json,plugin,prometheus,svg,dot,mermaid --json -v --verbose --no-color'
+        places='=audit,plan,apply,show,explain,trace,graph,manage,observe,release,doctor,status,watch,hook,net,validate,install,uninstall,help,version' ;;
     'audit')
         options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --format:=table,json,plugin,prometheus --json -v --verbose --no-color --domain:domain --bridge:bridge --network:network --strict --problems'
         places='' ;;
@@ -27,6 +27,9 @@ _macmgr_table() {
         places='domain+bridge+port' ;;
     'trace')
         options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --format:=table,json --json --no-color --from:port+bridge --to:other --vid:other'
+        places='' ;;
+    'graph')
+        options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --format:=svg,dot,mermaid -v --verbose --domain:domain --bridge:bridge --network:network'
         places='' ;;
     'manage')
         options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns'
@@ -69,7 +72,7 @@ _macmgr_table() {
         places='' ;;
     'help')
         options=''
-        places='=audit,plan,apply,show,explain,trace,manage,observe,release,doctor,status,watch,hook,net,validate,install,uninstall' ;;
+        places='=audit,plan,apply,show,explain,trace,graph,manage,observe,release,doctor,status,watch,hook,net,validate,install,uninstall' ;;
     'version')
         options=''
         places='' ;;
