@@ -57,28 +57,31 @@ class Judge:
         if moves or (vid and wanted is not None and vid not in wanted.vids):  # its own bridge, and its own VLAN
             by_uplink = sender in self.ways_out and mac == guest.macs[0]
             return by_uplink and not any(p == port and s in self.ways_out for p, _, s, _ in heard.reached)
-        if after.bridges[bridge].vlan_filtering and not self.start.bridges[bridge].vlan_filtering:
-            return not any((port, mac, sender, each) in heard.reached for each in after.ports[port].vids)
+        vids = self._vids_now(place, after)
+        if any((port, mac, sender, each) in heard.reached for each in vids) or self._parted(place, after, heard):
+            return False
         if self._are_apart_as_asked(port, sender, after):
             return False
         other = self.guests.get(sender)
         if other is None:
             return True
-        if heard.held.get(place) is Reason.LOCKED or self._is_held_for_a_twin(other, vid, after, heard):
+        held = {each for each in vids if heard.held.get((port, mac, sender, each)) is Reason.LOCKED}
+        held |= {each for each in vids if self._is_held_for_a_twin(other, each, after, heard)}
+        if held.issuperset(vids) and vids:
             return False  # the sender's port holds it back: that is the sender's loss
         at_home = vlans_of(other)  # if not, the sender has gone where its XML says
         return after.masters.get(sender) == bridge and not (vid and at_home is not None and vid not in at_home.vids)
 
     def _is_reached_elsewhere(self, place: From, after: Snapshot, heard: Earshot) -> bool:
         """Another guest that has the address too gets the frames, or sends them."""
-        port, mac, sender, vid = place
-        bridge = self.start.ports[port].bridge
+        port, mac, sender, _ = place
+        bridge, vids = self.start.ports[port].bridge, self._vids_now(place, after)
         may = [each for each in self.intent.ports if each.running and mac in each.macs and each.bridge == bridge]
         twins = {each.port for each in may if each.port != port}
-        reached = sender in twins or any((twin, mac, sender, vid) in heard.reached for twin in twins)
+        reached = sender in twins or any((twin, mac, sender, vid) in heard.reached for twin in twins for vid in vids)
         if twins and not reached:  # each of theirs takes the entry to itself: by frames, none may get its own in time
             modelled = listen(after, self.intent, self.used).reached
-            reached = any((one, mac, sender, vid) in modelled for one in (port, *twins))
+            reached = any((one, mac, sender, vid) in modelled for one in (port, *twins) for vid in vids)
         return reached
 
     def _are_apart_as_asked(self, port: str, sender: str, after: Snapshot) -> bool:
@@ -87,6 +90,30 @@ class Judge:
         apart = len(both) == 2 and all(after.ports[name].isolated for name in both)
         fresh = [name for name in both if not self.start.ports[name].isolated]
         return apart and all(name in self.guests and self.guests[name].facts.isolated for name in fresh)
+
+    def _filters_now(self, port: str, after: Snapshot) -> bool:
+        bridge = self.start.ports[port].bridge
+        return after.bridges[bridge].vlan_filtering > self.start.bridges[bridge].vlan_filtering
+
+    def _vids_now(self, place: From, after: Snapshot) -> tuple[int, ...]:
+        port, _, _, vid = place
+        return after.ports[port].vids if self._filters_now(port, after) else (vid,)
+
+    def _parted(self, place: From, after: Snapshot, heard: Earshot) -> bool:
+        """The bridge filters VLANs now, and puts two into different ones, as the XML of one of them asks for.
+
+        An uplink reaches the guest.
+        """
+        port, mac, sender, _ = place
+        if not self._filters_now(port, after):
+            return False
+        both = [self.guests[name].facts.vlan if name in self.guests else None for name in (port, sender)]
+        there = [after.ports[port], after.ports.get(sender) or after.bridges[sender]]
+        mine, theirs = ({*(vlan.vids if vlan else each.vids)} for vlan, each in zip(both, there, strict=True))
+        if both == [None, None] or mine & theirs:
+            return False
+        ways = (s for p, m, s, _ in heard.reached if (p, m) == (port, mac))
+        return sender not in self.ways_out or not self.ways_out.isdisjoint(ways)
 
     def _is_held_for_a_twin(self, sender: GuestPort, vid: int, after: Snapshot, heard: Earshot) -> bool:
         """By frames, another guest with the sender's address took the entry, and the sender's locked port lets in none.

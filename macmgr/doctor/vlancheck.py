@@ -10,14 +10,19 @@ asked who would not be reached any more. Pure.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from macmgr.doctor.promiscuity import Member, members
 from macmgr.forwarding.consequences import consequences
+from macmgr.forwarding.guestaddresses import in_use, may_have, own_addresses
+from macmgr.forwarding.harm import harms
 from macmgr.model.devices import DeviceFacts
 from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.snapshot import Bridge, EntryState, Snapshot
+from macmgr.phrases import first_few
+
+_FEW = 3  # names in a sentence
 
 UNSEEN = (
     "Guests that tag their frames by themselves, without a <vlan> in their XML, cannot be seen from the host: with "
@@ -74,12 +79,24 @@ def _with_filtering(bridge: str, snapshot: Snapshot, *, on: bool) -> Snapshot:
 
 
 def _by_frames(bridge: str, intent: Intent, snapshot: Snapshot, found: Sequence[str]) -> Iterator[str]:
-    """Guests whose frames would be lost, whatever the reason; those that are named already are left out."""
-    filtering = reached_guests(bridge, intent, _with_filtering(bridge, snapshot, on=True))
-    for guest, reached in reached_guests(bridge, intent, snapshot).items():
-        who = f"{guest.port} of {guest.domain}"
-        if reached and not filtering[guest] and not any(sentence.startswith(f"{who} ") for sentence in found):
-            yield f"{who} would be cut off: in the VLANs of its port nobody beyond this host would reach it."
+    """Guests whom somebody would not reach any more, whatever the reason; what is named already is left out."""
+    own = own_addresses(intent.ports)
+
+    def addresses(guest: GuestPort) -> Iterator[str]:
+        if snapshot.port_on(bridge, guest.port):
+            yield from may_have(guest, own)
+            # any other one is unknown in the new VLANs: then flags decide, and `_entries` has named it
+            yield from (mac for mac in in_use(guest, snapshot, own) if any(snapshot.fdb.of_mac(bridge, mac)))
+
+    lost: dict[tuple[GuestPort, str], list[str]] = {}
+    for harm in harms(snapshot, _with_filtering(bridge, snapshot, on=True), intent, addresses):
+        subjects = (f"{harm.guest.port} of ", f"{harm.other} ")
+        if not any(sentence.startswith(subjects) for sentence in found):
+            lost.setdefault((harm.guest, harm.mac), []).append(harm.whom)
+    for (guest, mac), whom in lost.items():
+        which = "" if mac == guest.macs[0] else f" at {mac}"
+        others = first_few(list(dict.fromkeys(whom)), _FEW)
+        yield f"{guest.port} of {guest.domain} would not be reached{which} any more from {others}."
 
 
 def who_is_cut(bridge: str, intent: Intent, snapshot: Snapshot, facts: DeviceFacts) -> list[str]:
@@ -184,19 +201,22 @@ def _entries(ports: Sequence[Member], snapshot: Snapshot) -> Iterator[str]:
     And only what has an entry there is let in by a locked port.
     """
     for member in ports:
-        pvid, flags = member.port.pvid, member.port.flags
-        if (flags.unicast_flood and not flags.locked) or pvid is None:
+        port, vlan = member.port, member.guest.facts.vlan if member.guest else None
+        vids = {*vlan.vids}.intersection(port.vids) if vlan else {port.pvid} - {None}
+        if port.flags.unicast_flood and not port.flags.locked:
             continue
-        how = "lets in only what has an entry" if flags.unicast_flood else "is closed"
+        how = "lets in only what has an entry" if port.flags.unicast_flood else "is closed"
         own = [entry for entry in snapshot.fdb.of_port(member.name) if entry.state is not EntryState.LOCAL]
-        there = {entry.mac for entry in own if entry.vid == pvid}
-        for entry in sorted(entry for entry in own if entry.vid == 0 and entry.mac not in there):
-            pin = " sticky" if entry.sticky else ""  # the same as in VID 0: EVPN distinguishes the two
-            yield (
-                f"{_who(member)} {how}, and the entry for {entry.mac} is not in VID {pvid}: it would be cut "
-                f"off; 'bridge fdb replace {entry.mac} dev {shlex.quote(member.name)} vlan {pvid} master "
-                f"static{pin}' puts it there."
-            )
+        there = {entry.key for entry in own}
+        for entry in sorted(entry for entry in own if entry.vid == 0):
+            missing = sorted(vid for vid in vids if vid is not None and (entry.mac, vid) not in there)
+            if missing:
+                pin = " sticky" if entry.sticky else ""  # the same as in VID 0: EVPN distinguishes the two
+                yield (
+                    f"{_who(member)} {how}, and the entry for {entry.mac} is not in {_list(missing)}: it would be cut "
+                    f"off; 'bridge fdb replace {entry.mac} dev {shlex.quote(member.name)} vlan {missing[0]} master "
+                    f"static{pin}' puts it there."
+                )
 
 
 def _who(member: Member) -> str:
@@ -204,5 +224,5 @@ def _who(member: Member) -> str:
     return f"{member.name} of {guest.domain}" if guest else member.name
 
 
-def _list(vids: set[int] | tuple[int, ...]) -> str:
+def _list(vids: Iterable[int]) -> str:
     return f"VID {', '.join(map(str, sorted(vids)))}"

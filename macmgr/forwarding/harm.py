@@ -21,6 +21,8 @@ from macmgr.model.relay import Tag
 from macmgr.model.roles import Role
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, Snapshot
 
+_OUTSIDE_VLAN = (Reason.NOT_IN_VLAN, Reason.NOT_IN_VLAN_IN)
+
 Place = tuple[str, str, int]
 """Port, MAC address and VID."""
 
@@ -43,6 +45,13 @@ class Harm(NamedTuple):
     def cut_off(self) -> bool:
         """The guest was reached, and is not any more. If False, it is heard by somebody who did not hear it."""
         return _may_reach(self.before)
+
+    @property
+    def whom(self) -> str:
+        """The other one in words."""
+        if self.role is None:
+            return "the host"
+        return f"the uplink {self.other}" if self.role is Role.UPLINK else self.other
 
 
 def harms(
@@ -142,13 +151,20 @@ def _harms(
     to_be = {guest.port for guest in intent.ports if guest.facts.isolated}
     to_be |= {port.name for port in before.ports.values() if port.isolated}
     isolated = {port.name for port in after.ports.values() if port.isolated and port.name in to_be}
+    old = before.bridges
+    newly = {
+        name for name, now in after.bridges.items() if name in old and now.vlan_filtering > old[name].vlan_filtering
+    }
+    at_home = {guest.port: vids for guest in intent.ports if (vids := _home(guest, newly)) is not None}
     found: list[Harm] = []
     for key, reaches in was.items():
         later = becomes.get(key, [])
-        if reaches != later:
-            found += _compared(reaches, later, without, isolated)
+        guest, mac = reaches[0].guest, reaches[0].mac
+        if guest.bridge not in newly:
+            found += _compared(reaches, later, without, isolated) if reaches != later else ()
+        elif (guest.port, mac, 0) not in without:
+            found += _once_filtered(reaches[0], later, at_home.get(guest.port))
     whose = {guest.port: (guest.domain, guest.uuid) for guest in intent.ports}
-    at_home = {guest.port: asked_for for guest in intent.ports if (asked_for := _vids_asked_for(guest)) is not None}
     for harm in found:
         if harm.cut_off and harm.other in at_home:  # in any other VLAN, it had the guest by mistake
             vids = tuple(vid for vid in harm.vids if not vid or vid in at_home[harm.other])
@@ -192,7 +208,7 @@ def _compared(
 ) -> Iterator[Harm]:
     """Compares the VIDs in which all is alike, before and after, and in them the ports that are alike."""
     guest, mac = reaches[0].guest, reaches[0].mac
-    still = any(way.reached for reach in later for way in reach.ways if way.role is Role.UPLINK)
+    still = _has_a_way_out(later)
     of_vid = {vid: reach for reach in later for vid in reach.vids}
 
     def later_ways(vid: int) -> Sequence[Way]:
@@ -210,6 +226,32 @@ def _compared(
         new = [vid for vid in reach.vids if vid not in had and (guest.port, mac, vid) not in without]
         if new:
             yield from _in_vids(guest, mac, new, (), reach.ways, still, isolated)
+
+
+def _once_filtered(before: Reach, later: Sequence[Reach], asked: Collection[int] | None) -> Iterator[Harm]:
+    """The bridge comes to filter VLANs: who reached the guest must reach it in one of its VLANs.
+
+    Where its XML has ``asked`` for some, those that are in none of them are lost to it; but a way out must be left.
+    """
+    guest, in_its_vlans = before.guest, [each for each in later if asked is None or not {*asked}.isdisjoint(each.vids)]
+    vids = tuple(vid for each in in_its_vlans for vid in each.vids if asked is None or vid in asked)
+    becomes: dict[tuple[Role | None, str], Way] = {}
+    for way in (way for each in in_its_vlans for way in each.ways):
+        for key in ((way.role, other) for other in way.others):
+            if key not in becomes or (way.reached and not becomes[key].reached):
+                becomes[key] = way
+    still = _has_a_way_out(later)
+    for way in before.ways:
+        for other in way.others:
+            new = becomes.get((way.role, other))
+            apart = asked is not None and (new is None or new.reason in _OUTSIDE_VLAN)
+            harmless = apart and (still or way.role is not Role.UPLINK)
+            if not harmless and _is_lost(guest, 0, way.role, way, new, still):
+                yield Harm(guest, before.mac, vids, way.role, other, way, new)
+
+
+def _has_a_way_out(reaches: Iterable[Reach]) -> bool:
+    return any(way.reached for reach in reaches for way in reach.ways if way.role is Role.UPLINK)
 
 
 def _in_vids(
@@ -277,7 +319,7 @@ def _is_heard(guest: GuestPort, vid: int, role: Role | None, old: Way | None, ne
     """
     if role in (Role.UPLINK, None) or new is None or not new.back.reached:
         return False
-    if old is None or old.back.reason in (Reason.NOT_IN_VLAN, Reason.NOT_IN_VLAN_IN):
+    if old is None or old.back.reason in _OUTSIDE_VLAN:
         return vid not in (_vids_asked_for(guest) or ())
     return old.back.reason is Reason.ISOLATED
 
@@ -285,6 +327,13 @@ def _is_heard(guest: GuestPort, vid: int, role: Role | None, old: Way | None, ne
 def _vids_asked_for(guest: GuestPort) -> Collection[int] | None:
     """The VIDs of the XML. None if it asks for none, or nobody has carried it out."""
     return guest.facts.vlan.vids if guest.facts.vlan is not None and guest.facts.vlan_live else None
+
+
+def _home(guest: GuestPort, newly: Collection[str]) -> Collection[int] | None:
+    """Its VIDs as above. A bridge that comes to filter VLANs carries out what nobody has until then."""
+    if guest.bridge in newly and guest.facts.vlan is not None:
+        return guest.facts.vlan.vids
+    return _vids_asked_for(guest)
 
 
 def _reached_too(harm: Harm, later: list[Reach]) -> bool:

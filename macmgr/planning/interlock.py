@@ -18,7 +18,6 @@ from macmgr.forwarding.requested import requested
 from macmgr.model.changes import Change, SetEntries, SetFlags, ports_of, requests
 from macmgr.model.findings import Code, Finding
 from macmgr.model.intent import GuestPort, Intent
-from macmgr.model.roles import Role
 from macmgr.model.snapshot import Snapshot
 from macmgr.phrases import first_few
 from macmgr.planning.draft import Plan
@@ -148,7 +147,7 @@ def _without(finding: Finding, left: Sequence[Change], guests: Iterable[GuestPor
 def _finding(harmed: Sequence[Harm]) -> Finding:
     """One line: which guest, which address, and from whom."""
     first = harmed[0]
-    guest, others = first.guest, first_few(list(dict.fromkeys(map(_words, harmed))), _FEW)
+    guest, others = first.guest, first_few(list(dict.fromkeys(each.whom for each in harmed)), _FEW)
     happens = f"no longer be reached from {others}" if first.cut_off else f"be heard by {others}"
     return Finding(
         Code.WOULD_HARM,
@@ -160,7 +159,3 @@ def _finding(harmed: Sequence[Harm]) -> Finding:
         first.vids[0] if len(harmed) == 1 and len(first.vids) == 1 and first.vids[0] else None,
         note=f"'macmgr apply --cut --bridge {shlex.quote(guest.bridge)}' makes them anyway",
     )
-
-
-def _words(harm: Harm) -> str:
-    return "the host" if harm.role is None else f"the uplink {harm.other}" if harm.role is Role.UPLINK else harm.other

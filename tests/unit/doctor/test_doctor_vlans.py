@@ -11,12 +11,13 @@ from macmgr.doctor.vlancheck import who_is_cut, who_would_be_cut
 from macmgr.model.devices import Device, DeviceFacts, Features
 from macmgr.model.intent import Intent, NicFacts, Vlan
 from macmgr.model.relay import PortState
-from macmgr.model.snapshot import Bridge, Entry, PortFlags, Snapshot
+from macmgr.model.snapshot import Bridge, Entry, EntryState, PortFlags, Snapshot
 from macmgr.model.vids import PortVids
 from macmgr.state.lock import WriterLock
 from macmgr.vlanfiltering import Answer, turn_on
-from tests.doctorworld import MODERN, WEB, World, guest, tap, uplink
+from tests.doctorworld import MODERN, OPEN, WEB, World, guest, tap, uplink
 
+OTHER = "52:54:00:00:00:02"
 PLAIN = PortVids((1,), 1, (1,))
 TRUNK = PortVids((1, 5, 6), 1, (1,))
 
@@ -51,8 +52,32 @@ def test_a_guest_that_only_frames_show(world: Filtering) -> None:
     up0, *others = world.ports
     world.ports = [replace(up0, relay=replace(up0.relay, vlan_states={1: PortState.BLOCKING})), *others]
     world.bridge = replace(world.bridge, relay=replace(world.bridge.relay, mst=True))
+    assert world.cut() == ["vnet0 of guest-vnet0 would not be reached any more from the uplink up0."]
+
+
+@pytest.mark.parametrize("state", [EntryState.STATIC, EntryState.DYNAMIC])
+def test_an_address_that_the_guest_is_allowed_or_uses(world: Filtering, state: EntryState) -> None:
+    """In the VLAN that filtering would read, its entry leads elsewhere."""
+    world.ports = [uplink(promiscuity=1), tap(flags=OPEN)]
+    world.entries += [Entry(OTHER, 0, "vnet0", state), Entry(OTHER, 1, "up0", state)]
+    if state is EntryState.STATIC:
+        world.guests = [guest(macs=(WEB, OTHER))]
     assert world.cut() == [
-        "vnet0 of guest-vnet0 would be cut off: in the VLANs of its port nobody beyond this host would reach it."
+        f"vnet0 of guest-vnet0 would not be reached at {OTHER} any more from the host, the uplink up0."
+    ]
+
+
+def test_guests_that_lose_each_other(world: Filtering) -> None:
+    """One is blocked in its VLAN (MSTP): each of them loses the other, and only one the rest."""
+    blocked = tap("vnet1")
+    world.ports = [*world.ports, replace(blocked, relay=replace(blocked.relay, vlan_states={1: PortState.BLOCKING}))]
+    world.vlans["vnet1"] = PLAIN
+    world.guests = [guest(), guest("vnet1", mac=OTHER)]
+    world.entries += [Entry(OTHER, vid, "vnet1", sticky=True) for vid in (0, 1)]
+    world.bridge = replace(world.bridge, relay=replace(world.bridge.relay, mst=True))
+    assert world.cut() == [
+        "vnet0 of guest-vnet0 would not be reached any more from vnet1.",
+        "vnet1 of guest-vnet1 would not be reached any more from the host, the uplink up0, vnet0.",
     ]
 
 
@@ -78,23 +103,27 @@ def test_a_guest_in_a_vlan_that_its_port_does_not_carry(world: Filtering) -> Non
 def test_a_trunk(world: Filtering) -> None:
     world.tagging(5, 6, trunk=True)
     world.vlans["vnet0"] = TRUNK
-    (way,) = world.cut()
+    way, _ = world.cut()
     assert "does not carry VID 5, 6" in way
     world.vlans["up0"] = TRUNK
+    (entries,) = world.cut()
+    assert f"is closed, and the entry for {WEB} is not in VID 5, 6" in entries
+    world.entries += [Entry(WEB, vid, "vnet0", sticky=True) for vid in (5, 6)]
     assert world.cut() == []
 
 
 def test_a_trunk_with_another_native_vlan(world: Filtering) -> None:
     world.tagging(5, 6, native=5, trunk=True)
     world.vlans |= {"vnet0": TRUNK, "up0": TRUNK}
-    (sentence,) = world.cut()
+    sentence, entries = world.cut()
     assert "has PVID 1, but its XML says native VLAN 5" in sentence
+    assert "is not in VID 5, 6" in entries
 
 
 def test_an_access_port_in_the_wrong_vlan(world: Filtering) -> None:
     world.tagging(5)
     world.vlans |= {"vnet0": TRUNK, "up0": TRUNK}
-    assert world.cut() == ["vnet0 of guest-vnet0 belongs to VID 5 by its XML, but the port's PVID is 1."]
+    assert world.cut()[0] == "vnet0 of guest-vnet0 belongs to VID 5 by its XML, but the port's PVID is 1."
     world.entries = [Entry(WEB, vid, "vnet0", sticky=True) for vid in (0, 5)]
     world.vlans["vnet0"] = PortVids((5,), 5, ())
     assert world.cut() == ["vnet0 of guest-vnet0 does not tag frames, but the port sends VID 5 tagged."]
