@@ -81,6 +81,13 @@ def directories(run_dir: Path) -> Iterator[Directory]:
             yield Directory(network / "ports")
 
 
+def label(run_dir: Path, path: Path) -> str:
+    """Returns the path below the run directory, safe to print: a guest's name can be any text."""
+    relative = path.relative_to(run_dir) if path.is_relative_to(run_dir) else path
+    text = os.fsencode(path if relative == Path() else relative).decode("utf-8", "backslashreplace")
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 class StatusFiles:
     """libvirt's status files below ``run_dir``. A file is read again only after it has changed.
 

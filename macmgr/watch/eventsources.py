@@ -10,17 +10,25 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from macmgr.kernel.events import EventSocket
 from macmgr.model.known import NicAddress
 from macmgr.watch.addresswatch import AddressWatch
 from macmgr.watch.daemonlog import DaemonLog
 from macmgr.watch.eventfilter import LastView
-from macmgr.watch.files import StatusDirectories
+from macmgr.watch.polledfiles import INTERVAL, PolledDirectories
+
+if TYPE_CHECKING:
+    from macmgr.watch.files import StatusDirectories
 
 # A guest may change its address at any rate, and libvirt reports each change. The daemon acts on the first report at
 # once, and on the last one after this time.
 _REPORTS = 0.25
+
+
+NO_INOTIFY = "the Python library inotify_simple is not installed"
+POLLED = "libvirt's files are looked at once a second; what hooks report is seen at once as ever"
 
 
 class EventSources:
@@ -34,7 +42,7 @@ class EventSources:
         opened.callback(self._events.close)
         self.addresses = AddressWatch(netns, log.alarms, log.trouble)
         opened.callback(self.addresses.close)
-        self._files = StatusDirectories(run_dir)
+        self._files = _status_directories(run_dir)
         opened.callback(self._files.close)
         self.last: LastView | None = None
         self._heard, self._hears = float("-inf"), False
@@ -42,7 +50,11 @@ class EventSources:
     def start(self) -> None:
         """Reads the files; only this reports a directory that could not be watched. Then follows files and frames."""
         self.read_files()
-        self._loop.add_reader(self._files.fileno(), self.read_files)
+        if isinstance(self._files, PolledDirectories):
+            self._log.trouble(NO_INOTIFY, POLLED)
+            self._poll()
+        else:
+            self._loop.add_reader(self._files.fileno(), self.read_files)
         self._loop.add_reader(self.addresses.fileno(), self._read_sightings)
 
     def pause(self) -> None:
@@ -75,6 +87,10 @@ class EventSources:
             if reason in self._files.troubles:
                 self._log.trouble("a directory of libvirt's status files", reason)
 
+    def _poll(self) -> None:
+        self._loop.call_later(INTERVAL, self._poll)
+        self.read_files()
+
     def hear_from_anywhere(self, report: NicAddress) -> None:
         """Takes libvirt's report of a NIC's address, from any thread."""
         self._loop.call_soon_threadsafe(self._hear, report)
@@ -100,3 +116,13 @@ class EventSources:
         self._hears, self._heard = False, time.monotonic()
         if self.addresses.hear(self._heard):
             self._mark("libvirt said that a guest uses another address")
+
+
+def _status_directories(run_dir: Path) -> StatusDirectories | PolledDirectories:
+    try:
+        from macmgr.watch.files import StatusDirectories
+    except ModuleNotFoundError as error:
+        if error.name != "inotify_simple":
+            raise
+        return PolledDirectories(run_dir)
+    return StatusDirectories(run_dir)

@@ -7,7 +7,6 @@ to look, so nothing that happened before the watch is missed.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import suppress
 from errno import ENOENT, ENOSPC, ENOTDIR
@@ -16,7 +15,7 @@ from pathlib import Path
 from inotify_simple import INotify, flags
 
 from macmgr.errors import MacmgrError
-from macmgr.sources.statusfiles import Directory, directories
+from macmgr.sources.statusfiles import Directory, directories, label
 
 EVERYTHING = "everything"
 """The reason to look after the kernel lost events."""
@@ -70,7 +69,7 @@ class StatusDirectories:
             if event.mask & _NO_MORE or event.mask & flags.ISDIR:
                 moved = moved or watch.children or bool(event.mask & _NO_MORE)
             elif watch.files and event.name.endswith(".xml"):
-                reasons[f"{watch.called} {self._label(watch.path / event.name)}"] = None
+                reasons[f"{watch.called} {label(self._run_dir, watch.path / event.name)}"] = None
         if moved:
             reasons |= dict.fromkeys(self._follow())
         reasons |= dict.fromkeys(self._new_troubles)
@@ -94,7 +93,7 @@ class StatusDirectories:
         self._drop((before.keys() | added.keys()) - self._watches.keys())
         self._new_troubles += [trouble for trouble in self.troubles if trouble not in reported]
         return [
-            f"directory {self._label(path)} {what}"
+            f"directory {label(self._run_dir, path)} {what}"
             for paths, what in ((went, "is gone"), (came, "appeared"))
             for path in paths
             if path not in self._run_dir.parents
@@ -126,16 +125,10 @@ class StatusDirectories:
         except OSError as error:
             if error.errno not in (ENOENT, ENOTDIR):
                 limit = "; fs.inotify.max_user_watches limits how many there may be" * (error.errno == ENOSPC)
-                self.troubles.append(f"{self._label(watch.path)} cannot be watched: {error.strerror}{limit}")
+                self.troubles.append(f"{label(self._run_dir, watch.path)} cannot be watched: {error.strerror}{limit}")
             return None
 
     def _drop(self, wds: set[int]) -> None:
         for wd in wds:
             with suppress(OSError):  # it went with its directory
                 self._inotify.rm_watch(wd)
-
-    def _label(self, path: Path) -> str:
-        """Returns the path below the run directory, safe to print: a guest's name can be any text."""
-        relative = path.relative_to(self._run_dir) if path.is_relative_to(self._run_dir) else path
-        text = os.fsencode(path if relative == Path() else relative).decode("utf-8", "backslashreplace")
-        return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
