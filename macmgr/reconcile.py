@@ -44,7 +44,7 @@ ROUNDS = 3
 # entry that is early is looked at once more after that time, in seconds.
 MOMENT = 0.3
 
-Planner = Callable[[Intent, Snapshot, Known], Plan]
+Planner = Callable[[Intent, Snapshot, Known, Scope], Plan]
 
 
 class Notes(Protocol):
@@ -130,7 +130,7 @@ def _look(
 def _view(said: Intent, snapshot: Snapshot, known: Known, planner: Planner, scope: Scope) -> View:
     known = with_learned(with_lost(known, said, snapshot), said, snapshot)
     intent = with_seen(said, snapshot, known)
-    return View(intent, snapshot, planner(intent, snapshot, known).only(scope), scope=scope, known=known)
+    return View(intent, snapshot, planner(intent, snapshot, known, scope).only(scope), scope=scope, known=known)
 
 
 def _read(said: Intent, kernel: Kernel, known: Known, beside: Beside) -> tuple[Intent, Snapshot]:

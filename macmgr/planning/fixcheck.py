@@ -1,21 +1,21 @@
 """Runs the commands of each fix through the model of frames before it is printed, and withholds those that harm. Pure.
 
-Changes of macmgr's own are judged by the planner (`macmgr.planning.interlock`). Here it is the commands that a person
-would type: they put a tap on its bridge, into its VLANs, or delete an entry. A person who types what is printed trusts
-that no guest is cut off by it.
+Changes of macmgr's own are judged by the planner (`macmgr.planning.interlock`), all together. Here it is the commands
+that a person would type: they put a tap on its bridge, into its VLANs, or delete an entry. A person who types what is
+printed trusts that no guest is cut off by it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from macmgr.forwarding.consequences import consequences
 from macmgr.forwarding.guestaddresses import may_have, own_addresses
-from macmgr.forwarding.harm import harms, reduced
+from macmgr.forwarding.harm import Harm, harms, reduced
 from macmgr.forwarding.requested import requested
 from macmgr.forwarding.typed import typed
-from macmgr.model.changes import requests
+from macmgr.model.changes import SetFlags, requests
 from macmgr.model.findings import Command, Finding
 from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.known import Known
@@ -33,7 +33,9 @@ def with_harmless_fixes(
     for finding in findings:
         commands = [repair for repair in finding.mends if isinstance(repair, tuple)]
         guest = next((guest for guest in intent.ports if guest.port == finding.port and guest.running), None)
-        if guest is None or not any(command[0] in TYPED or "--vlans" in command for command in commands):
+        if guest is not None and _closes_alone(finding, guest, intent, snapshot):
+            yield replace(finding, mends=(("macmgr", "apply", "--bridge", guest.bridge),))
+        elif guest is None or not any(command[0] in TYPED or "--vlans" in command for command in commands):
             yield finding
         elif lost := _lost_by(commands, guest, intent, snapshot, known):
             note = f"no command is printed, because {lost}"
@@ -53,20 +55,38 @@ def _lost_by(commands: Sequence[Command], guest: GuestPort, intent: Intent, snap
         asked = replace(known, cut=True, vlans=known.vlans or "--vlans" in command)
         after = _apply(guest, after, intent, asked) if command[0] == "macmgr" else typed(after, command)
     if at == guest.bridge:
-        own = own_addresses(intent.ports)
-
-        def addresses(each: GuestPort) -> Iterator[str]:
-            if each.bridge == at:
-                may = may_have(each, own)
-                yield from (mac for mac in may if each.port == guest.port or mac in typed_words or mac == guest.macs[0])
-
-        found = harms(before, after, intent, addresses)
-        return next((_words(h.role, h.other, h.mac, h.guest) for h in found if h.cut_off), "")
+        found = _cut_off(guest, before, after, intent, {*typed_words, guest.macs[0]})
+        return next((_words(h.role, h.other, h.mac, h.guest) for h in found), "")
     # It is on another bridge than its own: those on that one lose it, as its XML says. A way out it must have.
     misplaced = replace(intent, ports=tuple(replace(g, bridge=at) if g.port == guest.port else g for g in intent.ports))
     uplinks = _uplinks(before, misplaced, guest)
     lost = uplinks and not _uplinks(after, intent, guest)
     return _words(Role.UPLINK, uplinks[0], guest.macs[0], guest) if lost else ""
+
+
+def _cut_off(
+    guest: GuestPort, before: Snapshot, after: Snapshot, intent: Intent, macs: Collection[str]
+) -> Iterator[Harm]:
+    """What is lost of the guest's addresses, and of ``macs`` by any guest on its bridge."""
+    own = own_addresses(intent.ports)
+
+    def addresses(each: GuestPort) -> Iterator[str]:
+        if each.bridge == guest.bridge:
+            yield from (mac for mac in may_have(each, own) if each.port == guest.port or mac in macs)
+
+    return (harm for harm in harms(before, after, intent, addresses) if harm.cut_off)
+
+
+def _closes_alone(finding: Finding, guest: GuestPort, intent: Intent, snapshot: Snapshot) -> bool:
+    """The fix closes the guest's port, and an address that it is allowed gets its entry on another port by this plan.
+
+    In between nobody reaches it, so the fix is the whole order.
+    """
+    if len(guest.macs) == 1 or not any(isinstance(step, SetFlags) and step.closes for step in finding.changes):
+        return False
+    before = reduced(snapshot, intent, {guest.bridge}, guest.macs)
+    after = requested(before, (request for change in finding.changes for request in requests(change)))
+    return any(_cut_off(guest, before, after, intent, guest.macs))
 
 
 def _words(role: Role | None, other: str, mac: str, guest: GuestPort) -> str:

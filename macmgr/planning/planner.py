@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from macmgr.model.findings import Code
-from macmgr.model.intent import GuestMac, GuestPort, Intent, Pin
+from macmgr.model.intent import EVERYTHING, GuestMac, GuestPort, Intent, Pin, Scope
 from macmgr.model.known import NOTHING_KNOWN, Known
 from macmgr.model.roles import Role, roles_of
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, Feature, Snapshot
@@ -48,8 +48,12 @@ from macmgr.planning.remembering import closed_once, gone_macs, learning_off, lo
 _FEW = 3  # domains that a message names
 
 
-def plan(intent: Intent, snapshot: Snapshot, known: Known = NOTHING_KNOWN) -> Plan:
-    """The plan that brings ``snapshot`` to ``intent``: empty of changes when they agree."""
+def plan(intent: Intent, snapshot: Snapshot, known: Known = NOTHING_KNOWN, scope: Scope = EVERYTHING) -> Plan:
+    """The plan that brings ``snapshot`` to ``intent``: empty of changes when they agree.
+
+    The part of it that is in ``scope`` harms nobody by itself: an address that another domain's guest is to get in this
+    plan stays where it is used, if only the port of the one who uses it is in scope.
+    """
     draft = Draft(findings=list(intent.findings))
     table = Table(snapshot, known.lacks)
     memory = known.memory
@@ -113,7 +117,7 @@ def plan(intent: Intent, snapshot: Snapshot, known: Known = NOTHING_KNOWN) -> Pl
     draft.findings += conflict_findings(intent, snapshot, table.pins)
     draft.findings += promiscuity_findings(intent, snapshot)
     draft.findings += list(coverage_findings(intent, snapshot, draft.findings))
-    made = Plan(draft.changes, tuple(draft.findings))
+    made = Plan(tuple(filter(scope.covers, draft.changes)), tuple(draft.findings))
     if known.cut:
         return made
     there = (guest for guest in intent.ports if found.port_on(guest.bridge, guest.port))

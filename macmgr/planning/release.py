@@ -15,7 +15,7 @@ from macmgr.forwarding.requested import requested
 from macmgr.model.changes import SetEntries, SetFlags, requests
 from macmgr.model.findings import Code, Finding
 from macmgr.model.flags import ISOLATED, with_flag
-from macmgr.model.intent import GuestPort, Intent
+from macmgr.model.intent import EVERYTHING, GuestPort, Intent, Scope
 from macmgr.model.known import Known, Memory, PortBefore
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, Key, PortFlags, Snapshot
 from macmgr.planning.draft import Draft, Plan, Stranded, Table
@@ -57,8 +57,8 @@ class PortRelease:
         return not self.flags.learning and not self.flags.unicast_flood
 
 
-def plan_release(intent: Intent, snapshot: Snapshot, known: Known) -> Plan:
-    """The changes that give back every port that is remembered, or bears macmgr's mark; empty when all are.
+def plan_release(intent: Intent, snapshot: Snapshot, known: Known, scope: Scope = EVERYTHING) -> Plan:
+    """The changes that give back every port in scope that is remembered, or bears macmgr's mark; empty when all are.
 
     Its findings are about entries in VIDs that their port has lost: those that no change clears are left to a person.
     """
@@ -84,7 +84,7 @@ def plan_release(intent: Intent, snapshot: Snapshot, known: Known) -> Plan:
     _plan_left_behind(gone, snapshot, {*guests, *before}, table, draft)
     plan_stranded((), {guest.port for guest in intent.ports}, snapshot, table, draft)
     left = tuple(finding for finding in draft.findings if finding.code is Code.NOT_GIVEN_BACK)
-    return Plan((*draft.opens, *draft.plugs, *draft.puts, *draft.closes, *draft.drops), left)
+    return Plan((*draft.opens, *draft.plugs, *draft.puts, *draft.closes, *draft.drops), left).only(scope)
 
 
 def _by_default(port: BridgePort, guest: GuestPort) -> PortRelease:

@@ -87,3 +87,11 @@ def test_a_guest_that_does_not_run_here_loses_nothing() -> None:
     paused = replace(web(), ports=(replace(web().ports[0], running=False, state="paused"), INTENT.ports[1]))
     entries = (Entry(WEB, 1, "vnet1", sticky=True),)
     assert found(host(True, entries, vnet1={"flags": CLOSED}), paused, Code.WRONG_VLAN).mends != ()
+
+
+def test_no_port_is_closed_by_itself_while_an_address_of_its_guest_waits_for_its_entry_on_another_port() -> None:
+    """Both are allowed it, and the plan gives it to db. Until then it is flooded, and reached on the port of web."""
+    web_guest, db_guest = (replace(each, policy=MANAGED, macs=(*each.macs, VRRP)) for each in INTENT.ports)
+    both = Intent((web_guest, db_guest), {"br0": "a test says so"})
+    finding = found(host(vnet1={"flags": PortFlags(learning=False)}), both, Code.FLOOD_ON)
+    assert finding.mends == (("macmgr", "apply", "--bridge", "br0"),)

@@ -78,6 +78,16 @@ def test_of_two_guests_with_one_address_none_gets_it_by_whom_a_neighbour_would_r
     assert told(steps)
 
 
+def test_a_part_of_a_plan_harms_nobody_by_itself() -> None:
+    """Both are allowed the address, and the plan gives it to db. Until then it is flooded, and reached on vnet1."""
+    flooding = host(vnet1={"flags": replace(CLOSED, unicast_flood=True)})
+    intent = guests({"macs": (WEB, VRRP)}, {"macs": (DB, VRRP)})
+    assert {change.domain for change in plan(intent, flooding).changes} == {"web", "db"}
+    alone = plan(intent, flooding, scope=Scope("web"))
+    assert alone.changes == ()
+    assert told(alone)
+
+
 def test_no_fix_says_what_is_left_out() -> None:
     fixes = Fixes()
     for finding in plan(TWINS, ONE_IS_DOWN).findings:
