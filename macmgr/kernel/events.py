@@ -33,7 +33,6 @@ from macmgr.kernel.attributes import (
     read_port_vids,
     read_text,
 )
-from macmgr.kernel.bpf import detach
 from macmgr.kernel.entryfilter import leave_out
 from macmgr.kernel.fdbdump import entry_state
 from macmgr.kernel.links import IFLA_MTU
@@ -117,9 +116,6 @@ class EventSocket:
         """From now on the kernel keeps their entries to itself. What it queued before is there still."""
         with suppress(OSError):  # then they cost time
             leave_out(self._socket, strangers)
-
-    def leave_nothing_out(self) -> None:
-        detach(self._socket)
 
     def read(self) -> list[Event]:
         """The events that are there, from a bounded number of datagrams; empty when there are none.

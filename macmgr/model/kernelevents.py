@@ -86,9 +86,13 @@ Event = LinkEvent | EntryEvent | VlanEvent | Lost
 class Strangers(NamedTuple):
     """FDB entries that nobody needs to hear of: all of these bridges, and on these ports all but of these MACs.
 
-    Bridges and ports are ifindexes. Those of which there are too many pass.
+    Bridges and ports are ifindexes.
     """
 
     bridges: frozenset[int] = frozenset()
     ports: frozenset[int] = frozenset()
     macs: frozenset[str] = frozenset()
+
+    def both(self, other: Strangers) -> Strangers:
+        """Those that both leave out."""
+        return Strangers(self.bridges & other.bridges, self.ports & other.ports, self.macs | other.macs)

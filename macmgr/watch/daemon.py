@@ -249,6 +249,7 @@ class Daemon:
             lost=addresses.lost,
             kept=addresses.kept,
             refused=self._backoff.refused(now),
+            expect=self._sources.expecting(),
         )
         done = await self._loop.run_in_executor(self._worker, look)
         self._round_started, self._round_ended = 0.0, time.monotonic()

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from macmgr.model.changes import Change, SetEntries
+from macmgr.model.intent import Intent
 from macmgr.model.kernelevents import LOST, EntryEvent, Event, LinkEvent, Strangers, VlanEvent
 from macmgr.model.relay import PortRelay, PortState
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState
@@ -44,15 +45,8 @@ class LastView:
         self._bridges_by_name = snapshot.bridges
         self.heeded = frozenset(bridge.ifindex for name, bridge in snapshot.bridges.items() if name in names)
         self._taps = {guest.port for guest in (*guests, *intent.unplaced)}
-        self.strangers = Strangers(
-            frozenset(self._bridges) - self.heeded,
-            frozenset(
-                port.ifindex for port in snapshot.ports.values() if port.bridge in names and port.name not in self._taps
-            ),
-            frozenset(mac for guest in intent.ports if guest.bridge in names for mac in guest.macs)
-            | {mac for _, mac in view.gone_macs},
-        )
         self._ports_by_name = snapshot.ports
+        self.strangers = self._strangers(intent, (mac for _, mac in view.gone_macs))
         self._ports = {
             port.ifindex: port for port in snapshot.ports.values() if port.bridge in names or port.name in self._taps
         }
@@ -76,6 +70,25 @@ class LastView:
             if (entry.mac in macs or owners.get(entry.port) in self._drops)
             and (bridge := snapshot.bridge_of(entry.port)) is not None
         }
+
+    def strangers_now(self, intent: Intent, seen: Iterable[str]) -> Strangers:
+        """Returns whose entries may be left out if guests are those of ``intent`` now, and were ``seen`` to use these.
+
+        What is found by the next look only, as its bridges and ports, is heard of.
+        """
+        return self._strangers(intent, seen).both(self.strangers)
+
+    def _strangers(self, intent: Intent, macs: Iterable[str]) -> Strangers:
+        managed = [guest for guest in intent.ports if guest.managed]
+        names = {*intent.managed_bridges, *(guest.bridge for guest in managed)}
+        taps = {guest.port for guest in (*managed, *intent.unplaced)}
+        return Strangers(
+            frozenset(bridge.ifindex for name, bridge in self._bridges_by_name.items() if name not in names),
+            frozenset(
+                port.ifindex for port in self._ports_by_name.values() if port.bridge in names and port.name not in taps
+            ),
+            frozenset(mac for guest in intent.ports if guest.bridge in names for mac in guest.macs) | {*macs},
+        )
 
     def news_among(self, events: Iterable[Event]) -> list[str]:
         """Returns the news after all of ``events``: a change that was undone meanwhile is none.

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from macmgr.kernel.events import EventSocket
+from macmgr.model.intent import Intent
+from macmgr.model.kernelevents import Strangers
 from macmgr.model.known import NicAddress
 from macmgr.watch.addresswatch import AddressWatch
 from macmgr.watch.daemonlog import DaemonLog
@@ -45,6 +47,7 @@ class EventSources:
         self._files = _status_directories(run_dir)
         opened.callback(self._files.close)
         self.last: LastView | None = None
+        self._left_out: Strangers | None = None
         self._heard, self._hears = float("-inf"), False
 
     def start(self) -> None:
@@ -58,24 +61,41 @@ class EventSources:
         self._loop.add_reader(self.addresses.fileno(), self._read_sightings)
 
     def pause(self) -> None:
-        """Leaves netlink events in their socket during a round: they are compared with its view afterwards.
-
-        All of them: who was a stranger may have become a guest, and what happens between the look and the next filter
-        must not be missed.
-        """
+        """Leaves netlink events in their socket during a round: they are compared with its view afterwards."""
         self._loop.remove_reader(self._events.fileno())
-        self._events.leave_nothing_out()
 
     def resume(self) -> None:
-        """Reads netlink events again, but for those of strangers."""
-        if self.last is not None:
-            self._events.leave_out(self.last.strangers)
+        """Reads netlink events again."""
         self._loop.add_reader(self._events.fileno(), self._read_events)
 
+    def expecting(self) -> Callable[[Intent], None]:
+        """Returns what lets the kernel report all that concerns the guests of an intent, before they are looked at.
+
+        What happens between the look and the filter that follows from it must not be missed. It is for the round's
+        thread.
+        """
+        last, records = self.last, self.addresses.records
+        seen = {mac for record in records for mac in (record.current, *record.macs, *record.moved) if mac}
+
+        def expect(intent: Intent) -> None:
+            if last is not None:
+                self._leave_out(last.strangers_now(intent, seen))
+
+        return expect
+
     def compare_with(self, last: LastView) -> None:
-        """Takes the view of the last round."""
+        """Takes the view of the last round. Another look is due if the kernel did not report all that concerns it."""
+        heard = self._left_out.both(last.strangers) == self._left_out if self._left_out else True
         self.last = last
         self._events.heed(last.heeded)
+        self._leave_out(last.strangers)
+        if not heard:
+            self._mark("guests, ports or bridges that were not expected")
+
+    def _leave_out(self, strangers: Strangers) -> None:
+        if strangers != self._left_out:
+            self._left_out = strangers
+            self._events.leave_out(strangers)
 
     def retry(self) -> None:
         """Tries again to watch the directories that could not be watched."""

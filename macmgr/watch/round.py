@@ -74,16 +74,17 @@ class Rounds:
         lost: bool = False,
         kept: bool = False,
         refused: frozenset[tuple[str, str, int]] = frozenset(),
+        expect: Callable[[Intent], None] = lambda _: None,
     ) -> Round:
         """Looks at the whole host and repairs it; without ``whole``, only if one of the hook calls concerns it.
 
         ``observed`` was seen behind guest ports. ``lost``: there was more that cannot be read. ``kept``: it is in its
-        file. ``refused`` was just refused (`Known`).
+        file. ``refused`` was just refused (`Known`). ``expect`` gets the intent before the kernel is looked at.
         """
         started = time.monotonic()
         calls, known = list(heard), Known(seen=observed, seen_lost=lost, refused=refused)
         try:
-            result = self._run(calls, config, skips, whole, known, kept)
+            result = self._run(calls, config, skips, whole, known, kept, expect)
         except Exception as error:  # noqa: BLE001 - a failed round must not end what keeps all guests reachable
             self.close()  # a connection that failed half way may still hold answers to an old question
             failure = error if isinstance(error, MacmgrError) else unexpected(error)
@@ -130,9 +131,12 @@ class Rounds:
         whole: bool,
         known: Known,
         kept: bool,
+        expect: Callable[[Intent], None],
     ) -> Round:
         def read_intent() -> Intent:
-            return self._intent(calls, config)
+            intent = self._intent(calls, config)
+            expect(intent)
+            return intent
 
         intent = read_intent()
         observes = OBSERVE_ALL.observes if self._observe else config.observes

@@ -164,7 +164,7 @@ def test_the_kernel_leaves_strangers_out_and_reports_ours_on_each_port(ns: Names
     events.close()
 
 
-def test_what_was_queued_before_is_read_and_all_is_heard_without_the_filter(ns: Namespace) -> None:
+def test_what_was_queued_before_is_read_and_what_was_left_out_can_be_heard_again(ns: Namespace) -> None:
     two_bridges(ns)
     ns.add_cable("up0")
     events = EventSocket(ns.name)
@@ -173,8 +173,7 @@ def test_what_was_queued_before_is_read_and_all_is_heard_without_the_filter(ns: 
         fill(kernel, "up0", 10)
         events.leave_out(strangers_of(kernel, ()))
         assert len(entries_heard(ns, events)) == 10
-        events.leave_nothing_out()
-        events.leave_nothing_out()
+        events.leave_out(Strangers())
         fill(kernel, "up9", 10)
         assert len(entries_heard(ns, events)) == 10
     events.close()
