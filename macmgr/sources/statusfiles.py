@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from macmgr.errors import NoPermission, NotThere, XmlError
 from macmgr.model.findings import Code, Finding
@@ -88,6 +88,50 @@ def label(run_dir: Path, path: Path) -> str:
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
+class Files(Protocol):
+    """The files that libvirt has written: of this machine, or of a capture."""
+
+    def is_directory(self, path: Path) -> bool: ...
+
+    def definitions(self, run_dir: Path) -> Path: ...
+
+    def names(self, directory: Path) -> list[str]: ...
+
+    def stamp(self, path: str) -> Stamp: ...
+
+    def read(self, path: str) -> tuple[Stamp, bytes | XmlError]:
+        """Returns the document; of one that a capture does not hold, the mistake that macmgr has found in it."""
+
+    def is_there(self, path: str) -> bool: ...
+
+
+class Disk:
+    """The files of this machine."""
+
+    def is_directory(self, path: Path) -> bool:
+        return path.is_dir()
+
+    def definitions(self, run_dir: Path) -> Path:
+        return definitions_directory(run_dir)
+
+    def names(self, directory: Path) -> list[str]:
+        return os.listdir(directory)
+
+    def stamp(self, path: str) -> Stamp:
+        return stamp_of(os.stat(path))  # noqa: PTH116 - a thousand times in 5 ms
+
+    def read(self, path: str) -> tuple[Stamp, bytes | XmlError]:
+        descriptor, status = open_regular(path)
+        try:
+            # Python clears a larger buffer each time
+            return stamp_of(status), os.read(descriptor, min(status.st_size, MAX_BYTES) + 1)
+        finally:
+            os.close(descriptor)
+
+    def is_there(self, path: str) -> bool:
+        return os.path.lexists(path)
+
+
 class StatusFiles:
     """libvirt's status files below ``run_dir``. A file is read again only after it has changed.
 
@@ -96,9 +140,12 @@ class StatusFiles:
     ``process_is_here`` is asked each time.
     """
 
-    def __init__(self, run_dir: Path, process_is_here: Callable[[int], bool] | None = None) -> None:
+    def __init__(
+        self, run_dir: Path, process_is_here: Callable[[int], bool] | None = None, files: Files | None = None
+    ) -> None:
         self._run_dir = run_dir
         self._process_is_here = process_is_here or _process_is_here
+        self._files = files or Disk()
         self._known: dict[str, tuple[Stamp, object]] = {}
         self._seen: dict[str, tuple[Stamp, object]] = {}
         self._last = LibvirtState()
@@ -120,7 +167,7 @@ class StatusFiles:
     def _read_all(self, first: First, *, definitions: bool) -> LibvirtState:
         run_dir = self._run_dir
         try:
-            there = run_dir.is_dir()
+            there = self._files.is_directory(run_dir)
         except PermissionError:
             raise NoPermission(f"{run_dir}: may not be read; libvirt's status files need root") from None
         if not there:
@@ -153,10 +200,10 @@ class StatusFiles:
         A network has none if it is transient or a session's daemon runs it. A definition that is not understood counts
         as none: libvirt would not start with it, and nothing that runs depends on it.
         """
-        directory = definitions_directory(self._run_dir)
+        directory = self._files.definitions(self._run_dir)
         names: list[str] = []
         with suppress(OSError):
-            names = sorted(name for name in os.listdir(directory) if name.endswith(".xml"))
+            names = sorted(name for name in self._files.names(directory) if name.endswith(".xml"))
         for name in names:
             with suppress(OSError, ValueError):
                 found = self._get(f"{directory}/{name}", read_network)
@@ -166,11 +213,17 @@ class StatusFiles:
     def _get(self, path: str, reader: Reader[T]) -> T | Finding:
         """Returns the file's record, read now or before. FileNotFoundError as open() raises it."""
         known = self._known.get(path)
-        if known is not None and known[0] == stamp_of(os.stat(path)):  # noqa: PTH116 - a thousand times in 5 ms
+        if known is not None and known[0] == self._files.stamp(path):
             self._seen[path] = known
         else:
-            self._seen[path] = _read_file(path, reader)
+            self._seen[path] = self._read_file(path, reader)
         return self._seen[path][1]  # type: ignore[return-value] # each path is read by one reader
+
+    def _read_file(self, path: str, reader: Reader[T]) -> tuple[Stamp, T | Finding]:
+        """Returns the file's stamp, and its record or the finding about it."""
+        stamp, data = self._files.read(path)
+        note = f"look at {path}; libvirt has written it, and writes it again with its next change"
+        return stamp, understood(reader, data, path, _domain(path, reader), note)
 
     def _read(
         self,
@@ -183,7 +236,7 @@ class StatusFiles:
         """Reads the files of a directory. ``instead`` makes the stand-in for a file that is not understood."""
         before_all = f"{first.domain}.xml"
         try:
-            names = sorted(os.listdir(directory), key=lambda name: (name != before_all, name))
+            names = sorted(self._files.names(directory), key=lambda name: (name != before_all, name))
         except FileNotFoundError:
             return
         except PermissionError:
@@ -201,7 +254,7 @@ class StatusFiles:
                 else:
                     found = self._get(path, reader)
             except FileNotFoundError:
-                if not os.path.lexists(path):
+                if not self._files.is_there(path):
                     continue  # the domain ended, or the network was destroyed, after the listing
                 found = _unreadable(path, "it is a link that leads nowhere", reader)
             except PermissionError:
@@ -233,21 +286,11 @@ def _domain(path: str, reader: Reader[T]) -> str | None:
     return os.path.basename(path).removesuffix(".xml") if reader is read_domain_status else None  # noqa: PTH119
 
 
-def _read_file(path: str, reader: Reader[T]) -> tuple[Stamp, T | Finding]:
-    """Returns the file's stamp, and its record or the finding about it."""
-    descriptor, status = open_regular(path)
-    try:
-        stamp = stamp_of(status)
-        data = os.read(descriptor, min(status.st_size, MAX_BYTES) + 1)  # Python clears a larger buffer each time
-    finally:
-        os.close(descriptor)
-    note = f"look at {path}; libvirt has written it, and writes it again with its next change"
-    return stamp, understood(reader, data, path, _domain(path, reader), note)
-
-
-def understood(reader: Reader[T], data: bytes, where: str, domain: str | None, note: str) -> T | Finding:
+def understood(reader: Reader[T], data: bytes | XmlError, where: str, domain: str | None, note: str) -> T | Finding:
     """Returns the record of a document, or the finding about one that is not understood, with what to do about it."""
     try:
+        if isinstance(data, XmlError):
+            raise data
         return read_with(reader, data, where)
     except XmlError as error:
         text = f"{error}; until that is fixed, the ports of {domain} are left as they are" if domain else str(error)

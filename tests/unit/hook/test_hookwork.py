@@ -22,8 +22,7 @@ from macmgr.model.known import NOTHING, Memory, PortBefore
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, PortFlags, Snapshot
 from macmgr.planning.draft import Plan
 from macmgr.readers.hookdata import read_hook_input
-from macmgr.sources import statusfiles
-from macmgr.sources.statusfiles import StatusFiles
+from macmgr.sources.statusfiles import Disk, StatusFiles
 from macmgr.state.lock import WriterLock
 from macmgr.view import Outcome, View
 from macmgr.wanted import WaitingCall, wanted
@@ -236,14 +235,14 @@ class World:
         port = BridgePort("vnet0", 10, "br0", "fe:00:00:00:00:01", PortFlags(), kind="tun")
         bridge = Bridge("br0", 1, "02:b0:00:00:00:01")
         self.kernel = FakeKernel(Snapshot({"br0": bridge}, {"vnet0": port}, {"vnet0": "br0"}))
-        really = statusfiles._read_file
+        really = Disk.read
 
-        def read_file(path: str, reader: Any) -> Any:
+        def read(disk: Disk, path: str) -> Any:
             if Path(path).stem != mine:
                 self.now, self.read = self.now + 1, self.read + 1
-            return really(path, reader)
+            return really(disk, path)
 
-        monkeypatch.setattr(statusfiles, "_read_file", read_file)
+        monkeypatch.setattr(Disk, "read", read)
         clock = SimpleNamespace(monotonic=lambda: self.now, sleep=lambda _: None)
         monkeypatch.setattr("macmgr.hook.work.time", clock)
         monkeypatch.setattr(work, "Kernel", lambda _: nullcontext(self.kernel))

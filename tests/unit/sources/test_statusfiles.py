@@ -11,7 +11,7 @@ import pytest
 from macmgr.errors import NoPermission, NotThere
 from macmgr.model.findings import Code, fix_of
 from macmgr.sources import statusfiles
-from macmgr.sources.statusfiles import First, StatusFiles
+from macmgr.sources.statusfiles import Disk, First, StatusFiles
 
 SECRET = "hunter2"  # noqa: S105 - in the files, in no message
 
@@ -149,12 +149,12 @@ def test_nothing_new_is_the_very_same_record(run_dir: Path) -> None:
 def test_only_what_has_changed_is_read_again(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
 
-    def counted(path: str, reader: object) -> object:
+    def counted(disk: Disk, path: str) -> Any:
         opened.append(Path(path).name)
-        return read_file(path, reader)
+        return read(disk, path)
 
-    read_file: Any = statusfiles._read_file
-    monkeypatch.setattr(statusfiles, "_read_file", counted)
+    read = Disk.read
+    monkeypatch.setattr(Disk, "read", counted)
     files = StatusFiles(run_dir)
     for name in ("g1", "g2"):
         write_as_libvirt_does(run_dir / "qemu" / f"{name}.xml", domstatus(name))
@@ -179,13 +179,13 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, until: int) -> None:
         self.read: list[str] = []
         self._until = until
-        really = statusfiles._read_file
+        really = Disk.read
 
-        def read_file(path: str, reader: Any) -> Any:
+        def read(disk: Disk, path: str) -> Any:
             self.read.append(Path(path).relative_to(Path(path).parent.parent).as_posix())
-            return really(path, reader)
+            return really(disk, path)
 
-        monkeypatch.setattr(statusfiles, "_read_file", read_file)
+        monkeypatch.setattr(Disk, "read", read)
 
     def late(self) -> bool:
         return len(self.read) >= self._until
