@@ -18,6 +18,8 @@ _GRAPH = ("svg", "dot", "mermaid")
 _FORMATS_OF = {"macmgr audit": _AUDIT, "macmgr graph": _GRAPH, "macmgr": (*_AUDIT, *_GRAPH)}
 # Options of every verb that looks at the host.
 HOST_OPTIONS = ("config", "run-dir", "source", "connect", "netns", "format")
+# With one of these there is a host to read, and a capture is another.
+_OF_A_HOST = ("config", "run-dir", "source", "connect", "netns")
 
 
 class Parser(argparse.ArgumentParser):
@@ -66,6 +68,10 @@ def complete(arguments: argparse.Namespace) -> None:
     """Sets the defaults of the verb's options. Refuses an option before the verb that the verb does not have."""
     values = vars(arguments)
     formats = _formats(arguments.parser)
+    if "replay" in values and "replay" in arguments.options:
+        for name in _OF_A_HOST:
+            if name.replace("-", "_") in values:
+                arguments.parser.error(f"argument --{name}: not with --replay, which reads all of it from a capture")
     for name, (default, _) in shared_options().items():
         field = name.replace("-", "_")
         if name in arguments.options:
@@ -124,6 +130,10 @@ def shared_options() -> dict[str, tuple[object, dict[str, Any]]]:
         "source": ("status", {"choices": ("status", "libvirt"), "help": source}),
         "connect": (uri, {"metavar": "URI", "help": f"libvirt; default {uri}"}),
         "netns": (None, {"metavar": "NAME", "help": "look at this network namespace"}),
+        "replay": (
+            None,
+            {"type": Path, "metavar": "DIR|FILE.tar", "help": "look at the host that 'macmgr capture' wrote down"},
+        ),
         "format": (None, {}),  # a verb's own
         "verbose": (False, {"action": "store_true", "help": "say more"}),
         "no-color": (False, {"action": "store_true", "help": "no colour, on a terminal too"}),

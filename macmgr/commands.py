@@ -37,7 +37,7 @@ def make_parser() -> Parser:
         ("apply", "apply_changes", "make the changes and read them back", "macmgr apply"),
         ("show", "show", "bridges, ports, guests, MACs and promiscuity", "macmgr show --bridge br0"),
     ):
-        more = () if name == "apply" else ("verbose",)
+        more = () if name == "apply" else ("replay", "verbose")
         verb = add_verb(verbs, name, text, example, *HOST_OPTIONS, *more, "no-color")
         verb.set_defaults(function=function)
         verb.add_argument("--domain", metavar="D", help="only this domain")
@@ -73,6 +73,7 @@ def make_parser() -> Parser:
         "why a MAC, a port, a bridge or a domain is as it is",
         "macmgr explain web1",
         *HOST_OPTIONS,
+        "replay",
         "verbose",
         "no-color",
     )
@@ -80,7 +81,7 @@ def make_parser() -> Parser:
     explain.add_argument("what", metavar="WHAT", help="a MAC, a bridge, a bridge port, or a domain")
 
     text, example = "where a frame goes on this host, and why", "macmgr trace --from eth0 --to 52:54:00:aa:00:01"
-    trace = add_verb(verbs, "trace", text, example, *HOST_OPTIONS, "no-color")
+    trace = add_verb(verbs, "trace", text, example, *HOST_OPTIONS, "replay", "no-color")
     trace.set_defaults(function="trace_frames", module="macmgr.verbs.trace", domain=None, bridge=None, network=None)
     origin = "a port, a bridge (its host) or a MAC; default everybody on the bridges that know the destination"
     trace.add_argument("--from", dest="sender", metavar="PORT|MAC", help=origin)
@@ -89,7 +90,7 @@ def make_parser() -> Parser:
     trace.add_argument("--vid", type=int, metavar="V", help="the frame's VLAN: tagged, unless it is the port's PVID")
 
     text, example = "a picture of bridges, guests and who reaches them", "macmgr graph --bridge br0 > br0.svg"
-    graph = add_verb(verbs, "graph", text, example, *HOST_OPTIONS, "verbose")
+    graph = add_verb(verbs, "graph", text, example, *HOST_OPTIONS, "replay", "verbose")
     graph.set_defaults(function="graph", module="macmgr.verbs.graph")
     graph.add_argument("--domain", metavar="D", help="only this domain, and how it is reached")
     graph.add_argument("--bridge", metavar="B", help="only this bridge")
@@ -111,9 +112,16 @@ def make_parser() -> Parser:
     release.add_argument("--bridge", metavar="B", help="only the ports of this bridge")
 
     text = "why an uplink is promiscuous, and what would change it"
-    doctor = add_verb(verbs, "doctor", text, "macmgr doctor br0", *HOST_OPTIONS, "no-color")
+    doctor = add_verb(verbs, "doctor", text, "macmgr doctor br0", *HOST_OPTIONS, "replay", "no-color")
     doctor.set_defaults(function="doctor", domain=None, network=None)
     doctor.add_argument("bridge", metavar="BRIDGE", nargs="?", help="managed or not; default all managed ones")
+
+    text, example = "write down what the other verbs read of this host, for a bug report", "sudo macmgr capture h1.tar"
+    capture = add_verb(verbs, "capture", text, example, "config", "run-dir", "netns", "replay")
+    capture.set_defaults(function="write_down", module="macmgr.verbs.bugreport")
+    capture.set_defaults(domain=None, bridge=None, network=None)
+    capture.add_argument("target", type=Path, metavar="DIR|FILE.tar", help="a new directory, or a new tar file")
+    capture.add_argument("--anonymous", action="store_true", help="replace names of guests and networks, and addresses")
 
     text = "what the daemon manages, repaired and saw"
     status = add_verb(verbs, "status", text, "sudo macmgr status", "format", "verbose", "no-color")

@@ -57,6 +57,12 @@ class XmlError(MacmgrError):
     exit_code = 65
 
 
+class CaptureError(MacmgrError):
+    """A capture is torn, of another version, or no capture at all."""
+
+    exit_code = 65
+
+
 class NotThere(MacmgrError):
     """The named libvirt, domain or bridge does not exist here."""
 

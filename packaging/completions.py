@@ -25,6 +25,7 @@ KINDS = {
     "PORT|MAC": "port+bridge",
     "WHAT": "domain+bridge+port",
     "FILE": "file",
+    "DIR|FILE.tar": "file",
     "DIR": "directory",
     "NAME": "netns",
 }

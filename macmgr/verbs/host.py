@@ -15,10 +15,13 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from macmgr import errors, hookcheck, paths, virsh
+from macmgr.capture.origin import AnyKernel, Origin
+from macmgr.capture.replaying import origin_of_capture
 from macmgr.config import load_config
 from macmgr.doctor.diagnose import diagnose
 from macmgr.errors import NotThere, did_you_mean, no_bridge
@@ -34,7 +37,7 @@ from macmgr.reconcile import MOMENT, look
 from macmgr.report.auditdocument import audit_document
 from macmgr.report.diagnosisdocument import diagnosis_document
 from macmgr.report.explain import explain, macs_meant
-from macmgr.sources.statusfiles import LibvirtState, StatusFiles
+from macmgr.sources.statusfiles import Disk, LibvirtState
 from macmgr.state.memory import read_memory
 from macmgr.state.observedfile import read_observed
 from macmgr.verbs.progress import JUDGING, READING, Progress, ToldKernel
@@ -52,19 +55,21 @@ class Host:
     scope: Scope
     netns: str | None
     known: Known
+    origin: Origin
 
-    def kernel(self) -> Kernel:
-        return Kernel(self.netns)
+    def kernel(self) -> AnyKernel:
+        return self.origin.kernel()
 
 
 @collector_paused()
 def audit(arguments: argparse.Namespace) -> int:
     view = view_of(arguments, Beside(bystanders=True))
-    strict = arguments.strict or load_config(arguments.config).strict
+    origin = origin_of(arguments)
+    strict = arguments.strict or origin.config().strict
     if arguments.format == "prometheus":
         from macmgr.report.hostmetrics import host_metrics
 
-        print(host_metrics(view, time.time()), end="")
+        print(host_metrics(view, origin.now().timestamp()), end="")
         return errors.IN_SYNC  # the metrics say the rest: a script that keeps them must not stop at drift
     if arguments.format == "plugin":
         from macmgr.report.pluginline import plugin_answer
@@ -73,7 +78,7 @@ def audit(arguments: argparse.Namespace) -> int:
         print(line)
         return state
     if arguments.format == "json":
-        print_json(_document(view))
+        print_json(_document(view, origin))
     else:
         from macmgr.report.audittext import print_audit
 
@@ -100,7 +105,7 @@ def plan(arguments: argparse.Namespace) -> int:
 def show(arguments: argparse.Namespace) -> int:
     view = view_of(arguments, Beside(bystanders=True))
     if arguments.format == "json":
-        print_json({"version": 1, "bridges": _document(view)["bridges"]})
+        print_json({"version": 1, "bridges": _document(view, origin_of(arguments))["bridges"]})
     else:
         from macmgr.report.audittext import print_show
 
@@ -132,10 +137,9 @@ def doctor(arguments: argparse.Namespace) -> int:
         bridges = frozenset({arguments.bridge}) if arguments.bridge else frozenset()
         view = judged(look(host.read_intent, kernel, known=host.known, beside=Beside(bridges, whole=True)))
         diagnosis = diagnose(view.intent, view.snapshot, kernel.read_devices(), view.plan.findings, arguments.bridge)
-    here = arguments.run_dir == paths.LIBVIRT_RUN and host.netns is None
-    hooks = hookcheck.problems(paths.LIBVIRT_HOOKS, unit=paths.UNITS / hookcheck.UNIT) if here else ()
+    hooks = host.origin.hooks()
     if arguments.format == "json":
-        print_json(diagnosis_document(diagnosis, socket.gethostname(), _now(), hooks))
+        print_json(diagnosis_document(diagnosis, host.origin.name, _now(host.origin), hooks))
     else:
         from macmgr.report.diagnosis import print_diagnosis, print_hooks
 
@@ -146,7 +150,7 @@ def doctor(arguments: argparse.Namespace) -> int:
 
 def view_of(arguments: argparse.Namespace, beside: Beside = NOTHING_BESIDE) -> View:
     host = host_of(arguments)
-    memory, problem = read_memory(host.netns)
+    memory, problem = host.origin.memory()
     warn(problem)
     with Progress("looking at this host") as progress:
         with host.kernel() as kernel:
@@ -169,9 +173,37 @@ def warn(problem: str) -> None:
         print(one_line(f"macmgr: {problem}"), file=sys.stderr)
 
 
+def origin_of(arguments: argparse.Namespace) -> Origin:
+    """Returns this host, or with `--replay` the one that was captured."""
+    replay: Path | None = getattr(arguments, "replay", None)
+    return _this_host(arguments) if replay is None else _captured(replay)
+
+
+# A verb asks several times.
+_captured = lru_cache(maxsize=1)(origin_of_capture)
+
+
+def _this_host(arguments: argparse.Namespace) -> Origin:
+    def hooks() -> tuple[str, ...]:
+        here = arguments.run_dir == paths.LIBVIRT_RUN and arguments.netns is None
+        return hookcheck.problems(paths.LIBVIRT_HOOKS, unit=paths.UNITS / hookcheck.UNIT) if here else ()
+
+    return Origin(
+        name=socket.gethostname(),
+        now=lambda: datetime.now(UTC),
+        run_dir=arguments.run_dir,
+        files=Disk(),
+        config=lambda: load_config(arguments.config),
+        kernel=lambda: Kernel(arguments.netns),
+        memory=lambda: read_memory(arguments.netns),
+        seen=lambda: read_observed(arguments.netns),
+        hooks=hooks,
+    )
+
+
 def host_of(arguments: argparse.Namespace) -> Host:
-    config = load_config(arguments.config)
-    seen = read_observed(arguments.netns)
+    origin = origin_of(arguments)
+    config, seen = origin.config(), origin.seen()
     warn(seen.problem)
 
     def read_intent() -> Intent:
@@ -182,7 +214,7 @@ def host_of(arguments: argparse.Namespace) -> Host:
     def observes(bridge: str) -> bool:
         return bridge != named and config.observes(bridge)
 
-    read_state = _source(arguments)
+    read_state = _source(arguments, origin)
     if arguments.domain is not None or arguments.network is not None:
         _check_names(arguments, read_state())
     bridges = None if arguments.bridge is None else frozenset({arguments.bridge})
@@ -193,20 +225,20 @@ def host_of(arguments: argparse.Namespace) -> Host:
         cut=getattr(arguments, "cut", False),
         vlans=getattr(arguments, "vlans", False),
     )
-    return Host(read_intent, scope, arguments.netns, known)
+    return Host(read_intent, scope, arguments.netns, known, origin)
 
 
 def _consents(arguments: argparse.Namespace) -> dict[str, bool]:
     return {name: getattr(arguments, name, False) for name in ("cut", "vlans")}
 
 
-def _source(arguments: argparse.Namespace) -> Callable[[], LibvirtState]:
+def _source(arguments: argparse.Namespace, origin: Origin) -> Callable[[], LibvirtState]:
     """Returns a reader of libvirt's status files, or of its API with `--source libvirt`."""
     if arguments.source == "libvirt":
         from macmgr.sources.hypervisor import read_host
 
         return partial(read_host, arguments.connect)
-    return StatusFiles(arguments.run_dir).read
+    return origin.read_libvirt()
 
 
 def _check_names(arguments: argparse.Namespace, sources: LibvirtState) -> None:
@@ -229,7 +261,7 @@ def _check_names(arguments: argparse.Namespace, sources: LibvirtState) -> None:
         arguments.bridge = bridges[arguments.network]
 
 
-def check_bridge(arguments: argparse.Namespace, kernel: Kernel) -> None:
+def check_bridge(arguments: argparse.Namespace, kernel: AnyKernel) -> None:
     """An empty name, as of a script's unset variable, names no bridge: it must not mean all of them."""
     if arguments.bridge is not None and arguments.bridge not in (bridges := kernel.read_snapshot(()).bridges):
         raise no_bridge(arguments.bridge, bridges)
@@ -239,12 +271,12 @@ def _commands(changes: Iterable[Change]) -> list[list[str]]:
     return [bridge_command(request) for change in changes for request in requests(change)]
 
 
-def _document(view: View) -> dict[str, Any]:
-    return audit_document(view, socket.gethostname(), _now())
+def _document(view: View, origin: Origin) -> dict[str, Any]:
+    return audit_document(view, origin.name, _now(origin))
 
 
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _now(origin: Origin) -> str:
+    return origin.now().strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def print_json(document: dict[str, Any]) -> None:

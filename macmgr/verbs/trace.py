@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from macmgr import errors
+from macmgr.capture.origin import AnyKernel
 from macmgr.errors import MacmgrError, NotThere, did_you_mean
 from macmgr.forwarding.frames import is_group
 from macmgr.forwarding.tracing import Sender, senders_at, senders_to, senders_with, trace
-from macmgr.kernel import Kernel
 from macmgr.model.intent import GuestPort
 from macmgr.model.mac import ZERO, near_mac, parse_typed_destination
 from macmgr.model.multicast import mac_of, parse_group
@@ -59,7 +59,7 @@ def trace_frames(arguments: argparse.Namespace) -> int:
     return errors.IN_SYNC if traced.succeeds else errors.DRIFT
 
 
-def _looked_up(kernel: Kernel, snapshot: Snapshot, senders: Iterable[Sender], destination: str) -> Snapshot:
+def _looked_up(kernel: AnyKernel, snapshot: Snapshot, senders: Iterable[Sender], destination: str) -> Snapshot:
     """A table too long to be read: the kernel is asked for each entry that decides, so that none is missed."""
     keys = {
         (sender.bridge, mac, vid)

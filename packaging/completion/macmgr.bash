@@ -8,28 +8,28 @@ _macmgr_table() {
     case $1 in
     # table
     '')
-        options='-h --help --version --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --format:=table,json,plugin,prometheus,svg,dot,mermaid --json -v --verbose --no-color'
-        places='=audit,plan,apply,show,explain,trace,graph,manage,observe,release,doctor,status,watch,hook,net,validate,install,uninstall,help,version' ;;
+        options='-h --help --version --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --replay:file --format:=table,json,plugin,prometheus,svg,dot,mermaid --json -v --verbose --no-color'
+        places='=audit,plan,apply,show,explain,trace,graph,manage,observe,release,doctor,capture,status,watch,hook,net,validate,install,uninstall,help,version' ;;
     'audit')
-        options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --format:=table,json,plugin,prometheus --json -v --verbose --no-color --domain:domain --bridge:bridge --network:network --strict --problems'
+        options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --format:=table,json,plugin,prometheus --json --replay:file -v --verbose --no-color --domain:domain --bridge:bridge --network:network --strict --problems'
         places='' ;;
     'plan')
-        options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --format:=table,json --json -v --verbose --no-color --domain:domain --bridge:bridge --network:network --vlans'
+        options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --format:=table,json --json --replay:file -v --verbose --no-color --domain:domain --bridge:bridge --network:network --vlans'
         places='' ;;
     'apply')
         options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --format:=table,json --json --no-color --domain:domain --bridge:bridge --network:network --vlans --vlan-filtering:bridge --try:other --cut'
         places='' ;;
     'show')
-        options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --format:=table,json --json -v --verbose --no-color --domain:domain --bridge:bridge --network:network'
+        options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --format:=table,json --json --replay:file -v --verbose --no-color --domain:domain --bridge:bridge --network:network'
         places='' ;;
     'explain')
-        options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --format:=table,json --json -v --verbose --no-color'
+        options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --format:=table,json --json --replay:file -v --verbose --no-color'
         places='domain+bridge+port' ;;
     'trace')
-        options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --format:=table,json --json --no-color --from:port+bridge --to:other --vid:other'
+        options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --format:=table,json --json --replay:file --no-color --from:port+bridge --to:other --vid:other'
         places='' ;;
     'graph')
-        options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --format:=svg,dot,mermaid -v --verbose --domain:domain --bridge:bridge --network:network'
+        options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --format:=svg,dot,mermaid --replay:file -v --verbose --domain:domain --bridge:bridge --network:network'
         places='' ;;
     'manage')
         options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns'
@@ -41,8 +41,11 @@ _macmgr_table() {
         options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --format:=table,json --json --no-color --bridge:bridge'
         places='' ;;
     'doctor')
-        options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --format:=table,json --json --no-color'
+        options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --format:=table,json --json --replay:file --no-color'
         places='bridge' ;;
+    'capture')
+        options='-h --help --config:file --run-dir:directory --netns:netns --replay:file --anonymous'
+        places='file' ;;
     'status')
         options='-h --help --format:=table,json --json -v --verbose --no-color'
         places='' ;;
@@ -72,7 +75,7 @@ _macmgr_table() {
         places='' ;;
     'help')
         options=''
-        places='=audit,plan,apply,show,explain,trace,graph,manage,observe,release,doctor,status,watch,hook,net,validate,install,uninstall' ;;
+        places='=audit,plan,apply,show,explain,trace,graph,manage,observe,release,doctor,capture,status,watch,hook,net,validate,install,uninstall' ;;
     'version')
         options=''
         places='' ;;

@@ -61,9 +61,12 @@ class Host:
     _capture: pytest.CaptureFixture[str]
 
     def macmgr(self, *words: str) -> Said:
+        return self.macmgr_without_run_dir("--run-dir", str(self.run_dir), *words)
+
+    def macmgr_without_run_dir(self, *words: str) -> Said:
         self._capture.readouterr()
         try:
-            code = cli.run(["--run-dir", str(self.run_dir), *words])
+            code = cli.run(words)
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 1
         return Said(code, *self._capture.readouterr())

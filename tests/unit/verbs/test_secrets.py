@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from functools import cache, partial
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -164,6 +165,7 @@ VERBS: dict[str, list[list[str]]] = {
     "manage": [["br0"]],
     "observe": [["br0"]],
     "show": [[]],
+    "capture": [["{run}/../h1-{number}"]],
     "doctor": [[]],
     "explain": [["web1"], [MAC]],
     "trace": [["--to", MAC], ["--from", "vnet0", "--to", "ff:ff:ff:ff:ff:ff"]],
@@ -240,6 +242,9 @@ def assert_no_secret(text: str) -> None:
     assert not leaked
 
 
+NUMBERS = count()
+
+
 def test_every_verb_is_looked_at() -> None:
     assert verbs().keys() == VERBS.keys() | NO_XML, "say in VERBS how the new verb is called, or in NO_XML that none"
 
@@ -251,7 +256,7 @@ def test_no_verb_tells_a_secret(files: Files, run_dir: Path, capfd: pytest.Captu
     for name, calls in VERBS.items():
         for words in calls:
             for form in formats(parsers[name]):
-                call = [word.format(run=run_dir) for word in words]
+                call = [word.format(run=run_dir, number=next(NUMBERS)) for word in words]
                 assert cli.run([name, *call, *form, *places(name, run_dir)]) in (
                     0,
                     1,
@@ -262,6 +267,10 @@ def test_no_verb_tells_a_secret(files: Files, run_dir: Path, capfd: pytest.Captu
     captured = capfd.readouterr()
     assert captured.out
     assert_no_secret(captured.out + captured.err)
+    (capture,) = run_dir.parent.glob("h1-*")
+    written = [path for path in capture.rglob("*") if path.is_file()]
+    assert len(written) > 5
+    assert_no_secret("".join(f"{path}\n{path.read_text()}\n" for path in written))
 
 
 @pytest.mark.parametrize("files", [pytest.param(files, id=name) for name, files in variants()])
