@@ -36,6 +36,7 @@ QUESTIONS = (
     ("trace", "--to", "52:54:00:aa:00:01"),
     ("trace", "--from", "vnet0", "--to", "ff:ff:ff:ff:ff:ff", "--json"),
     ("trace", "--from", "vnet0", "--to", "239.1.2.3"),
+    ("graph", "--format", "dot"),
 )
 
 
