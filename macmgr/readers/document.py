@@ -204,7 +204,7 @@ def parse_document(data: bytes, where: str) -> etree._Element:
     except (etree.XMLSyntaxError, ValueError) as error:
         if _lacks_memory(error):
             raise MacmgrError(f"{where}: {NO_MEMORY}") from None
-        raise XmlError(f"{where}{_mistake(error)}") from None
+        raise XmlError(f"{where}{_mistake()}") from None
     except MemoryError:
         raise MacmgrError(f"{where}: {NO_MEMORY}") from None
     if root.getroottree().docinfo.internalDTD is not None:  # a DOCTYPE in an encoding hidden from the search above
@@ -218,13 +218,13 @@ def _lacks_memory(error: Exception) -> bool:
     return entry is not None and any(each.type == etree.ErrorTypes.ERR_NO_MEMORY for each in entry)
 
 
-def _mistake(error: Exception) -> str:
-    entry = getattr(error, "error_log", None)
-    last = entry.last_error if entry else None
-    if last is None:
+def _mistake() -> str:
+    """Returns the first mistake of the last document. Releases of libxml2 differ in what they report after it."""
+    first = next(iter(_PARSER.error_log), None)
+    if first is None:
         return ": the document is not XML"
-    kind = last.type_name.removeprefix("ERR_").replace("_", " ").lower()
-    return f":{last.line}: not well-formed XML at column {last.column} ({kind})"
+    kind = first.type_name.removeprefix("ERR_").replace("_", " ").lower()
+    return f":{first.line}: not well-formed XML at column {first.column} ({kind})"
 
 
 def text_of(element: etree._Element, path: str) -> str:
