@@ -171,6 +171,7 @@ def plan_foreign_entries(
 
     ``keep`` are those that stay, as the port does that they were learned behind.
     """
+    keep = frozenset(keep)  # a guest may send from thousands of addresses
     for mac, entries in _foreign_entries(guest, owned, table).items():
         _report_control_planes(entries, guest, table, draft)
         text = f"{guest.port} of {guest.domain} has a static entry for {mac} that nothing asks for"

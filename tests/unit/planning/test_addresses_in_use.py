@@ -11,6 +11,8 @@ from macmgr.model.findings import Code, fix_of
 from macmgr.model.intent import GuestPort, Intent, Manager, Pin, Policy
 from macmgr.model.known import Known
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags
+from macmgr.planning import planner
+from macmgr.planning.entries import addresses_in_use
 from macmgr.reconcile import apply
 from macmgr.state.lock import WriterLock
 from macmgr.state.statedocument import document_of, parse_document
@@ -60,6 +62,20 @@ def test_what_is_in_use_stays_reached_and_is_told(used: tuple[str, ...]) -> None
     assert all(mac in message for mac in strange)
     assert len(told(outcome, Code.LEARNED_ON_MANAGED_PORT)) == len(strange)
     assert not any(fix_of(finding).text.startswith("bridge") for finding in outcome.view.plan.findings)
+
+
+def test_thousands_of_addresses_are_not_searched_for_each_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guest may send from as many as it likes, and each hook and each round of the daemon would pay for it."""
+
+    class Unsearched(list[str]):
+        def __contains__(self, mac: object) -> bool:
+            raise AssertionError("searched")
+
+    def found(*args: Any) -> list[str]:
+        return Unsearched(addresses_in_use(*args))
+
+    monkeypatch.setattr(planner, "addresses_in_use", found)
+    assert told(applied(host(VRRP, NESTED), guest()))
 
 
 def test_a_word_of_consent_closes_the_port() -> None:
