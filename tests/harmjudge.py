@@ -53,10 +53,12 @@ class Judge:
         if self._is_reached_elsewhere(place, after, heard):
             return False
         wanted = vlans_of(guest)
+        wanted_vids = wanted.vids if wanted is not None else ()
         moves = after.masters.get(port) != bridge
         if moves or (vid and wanted is not None and vid not in wanted.vids):  # its own bridge, and its own VLAN
             by_uplink = sender in self.ways_out and mac == guest.macs[0]
-            return by_uplink and not any(p == port and s in self.ways_out for p, _, s, _ in heard.reached)
+            home = {each for each in heard.reached if each[:2] == (port, mac) and (moves or each[3] in wanted_vids)}
+            return by_uplink and self.ways_out.isdisjoint(each[2] for each in home)
         vids = self._vids_now(place, after)
         if any((port, mac, sender, each) in heard.reached for each in vids) or self._parted(place, after, heard):
             return False
