@@ -13,7 +13,7 @@ from macmgr.oneline import one_line
 
 FORMATS = ("table", "json")
 # The formats of verbs that have others, their default first.
-_AUDIT = (*FORMATS, "plugin", "prometheus")  # the last two for Nagios and Icinga, and for node_exporter
+_AUDIT = (*FORMATS, "html", "plugin", "prometheus")  # the last two for Nagios and Icinga, and for node_exporter
 _GRAPH = ("svg", "dot", "mermaid")
 _FORMATS_OF = {"macmgr audit": _AUDIT, "macmgr graph": _GRAPH, "macmgr": (*_AUDIT, *_GRAPH)}
 # Options of every verb that looks at the host.

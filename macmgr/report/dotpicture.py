@@ -9,10 +9,10 @@ from macmgr.report.picture import Box, Line, Look, Picture, Yard
 
 _WIDE = 44  # letters in a line of a box
 _TITLE = 100
-_FONT = "Helvetica,Arial,sans-serif"
+_FONT = "Helvetica"
 # Colours that people tell apart who do not tell red from green; and each has a border, a weight or a shape of its own.
 _BOXES: Mapping[Look, str] = {
-    Look.CUT_OFF: f'color="#b40020" fillcolor="#ffe3e3" penwidth=3 peripheries=2 fontname="{_FONT} bold"',
+    Look.CUT_OFF: f'color="#b40020" fillcolor="#ffe3e3" penwidth=3 peripheries=2 fontname="{_FONT}-Bold"',
     Look.AT_RISK: 'color="#b36b00" fillcolor="#ffefc2" penwidth=2 style="filled,dashed"',
     Look.DRIFT: 'color="#6a51a3" fillcolor="#f1edf8" penwidth=2',
     Look.PLAIN: 'color="#2b6ca3" fillcolor="#ffffff"',
@@ -36,8 +36,8 @@ def dot_of(picture: Picture) -> str:
 
 def _written(picture: Picture) -> Iterator[str]:
     yield "digraph macmgr {"
-    title = _wrapped(picture.title, _TITLE)
-    yield f'  graph [rankdir=LR labelloc=t labeljust=l fontsize=16 fontname="{_FONT} bold" label={title}'
+    title = f" label={_wrapped(picture.title, _TITLE)}" if picture.title else ""
+    yield f'  graph [rankdir=LR labelloc=t labeljust=l fontsize=16 fontname="{_FONT}-Bold"{title}'
     yield '         bgcolor="#ffffff" ranksep=0.9 nodesep=0.12 pad=0.2 charset="UTF-8"]'
     yield f'  node [shape=box style=filled fontname="{_FONT}" fontsize=11 margin="0.12,0.06"]'
     yield f'  edge [fontname="{_FONT}" fontsize=10 color="#444444"]'

@@ -31,20 +31,38 @@ def finding_lines(view: View, width: int, *, verbose: bool) -> Iterator[Text]:
     ``*`` marks the errors that need a person: no apply repairs them.
     """
     fixes = Fixes()
-    serious = [each for each in view.plan.findings if each.severity is not Severity.INFO]
-    kinds = [list(group) for _, group in groupby(serious, key=lambda each: (each.severity, each.consequence))]
-    for kind in reversed(kinds):
-        codes = {each.code: [other for other in kind if other.code is each.code] for each in kind}
-        for found in codes.values():
-            few = found if verbose or len(found) <= _MANY else found[:_FEW]
+    for kind in reversed(serious_kinds(view)):
+        for found in kind:
+            few = found if verbose else first_of_many(found)
             if more := found[len(few) :]:
-                yield from _more(more, width)
+                yield from _headed(more[0], "", f"{more_words(more)}: -v shows each", width)
             for finding in few:
                 yield from _lines(finding, fixes.of(finding), width, view.scope.observes)
 
 
+def serious_kinds(view: View) -> list[list[list[Finding]]]:
+    """Returns errors and warnings by their severity and consequence, the worst first, and within each kind by code."""
+    serious = [each for each in view.plan.findings if each.severity is not Severity.INFO]
+    kinds = []
+    for _, group in groupby(serious, key=lambda each: (each.severity, each.consequence)):
+        codes: dict[Code, list[Finding]] = {}
+        for each in group:
+            codes.setdefault(each.code, []).append(each)
+        kinds.append(list(codes.values()))
+    return kinds
+
+
+def first_of_many(found: list[Finding]) -> list[Finding]:
+    return found if len(found) <= _MANY else found[:_FEW]
+
+
 def info_lines(view: View, width: int, *, verbose: bool) -> Iterator[Text]:
-    """Yields what costs something and cuts nobody off: one line a code and bridge."""
+    for finding, text in info_texts(view, verbose=verbose):
+        yield from _headed(finding, "", text, width)
+
+
+def info_texts(view: View, *, verbose: bool) -> Iterator[tuple[Finding, str]]:
+    """Yields what costs something and cuts nobody off: one text a code and bridge."""
     infos = [each for each in view.plan.findings if each.severity is Severity.INFO]
     infos = [each for each in infos if each.code is not Code.NOTHING_MANAGED]  # the verdict says it
     groups: dict[tuple[object, ...], list[Finding]] = {}
@@ -52,12 +70,12 @@ def info_lines(view: View, width: int, *, verbose: bool) -> Iterator[Text]:
         groups.setdefault((each.code, each.bridge, id(each) if verbose else 0), []).append(each)
     for (_, bridge, _), found in groups.items():
         if len(found) == 1:
-            text = _message(found[0])
+            text = message_of(found[0])
         elif found[0].code is Code.UNMANAGED_AUTO_PORT:
             text = _left_to_the_kernel(view, str(bridge), found)
         else:
-            text = f"{_message(found[0])}; {len(found) - 1} more like it (-v shows all)"
-        yield from _headed(found[0], "", text, width)
+            text = f"{message_of(found[0])}; {len(found) - 1} more like it (-v shows all)"
+        yield found[0], text
 
 
 def _left_to_the_kernel(view: View, bridge: str, found: Sequence[Finding]) -> str:
@@ -71,13 +89,18 @@ def _left_to_the_kernel(view: View, bridge: str, found: Sequence[Finding]) -> st
 
 
 def _lines(finding: Finding, fix: Fix, width: int, observes: Callable[[str], bool]) -> Iterator[Text]:
-    yield from _headed(finding, "*" if needs_person(finding) else "", _message(finding), width)
+    yield from _headed(finding, "*" if needs_person(finding) else "", message_of(finding), width)
+    if word := fix_word(finding, fix, observes):
+        yield from _fix_lines(f"{word}: ", fix, width)
+
+
+def fix_word(finding: Finding, fix: Fix, observes: Callable[[str], bool]) -> str:
+    """Returns the word before the fix; empty where none helps, as an apply where nothing is changed."""
     if not fix.text:
-        return
+        return ""
     if not observes(finding.bridge) or not fix.by_apply:
-        yield from _fix_lines("fix: ", fix, width)
-    elif not fix.is_apply:  # an apply changes nothing there
-        yield from _fix_lines("would run: ", fix, width)
+        return "fix"
+    return "" if fix.is_apply else "would run"
 
 
 def _fix_lines(word: str, fix: Fix, width: int) -> Iterator[Text]:
@@ -97,10 +120,10 @@ def _fix_lines(word: str, fix: Fix, width: int) -> Iterator[Text]:
                 yield Text(" " * (indent - 2) + "# ", "dim") + line
 
 
-def _more(found: Sequence[Finding], width: int) -> Iterator[Text]:
+def more_words(found: Sequence[Finding]) -> str:
     domains = sorted({each.domain for each in found if each.domain})
     of = f" ({first_few(domains, _FEW)})" if domains else ""
-    return _headed(found[0], "", f"{len(found)} more{of}: -v shows each", width)
+    return f"{len(found)} more{of}"
 
 
 def _headed(finding: Finding, mark: str, text: str, width: int) -> Iterator[Text]:
@@ -113,6 +136,6 @@ def _headed(finding: Finding, mark: str, text: str, width: int) -> Iterator[Text
     return iter([head, *wrapped(Text(" " * _CODE), text, width, _CODE)])
 
 
-def _message(finding: Finding) -> str:
+def message_of(finding: Finding) -> str:
     vids = f"VID {fold_vids(finding.vids)}"
     return finding.message if not finding.vids or f"in {vids}: " in finding.message else f"{finding.message} ({vids})"

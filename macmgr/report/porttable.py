@@ -18,13 +18,13 @@ from macmgr.report.portwords import PortWord, bridge_words, guest_word, port_fau
 from macmgr.report.terminal import wrapped
 from macmgr.view import View
 
-_COLUMNS = (
+COLUMNS = (
     *("", "PORT", "DOMAIN", "NIC", "STATE", "MANAGER"),
     *("MAC", "VIDS", "LEARNING", "FLOOD", "ENTRY", "PROMISC", ""),
 )
 # A terminal too narrow for all columns drops these, the least needed first.
 _SPARE = ("MANAGER", "NIC", "STATE", "PROMISC", "VIDS", "ENTRY", "FLOOD", "LEARNING")
-_DOMAIN, _MACS = _COLUMNS.index("DOMAIN"), _COLUMNS.index("MAC")
+_DOMAIN, _MACS = COLUMNS.index("DOMAIN"), COLUMNS.index("MAC")
 _SHORTEST = 8  # letters of a domain's name that always stay
 _GAP = 2
 _STYLE = {
@@ -40,7 +40,9 @@ _MANY = 30  # ports of a bridge, from which on those without a problem are left 
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class PortRow:
+    """A port's cells, one for each of `COLUMNS` but the first, which has the branch of the tree."""
+
     guest: GuestPort | None
     cells: list[Text]
     dull: bool  # nothing is wrong with it, and it leads to no network
@@ -48,20 +50,8 @@ class _Row:
 
 def tree_lines(view: View, at_risk: Iterable[str], width: int, *, audit: bool, verbose: bool) -> Iterator[Text]:
     """Yields each bridge with its ports; in an ``audit`` the managed ones, with the ports that say something."""
-    guests = {guest.port: guest for guest in view.guests}
-    roles = roles_of(view.snapshot.ports.values(), {guest.port for guest in view.intent.ports})
-    faults = port_faults(view, at_risk)
-    for bridge in view.bridges:
-        managed = bridge.name in view.intent.managed_bridges
-        if audit and not managed:
-            continue
+    for bridge, rows in port_rows(view, at_risk, audit=audit):
         yield from _headline(bridge, view, width)
-        ports = sorted(view.ports_of(bridge.name), key=lambda port: port.name in guests)
-        rows = [
-            _row(port, guests.get(port.name), roles[port.name], view, faults.get(port.name), managed=managed)
-            for port in ports
-        ]
-        rows += [_stacked_row(each) for each in view.stacked_on(bridge.name)]
         fold = audit and not verbose and len(rows) >= _MANY
         shown = [row for row in rows if not (fold and row.dull)]
         yield from _table(shown, width, view, verbose=verbose and not audit)
@@ -69,6 +59,22 @@ def tree_lines(view: View, at_risk: Iterable[str], width: int, *, audit: bool, v
             text = f"({counted(more, 'port')} without a problem left out; -v shows all)"
             yield from wrapped(Text(" " * 5), text, width, 5, "dim")
         yield Text()
+
+
+def port_rows(view: View, at_risk: Iterable[str], *, audit: bool) -> Iterator[tuple[Bridge, list[PortRow]]]:
+    guests = {guest.port: guest for guest in view.guests}
+    roles = roles_of(view.snapshot.ports.values(), {guest.port for guest in view.intent.ports})
+    faults = port_faults(view, at_risk)
+    for bridge in view.bridges:
+        managed = bridge.name in view.intent.managed_bridges
+        if audit and not managed:
+            continue
+        ports = sorted(view.ports_of(bridge.name), key=lambda port: port.name in guests)
+        rows = [
+            _row(port, guests.get(port.name), roles[port.name], view, faults.get(port.name), managed=managed)
+            for port in ports
+        ]
+        yield bridge, [*rows, *(_stacked_row(each) for each in view.stacked_on(bridge.name))]
 
 
 def portless_lines(view: View, width: int) -> Iterator[Text]:
@@ -94,7 +100,7 @@ def _headline(bridge: Bridge, view: View, width: int) -> Iterator[Text]:
     return wrapped(name, bridge_words(bridge, view), width, name.cell_len)
 
 
-def _table(rows: list[_Row], width: int, view: View, *, verbose: bool) -> Iterator[Text]:
+def _table(rows: list[PortRow], width: int, view: View, *, verbose: bool) -> Iterator[Text]:
     """Yields a bridge's ports without the columns that do not fit the terminal, and names those."""
     if not rows:
         return
@@ -108,14 +114,14 @@ def _table(rows: list[_Row], width: int, view: View, *, verbose: bool) -> Iterat
     for name in _SPARE:
         if _table_width(widths) <= width:
             break
-        widths[_COLUMNS.index(name)] = -_GAP
+        widths[COLUMNS.index(name)] = -_GAP
         left_out.append(name)
     spare = widths[_DOMAIN] - max(_table_width(widths) - width, 0)
     widths[_DOMAIN] = min(widths[_DOMAIN], max(spare, _SHORTEST))
     for each in cells:
         each[_DOMAIN].truncate(widths[_DOMAIN], overflow="ellipsis")
     shown = [index for index, wide in enumerate(widths) if wide >= 0]
-    yield _line([Text(name, "bold") for name in _COLUMNS], widths, shown)
+    yield _line([Text(name, "bold") for name in COLUMNS], widths, shown)
     for row, each in zip(rows, cells, strict=True):
         yield _line(each, widths, shown)
         if verbose and row.guest is not None:
@@ -143,7 +149,7 @@ def _details(guest: GuestPort, view: View, width: int) -> Iterator[Text]:
 
 
 def _widths(cells: list[list[Text]]) -> list[int]:
-    return [max(cell_len(name), *(row[index].cell_len for row in cells)) for index, name in enumerate(_COLUMNS)]
+    return [max(cell_len(name), *(row[index].cell_len for row in cells)) for index, name in enumerate(COLUMNS)]
 
 
 def _table_width(widths: list[int]) -> int:
@@ -157,14 +163,14 @@ def _first_of(macs: Text) -> Text:
 
 def _row(
     port: BridgePort, guest: GuestPort | None, role: Role, view: View, fault: PortWord | None, *, managed: bool
-) -> _Row:
+) -> PortRow:
     flags = [Text(_on(port.flags.learning)), Text(_on(port.flags.unicast_flood))]
     name, vids, promiscuous = Text(port.name), Text(fold_vids(port.vids)), Text("yes" if port.promiscuity else "no")
     if guest is None:
         word = Text(role.words if managed else "", "dim")
         nothing = [Text() for _ in range(4)]
         cells = [name, word, *nothing, vids, *flags, Text(), promiscuous, _styled(fault or PortWord.NOTHING)]
-        return _Row(None, cells, dull=fault is None and not role.leads_out)
+        return PortRow(None, cells, dull=fault is None and not role.leads_out)
     state = guest_word(guest, fault)
     cells = [
         name,
@@ -179,13 +185,13 @@ def _row(
         promiscuous,
         _styled(state, serious=not guest.managed),
     ]
-    return _Row(guest, cells, dull=state in (PortWord.NOTHING, PortWord.OK))
+    return PortRow(guest, cells, dull=state in (PortWord.NOTHING, PortWord.OK))
 
 
-def _stacked_row(device: Stacked) -> _Row:
+def _stacked_row(device: Stacked) -> PortRow:
     blank = Text()
     cells = [Text(device.name), Text(Role.STACKED.words, "dim"), blank, blank, blank, Text(device.mac)]
-    return _Row(None, [*cells, Text(fold_vids(device.vids)), *[blank] * 5], dull=True)
+    return PortRow(None, [*cells, Text(fold_vids(device.vids)), *[blank] * 5], dull=True)
 
 
 def _styled(word: PortWord, *, serious: bool = False) -> Text:

@@ -101,7 +101,7 @@ def needs_person(finding: Finding) -> bool:
 
 def who_is_cut_off(view: View, *, still: bool = False) -> str:
     """Returns the sentence that names them, each with the code of what cuts it off."""
-    names = list(_cut_off(view))
+    names = list(named_cut_off(view))
     cut = "still cut off" if still else "cut off"
     if len(names) == 1:
         return f"{names[0][0]} is {cut}{f' ({names[0][1]})' if names[0][1] else ''}."
@@ -109,7 +109,7 @@ def who_is_cut_off(view: View, *, still: bool = False) -> str:
     return f"{len(names)} guests are {cut}: {first_few(said, _FEW)}."
 
 
-def _cut_off(view: View) -> Iterator[tuple[str, str]]:
+def named_cut_off(view: View) -> Iterator[tuple[str, str]]:
     """Yields each guest that is cut off and the code of what does it; of one that has others, the address that is."""
     cuts = [
         each

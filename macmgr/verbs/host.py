@@ -79,6 +79,8 @@ def audit(arguments: argparse.Namespace) -> int:
         return state
     if arguments.format == "json":
         print_json(_document(view, origin))
+    elif arguments.format == "html":
+        _print_page(view, origin)
     else:
         from macmgr.report.audittext import print_audit
 
@@ -86,6 +88,20 @@ def audit(arguments: argparse.Namespace) -> int:
     severities = {finding.severity for finding in view.plan.findings}
     drift = Severity.ERROR in severities or (strict and Severity.WARNING in severities)
     return errors.DRIFT if drift else errors.IN_SYNC
+
+
+def _print_page(view: View, origin: Origin) -> None:
+    from macmgr.graphviz import svg_of
+    from macmgr.report.auditpage import audit_page
+    from macmgr.report.dotpicture import dot_of
+    from macmgr.report.painter import picture_of
+
+    drawn, why = "", ""
+    try:
+        drawn = svg_of(dot_of(replace(picture_of(view), title="")))  # the page has it already
+    except NotThere as error:
+        why = str(error)
+    print(audit_page(view, origin.name, _now(origin), drawn, why), end="")
 
 
 @collector_paused()

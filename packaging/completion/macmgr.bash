@@ -8,10 +8,10 @@ _macmgr_table() {
     case $1 in
     # table
     '')
-        options='-h --help --version --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --replay:file --format:=table,json,plugin,prometheus,svg,dot,mermaid --json -v --verbose --no-color'
+        options='-h --help --version --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --replay:file --format:=table,json,html,plugin,prometheus,svg,dot,mermaid --json -v --verbose --no-color'
         places='=audit,plan,apply,show,explain,trace,graph,manage,observe,release,doctor,capture,status,watch,hook,net,validate,install,uninstall,help,version' ;;
     'audit')
-        options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --format:=table,json,plugin,prometheus --json --replay:file -v --verbose --no-color --domain:domain --bridge:bridge --network:network --strict --problems'
+        options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --format:=table,json,html,plugin,prometheus --json --replay:file -v --verbose --no-color --domain:domain --bridge:bridge --network:network --strict --problems'
         places='' ;;
     'plan')
         options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --format:=table,json --json --replay:file -v --verbose --no-color --domain:domain --bridge:bridge --network:network --vlans'
