@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from macmgr import errors, paths
@@ -78,9 +79,17 @@ def uninstall(arguments: argparse.Namespace) -> int:
 
 def _look_for_them() -> str:
     """libvirt reads its hooks on start or reload. Split daemons end when idle: only running ones are named."""
-    running = [name for name in LIBVIRT_DAEMONS if (PID_FILES / f"{name}.pid").exists()]
+    running = [name for name in LIBVIRT_DAEMONS if _runs(name)]
     how = f": 'systemctl reload {' '.join(running)}'" if running else ""
     return f"libvirt looks for hooks when it starts or reloads{how}."
+
+
+def _runs(daemon: str) -> bool:
+    """A daemon that was killed leaves its file, and systemctl refuses to reload a unit that is not active."""
+    with suppress(OSError, ValueError):
+        pid = int(read_regular(PID_FILES / f"{daemon}.pid", 100))
+        return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").rstrip("\n") == daemon
+    return False
 
 
 def _what_is_managed(path: Path, run_dir: Path) -> Iterator[str]:

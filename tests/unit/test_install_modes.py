@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from macmgr.cli import run
+from macmgr.verbs import install as verb
 from tests.unit.test_install import tree
 
 LAN = (
@@ -32,12 +36,17 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def install(root: Path, capsys: pytest.CaptureFixture[str], *words: str, line: int = 0) -> str:
-    """The first line that it says, or another one."""
+def lines(root: Path, capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
+    """What it says."""
     places = ["--hooks-dir", f"{root}/hooks", "--units-dir", f"{root}/units", "--program", f"{root}/macmgr"]
     config = ["--config", f"{root}/etc/macmgr.toml", "--run-dir", f"{root}/run"]
     assert run(["install", *places, *config, *words]) == 0
-    return capsys.readouterr().out.splitlines()[line]
+    return capsys.readouterr().out.splitlines()
+
+
+def install(root: Path, capsys: pytest.CaptureFixture[str], *words: str, line: int = 0) -> str:
+    """The first line that it says, or another one."""
+    return lines(root, capsys, *words)[line]
 
 
 BR0 = "br0 (network lan: macTableManager, 1 port)"
@@ -93,3 +102,22 @@ def test_hooks_that_cannot_be_put_leave_no_configuration(root: Path, capsys: pyt
     places = ["--hooks-dir", f"{root}/hooks", "--units-dir", f"{root}/units", "--program", f"{root}/macmgr"]
     assert run(["install", *places, "--config", f"{root}/etc/macmgr.toml"]) == 69
     assert tree(root) == before
+
+
+def test_the_daemons_of_libvirt_that_run_are_named(
+    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Split ones end when they are idle; one that was killed leaves the file with its process."""
+    monkeypatch.setattr(verb, "PID_FILES", root)
+    looks = "libvirt looks for hooks when it starts or reloads"
+    with contextlib.ExitStack() as ending:
+        for daemon in ("virtlxcd", "virtqemud"):
+            (root / daemon).symlink_to(shutil.which("sleep") or "")
+            process = ending.enter_context(subprocess.Popen([root / daemon, "infinity"]))
+            ending.callback(process.kill)
+            (root / f"{daemon}.pid").write_text(f"{process.pid}\n")
+        (root / "virtnetworkd.pid").write_text("1\n")
+        (root / "libvirtd.pid").write_text("")
+        said = lines(root, capsys)
+    assert f"{looks}: 'systemctl reload virtqemud virtlxcd'." in said
+    assert f"{looks}." in lines(root, capsys)
