@@ -66,7 +66,10 @@ def _harm(choose: Random, yard: Yard) -> tuple[list[str], str]:
             start = yard.kernel.read_snapshot({BRIDGE}, whole=True)
         judge = Judge(intent, start)
         judge.before = before
-        done = _apply(intent, yard) if choose.random() < 0.5 else _type_a_fix(choose, start, intent, yard)
+        if choose.random() < 0.5:
+            done = _apply(intent, yard, Scope(choose.choice((None, None, "g0", "g1"))))
+        else:
+            done = _type_a_fix(choose, start, intent, yard)
         after = yard.settled()
         return judge.harm(after, heard=_heard(after, intent, judge.used, yard)) if done else [], done
     finally:
