@@ -29,7 +29,12 @@ class Kernel(Protocol):
     """The kernel as reconciling needs it; `macmgr.kernel.Kernel` is the real one."""
 
     def read_snapshot(
-        self, bridges: Collection[str] | None = None, ports: Collection[str] = (), *, whole: bool = False
+        self,
+        bridges: Collection[str] | None = None,
+        ports: Collection[str] = (),
+        *,
+        whole: bool = False,
+        if_open: Collection[str] | None = None,
     ) -> Snapshot: ...
 
     def look_up(self, keys: Iterable[Key], snapshot: Snapshot) -> dict[Key, Entry | None]: ...

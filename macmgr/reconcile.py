@@ -65,6 +65,7 @@ class Tools:
     scope: Scope
     notes: Notes
     moment: Callable[[], None] | None = None
+    beside: Beside = NOTHING_BESIDE
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +140,14 @@ def _read(said: Intent, kernel: Kernel, known: Known, beside: Beside) -> tuple[I
     If one of them is on a bridge that is managed for it alone, the second reading has that bridge's FDB.
     """
     bridges, ports = bridges_to_read(said, known.memory, beside), ports_to_read(said, known.memory)
-    snapshot = kernel.read_snapshot(bridges, ports, whole=beside.whole)
+    if_open: frozenset[str] | None = None
+    if beside.closed_ports is not None:
+        if_open = frozenset(guest.port for guest in said.ports if guest.managed) - beside.closed_ports
+        ports -= if_open
+    snapshot = kernel.read_snapshot(bridges, ports, whole=beside.whole, if_open=if_open)
     intent = with_taps(said, snapshot)
     if more := bridges_to_read(intent, known.memory, beside) - bridges:
-        snapshot = kernel.read_snapshot(bridges | more, ports, whole=beside.whole)
+        snapshot = kernel.read_snapshot(bridges | more, ports, whole=beside.whole, if_open=if_open)
         intent = with_taps(said, snapshot)
     if keys := list(keys_to_look_up(intent, known, snapshot, beside)):
         snapshot = replace(snapshot, entries=snapshot.fdb.with_found(kernel.look_up(keys, snapshot)))
@@ -160,9 +165,10 @@ def apply(
     notes: Notes,
     moment: Callable[[], None] | None = None,
     known: Known = NOTHING_KNOWN,
+    beside: Beside = NOTHING_BESIDE,
 ) -> Outcome:
     """Execute the plan and look again, until the plan is empty or ROUNDS rounds did not empty it."""
-    tools = Tools(lock, read_intent, kernel, scope, notes, moment)
+    tools = Tools(lock, read_intent, kernel, scope, notes, moment, beside)
     run, view = _run(tools, Run(replace(known, memory=notes.read())), plan, _apply_once)
     memory = what_is_left(run.known.memory, view.intent, view.snapshot)
     memory = with_kept(memory, view.intent, view.snapshot)
@@ -216,7 +222,7 @@ def look_and_learn(tools: Tools, run: Run, planner: Planner = plan) -> tuple[Run
 
 
 def _look_as_known(tools: Tools, run: Run, planner: Planner) -> View:
-    return look(tools.read_intent, tools.kernel, tools.scope, run.known, planner, tools.moment)
+    return look(tools.read_intent, tools.kernel, tools.scope, run.known, planner, tools.moment, tools.beside)
 
 
 def with_lacks(run: Run, found: frozenset[Feature]) -> Run:

@@ -32,7 +32,12 @@ class Reading(Protocol):
     """The kernel as it is read here; `macmgr.kernel.Kernel` is the real one."""
 
     def read_snapshot(
-        self, bridges: Collection[str] | None = None, ports: Collection[str] = (), *, whole: bool = False
+        self,
+        bridges: Collection[str] | None = None,
+        ports: Collection[str] = (),
+        *,
+        whole: bool = False,
+        if_open: Collection[str] | None = None,
     ) -> Snapshot: ...
 
     def read_devices(self) -> DeviceFacts: ...

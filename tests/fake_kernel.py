@@ -114,11 +114,18 @@ class FakeKernel:
     # What macmgr asks of a kernel
 
     def read_snapshot(
-        self, bridges: Collection[str] | None = None, ports: Collection[str] = (), *, whole: bool = False
+        self,
+        bridges: Collection[str] | None = None,
+        ports: Collection[str] = (),
+        *,
+        whole: bool = False,
+        if_open: Collection[str] | None = None,
     ) -> Snapshot:
         self.before_each_dump()
         asked = self.bridges.keys() if bridges is None else self.bridges.keys() & {*bridges}
         listed = {name for name in asked if whole or bridges is None or name not in self.too_long}
+        opened = {name for name, port in self.ports.items() if port.flags.learning or port.flags.unicast_flood}
+        ports = opened.intersection(if_open or ()).union(ports)
         there = {key: entry for key, entry in self.fdb.items() if key not in self.skipped_by_dumps}
         read = Snapshot(
             dict(self.bridges),

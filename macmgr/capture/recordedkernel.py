@@ -36,9 +36,18 @@ class RecordedKernel:
     ) -> None: ...
 
     def read_snapshot(
-        self, bridges: Collection[str] | None = None, ports: Collection[str] = (), *, whole: bool = False
+        self,
+        bridges: Collection[str] | None = None,
+        ports: Collection[str] = (),
+        *,
+        whole: bool = False,
+        if_open: Collection[str] | None = None,
     ) -> Snapshot:
-        """As `macmgr.kernel.edge.Kernel.read_snapshot`: a table that is too long is not read to its end there."""
+        """As `macmgr.kernel.edge.Kernel.read_snapshot`: a table that is too long is not read to its end there.
+
+        Nobody is in a hurry here, so open and closed ports are alike.
+        """
+        ports = {*ports, *(if_open or ())}
         there = self.whole
         asked = there.bridges.keys() if bridges is None else there.bridges.keys() & {*bridges}
         unlimited = whole or bridges is None

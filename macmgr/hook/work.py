@@ -21,6 +21,7 @@ from macmgr.model.intent import GuestPort, Intent, Scope
 from macmgr.model.known import Known, Memory
 from macmgr.phrases import are
 from macmgr.planning.interlock import LEFT_OUT
+from macmgr.planning.reading import Beside
 from macmgr.policy.guests import Decisions
 from macmgr.readers.hookdata import HookInput, read_hook_input
 from macmgr.reconcile import MOMENT, apply
@@ -33,6 +34,7 @@ from macmgr.wanted import WaitingCall, wanted
 
 # Seconds kept for reading back and reporting while the call waits for the lock.
 _RESERVE = 0.5
+_IN_A_HURRY = Beside(closed_ports=frozenset())
 _FEW = 3  # ports that a line names
 
 
@@ -60,7 +62,9 @@ def act(call: HookCall, data: bytes, config: Config, run_dir: Path, netns: str |
         with Kernel(netns) as kernel, lock.hold(wait=deadline - time.monotonic() - _RESERVE) as held:
             notes = StateFile(held, netns)
             known = Known(seen=seen.records, seen_lost=seen.lost)
-            outcome = apply(held, read_intent, kernel, scope, notes=notes, moment=moment, known=known)
+            outcome = apply(
+                held, read_intent, kernel, scope, notes=notes, moment=moment, known=known, beside=_IN_A_HURRY
+            )
         words += [in_words(call, outcome), _unread(outcome), notes.problem, seen.problem]
     line = "; ".join(filter(None, words))
     if words[0]:  # a failure: the configuration may refuse the start for it

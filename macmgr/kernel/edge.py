@@ -27,6 +27,7 @@ from macmgr.kernel.netlink import Connection, Gone, Groups, Lacking, TooLong, ra
 from macmgr.kernel.vlanstates import VlanStates, decode_vlan_states, vlan_state_dump
 from macmgr.model.changes import AddVids, DeleteEntry, DeleteVids, FlushEntries, Request, SetFlags
 from macmgr.model.devices import DeviceFacts
+from macmgr.model.flags import PortFlags
 from macmgr.model.roles import unsure_cables
 from macmgr.model.snapshot import MOST_LISTED, Bridge, BridgePort, Entry, Snapshot
 from macmgr.model.vids import PortVids
@@ -36,6 +37,9 @@ _BRIDGE_GONE = "Invalid master ifindex"  # rtnetlink.c, rtnl_fdb_get; with EINVA
 
 Key = tuple[str, str, int]
 """Bridge, MAC address, VID."""
+
+
+_TRIED_AGAIN = 60.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,7 @@ class Kernel:
     def __init__(self, netns: str | None = None) -> None:
         self._netns = netns
         self._connection = Connection(netns)
+        self._too_long: dict[int, float] = {}  # FDBs, by ifindex: when that was found
 
     def __enter__(self) -> Kernel:
         return self
@@ -69,13 +74,20 @@ class Kernel:
         self._connection.close()
 
     def read_snapshot(
-        self, bridges: Collection[str] | None = None, ports: Collection[str] = (), *, whole: bool = False
+        self,
+        bridges: Collection[str] | None = None,
+        ports: Collection[str] = (),
+        *,
+        whole: bool = False,
+        if_open: Collection[str] | None = None,
     ) -> Snapshot:
         """Reads each interface's master, bridges and ports with their VIDs, and the FDBs of ``bridges`` (None: all).
 
         An FDB of more than MOST_LISTED entries is not read to its end, unless ``whole`` is set: only the entries that
         lead to ``ports`` and to the bridge itself are read. The kernel starts at the head of the list for each 32 KiB
-        of its answer (br_fdb_dump), so a whole dump takes time by the square of the entries.
+        of its answer (br_fdb_dump), so a whole dump takes time by the square of the entries. And for one port it goes
+        through the whole list, too. So who is in a hurry names the ports that matter only as long as they learn
+        or flood (``if_open``), and an FDB that was too long is not tried again for a minute.
 
         No two dumps show the same instant. The FDB is read last: an entry whose port has just appeared is then left
         out, and never attributed to another port.
@@ -91,23 +103,25 @@ class Kernel:
                 vids = decode_vids(self._connection.dump(wire.vlan_dump(), "reading the VIDs of the bridge ports"))
             if any(link.vlan_filtering for link in found.values()):
                 states = self._vlan_states()
-            listed = set()
+            listed, listed_ports = set[str](), set[str]()
             for bridge in found.values():
                 if bridges is None or bridge.name in bridges:
                     own = [bridge, *(link for link in members if link.master == bridge.ifindex)]
-                    of_bridge = self._list(own, None if whole or bridges is None else MOST_LISTED)
+                    of_bridge = self._list(own, whole=whole or bridges is None, hurried=if_open is not None)
                     if of_bridge is not None:
                         listed.add(bridge.name)
                     else:
-                        of_bridge = self._list_ports(own, ports)
+                        opened = {link.name for link in own if link.flags and _is_open(link.flags)}
+                        of_ports = opened.intersection(if_open or ()).union(ports)
+                        of_bridge = self._list_ports(own, of_ports)
+                        listed_ports |= of_ports.intersection(link.name for link in own)
                     entries += of_bridge
             snapshot = assemble(links, found, members, vids, states, entries)
             if unsure := unsure_cables(snapshot.ports.values(), bridges):
                 snapshot = self._with_far_ends(snapshot, [link for link in members if link.name in unsure])
             if listed == snapshot.bridges.keys():
                 return snapshot
-            asked = {port.name for port in snapshot.ports.values() if bridges is None or port.bridge in bridges}
-            return replace(snapshot, listed=frozenset(listed), listed_ports=frozenset(asked.intersection(ports)))
+            return replace(snapshot, listed=frozenset(listed), listed_ports=frozenset(listed_ports))
 
     def _with_far_ends(self, snapshot: Snapshot, cables: Sequence[Link]) -> Snapshot:
         outward = {name: replace(snapshot.ports[name], outward=True) for name in leading_out(self._connection, cables)}
@@ -120,13 +134,17 @@ class Kernel:
         except Lacking:
             return {}
 
-    def _list(self, interfaces: Sequence[Link], most: int | None) -> list[Entry] | None:
-        """The FDB of a bridge, the first of its ``interfaces``; None where it has more entries than ``most``."""
-        names = {link.ifindex: link.name for link in interfaces}
-        try:
-            return decode_entries(self._dump_fdb(wire.fdb_dump(bridge=interfaces[0].ifindex), most), names)
-        except TooLong:
+    def _list(self, interfaces: Sequence[Link], *, whole: bool, hurried: bool) -> list[Entry] | None:
+        """The FDB of a bridge, the first of its ``interfaces``; None where it is too long to be read to its end."""
+        names, bridge = {link.ifindex: link.name for link in interfaces}, interfaces[0].ifindex
+        if hurried and time.monotonic() - self._too_long.get(bridge, float("-inf")) < _TRIED_AGAIN:
             return None
+        try:
+            dump = self._dump_fdb(wire.fdb_dump(bridge=bridge), None if whole else MOST_LISTED)
+        except TooLong:
+            self._too_long[bridge] = time.monotonic()
+            return None
+        return decode_entries(dump, names)
 
     def _list_ports(self, interfaces: Sequence[Link], ports: Collection[str]) -> list[Entry]:
         """The entries that lead to ``ports``, and to the bridge itself, the first of ``interfaces``."""
@@ -253,6 +271,11 @@ class Kernel:
         nothing = wire.delete_entry(DeleteEntry("", "02:00:00:00:00:00", None), ifindex=0)
         answers = self._connection.transact([nothing], "asking for the capability")
         return answers.failures.get(0, (0, ""))[0] != errno.EPERM
+
+
+def _is_open(flags: PortFlags) -> bool:
+    """It learns, or may have: what is behind it has entries."""
+    return flags.learning is not False or flags.unicast_flood is not False
 
 
 def _message(request: Request, ifindex: int) -> wire.Message:

@@ -31,12 +31,16 @@ class Beside:
 
     ``bridges`` are listed too, and with ``whole`` all are, however long their tables. ``macs`` are looked for on each
     bridge, and with ``bystanders`` the addresses of guests that are not managed are on theirs.
+
+    ``closed_ports`` is for who is in a hurry: where a table is too long, only these of the ports that learn nothing are
+    listed. None: all are.
     """
 
     bridges: frozenset[str] = frozenset()
     whole: bool = False
     macs: frozenset[str] = frozenset()
     bystanders: bool = False
+    closed_ports: frozenset[str] | None = None
 
 
 NOTHING_BESIDE = Beside()

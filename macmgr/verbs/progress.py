@@ -82,10 +82,15 @@ class ToldKernel:
     progress: Progress
 
     def read_snapshot(
-        self, bridges: Collection[str] | None = None, ports: Collection[str] = (), *, whole: bool = False
+        self,
+        bridges: Collection[str] | None = None,
+        ports: Collection[str] = (),
+        *,
+        whole: bool = False,
+        if_open: Collection[str] | None = None,
     ) -> Snapshot:
         self.progress.say("reading bridges, ports and MAC tables")
-        found = self.kernel.read_snapshot(bridges, ports, whole=whole)
+        found = self.kernel.read_snapshot(bridges, ports, whole=whole, if_open=if_open)
         self.progress.say("comparing")
         return found
 

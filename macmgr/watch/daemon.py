@@ -190,6 +190,7 @@ class Daemon:
         except MacmgrError as error:
             self._log.misconfigured(str(error))
         self._sources.retry()
+        self._sources.need_all_ports()
         self._mark("SIGHUP")
         self._systemd.ready()
 
@@ -250,6 +251,7 @@ class Daemon:
             kept=addresses.kept,
             refused=self._backoff.refused(now),
             expect=self._sources.expecting(),
+            closed_ports=self._sources.take_ports(),
         )
         done = await self._loop.run_in_executor(self._worker, look)
         self._round_started, self._round_ended = 0.0, time.monotonic()
@@ -275,6 +277,8 @@ class Daemon:
         now = time.monotonic()
         if done.last is not None:
             self._sources.compare_with(done.last)
+        if done.failure is not None:
+            self._sources.need_all_ports()
         made = done.outcome.done if done.outcome else ()
         self._window = FIRST_WINDOW if made or batch.calls else min(LONGEST_WINDOW, 2 * self._window)
         fights = self._backoff.note(made, now)

@@ -7,7 +7,7 @@ in tables made once per view.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from macmgr.model.changes import Change, SetEntries
@@ -113,6 +113,14 @@ class LastView:
         latest: list[Event] = [*links.values(), *entries.values()]
         reasons += [news for event in latest if (news := self.news_in(event))]
         return reasons + [news for heard in vlans.values() if (news := self._vlan_news(heard))]
+
+    def ports_with_strangers(self, events: Iterable[Event]) -> Iterator[str]:
+        """Yields the managed ports on which something has an entry that is no guest's of the bridge."""
+        for event in events:
+            if not isinstance(event, EntryEvent) or event.gone or (event.bridge, event.mac) in self._wanted:
+                continue
+            if event.ifindex in self._drops:
+                yield self._ports[event.ifindex].name
 
     def had(self, change: Change) -> bool:
         """True if an entry that the change removes was read on the port that it removes it from."""

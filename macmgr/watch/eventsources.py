@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from macmgr.kernel.events import EventSocket
 from macmgr.model.intent import Intent
-from macmgr.model.kernelevents import Strangers
+from macmgr.model.kernelevents import LOST, Strangers
 from macmgr.model.known import NicAddress
 from macmgr.watch.addresswatch import AddressWatch
 from macmgr.watch.daemonlog import DaemonLog
@@ -48,6 +48,7 @@ class EventSources:
         opened.callback(self._files.close)
         self.last: LastView | None = None
         self._left_out: Strangers | None = None
+        self._ports: set[str] | None = None
         self._heard, self._hears = float("-inf"), False
 
     def start(self) -> None:
@@ -82,6 +83,14 @@ class EventSources:
                 self._leave_out(last.strangers_now(intent, seen))
 
         return expect
+
+    def take_ports(self) -> frozenset[str] | None:
+        """Returns the ports of which the next look needs all entries, though they may be closed; None: of each."""
+        taken, self._ports = self._ports, set()
+        return None if taken is None else frozenset(taken)
+
+    def need_all_ports(self) -> None:
+        self._ports = None
 
     def compare_with(self, last: LastView) -> None:
         """Takes the view of the last round. Another look is due if the kernel did not report all that concerns it."""
@@ -119,6 +128,10 @@ class EventSources:
         events = self._events.read()
         self._log.events(events)
         self.addresses.events(events)
+        if LOST in events:
+            self.need_all_ports()
+        elif self._ports is not None and self.last is not None:
+            self._ports.update(self.last.ports_with_strangers(events))
         for reason in self.last.news_among(events) if self.last else ["events before the first look"]:
             self._mark(reason)
 

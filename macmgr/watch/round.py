@@ -22,6 +22,7 @@ from macmgr.model.known import Known, SeenMacs
 from macmgr.model.snapshot import Key, Snapshot
 from macmgr.planning.announcements import Announced, announcements
 from macmgr.planning.plugged import with_taps
+from macmgr.planning.reading import Beside
 from macmgr.planning.seen import with_seen
 from macmgr.policy.guests import Decisions
 from macmgr.reconcile import apply, look
@@ -75,16 +76,18 @@ class Rounds:
         kept: bool = False,
         refused: frozenset[tuple[str, str, int]] = frozenset(),
         expect: Callable[[Intent], None] = lambda _: None,
+        closed_ports: frozenset[str] | None = None,
     ) -> Round:
         """Looks at the whole host and repairs it; without ``whole``, only if one of the hook calls concerns it.
 
         ``observed`` was seen behind guest ports. ``lost``: there was more that cannot be read. ``kept``: it is in its
         file. ``refused`` was just refused (`Known`). ``expect`` gets the intent before the kernel is looked at.
+        ``closed_ports``: see `Beside`.
         """
         started = time.monotonic()
         calls, known = list(heard), Known(seen=observed, seen_lost=lost, refused=refused)
         try:
-            result = self._run(calls, config, skips, whole, known, kept, expect)
+            result = self._run(calls, config, skips, whole, known, kept, expect, Beside(closed_ports=closed_ports))
         except Exception as error:  # noqa: BLE001 - a failed round must not end what keeps all guests reachable
             self.close()  # a connection that failed half way may still hold answers to an old question
             failure = error if isinstance(error, MacmgrError) else unexpected(error)
@@ -132,6 +135,7 @@ class Rounds:
         known: Known,
         kept: bool,
         expect: Callable[[Intent], None],
+        beside: Beside,
     ) -> Round:
         def read_intent() -> Intent:
             intent = self._intent(calls, config)
@@ -145,12 +149,12 @@ class Rounds:
             return Round(tuple(_left(intent, scope) for scope in scopes))
         self._kernel = self._kernel or Kernel(self._netns)
         if self._observe:
-            outcome, problem = self._seen(read_intent, known, self._kernel)
+            outcome, problem = self._seen(read_intent, known, self._kernel, beside)
         else:
             with lock.hold(wait=_LOCK_WAIT) as held:
                 notes = StateFile(held, self._netns, known=self._memory, watched=kept)
                 scope = Scope(skips=skips, observes=observes)
-                outcome = apply(held, read_intent, self._kernel, scope, notes=notes, known=known)
+                outcome = apply(held, read_intent, self._kernel, scope, notes=notes, known=known, beside=beside)
                 problem = notes.problem
         answers = tuple(_answer(each, outcome, scope) for each, scope in zip(calls, scopes, strict=True))
         there = announcements(outcome.view.intent, outcome.view.snapshot)
@@ -163,11 +167,13 @@ class Rounds:
         memory, _ = read_memory(self._netns, known=self._memory)
         return any(remembers(memory, scope) for scope in scopes)
 
-    def _seen(self, read_intent: Callable[[], Intent], known: Known, kernel: Kernel) -> tuple[Outcome, str]:
+    def _seen(
+        self, read_intent: Callable[[], Intent], known: Known, kernel: Kernel, beside: Beside
+    ) -> tuple[Outcome, str]:
         """Only looks: all changes are skipped."""
         memory, problem = read_memory(self._netns, known=self._memory)
         scope, known = Scope(observes=OBSERVE_ALL.observes), replace(known, memory=memory)
-        return Outcome((), (), look(read_intent, kernel, scope, known)), problem
+        return Outcome((), (), look(read_intent, kernel, scope, known, beside=beside)), problem
 
     def _intent(self, calls: list[WaitingCall], config: Config) -> Intent:
         """Returns the intent, rebuilt only if a file, the config or the waiting calls changed since the last look.

@@ -18,7 +18,7 @@ from macmgr.kernel.links import decode_links
 from macmgr.kernel.netlink import Connection
 from macmgr.kernel.wire import fdb_dump, link_dump
 from tests import crowd
-from tests.bench import hooks, strangers, watching, worlds
+from tests.bench import flood, hooks, strangers, watching, worlds
 from tests.bench.measure import Result, Side, compare
 from tests.bench.table import write_table
 from tests.fake_kernel import put_entry
@@ -144,7 +144,7 @@ def main() -> None:
         directory = Path(name)
         results = [*dumps(worlds.build_floor(directory)), adding(directory), flags(), whole_audit(directory)]
         results += [watching.repair(), *hooks.hooks()]
-        results += [*strangers.strangers(directory / "strangers"), *strangers.growth()]
+        results += [*strangers.strangers(directory / "strangers"), *strangers.growth(), *flood.flood()]
     machine = f"Python {platform.python_version()}, Linux {platform.release().partition('-')[0]}, {os.cpu_count()} CPUs"
     machine += f", load average {os.getloadavg()[1]:.1f}"
     write_table(place, results, machine)

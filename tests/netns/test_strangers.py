@@ -271,6 +271,45 @@ def test_of_a_flooded_bridge_what_concerns_guests_is_read(ns: Namespace, receive
     assert set(view.plan.changes) == set(whole.plan.changes)
 
 
+def test_in_a_hurry_closed_ports_are_not_gone_through(ns: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel goes through the whole table for each port; entries of guests are asked for by name all the same."""
+    with Kernel(ns.name) as kernel:
+        intent, known = flooded(ns, kernel)
+        ns.bridge("link set dev vnet5 learning on")
+        dumps: list[str] = []
+        really = kernel._connection.dump
+
+        def dump(request: Any, operation: str, most: int | None = None) -> Any:
+            dumps.append(operation)
+            return really(request, operation, most)
+
+        monkeypatch.setattr(kernel._connection, "dump", dump)
+        hurried = look(lambda: intent, kernel, known=known, beside=Beside(closed_ports=frozenset()))
+        first, dumps[:] = dumps.count("reading the FDB"), []
+        again = look(lambda: intent, kernel, known=known, beside=Beside(closed_ports=frozenset({"vnet3"})))
+        calm = look(lambda: intent, kernel, known=known)
+    assert first == 4, "the bridge's, which is too long, its own, and those of the ports that are open: vnet4, vnet5"
+    assert dumps.count("reading the FDB") == 4 + 7, "not the bridge's once more, but vnet3's; then all"
+    assert drift(calm) == drift(again)
+    assert drift(calm) - drift(hurried) == {(Code.EXTRA_ENTRY, "vnet3", "02:ee:00:00:00:01", 0)}
+    assert not hurried.snapshot.lists_port("vnet3")
+    assert again.snapshot.lists_port("vnet3")
+
+
+def test_a_strange_entry_on_a_closed_port_of_a_flooded_bridge_is_dropped(ns: Namespace, tmp_path: Path) -> None:
+    with house(ns, tmp_path) as host:
+        for number in (1, 2):
+            host.guest(number)
+        with host.daemon(), Kernel(ns.name) as kernel:
+            eventually(lambda: host.managed(1) and host.managed(2), "the guests are managed")
+            ns.settle()
+            fill(kernel, "up0", FLOOD)
+            ns.bridge("link set dev vnet1 learning on")
+            eventually(lambda: host.managed(1), "a look at the flooded bridge")
+            ns.bridge("fdb add 02:ee:00:00:00:01 dev vnet2 master static")
+            eventually(lambda: ns.port_of("02:ee:00:00:00:01") is None, lambda: host.log)
+
+
 def drift(view: View) -> set[tuple[Code, str, str, int | None]]:
     found = {(each.code, each.port, each.mac, each.vid) for each in view.plan.findings}
     return found - {(Code.TABLE_TOO_LONG, "", "", None)}

@@ -218,7 +218,12 @@ class Kernel:
         self.world, self.obeys, self.asked = world, obeys, 0
 
     def read_snapshot(
-        self, bridges: Collection[str] | None = None, ports: Collection[str] = (), *, whole: bool = False
+        self,
+        bridges: Collection[str] | None = None,
+        ports: Collection[str] = (),
+        *,
+        whole: bool = False,
+        if_open: Collection[str] | None = None,
     ) -> Snapshot:
         return self.world.snapshot
 
