@@ -25,6 +25,7 @@ _STAY = ("00:00:00", "00:00:5e", "02:00:5e")
 _SOLICITED = "33:33:ff"
 _SOLICITED_IP = re.compile(r"ff02::1:ff([0-9a-f]{2}):([0-9a-f]{1,4})")
 _EXAMPLES: Mapping[int, IPv4Network | IPv6Network] = {4: IPv4Network("198.18.0.0/15"), 6: IPv6Network("2001:db8::/32")}
+_UUID = 36  # letters; libvirt's port ids may be shorter
 _NUMBERED = ("domain", "network", "portgroup", "alias", "host")
 
 Octets = tuple[str, ...]
@@ -74,11 +75,11 @@ class Renaming:
 
     def in_sentence(self, text: str) -> str:
         """Replaces names, addresses and uuids, as far as they stand by themselves."""
-        names = sorted((old for _, old in self.names), key=len, reverse=True)
-        if not names:
-            return text
-        new = {old: name for (_, old), name in self.names.items()}
-        pattern = rf"(?<![\w-])(?:{'|'.join(map(re.escape, names))})(?![\w-])"
+        new = {old: new for (kind, old), new in self.names.items() if kind != "uuid" or len(old) == _UUID}
+        if not new:
+            return self.in_text(text)
+        longest_first = sorted(new, key=len, reverse=True)
+        pattern = rf"(?<![\w-])(?:{'|'.join(map(re.escape, longest_first))})(?![\w-])"
         return self.in_text(re.sub(pattern, lambda found: new[found[0]], text))
 
     def _mac(self, text: str) -> str:

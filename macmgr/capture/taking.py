@@ -35,12 +35,13 @@ _NOT_CARRIED = ": is left out of the capture: what it may hold besides cannot be
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """The files of a capture, and what it lacks, in lines for people."""
+    """The files of a capture, what it lacks, in lines for people, and what the names were given."""
 
     files: Mapping[str, bytes]
     lacks: tuple[str, ...]
     domains: int
     snapshot: Snapshot
+    renaming: Renaming
 
 
 @dataclass(slots=True)
@@ -163,7 +164,7 @@ def take(
         "libvirt.json": libvirt,
     }
     as_text = {name: json.dumps(each, indent=1).encode() + b"\n" for name, each in written.items()}
-    return Taken({**as_text, **files}, lacks, len(state.domains) if state is not None else 0, snapshot)
+    return Taken({**as_text, **files}, lacks, len(state.domains) if state is not None else 0, snapshot, renaming)
 
 
 def _read_kernel(origin: Origin, memory: Memory) -> Snapshot:
