@@ -12,9 +12,8 @@ from macmgr.model.findings import Finding
 from macmgr.model.intent import GuestPort
 from macmgr.model.roles import roles_of
 from macmgr.model.snapshot import Bridge, BridgePort, Stacked
-from macmgr.model.vids import fold_vids
 from macmgr.phrases import first_few
-from macmgr.report.picture import NAME, Box, Leaf, Line, Look, Picture, Yard, folded, said, shortened
+from macmgr.report.picture import NAME, Box, Leaf, Line, Look, Picture, Yard, folded, in_vlans, said, shortened
 from macmgr.report.portwords import PortWord, bridge_words, guest_word, port_faults
 from macmgr.report.reachwords import reach_phrases
 from macmgr.report.verdict import MARKED, verdict_of
@@ -130,7 +129,7 @@ class _Painter:
         leaf = self._leaf(device.name, "devices of the host", words, Look.OTHER, device.name)
         if not bridge.vlan_filtering or not device.vids:
             return leaf
-        lines = *leaf.box.lines, f"VID {fold_vids(device.vids)}"
+        lines = *leaf.box.lines, in_vlans(device.vids)
         return replace(leaf, box=replace(leaf.box, lines=lines), vids=device.vids)
 
     def _guest(self, guest: GuestPort, port: BridgePort | None = None, *, observed: bool = False) -> Leaf:
@@ -192,7 +191,7 @@ class _Painter:
         if port is not None:
             self._places[port.name] = key
             if self._view.snapshot.bridges[port.bridge].vlan_filtering:
-                vids, where = port.vids, f"VID {fold_vids(port.vids)}" if port.vids else "in no VLAN"
+                vids, where = port.vids, in_vlans(port.vids)
         return Leaf(Box(key, said(name, shortened(at), where, *words), look), name, kind, words, vids)
 
     def _cables(self) -> Iterator[Line]:

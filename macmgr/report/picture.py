@@ -16,6 +16,7 @@ from macmgr.phrases import first_few
 
 NAME = 40  # letters of a name: a tenant chooses how long it is
 _SENTENCE = 300
+_VIDS = 80
 _MANY = 12  # boxes on a bridge, from which on those that are alike are folded
 _TOO_MANY = 30  # boxes that are left then, from which on those are folded that only begin alike
 _ALIKE = 3
@@ -103,9 +104,15 @@ def _by_words(leaves: Iterable[Leaf], most: int | None) -> list[tuple[Box, tuple
             continue
         vids = sorted({vid for leaf in found for vid in leaf.vids})
         names = first_few(sorted(leaf.name for leaf in found), _NAMES)
-        lines = f"{len(found)} {kind}", f"VID {fold_vids(vids)}" if vids else "", *words, names
+        lines = f"{len(found)} {kind}", in_vlans(vids) if vids else "", *words, names
         boxes.append((Box(found[0].box.key, said(*lines), look), tuple(found)))
     return boxes
+
+
+def in_vlans(vids: Iterable[int]) -> str:
+    """Returns the VIDs, as far as a box has room: every other one of four thousand makes a long list."""
+    found = list(vids)
+    return shortened(f"VID {fold_vids(found)}", _VIDS) if found else "in no VLAN"
 
 
 def said(*lines: str) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from tests.cli.conftest import Host
 from tests.conftest import Golden
 
 HERE = Path(__file__).parent / "graph"
+DOCUMENTED = Path(__file__).parents[2] / "docs/drawn/one-guest-cut-off.svg"
 drawn = pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz' dot is not here")
 SVG = "{http://www.w3.org/2000/svg}"
 DRAWN = (
@@ -172,6 +173,16 @@ def test_svg_is_one_element_of_plain_shapes_in_ascii(host: Host) -> None:
     assert "CUT OFF (stolen-entry)" in words(said.stdout)
     names = {str(name) for element in root.iter() for name in element.attrib}
     assert not [name for name in names if "href" in name or name.startswith("on")]
+
+
+@drawn
+@pytest.mark.case("one-guest-cut-off")
+def test_the_picture_of_the_documentation_is_drawn_by_this_command(host: Host, request: pytest.FixtureRequest) -> None:
+    """Another Graphviz sets the boxes elsewhere: the text of each is compared."""
+    said = host.macmgr("graph").stdout
+    if request.config.getoption("--update-golden"):
+        DOCUMENTED.write_text(said)
+    assert sorted(words(DOCUMENTED.read_text())) == sorted(words(said))
 
 
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> Path:
