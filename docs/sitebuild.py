@@ -28,6 +28,7 @@ from macmgr.watch import messages
 DOCS = Path(__file__).parent
 TOP = DOCS.parent
 README = "what-it-is"  # the page that has README.rst in it, which is outside of the site's pages
+LISTS = {"findings": "findings", "decisions": "adr"}  # pages that list those of a directory
 _LINK = re.compile(r"`[^`]*?<([\w./-]+\.(?:rst|md))>`_")
 _HEADING = re.compile(r"(?m)^(\S.*)\n-{3,}$")
 
@@ -63,12 +64,10 @@ def parts_of(index: str) -> list[tuple[str, list[str]]]:
 
 
 def with_contents(page: str, text: str) -> str:
-    """Returns the page with the pages below it: of the index all parts, of another page those in its directory."""
-    if page == "index":
-        trees = parts_of(text)
-    else:
-        below = [each for each in linked(page, text) if "/" in each and "/" not in page]
-        trees = [("", below)] if below else []
+    """Returns the page with the pages below it: of the index all parts, of a list those in its directory."""
+    trees = parts_of(text) if page == "index" else []
+    if page in LISTS:
+        trees = [("", [each for each in linked(page, text) if each.startswith(f"{LISTS[page]}/")])]
     for title, pages in trees:
         lines = [".. toctree::", "   :hidden:", *([f"   :caption: {title}"] if title else []), ""]
         text += "\n" + "\n".join([*lines, *(f"   {each}" for each in pages)]) + "\n"

@@ -6,6 +6,7 @@ findings of their own (`duplicate-mac`, `mac-collision`).
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 
 from macmgr import virsh
@@ -208,13 +209,17 @@ def definition_findings(networks: Iterable[Network], definitions: Iterable[Netwo
             differ.append("policy for its portgroups, but its definition has a mistake in <metadata>")
         elif network.metadata != definition.metadata:
             differ.append("other policy for its portgroups than its definition has in <metadata>")
+        restart = virsh.restart_network(network.name)
+        filters = waits == Manager.LIBVIRT and runs != waits and network.forward == "bridge"  # from its next start on
+        first = f"see first who would be cut off by VLAN filtering: 'macmgr doctor {shlex.quote(network.bridge)}'"
+        cut = "" if network.forward == "bridge" else "cuts its guests off until their NICs are plugged again"
         for what in differ:
             yield Finding(
                 Code.CONFLICTING_SETTINGS,
                 f"network {network.name} is active with {what}: the definition takes effect at the next start",
                 network.bridge,
-                mends=virsh.restart_network(network.name),
-                note="" if network.forward == "bridge" else "cuts its guests off until their NICs are plugged again",
+                mends=() if filters else restart,
+                note=f"{first}; then {virsh.shown(*restart)}" if filters else cut,
             )
 
 

@@ -174,7 +174,8 @@ def view_of(arguments: argparse.Namespace, beside: Beside = NOTHING_BESIDE) -> V
             known = replace(host.known, memory=memory)
             read, told = progress.telling(READING, host.read_intent), ToldKernel(kernel, progress)
             view = look(read, told, host.scope, known, moment=a_moment, beside=beside)
-            view = with_next_starts(view, kernel)
+            if arguments.verb in ("audit", "explain"):  # the others print no findings
+                view = with_next_starts(view, kernel)
         progress.say(JUDGING)
         return judged(view)
 

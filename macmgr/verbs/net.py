@@ -114,7 +114,8 @@ def set_manager(arguments: argparse.Namespace) -> int:
         document = {**_set_document(report), "observed": observed, "vlan_filtering": filtering}
         print(harmless_json(json.dumps(document, indent=2, ensure_ascii=False)))
     else:
-        lines = _set_lines(report, observed=config.observes(report.network.bridge))
+        first = "; put right first what is named above" if said and said[0].cut else ""
+        lines = _set_lines(report, first, observed=config.observes(report.network.bridge))
         print(harmless("\n".join(map(unbroken, lines))))
     return errors.DRIFT if report.also_changed else errors.IN_SYNC
 
@@ -262,7 +263,7 @@ def _get_document(network: Network, active: Network | None, persistent: Network 
     }
 
 
-def _set_lines(report: Report, *, observed: bool = False) -> Iterator[str]:
+def _set_lines(report: Report, first: str, *, observed: bool = False) -> Iterator[str]:
     network, was, manager = report.network, report.was, manager_of(report.network)
     if not report.changed:
         yield f"network {network.name!r}: {MAC_TABLE_MANAGER} is {manager} already{_by_default(was)}"
@@ -273,7 +274,8 @@ def _set_lines(report: Report, *, observed: bool = False) -> Iterator[str]:
         yield "libvirt returns another definition than it was given:"
         yield from (f"  {line}" for line in report.also_changed)
     if report.restart_network:
-        yield f"It takes effect when the network is restarted: {virsh.shown(*virsh.restart_network(network.name))}"
+        restart = virsh.shown(*virsh.restart_network(network.name))
+        yield f"It takes effect when the network is restarted{first}: {restart}"
         if network.forward != "bridge":
             yield f"That deletes {network.bridge}, and cuts its guests off until their NICs are plugged again."
     if observed and manager is Manager.LIBVIRT and network.bridge:

@@ -352,3 +352,18 @@ def test_a_bridge_that_filters_already_costs_nothing(
     plug(kernel, vids={"eth0": 1}, filtering=True)
     assert said(capsys, "set", "lan", "libvirt").count("\n") == 1
     assert said(capsys, "set", "lan", "kernel").count("\n") == 1
+
+
+def test_the_restart_is_not_advised_before_the_rest_is_put_right(
+    connection: Any, kernel: Kernel, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network is active with the kernel as its manager; its definition has the attribute already."""
+    forms = both_forms()
+    swapped = Definition(forms.name, forms.persistent, forms.active, transient=False)
+    monkeypatch.setattr(netverbs, "read_definition", lambda *_: swapped)
+    plug(kernel, vids={"eth0": 1, guest(connection, "web1"): 30})
+    *_, last = said(capsys, "set", "lan", "libvirt").splitlines()
+    assert last == (
+        "It takes effect when the network is restarted; put right first what is named above: "
+        "virsh net-destroy lan && virsh net-start lan"
+    )

@@ -56,6 +56,12 @@ def test_another_attribute_waits_for_the_next_start(host: Path) -> None:
         "network lan is active with macTableManager kernel, but its definition says libvirt: the definition takes "
         "effect at the next start"
     )
+    assert fix_of(finding).text == (
+        "see first who would be cut off by VLAN filtering: 'macmgr doctor br0'; then virsh net-destroy lan && virsh "
+        "net-start lan"
+    )
+    write(host, network(attribute=LIBVIRT), network())
+    (finding,) = definition_findings(*both(host))
     assert fix_of(finding).text == "virsh net-destroy lan && virsh net-start lan"
 
 
