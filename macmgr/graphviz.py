@@ -11,6 +11,7 @@ from contextlib import suppress
 from lxml import etree
 
 from macmgr.errors import NotThere
+from macmgr.phrases import system_words
 
 _INSTALL = "install Graphviz (on Debian 'apt install graphviz', on Fedora 'dnf install graphviz')"
 _SECONDS = 60
@@ -38,17 +39,19 @@ def svg_of(dot: str) -> str:
     text = dot.encode()
     if len(text) > _LONGEST_DOT:
         raise NotThere("the picture is too large for Graphviz; draw one bridge with --bridge")
+    try:
+        return _drawn(program, text)
+    except OSError as error:  # it does not start, or there is no room for what it draws
+        raise NotThere(f"{program} cannot be used: {system_words(error)}; {_INSTALL}") from None
+    except subprocess.TimeoutExpired:
+        raise NotThere(f"{program} has not drawn the picture in {_SECONDS} s; try one bridge with --bridge") from None
+
+
+def _drawn(program: str, text: bytes) -> str:
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as drawn, tempfile.TemporaryFile() as told:
         given.write(text)
         given.seek(0)
-        try:
-            code = _run(program, given.fileno(), drawn.fileno(), told.fileno())
-        except OSError as error:
-            raise NotThere(f"{program} cannot be started: {error.strerror}; {_INSTALL}") from None
-        except subprocess.TimeoutExpired:
-            raise NotThere(
-                f"{program} has not drawn the picture in {_SECONDS} s; try one bridge with --bridge"
-            ) from None
+        code = _run(program, given.fileno(), drawn.fileno(), told.fileno())
         drawn.seek(0)
         told.seek(0)
         if code:

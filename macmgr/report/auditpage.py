@@ -23,19 +23,22 @@ from macmgr.report.verdict import command, named_cut_off, needs_person, verdict_
 from macmgr.view import View
 
 
-def audit_page(view: View, host: str, taken_at: str, picture: str, no_picture: str) -> str:
-    """Returns the page in ASCII. ``picture`` is an SVG element; if it is empty, ``no_picture`` says why."""
+def audit_page(
+    view: View, host: str, taken_at: str, drawn: tuple[str, str], *, problems: bool = False, verbose: bool = False
+) -> str:
+    """Returns the page in ASCII. ``drawn`` is the picture as an SVG element, or empty, and then why there is none.
+
+    With ``problems``, the page has the answer and what is wrong; with ``verbose``, nothing in it is folded.
+    """
     verdict = verdict_of(view)
-    drawn = _made("figure", etree.fromstring(picture)) if picture else _made("p", f"There is no picture: {no_picture}.")
+    rest = [] if problems else [_made("h2", "Picture"), _picture(*drawn), *_ports(view)]
     body = _made(
         "body",
         _made("h1", f"{command(view, 'audit')} on {host}, {taken_at}"),
         _made("p", verdict.text, kind=f"verdict {verdict.word}"),
         *_cut_off(view),
-        *_findings(view),
-        _made("h2", "Picture"),
-        drawn,
-        *_ports(view),
+        *_findings(view, problems=problems, verbose=verbose),
+        *rest,
         _made("footer", f"macmgr {__version__}"),
     )
     page = _made("html", _made("head", *_head(f"macmgr: {host}")), body)
@@ -63,18 +66,23 @@ def _cut_off(view: View) -> Iterator[Element]:
         yield _made("ul", *(_made("li", name) for name in names), kind="names")
 
 
-def _findings(view: View) -> Iterator[Element]:
+def _picture(drawn: str, why_not: str) -> Element:
+    return _made("figure", etree.fromstring(drawn)) if drawn else _made("p", f"There is no picture: {why_not}.")
+
+
+def _findings(view: View, *, problems: bool, verbose: bool) -> Iterator[Element]:
     """Yields the errors and warnings, the worst first, and then what only costs something."""
     fixes = Fixes()
     items: list[Element] = []
     for found in (found for kind in serious_kinds(view) for found in kind):
         made = [_finding(view, each, message_of(each), fixes.of(each)) for each in found]
-        few = len(first_of_many(found))
+        few = len(found if verbose else first_of_many(found))
         items += made[:few]
         if more := found[few:]:
             summary = _made("summary", f"{more[0].code}: {more_words(more)}")
             items.append(_made("li", _made("details", summary, _made("ul", *made[few:], kind="findings")), kind="fold"))
-    items += [_finding(view, finding, text, Fix()) for finding, text in info_texts(view, verbose=False)]
+    infos = [] if problems else info_texts(view, verbose=verbose)
+    items += [_finding(view, finding, text, Fix()) for finding, text in infos]
     if items:
         yield _made("h2", "Findings")
         yield _made("ul", *items, kind="findings")

@@ -95,7 +95,7 @@ class _Painter:
         for box, within in [(leaf.box, (leaf,)) for leaf in leaves] if self._each else folded(leaves):
             boxes.append(box)
             lines.append(Line(middle.key, box.key, box.look))
-            keys = {leaf.box.key for leaf in within}
+            keys = {leaf.box.key for leaf in within if len(within) > 1}
             self._places |= {name: box.key for name, key in self._places.items() if key in keys}
         title = shortened(f"{bridge.name}: {bridge_words(bridge, self._view)}")
         return Yard(bridge.name, title, Look.OBSERVED if observed else Look.PLAIN, tuple(boxes))

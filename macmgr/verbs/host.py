@@ -80,7 +80,7 @@ def audit(arguments: argparse.Namespace) -> int:
     if arguments.format == "json":
         print_json(_document(view, origin))
     elif arguments.format == "html":
-        _print_page(view, origin)
+        _print_page(view, arguments, origin)
     else:
         from macmgr.report.audittext import print_audit
 
@@ -90,18 +90,20 @@ def audit(arguments: argparse.Namespace) -> int:
     return errors.DRIFT if drift else errors.IN_SYNC
 
 
-def _print_page(view: View, origin: Origin) -> None:
+def _print_page(view: View, arguments: argparse.Namespace, origin: Origin) -> None:
     from macmgr.graphviz import svg_of
     from macmgr.report.auditpage import audit_page
     from macmgr.report.dotpicture import dot_of
     from macmgr.report.painter import picture_of
 
-    drawn, why = "", ""
-    try:
-        drawn = svg_of(dot_of(replace(picture_of(view), title="")))  # the page has it already
-    except NotThere as error:
-        why = str(error)
-    print(audit_page(view, origin.name, _now(origin), drawn, why), end="")
+    problems, verbose = arguments.problems, arguments.verbose
+    drawn = "", ""
+    if not problems:
+        try:
+            drawn = svg_of(dot_of(replace(picture_of(view, each=verbose), title=""))), ""  # the page has the title
+        except NotThere as error:
+            drawn = "", str(error)
+    print(audit_page(view, origin.name, _now(origin), drawn, problems=problems, verbose=verbose), end="")
 
 
 @collector_paused()

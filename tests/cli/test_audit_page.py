@@ -141,6 +141,15 @@ def test_many_of_a_kind_are_folded(host: Host) -> None:
     root = page(host, code=1)
     assert "learning-on: 35 more (vm006, vm007, vm008, vm009, vm010 and 30 more)" in texts(root, ".//summary")
     assert texts(root, ".//li/b").count("learning-on") == 40
+    assert page(host, "-v").find(".//details") is None
+
+
+@pytest.mark.case("twenty-guests")
+def test_what_is_wrong_and_nothing_else(host: Host) -> None:
+    root = page(host, "--problems", code=1)
+    assert texts(root, ".//h2") == ["Cut off", "Findings"]
+    assert not root.findall(".//span[@class='info']")
+    assert page(host, code=1).findall(".//span[@class='info']")
 
 
 @pytest.mark.case("observed-host")

@@ -236,9 +236,21 @@ def test_whatever_graphviz_does_is_one_line(
 def test_a_program_that_cannot_be_started_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     made = program(tmp_path, monkeypatch, "")
     made.write_text("#!/nowhere\n")
-    with pytest.raises(NotThere, match="cannot be started: No such file"):
+    with pytest.raises(NotThere, match="cannot be used: No such file"):
         svg_of("digraph {}")
     assert os.access(made, os.X_OK)
+
+
+def test_a_full_disk_costs_the_picture_alone(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("macmgr.graphviz.tempfile.TemporaryFile", full)
+    monkeypatch.setattr("macmgr.graphviz.shutil.which", lambda _name: "/usr/bin/dot")
+    assert "cannot be used: No space left on device" in host.macmgr("graph").stderr
+    said = host.macmgr("audit", "--format", "html")
+    assert (said.code, said.stderr) == (0, "")
+    assert "There is no picture: /usr/bin/dot cannot be used" in said.stdout
 
 
 def test_a_picture_without_an_end_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
