@@ -21,6 +21,9 @@ from macmgr.model.relay import Tag
 from macmgr.model.roles import Role
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, Snapshot
 
+# Guests that share an address, and are judged as they are when they have just sent: how many others have it must not
+# decide how long a hook takes. Each is judged as it is now, too.
+_MOST_TURNS = 8
 _OUTSIDE_VLAN = (Reason.NOT_IN_VLAN, Reason.NOT_IN_VLAN_IN)
 
 Place = tuple[str, str, int]
@@ -78,11 +81,12 @@ def harms(
 
     found = [*_harms(before, after, intent, asked, without)]
     for turn in _turns(before, intent, asked):
-        own = {(guest.port, mac) for guest, mac in turn}
-        again = _harms(_sent(before, turn), _sent(after, turn), intent, asked, without)
+        own: dict[str, list[str]] = {}
+        for guest, mac in turn:
+            own.setdefault(guest.port, []).append(mac)
+        again = _harms(_sent(before, turn), _sent(after, turn), intent, asked, without, own)
         known = {(harm.guest.port, harm.mac, harm.other, harm.vids) for harm in found}
-        mine = (harm for harm in again if (harm.guest.port, harm.mac) in own)
-        found += (harm for harm in mine if (harm.guest.port, harm.mac, harm.other, harm.vids) not in known)
+        found += (harm for harm in again if (harm.guest.port, harm.mac, harm.other, harm.vids) not in known)
     yield from found
 
 
@@ -107,7 +111,7 @@ def _turns(
         entries = snapshot.fdb.of_mac(bridge, mac).values()
         if len(guests) == 1 and not any(_is_learned(entry) and entry.port != guests[0].port for entry in entries):
             continue
-        for number, guest in enumerate(guests):
+        for number, guest in enumerate(guests[:_MOST_TURNS]):
             turns += [[]] if number == len(turns) else []
             turns[number].append((guest, mac))
     return turns
@@ -146,8 +150,17 @@ def _harms(
     intent: Intent,
     asked: Callable[[GuestPort], Iterable[str]],
     without: Collection[Place],
+    own: Mapping[str, Collection[str]] | None = None,
 ) -> Iterator[Harm]:
-    was, becomes = (_reaches(snapshot, intent, asked) for snapshot in (before, after))
+    """``own`` are those of the addresses of ports of which harm counts; None: all that are asked for."""
+
+    def having(mac: str) -> Mapping[tuple[str, str], list[Reach]]:
+        return _reaches(after, intent, lambda guest: (mac,) if mac in asked(guest) else ())
+
+    def counts(guest: GuestPort) -> Iterable[str]:
+        return asked(guest) if own is None else own.get(guest.port, ())
+
+    was, becomes = (_reaches(snapshot, intent, counts) for snapshot in (before, after))
     to_be = {guest.port for guest in intent.ports if guest.facts.isolated}
     to_be |= {port.name for port in before.ports.values() if port.isolated}
     isolated = {port.name for port in after.ports.values() if port.isolated and port.name in to_be}
@@ -165,6 +178,7 @@ def _harms(
         elif (guest.port, mac, 0) not in without:
             found += _once_filtered(reaches[0], later, at_home.get(guest.port))
     whose = {guest.port: (guest.domain, guest.uuid) for guest in intent.ports}
+    of_mac: dict[str, Mapping[tuple[str, str], list[Reach]]] = {}
     for harm in found:
         if harm.cut_off and harm.other in at_home:  # in any other VLAN, it had the guest by mistake
             vids = tuple(vid for vid in harm.vids if not vid or vid in at_home[harm.other])
@@ -173,10 +187,13 @@ def _harms(
             harm = harm._replace(vids=vids)
         if whose.get(harm.other) == whose.get(harm.guest.port):
             continue  # NICs of one guest hide nothing from each other: a bond sends by one or the other
-        twins = (reaches for (port, mac), reaches in becomes.items() if mac == harm.mac and port != harm.guest.port)
-        has_it = harm.cut_off and harm.mac in harm.guest.macs
-        if not (has_it and any(_reached_too(harm, reaches) for reaches in twins)):
-            yield harm
+        if harm.cut_off and harm.mac in harm.guest.macs:
+            if harm.mac not in of_mac:
+                of_mac[harm.mac] = having(harm.mac)
+            twins = (reaches for (port, _), reaches in of_mac[harm.mac].items() if port != harm.guest.port)
+            if any(_reached_too(harm, reaches) for reaches in twins):
+                continue
+        yield harm
 
 
 def reduced(snapshot: Snapshot, intent: Intent, bridges: Collection[str], macs: Collection[str]) -> Snapshot:

@@ -14,7 +14,7 @@ from macmgr.model.findings import Code, Fixes
 from macmgr.model.hookcall import HookCall
 from macmgr.model.intent import Intent, Manager, Policy, Scope
 from macmgr.model.known import Known
-from macmgr.model.snapshot import Entry, EntryState, PortFlags, Snapshot
+from macmgr.model.snapshot import BridgePort, Entry, EntryState, PortFlags, Snapshot
 from macmgr.planning.draft import Plan
 from macmgr.planning.planner import plan
 from macmgr.view import Outcome, View
@@ -170,3 +170,32 @@ def test_a_change_of_one_guest_costs_the_frames_of_one_guest(monkeypatch: pytest
 
     monkeypatch.setattr(consequences, "forward", counted)
     assert frames(100) == frames(5) <= 20
+
+
+def test_how_many_have_an_address_does_not_decide_how_often_it_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A default ``allow`` is every guest's: a hook has two seconds for all of it."""
+    judged: list[int] = []
+    really = consequences.consequences
+
+    def counting(*words: Any, **more: Any) -> Any:
+        judged.append(1)
+        return really(*words, **more)
+
+    monkeypatch.setattr("macmgr.forwarding.harm.consequences", counting)
+    numbers = []
+    for many in (20, 60):
+        ports = {
+            f"vnet{number}": BridgePort(f"vnet{number}", 20 + number, "br0", f"fe:54:00:00:01:{number:02x}", kind="tun")
+            for number in range(many)
+        }
+        start = host(entries=())
+        start = replace(start, ports={**start.ports, **ports}, masters={**start.masters, **dict.fromkeys(ports, "br0")})
+        web = INTENT.ports[0]
+        crowd = tuple(
+            replace(web, port=port, domain=port, uuid=port, macs=(f"52:54:00:00:01:{number:02x}", VRRP), policy=MANAGED)
+            for number, port in enumerate(ports)
+        )
+        assert plan(Intent(crowd, {"br0": "a test says so"}), start).changes
+        numbers.append(len(judged))
+        judged.clear()
+    assert numbers[0] == numbers[1]
