@@ -48,7 +48,9 @@ def unexpected(error: BaseException) -> MacmgrError:
     while place is not None:
         where = f"{place.tb_frame.f_code.co_filename.rpartition('/')[2]}:{place.tb_lineno}"
         place = place.tb_next
-    return MacmgrError(f"failed unexpectedly ({type(error).__name__} at {where}); please report it")
+    return MacmgrError(
+        f"failed unexpectedly ({type(error).__name__} at {where}); please report it, with a 'macmgr capture'"
+    )
 
 
 class XmlError(MacmgrError):

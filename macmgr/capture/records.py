@@ -6,6 +6,7 @@ What is read back may come from anybody: each value has the type of its field, o
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import Enum
@@ -49,6 +50,17 @@ def _shortened(value: Any) -> list[Any]:
             break
         kept.pop()
     return [to_json(each) for each in kept]
+
+
+def in_lines(value: Any, margin: str = "") -> str:
+    """Returns JSON for people: a record is on several lines, a row of a table on one."""
+    more = f"{margin} "
+    if isinstance(value, dict) and value:
+        fields = (f"{more}{json.dumps(key)}: {in_lines(each, more)}" for key, each in value.items())
+        return "{\n" + ",\n".join(fields) + f"\n{margin}}}"
+    if isinstance(value, list) and any(isinstance(each, dict | list) for each in value):
+        return "[\n" + ",\n".join(f"{more}{in_lines(each, more)}" for each in value) + f"\n{margin}]"
+    return json.dumps(value)
 
 
 def from_json(kind: type[T], value: Any) -> T:

@@ -5,7 +5,6 @@ What cannot be read is in the capture too, as the error that the verbs report, s
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,7 +13,7 @@ from typing import Any
 
 from macmgr.capture.archive import INDEX
 from macmgr.capture.origin import Origin
-from macmgr.capture.records import to_json
+from macmgr.capture.records import in_lines, to_json
 from macmgr.capture.redaction import redacted
 from macmgr.capture.renaming import Renaming, make_renaming, stations_in
 from macmgr.capture.replaying import ERRORS, FORMAT, VERSION
@@ -163,7 +162,7 @@ def take(
         },
         "libvirt.json": libvirt,
     }
-    as_text = {name: json.dumps(each, indent=1).encode() + b"\n" for name, each in written.items()}
+    as_text = {name: f"{in_lines(each)}\n".encode() for name, each in written.items()}
     return Taken({**as_text, **files}, lacks, len(state.domains) if state is not None else 0, snapshot, renaming)
 
 

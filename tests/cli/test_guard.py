@@ -27,7 +27,7 @@ def test_a_bug_is_one_line(
     assert said.out == ""
     (line,) = said.err.splitlines()
     assert line.startswith(f"macmgr: failed unexpectedly ({type(error).__name__} at test_guard.py:")
-    assert line.endswith("; please report it")
+    assert line.endswith("; please report it, with a 'macmgr capture'")
 
 
 @pytest.mark.parametrize("module", ["macmgr.cli", "macmgr.verbs.validate", "macmgr.model.hookcall", "lxml"])

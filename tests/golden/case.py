@@ -4,7 +4,8 @@
 ``network/`` and ``network/NET/ports/``, and ``definitions/`` what /etc/libvirt has of networks.
 ``hook/DRIVER OBJECT OP.xml``, where it is there, is a hook call on top.
 ``snapshot.json`` is short: ports in the order of their ifindex, an entry with all its VIDs on one line, and what it
-does not say is as the kernel makes it. ``before.json`` has the flags that macmgr found when it first managed a port,
+does not say is as the kernel makes it. That of a capture (`tests.golden.case_of_capture`) has macmgr's own records, and
+beside it is ``memory.json``. ``before.json`` has the flags that macmgr found when it first managed a port,
 ``kept.json`` the bridge, domain and port of each MAC that it remembers of guests that are gone.
 """
 
@@ -20,6 +21,8 @@ from typing import Any
 
 from rich.console import Console
 
+from macmgr.capture.recordedkernel import RecordedKernel
+from macmgr.capture.records import from_json
 from macmgr.config import Config, load_config
 from macmgr.model.flags import FLAGS, flags_of
 from macmgr.model.hookcall import HookCall
@@ -39,6 +42,7 @@ from macmgr.report.explain import explain
 from macmgr.report.explaintext import print_explanations
 from macmgr.report.planlines import print_plan
 from macmgr.sources.statusfiles import StatusFiles, definitions_directory
+from macmgr.state.observedfile import Read
 from macmgr.view import View, judged
 from macmgr.vlanfiltering import with_next_starts
 from macmgr.wanted import WaitingCall, wanted
@@ -76,15 +80,15 @@ def read_case(folder: Path, workshop: Path) -> Case:
         given = read_hook_input(call.driver, hook.read_bytes())
         calls.append(WaitingCall(call, given))
     intent = wanted(sources, config, calls)
-    kernel = FakeKernel(read_snapshot(said))
-    kernel.too_long = {*said.get("too long", ())}
-    memory = _read_memory(folder, intent, kernel.read_snapshot())
+    snapshot = read_snapshot(said)
+    kernel: FakeKernel | RecordedKernel = RecordedKernel(snapshot) if "recorded" in said else FakeKernel(snapshot)
+    if isinstance(kernel, FakeKernel):
+        kernel.too_long = {*said.get("too long", ())}
+    known = _read_known(folder, intent, snapshot)
     scope = Scope(observes=config.observes)
-    beside = Beside(frozenset(kernel.bridges), bystanders=True)
-    view = look(lambda: intent, kernel, scope, Known(memory), beside=beside)
-    assert view.plan == look(lambda: intent, kernel, scope, Known(memory)).plan, (
-        "what is shown beside it changes the plan"
-    )
+    beside = Beside(frozenset(snapshot.bridges), bystanders=True)
+    view = look(lambda: intent, kernel, scope, known, beside=beside)
+    assert view.plan == look(lambda: intent, kernel, scope, known).plan, "what is shown beside it changes the plan"
     return Case(
         (*sources.domains, *([given.domain] if given.domain else [])),
         (*sources.networks, *([given.network] if given.network else [])),
@@ -92,6 +96,14 @@ def read_case(folder: Path, workshop: Path) -> Case:
         config,
         judged(with_next_starts(view, kernel)),
     )
+
+
+def _read_known(folder: Path, intent: Intent, snapshot: Snapshot) -> Known:
+    if not (folder / "memory.json").exists():
+        return Known(_read_memory(folder, intent, snapshot))
+    said = json.loads((folder / "memory.json").read_text())
+    seen = from_json(Read, said["seen"])
+    return Known(from_json(Memory, said["memory"]), seen.records, seen.lost)
 
 
 def _read_memory(folder: Path, intent: Intent, snapshot: Snapshot) -> Memory:
@@ -147,6 +159,8 @@ def lay_out(folder: Path, workshop: Path) -> Path:
 
 def read_snapshot(said: dict[str, Any]) -> Snapshot:
     """The snapshot that a case's JSON stands for."""
+    if "recorded" in said:
+        return from_json(Snapshot, said["recorded"])
     bridges = {
         name: Bridge(name, ifindex, **(FILTERING | values))
         for ifindex, (name, values) in enumerate(said["bridges"].items(), 1)
