@@ -110,6 +110,8 @@ def make_parser() -> Parser:
     release = add_verb(verbs, "release", text, "sudo macmgr release --bridge br0", *HOST_OPTIONS, "no-color")
     release.set_defaults(function="release_ports", module="macmgr.verbs.apply", domain=None, network=None)
     release.add_argument("--bridge", metavar="B", help="only the ports of this bridge")
+    help_ = "give ports back also where that cuts a guest off, or lets others hear it who did not"
+    release.add_argument("--cut", action="store_true", help=help_)
 
     text = "why an uplink is promiscuous, and what would change it"
     doctor = add_verb(verbs, "doctor", text, "macmgr doctor br0", *HOST_OPTIONS, "replay", "no-color")

@@ -326,7 +326,7 @@ def _released_ports(outcome: Outcome, memory: Memory, scope: Scope) -> Iterator[
     domains = {guest.port: guest.domain for guest in outcome.view.intent.ports if guest.port in because}
     domains |= {each.port: each.domain for each in memory.ports}
     unfinished = {port for change in outcome.view.plan.changes for port in ports_of(change)}
-    unfinished |= {finding.port for finding in outcome.view.plan.findings}
+    unfinished |= {each.port for each in outcome.view.plan.findings if each.code is Code.NOT_GIVEN_BACK}
     for name, port in outcome.view.snapshot.ports.items():
         if name in domains.keys() - unfinished and scope.holds(domains[name], port.bridge):
             yield ReleasedPort(name, port.ifindex, domains[name], because.get(name, ""))

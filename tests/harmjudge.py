@@ -50,7 +50,7 @@ class Judge:
         guest, bridge = self.guests[port], self.start.ports[port].bridge
         if (bridge, mac) in self.hosts or not self._has_right(guest, bridge, mac):
             return False
-        if self._is_reached_elsewhere(place, after, heard):
+        if self._is_reached_elsewhere(place, after, heard) or self._are_of_one_guest(port, sender):
             return False
         wanted = vlans_of(guest)
         wanted_vids = wanted.vids if wanted is not None else ()
@@ -73,6 +73,11 @@ class Judge:
             return False  # the sender's port holds it back: that is the sender's loss
         at_home = vlans_of(other)  # if not, the sender has gone where its XML says
         return after.masters.get(sender) == bridge and not (vid and at_home is not None and vid not in at_home.vids)
+
+    def _are_of_one_guest(self, port: str, other: str) -> bool:
+        """They hide nothing from each other."""
+        both = [self.guests[name] for name in (port, other) if name in self.guests]
+        return len(both) == 2 and len({(guest.domain, guest.uuid) for guest in both}) == 1
 
     def _is_reached_elsewhere(self, place: From, after: Snapshot, heard: Earshot) -> bool:
         """Another guest that has the address too gets the frames, or sends them."""
@@ -148,9 +153,11 @@ class Judge:
         before = self.before.hears.get(place)
         if before is not None and before.reason not in (*OUTSIDE_VLAN, Reason.ISOLATED):
             return False
+        both = [self.guests[name] for name in (listener, speaker) if name in self.guests]
+        if self._are_of_one_guest(listener, speaker):
+            return False
         if before is not None and before.reason is Reason.ISOLATED:
             return True
-        both = [self.guests[name] for name in (listener, speaker) if name in self.guests]
         if len([guest for guest in both if self._was_isolated(guest, after)]) > 1:
             return True
         return not all(self._is_at_home(guest, vid, after) for guest in both)

@@ -169,12 +169,17 @@ def _harms(
         name for name, now in after.bridges.items() if name in old and now.vlan_filtering > old[name].vlan_filtering
     }
     at_home = {guest.port: vids for guest in intent.ports if (vids := _home(guest, newly)) is not None}
+    foreign = {  # VIDs that a port comes into and its XML does not ask for
+        name: {*port.vids}.difference(old_port.vids, at_home.get(name, ()))
+        for name, port in after.ports.items()
+        if (old_port := before.ports.get(name)) is not None and port.vids != old_port.vids
+    }
     found: list[Harm] = []
     for key, reaches in was.items():
         later = becomes.get(key, [])
         guest, mac = reaches[0].guest, reaches[0].mac
         if guest.bridge not in newly:
-            found += _compared(reaches, later, without, isolated) if reaches != later else ()
+            found += _compared(reaches, later, without, isolated, foreign) if reaches != later else ()
         elif (guest.port, mac, 0) not in without:
             found += _once_filtered(reaches[0], later, at_home.get(guest.port))
     whose = {guest.port: (guest.domain, guest.uuid) for guest in intent.ports}
@@ -221,7 +226,11 @@ def _reaches(
 
 
 def _compared(
-    reaches: list[Reach], later: list[Reach], without: Collection[Place], isolated: AbstractSet[str]
+    reaches: list[Reach],
+    later: list[Reach],
+    without: Collection[Place],
+    isolated: AbstractSet[str],
+    foreign: Mapping[str, AbstractSet[int]],
 ) -> Iterator[Harm]:
     """Compares the VIDs in which all is alike, before and after, and in them the ports that are alike."""
     guest, mac = reaches[0].guest, reaches[0].mac
@@ -237,12 +246,12 @@ def _compared(
             if (guest.port, mac, vid) not in without:
                 vids.setdefault(id(of_vid.get(vid)), []).append(vid)
         for there in vids.values():
-            yield from _in_vids(guest, mac, there, reach.ways, later_ways(there[0]), still, isolated)
+            yield from _in_vids(guest, mac, there, reach.ways, later_ways(there[0]), still, isolated, foreign)
     had = {vid for reach in reaches for vid in reach.vids}
     for reach in later:
         new = [vid for vid in reach.vids if vid not in had and (guest.port, mac, vid) not in without]
         if new:
-            yield from _in_vids(guest, mac, new, (), reach.ways, still, isolated)
+            yield from _in_vids(guest, mac, new, (), reach.ways, still, isolated, foreign)
 
 
 def _once_filtered(before: Reach, later: Sequence[Reach], asked: Collection[int] | None) -> Iterator[Harm]:
@@ -279,6 +288,7 @@ def _in_vids(
     new: Sequence[Way],
     still: bool,
     isolated: AbstractSet[str],
+    foreign: Mapping[str, AbstractSet[int]],
 ) -> Iterator[Harm]:
     """``still``: an uplink reaches the guest afterwards, in any VID."""
     for role, others, was, becomes in _pairs(old, new):
@@ -289,11 +299,12 @@ def _in_vids(
             for vid in vids
             if _is_lost(guest, vid, role, was, becomes, still) or _is_heard(guest, vid, role, was, becomes)
         )
-        if found:
-            apart = becomes is not None and becomes.reason is Reason.ISOLATED and role is not Role.UPLINK
-            for other in others:
-                if not (apart and isolated >= {guest.port, other}):  # as their XML asks for, or as before
-                    yield Harm(guest, mac, found, role, other, was, becomes)
+        apart = becomes is not None and becomes.reason is Reason.ISOLATED and role is not Role.UPLINK
+        hears = becomes is not None and becomes.back.reached and role is not Role.UPLINK
+        for other in others:
+            harmed = found or tuple(vid for vid in vids if hears and vid in foreign.get(other, ()))
+            if harmed and not (apart and not isolated.isdisjoint((guest.port, other))):  # as one's XML asks for
+                yield Harm(guest, mac, harmed, role, other, was, becomes)
 
 
 def _pairs(

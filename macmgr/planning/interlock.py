@@ -2,7 +2,8 @@
 
 The last step of the planner: so whatever prints a plan or carries it out has it. The model of frames says what the
 changes do to the guests that they are about (docs/forwarding.rst). What harms one is left out with all that depends on
-it: of an order of steps never the first half. ``macmgr apply --cut`` consents to all of it.
+it: of an order of steps never the first half, and of a port that is given back all or nothing. The verb with ``--cut``
+consents to all of it.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from dataclasses import replace
 from macmgr.forwarding.guestaddresses import in_use, may_have, own_addresses
 from macmgr.forwarding.harm import Harm, harms, reduced
 from macmgr.forwarding.requested import requested
-from macmgr.model.changes import Change, SetEntries, SetFlags, ports_of, requests
+from macmgr.model.changes import Change, SetEntries, SetFlags, SetVids, ports_of, requests
 from macmgr.model.findings import Code, Finding
+from macmgr.model.flags import ISOLATED
 from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.snapshot import Snapshot
 from macmgr.phrases import first_few
@@ -30,10 +32,12 @@ _SOME = (
 )
 
 
-def harmless(plan: Plan, intent: Intent, snapshot: Snapshot, owned: Ownership, asks: Collection[str]) -> Plan:
+def harmless(
+    plan: Plan, intent: Intent, snapshot: Snapshot, owned: Ownership, asks: Collection[str], verb: str = "apply"
+) -> Plan:
     """The plan without the changes that would harm a guest, and with a finding for each of its addresses.
 
-    What is in use behind a port counts where it ``asks`` before it cuts that off.
+    What is in use behind a port counts where it ``asks`` before it cuts that off. ``verb`` is the one that makes them.
     """
     if not plan.changes:
         return plan
@@ -53,7 +57,7 @@ def harmless(plan: Plan, intent: Intent, snapshot: Snapshot, owned: Ownership, a
     left = [change for change in plan.changes if change not in kept]
     guests = dict.fromkeys(each[0].guest for each in found.values())
     findings = [_without(finding, left, guests) for finding in plan.findings]
-    return Plan(tuple(kept), (*findings, *map(_finding, found.values())))
+    return Plan(tuple(kept), (*findings, *(_finding(harmed, verb) for harmed in found.values())))
 
 
 class _Judge:
@@ -74,11 +78,12 @@ class _Judge:
     def harm(self, changes: Sequence[Change]) -> Iterator[Harm]:
         ports = {port for change in changes for port in ports_of(change)}
         macs = {(change.bridge, change.mac) for change in changes if isinstance(change, SetEntries)}
+        joined = {change.bridge for change in changes if _gives_back(change) and _may_join(change)}
         asked = {
             guest.port: tuple(self._addresses(guest, macs))
             for guest in self._intent.ports
             if guest.running
-            and (guest.port in ports or any((guest.bridge, mac) in macs for mac in guest.macs))
+            and (guest.bridge in joined or guest.port in ports or any((guest.bridge, m) in macs for m in guest.macs))
             and self._snapshot.port_on(guest.bridge, guest.port)
         }
         before = self._about(changes, asked)
@@ -97,6 +102,13 @@ class _Judge:
         macs = {change.mac for change in changes if isinstance(change, SetEntries)}
         macs |= {mac for macs_of in asked.values() for mac in macs_of}
         return reduced(self._snapshot, self._intent, {change.bridge for change in changes}, macs)
+
+
+def _may_join(change: Change) -> bool:
+    """It may let a port hear any guest whom VLANs or isolation keep from it, also if no CPU behind it runs."""
+    if isinstance(change, SetFlags):
+        return any(flag is ISOLATED for flag, _ in change.named())
+    return isinstance(change, SetVids)
 
 
 def _ends_order(change: Change, harm: Harm) -> bool:
@@ -123,13 +135,18 @@ def _is_last(change: Change) -> bool:
 def _depending(changes: Iterable[Change], out: Sequence[Change]) -> list[Change]:
     """The last steps on ports that do not get their entries, and what else gives back a port that is not given back."""
     ports = {entry.port for change in out if isinstance(change, SetEntries) for entry in change.after}
-    back = {port for change in out if change.because is Code.NOT_GIVEN_BACK for port in ports_of(change)}
+    back = {port for change in out if _gives_back(change) for port in ports_of(change)}
     return [
         change
         for change in changes
         if (_is_last(change) and not ports.isdisjoint(ports_of(change)))
-        or (change.because is Code.NOT_GIVEN_BACK and not back.isdisjoint(ports_of(change)))
+        or (_gives_back(change) and not back.isdisjoint(ports_of(change)))
     ]
+
+
+def _gives_back(change: Change) -> bool:
+    """Only the changes of a release say why in words."""
+    return change.because is Code.NOT_GIVEN_BACK or bool(change.why)
 
 
 def _without(finding: Finding, left: Sequence[Change], guests: Iterable[GuestPort]) -> Finding:
@@ -144,7 +161,7 @@ def _without(finding: Finding, left: Sequence[Change], guests: Iterable[GuestPor
     return replace(finding, mends=(), note=note) if any(ends) else finding
 
 
-def _finding(harmed: Sequence[Harm]) -> Finding:
+def _finding(harmed: Sequence[Harm], verb: str) -> Finding:
     """One line: which guest, which address, and from whom."""
     first = harmed[0]
     guest, others = first.guest, first_few(list(dict.fromkeys(each.whom for each in harmed)), _FEW)
@@ -157,5 +174,5 @@ def _finding(harmed: Sequence[Harm]) -> Finding:
         guest.domain,
         first.mac,
         first.vids[0] if len(harmed) == 1 and len(first.vids) == 1 and first.vids[0] else None,
-        note=f"'macmgr apply --cut --bridge {shlex.quote(guest.bridge)}' makes them anyway",
+        note=f"'macmgr {verb} --cut --bridge {shlex.quote(guest.bridge)}' makes them anyway",
     )

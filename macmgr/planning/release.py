@@ -8,18 +8,21 @@ dynamic entry (EPERM, fdb_add_entry in net/bridge/br_fdb.c), and there it is del
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from macmgr.forwarding.requested import requested
-from macmgr.model.changes import SetEntries, SetFlags, requests
+from macmgr.model.changes import Change, SetEntries, SetFlags, ports_of, requests
 from macmgr.model.findings import Code, Finding
 from macmgr.model.flags import ISOLATED, with_flag
 from macmgr.model.intent import EVERYTHING, GuestPort, Intent, Scope
 from macmgr.model.known import Known, Memory, PortBefore
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, Key, PortFlags, Snapshot
 from macmgr.planning.draft import Draft, Plan, Stranded, Table
+from macmgr.planning.interlock import harmless
 from macmgr.planning.leftovers import plan_stranded
+from macmgr.planning.ownership import ownership
 from macmgr.planning.portvlans import vids_back
 from macmgr.planning.remembering import default_flags, gone_macs, to_release, valid_ports
 
@@ -33,8 +36,8 @@ LEFT_BEHIND = "left by a guest that is gone"
 class PortRelease:
     """A port on its way back: the flags it gets, the static entries it had, and the MACs that macmgr put there.
 
-    ``own`` are the MACs that stay reachable if the port is closed, ``absent`` those of a guest whose CPUs do not run
-    here, which have no entry, ``present`` those of one whose CPUs do: no uplink has a right to them.
+    ``own`` are the MACs that stay reachable if the port is closed. ``absent`` have no entry: the guest's CPUs do not
+    run here, or it is another one's address. ``present`` are those of one whose CPUs do: no uplink has a right to them.
     """
 
     port: BridgePort
@@ -61,8 +64,9 @@ def plan_release(intent: Intent, snapshot: Snapshot, known: Known, scope: Scope 
     """The changes that give back every port in scope that is remembered, or bears macmgr's mark; empty when all are.
 
     Its findings are about entries in VIDs that their port has lost: those that no change clears are left to a person.
+    And about ports that are left as macmgr made them, because giving them back would harm a guest.
     """
-    draft, memory = Draft(), known.memory
+    draft, memory, start = Draft(), known.memory, snapshot
     before = {each.port: each for each in valid_ports(memory, intent, snapshot)}
     vids = (vids_back(snapshot.ports[name], each, AS_BEFORE) for name, each in before.items() if each.vids_set)
     draft.plugs += [change for change in vids if change is not None]
@@ -84,7 +88,34 @@ def plan_release(intent: Intent, snapshot: Snapshot, known: Known, scope: Scope 
     _plan_left_behind(gone, snapshot, {*guests, *before}, table, draft)
     plan_stranded((), {guest.port for guest in intent.ports}, snapshot, table, draft)
     left = tuple(finding for finding in draft.findings if finding.code is Code.NOT_GIVEN_BACK)
-    return Plan((*draft.opens, *draft.plugs, *draft.puts, *draft.closes, *draft.drops), left).only(scope)
+    made = Plan((*draft.opens, *draft.plugs, *draft.puts, *draft.closes, *draft.drops), left).only(scope)
+    return made if known.cut else _harmless(made, intent, start, known)
+
+
+def _harmless(made: Plan, intent: Intent, snapshot: Snapshot, known: Known) -> Plan:
+    """The plan without what would harm a guest, with a finding for each port that is left as it is for that.
+
+    A guest on another bridge than its own is there by mistake; and still, no release lets others hear it.
+    """
+    guests = tuple(replace(each, bridge=snapshot.masters.get(each.port) or each.bridge) for each in intent.ports)
+    managed = [guest for guest in intent.ports if guest.managed and snapshot.port_on(guest.bridge, guest.port)]
+    owned = ownership(managed, intent, snapshot, known, Table(snapshot, known.lacks), Draft())
+    asks = {
+        guest.port for guest in guests if guest.port in snapshot.ports and not (guest.managed and guest.policy.lock)
+    }
+    judged = harmless(made, replace(intent, ports=guests), snapshot, owned, asks, "release")
+    if judged is made:
+        return made
+    kept = {*judged.changes}
+    left = {port: change for change in made.changes if change not in kept for port in ports_of(change)}
+    return replace(judged, findings=(*judged.findings, *(_left(port, change) for port, change in left.items())))
+
+
+def _left(port: str, change: Change) -> Finding:
+    whose = f"{port} of {change.domain}" if change.domain else port
+    text = f"{whose} is left as macmgr made it: giving it back would harm a guest"
+    note = f"'macmgr release --cut --bridge {shlex.quote(change.bridge)}' gives it back anyway"
+    return Finding(Code.NOT_GIVEN_BACK, text, change.bridge, port, change.domain, note=note)
 
 
 def _by_default(port: BridgePort, guest: GuestPort) -> PortRelease:
@@ -204,6 +235,7 @@ def as_remembered(
     strangers = {entry.mac for entry in entries}.difference(mine) if guest else ()
     reachable = tuple(mac for mac in macs if mac not in strangers and table.static_on(port, mac))
     own = (*(guest.macs[:1] if guest else ()), *reachable)
+    theirs = {mac for mac in macs if mac not in mine and (port.bridge, mac) in others}
     back = PortRelease(
         port,
         guest.domain if guest else before.domain,
@@ -211,9 +243,9 @@ def as_remembered(
         why,
         macs=macs,
         own=own,
-        absent=guest.macs if guest and not guest.running else (),
+        absent=(*(guest.macs if guest and not guest.running else ()), *theirs),
         present=guest.macs if guest and guest.running else (),
-        entries=tuple(entry for entry in entries if entry.mac in mine or (port.bridge, entry.mac) not in others),
+        entries=tuple(entry for entry in entries if entry.mac not in theirs),
     )
     if back.closed and guest is not None and not guest.running and not guest.entry_comes:
         # nobody would put the entry when the CPUs start: closed without one is an outage

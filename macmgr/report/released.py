@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from macmgr.model.changes import SetEntries
-from macmgr.model.findings import Fixes
+from macmgr.model.findings import Code, Finding, Fixes
 from macmgr.model.flags import FLAGS
 from macmgr.model.intent import observe_nothing
 from macmgr.model.snapshot import Entry, EntryState
@@ -54,8 +54,11 @@ def print_release(out: Console, released: Released, observes: Callable[[str], bo
     outcome, fixes = released.outcome, Fixes()
     for failure in outcome.failures:
         _print_row(out, "failed", f"{failure.change.domain or failure.change.bridge}: {failure.why}", "red")
-    for finding in outcome.view.plan.findings:
+    for finding in _to_clear(released):
         _print_row(out, "left", f"{finding.message}; to clear it: {fixes.of(finding).text}", "red")
+    for finding in outcome.view.plan.findings:
+        if finding.code is Code.WOULD_HARM:
+            _print_row(out, "left out", finding.message, "red")
     for back in released.ports:
         bridge = outcome.view.snapshot.ports[back.port].bridge
         whose = f"{back.port} on {bridge}{f' ({back.domain})' if back.domain else ''}"
@@ -69,7 +72,7 @@ def _print_row(out: Console, word: str, said: str, style: str) -> None:
 
 def _answer(released: Released, observes: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
     outcome = released.outcome
-    changes, left = outcome.view.plan.changes, outcome.view.plan.findings
+    changes, left, stay = outcome.view.plan.changes, _to_clear(released), _that_stay(released)
     if released.ports:
         names = [f"{back.port}{f' of {back.domain}' if back.domain else ''}" for back in released.ports]
         yield f"{counted(len(names), 'port')} given back to the kernel: {first_few(names, _FEW)}.", "green"
@@ -80,7 +83,16 @@ def _answer(released: Released, observes: Callable[[str], bool]) -> Iterator[tup
     if left:
         whose = sorted({finding.domain or finding.bridge for finding in left})
         yield f"{counted(len(left), 'thing')} of {first_few(whose, _FEW)} can only be cleared by hand.", "red"
-    if not (released.ports or changes or left or outcome.done):
+    if stay:
+        names = [f"{each.port}{f' of {each.domain}' if each.domain else ''}" for each in stay]
+        bridges = {each.bridge for each in stay}
+        named = f" --bridge {shlex.quote(*bridges)}" if len(bridges) == 1 else ""
+        yield (
+            f"Left as macmgr made them, because a guest would be harmed: {first_few(names, _FEW)}. "
+            f"'macmgr release --cut{named}' gives them back anyway.",
+            "red",
+        )
+    if not (released.ports or changes or left or stay or outcome.done):
         yield "There is nothing to give back: macmgr manages no port here.", ""
     given = {back.port for back in released.ports}
     wanted = [guest for guest in outcome.view.intent.ports if guest.managed and not observes(guest.bridge)]
@@ -90,6 +102,20 @@ def _answer(released: Released, observes: Callable[[str], bool]) -> Iterator[tup
             f"'macmgr explain {shlex.quote(again[0])}' says what asks for it; 'macmgr uninstall' removes the hooks.",
             "yellow",
         )
+
+
+def _not_given_back(released: Released) -> list[Finding]:
+    return [each for each in released.outcome.view.plan.findings if each.code is Code.NOT_GIVEN_BACK]
+
+
+def _to_clear(released: Released) -> list[Finding]:
+    """What only a person can clear: no change names it."""
+    return [each for each in _not_given_back(released) if each.mac]
+
+
+def _that_stay(released: Released) -> list[Finding]:
+    """The ports that are left as macmgr made them, because giving them back would harm a guest."""
+    return [each for each in _not_given_back(released) if not each.mac]
 
 
 def _in_words(released: Released, back: ReleasedPort) -> str:

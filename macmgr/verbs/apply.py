@@ -44,8 +44,9 @@ def _try_changes(arguments: argparse.Namespace) -> int:
         )
     trial.check_nothing_to_release(_checked(arguments), bridge)
 
-    def go_back() -> bool:
-        return release_ports(argparse.Namespace(**{**vars(arguments), "verb": "release"})) == errors.IN_SYNC
+    def go_back() -> bool:  # to what was there a moment ago, and all of it: nobody is there to be asked
+        release = argparse.Namespace(**{**vars(arguments), "verb": "release", "cut": True})
+        return release_ports(release) == errors.IN_SYNC
 
     with trial.guarded(arguments.trial, go_back) as guard:
         _apply_changes(arguments)

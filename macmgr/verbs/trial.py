@@ -55,7 +55,7 @@ def check_nothing_to_release(host: Host, bridge: str) -> None:
     memory, _ = read_memory(host.netns)
     with host.kernel() as kernel:
         scope = replace(host.scope, observes=observe_nothing)
-        view = look(host.read_intent, kernel, scope, replace(host.known, memory=memory), plan_release)
+        view = look(host.read_intent, kernel, scope, replace(host.known, memory=memory, cut=True), plan_release)
     there = {each.port for each in memory.ports if each.bridge == bridge and each.port in view.snapshot.ports}
     if there or view.plan.changes:
         raise NotThere(

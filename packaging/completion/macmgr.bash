@@ -38,7 +38,7 @@ _macmgr_table() {
         options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns'
         places='bridge' ;;
     'release')
-        options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --format:=table,json --json --no-color --bridge:bridge'
+        options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --format:=table,json --json --no-color --bridge:bridge --cut'
         places='' ;;
     'doctor')
         options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --format:=table,json --json --replay:file --no-color'

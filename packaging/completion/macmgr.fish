@@ -218,6 +218,7 @@ complete -c macmgr -n "__macmgr_at 'release'" -l format -x -a 'table json' -d 'd
 complete -c macmgr -n "__macmgr_at 'release'" -l json -d 'the same as --format json'
 complete -c macmgr -n "__macmgr_at 'release'" -l no-color -d 'no colour, on a terminal too'
 complete -c macmgr -n "__macmgr_at 'release'" -l bridge -x -a '(__macmgr_names bridge)' -d 'only the ports of this bridge'
+complete -c macmgr -n "__macmgr_at 'release'" -l cut -d 'give ports back also where that cuts a guest off, or lets others hear it who did not'
 complete -c macmgr -n "__macmgr_at 'doctor'" -s h -l help -d 'show this help message and exit'
 complete -c macmgr -n "__macmgr_at 'doctor'" -l config -r -F -d 'default /etc/macmgr/macmgr.toml'
 complete -c macmgr -n "__macmgr_at 'doctor'" -l run-dir -x -a '(__fish_complete_directories)' -d 'libvirt\'s status files are below it; default /run/libvirt'

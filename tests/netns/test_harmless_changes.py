@@ -1,4 +1,4 @@
-"""The law of no harm on the real kernel: on random bridges with guests, neither a change nor a typed fix cuts one off.
+"""The law of no harm on the real kernel: on random bridges with guests, no change, typed fix or release cuts one off.
 
 Nor does one let a guest be heard where it was not. Frames decide, sent before and after. The hundred hosts are the same
 in each run; MACMGR_HOSTS begins elsewhere.
@@ -8,7 +8,8 @@ tests/harmjudge.py says what takes from somebody and harms nobody.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from random import Random
 
@@ -21,9 +22,10 @@ from macmgr.model.known import NOTHING_KNOWN
 from macmgr.model.relay import PortState
 from macmgr.model.snapshot import Snapshot
 from macmgr.planning.planner import plan
-from macmgr.reconcile import apply
+from macmgr.reconcile import apply, release
 from macmgr.state.lock import WriterLock
 from macmgr.view import View, judged
+from macmgr.vlanfiltering import turn_on
 from tests.earshot import Asked, Earshot, asked, in_use, listen
 from tests.harmjudge import Judge
 from tests.netns.frameyard import BRIDGE, CABLES, LACED, SHORT, TAPS, Yard, open_yard
@@ -42,7 +44,7 @@ def yard() -> Iterator[Yard]:
         yield opened
 
 
-def test_no_change_and_no_fix_harms_anybody(yard: Yard) -> None:
+def test_no_change_no_fix_and_no_release_harms_anybody(yard: Yard) -> None:
     given = os.environ.get("MACMGR_BRIDGE")
     seeds = [given] if given else [f"{_RUN}-{number}" for number in range(_HOSTS)]
     judged_hosts = 0
@@ -55,21 +57,23 @@ def test_no_change_and_no_fix_harms_anybody(yard: Yard) -> None:
 
 
 def _harm(choose: Random, yard: Yard) -> tuple[list[str], str]:
-    """Whom the changes harm, or the commands of one fix; and what was done."""
+    """Whom the changes harm, the commands of one fix, or a release; and what was done."""
     made = _plain(make(choose, yard.filters_vlans, 0), choose)
-    intent = _intent(choose, made)
+    intent, notes = _intent(choose, made), Notebook()
+    act = choose.choice((_apply, _apply, _apply, _type_a_fix, _type_a_fix, _turn_filtering_on, _release, _release))
     assert 0 not in yard.requests.transact(requests(made, yard), "making a bridge").failures
     try:
         start = yard.settled()
+        if act is _release:  # of what somebody has consented to
+            known = replace(NOTHING_KNOWN, cut=True, vlans=True)
+            apply(WriterLock(), lambda: intent, yard.kernel, notes=notes, known=known)
+            start = yard.settled()
         for _ in range(2):  # what the frames themselves move has moved then
             before = _heard(start, intent, in_use(start), yard)
             start = yard.kernel.read_snapshot({BRIDGE}, whole=True)
         judge = Judge(intent, start)
         judge.before = before
-        if choose.random() < 0.5:
-            done = _apply(intent, yard, Scope(choose.choice((None, None, "g0", "g1"))))
-        else:
-            done = _type_a_fix(choose, start, intent, yard)
+        done = act(choose, View(intent, start, plan(intent, start)), yard, notes)
         after = yard.settled()
         return judge.harm(after, heard=_heard(after, intent, judge.used, yard)) if done else [], done
     finally:
@@ -149,25 +153,43 @@ def _sent(frame: Frame) -> Frame:
     return replace(frame, length=80)
 
 
-def _apply(intent: Intent, yard: Yard, scope: Scope = Scope()) -> str:  # noqa: B008 - frozen
-    outcome = apply(WriterLock(), lambda: intent, yard.kernel, scope, notes=Notebook())
+def _apply(choose: Random, view: View, yard: Yard, notes: Notebook) -> str:
+    scope = Scope(choose.choice((None, None, "g0", "g1")))
+    outcome = apply(WriterLock(), lambda: view.intent, yard.kernel, scope, notes=notes)
     return f"{len(outcome.done)} changes: {outcome.done}" if outcome.done else ""
 
 
-def _type_a_fix(choose: Random, start: Snapshot, intent: Intent, yard: Yard) -> str:
-    view = judged(View(intent, start, plan(intent, start)))
-    fixes = [(finding, fix_of(finding).commands) for finding in view.plan.findings]
-    fixes = [(finding, commands) for finding, commands in fixes if commands and "--vlan-filtering" not in commands[0]]
+def _release(_choose: Random, view: View, yard: Yard, notes: Notebook) -> str:
+    outcome = release(WriterLock(), lambda: view.intent, yard.kernel, Scope(), notes).outcome
+    return f"{len(outcome.done)} changes of a release: {outcome.done}" if outcome.done else ""
+
+
+def _turn_filtering_on(_choose: Random, view: View, yard: Yard, notes: Notebook) -> str:
+    command = ("macmgr", "apply", "--vlan-filtering", BRIDGE)
+    return shlex.join(command) if _run(command, view.intent, yard, notes) else ""
+
+
+def _type_a_fix(choose: Random, view: View, yard: Yard, notes: Notebook) -> str:
+    fixes = [(finding, fix_of(finding).commands) for finding in judged(view).plan.findings]
+    fixes = [(finding, commands) for finding, commands in fixes if commands]
     if not fixes:
         return ""
     finding, commands = choose.choice(fixes)
     for command in commands:
         if command[0] == "macmgr":
-            words = [word for word in command[2:] if word != "--vlans"]
-            options = dict(zip(words[::2], words[1::2], strict=True))
-            known = replace(NOTHING_KNOWN, vlans="--vlans" in command)
-            scope = Scope(options.get("--domain"))
-            apply(WriterLock(), lambda: intent, yard.kernel, scope, notes=Notebook(), known=known)
+            _run(command, view.intent, yard, notes)
         elif command[0] != "virsh":
             yard.here.run(*command, check=False)
     return f"{finding.code}: {' && '.join(map(' '.join, commands))}"
+
+
+def _run(command: Sequence[str], intent: Intent, yard: Yard, notes: Notebook) -> bool:
+    """``macmgr`` itself, as a fix names it; False if it does not turn VLAN filtering on."""
+    words = [word for word in command[2:] if word != "--vlans"]
+    options = dict(zip(words[::2], words[1::2], strict=True))
+    name = options.get("--vlan-filtering")
+    if name and not turn_on(WriterLock(), name, lambda: intent, yard.kernel).turned_on:
+        return False
+    known = replace(NOTHING_KNOWN, vlans="--vlans" in command)
+    apply(WriterLock(), lambda: intent, yard.kernel, Scope(options.get("--domain")), notes=notes, known=known)
+    return True

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from macmgr.forwarding.requested import requested
 from macmgr.forwarding.typed import typed
 from macmgr.model.changes import Change, SetEntries, SetVids, requests
-from macmgr.model.findings import Finding, fix_of
+from macmgr.model.findings import Code, Finding, fix_of
 from macmgr.model.intent import Scope, Vlan, Vlans
 from macmgr.model.snapshot import Snapshot
 from macmgr.planning.planner import plan
+from macmgr.planning.release import plan_release
 from macmgr.reconcile import apply, release
 from macmgr.state.lock import WriterLock
 from macmgr.view import View, judged
@@ -110,6 +111,33 @@ def test_no_apply_harms_anybody(world: World, domain: str) -> None:
     judge = Judge(world.intent, world.start)
     for options in ((), ("--domain", domain), ("--bridge", "br0", "--vlans")):
         assert judge.harm(run(world, world.start, ("macmgr", "apply", *options))) == [], options
+
+
+@given(hosts())
+def test_no_release_harms_anybody(world: World) -> None:
+    """Somebody has consented to what macmgr did before, and to nothing that the release does.
+
+    Guests may hear each other between two of its requests: no more than that, and nobody is lost meanwhile.
+    """
+    kernel, notes = world.kernel(), Notebook(world.known.memory)
+    apply(WriterLock(), lambda: world.intent, kernel, notes=notes, known=replace(world.known, cut=True, vlans=True))
+    managed = kernel.read_snapshot()
+    judge, snapshot = Judge(world.intent, managed), managed
+    changes = plan_release(world.intent, managed, replace(world.known, memory=notes.memory)).changes
+    for number, change in enumerate(changes):
+        for request in requests(change):
+            snapshot = requested(snapshot, [request])
+            found = judge.harm(snapshot, under_way=between_vlans(changes, number))
+            lost = [each for each in found if each.endswith("is lost")]
+            assert lost == [], request
+    left = release(WriterLock(), lambda: world.intent, kernel, Scope(), notes, world.known)
+    assert judge.harm(kernel.read_snapshot()) == []
+    stay = {each.port for each in left.outcome.view.plan.findings if each.code is Code.NOT_GIVEN_BACK}
+    assert stay.isdisjoint(each.port for each in left.ports)
+    assert not notes.memory.ports or not left.complete
+    ended = release(WriterLock(), lambda: world.intent, kernel, Scope(), notes, replace(world.known, cut=True))
+    by_hand = {each.port for each in ended.outcome.view.plan.findings if each.mac}
+    assert by_hand.issuperset(each.port for each in notes.memory.ports), "with consent, it ends"
 
 
 @given(hosts())

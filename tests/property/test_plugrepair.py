@@ -11,6 +11,7 @@ from macmgr.forwarding.requested import requested
 from macmgr.model.changes import SetVids, requests
 from macmgr.model.flags import PortFlags
 from macmgr.model.intent import EVERYTHING, GuestPort, Vlan, Vlans
+from macmgr.model.known import Known
 from macmgr.model.snapshot import Bridge, BridgePort, Snapshot
 from macmgr.model.vids import PortVids
 from macmgr.planning.planner import plan
@@ -71,7 +72,7 @@ def test_no_port_comes_into_a_vlan_that_is_not_its_own(world: World) -> None:
 def test_a_release_puts_back_what_was_there(world: World) -> None:
     kernel, notes = world.kernel(), Notebook(world.known.memory)
     apply(LOCK, lambda: world.intent, kernel, notes=notes, known=world.known)
-    release(LOCK, lambda: world.intent, kernel, EVERYTHING, notes)
+    release(LOCK, lambda: world.intent, kernel, EVERYTHING, notes, Known(cut=True))
     for name, port in world.start.ports.items():
         assert kernel.ports[name].vlans == port.vlans
         assert kernel.ports[name].flags.isolated == port.flags.isolated

@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 
 from macmgr.model.intent import GuestPort, Intent, Manager, Scope
-from macmgr.model.known import NOTHING
+from macmgr.model.known import NOTHING, Known
 from macmgr.model.snapshot import EntryState, PortFlags
 from macmgr.reconcile import Notes, apply, release
 from macmgr.state.lock import WriterLock
@@ -44,7 +44,8 @@ def applied(world: World, kernel: FakeKernel, notes: Notes) -> Outcome:
 
 
 def released(intent: Intent, kernel: FakeKernel, notes: Notes, scope: Scope = EVERYTHING) -> Released:
-    return release(LOCK, lambda: intent, kernel, scope, notes)
+    """Somebody consents to what it harms: macmgr may have repaired what it gives back."""
+    return release(LOCK, lambda: intent, kernel, scope, notes, Known(cut=True))
 
 
 def without_policy(intent: Intent) -> Intent:

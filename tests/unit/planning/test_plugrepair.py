@@ -104,7 +104,9 @@ def test_a_kernel_without_isolation_is_told_once() -> None:
 def test_release_puts_back_what_was_there() -> None:
     kernel, notes = FakeKernel(host()), Notebook()
     applied(kernel, notes)
-    assert release(LOCK, intent, kernel, EVERYTHING, notes).complete
+    assert not release(LOCK, intent, kernel, EVERYTHING, notes).complete
+    assert {kernel.ports[f"vnet{n}"].isolated for n in range(2)} == {True}, "the guests would hear each other"
+    assert release(LOCK, intent, kernel, EVERYTHING, notes, Known(cut=True)).complete
     assert {kernel.ports[f"vnet{n}"].flags for n in range(2)} == {OPEN}
     apart = replace(OPEN, isolated=True)  # as libvirt left it, and lost since
     kernel, notes = FakeKernel(host(apart)), Notebook()
@@ -283,7 +285,9 @@ def test_release_puts_back_the_vids_and_entries_that_were_there() -> None:
     apply(LOCK, lambda: intent(TOLD, NEIGHBOUR), kernel, notes=notes, known=Known(vlans=True))
     assert vlans(kernel) == ACCESS
     assert parse_document(document_of({"": notes.memory}, "b"), "b") == ({"": notes.memory}, False)
-    assert release(LOCK, lambda: intent(TOLD, NEIGHBOUR), kernel, EVERYTHING, notes).complete
+    assert not release(LOCK, lambda: intent(TOLD, NEIGHBOUR), kernel, EVERYTHING, notes).complete
+    assert vlans(kernel) == ACCESS, "no uplink reached the guest in the VLANs that it had"
+    assert release(LOCK, lambda: intent(TOLD, NEIGHBOUR), kernel, EVERYTHING, notes, Known(cut=True)).complete
     assert (vlans(kernel), kernel.ports["vnet0"].flags) == (before, OPEN)
     mine = {key: entry for key, entry in kernel.fdb.items() if key[1] == MACS[0]}
     assert mine == {key: entry for key, entry in state.items() if key[1] == MACS[0]}

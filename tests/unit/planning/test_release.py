@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from macmgr.model.changes import bridge_command, requests
+from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent, Manager, Pin, Policy, Scope
 from macmgr.model.known import NOTHING_KNOWN, KeptMac, Known, Memory
 from macmgr.model.relay import PortRelay, PortState
@@ -223,6 +224,61 @@ def test_a_port_that_could_not_be_opened_keeps_its_entry() -> None:
     assert len(notes.memory.ports) == 1
     kernel.forgets_flags.clear()
     assert release(LOCK, lambda: intent(PLAIN), kernel, Scope(), notes).outcome.complete
+
+
+def in_use_since() -> tuple[FakeKernel, Notebook]:
+    """The port was closed before macmgr; somebody has let it learn since, and the guest uses another address."""
+    kernel, notes = applied(host(CLOSED, BEFORE_LIBVIRT))
+    kernel.set_flags("vnet0", PortFlags(unicast_flood=False))
+    kernel.set_entry(Entry(VRRP, 1, "vnet0", EntryState.DYNAMIC))
+    return kernel, notes
+
+
+def test_a_port_stays_as_it_is_where_giving_it_back_cuts_an_address_off() -> None:
+    kernel, notes = in_use_since()
+    before = dict(kernel.ports), dict(kernel.fdb)
+    done = release(LOCK, lambda: intent(PLAIN), kernel, Scope(), notes)
+    assert ((kernel.ports, kernel.fdb), done.ports, done.complete) == (before, (), False)
+    assert [each.port for each in notes.memory.ports] == ["vnet0"], "how it was is remembered still"
+    assert [(each.code, each.message, each.note) for each in done.outcome.view.plan.findings] == [
+        (
+            Code.WOULD_HARM,
+            f"{VRRP} of web1 (vnet0) would no longer be reached from vnet1, the uplink eth0: "
+            "changes on br0 are left out",
+            "'macmgr release --cut --bridge br0' makes them anyway",
+        ),
+        (
+            Code.NOT_GIVEN_BACK,
+            "vnet0 of web1 is left as macmgr made it: giving it back would harm a guest",
+            "'macmgr release --cut --bridge br0' gives it back anyway",
+        ),
+    ]
+
+
+def test_with_consent_it_is_given_back() -> None:
+    kernel, notes = in_use_since()
+    done = release(LOCK, lambda: intent(PLAIN), kernel, Scope(), notes, Known(cut=True))
+    assert (kernel.ports["vnet0"].flags, [each.port for each in done.ports], done.complete) == (CLOSED, ["vnet0"], True)
+    assert notes.memory.ports == ()
+
+
+def test_other_ports_are_given_back_beside_one_that_stays() -> None:
+    kernel, notes = in_use_since()
+    other = GuestPort("vnet1", "br0", "web2", "u2", ("52:54:00:00:00:02",), policy=Policy(Manager.LIBVIRT))
+    apply(LOCK, lambda: intent(other), kernel, notes=notes)
+    done = release(LOCK, lambda: intent(PLAIN, other), kernel, Scope(), notes)
+    assert ([each.port for each in done.ports], kernel.ports["vnet1"].flags) == (["vnet1"], OPEN)
+    assert [each.port for each in notes.memory.ports] == ["vnet0"]
+
+
+def test_an_entry_of_another_guests_address_is_not_given_back() -> None:
+    """A put without a VID would take the address where the other one has it."""
+    theirs = "52:54:00:00:00:02"
+    kernel, notes = applied(host(CLOSED, [*BEFORE_LIBVIRT, Entry(theirs, 0, "vnet0", sticky=True)]))
+    kernel.set_entry(Entry(theirs, 0, "vnet0", sticky=True))
+    other = GuestPort("vnet1", "br0", "web1", "u1", (theirs,))
+    release(LOCK, lambda: intent(PLAIN, other), kernel, Scope(), notes)
+    assert {entry for entry in entries(kernel, theirs) if entry.port == "vnet0"} == set()
 
 
 def test_only_the_named_bridge_is_given_back() -> None:
