@@ -13,6 +13,7 @@ import shutil
 import stat
 import tarfile
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -60,7 +61,7 @@ def _write_tar(target: Path, files: Files) -> None:
             with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as archive:
                 for name, data in files.items():
                     member = tarfile.TarInfo(f"capture/{name}")
-                    member.size, member.mode = len(data), 0o600
+                    member.size, member.mode, member.mtime = len(data), 0o600, int(time.time())
                     archive.addfile(member, io.BytesIO(data))
             file.flush()
             os.fsync(file.fileno())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -51,15 +52,12 @@ class RecordedKernel:
         there = self.whole
         asked = there.bridges.keys() if bridges is None else there.bridges.keys() & {*bridges}
         unlimited = whole or bridges is None
-        listed = frozenset(
-            name for name in asked if unlimited or sum(1 for _ in there.fdb.of_bridge(name)) <= MOST_LISTED
-        )
-        wanted = {*ports, *there.bridges}
-        entries = tuple(
-            entry
-            for entry in there.entries
-            if (bridge := there.bridge_of(entry.port)) in listed or (bridge in asked and entry.port in wanted)
-        )
+        places = {**{name: name for name in there.bridges}, **{name: port.bridge for name, port in there.ports.items()}}
+        lengths = Counter(places.get(entry.port, "") for entry in there.entries)
+        listed = frozenset(name for name in asked if unlimited or lengths[name] <= MOST_LISTED)
+        wanted = {name for name, bridge in places.items() if bridge in listed}
+        wanted |= {name for name, bridge in places.items() if bridge in asked and (name in ports or name == bridge)}
+        entries = tuple(entry for entry in there.entries if entry.port in wanted)
         unasked = {name: replace(port, outward=False) for name, port in there.ports.items() if port.outward}
         if unasked:  # the other ends of cables are looked at where they tell an uplink
             sure = there.ports.keys() - unsure_cables({**there.ports, **unasked}.values(), bridges)

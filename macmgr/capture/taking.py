@@ -17,7 +17,7 @@ from macmgr.capture.records import in_lines, to_json
 from macmgr.capture.redaction import redacted
 from macmgr.capture.renaming import Renaming, make_renaming, stations_in
 from macmgr.capture.replaying import ERRORS, FORMAT, VERSION
-from macmgr.errors import MacmgrError, XmlError
+from macmgr.errors import MacmgrError, XmlError, unexpected
 from macmgr.model.findings import Finding
 from macmgr.model.known import Memory
 from macmgr.model.snapshot import Snapshot
@@ -93,13 +93,18 @@ def take(
     """Reads all that the verbs read. ``settled`` looks entries up that one reading of an FDB may miss."""
     recorder = _Recorder(origin.files)
     errors: dict[str, MacmgrError] = {}
+    bugs: list[str] = []
 
     def met(name: str, read: Callable[[], Any], otherwise: Any = None) -> Any:
         try:
             return read()
         except MacmgrError as error:
             errors[name] = error
-            return otherwise
+        except Exception as error:  # noqa: BLE001 - a bug is what a capture is for
+            bugs.append(f"{name}: {unexpected(error)}")
+            if name != "libvirt":  # its documents are there: a replay meets the bug as the verbs do here
+                errors[name] = unexpected(error)
+        return otherwise
 
     state = met("libvirt", StatusFiles(origin.run_dir, origin.has_process, recorder).read)
     config = met("config", origin.config)
@@ -138,6 +143,7 @@ def take(
     }
     lacks = (
         *(f"{name}: {error}" for name, error in errors.items()),
+        *(each for each in bugs if each.startswith("libvirt")),
         *(f"words in {each.path} that macmgr does not know" for each in documents if each.differs),
     )
     index = {
@@ -156,7 +162,7 @@ def take(
         "devices.json": said("devices", kernel[1]),
         "memory.json": {
             "memory": renaming.in_records(known[0]),
-            "problem": problem,
+            "problem": renaming.in_sentence(problem),
             "seen": renaming.in_records(known[1]),
             "hooks": list(hooks),
         },
@@ -205,7 +211,7 @@ class _Document:
         if isinstance(self.data, int):
             return said | {"errno": self.data}
         if self.mistake:
-            return said | {"mistake": self.mistake}
+            return said | {"mistake": renaming.in_sentence(self.mistake)}
         place = "/".join(here.below if here.below[0] == _DEFINITIONS else ("libvirt", *here.below))
         if len(os.fsencode(place)) > _LONGEST:
             place = f"libvirt/{len(files):06d}.xml"
@@ -221,7 +227,10 @@ def _document(path: str, said: bytes | XmlError | int, run_dir: Path, definition
     if isinstance(said, int):
         return _Document(directory, below, said)
     reader = _reader_of(below)
-    found = understood(reader, said, path, None, "")
+    try:
+        found = understood(reader, said, path, None, "")
+    except Exception:  # noqa: BLE001 - a bug in the reader: the document is what shows it
+        return _Document(directory, below, said, differs=True)
     try:
         carried = understood(reader, redacted(said), path, None, "")
     except ValueError:

@@ -13,7 +13,6 @@ from macmgr import __version__, errors
 from macmgr.capture.archive import check_target, write_capture
 from macmgr.capture.recordedkernel import RecordedKernel
 from macmgr.capture.taking import Taken, take
-from macmgr.errors import MacmgrError
 from macmgr.model.known import Known
 from macmgr.model.snapshot import Snapshot
 from macmgr.oneline import one_line
@@ -43,8 +42,8 @@ def write_down(arguments: argparse.Namespace) -> int:
             keys = suspects(view.plan.changes, view.intent, view.snapshot)
             with origin.kernel() as kernel:
                 return replace(snapshot, entries=snapshot.fdb.with_found(kernel.look_up(keys, snapshot)))
-        except MacmgrError:
-            return snapshot  # the same error keeps libvirt's part, or the configuration, out
+        except Exception:  # noqa: BLE001 - an error is in the capture already, and a bug is what the capture is for
+            return snapshot
 
     with Progress("reading all that macmgr reads of this host"):
         taken = take(origin, _versions(), settled, anonymous=arguments.anonymous)

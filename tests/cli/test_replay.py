@@ -6,9 +6,11 @@ import json
 import re
 import tarfile
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
+from macmgr.errors import NoPermission
 from macmgr.model.multicast import Mdb, Member
 from macmgr.model.snapshot import Entry, EntryState
 from macmgr.verbs import bugreport
@@ -190,3 +192,42 @@ def test_nothing_of_this_machine_is_read(tmp_path: Path) -> None:
     assert said.stderr == f"macmgr: {tmp_path}: is no capture: it has no capture.json\n"
     said = run_macmgr("audit", "--replay", tmp_path / "none", capture_output=True)
     assert said.returncode == 69
+
+
+def test_a_bug_does_not_keep_its_report_from_being_written(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a reader, in the planner, in the kernel's edge: the replay meets it again."""
+
+    def bug(*_: object, **__: object) -> NoReturn:
+        raise KeyError("bug")
+
+    for number, place in enumerate(("sources.statusfiles.read_domain_status", "reconcile.with_taps")):
+        with monkeypatch.context() as patched:
+            patched.setattr(f"macmgr.{place}", bug)
+            failed = host.macmgr("audit")
+            assert failed.code == 70
+            said = host.macmgr("capture", str(tmp_path / f"{number}.tar"))
+            assert said.code == 0
+            assert replay(host, tmp_path / f"{number}.tar", "audit").code == 70
+        assert number or "Without libvirt: failed unexpectedly (KeyError" in said.stdout
+    monkeypatch.setattr(host.kernel, "read_snapshot", bug)
+    said = host.macmgr("capture", str(tmp_path / "kernel.tar"))
+    assert "Without kernel: failed unexpectedly (KeyError" in said.stdout
+    assert replay(host, tmp_path / "kernel.tar", "audit").code == 70
+
+
+def test_without_the_kernel(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its devices may be the only part that cannot be read: only the doctor asks for them."""
+
+    def refused(*_: object, **__: object) -> NoReturn:
+        raise NoPermission("reading the addresses of eth0: Operation not permitted (EPERM)")
+
+    monkeypatch.setattr(host.kernel, "read_devices", refused)
+    assert "Without devices: reading" in host.macmgr("capture", str(tmp_path / "devices.tar")).stdout
+    same(host, tmp_path / "devices.tar", "doctor")
+    same(host, tmp_path / "devices.tar", "audit")
+    monkeypatch.setattr(host.kernel, "read_snapshot", refused)
+    assert "Without kernel: reading" in host.macmgr("capture", str(tmp_path / "kernel.tar")).stdout
+    same(host, tmp_path / "kernel.tar", "audit")
+    assert replay(host, tmp_path / "kernel.tar", "audit").code == 77
