@@ -43,7 +43,8 @@ table { border-collapse: collapse; font-size: .88rem; width: 100% }
 th, td { text-align: left; padding: .25rem .6rem; border-bottom: 1px solid var(--edge); white-space: nowrap;
   overflow-wrap: normal }
 th { color: var(--dim); font-weight: 600 }
-td:last-child { font-weight: 600 }
+tr { background: var(--page) }
+td:last-child { font-weight: 600; position: sticky; right: 0; background: inherit }
 tr.cut-off { background: var(--red-card) }
 tr.cut-off td:last-child, tr.drift td:last-child { color: var(--red) }
 tr.at-risk { background: var(--amber-card) }
@@ -67,8 +68,10 @@ svg .node.drift > polygon { fill: var(--violet-card); stroke: var(--violet) }
 svg .edge > path { fill: none }
 svg .node.observed > text, svg .node.resting > text { fill: var(--dim) }
 footer { margin-top: 2rem; color: var(--dim); font-size: .85rem }
-@media (max-width: 46rem) { .findings > li { display: block } .verdict { font-size: 1.15rem } body { padding: .7rem } }
+@media (max-width: 46rem) { .findings > li { display: block } .verdict { font-size: 1.15rem } body { padding: .7rem }
+  figure { direction: rtl } svg { direction: ltr } }
 @media print { body { max-width: none; padding: 0; font-size: 9.5pt } .table, figure { overflow: visible }
-  th, td { white-space: normal } tr, .findings > li, figure { break-inside: avoid } svg { max-width: 100% }
-  .verdict, tr, svg { print-color-adjust: exact } }
+  h2, h3 { break-after: avoid } tr, .findings > li, figure { break-inside: avoid } th, td { padding: .2rem .3rem }
+  td:last-child { position: static }
+  svg { max-width: 100%; max-height: 24cm; width: auto } .verdict, .names li, tr, svg { print-color-adjust: exact } }
 """
