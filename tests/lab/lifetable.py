@@ -1,7 +1,7 @@
-"""docs/life-events.rst from what the life events of tests/lab left: event, libvirt alone, macmgr.
+"""docs/life-events.rst from what the life events of tests/lab left: event, libvirt alone in two releases, macmgr.
 
-`python3 -m tests.lab.lifetable` after `tox -e life` reads .lab/results/life and writes the document anew. A test holds
-the committed document to name every event. Only the standard library is used.
+`python3 -m tests.lab.lifetable` after `tox -e life` and `tox -e lab-debian13` reads what both left, and writes the
+document anew. A test holds the committed document to name every event. Only the standard library is used.
 """
 
 import ast
@@ -15,8 +15,10 @@ from typing import Any
 CHECKOUT = Path(__file__).resolve().parents[2]
 DOCUMENT = CHECKOUT / "docs" / "life-events.rst"
 RESULTS = CHECKOUT / ".lab" / "results" / "life"
+NEWER = CHECKOUT / ".lab" / "trees" / "trixie" / "lab" / "results" / "life"
 MODULES = ("cpus", "nics", "host", "meddling")  # tests/lab/test_life_*.py, in the order of the document
-HANDS = ("libvirt-alone", "macmgr")
+ALONE, WITH_MACMGR = "libvirt-alone", "macmgr"
+COLUMNS = ("event", "libvirt 9.0 alone", "libvirt 11.3 alone", "macmgr")
 
 HEAD = """\
 .. Written by tests/lab/lifetable.py from the results of the lab: do not edit.
@@ -24,10 +26,13 @@ HEAD = """\
 What happens in a guest's life
 ==============================
 
-Each row is a test in ``tests/lab``, run twice on a real libvirtd (9.0.0) with a real QEMU guest: with libvirt alone,
-and with macmgr's hooks and ``macmgr watch``. The guest has a NIC on a network with ``macTableManager='libvirt'``
+Each row is a test in ``tests/lab``, run twice on a real libvirtd with a real QEMU guest: with libvirt alone, and with
+macmgr's hooks and ``macmgr watch``. The guest has a NIC on a network with ``macTableManager='libvirt'``
 ("network NIC") and one with ``<interface type='bridge'>`` on its bridge ("bridge NIC": libvirt never manages those).
-``sudo ./run test -e life`` repeats it, ``python3 -m tests.lab.lifetable`` writes this table anew.
+``sudo ./run test -e life,lab-debian13`` repeats it, ``python3 -m tests.lab.lifetable`` writes this table anew.
+
+The releases are libvirt 9.0.0 with Linux 6.1 and Python 3.11 (Debian 12), and libvirt 11.3.0 with Linux 6.12 and Python
+3.13 (Debian 13). With macmgr, there is one column, as both must come to the same.
 
 reachable, cut off
     The LAN host pings the NIC's address and gets every answer, or does not.
@@ -58,32 +63,40 @@ def events() -> list[Event]:
     return [event for module in MODULES for event in _events_of(module)]
 
 
-def document(results: Path) -> str:
-    """The document from a directory of results; a result that is missing is an error that names it."""
+def document(results: Path, newer: Path) -> str:
+    """The document from the results of both releases; a result that is missing is an error that names it."""
     parts = [HEAD]
     for module in MODULES:
         tree = _tree(module)
         title = (ast.get_docstring(tree) or "").partition(":")[0]
-        parts += [title, "-" * len(title), "", ".. list-table::", "   :header-rows: 1", "   :widths: 24 38 38", ""]
-        parts += ["   * - event", "     - libvirt alone", "     - macmgr"]
+        parts += [title, "-" * len(title), "", ".. list-table::", "   :header-rows: 1", "   :widths: 22 30 18 30", ""]
+        parts.append("   * - " + "\n     - ".join(COLUMNS))
         for event in _events_of(module):
+            alone, alone_newer, ours, ours_newer = (
+                _seen(place, event, hand) for hand in (ALONE, WITH_MACMGR) for place in (results, newer)
+            )
+            if ours != ours_newer:
+                raise ValueError(f"{event.test}: with macmgr it is not the same in both releases: {ours}, {ours_newer}")
             parts.append(f"   * - {event.title}")
-            for hand in HANDS:
-                path = results / f"{event.test}.{hand}.json"
-                if not path.exists():
-                    raise FileNotFoundError(f"{path.name}: run the life events of tests/lab first, all of them")
-                lines = list(_cell(json.loads(path.read_text())["sights"]))
+            for lines in (alone, ["as 9.0"] if alone_newer == alone else alone_newer, ours):
                 parts.append(f"     - | {lines[0]}")
                 parts += [f"       | {line}" for line in lines[1:]]
         parts.append("")
     return "\n".join(parts)
 
 
+def _seen(results: Path, event: Event, hand: str) -> list[str]:
+    path = results / f"{event.test}.{hand}.json"
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: run the life events of tests/lab first, all of them, in both releases")
+    return list(_cell(json.loads(path.read_text())["sights"]))
+
+
 def main() -> int:
     """Write the document."""
     try:
-        DOCUMENT.write_text(document(RESULTS))
-    except FileNotFoundError as error:
+        DOCUMENT.write_text(document(RESULTS, NEWER))
+    except (FileNotFoundError, ValueError) as error:
         print(f"lifetable: {error}", file=sys.stderr)
         return 1
     return 0

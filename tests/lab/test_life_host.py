@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.life import Life, taps_of
-from tests.lab.topology import Lan, Libvirt, Network, Nic, run
+from tests.lab.topology import Lan, Libvirt, Network, Nic, run, until
 
 # A bridge of libvirt's own; without forwarding rules and DNS, which the lab would only wait for.
 OWN = """<network>
@@ -83,7 +83,9 @@ def test_own_network_restart(own_network: Network, host_itself: Lan, life: Life)
     life.is_seen("destroyed: the bridge is gone", [OWN_NIC])
     own_network.start()
     life.is_seen("started: the NIC is on no bridge", [OWN_NIC])
-    life.libvirt.restart()  # it plugs the tap again; nothing else does
+    life.libvirt.restart()  # it plugs the tap again, from 11 on a moment after it serves; nothing else does
+    tap = taps_of(life.guest)[OWN_NIC.mac]
+    until(lambda: "master" in run("ip", "link", "show", "dev", tap).stdout, "libvirtd plugs the NIC again")
     life.runs("libvirtd restarted", [OWN_NIC], host_itself)
     life.guest.detach(OWN_NIC)
 

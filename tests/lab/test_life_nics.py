@@ -129,7 +129,7 @@ def test_link_state(life: Life) -> None:
 
 
 def test_domif_setlink(life: Life) -> None:
-    """``virsh domif-setlink`` down, up (libvirt 9 takes a NIC off its network then: a plain bridge is left)."""
+    """``virsh domif-setlink`` down, up (libvirt takes a NIC off its network then: a plain bridge is left)."""
     for state in ("down", "up"):
         for nic in (NETWORK_NIC, BRIDGE_NIC):
             life.libvirt.virsh("domif-setlink", life.guest.name, nic.mac, state)
