@@ -259,3 +259,36 @@ def test_without_a_daemon_one_line_says_so(libvirt: Libvirt, macmgr: Macmgr) -> 
             assert refused.count("\n") == 1
     finally:
         libvirt.start()
+
+
+def test_the_price_is_told_before_the_network_starts(libvirt: Libvirt, macmgr: Macmgr) -> None:
+    """The definition has the attribute, and the bridge does not filter yet. libvirt's start proves what was said."""
+    run("ip", "link", "add", "br7", "type", "bridge")
+    run("ip", "link", "add", "link", "br7", "name", "br7.5", "type", "vlan", "id", "5")
+    network = Network.on_host_bridge(libvirt, "later", "br7").define()
+
+    def foreseen(*words: str) -> list[str]:
+        found = json.loads(macmgr("audit", "--json", *words, expect=None).stdout)["findings"]
+        return [each["message"] for each in found if each["code"] == "filtering-at-next-start"]
+
+    def filters() -> bool:
+        (link,) = json.loads(run("ip", "-j", "-d", "link", "show", "br7").stdout)
+        return bool(link["linkinfo"]["info_data"]["vlan_filtering"])
+
+    try:
+        (message,) = foreseen()
+        assert message.startswith(
+            "when network later starts, libvirt turns VLAN filtering on for br7. br7.5 (VLAN 5 on "
+        )
+        assert foreseen("--source", "libvirt") == [message]
+        said = _said(macmgr, "net", "set", "later", "libvirt")
+        assert said.startswith("When network 'later' starts, libvirt turns VLAN filtering on for br7.\n")
+        assert "  br7.5 (VLAN 5 on br7) would be cut off, because br7 itself does not carry VID 5;" in said
+        assert not filters()
+        network.start()
+        assert filters()
+        assert foreseen() == []
+        assert "VLAN filtering" not in _said(macmgr, "net", "set", "later", "libvirt")
+    finally:
+        network.undefine()
+        run("ip", "link", "delete", "br7")
