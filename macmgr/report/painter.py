@@ -63,9 +63,7 @@ class _Painter:
             boxes = [leaf.box for leaf in strays] if self._each else [box for box, _ in folded(strays)]
             yards.append(Yard("", "On no bridge of this host", Look.OTHER, tuple(boxes)))
         lines += [*self._cables(), *self._detours()]
-        title = (
-            shortened(self._verdict.text.replace(MARKED, ""), 600) if self._view.bridges else "There is no bridge here."
-        )
+        title = shortened(self._verdict.text.replace(MARKED, ""), 600) if yards else "There is no bridge here."
         return Picture(title, tuple(yards), tuple(lines))
 
     def _yard(self, bridge: Bridge, lines: list[Line]) -> Yard:

@@ -175,6 +175,17 @@ def test_svg_is_one_element_of_plain_shapes_in_ascii(host: Host) -> None:
     assert not [name for name in names if "href" in name or name.startswith("on")]
 
 
+@pytest.mark.case("one-guest-cut-off")
+def test_without_its_bridge_a_guest_is_cut_off_and_the_title_says_so(host: Host) -> None:
+    vars(host.kernel).update(bridges={}, ports={}, entries={})
+    dot = host.macmgr("graph", "--format", "dot").stdout
+    assert "3 guests are cut off: db1" in dot
+    assert "On no bridge of this host" in dot
+    for path in host.run_dir.rglob("*.xml"):
+        path.unlink()
+    assert "There is no bridge here." in host.macmgr("graph", "--format", "dot").stdout
+
+
 @drawn
 @pytest.mark.case("one-guest-cut-off")
 def test_the_picture_of_the_documentation_is_drawn_by_this_command(host: Host, request: pytest.FixtureRequest) -> None:
