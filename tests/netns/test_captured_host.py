@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -107,12 +108,13 @@ def test_nobody_can_look_at_it_anywhere(options: list[str], tmp_path: Path, caps
     answer = said(capsys, "audit", *options)
     assert cli.run(["capture", str(tmp_path / "h1.tar"), *options]) == 0
     shutil.rmtree(tmp_path / "run")
-    (tmp_path / "h1.tar").chmod(0o444)
-    for directory in (tmp_path, *tmp_path.parents[:2]):
-        directory.chmod(0o755)
-    command = [sys.executable, "-m", "macmgr", "audit", "--replay", str(tmp_path / "h1.tar")]
-    alone = ["unshare", "--net", "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *command]
-    done = subprocess.run(alone, capture_output=True, text=True, check=False, timeout=120)
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)  # where pytest's own directories let nobody in
+        elsewhere = shutil.copy(tmp_path / "h1.tar", name)
+        Path(elsewhere).chmod(0o444)
+        command = [sys.executable, "-m", "macmgr", "audit", "--replay", elsewhere]
+        alone = ["unshare", "--net", "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *command]
+        done = subprocess.run(alone, capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stdout, done.stderr) == answer
 
 
