@@ -129,8 +129,9 @@ class Judge:
         """
         port = after.ports.get(sender.port)
         entry = after.fdb.at(sender.bridge, sender.macs[0], vid)
-        twins = [each for each in self.intent.ports if each is not sender and each.bridge == sender.bridge]
-        learn = [each for each in twins if sender.macs[0] in each.macs and after.ports[each.port].flags.learning]
+        twins = [each for each in self.intent.ports if each is not sender and sender.macs[0] in each.macs]
+        ports = (after.port_on(sender.bridge, each.port) for each in twins if each.bridge == sender.bridge)
+        learn = [each for each in ports if each is not None and each.flags.learning]
         moves = entry is None or (not entry.sticky and entry.state is not EntryState.LOCAL)
         return bool(port and port.flags.locked) and moves and bool(learn)
 
