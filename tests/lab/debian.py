@@ -97,7 +97,10 @@ class Tree:
         return ["unshare", "--mount", "--propagation", "private", "sh", "-c", "\n".join(lines), "sh", *command]
 
     def run(self, command: Sequence[str]) -> int:
-        """Run the command in the tree, with this machine's name servers and its way to Python's packages."""
+        """Become the command in the tree, with this machine's name servers and its way to Python's packages.
+
+        So a signal that is meant for it reaches it.
+        """
         for name in ("venv", "tox", "lab"):
             (self.place / name).mkdir(exist_ok=True)
         pip = _said(sys.executable, "-m", "pip", "config", "list")
@@ -108,7 +111,8 @@ class Tree:
         variables = inside(os.environ)
         certificates = [value for name, value in variables.items() if "_CERT_FILE" in name or "_BUNDLE" in name]
         shared = {path for text in (pip, *certificates) for path in local_paths(text)}
-        return subprocess.run(self.entering(command, shared), env=variables, check=False).returncode
+        words = self.entering(command, shared)
+        os.execvpe(words[0], words, variables)  # noqa: S606
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -137,6 +141,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tree.make(sources, "".join(f"{line}\n" for line in options))
     except subprocess.CalledProcessError as error:
         print(f"debian: {error.cmd[0]} failed with {error.returncode}: no tree of {given.release}", file=sys.stderr)
+        return 1
+    except FileNotFoundError as error:
+        print(f"debian: {error.filename} is not here: apt-get install {error.filename}", file=sys.stderr)
         return 1
     return tree.run(command)
 

@@ -1,5 +1,8 @@
 """A tree of another release: what of this machine's configuration goes into it. `tox -e lab-debian13` runs one."""
 
+import os
+import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -94,3 +97,27 @@ def test_the_command_has_a_double_dash_of_its_own(monkeypatch: pytest.MonkeyPatc
     assert ran == [["./run", "test", "--", "-x"]]
     with pytest.raises(SystemExit):
         main(["trixie", "--"])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
+def test_the_command_in_the_tree_sees_the_checkout_and_gets_the_signals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tree here is this machine's own root, so that there is something to run."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as place:
+        _sees_and_gets(Path(place), monkeypatch)
+
+
+def _sees_and_gets(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(debian, "TREES", place)
+    tree = Tree("trixie")
+    for name in ("root", "venv", "tox", "lab"):
+        (tree.place / name).mkdir(parents=True)
+    (tree.place / "lab" / "mark").touch()
+    root = tree.root
+    monkeypatch.setattr(Tree, "root", Path("/"))
+    words = tree.entering(["sh", "-c", "pwd; ls .lab; echo $$; exec sleep infinity"], ())
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        said = [process.stdout.readline().strip() for _ in range(3)]
+        process.kill()
+    assert said == [str(debian.CHECKOUT), "mark", str(process.pid)]
+    assert not any(root.iterdir()), "no mount stays"
