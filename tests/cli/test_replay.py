@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from random import Random
+from typing import Any, NoReturn
 
 import pytest
 
@@ -231,3 +234,36 @@ def test_without_the_kernel(host: Host, tmp_path: Path, monkeypatch: pytest.Monk
     assert "Without kernel: reading" in host.macmgr("capture", str(tmp_path / "kernel.tar")).stdout
     same(host, tmp_path / "kernel.tar", "audit")
     assert replay(host, tmp_path / "kernel.tar", "audit").code == 77
+
+
+JUNK: tuple[Any, ...] = (None, True, -1, 10**12, 1.5, "", "x", "zz:zz:zz:zz:zz:zz", "\x1b[31m", [], [[]], {})
+
+
+def places_in(value: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        yield (*way, key)
+        yield from places_in(value[key], (*way, key))
+
+
+@on("roles")
+def test_a_strangers_capture_gets_an_answer_or_one_line(host: Host, tmp_path: Path) -> None:
+    """One value at a time is another."""
+    random = Random(1)  # noqa: S311 - no secret
+    assert host.macmgr("apply").code in (0, 1)
+    assert host.macmgr("capture", str(tmp_path / "good")).code == 0
+    refused = 0
+    for number in range(60):
+        made = Path(shutil.copytree(tmp_path / "good", tmp_path / str(number)))
+        path = random.choice(sorted(made.glob("*.json")))
+        document = changed = json.loads(path.read_text())
+        *way, last = random.choice(list(places_in(document)))
+        for key in way:
+            changed = changed[key]
+        changed[last] = random.choice(JUNK)
+        path.write_text(json.dumps(document))
+        for words in (("audit",), ("doctor",), ("explain", "eth0")):
+            said = replay(host, made, *words)
+            assert said.code in (0, 1, 65, 69), (path.name, way, last, changed[last], said)
+            assert "\x1b" not in said.stdout + said.stderr
+            refused += said.code == 65
+    assert refused
