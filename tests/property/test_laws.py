@@ -17,6 +17,7 @@ from macmgr.execution import execute
 from macmgr.model.changes import Change, SetEntries, SetFlags, requests
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestMac, GuestPort, Intent, Pin, Scope
+from macmgr.model.mac import Patterns
 from macmgr.model.snapshot import Entry, EntryState, PortFlags, Snapshot
 from macmgr.planning.announcements import announcements
 from macmgr.planning.draft import Pins, Plan
@@ -360,14 +361,15 @@ def test_applying_to_one_domain_touches_only_that_domain(world: World, domain: s
     kernel = world.kernel()
     applied(world, kernel, Scope(domain=domain))
     its_ports = {guest.port for guest in world.intent.ports if guest.domain == domain}
-    its_macs = {mac for guest in world.intent.ports if guest.domain == domain for mac in guest.macs}
+    its_guests = [guest for guest in world.intent.ports if guest.domain == domain]
+    its_macs = Patterns(mac for guest in its_guests for mac in (*guest.macs, *guest.policy.allow))
     for name, port in world.start.ports.items():
         assert kernel.ports[name].flags == port.flags or name in its_ports
     before = world.kernel().fdb
     for key in before.keys() | kernel.fdb.keys():
         was, is_now = before.get(key), kernel.fdb.get(key)
         ports = {entry.port for entry in (was, is_now) if entry is not None}
-        assert was == is_now or key[1] in its_macs or ports <= its_ports
+        assert was == is_now or its_macs.matches(key[1]) or ports <= its_ports
 
 
 @given(worlds(), st.sampled_from(["br0", "br1"]))
