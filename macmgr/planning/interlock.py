@@ -33,11 +33,18 @@ _SOME = (
 
 
 def harmless(
-    plan: Plan, intent: Intent, snapshot: Snapshot, owned: Ownership, asks: Collection[str], verb: str = "apply"
+    plan: Plan,
+    intent: Intent,
+    snapshot: Snapshot,
+    owned: Ownership,
+    asks: Collection[str],
+    verb: str = "apply",
+    whole: Sequence[Change] = (),
 ) -> Plan:
     """The plan without the changes that would harm a guest, and with a finding for each of its addresses.
 
     What is in use behind a port counts where it ``asks`` before it cuts that off. ``verb`` is the one that makes them.
+    ``whole`` has the changes of which the plan's are a part: all together, they may harm nobody.
     """
     if not plan.changes:
         return plan
@@ -57,7 +64,10 @@ def harmless(
     left = [change for change in plan.changes if change not in kept]
     guests = dict.fromkeys(each[0].guest for each in found.values())
     findings = [_without(finding, left, guests) for finding in plan.findings]
-    return Plan(tuple(kept), (*findings, *(_finding(harmed, verb) for harmed in found.values())))
+    together = len(whole) > len(plan.changes) and not any(True for _ in harm(whole))
+    makes = "makes them after those of other guests" if together else "makes them anyway"
+    command = f"macmgr {verb}{'' if together else ' --cut'}"
+    return Plan(tuple(kept), (*findings, *(_finding(each, command, makes) for each in found.values())))
 
 
 class _Judge:
@@ -161,7 +171,7 @@ def _without(finding: Finding, left: Sequence[Change], guests: Iterable[GuestPor
     return replace(finding, mends=(), note=note) if any(ends) else finding
 
 
-def _finding(harmed: Sequence[Harm], verb: str) -> Finding:
+def _finding(harmed: Sequence[Harm], command: str, makes: str) -> Finding:
     """One line: which guest, which address, and from whom."""
     first = harmed[0]
     guest, others = first.guest, first_few(list(dict.fromkeys(each.whom for each in harmed)), _FEW)
@@ -174,5 +184,5 @@ def _finding(harmed: Sequence[Harm], verb: str) -> Finding:
         guest.domain,
         first.mac,
         first.vids[0] if len(harmed) == 1 and len(first.vids) == 1 and first.vids[0] else None,
-        note=f"'macmgr {verb} --cut --bridge {shlex.quote(guest.bridge)}' makes them anyway",
+        note=f"'{command} --bridge {shlex.quote(guest.bridge)}' {makes}",
     )

@@ -124,7 +124,7 @@ def plan(intent: Intent, snapshot: Snapshot, known: Known = NOTHING_KNOWN, scope
     asks = {
         guest.port for guest in there if not guest.managed or _asks_first(guest, found.ports[guest.port], known, closed)
     }
-    return harmless(made, intent, found, owned, asks)
+    return harmless(made, intent, found, owned, asks, whole=draft.changes)
 
 
 def _unread_domains(intent: Intent) -> list[str]:
