@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from macmgr.forwarding import after as moved
+from macmgr.forwarding import forward
 from macmgr.forwarding.reasons import Reason
 from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.roles import roles_of
 from macmgr.model.snapshot import EntryState, Snapshot
 from macmgr.planning.portvlans import vlans_of
-from tests.earshot import Earshot, From, in_use, listen
+from tests.earshot import Earshot, From, asked, in_use, listen
 
 OUTSIDE_VLAN = (Reason.NOT_IN_VLAN, Reason.NOT_IN_VLAN_IN)
 
@@ -28,9 +30,11 @@ class Judge:
         roles = roles_of(self.start.ports.values(), self.guests)
         self.ways_out = {name for name, role in roles.items() if role.leads_out}
         self.hosts = self._hosts()
+        self.by_frames = False
 
     def harm(self, after: Snapshot, *, under_way: Collection[str] = (), heard: Earshot | None = None) -> list[str]:
         """``under_way`` are ports that are on their way to their bridge. ``heard``: by frames, not by the model."""
+        self.by_frames = heard is not None
         heard = heard or listen(after, self.intent, self.used)
         lost = [f"{each} is lost" for each in self.before.reached - heard.reached if self._is_lost(each, after, heard)]
         lost = [each for each in lost if not any(f"'{port}'" in each for port in under_way)]
@@ -85,11 +89,22 @@ class Judge:
         bridge, vids = self.start.ports[port].bridge, self._vids_now(place, after)
         may = [each for each in self.intent.ports if each.running and mac in each.macs and each.bridge == bridge]
         twins = {each.port for each in may if each.port != port}
-        reached = sender in twins or any((twin, mac, sender, vid) in heard.reached for twin in twins for vid in vids)
-        if twins and not reached:  # each of theirs takes the entry to itself: by frames, none may get its own in time
-            modelled = listen(after, self.intent, self.used).reached
-            reached = any((one, mac, sender, vid) in modelled for one in (port, *twins) for vid in vids)
-        return reached
+        if sender in twins or any((twin, mac, sender, vid) in heard.reached for twin in twins for vid in vids):
+            return True
+        users = {name for name, macs in self.used.items() if mac in macs and self.start.ports[name].bridge == bridge}
+        if not self.by_frames or not twins | users - {port}:
+            return False
+        # each of theirs takes the entry to itself, and so none may get its own in time
+        return any(
+            self._reached_when_it_has_sent((one, mac, sender, vid), after) for one in (port, *twins) for vid in vids
+        )
+
+    def _reached_when_it_has_sent(self, place: From, after: Snapshot) -> bool:
+        for each in asked(after, self.intent, self.used):
+            if each.place == place:
+                then = listen(moved(forward(after, each.port, each.back)), self.intent, self.used)
+                return place in then.reached
+        return False
 
     def _are_apart_as_asked(self, port: str, sender: str, after: Snapshot) -> bool:
         """Both are isolated now, and those that were not are guests whose XML asks for it."""

@@ -19,7 +19,7 @@ from macmgr.forwarding.reasons import Reason
 from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.relay import Tag
 from macmgr.model.roles import Role
-from macmgr.model.snapshot import BridgePort, Entry, EntryState, Snapshot
+from macmgr.model.snapshot import Entry, EntryState, Snapshot
 
 # Guests that share an address, and are judged as they are when they have just sent: how many others have it must not
 # decide how long a hook takes. Each is judged as it is now, too.
@@ -69,10 +69,10 @@ def harms(
     ``addresses`` are those of a guest that are asked for; ``without`` are places in which it has none. Nobody is harmed
     who comes to reach a guest by an uplink or from the host: that is a repair. Of a guest whose CPUs do not run here,
     nothing is asked: its addresses are elsewhere. An address that several guests have is reached if one of them is;
-    but not one that is only in use behind a guest's port. Who sent last has a learned entry, and the next frame of
-    another one takes it along: so for an address that several have, and for one that was learned elsewhere, the same
-    is asked once more for each as it is when it has just sent. What was learned on a port ages once that learns no
-    more: nothing refreshes the entry.
+    but not one that is only in use behind a guest's port. An entry that is not sticky is where somebody sent last, and
+    goes along with the next frame of another one. So for an address that several have, and for one that leads
+    elsewhere, the same is asked once more for each as it is when it has just sent. What was learned on a port ages once
+    that learns no more: nothing refreshes the entry.
     """
     after = _aged(before, after)
 
@@ -109,12 +109,17 @@ def _turns(
     turns: list[list[tuple[GuestPort, str]]] = []
     for (bridge, mac), guests in claims.items():
         entries = snapshot.fdb.of_mac(bridge, mac).values()
-        if len(guests) == 1 and not any(_is_learned(entry) and entry.port != guests[0].port for entry in entries):
+        if len(guests) == 1 and not any(_moves(entry) and entry.port != guests[0].port for entry in entries):
             continue
         for number, guest in enumerate(guests[:_MOST_TURNS]):
             turns += [[]] if number == len(turns) else []
             turns[number].append((guest, mac))
     return turns
+
+
+def _moves(entry: Entry) -> bool:
+    """A frame takes it along, whether it was learned or put."""
+    return not entry.sticky and entry.state is not EntryState.LOCAL
 
 
 def _is_learned(entry: Entry) -> bool:
@@ -124,24 +129,28 @@ def _is_learned(entry: Entry) -> bool:
 def _sent(snapshot: Snapshot, turn: Iterable[tuple[GuestPort, str]]) -> Snapshot:
     """The snapshot after a frame of each, in each of its VIDs; what was learned of its address elsewhere is over."""
     gone: set[Entry] = set()
-    places: list[tuple[BridgePort, str]] = []
-    for guest, mac in turn:
-        if port := snapshot.port_on(guest.bridge, guest.port):
-            places.append((port, mac))
-            entries = snapshot.fdb.of_mac(guest.bridge, mac).values()
-            gone |= {entry for entry in entries if _is_learned(entry) and entry.port != guest.port}
-    kept = tuple(entry for entry in snapshot.entries if entry not in gone) if gone else snapshot.entries
-    aged = replace(snapshot, entries=kept) if gone else snapshot
     learned: list[Entry] = []
-    for port, mac in places:
+    for guest, mac in turn:
+        port = snapshot.port_on(guest.bridge, guest.port)
+        if port is None:
+            continue
+        have = snapshot.fdb.of_mac(guest.bridge, mac)
+        gone |= {entry for entry in have.values() if _is_learned(entry) and entry.port != guest.port}
         bridge = snapshot.bridges[port.bridge]
         for vid in snapshot.deciding_vids(port.name):
             tags = (Tag(vid, bridge.relay.protocol),) if bridge.vlan_filtering and vid and port.pvid != vid else ()
-            move = forward(aged, port.name, Frame(mac, BROADCAST, tags)).move
+            # its own VLAN and entry decide, and a trunk has thousands of both
+            entries = (have[vid],) if vid in have and have[vid] not in gone else ()
+            alone = replace(port, vids=(vid,), untagged=()) if bridge.vlan_filtering else port
+            others = {each.port: snapshot.ports[each.port] for each in entries if each.port in snapshot.ports}
+            there = replace(snapshot, ports={**others, port.name: alone}, entries=entries)
+            move = forward(there, port.name, Frame(mac, BROADCAST, tags)).move
             if move.learned.changes and move.after is not None:
                 learned.append(move.after)
-                gone |= {move.before} if move.before is not None else set()
-    return replace(aged, entries=(*(entry for entry in kept if entry not in gone), *learned)) if learned else aged
+                gone |= {*entries}
+    if not gone and not learned:
+        return snapshot
+    return replace(snapshot, entries=(*(entry for entry in snapshot.entries if entry not in gone), *learned))
 
 
 def _harms(

@@ -9,16 +9,16 @@ import pytest
 
 from macmgr.forwarding import Answer, consequences, forward
 from macmgr.hook.work import in_words
-from macmgr.model.changes import SetEntries
+from macmgr.model.changes import SetEntries, SetFlags
 from macmgr.model.findings import Code, Fixes
 from macmgr.model.hookcall import HookCall
-from macmgr.model.intent import Intent, Manager, Policy, Scope
+from macmgr.model.intent import Intent, Manager, Pin, Policy, Scope
 from macmgr.model.known import Known
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, PortFlags, Snapshot
 from macmgr.planning.draft import Plan
 from macmgr.planning.planner import plan
 from macmgr.view import Outcome, View
-from tests.two_guests import CLOSED, DB, INTENT, WEB, host
+from tests.two_guests import CLOSED, DB, INTENT, PINNED, WEB, host
 
 MANAGED = Policy(manager=Manager.LIBVIRT)
 VRRP = "00:00:5e:00:01:0a"
@@ -76,6 +76,16 @@ def test_of_two_guests_with_one_address_none_gets_it_by_whom_a_neighbour_would_r
     steps = plan(TWINS, host(entries=(learned(WEB, "vnet2"),), vnet1=without_flood, vnet2=no_broadcast))
     assert puts(steps) == set()
     assert told(steps)
+
+
+def test_an_entry_that_a_frame_moves_is_judged_as_if_the_guest_had_sent_since_though_it_is_static() -> None:
+    """Both are allowed the address. It is pinned for db, not sticky; db is isolated, and so is the other port."""
+    apart = {"flags": replace(CLOSED, isolated=True)}
+    entries = (PINNED[0], *(Entry(mac, 0, "vnet2") for mac in (DB, VRRP)))
+    there = host(entries=entries, eth0={"flags": PortFlags(isolated=True)}, vnet1=OPEN, vnet2=apart)
+    static = replace(MANAGED, pin=Pin.STATIC)
+    intent = guests({"macs": (WEB, VRRP)}, {"macs": (DB, VRRP), "policy": static})
+    assert not any(isinstance(change, SetFlags) for change in plan(intent, there).changes)
 
 
 def test_a_part_of_a_plan_harms_nobody_by_itself() -> None:
