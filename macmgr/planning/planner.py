@@ -171,11 +171,14 @@ def _on_taps(guest: GuestPort, taps: set[str], table: Table) -> Iterator[Entry]:
 def _shares_its_own_address(guest: GuestPort, owned: Ownership, snapshot: Snapshot) -> bool:
     """What is stacked on the bridge has the guest's own address in a VID of its port, and no entry keeps frames for it.
 
-    Both get them as long as they are flooded: closed, the port would get none there. An entry on the guest's own port
-    keeps none: it goes, or ages.
+    Both get them as long as they are flooded: closed, the port would get none there. A local entry keeps them, and one
+    that another guest has a right to. Any other goes, or ages.
     """
-    kept = {vid for vid, entry in snapshot.fdb.of_mac(guest.bridge, guest.macs[0]).items() if entry.port != guest.port}
-    denied = {vid for mac, vid in owned.others[guest] if mac == guest.macs[0]}
+    mac = guest.macs[0]
+    kept = {vid for vid, entry in snapshot.fdb.of_mac(guest.bridge, mac).items() if entry.state is EntryState.LOCAL}
+    denied = {
+        vid for each, vid in owned.others[guest] if each == mac and (guest.bridge, mac, vid) not in owned.rightful
+    }
     return any(vid in denied and vid not in kept for vid in snapshot.deciding_vids(guest.port))
 
 

@@ -167,6 +167,14 @@ def test_a_guest_whose_own_address_a_device_has_in_a_vid_still_gets_what_is_floo
     assert [finding.mends for finding in flags] == [()]
 
 
+@pytest.mark.parametrize("state", [EntryState.STATIC, EntryState.DYNAMIC])
+def test_an_entry_elsewhere_keeps_no_frames_from_it_for_long(state: EntryState) -> None:
+    """It goes, as one that a guest left behind, or ages, and then only an open port gets what is flooded."""
+    kernel = host(Entry(GATEWAY, 10, "eth0", state), vids=(1, 10), stacked=stacked(10))
+    carried_out(kernel, guest(GATEWAY))
+    assert kernel.ports["vnet1"].flags == PortFlags()
+
+
 @pytest.mark.parametrize("vids", [(10,), (1,), ()])
 def test_without_vlan_filtering_in_all(vids: tuple[int, ...]) -> None:
     kernel = host(filtering=False, stacked=stacked(*vids))
