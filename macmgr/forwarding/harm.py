@@ -312,7 +312,7 @@ def _in_vids(
         hears = becomes is not None and becomes.back.reached and role is not Role.UPLINK
         for other in others:
             harmed = found or tuple(vid for vid in vids if hears and vid in foreign.get(other, ()))
-            if harmed and not (apart and not isolated.isdisjoint((guest.port, other))):  # as one's XML asks for
+            if harmed and not (apart and isolated >= {guest.port, other}):  # as their XML asks for, or as before
                 yield Harm(guest, mac, harmed, role, other, was, becomes)
 
 
