@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 from macmgr import errors, hookcheck, paths, virsh
 from macmgr.capture.origin import AnyKernel, Origin
-from macmgr.capture.replaying import origin_of_capture
 from macmgr.config import load_config
 from macmgr.doctor.diagnose import diagnose
 from macmgr.errors import NotThere, did_you_mean, no_bridge
@@ -198,8 +197,11 @@ def origin_of(arguments: argparse.Namespace) -> Origin:
     return _this_host(arguments) if replay is None else _captured(replay)
 
 
-# A verb asks several times.
-_captured = lru_cache(maxsize=1)(origin_of_capture)
+@lru_cache(maxsize=1)  # a verb asks several times
+def _captured(source: Path) -> Origin:
+    from macmgr.capture.replaying import origin_of_capture  # a look at the host itself does not need it
+
+    return origin_of_capture(source)
 
 
 def _this_host(arguments: argparse.Namespace) -> Origin:
