@@ -81,4 +81,4 @@ def test_a_guest_comes_back_into_its_vlan(
     vids = {row.get("vlan", 0) for row in bridge.fdb(MOVED) if row["ifname"] == tap and row.get("state") == "static"}
     assert vids == {0, 42}
     assert not bridge.flags(tap)["learning"]
-    macmgr("release", expect=None)
+    macmgr("release", "--cut", expect=None)

@@ -75,7 +75,10 @@ def test_release_ends_an_isolation_that_was_not_there(host: House) -> None:
     host.ns.bridge("link set dev vnet1 isolated off")
     host.macmgr("apply")
     assert isolated(host) == {"vnet1": True, "vnet2": True}
-    assert host.macmgr("release").returncode == 0
+    left = host.macmgr("release")
+    assert (left.returncode, b"would be heard by vnet1" in left.stdout) == (1, True)
+    assert isolated(host) == {"vnet1": True, "vnet2": True}, "not without consent"
+    assert host.macmgr("release", "--cut").returncode == 0
     assert isolated(host) == {"vnet1": False, "vnet2": True}
 
 

@@ -100,7 +100,9 @@ def test_release_puts_back_what_was_wrong_before(host: House) -> None:
     host.ns.bridge("vlan add dev vnet1 vid 7")
     host.macmgr("apply")
     assert vids(host) == RIGHT
-    released = host.macmgr("release")
+    left = host.macmgr("release")
+    assert (left.returncode, vids(host)) == (1, RIGHT), "not without consent: nobody would reach the guest there"
+    released = host.macmgr("release", "--cut")
     assert released.returncode == 0, released.stdout
     assert vids(host) == {1: ["PVID", "Egress Untagged"], 7: []}
     assert not entries(host)
