@@ -15,7 +15,7 @@ from typing import NamedTuple
 from macmgr.forwarding.consequences import Reach, Way, consequences
 from macmgr.forwarding.forward import forward
 from macmgr.forwarding.frames import BROADCAST, Frame
-from macmgr.forwarding.reasons import Reason
+from macmgr.forwarding.reasons import Fate, Reason
 from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.relay import Tag
 from macmgr.model.roles import Role
@@ -309,7 +309,7 @@ def _in_vids(
             if _is_lost(guest, vid, role, was, becomes, still) or _is_heard(guest, vid, role, was, becomes)
         )
         apart = becomes is not None and becomes.reason is Reason.ISOLATED and role is not Role.UPLINK
-        hears = becomes is not None and becomes.back.reached and role is not Role.UPLINK
+        hears = becomes is not None and _may_arrive(becomes.back) and role is not Role.UPLINK
         for other in others:
             harmed = found or tuple(vid for vid in vids if hears and vid in foreign.get(other, ()))
             if harmed and not (apart and isolated >= {guest.port, other}):  # as their XML asks for, or as before
@@ -345,8 +345,12 @@ def _is_lost(guest: GuestPort, vid: int, role: Role | None, old: Way | None, new
 
 
 def _may_reach(way: Way | None) -> bool:
-    """All frames arrive; or a port with MAB may hold the guest's own, and nothing says that it does."""
     return way is not None and (way.reached is True or (way.reached is None and way.reason is Reason.MAB))
+
+
+def _may_arrive(fate: Fate) -> bool:
+    """It does; or a port with MAB may hold it, and nothing says that it does."""
+    return fate.reached is True or (fate.reached is None and fate.reason is Reason.MAB)
 
 
 def _is_heard(guest: GuestPort, vid: int, role: Role | None, old: Way | None, new: Way | None) -> bool:
@@ -354,7 +358,7 @@ def _is_heard(guest: GuestPort, vid: int, role: Role | None, old: Way | None, ne
 
     In the VLAN of the guest's XML, the guest is at home.
     """
-    if role in (Role.UPLINK, None) or new is None or not new.back.reached:
+    if role in (Role.UPLINK, None) or new is None or not _may_arrive(new.back):
         return False
     if old is None or old.back.reason in _OUTSIDE_VLAN:
         return vid not in (_vids_asked_for(guest) or ())

@@ -143,6 +143,18 @@ def test_who_may_be_let_in_by_mab_counts_as_reached() -> None:
     assert changed(before, before) == set()
 
 
+def test_who_may_be_let_in_by_mab_counts_as_heard() -> None:
+    """Its entry was put, and is learned again when its port is given back: whether it is locked then, nothing says."""
+    relay = replace(host().ports["vnet1"].relay, mab=True)
+    apart = {"flags": PortFlags(locked=True, isolated=True), "relay": relay}
+    alone = {"flags": PortFlags(isolated=True)}
+    before = host(entries=PINNED, vnet1=apart, vnet2=alone)
+    learned = Entry(WEB, 0, "vnet1", EntryState.DYNAMIC)
+    given_back = {"flags": PortFlags(locked=True, isolated=False), "relay": relay}
+    after = host(entries=(learned, PINNED[1]), vnet1=given_back, vnet2=alone)
+    assert changed(before, after) == {("web", WEB, "vnet2", False), ("db", DB, "vnet1", False)}
+
+
 def test_a_guest_in_another_vlan_is_cut_off_and_heard_there() -> None:
     in_42 = {"vids": (42,), "pvid": 42, "untagged": (42,)}
     trunk = {"vids": (1, 42)}
