@@ -18,7 +18,7 @@ from macmgr import cli, paths
 from macmgr.oneline import harmless, harmless_json
 from macmgr.report.terminal import console
 from tests.cli.conftest import Host
-from tests.unit.verbs.test_secrets import STATUS, VERBS, formats, places, run_dir, verbs, write
+from tests.unit.verbs.test_secrets import NUMBERS, STATUS, VERBS, formats, places, run_dir, verbs, write
 
 __all__ = ["run_dir"]  # the fixture: a host with one bridge and one port
 
@@ -40,7 +40,7 @@ def test_no_verb_lets_a_terminal_obey_a_name(run_dir: Path, capfd: pytest.Captur
     for name, words in calls.items():
         for call in words:
             for form in formats(parsers[name]):
-                files = [word.format(run=run_dir) for word in call]
+                files = [word.format(run=run_dir, number=next(NUMBERS)) for word in call]
                 codes = range(4) if "plugin" in form else (0, 1, 65, 69)
                 assert cli.run([name, *files, *form, *places(name, run_dir)]) in codes
     captured = capfd.readouterr()

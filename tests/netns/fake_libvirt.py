@@ -82,7 +82,7 @@ class Connection:
     def listAllDomains(self, _flags: int) -> list[Domain]:  # noqa: N802
         return [Domain(path) for path in sorted(_directory().glob("*.xml"))]
 
-    def listAllNetworks(self, _flags: int) -> list[Any]:  # noqa: N802
+    def listAllNetworks(self, _flags: int = 0) -> list[Any]:  # noqa: N802
         return []
 
     def tell(self) -> None:

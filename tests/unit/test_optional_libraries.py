@@ -21,6 +21,7 @@ NEEDS = {
     "inotify_simple": ("unit/watch/test_watch_files.py", "netns/test_watch_loop.py", "netns/test_watch_endurance.py"),
     "yaml": ("unit/test_monitoring_kit.py",),
     "prometheus_client.parser": (
+        "unit/test_dashboard.py",
         "unit/watch/test_watch_metrics.py",
         "unit/watch/test_watch_docs.py",
         "cli/test_monitoring_formats.py",

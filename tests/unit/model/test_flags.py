@@ -24,6 +24,7 @@ NAMES_FLAGS = {
     "macmgr/forwarding/reasons.py",  # a state of STP, and the reason why a frame is dropped
     # libvirt's words: <port isolated='yes'/>, and a network without <forward>
     "macmgr/readers/domain.py",
+    "macmgr/capture/redaction.py",
     "macmgr/readers/network.py",
     "macmgr/policy/guests.py",
     "macmgr/watch/words.py",  # what was done, in the past tense

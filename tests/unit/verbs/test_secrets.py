@@ -167,6 +167,7 @@ VERBS: dict[str, list[list[str]]] = {
     "show": [[]],
     "capture": [["{run}/../h1-{number}"]],
     "doctor": [[]],
+    "graph": [[]],
     "explain": [["web1"], [MAC]],
     "trace": [["--to", MAC], ["--from", "vnet0", "--to", "ff:ff:ff:ff:ff:ff"]],
     "validate": [["{run}/qemu/web1.xml", "{run}/network/lan.xml", "{run}/network/lan/ports/p.xml"]],
