@@ -16,13 +16,15 @@ unshare --net sh /mnt/packaging/build-rpm.sh"""
 
 def test_it_is_built_and_its_program_runs(tmp_path: Path) -> None:
     with unpacked("trixie", tmp_path, BUILD) as tree:
+        tree.script("apt-get -q update && apt-get -q -y --no-install-recommends install python3-pip")
         tree.script(f"{BUILT} /root")
         listed = tree.script("rpm -qpl /root/*.rpm").splitlines()
         for place in (
-            *("/usr/bin/macmgr", "/usr/lib/systemd/system/macmgr.service", "/usr/share/man/man1/macmgr.1"),
+            *("/usr/bin/macmgr", "/usr/lib/systemd/system/macmgr.service"),
             *("/usr/share/zsh/site-functions/_macmgr", "/usr/share/macmgr/xml-schemas/macmgr-network.rng"),
         ):
             assert place in listed
+        assert any(place.startswith("/usr/share/man/man1/macmgr.1") for place in listed)  # some rpms compress it
         assert [place for place in listed if place.startswith(("/etc", "/var", "/run"))] == []
         said = tree.script("rpm -qp --requires --recommends --scripts /root/*.rpm")
         assert "python3-pyroute2 >= " in said
