@@ -29,6 +29,8 @@ MANAGED = "[bridge.br0]\nmac_table_manager = 'libvirt'\n"
 _PIPE = 1 << 16  # bytes that fit into a pipe
 _KEEP = (
     "mount -t tmpfs -o mode=0755 none /run && mount -t tmpfs -o mode=0755 none /var/lib && mkdir -p /run/libvirt/qemu"
+    # the definitions of networks belong to the libvirt of /run/libvirt
+    " && { [ ! -d /etc/libvirt/qemu ] || mount -t tmpfs -o mode=0755 none /etc/libvirt/qemu; }"
     " && echo ready && exec sleep infinity"
 )
 
