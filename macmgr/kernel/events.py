@@ -33,6 +33,7 @@ from macmgr.kernel.attributes import (
     read_port_vids,
     read_text,
 )
+from macmgr.kernel.bpf import detach
 from macmgr.kernel.entryfilter import leave_out
 from macmgr.kernel.fdbdump import entry_state
 from macmgr.kernel.links import IFLA_MTU
@@ -114,8 +115,10 @@ class EventSocket:
 
     def leave_out(self, strangers: Strangers) -> None:
         """From now on the kernel keeps their entries to itself. What it queued before is there still."""
-        with suppress(OSError):  # then they cost time
+        try:
             leave_out(self._socket, strangers)
+        except OSError:  # the old filter may leave out who is a guest by now: better hear of all of them
+            detach(self._socket)
 
     def read(self) -> list[Event]:
         """The events that are there, from a bounded number of datagrams; empty when there are none.
@@ -135,7 +138,7 @@ class EventSocket:
                 except WireError:
                     events.append(LOST)
         except BlockingIOError:
-            pass
+            detach(self._socket)
         except OSError as error:
             if error.errno != errno.ENOBUFS:
                 raise_for(error.errno or 0, "", "hearing of changes")

@@ -5,6 +5,8 @@ And a managed bridge whose table is flooded: what leads to its guests is read al
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 from collections.abc import Callable, Collection
 from dataclasses import replace
@@ -176,6 +178,26 @@ def test_what_was_queued_before_is_read_and_what_was_left_out_can_be_heard_again
         events.leave_out(Strangers())
         fill(kernel, "up9", 10)
         assert len(entries_heard(ns, events)) == 10
+    events.close()
+
+
+def test_where_no_new_filter_can_be_had_the_old_one_goes_too(ns: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would leave out who is a guest by now."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    two_bridges(ns)
+    ns.add_cable("up0")
+    events = EventSocket(ns.name)
+    with Kernel(ns.name) as kernel:
+        events.leave_out(strangers_of(kernel, ()))
+        heard(ns, events)
+        monkeypatch.setattr("macmgr.kernel.entryfilter.attach", refuse)
+        for _ in range(2):
+            events.leave_out(strangers_of(kernel, {mac_of(1)}))
+        ns.bridge(f"fdb replace {mac_of(1)} dev up0 master static")
+    assert entries_heard(ns, events) == [mac_of(1)]
     events.close()
 
 
