@@ -113,14 +113,7 @@ def _verbs(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]
 
 @_part
 def settings() -> Iterator[str]:
-    words = {option.toml: option.values for option in OPTIONS} | {"mode": config.MODES, "on_error": config.ON_ERROR}
-    tables = {
-        "defaults": config.DEFAULTS_NAMES,
-        'bridge."NAME"': (*(option.toml for option in OPTIONS), "allow", "mode"),
-        "hook": config.HOOK_NAMES,
-        "daemon": config.DAEMON_NAMES,
-        "audit": config.AUDIT_NAMES,
-    }
+    words, tables = config.WORDS_BY_NAME, config.NAMES_BY_TABLE
     in_xml = {option.toml: option.xml for option in OPTIONS} | {"allow": "allow"}
     rows = [
         (f"``[{table}]``", f"``{name}``", f"``{in_xml[name]}``" if name in in_xml and "bridge" in table else "", values)

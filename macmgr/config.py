@@ -39,6 +39,15 @@ DAEMON_NAMES = (
 AUDIT_NAMES = ("strict",)
 ON_ERROR = ("ignore", "refuse")
 MODES = ("manage", "observe")
+# All of it, for man page and reference: the names in each table, and the words of those that have words.
+NAMES_BY_TABLE = {
+    "defaults": DEFAULTS_NAMES,
+    'bridge."NAME"': (*(option.toml for option in OPTIONS), "allow", "mode"),
+    "hook": HOOK_NAMES,
+    "daemon": DAEMON_NAMES,
+    "audit": AUDIT_NAMES,
+}
+WORDS_BY_NAME = {option.toml: option.values for option in OPTIONS} | {"mode": MODES, "on_error": ON_ERROR}
 
 Keys = tuple[str, ...]
 

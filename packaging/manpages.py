@@ -18,7 +18,6 @@ from docutils.core import publish_doctree, publish_from_doctree
 from macmgr import __version__, config, paths
 from macmgr.commands import EXIT_CODES, make_parser
 from macmgr.model.hookcall import OPERATIONS
-from macmgr.options import OPTIONS
 
 TOP = Path(__file__).parents[1]
 # The page of docs/ that a man page is made of, and what it is about.
@@ -96,14 +95,7 @@ def page_of_docs(name: str) -> str:
 
 def settings() -> tuple[str, str]:
     """Every name of the configuration, and the words of those that have words."""
-    words = {option.toml: option.values for option in OPTIONS} | {"mode": config.MODES, "on_error": config.ON_ERROR}
-    tables = {
-        "defaults": config.DEFAULTS_NAMES,
-        'bridge."NAME"': (*(option.toml for option in OPTIONS), "allow", "mode"),
-        "hook": config.HOOK_NAMES,
-        "daemon": config.DAEMON_NAMES,
-        "audit": config.AUDIT_NAMES,
-    }
+    words, tables = config.WORDS_BY_NAME, config.NAMES_BY_TABLE
     lines = [str(paths.CONFIG), "", "::", ""]
     for table, names in tables.items():
         lines.append(f"    [{table}]")
