@@ -13,17 +13,12 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from macmgr.forwarding.consequences import Reach, Way, consequences
-from macmgr.forwarding.forward import forward
-from macmgr.forwarding.frames import BROADCAST, Frame
+from macmgr.forwarding.justsent import just_sent, turns
 from macmgr.forwarding.reasons import Fate, Reason
 from macmgr.model.intent import GuestPort, Intent
-from macmgr.model.relay import Tag
 from macmgr.model.roles import Role
-from macmgr.model.snapshot import Entry, EntryState, Snapshot
+from macmgr.model.snapshot import EntryState, Snapshot
 
-# Guests that share an address, and are judged as they are when they have just sent: how many others have it must not
-# decide how long a hook takes. Each is judged as it is now, too.
-_MOST_TURNS = 8
 _OUTSIDE_VLAN = (Reason.NOT_IN_VLAN, Reason.NOT_IN_VLAN_IN)
 
 Place = tuple[str, str, int]
@@ -80,11 +75,11 @@ def harms(
         return addresses(guest) if guest.running else ()
 
     found = [*_harms(before, after, intent, asked, without)]
-    for turn in _turns(before, intent, asked):
+    for turn in turns(before, intent, asked):
         own: dict[str, list[str]] = {}
         for guest, mac in turn:
             own.setdefault(guest.port, []).append(mac)
-        again = _harms(_sent(before, turn), _sent(after, turn), intent, asked, without, own)
+        again = _harms(just_sent(before, turn), just_sent(after, turn), intent, asked, without, own)
         known = {(harm.guest.port, harm.mac, harm.other, harm.vids) for harm in found}
         found += (harm for harm in again if (harm.guest.port, harm.mac, harm.other, harm.vids) not in known)
     yield from found
@@ -95,62 +90,6 @@ def _aged(before: Snapshot, after: Snapshot) -> Snapshot:
     closed = {name for name in learned & after.ports.keys() if not after.ports[name].flags.learning}
     kept = (each for each in after.entries if each.port not in closed or each.state is not EntryState.DYNAMIC)
     return replace(after, entries=tuple(kept)) if closed else after
-
-
-def _turns(
-    snapshot: Snapshot, intent: Intent, addresses: Callable[[GuestPort], Iterable[str]]
-) -> list[list[tuple[GuestPort, str]]]:
-    """Guests, each with an address that another port may have instead; of those that share one, one a turn."""
-    claims: dict[tuple[str, str], list[GuestPort]] = {}
-    for guest in intent.ports:
-        for mac in dict.fromkeys(addresses(guest)):
-            if mac in guest.macs and snapshot.port_on(guest.bridge, guest.port):
-                claims.setdefault((guest.bridge, mac), []).append(guest)
-    turns: list[list[tuple[GuestPort, str]]] = []
-    for (bridge, mac), guests in claims.items():
-        entries = snapshot.fdb.of_mac(bridge, mac).values()
-        if len(guests) == 1 and not any(_moves(entry) and entry.port != guests[0].port for entry in entries):
-            continue
-        for number, guest in enumerate(guests[:_MOST_TURNS]):
-            turns += [[]] if number == len(turns) else []
-            turns[number].append((guest, mac))
-    return turns
-
-
-def _moves(entry: Entry) -> bool:
-    """A frame takes it along, whether it was learned or put."""
-    return not entry.sticky and entry.state is not EntryState.LOCAL
-
-
-def _is_learned(entry: Entry) -> bool:
-    return entry.state is EntryState.DYNAMIC and not entry.extern_learn
-
-
-def _sent(snapshot: Snapshot, turn: Iterable[tuple[GuestPort, str]]) -> Snapshot:
-    """The snapshot after a frame of each, in each of its VIDs; what was learned of its address elsewhere is over."""
-    gone: set[Entry] = set()
-    learned: list[Entry] = []
-    for guest, mac in turn:
-        port = snapshot.port_on(guest.bridge, guest.port)
-        if port is None:
-            continue
-        have = snapshot.fdb.of_mac(guest.bridge, mac)
-        gone |= {entry for entry in have.values() if _is_learned(entry) and entry.port != guest.port}
-        bridge = snapshot.bridges[port.bridge]
-        for vid in snapshot.deciding_vids(port.name):
-            tags = (Tag(vid, bridge.relay.protocol),) if bridge.vlan_filtering and vid and port.pvid != vid else ()
-            # its own VLAN and entry decide, and a trunk has thousands of both
-            entries = (have[vid],) if vid in have and have[vid] not in gone else ()
-            alone = replace(port, vids=(vid,), untagged=()) if bridge.vlan_filtering else port
-            others = {each.port: snapshot.ports[each.port] for each in entries if each.port in snapshot.ports}
-            there = replace(snapshot, ports={**others, port.name: alone}, entries=entries)
-            move = forward(there, port.name, Frame(mac, BROADCAST, tags)).move
-            if move.learned.changes and move.after is not None:
-                learned.append(move.after)
-                gone |= {*entries}
-    if not gone and not learned:
-        return snapshot
-    return replace(snapshot, entries=(*(entry for entry in snapshot.entries if entry not in gone), *learned))
 
 
 def _harms(
