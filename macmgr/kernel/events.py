@@ -138,7 +138,7 @@ class EventSocket:
                 except WireError:
                     events.append(LOST)
         except BlockingIOError:
-            detach(self._socket)
+            pass
         except OSError as error:
             if error.errno != errno.ENOBUFS:
                 raise_for(error.errno or 0, "", "hearing of changes")
