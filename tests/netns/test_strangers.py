@@ -9,6 +9,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Collection
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -123,17 +124,15 @@ def test_what_is_shown_of_guests_there_is_read_by_name(ns: Namespace) -> None:
 
 def test_events_of_a_bridge_that_is_not_heeded_are_left_out(ns: Namespace) -> None:
     two_bridges(ns)
-    events = EventSocket(ns.name)
-    with Kernel(ns.name) as kernel:
+    with Kernel(ns.name) as kernel, closing(EventSocket(ns.name)) as events:
         events.heed({kernel.read_snapshot(()).bridges["br0"].ifindex})
         heard(ns, events)
         fill(kernel, "up9", 1000)
         ns.bridge(f"fdb replace {mac_of(1)} dev vnet1 master static")
         ns.bridge(f"fdb del {mac_of(1)} dev vnet1 master")
-    entries = [event for event in heard(ns, events) if isinstance(event, EntryEvent)]
-    assert {event.mac for event in entries} == {mac_of(1)}
-    assert {event.gone for event in entries} == {False, True}
-    events.close()
+        entries = [event for event in heard(ns, events) if isinstance(event, EntryEvent)]
+        assert {event.mac for event in entries} == {mac_of(1)}
+        assert {event.gone for event in entries} == {False, True}
 
 
 def entries_heard(ns: Namespace, events: EventSocket) -> list[str]:
@@ -151,8 +150,7 @@ def strangers_of(kernel: Kernel, ours: Collection[str]) -> Strangers:
 def test_the_kernel_leaves_strangers_out_and_reports_ours_on_each_port(ns: Namespace) -> None:
     two_bridges(ns)
     ns.add_cable("up0")
-    events = EventSocket(ns.name)
-    with Kernel(ns.name) as kernel:
+    with Kernel(ns.name) as kernel, closing(EventSocket(ns.name)) as events:
         ours = [mac_of(number) for number in range(1, 400)]
         events.leave_out(strangers_of(kernel, ours))
         heard(ns, events)
@@ -162,15 +160,13 @@ def test_the_kernel_leaves_strangers_out_and_reports_ours_on_each_port(ns: Names
         ns.bridge(f"fdb replace {mac_of(1)} dev up0 master static")
         ns.bridge(f"fdb replace {mac_of(399)} dev up0 master static")
         ns.bridge(f"fdb replace {PLAIN} dev vnet1 master static")
-    assert entries_heard(ns, events) == [mac_of(1), mac_of(1), mac_of(399), PLAIN]
-    events.close()
+        assert entries_heard(ns, events) == [mac_of(1), mac_of(1), mac_of(399), PLAIN]
 
 
 def test_what_was_queued_before_is_read_and_what_was_left_out_can_be_heard_again(ns: Namespace) -> None:
     two_bridges(ns)
     ns.add_cable("up0")
-    events = EventSocket(ns.name)
-    with Kernel(ns.name) as kernel:
+    with Kernel(ns.name) as kernel, closing(EventSocket(ns.name)) as events:
         heard(ns, events)
         fill(kernel, "up0", 10)
         events.leave_out(strangers_of(kernel, ()))
@@ -178,7 +174,6 @@ def test_what_was_queued_before_is_read_and_what_was_left_out_can_be_heard_again
         events.leave_out(Strangers())
         fill(kernel, "up9", 10)
         assert len(entries_heard(ns, events)) == 10
-    events.close()
 
 
 def test_where_no_new_filter_can_be_had_the_old_one_goes_too(ns: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,30 +184,26 @@ def test_where_no_new_filter_can_be_had_the_old_one_goes_too(ns: Namespace, monk
 
     two_bridges(ns)
     ns.add_cable("up0")
-    events = EventSocket(ns.name)
-    with Kernel(ns.name) as kernel:
+    with Kernel(ns.name) as kernel, closing(EventSocket(ns.name)) as events:
         events.leave_out(strangers_of(kernel, ()))
         heard(ns, events)
         monkeypatch.setattr("macmgr.kernel.entryfilter.attach", refuse)
         for _ in range(2):
             events.leave_out(strangers_of(kernel, {mac_of(1)}))
         ns.bridge(f"fdb replace {mac_of(1)} dev up0 master static")
-    assert entries_heard(ns, events) == [mac_of(1)]
-    events.close()
+        assert entries_heard(ns, events) == [mac_of(1)]
 
 
 def test_a_filter_that_is_too_long_for_the_socket_lets_more_pass(ns: Namespace) -> None:
     two_bridges(ns)
     ns.add_cable("up0")
-    events = EventSocket(ns.name)
-    with Kernel(ns.name) as kernel:
+    with Kernel(ns.name) as kernel, closing(EventSocket(ns.name)) as events:
         ours = {f"52:54:{number.to_bytes(4, 'big').hex(':')}" for number in range(0, 20_000_000, 4001)}
         events.leave_out(strangers_of(kernel, ours))
         heard(ns, events)
         ns.bridge("fdb replace 02:00:ff:00:00:01 dev up0 master static")
         ns.bridge(f"fdb replace {max(ours)} dev up0 master static")
-    assert entries_heard(ns, events) == [max(ours)]
-    events.close()
+        assert entries_heard(ns, events) == [max(ours)]
 
 
 def test_a_flood_on_the_uplink_of_a_managed_bridge_wakes_no_daemon(ns: Namespace, tmp_path: Path) -> None:
