@@ -61,7 +61,12 @@ class Judge:
         moves = after.masters.get(port) != bridge
         if moves or (vid and wanted is not None and vid not in wanted.vids):  # its own bridge, and its own VLAN
             by_uplink = sender in self.ways_out and mac == guest.macs[0]
-            home = {each for each in heard.reached if each[:2] == (port, mac) and (moves or each[3] in wanted_vids)}
+            # NICs of one guest with one address are one station: it is reached where one of them is
+            at = after.masters.get(port)
+            nics = {each.port for each in self.intent.ports if mac in each.macs and after.masters.get(each.port) == at}
+            nics = {each for each in nics if self._are_of_one_guest(port, each)}
+            places = (each for each in heard.reached if each[0] in nics and each[1] == mac)
+            home = {each for each in places if moves or each[3] in wanted_vids}
             return by_uplink and self.ways_out.isdisjoint(each[2] for each in home)
         vids = self._vids_now(place, after)
         if any((port, mac, sender, each) in heard.reached for each in vids) or self._parted(place, after, heard):
@@ -73,8 +78,9 @@ class Judge:
             return True
         held = {each for each in vids if heard.held.get((port, mac, sender, each)) is Reason.LOCKED}
         held |= {each for each in vids if self._is_held_for_a_twin(other, each, after, heard)}
-        if held.issuperset(vids) and vids:
-            return False  # the sender's port holds it back: that is the sender's loss
+        shared = {each for each in vids if heard.held.get((port, mac, sender, each)) not in OUTSIDE_VLAN}
+        if held.issuperset(shared) and shared:
+            return False  # in each VLAN that both are in, the sender's port holds it back: that is the sender's loss
         at_home = vlans_of(other)  # if not, the sender has gone where its XML says
         return after.masters.get(sender) == bridge and not (vid and at_home is not None and vid not in at_home.vids)
 

@@ -6,12 +6,23 @@ An address is one guest's in a pair with its bridge: on another bridge it is ano
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 
-from macmgr.model.intent import GuestPort
+from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.snapshot import EntryState, Snapshot
 
 Address = tuple[str, str]
 """Bridge and MAC address."""
+
+
+def where_they_are(intent: Intent, snapshot: Snapshot) -> Intent:
+    """Returns the intent with each guest on the bridge that its port is on.
+
+    A guest on another bridge than its own is there by mistake; and still, it is reached there, and may lose that.
+    """
+    places = ((guest, snapshot.masters.get(guest.port) or guest.bridge) for guest in intent.ports)
+    guests = tuple(guest if at == guest.bridge else replace(guest, bridge=at) for guest, at in places)
+    return intent if guests == intent.ports else replace(intent, ports=guests)
 
 
 def own_addresses(guests: Iterable[GuestPort]) -> set[Address]:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from macmgr.forwarding.consequences import consequences
-from macmgr.forwarding.guestaddresses import may_have, own_addresses
+from macmgr.forwarding.guestaddresses import may_have, own_addresses, where_they_are
 from macmgr.forwarding.harm import Harm, harms, reduced
 from macmgr.forwarding.requested import requested
 from macmgr.forwarding.typed import typed
@@ -58,8 +58,7 @@ def _lost_by(commands: Sequence[Command], guest: GuestPort, intent: Intent, snap
         found = _cut_off(guest, before, after, intent, {*typed_words, guest.macs[0]})
         return next((_words(h.role, h.other, h.mac, h.guest) for h in found), "")
     # It is on another bridge than its own: those on that one lose it, as its XML says. A way out it must have.
-    misplaced = replace(intent, ports=tuple(replace(g, bridge=at) if g.port == guest.port else g for g in intent.ports))
-    uplinks = _uplinks(before, misplaced, guest)
+    uplinks = _uplinks(before, where_they_are(intent, snapshot), guest)
     lost = uplinks and not _uplinks(after, intent, guest)
     return _words(Role.UPLINK, uplinks[0], guest.macs[0], guest) if lost else ""
 
@@ -74,7 +73,7 @@ def _cut_off(
         if each.bridge == guest.bridge:
             yield from (mac for mac in may_have(each, own) if each.port == guest.port or mac in macs)
 
-    return (harm for harm in harms(before, after, intent, addresses) if harm.cut_off)
+    return (harm for harm in harms(before, after, where_they_are(intent, before), addresses) if harm.cut_off)
 
 
 def _closes_alone(finding: Finding, guest: GuestPort, intent: Intent, snapshot: Snapshot) -> bool:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from macmgr.forwarding.guestaddresses import in_use, may_have, own_addresses
+from macmgr.forwarding.guestaddresses import in_use, may_have, own_addresses, where_they_are
 from macmgr.forwarding.harm import Harm, harms, reduced
 from macmgr.forwarding.requested import requested
 from macmgr.model.changes import Change, SetEntries, SetFlags, SetVids, ports_of, requests
@@ -74,9 +74,10 @@ class _Judge:
     """Asks the model about a change list: a hook pays for the guests that its changes are about."""
 
     def __init__(self, intent: Intent, snapshot: Snapshot, owned: Ownership, asks: Collection[str]) -> None:
-        self._intent, self._snapshot, self._asks = intent, snapshot, asks
-        # not of one that may not have its own, because another has it
+        # not of one that may not have its own, because another has it, or because its port is on another bridge
         self._own = own_addresses(guest for guest in intent.ports if guest in owned.vids or not guest.managed)
+        intent = where_they_are(intent, snapshot)
+        self._intent, self._snapshot, self._asks = intent, snapshot, asks
         claims = Counter((guest.bridge, mac) for guest in intent.ports if guest.running for mac in guest.macs)
         self._without = {  # what the host has, or the LAN; what another guest has is reached there
             (guest.port, mac, vid)

@@ -120,7 +120,7 @@ def plan(intent: Intent, snapshot: Snapshot, known: Known = NOTHING_KNOWN, scope
     made = Plan(tuple(filter(scope.covers, draft.changes)), tuple(draft.findings))
     if known.cut:
         return made
-    there = (guest for guest in intent.ports if found.port_on(guest.bridge, guest.port))
+    there = (guest for guest in intent.ports if guest.port in found.ports)
     asks = {
         guest.port for guest in there if not guest.managed or _asks_first(guest, found.ports[guest.port], known, closed)
     }

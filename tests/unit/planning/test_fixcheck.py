@@ -15,7 +15,7 @@ from macmgr.model.snapshot import Bridge, BridgePort, Entry, Snapshot
 from macmgr.planning.fixcheck import with_harmless_fixes
 from macmgr.planning.planner import plan
 from macmgr.view import View, judged
-from tests.two_guests import CLOSED, INTENT, WEB, host
+from tests.two_guests import CLOSED, DB, INTENT, WEB, host
 
 MANAGED, KERNELS = Policy(manager=Manager.LIBVIRT), Policy()
 IN_42 = NicFacts(vlan=Vlan((42,)), vlan_live=True)
@@ -95,3 +95,16 @@ def test_no_port_is_closed_by_itself_while_an_address_of_its_guest_waits_for_its
     both = Intent((web_guest, db_guest), {"br0": "a test says so"})
     finding = found(host(vnet1={"flags": PortFlags(learning=False)}), both, Code.FLOOD_ON)
     assert finding.mends == (("macmgr", "apply", "--bridge", "br0"),)
+
+
+def test_none_is_printed_that_takes_its_address_from_a_guest_on_another_bridge_than_its_own() -> None:
+    """db is on br0 by mistake, and reached there. web is allowed its address, and its port is down."""
+    web_guest, db_guest = INTENT.ports
+    strays = replace(
+        INTENT, ports=(replace(web_guest, macs=(WEB, DB), policy=MANAGED), replace(db_guest, bridge="br1"))
+    )
+    put = ("bridge", "fdb", "replace", DB, "dev", "vnet1", "master", "static", "sticky")
+    finding = Finding(Code.MISSING_ENTRY, "a test says so", "br0", "vnet1", "web", DB, mends=(put,))
+    snapshot = host(entries=(Entry(DB, 0, "vnet2"),), vnet1={"up": False})
+    (printed,) = with_harmless_fixes([finding], strays, snapshot, NOTHING_KNOWN)
+    assert (printed.mends, f"would no longer reach {DB} of db" in printed.note) == ((), True)

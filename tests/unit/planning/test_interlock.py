@@ -88,6 +88,16 @@ def test_an_entry_that_a_frame_moves_is_judged_as_if_the_guest_had_sent_since_th
     assert not any(isinstance(change, SetFlags) for change in plan(intent, there).changes)
 
 
+def test_a_guest_on_another_bridge_than_its_own_keeps_its_address_there() -> None:
+    """db is on br0 by mistake, and reached there; web is allowed its address, and its port is down."""
+    strays = guests(web={"macs": (WEB, DB)}, db={"bridge": "br1"})
+    steps = plan(strays, host(entries=(Entry(DB, 0, "vnet2"),), vnet1={**OPEN, "up": False}, vnet2=OPEN))
+    assert not any(entry.mac == DB for entry in puts(steps))
+    assert told(steps) == [
+        f"{DB} of db (vnet2) would no longer be reached from the host, the uplink eth0: changes on br0 are left out"
+    ]
+
+
 def test_a_part_of_a_plan_harms_nobody_by_itself() -> None:
     """Both are allowed the address, and the plan gives it to db. Until then it is flooded, and reached on vnet1."""
     flooding = host(vnet1={"flags": replace(CLOSED, unicast_flood=True)})
