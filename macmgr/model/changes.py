@@ -71,6 +71,9 @@ class SetVids:
     """Sets the VIDs of one bridge port. What both sides say of a VID is left as it is.
 
     The port leaves VLANs before it comes into others: it is in none that is not on the side of ``after``.
+
+    ``entries`` are static ones of the port in VIDs that it leaves. A static entry stays in such a VID, where it keeps
+    frames from every other port. So each becomes dynamic first, and goes along with its VID.
     """
 
     port: str
@@ -80,6 +83,7 @@ class SetVids:
     domain: str | None = None
     because: Code | None = None
     why: str = ""
+    entries: tuple[Entry, ...] = ()
 
     @property
     def undone(self) -> SetVids:
@@ -171,12 +175,15 @@ def requests(change: Change) -> Iterator[Request]:
 
 def _vid_requests(change: SetVids) -> Iterator[Request]:
     has, wanted = change.before.carried, change.after.carried
+    entries = change.entries
+    yield from (each._replace(state=EntryState.DYNAMIC, sticky=False) for each in entries if each.vid not in wanted)
     for first, last in runs(vid for vid in has if vid not in wanted):
         yield DeleteVids(change.port, first, last)
     for pvid, untagged in ((True, True), (True, False), (False, True), (False, False)):
         missing = (vid for vid, how in wanted.items() if how == (pvid, untagged) and has.get(vid) != how)
         for first, last in runs(missing):
             yield AddVids(change.port, first, last, pvid, untagged)
+    yield from (each for each in entries if each.vid in wanted)  # undone
 
 
 def _entry_requests(change: SetEntries) -> Iterator[Request]:

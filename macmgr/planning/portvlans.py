@@ -14,7 +14,7 @@ from macmgr.model.flags import ISOLATED
 from macmgr.model.intent import GuestPort, Vlans
 from macmgr.model.known import Known, PortBefore
 from macmgr.model.roles import uplinks_of
-from macmgr.model.snapshot import Bridge, BridgePort, Snapshot
+from macmgr.model.snapshot import Bridge, BridgePort, EntryState, Snapshot
 from macmgr.model.vids import PortVids, fold_vids
 
 EVERY_VID = "1-4094"  # a range is taken off without a word about those that are not there (br_vlan_info)
@@ -72,11 +72,18 @@ def vids_to_set(guest: GuestPort, port: BridgePort, bridge: Bridge, known: Known
     return SetVids(port.name, port.vlans, wanted, guest.bridge, guest.domain, Code.WRONG_VLAN)
 
 
-def vids_back(port: BridgePort, before: PortBefore, why: str) -> SetVids | None:
-    """The change that gives a port its former VIDs back, if macmgr set others and nobody has changed these since."""
+def vids_back(port: BridgePort, before: PortBefore, snapshot: Snapshot, why: str) -> SetVids | None:
+    """The change that gives a port its former VIDs back, if macmgr set others and nobody has changed these since.
+
+    No static entry stays where the port has been: another guest there that has the address too is reached at once.
+    """
     if before.vids is None or port.vlans != before.vids_set:
         return None
-    return SetVids(port.name, port.vlans, before.vids, port.bridge, before.domain, why=why)
+    left = {*port.vids}.difference(before.vids.vids)
+    entries = (entry for entry in snapshot.fdb.of_port(port.name) if entry.vid in left)
+    static = (each for each in entries if each.state is EntryState.STATIC and not snapshot.by_control_plane(each))
+    takes = tuple(static) if port.up and port.forwarding else ()  # it takes a dynamic entry
+    return SetVids(port.name, port.vlans, before.vids, port.bridge, before.domain, why=why, entries=takes)
 
 
 def vlan_findings(

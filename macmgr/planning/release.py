@@ -68,7 +68,7 @@ def plan_release(intent: Intent, snapshot: Snapshot, known: Known, scope: Scope 
     """
     draft, memory, start = Draft(), known.memory, snapshot
     before = {each.port: each for each in valid_ports(memory, intent, snapshot)}
-    vids = (vids_back(snapshot.ports[name], each, AS_BEFORE) for name, each in before.items() if each.vids_set)
+    vids = (vids_back(snapshot.ports[name], each, start, AS_BEFORE) for name, each in before.items() if each.vids_set)
     draft.plugs += [change for change in vids if change is not None]
     if draft.plugs:
         snapshot = requested(snapshot, (request for change in draft.plugs for request in requests(change)))

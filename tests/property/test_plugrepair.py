@@ -12,14 +12,14 @@ from macmgr.model.changes import SetVids, requests
 from macmgr.model.flags import PortFlags
 from macmgr.model.intent import EVERYTHING, GuestPort, Vlan, Vlans
 from macmgr.model.known import Known
-from macmgr.model.snapshot import Bridge, BridgePort, Snapshot
+from macmgr.model.snapshot import Bridge, BridgePort, Entry, Snapshot
 from macmgr.model.vids import PortVids
 from macmgr.planning.planner import plan
 from macmgr.planning.portvlans import vlans_of
 from macmgr.reconcile import apply, release
 from macmgr.state.lock import WriterLock
 from tests.notebook import Notebook
-from tests.property.strategies import World, worlds
+from tests.property.strategies import MACS, World, worlds
 
 LOCK = WriterLock()
 VLANS = (None, Vlan((1,)), Vlan((10,)), Vlan((20,)), Vlan((1, 10), 10, trunk=True), Vlan((10, 20), trunk=True))
@@ -93,8 +93,15 @@ def test_a_change_of_vids_is_made_and_undone_from_wherever_it_stopped(
     has: PortVids, wanted: PortVids, stop: int
 ) -> None:
     port = BridgePort("vnet0", 3, "br0", "fe:54:00:00:00:01", PortFlags(), has.vids, has.pvid, untagged=has.untagged)
-    start = Snapshot({"br0": Bridge("br0", 1, "02:b0:00:00:00:01", True)}, {"vnet0": port})
-    change = SetVids("vnet0", has, wanted, "br0")
+    held = {vid: Entry(MACS[0], vid, "vnet0", sticky=bool(vid % 2)) for vid in has.vids}
+    bridges = {"br0": Bridge("br0", 1, "02:b0:00:00:00:01", True)}
+    start = Snapshot(bridges, {"vnet0": port}, entries=tuple(held.values()))
+    left = tuple(entry for vid, entry in held.items() if vid not in wanted.vids)
+    change = SetVids("vnet0", has, wanted, "br0", entries=left)
     steps = list(requests(change))
-    assert requested(start, steps).ports["vnet0"].vlans == wanted
-    assert requested(requested(start, steps[:stop]), requests(change.undone)).ports["vnet0"].vlans == has
+    made = requested(start, steps)
+    assert made.ports["vnet0"].vlans == wanted
+    assert {*made.fdb.of_mac("br0", MACS[0])} == {*has.vids} & {*wanted.vids}
+    undone = requested(requested(start, steps[:stop]), requests(change.undone))
+    assert undone.ports["vnet0"].vlans == has
+    assert undone.fdb.of_mac("br0", MACS[0]) == held

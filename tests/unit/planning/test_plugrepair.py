@@ -15,6 +15,7 @@ from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFla
 from macmgr.model.vids import PortVids
 from macmgr.planning.draft import Plan
 from macmgr.planning.planner import plan
+from macmgr.planning.release import plan_release
 from macmgr.reconcile import apply, release
 from macmgr.state.lock import WriterLock
 from macmgr.state.statedocument import document_of, parse_document
@@ -291,6 +292,41 @@ def test_release_puts_back_the_vids_and_entries_that_were_there() -> None:
     assert (vlans(kernel), kernel.ports["vnet0"].flags) == (before, OPEN)
     mine = {key: entry for key, entry in kernel.fdb.items() if key[1] == MACS[0]}
     assert mine == {key: entry for key, entry in state.items() if key[1] == MACS[0]}
+
+
+def test_no_entry_stays_behind_where_release_takes_a_port_from_a_vlan() -> None:
+    """There it would keep the frames from another guest with the same address, between one request and the next."""
+    twin = replace(guest(1, NicFacts()), macs=MACS[:1])
+    start = lan(flags=CLOSED, vlans=PortVids((1,), 1, (1,)))
+    ports = {**start.ports, "vnet1": replace(start.ports["vnet1"], flags=OPEN, vids=(42,), pvid=42, untagged=(42,))}
+    kernel, notes = FakeKernel(replace(start, ports=ports, entries=())), Notebook()
+    apply(LOCK, lambda: intent(TOLD, twin), kernel, notes=notes, known=Known(vlans=True))
+    assert vlans(kernel) == ACCESS
+    managed = kernel.read_snapshot()
+    assert managed.fdb.static_on("vnet0", "br0", MACS[0]).keys() >= {42}
+    given_back = plan_release(intent(TOLD, twin), managed, Known(notes.memory))
+    assert commands(given_back)[:2] == [
+        f"bridge fdb replace {MACS[0]} dev vnet0 vlan 42 master dynamic",
+        "bridge vlan del dev vnet0 vid 42",
+    ]
+    made: list[Request] = []
+    for change in given_back.changes:
+        for request in requests(change):
+            made.append(request)
+            now = FakeKernel(requested(managed, made))
+            assert now.frame("eth0", "02:00:00:00:00:99", MACS[0], 42) & {"vnet0", "vnet1"}, request
+    assert release(LOCK, lambda: intent(TOLD, twin), kernel, EVERYTHING, notes).complete
+    assert kernel.ports["vnet0"].vids == (1,)
+
+
+def test_vids_that_cannot_be_given_back_leave_the_entries_as_they_were() -> None:
+    start = lan(*(Entry(MACS[0], vid, "vnet0") for vid in (0, 1)), vlans=PortVids((1,), 1, (1,)), flags=CLOSED)
+    kernel, notes = FakeKernel(start), Notebook()
+    apply(LOCK, lambda: intent(TOLD, NEIGHBOUR), kernel, notes=notes, known=Known(vlans=True))
+    there = pinned(kernel)
+    kernel.refuses_vids = {1}
+    assert not release(LOCK, lambda: intent(TOLD, NEIGHBOUR), kernel, EVERYTHING, notes, Known(cut=True)).complete
+    assert (vlans(kernel), pinned(kernel)) == (ACCESS, there)
 
 
 def test_release_puts_back_no_vids_that_were_wrong_for_a_moment() -> None:
