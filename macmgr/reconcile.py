@@ -112,7 +112,7 @@ def _look(
     read_intent: Callable[[], Intent], kernel: Kernel, scope: Scope, known: Known, planner: Planner, beside: Beside
 ) -> View:
     said = read_intent()
-    said, snapshot = _read(said, kernel, known, beside)
+    said, snapshot = _read(said, kernel, known, beside, scope)
     view = _view(said, snapshot, known, planner, scope)
     keys = suspects(view.plan.changes, view.intent, snapshot)
     if keys:
@@ -134,7 +134,7 @@ def _view(said: Intent, snapshot: Snapshot, known: Known, planner: Planner, scop
     return View(intent, snapshot, planner(intent, snapshot, known, scope).only(scope), scope=scope, known=known)
 
 
-def _read(said: Intent, kernel: Kernel, known: Known, beside: Beside) -> tuple[Intent, Snapshot]:
+def _read(said: Intent, kernel: Kernel, known: Known, beside: Beside, scope: Scope) -> tuple[Intent, Snapshot]:
     """Read the kernel, and find the taps of which only the kernel says where they are.
 
     If one of them is on a bridge that is managed for it alone, the second reading has that bridge's FDB.
@@ -142,8 +142,9 @@ def _read(said: Intent, kernel: Kernel, known: Known, beside: Beside) -> tuple[I
     bridges, ports = bridges_to_read(said, known.memory, beside), ports_to_read(said, known.memory)
     if_open: frozenset[str] | None = None
     if beside.closed_ports is not None:
-        if_open = frozenset(guest.port for guest in said.ports if guest.managed) - beside.closed_ports
-        ports -= if_open
+        managed = [guest for guest in said.ports if guest.managed and guest.port not in beside.closed_ports]
+        ports -= {guest.port for guest in managed}
+        if_open = frozenset(guest.port for guest in managed if scope.holds(guest.domain, guest.bridge))
     snapshot = kernel.read_snapshot(bridges, ports, whole=beside.whole, if_open=if_open)
     intent = with_taps(said, snapshot)
     if more := bridges_to_read(intent, known.memory, beside) - bridges:

@@ -134,7 +134,8 @@ class FakeKernel:
             tuple(
                 entry
                 for (bridge, _, _), entry in there.items()
-                if bridge in listed or (bridge in asked and (entry.port in ports or entry.port == bridge))
+                if bridge in listed
+                or (bridge in asked and (entry.port in ports or (entry.port == bridge and if_open is None)))
             ),
             listed=None if listed == self.bridges.keys() else listed,
             listed_ports={name for name, port in self.ports.items() if name in ports and port.bridge in asked},

@@ -35,6 +35,8 @@ from macmgr.wanted import WaitingCall, wanted
 # Seconds kept for reading back and reporting while the call waits for the lock.
 _RESERVE = 0.5
 _IN_A_HURRY = Beside(closed_ports=frozenset())
+# The most entries of a bridge that a hook lists: of a longer table it asks for those that concern its guest, by name.
+_MOST_LISTED = 10_000
 _FEW = 3  # ports that a line names
 
 
@@ -59,7 +61,7 @@ def act(call: HookCall, data: bytes, config: Config, run_dir: Path, netns: str |
     intent = read_intent()
     words = [left_as_it_is(intent, scope)]
     if concerns(intent, scope) or remembers(read_memory(netns)[0], scope):
-        with Kernel(netns) as kernel, lock.hold(wait=deadline - time.monotonic() - _RESERVE) as held:
+        with Kernel(netns, _MOST_LISTED) as kernel, lock.hold(wait=deadline - time.monotonic() - _RESERVE) as held:
             notes = StateFile(held, netns)
             known = Known(seen=seen.records, seen_lost=seen.lost)
             outcome = apply(

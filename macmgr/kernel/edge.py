@@ -54,11 +54,11 @@ class Kernel:
     """One connection to the bridges of one network namespace, by default that of the calling thread.
 
     NotThere when there is no such namespace, NoPermission where a capability is missing, KernelError when the
-    connection itself fails. Not for two threads at a time.
+    connection itself fails. Not for two threads at a time. An FDB of more than ``most`` entries is not listed.
     """
 
-    def __init__(self, netns: str | None = None) -> None:
-        self._netns = netns
+    def __init__(self, netns: str | None = None, most: int = MOST_LISTED) -> None:
+        self._netns, self._most = netns, most
         self._connection = Connection(netns)
         self._too_long: dict[int, float] = {}  # FDBs, by ifindex: when that was found
 
@@ -83,11 +83,12 @@ class Kernel:
     ) -> Snapshot:
         """Reads each interface's master, bridges and ports with their VIDs, and the FDBs of ``bridges`` (None: all).
 
-        An FDB of more than MOST_LISTED entries is not read to its end, unless ``whole`` is set: only the entries that
-        lead to ``ports`` and to the bridge itself are read. The kernel starts at the head of the list for each 32 KiB
-        of its answer (br_fdb_dump), so a whole dump takes time by the square of the entries. And for one port it goes
-        through the whole list, too. So who is in a hurry names the ports that matter only as long as they learn
-        or flood (``if_open``), and an FDB that was too long is not tried again for a minute.
+        An FDB that is too long is not read to its end, unless ``whole`` is set: only the entries that lead to ``ports``
+        and to the bridge itself are read. The kernel starts at the head of the list for each 32 KiB of its answer
+        (br_fdb_dump), so a whole dump takes time by the square of the entries. And for one port it goes through the
+        whole list, too. So who is in a hurry names the ports that matter only as long as they learn or flood
+        (``if_open``), and asks for the host's own entries by name; an FDB that was too long is not tried again for a
+        minute.
 
         No two dumps show the same instant. The FDB is read last: an entry whose port has just appeared is then left
         out, and never attributed to another port.
@@ -113,7 +114,7 @@ class Kernel:
                     else:
                         opened = {link.name for link in own if link.flags and _is_open(link.flags)}
                         of_ports = opened.intersection(if_open or ()).union(ports)
-                        of_bridge = self._list_ports(own, of_ports)
+                        of_bridge = self._list_ports(own, of_ports if if_open is not None else {*of_ports, bridge.name})
                         listed_ports |= of_ports.intersection(link.name for link in own)
                     entries += of_bridge
             snapshot = assemble(links, found, members, vids, states, entries)
@@ -140,17 +141,17 @@ class Kernel:
         if hurried and time.monotonic() - self._too_long.get(bridge, float("-inf")) < _TRIED_AGAIN:
             return None
         try:
-            dump = self._dump_fdb(wire.fdb_dump(bridge=bridge), None if whole else MOST_LISTED)
+            dump = self._dump_fdb(wire.fdb_dump(bridge=bridge), None if whole else self._most)
         except TooLong:
             self._too_long[bridge] = time.monotonic()
             return None
         return decode_entries(dump, names)
 
-    def _list_ports(self, interfaces: Sequence[Link], ports: Collection[str]) -> list[Entry]:
-        """The entries that lead to ``ports``, and to the bridge itself, the first of ``interfaces``."""
+    def _list_ports(self, interfaces: Sequence[Link], names: Collection[str]) -> list[Entry]:
+        """The entries that lead to those of the ``interfaces`` that are named."""
         entries: list[Entry] = []
         for link in interfaces:
-            if link is interfaces[0] or link.name in ports:
+            if link.name in names:
                 entries += decode_entries(self._dump_fdb(wire.fdb_dump(link.ifindex)), {link.ifindex: link.name})
         return entries
 

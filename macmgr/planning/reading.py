@@ -33,7 +33,7 @@ class Beside:
     bridge, and with ``bystanders`` the addresses of guests that are not managed are on theirs.
 
     ``closed_ports`` is for who is in a hurry: where a table is too long, only these of the ports that learn nothing are
-    listed. None: all are.
+    listed, and those in scope that learn. None: all are.
     """
 
     bridges: frozenset[str] = frozenset()

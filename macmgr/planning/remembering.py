@@ -22,6 +22,7 @@ from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.known import Held, KeptMac, Memory, PortBefore, Taken
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, Feature, Key, PortFlags, Snapshot
+from macmgr.planning.draft import MANY_VIDS
 
 
 def default_flags(guest: GuestPort, port: BridgePort) -> PortFlags:
@@ -92,7 +93,7 @@ def what_is_left(memory: Memory, intent: Intent, snapshot: Snapshot) -> Memory:
         place = each.bridge, each.mac
         if place in wanted:
             return _exists(each.port, each.ifindex, snapshot)
-        return _has_static(*place, snapshot) or (each.bridge in snapshot.bridges and not snapshot.lists(each.bridge))
+        return _has_static(*place, snapshot) or _may_be_unread(each.bridge, snapshot)
 
     return replace(
         memory,
@@ -102,6 +103,14 @@ def what_is_left(memory: Memory, intent: Intent, snapshot: Snapshot) -> Memory:
         closed=tuple(each for each in memory.closed if _exists(*each, snapshot)),
         taken=of_same_ports(memory.taken, snapshot),
     )
+
+
+def _may_be_unread(bridge: str, snapshot: Snapshot) -> bool:
+    """An address may have an entry that was not read: where the table is too long, in a VID of trunks alone."""
+    if bridge not in snapshot.bridges or snapshot.lists(bridge):
+        return False
+    members = [port.vids for port in snapshot.ports.values() if port.bridge == bridge]
+    return any(len(vids) > MANY_VIDS for vids in (snapshot.bridges[bridge].vids, *members))
 
 
 def valid_ports(memory: Memory, intent: Intent, snapshot: Snapshot) -> tuple[PortBefore, ...]:

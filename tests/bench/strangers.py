@@ -1,4 +1,4 @@
-"""What half a million entries on a bridge that nobody manages cost an audit, a hook, and the daemon's look.
+"""What a flood of addresses costs a hook, the daemon's look and an audit: on a bridge that nobody manages, or on ours.
 
 And how what is read of a managed bridge grows with its table. In turns, on two hosts that differ in nothing else.
 """
@@ -8,8 +8,9 @@ from __future__ import annotations
 import ctypes
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,7 +24,8 @@ from tests.bench import worlds
 from tests.bench.measure import Result, Side, compare
 from tests.fake_kernel import put_entry
 
-STRANGERS = 500_000
+STRANGERS, LEARNED = 200_000, 100_000
+MOST = 1.2  # of what it costs without them
 GUESTS = 20
 SIZES = (1_000, 10_000, 100_000, 500_000)
 _AT_ONCE = 50_000
@@ -38,39 +40,48 @@ def strangers(directory: Path) -> Iterator[Result]:
             crowd.add_bridge(name, "br9")
             crowd.add_taps(name, ["up9"], "br9")
         fill(full, "up9", 0, STRANGERS)
-        what = f"{STRANGERS:,} entries on a bridge that is not managed: "
-        nothing = "the same without them"
+        what = f"{STRANGERS:,} addresses on a bridge that is not managed"
+        yield from _costs(what, directory, full, empty, audit=True)
 
-        def words(verb: str, name: str) -> tuple[str, ...]:
-            return ("macmgr", verb, *_options(directory, name))
 
-        yield compare(
-            f"{what}`macmgr audit --json`, the whole process",
-            1.1,
-            Side("audit", lambda: worlds.python(*words("audit", full), "--json")),
-            Side(nothing, lambda: worlds.python(*words("audit", empty), "--json")),
-            rounds=15,
+def learned(directory: Path) -> Iterator[Result]:
+    """A flood on the uplink of the managed bridge. An audit reads as much of its table as the limit lets it."""
+    with _host("full", directory) as full, _host("empty", directory) as empty:
+        for name in (full, empty):
+            crowd.add_taps(name, ["up0"])
+        fill(full, "up0", 0, LEARNED)
+        yield from _costs(f"{LEARNED:,} addresses on a managed bridge's own uplink", directory, full, empty)
+
+
+def _costs(what: str, directory: Path, full: str, empty: str, *, audit: bool = False) -> Iterator[Result]:
+    """What a hook, a look of the daemon after an event, and an audit cost on ``full``, beside the same on ``empty``."""
+
+    def words(verb: str, name: str) -> tuple[str, ...]:
+        return ("macmgr", verb, *_options(directory, name))
+
+    config = load_config(directory / "macmgr.toml")
+    daemons = {name: Rounds(directory / "libvirt", name, observe=True) for name in (full, empty)}
+
+    def look(name: str) -> object:
+        with collector_paused():
+            done = daemons[name].run([], config, lambda _: False, closed_ports=frozenset())
+        assert done.outcome is not None, done.failure
+        return done
+
+    works: dict[str, tuple[Callable[[str], object], int]] = {
+        "`macmgr hook`, the whole process": (lambda name: _hook(words("hook", name)), 15),
+        "a look of the daemon": (look, 40),
+    }
+    if audit:
+        works["`macmgr audit --json`, the whole process"] = (
+            lambda name: worlds.python(*words("audit", name), "--json"),
+            15,
         )
-        yield compare(
-            f"{what}`macmgr hook`, the whole process",
-            1.1,
-            Side("hook", lambda: _hook(words("hook", full))),
-            Side(nothing, lambda: _hook(words("hook", empty))),
-            rounds=15,
-        )
-        config = load_config(directory / "macmgr.toml")
-        daemons = {name: Rounds(directory / "libvirt", name, observe=True) for name in (full, empty)}
-
-        def look(name: str) -> object:
-            with collector_paused():
-                done = daemons[name].run([], config, lambda _: False)
-            assert done.outcome is not None, done.failure
-            return done
-
-        theirs = Side(nothing, lambda: look(empty))
-        yield compare(f"{what}a look of the daemon", 1.1, Side("look", lambda: look(full)), theirs, rounds=40)
-        for daemon in daemons.values():
-            daemon.close()
+    for who, (work, rounds) in works.items():
+        ours, theirs = Side(who, partial(work, full)), Side("the same without them", partial(work, empty))
+        yield compare(f"{what}: {who}", MOST, ours, theirs, rounds=rounds)
+    for daemon in daemons.values():
+        daemon.close()
 
 
 def growth() -> Iterator[Result]:

@@ -245,7 +245,7 @@ class World:
         monkeypatch.setattr(Disk, "read", read)
         clock = SimpleNamespace(monotonic=lambda: self.now, sleep=lambda _: None)
         monkeypatch.setattr("macmgr.hook.work.time", clock)
-        monkeypatch.setattr(work, "Kernel", lambda _: nullcontext(self.kernel))
+        monkeypatch.setattr(work, "Kernel", lambda _, most: nullcontext(self.kernel))
         monkeypatch.setattr(work, "StateFile", lambda *_: _Quiet())
         monkeypatch.setattr(work, "read_memory", lambda _: (NOTHING, ""))
         monkeypatch.setattr("macmgr.hook.work.lock.hold", self.hold)

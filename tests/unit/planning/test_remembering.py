@@ -103,6 +103,14 @@ def test_it_is_forgotten_when_no_entry_is_left() -> None:
     assert what_is_left(kept, nobody, gone()).macs == ()
 
 
+def test_in_a_long_table_it_is_forgotten_when_it_was_asked_for_in_each_vid() -> None:
+    kept, nobody = changes(INTENT, host()), Intent((), INTENT.managed_bridges)
+    unread = replace(gone(), listed=frozenset())
+    assert what_is_left(kept, nobody, unread).macs == ()
+    trunk = replace(unread.ports["eth0"], vids=tuple(range(1, 4095)))
+    assert what_is_left(kept, nobody, replace(unread, ports={"eth0": trunk})).macs == kept.macs
+
+
 HERE_ALL_THE_SAME = {
     "its XML cannot be read": (Intent(findings=(Finding(Code.UNREADABLE_XML, "…", domain="web1"),)), gone(STALE)),
     "it has other NICs": (Intent(portless=(PortlessNic("web1", "02:00:00:00:00:11", "user", "…"),)), gone(STALE)),
