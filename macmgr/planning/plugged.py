@@ -90,10 +90,10 @@ def is_on_its_bridge(guest: GuestPort, intent: Intent, snapshot: Snapshot, draft
             Code.MISSING_PORT,
             guest,
             f"{guest.port} of {who} does not exist on this host, and no process {intent.without_process[guest.domain]} "
-            f"is here, which libvirt's status file names for {guest.domain}: it seems to have ended, and libvirtd has "
+            f"is here, which libvirt's status file names for {guest.domain}: it seems to have ended, and libvirt has "
             "not noticed",
             mends=(virsh.state_of(guest.domain),),
-            note="asks libvirtd, which notices as soon as it runs; then start the guest again",
+            note="asks libvirt's daemon, which notices as soon as it runs; then start the guest again",
         )
     elif guest.port not in snapshot.masters:
         draft.report(
