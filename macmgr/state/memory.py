@@ -17,13 +17,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from macmgr import paths
 from macmgr.model.known import NOTHING, Memory
 from macmgr.phrases import system_words
 from macmgr.safefiles import Broken, OtherVersion, Stamp, own_directory, read_own, stamp_at, temporary_name, write_own
 from macmgr.state.lock import WriterLock
-from macmgr.state.statedocument import document_of, is_other_version, parse_document
+from macmgr.state.statedocument import VERSION, document_of, is_newer, is_of_boot, parse_document
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _SMALL = 256
@@ -38,7 +39,7 @@ def is_lost(mark: Path, *, there: bool) -> bool:
     """The memory (``there`` or not) lacks something that was to be remembered in this boot."""
     try:
         booted, _, how = (read_own(mark, _SMALL) or b"").decode("ascii").partition(" ")
-        return booted == boot() and (how == _LOST or not there)
+        return booted == boot() and (how != _WHOLE or not there)
     except (Broken, OSError, ValueError):
         return False
 
@@ -61,17 +62,21 @@ _DEFAULT = "ports are still managed, but 'macmgr release' gives the default back
 
 @dataclass(frozen=True, slots=True)
 class _Memories:
-    """The memories of all network namespaces. ``lost``: this boot had more, in a file that no longer exists."""
+    """The memories of all network namespaces. ``lost``: this boot had more, in a file that no longer exists.
+
+    ``document`` is what they were read from: a newer macmgr may have written more than these.
+    """
 
     namespaces: Mapping[str, Memory] = field(default_factory=dict)
     lost: bool = False
+    document: Mapping[str, Any] = field(default_factory=dict)
 
     def of(self, netns: str) -> Memory:
         return replace(self.namespaces.get(netns, NOTHING), lost=self.lost)
 
     def with_one(self, netns: str, memory: Memory) -> _Memories:
         namespaces = {**self.namespaces, netns: replace(memory, lost=False)}
-        return _Memories(namespaces, self.lost or memory.lost)
+        return _Memories(namespaces, self.lost or memory.lost, self.document)
 
 
 @dataclass(slots=True)
@@ -145,7 +150,8 @@ class StateFile:
         why: OSError | None = None
         if self._writable:
             try:
-                write_own(self._path, json.dumps(document_of(memories.namespaces, boot(), lost=memories.lost)))
+                document = document_of(memories.namespaces, boot(), lost=memories.lost, before=memories.document)
+                write_own(self._path, json.dumps(document))
                 self._memories = memories
             except OSError as error:
                 why = error
@@ -244,8 +250,10 @@ def _read(path: Path) -> _Memories:
         return _Memories()
     try:
         document = json.loads(data)
-        if is_other_version(document):
+        if not is_of_boot(document, boot()):
+            return _Memories()  # another version's too: nobody can use it again
+        if is_newer(document["version"], VERSION):
             raise OtherVersion(f"{path}: is another macmgr's (version {document['version']})")
-        return _Memories(*parse_document(document, boot()))
+        return _Memories(*parse_document(document, boot()), document)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise Broken(f"{path}: is not what macmgr wrote") from None

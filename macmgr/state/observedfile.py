@@ -2,6 +2,9 @@
 
 Without it `macmgr apply`, or a hook, would call a followed address an extra entry and drop it. Only the daemon writes
 it. It is gone after a reboot, as are its interfaces.
+
+Versions: docs/adr/0017. A daemon that must leave a newer macmgr's file marks it: guests may change their addresses
+meanwhile, so that the newer one finds too little in its file when it comes back.
 """
 
 from __future__ import annotations
@@ -16,8 +19,8 @@ from macmgr.model.known import SeenMacs
 from macmgr.model.mac import ZERO, parse_mac
 from macmgr.phrases import system_words
 from macmgr.safefiles import Broken, OtherVersion, read_own, write_own
-from macmgr.state.memory import read_memory
-from macmgr.state.statedocument import as_number, as_text
+from macmgr.state.memory import is_lost, leave_mark, read_memory
+from macmgr.state.statedocument import as_number, as_text, is_newer, with_unknown
 
 _VERSION = 1
 _LARGEST = 8 << 20
@@ -44,6 +47,7 @@ class _Contents(NamedTuple):
 
     namespaces: dict[str, list[Any]]
     lost: bool = False
+    document: dict[str, Any] = {}  # noqa: RUF012 - nobody changes it
 
 
 def read_observed(netns: str | None = None, path: Path | None = None) -> Read:
@@ -55,6 +59,8 @@ def read_observed(netns: str | None = None, path: Path | None = None) -> Read:
         return Read((), f"{error}; {_LEFT}", lost=True)
     except OSError as error:
         return Read((), f"{path}: cannot be read: {system_words(error)}; {_LEFT}", lost=True)
+    if is_lost(mark_of(path), there=True):
+        return Read((), f"{path}: is out of date, an older macmgr watched meanwhile; {_LEFT}", lost=True)
     said = contents.namespaces.get(netns or "")
     if said is None:
         # The memory is in another directory, on another file system.
@@ -82,16 +88,30 @@ def write_observed(
     except Broken:
         contents = _Contents({}, lost=True)
     except OtherVersion as error:
+        leave_mark(mark_of(path), lost=True)
         return f"{error} and is left as it is; {_NOT_KNOWN}"
     except OSError as error:
         return f"{path}: cannot be read, and so not written: {system_words(error)}; {_NOT_KNOWN}"
-    namespaces = contents.namespaces | {netns or "": [_document(record) for record in records]}
-    document = {"version": _VERSION, "lost": lost or contents.lost, "namespaces": namespaces}
+    if is_lost(mark_of(path), there=True):
+        contents = _Contents({}, lost=True)
+    before = {_key(said): said for said in contents.namespaces.get(netns or "", ())}
+    said = [with_unknown(document, before.get(_key(document))) for document in map(_document, records)]
+    new = {
+        "version": _VERSION,
+        "lost": lost or contents.lost,
+        "namespaces": {**contents.namespaces, netns or "": said},
+    }
     try:
-        write_own(path, json.dumps(document), mode=0o755)
+        write_own(path, json.dumps(with_unknown(new, contents.document)), mode=0o755)
+        mark_of(path).unlink(missing_ok=True)
     except OSError as error:
         return f"{path}: cannot be written: {system_words(error)}; {_NOT_KNOWN}"
     return ""
+
+
+def mark_of(path: Path) -> Path:
+    """Returns the file that says that the one at ``path`` was left as it was in this boot, and is out of date."""
+    return path.with_name(f"{path.name}.outdated")
 
 
 def _read(path: Path) -> _Contents:
@@ -101,14 +121,18 @@ def _read(path: Path) -> _Contents:
         return _Contents({})
     try:
         document = json.loads(data)
-        if document["version"] == _VERSION:
-            namespaces = {str(name): list(each) for name, each in document["namespaces"].items()}
-            return _Contents(namespaces, document.get("lost") is True)
-        if isinstance(document["version"], int):
+        if is_newer(document["version"], _VERSION):
             raise OtherVersion(f"{path}: is another macmgr's (version {document['version']})")
+        namespaces = {str(name): list(each) for name, each in document["namespaces"].items()}
+        return _Contents(namespaces, document.get("lost") is True, document)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        pass
-    raise Broken(f"{path}: is not what macmgr watch wrote")
+        raise Broken(f"{path}: is not what macmgr watch wrote") from None
+
+
+def _key(record: object) -> tuple[str, ...]:
+    """Returns what tells a record from others, also of a record that is not understood."""
+    said = record if isinstance(record, dict) else {}
+    return tuple(str(said.get(name)) for name in ("port", "ifindex", "uuid", "nic_mac"))
 
 
 def _document(record: SeenMacs) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The document in the state file: the memory of each network namespace, as JSON. Pure.
 
-It names interfaces of the running kernel, so a document of another boot says nothing.
+It names interfaces of the running kernel, so a document of another boot says nothing. Fields may be added in a version:
+a reader passes over those that it does not know, and a writer keeps them (docs/adr/0017).
 """
 
 from __future__ import annotations
@@ -16,32 +17,53 @@ from macmgr.model.vids import PortVids, runs
 VERSION = 1
 
 
-def is_other_version(document: object) -> bool:
-    """The document is a whole one of another version of macmgr."""
-    version = document.get("version") if isinstance(document, dict) else None
-    return isinstance(version, int) and not isinstance(version, bool) and version != VERSION
+def is_newer(said: object, known: int) -> bool:
+    """The version ``said`` in a document is one that only a newer macmgr knows. ValueError if it is no version."""
+    if not isinstance(said, int) or isinstance(said, bool) or said < 1:
+        raise ValueError("no version")
+    return said > known
 
 
-def document_of(namespaces: Mapping[str, Memory], boot: str, *, lost: bool = False) -> dict[str, Any]:
-    """Returns the document to write, for `parse_document` to read in the same boot."""
-    return {
-        "version": VERSION,
-        "boot": boot,
-        "lost": lost,
-        "namespaces": {
-            name: {
-                "ports": [_port_document(port) for port in memory.ports],
-                "macs": [[each.mac, each.bridge, each.domain, each.port, each.ifindex] for each in memory.macs],
-                "given_back": memory.released,
-                "lacks": sorted(memory.lacks),
-                "watched": memory.watched,
-                "closed": memory.closed,
-                "taken": [[*each.key, each.port, each.ifindex, each.uplink, each.at] for each in memory.taken],
-            }
-            for name, memory in namespaces.items()
-            if memory != NOTHING
-        },
+def with_unknown(new: dict[str, Any], old: object) -> dict[str, Any]:
+    """Adds to ``new`` the fields of the ``old`` document that only a newer macmgr knows."""
+    return {**(old if isinstance(old, dict) else {}), **new}
+
+
+def is_of_boot(document: dict[str, Any], boot: str) -> bool:
+    """False: another boot's, of whatever version. A document that names no boot is taken for this one's."""
+    return as_text(document.get("boot", boot)) == boot
+
+
+def document_of(
+    namespaces: Mapping[str, Memory], boot: str, *, lost: bool = False, before: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Returns the document to write, for `parse_document` to read in the same boot.
+
+    ``before`` is the document as it was read, whose unknown fields are kept.
+    """
+    before = before or {}
+    old, empty = before.get("namespaces", {}), _memory_document(NOTHING, {})
+    documents = {name: _memory_document(memory, old.get(name, {})) for name, memory in namespaces.items()}
+    filled = {name: document for name, document in documents.items() if document != empty}
+    return with_unknown({"version": VERSION, "boot": boot, "lost": lost, "namespaces": filled}, before)
+
+
+def _memory_document(memory: Memory, before: Mapping[str, Any]) -> dict[str, Any]:
+    old = {_key(said): said for said in before.get("ports", ())}
+    new = {
+        "ports": [with_unknown(port, old.get(_key(port))) for port in map(_port_document, memory.ports)],
+        "macs": [[each.mac, each.bridge, each.domain, each.port, each.ifindex] for each in memory.macs],
+        "given_back": memory.released,
+        "lacks": sorted(memory.lacks),
+        "watched": memory.watched,
+        "closed": memory.closed,
+        "taken": [[*each.key, each.port, each.ifindex, each.uplink, each.at] for each in memory.taken],
     }
+    return with_unknown(new, before)
+
+
+def _key(port: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(port[name] for name in ("port", "ifindex", "bridge", "bridge_ifindex", "uuid"))
 
 
 def _port_document(port: PortBefore) -> dict[str, Any]:
@@ -70,10 +92,10 @@ def parse_document(document: dict[str, Any], boot: str) -> tuple[dict[str, Memor
     """Reads the memories by network namespace; True if this boot had more, in a file that no longer exists.
 
     ValueError, KeyError, TypeError or AttributeError for any other."""
-    if document["version"] != VERSION:
-        raise ValueError("another version's")
-    if as_text(document["boot"]) != boot:
+    if not is_of_boot(document, boot):
         return {}, False
+    if is_newer(document["version"], VERSION):
+        raise ValueError("a newer version's")
     namespaces = {name: _memory(said) for name, said in document["namespaces"].items()}
     return namespaces, document.get("lost") is True
 

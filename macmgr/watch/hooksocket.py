@@ -27,6 +27,8 @@ from macmgr.safefiles import open_own_directory
 from macmgr.state.lock import open_lock, try_lock
 
 TIMEOUT_FILE, LOCK_FILE = "hook.timeout", "watch.lock"
+# A request's first word, which is its version too: what another version asks has another word, and gets no answer.
+_HOOK, _STATUS = b"hook", b"status"
 # Each client may hold a document of the largest size. More wait in the kernel's queue until their own time is up.
 _CLIENTS = 32
 _QUEUE = 1024
@@ -152,10 +154,10 @@ class HookSocket:
 
     async def _answer(self, request: bytes, waits: Waits) -> bytes:
         """Returns the answer; empty if the hook should do its work itself and report the fault."""
-        if request == b"status\0":
+        if request == _STATUS + b"\0":
             return self._status()
         words = request.split(b"\0", _WORDS)
-        if len(words) != _WORDS + 1 or words[0] != b"hook" or len(request) > _MAX_REQUEST:
+        if len(words) != _WORDS + 1 or words[0] != _HOOK or len(request) > _MAX_REQUEST:
             return b""
         call = HookCall(*map(os.fsdecode, words[1:_WORDS]))
         if not call.relevant:

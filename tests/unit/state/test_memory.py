@@ -396,3 +396,55 @@ def test_another_versions_document_is_left_where_it_is(path: Path) -> None:
     path.write_bytes(content.replace(b'"version": 2', b'"version": 1'))
     assert not is_another_macmgrs(path)
     assert read_memory(None, path)[0] == replace(MEMORY, lost=True)  # and the other one knows that more was done
+
+
+def test_what_a_newer_one_wrote_into_fields_of_its_own_is_kept(path: Path) -> None:
+    """Within a version fields may be added. Whoever does not know them writes them again."""
+    keep(path, MEMORY)
+    keep(path, MEMORY, "blue")
+    document = json.loads(path.read_text())
+    document["colour"] = "red"
+    document["namespaces"][""]["shapes"] = [1, 2]
+    document["namespaces"][""]["ports"][0]["hairpin_mode"] = {"was": True}
+    path.write_text(json.dumps(document))
+    other = replace(PORT, port="vnet1", ifindex=8)
+    keep(path, replace(MEMORY, ports=(other, PORT)))
+    keep(path, NOTHING, "blue")
+    written = json.loads(path.read_text())
+    assert written["colour"] == "red"
+    assert written["namespaces"][""]["shapes"] == [1, 2]
+    assert [port.get("hairpin_mode") for port in written["namespaces"][""]["ports"]] == [None, {"was": True}]
+    assert "blue" not in written["namespaces"]
+    again = replace(PORT, ifindex=9)  # a new tap of that name is another port
+    keep(path, replace(MEMORY, ports=(again,)))
+    assert "hairpin_mode" not in path.read_text()
+    keep(path, NOTHING)
+    assert json.loads(path.read_text())["namespaces"] == {"": {**written["namespaces"][""], **EMPTY}}
+
+
+EMPTY: dict[str, list[object]] = {"ports": [], "macs": [], "given_back": []}
+
+
+@pytest.mark.parametrize("boots", [{"boot": "an earlier one"}, {"boot": "an earlier one", "namespaces": 5}])
+def test_a_newer_ones_document_of_another_boot_is_nobodys(path: Path, boots: dict[str, object]) -> None:
+    keep(path, MEMORY)
+    document = json.loads(path.read_text()) | {"version": 2} | boots
+    path.write_text(json.dumps(document))
+    (path.parent.parent / "macmgr.remembered").unlink()  # a new boot has an empty /run
+    assert read_memory(None, path) == (NOTHING, "")
+    assert not is_another_macmgrs(path)
+    assert keep(path, MEMORY) == ""
+    assert read_memory(None, path) == (MEMORY, "")
+
+
+@pytest.mark.parametrize("version", [0, -1, True, None, "2", 1.0])
+def test_what_is_no_version_is_no_memory(path: Path, version: object) -> None:
+    keep(path, MEMORY)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": version}))
+    assert "is not what macmgr wrote" in keep(path, MEMORY)
+
+
+def test_a_mark_of_another_form_says_that_something_is_lost(path: Path) -> None:
+    keep(path, MEMORY)
+    (path.parent.parent / "macmgr.remembered").write_text(f"{memory.boot()} whole in 2 files")
+    assert read_memory(None, path)[0].lost

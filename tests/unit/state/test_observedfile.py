@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,39 @@ def test_another_versions_document_is_left_as_it_is(path: Path) -> None:
     assert problem.startswith(f"{path}: is another macmgr's (version 2)")
     assert "is left as it is" in write_observed([OTHER], path=path)
     assert path.read_text() == document
+
+
+def test_a_newer_ones_records_are_out_of_date_once_an_older_one_has_watched(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A guest may have changed its address meanwhile: where it is now, the FDB says."""
+    write_observed([RECORD], "blue", path)
+    monkeypatch.setattr("macmgr.state.observedfile._VERSION", 2)
+    write_observed([RECORD], path=path)
+    monkeypatch.undo()
+    write_observed([OTHER], path=path)
+    monkeypatch.setattr("macmgr.state.observedfile._VERSION", 2)
+    for netns in (None, "blue"):
+        records, problem, lost, _ = read_observed(netns, path)
+        assert (records, lost) == ((), True)
+        assert problem == f"{path}: is out of date, an older macmgr watched meanwhile; {UNKNOWN}"
+    assert write_observed([OTHER], path=path, lost=True) == ""
+    assert read_observed(path=path) == ((OTHER,), "", True, False)
+    assert read_observed("blue", path) == ((), "", True, True)
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_what_a_newer_one_wrote_into_fields_of_its_own_is_kept(path: Path) -> None:
+    write_observed([RECORD, OTHER], path=path)
+    change(path, colour="red")
+    document = json.loads(path.read_text()) | {"shapes": [1]}
+    path.write_text(json.dumps(document))
+    assert write_observed([OTHER, replace(RECORD, current="")], path=path) == ""
+    written = json.loads(path.read_text())
+    assert written["shapes"] == [1]
+    assert [record.get("colour") for record in written["namespaces"][""]] == [None, "red"]
+    assert write_observed([replace(RECORD, ifindex=9)], path=path) == ""
+    assert "colour" not in path.read_text()
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.EACCES, errno.ENOMEM])
