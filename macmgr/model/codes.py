@@ -92,6 +92,7 @@ class Code(StrEnum):
     CONFLICTING_SETTINGS = "conflicting-settings", _WARNING, _AT_RISK
     FILTERING_AT_NEXT_START = "filtering-at-next-start", _WARNING, _AT_RISK
     PIN_AGAINST_CONTROL_PLANE = "pin-against-control-plane", _WARNING, _AT_RISK
+    MTU = "mtu", _WARNING, _AT_RISK
     UNSUPPORTED = "unsupported", _WARNING, _AT_RISK, "this kernel has no sticky entries"
     UNREADABLE_XML = "unreadable-xml", _ERROR, _AT_RISK
     NO_SUCH_BRIDGE = "no-such-bridge", _WARNING, _NONE

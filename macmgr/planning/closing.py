@@ -3,7 +3,9 @@
 Only unicast flood is ever touched: multicast flood carries neighbour discovery, broadcast flood ARP and DHCP.
 
 The kernel takes a port out of promiscuous mode only when VLAN filtering is on and no other port learns or floods
-(net/bridge/br_if.c, br_manage_promisc). Uplinks are never touched for it: each cause is a finding.
+(net/bridge/br_if.c, br_manage_promisc). Uplinks are never touched for it: each cause is a finding. So is an
+uplink that is too narrow for its guests. A bridge is no router: it drops a packet that is too long for a port, and
+answers nothing (net/core/dev.c, is_skb_forwardable).
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from macmgr.planning.entries import plan_entries
 from macmgr.planning.ownership import Ownership
 
 _FEW = 5  # ports that a message names
+_TAG = 4  # bytes that the kernel grants each frame for a VLAN tag
 
 
 def plan_closed(
@@ -199,6 +202,29 @@ def promiscuity_findings(intent: Intent, snapshot: Snapshot) -> Iterator[Finding
                     name,
                     uplink.name,
                 )
+
+
+def mtu_findings(intent: Intent, snapshot: Snapshot) -> Iterator[Finding]:
+    """For each uplink of a managed bridge: the running guests whose ports have a larger MTU, as jumbo frames need."""
+    mtus: dict[str, dict[str, int]] = {}
+    for guest in intent.ports:
+        port = snapshot.port_on(guest.bridge, guest.port)
+        if port and guest.running and guest.bridge in intent.managed_bridges:
+            mtus.setdefault(guest.bridge, {})[f"{guest.port} of {guest.domain}"] = port.relay.mtu
+    roles = roles_of(snapshot.ports.values(), {guest.port for guest in intent.ports})
+    for uplink in snapshot.ports.values():
+        most, theirs = uplink.relay.mtu, mtus.get(uplink.bridge, {})
+        above = [f"{who} has {mtu}" for who, mtu in theirs.items() if mtu > most + _TAG]
+        if above and uplink.up and roles[uplink.name].leads_out:
+            yield Finding(
+                Code.MTU,
+                f"packets of more than {most} bytes are lost at the uplink {uplink.name}, whose MTU that is: "
+                f"{first_few(above, _FEW)}",
+                uplink.bridge,
+                uplink.name,
+                note=f"set <mtu size='{most}'/> in the XML of the NICs or of their network for the guests' next start, "
+                "and that MTU inside the guests now; or raise it on the uplink, if its network carries more",
+            )
 
 
 def _manager(guest: GuestPort) -> str:

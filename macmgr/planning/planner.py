@@ -19,7 +19,14 @@ from macmgr.model.known import NOTHING_KNOWN, Known
 from macmgr.model.roles import Role, roles_of
 from macmgr.model.snapshot import BridgePort, Entry, EntryState, Feature, Snapshot
 from macmgr.phrases import first_few
-from macmgr.planning.closing import plan_closed, plan_frozen, plan_open, plan_uplinks, promiscuity_findings
+from macmgr.planning.closing import (
+    mtu_findings,
+    plan_closed,
+    plan_frozen,
+    plan_open,
+    plan_uplinks,
+    promiscuity_findings,
+)
 from macmgr.planning.conflicts import (
     bond_findings,
     conflict_findings,
@@ -115,6 +122,7 @@ def plan(intent: Intent, snapshot: Snapshot, known: Known = NOTHING_KNOWN, scope
     draft.findings += used_elsewhere_findings(intent, snapshot, memory)
     draft.findings += bond_findings(intent, snapshot, memory)
     draft.findings += conflict_findings(intent, snapshot, table.pins)
+    draft.findings += mtu_findings(intent, snapshot)
     draft.findings += promiscuity_findings(intent, snapshot)
     draft.findings += list(coverage_findings(intent, snapshot, draft.findings))
     made = Plan(tuple(filter(scope.covers, draft.changes)), tuple(draft.findings))

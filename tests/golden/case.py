@@ -181,7 +181,7 @@ def _port(
     pvid = values.pop("pvid", 1 if 1 in carried else carried[0] if len(carried) == 1 else None)
     untagged = tuple(values.pop("untagged", (pvid,) if pvid else ()))
     if relay := values.pop("relay", {}):
-        values["relay"] = PortRelay(**relay | {"state": PortState[relay["state"].upper()]})
+        values["relay"] = PortRelay(**relay | {"state": PortState[relay.get("state", "forwarding").upper()]})
     return BridgePort(name, ifindex, flags=_flags(flags), vids=carried, pvid=pvid, untagged=untagged, **values)
 
 
