@@ -16,6 +16,7 @@ from macmgr.kernel.wire import (
     VLAN_RANGE_BEGIN,
     VLAN_RANGE_END,
     VLAN_UNTAGGED,
+    WireError,
     attributes,
 )
 from macmgr.model.flags import FLAGS, NEW_PORT, Flag, PortFlags, flags_of
@@ -37,6 +38,7 @@ _ETH_P_8021AD = b"\x88\xa8"
 _IPV4_TIMER, _IPV6_ADDRESS, _IPV6_TIMER = 3, 5, 7  # BRIDGE_QUERIER_…, include/uapi/linux/if_bridge.h
 _IFLA_BRIDGE_FLAGS, _BRIDGE_FLAGS_SELF = 0, 2
 
+_MAX_VID = 4095  # VLAN_N_VID in include/linux/if_vlan.h is one more
 _OFF = b"\0"
 _U16 = struct.Struct("=H")
 
@@ -162,8 +164,8 @@ def read_port_vids(message: bytes, start: int, stop: int) -> PortVids | None:
     A NIC with an embedded switch (ixgbe, bnxt) reports its own VIDs in a message of the same form, with the same
     ifindex and master, and marks it with BRIDGE_FLAGS_SELF (rtnetlink.c, ndo_dflt_bridge_getlink).
     """
-    vids: list[int] = []
-    untagged: list[int] = []
+    vids: set[int] = set()
+    untagged: set[int] = set()
     pvid = begin = None
     for kind, first, last in attributes(message, start, stop):
         if (
@@ -180,12 +182,19 @@ def read_port_vids(message: bytes, start: int, stop: int) -> PortVids | None:
         if flags & VLAN_RANGE_BEGIN:
             begin = vid
             continue
-        run = range(begin if flags & VLAN_RANGE_END and begin is not None else vid, vid + 1)
+        run = read_vids(begin if flags & VLAN_RANGE_END and begin is not None else vid, vid)
         begin = None
-        vids.extend(run)
+        vids.update(run)
         if flags & VLAN_UNTAGGED:
-            untagged.extend(run)
-    return PortVids(tuple(sorted(set(vids))), pvid, tuple(sorted(set(untagged))))
+            untagged.update(run)
+    return PortVids(tuple(sorted(vids)), pvid, tuple(sorted(untagged)))
+
+
+def read_vids(first: int, last: int) -> range:
+    """A run of VIDs. WireError if the last is no VID: a run without an end would take all of the memory."""
+    if last > _MAX_VID:
+        raise WireError(f"VLANs {first} to {last}, of which the last is no VLAN")
+    return range(first, last + 1)
 
 
 @cache

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Mapping, Sequence
 
 from macmgr.kernel import wire
-from macmgr.kernel.attributes import read_number
+from macmgr.kernel.attributes import read_number, read_vids
 from macmgr.model.relay import PortState
 
 RTM_NEWVLAN, RTM_GETVLAN = 112, 114
@@ -49,5 +49,5 @@ def _entries(message: bytes) -> list[tuple[range, PortState]]:
             continue
         vid = _INFO.unpack(info)[1]
         last = read_number(inside[_ENTRY_RANGE]) if _ENTRY_RANGE in inside else vid
-        entries.append((range(vid, last + 1), PortState(min(state, PortState.BLOCKING))))
+        entries.append((read_vids(vid, last), PortState(min(state, PortState.BLOCKING))))
     return entries

@@ -157,8 +157,8 @@ def _flag(flag: Flag, said: dict[str, Any]) -> bool | None:
 def _vids(runs: list[list[int]]) -> tuple[int, ...]:
     vids: list[int] = []
     for first, last in runs:
-        if not 0 <= as_number(first) <= as_number(last) <= 4094:
-            raise ValueError("no VIDs")
+        if not 0 <= as_number(first) <= as_number(last) <= 4094 or len(vids) > 4094:
+            raise ValueError("no VIDs, or more than there are")
         vids.extend(range(first, last + 1))
     return tuple(vids)
 

@@ -18,7 +18,7 @@ from macmgr.kernel.devicedump import read_devices
 from macmgr.kernel.events import decode_events
 from macmgr.kernel.links import decode_vids
 from macmgr.kernel.netlink import Connection
-from macmgr.kernel.wire import HEADER, LINK, RTM_GETLINK, RTM_NEWLINK, Message, group
+from macmgr.kernel.wire import HEADER, LINK, RTM_GETLINK, RTM_NEWLINK, Message, WireError, group
 from macmgr.model.intent import Intent
 from macmgr.model.kernelevents import LinkEvent
 from macmgr.model.snapshot import Bridge, BridgePort, Snapshot
@@ -127,3 +127,11 @@ def test_vlan_filtering_can_be_turned_on_above_such_a_nic(nic: bytes) -> None:
     bridge = Bridge("br0", BR0, "02:00:00:00:00:03", pvid=1)
     snapshot = Snapshot({"br0": bridge}, {"eth0": port}, {"br0": None, "eth0": "br0"})
     assert who_would_be_cut("br0", Intent((), {"br0": "configured"}), snapshot, facts) == []
+
+
+def test_a_run_of_vids_that_ends_at_no_vlan_is_not_counted_through() -> None:
+    """Sixty kilobytes of such runs would be four hundred million VIDs."""
+    groups: dict[bytes, list[bytes]] = {}
+    group(answer("eth0", ETH0, vlan(1, 0x08), vlan(65535, 0x10)), groups)
+    with pytest.raises(WireError, match="VLANs 1 to 65535, of which the last is no VLAN"):
+        decode_vids(groups)

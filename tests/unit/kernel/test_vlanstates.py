@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import struct
 
+import pytest
+
 from macmgr.kernel import wire
 from macmgr.kernel.vlanstates import decode_vlan_states
 from macmgr.model.relay import PortState
@@ -35,3 +37,10 @@ def test_only_what_does_not_forward_is_kept() -> None:
 
 def test_a_vlan_without_a_state_forwards() -> None:
     assert decode_vlan_states(grouped(message(4, vlan(1, None)))) == {}
+
+
+def test_a_run_that_ends_at_no_vlan_is_not_counted_through() -> None:
+    run = wire.attribute(1, struct.pack("=HH", 0, 10)) + wire.attribute(2, struct.pack("=I", 0xFFFFFFFF))
+    endless = wire.attribute(1 | wire.NLA_F_NESTED, run + wire.attribute(3, b"\4"))
+    with pytest.raises(wire.WireError, match="VLANs 10 to 4294967295, of which the last is no VLAN"):
+        decode_vlan_states(grouped(message(4, endless)))
