@@ -1,0 +1,1 @@
+"""Inputs that nobody foresaw, for all that reads what others wrote: docs/fuzzing.rst."""
