@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from macmgr.forwarding.consequences import Reach, Way, consequences
+from macmgr.forwarding.guestaddresses import where_they_are
 from macmgr.forwarding.justsent import just_sent, turns
 from macmgr.forwarding.reasons import Fate, Reason
 from macmgr.model.intent import GuestPort, Intent
@@ -67,9 +68,9 @@ def harms(
     but not one that is only in use behind a guest's port. An entry that is not sticky is where somebody sent last, and
     goes along with the next frame of another one. So for an address that several have, and for one that leads
     elsewhere, the same is asked once more for each as it is when it has just sent. What was learned on a port ages once
-    that learns no more: nothing refreshes the entry.
+    that learns no more: nothing refreshes the entry. A guest on another bridge than its own is asked for there.
     """
-    after = _aged(before, after)
+    intent, after = where_they_are(intent, before), _aged(before, after)
 
     def asked(guest: GuestPort) -> Iterable[str]:
         return addresses(guest) if guest.running else ()

@@ -73,7 +73,7 @@ def _cut_off(
         if each.bridge == guest.bridge:
             yield from (mac for mac in may_have(each, own) if each.port == guest.port or mac in macs)
 
-    return (harm for harm in harms(before, after, where_they_are(intent, before), addresses) if harm.cut_off)
+    return (harm for harm in harms(before, after, intent, addresses) if harm.cut_off)
 
 
 def _closes_alone(finding: Finding, guest: GuestPort, intent: Intent, snapshot: Snapshot) -> bool:

@@ -97,13 +97,14 @@ def _harmless(made: Plan, intent: Intent, snapshot: Snapshot, known: Known) -> P
 
     A guest on another bridge than its own is there by mistake; and still, no release lets others hear it.
     """
-    guests = tuple(replace(each, bridge=snapshot.masters.get(each.port) or each.bridge) for each in intent.ports)
     managed = [guest for guest in intent.ports if guest.managed and snapshot.port_on(guest.bridge, guest.port)]
     owned = ownership(managed, intent, snapshot, known, Table(snapshot, known.lacks), Draft())
     asks = {
-        guest.port for guest in guests if guest.port in snapshot.ports and not (guest.managed and guest.policy.lock)
+        guest.port
+        for guest in intent.ports
+        if guest.port in snapshot.ports and not (guest.managed and guest.policy.lock)
     }
-    judged = harmless(made, replace(intent, ports=guests), snapshot, owned, asks, "release")
+    judged = harmless(made, intent, snapshot, owned, asks, "release")
     if judged is made:
         return made
     kept = {*judged.changes}

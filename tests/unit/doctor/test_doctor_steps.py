@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from macmgr.doctor.steps import Step, harmless_steps
 from macmgr.model.intent import Intent
 from macmgr.model.snapshot import Entry, EntryState, PortFlags
@@ -21,9 +23,11 @@ def test_a_step_that_cuts_nobody_off_stays() -> None:
     assert checked(world, CLOSE) == [CLOSE]
 
 
-def test_a_port_without_an_entry_is_not_closed() -> None:
+@pytest.mark.parametrize("bridge", ["br0", "br1"])
+def test_a_port_without_an_entry_is_not_closed(bridge: str) -> None:
+    """Nor where the guest is on br0 by mistake, and reached there."""
     world = World()
-    world.ports, world.entries = [uplink(), tap(flags=OPEN)], []
+    world.ports, world.entries, world.guests = [uplink(), tap(flags=OPEN)], [], [guest(bridge=bridge)]
     (step,) = checked(world, CLOSE)
     assert (step.commands, step.gain) == ((), "")
     assert step.text == "Close it. But no command is printed, because vnet0 of guest-vnet0 would be cut off by it."

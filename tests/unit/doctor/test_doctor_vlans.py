@@ -47,8 +47,10 @@ def test_nobody_is_cut(world: Filtering) -> None:
     assert world.cut() == []
 
 
-def test_a_guest_that_only_frames_show(world: Filtering) -> None:
-    """No rule knows it: the uplink is blocked in the VLAN that filtering would read."""
+@pytest.mark.parametrize("bridge", ["br0", "br1"])
+def test_a_guest_that_only_frames_show(world: Filtering, bridge: str) -> None:
+    """No rule knows it: the uplink is blocked in the VLAN that filtering would read. It may be on br0 by mistake."""
+    world.guests = [guest(bridge=bridge)]
     up0, *others = world.ports
     world.ports = [replace(up0, relay=replace(up0.relay, vlan_states={1: PortState.BLOCKING})), *others]
     world.bridge = replace(world.bridge, relay=replace(world.bridge.relay, mst=True))
