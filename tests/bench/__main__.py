@@ -1,4 +1,7 @@
-"""Measure all of it, and write the table: ``python -m tests.bench [FILE]``, as root; docs/benchmarks.md by default."""
+"""Measure all of it, and write the table: ``python -m tests.bench [FILE [PART…]]``, as root.
+
+Without a FILE that is docs/benchmarks.md. Of a few parts one wants it here: ``tox -e bench -- /dev/stdout flood``.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from lxml import etree
@@ -42,8 +45,9 @@ decoding, is 0.11 of `bridge -batch` for putting entries and 0.29 of `bridge -d 
 rest is Python. A busy machine moves the ratio by a tenth."""
 
 
-def dumps(floor: Path) -> Iterator[Result]:
+def dumps(directory: Path) -> Iterator[Result]:
     """The FDB of a bridge, asked of the kernel and decoded."""
+    floor = worlds.build_floor(directory)
     for entries, rounds, target in DUMPS:
         with worlds.world(entries=entries) as namespace:
             yield from dumps_of(namespace, entries, rounds, target, floor)
@@ -73,7 +77,7 @@ def dumps_of(namespace: str, entries: int, rounds: int, target: float, floor: Pa
     connection.close()
 
 
-def adding(directory: Path) -> Result:
+def adding(directory: Path) -> Iterator[Result]:
     """Ten thousand entries put, with the requests and the batch file made before."""
     count = 10_000
     batch = directory / "batch"
@@ -91,10 +95,10 @@ def adding(directory: Path) -> Result:
 
         ours = Side("Kernel.send()", put, tidy)
         theirs = Side("`bridge -batch`", lambda: worlds.bridge(namespace, "-batch", str(batch)), tidy)
-        return compare(f"{count:,} entries put", 0.2, ours, theirs, rounds=25, why_not=KERNEL_BOUND)
+        yield compare(f"{count:,} entries put", 0.2, ours, theirs, rounds=25, why_not=KERNEL_BOUND)
 
 
-def flags() -> Result:
+def flags(directory: Path) -> Iterator[Result]:
     """The flags of a thousand ports, with names, masters and promiscuity: one AF_UNSPEC dump."""
     with worlds.world(ports=GUESTS) as namespace:
         connection = Connection(namespace)
@@ -109,12 +113,11 @@ def flags() -> Result:
         theirs = Side(
             "`bridge -j -d link show` and json.loads()", lambda: worlds.bridge_json(namespace, *worlds.BRIDGE_LINK)
         )
-        result = compare(f"flags of {GUESTS:,} ports read", 0.5, ours, theirs, rounds=40, why_not=KERNEL_BOUND)
+        yield compare(f"flags of {GUESTS:,} ports read", 0.5, ours, theirs, rounds=40, why_not=KERNEL_BOUND)
         connection.close()
-        return result
 
 
-def whole_audit(directory: Path) -> Result:
+def whole_audit(directory: Path) -> Iterator[Result]:
     """The command, from its start to its end, for a host that is in sync."""
     guests = [crowd.CrowdGuest(number) for number in range(1, GUESTS + 1)]
     run_dir = directory / "libvirt"
@@ -124,7 +127,7 @@ def whole_audit(directory: Path) -> Result:
         crowd.bridge(namespace, [f"fdb replace {guest.mac} dev {guest.tap} master static sticky" for guest in guests])
         crowd.bridge(namespace, [f"link set dev {guest.tap} learning off flood off" for guest in guests])
         command = ("macmgr", "audit", "--json", "--netns", namespace, "--run-dir", str(run_dir))
-        return compare(
+        yield compare(
             f"`macmgr audit --json`, the whole process, {GUESTS:,} guests on one bridge",
             1.2,
             Side("audit", lambda: worlds.python(*command)),
@@ -136,20 +139,30 @@ def whole_audit(directory: Path) -> Result:
         )
 
 
-def main() -> None:
+PARTS: Mapping[str, Callable[[Path], Iterable[Result]]] = {
+    "dumps": dumps,
+    "adding": adding,
+    "flags": flags,
+    "audit": whole_audit,
+    "repair": watching.repair,
+    "hooks": hooks.hooks,
+    "strangers": strangers.strangers,
+    "learned": strangers.learned,
+    "growth": strangers.growth,
+    "flood": flood.flood,
+}
+
+
+def main(place: str = "docs/benchmarks.md", *names: str) -> None:
     if os.geteuid() != 0:
         raise SystemExit("tests.bench makes network namespaces: run it as root")
-    place = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/benchmarks.md")
-    with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
-        results = [*dumps(worlds.build_floor(directory)), adding(directory), flags(), whole_audit(directory)]
-        results += [watching.repair(), *hooks.hooks()]
-        results += [*strangers.strangers(directory / "strangers"), *strangers.growth(), *flood.flood()]
+    results: dict[str, list[Result]] = {}
+    for name in names or PARTS:
+        with tempfile.TemporaryDirectory() as directory:
+            results[name] = list(PARTS[name](Path(directory)))
     machine = f"Python {platform.python_version()}, Linux {platform.release().partition('-')[0]}, {os.cpu_count()} CPUs"
-    machine += f", load average {os.getloadavg()[1]:.1f}"
-    write_table(place, results, machine)
-    print(place.read_text())
+    write_table(Path(place), results, machine)
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

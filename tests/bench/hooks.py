@@ -42,7 +42,7 @@ done
 """
 
 
-def hooks() -> Iterator[Result]:
+def hooks(_: Path) -> Iterator[Result]:
     """All lines about hooks: on a host with three guests, and on one with two hundred."""
     yield from _on_a_host({f"n{count}": count for count in NICS}, "few")
     yield from _on_a_host({f"m{count}": 1 for count in range(MANY)}, "many")
@@ -89,7 +89,7 @@ def _few(shim: str, config: Path) -> Iterator[Result]:
 
     what = "hook of a guest with 2 NICs, handed to the daemon, by the clock on the wall"
     bare = side([str(PYTHON), "-ISE", "-c", "pass"], "n2", "`python3 -ISE -c pass`")
-    yield compare(what, 1.5, started("n2"), bare, rounds=100, why_not=LOOKING)
+    yield compare(what, 1.4, started("n2"), bare, rounds=100, why_not=LOOKING)
     script = side(["sh", "-c", _SCRIPT], "n2", "sh + xmllint + `bridge`")
     yield compare(what, 1.0, started("n2"), script, rounds=40)
     alone = [sys.executable, "-m", "macmgr", "hook", "--config", str(config), "qemu", "n2", "started", "begin", "-"]

@@ -7,9 +7,10 @@ minima: noise only ever adds.
 
 from __future__ import annotations
 
+import os
 import resource
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 
 Nothing = Callable[[], object]
@@ -46,9 +47,10 @@ def _processor_time() -> float:
 
 @dataclass(frozen=True)
 class Result:
-    """A line of the table. ``unit`` is ``ms``, or ``MB`` where ``ours`` is compared with a limit, not with a time.
+    """A line of the table. ``unit`` is no ``ms`` where ``ours`` is compared with a limit, not with a time.
 
-    ``by_median`` is for a target that is about the usual case and not about what the code costs at least.
+    ``by_median`` is for a target that is about the usual case and not about what the code costs at least. ``load`` is
+    the machine's load average.
     """
 
     what: str
@@ -59,6 +61,7 @@ class Result:
     why_not: str = ""
     unit: str = "ms"
     by_median: bool = False
+    load: float = field(default_factory=lambda: os.getloadavg()[0])
 
     @property
     def ratio(self) -> float:

@@ -84,7 +84,7 @@ def _costs(what: str, directory: Path, full: str, empty: str, *, audit: bool = F
         daemon.close()
 
 
-def growth() -> Iterator[Result]:
+def growth(_: Path) -> Iterator[Result]:
     """What is read of a managed bridge: how it grows with what its uplink has seen."""
     with worlds.world(ports=2) as name, Kernel(name) as kernel:
         have, times = 0, {}

@@ -18,7 +18,12 @@ raise SystemExit(pytest.main([*options, *sys.argv[1:]]))
 """
 NEEDS = {
     "libvirt": ("unit/sources/test_hypervisor.py", "unit/sources/test_libvirtevents.py", "cli/test_net.py"),
-    "inotify_simple": ("unit/watch/test_watch_files.py", "netns/test_watch_loop.py", "netns/test_watch_endurance.py"),
+    "inotify_simple": (
+        "unit/watch/test_watch_files.py",
+        "netns/test_watch_loop.py",
+        "netns/test_watch_endurance.py",
+        "netns/test_watch_soak.py",
+    ),
     "yaml": ("unit/test_monitoring_kit.py",),
     "prometheus_client.parser": (
         "unit/test_dashboard.py",
