@@ -100,9 +100,7 @@ def make_parser() -> Parser:
         ("manage", "let macmgr change a bridge: set its mode in the file"),
         ("observe", "let macmgr only report on a bridge: set its mode in the file"),
     ):
-        mode = add_verb(
-            verbs, name, text, f"sudo macmgr {name} br0", *(each for each in HOST_OPTIONS if each != "format")
-        )
+        mode = add_verb(verbs, name, text, f"sudo macmgr {name} br0", *HOST_OPTIONS)
         mode.set_defaults(function="set_mode", module="macmgr.verbs.bridgemode", domain=None, network=None)
         mode.add_argument("bridge", metavar="BRIDGE")
 

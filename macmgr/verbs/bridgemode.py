@@ -8,13 +8,13 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from macmgr import errors, paths
 from macmgr.config import Config, parse_config, read_config
 from macmgr.errors import Busy, ConfigError, MacmgrError, NoPermission, NotThere, no_bridge
 from macmgr.installation import default_config, install_config
+from macmgr.model.changes import Change
 from macmgr.model.intent import Intent, Manager, is_pattern, sections_of
 from macmgr.oneline import one_line
 from macmgr.phrases import are, counted, system_words
@@ -22,8 +22,9 @@ from macmgr.placing import LARGEST
 from macmgr.safefiles import edit_own, read_regular
 from macmgr.tomledit import with_word
 from macmgr.tomllines import TomlLines
-from macmgr.verbs.host import host_of, view_of, warn
+from macmgr.verbs.host import commands_of, host_of, print_json, view_of, warn
 from macmgr.verbs.status import NoDaemon, ask
+from macmgr.view import View
 
 MODE, MANAGER = "mode", "mac_table_manager"
 
@@ -52,11 +53,28 @@ def set_mode(arguments: argparse.Namespace) -> int:
             install_config(path)
         _write(path, old, new)
     lines = TomlLines(new.decode())
-    for option in options:
-        said = "written" if new != old else "already there"
-        print(one_line(f'{said}: {path}:{lines.of(("bridge", bridge, option))}: {option} = "{options[option]}"'))
-    for line in _what_follows(arguments, hands_over=hands_over):
-        print(one_line(line))
+    places = {option: lines.of(("bridge", bridge, option)) for option in options}
+    view, daemon = _look(arguments), _daemon_runs()
+    if arguments.format == "json":
+        print_json(
+            {
+                "version": 1,
+                "bridge": bridge,
+                "config": str(path),
+                "written": new != old,
+                "options": [{"name": name, "value": options[name], "line": line} for name, line in places.items()],
+                "commands": None if view is None else commands_of(_changes(view)),
+                "guest_ports": None if view is None else len(view.guests),
+                "managed_ports": None if view is None else sum(guest.managed for guest in view.guests),
+                "daemon_runs": daemon,
+            }
+        )
+        return errors.IN_SYNC
+    said = "written" if new != old else "already there"
+    for option, line in places.items():
+        print(one_line(f'{said}: {path}:{line}: {option} = "{options[option]}"'))
+    for text in _what_follows(arguments, view, daemon=daemon, hands_over=hands_over):
+        print(one_line(text))
     return errors.IN_SYNC
 
 
@@ -135,18 +153,28 @@ def _as_macmgrs(path: Path, error: OSError) -> MacmgrError:
     return ConfigError(f"{path}: cannot be changed: {system_words(error)}")
 
 
-def _what_follows(arguments: argparse.Namespace, *, hands_over: bool) -> Iterator[str]:
-    """Yields what a person has to know, as far as a look can say it: the file is written already."""
+def _look(arguments: argparse.Namespace) -> View | None:
+    """Looks at the bridge. Returns None if it is not here yet, or the reason was printed before."""
+    try:
+        return view_of(arguments)
+    except MacmgrError:
+        return None
+
+
+def _changes(view: View) -> list[Change]:
+    return [*view.plan.changes, *view.observed]
+
+
+def _what_follows(arguments: argparse.Namespace, view: View | None, *, daemon: bool, hands_over: bool) -> Iterator[str]:
+    """Yields what a person has to know, as far as a look can say it."""
     bridge, quoted, manages = arguments.bridge, shlex.quote(arguments.bridge), arguments.verb == "manage"
     if manages:
         yield f"{bridge} is managed now."
     else:
         stays = "" if hands_over else f" What macmgr made there stays until 'macmgr release --bridge {quoted}'."
         yield f"{bridge} is only observed now: nothing is changed.{stays}"
-    daemon = _daemon_runs()
-    with suppress(MacmgrError):  # the bridge is not here yet, or the reason was printed before
-        view = view_of(arguments)
-        changes = (*view.plan.changes, *view.observed)
+    if view is not None:
+        changes = _changes(view)
         number, it = counted(len(changes), "change"), "it" if len(changes) == 1 else "them"
         if changes and manages:
             made = "" if daemon else f" The next hook, or 'macmgr apply', makes {it}."

@@ -109,7 +109,7 @@ def _print_page(view: View, arguments: argparse.Namespace, origin: Origin) -> No
 def plan(arguments: argparse.Namespace) -> int:
     view = view_of(arguments)
     if arguments.format == "json":
-        commands, observed = map(_commands, (view.plan.changes, view.observed))
+        commands, observed = map(commands_of, (view.plan.changes, view.observed))
         print_json({"version": 1, "commands": commands, "observed": observed})
     else:
         from macmgr.report.planlines import print_plan
@@ -288,7 +288,7 @@ def check_bridge(arguments: argparse.Namespace, kernel: AnyKernel) -> None:
         raise no_bridge(arguments.bridge, bridges)
 
 
-def _commands(changes: Iterable[Change]) -> list[list[str]]:
+def commands_of(changes: Iterable[Change]) -> list[list[str]]:
     return [bridge_command(request) for change in changes for request in requests(change)]
 
 

@@ -32,10 +32,10 @@ _macmgr_table() {
         options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --format:=svg,dot,mermaid --replay:file -v --verbose --domain:domain --bridge:bridge --network:network'
         places='' ;;
     'manage')
-        options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns'
+        options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --format:=table,json --json'
         places='bridge' ;;
     'observe')
-        options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns'
+        options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --format:=table,json --json'
         places='bridge' ;;
     'release')
         options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --format:=table,json --json --no-color --bridge:bridge --cut'

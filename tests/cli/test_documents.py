@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 from referencing import Registry, Resource
 
+from macmgr import paths
 from tests.cli.conftest import Host
 from tests.golden.case import CASES
 
@@ -73,8 +74,43 @@ def test_a_refusal_of_vlan_filtering_is_too(host: Host) -> None:
     validate("apply", said.stdout)
 
 
+@pytest.mark.case("nothing-managed")
+@pytest.mark.parametrize("verb", ["manage", "observe"])
+def test_a_mode_that_is_set_is_too(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
+    monkeypatch.setattr(paths, "HOOK_SOCKET", tmp_path / "hook.sock")
+    said = host.macmgr(verb, "br0", "--json")
+    assert (said.code, said.stderr) == (0, "")
+    validate("manage", said.stdout)
+    document = json.loads(said.stdout)
+    lines = host.config.read_text().splitlines()
+    options = {each["name"]: each["value"] for each in document["options"]}
+    assert options == {"mode": verb, "mac_table_manager": "libvirt"}
+    for each in document["options"]:
+        assert lines[each["line"] - 1] == f'{each["name"]} = "{each["value"]}"'
+    planned = json.loads(host.macmgr("plan", "--bridge", "br0", "--json").stdout)
+    assert document["commands"] == [*planned["commands"], *planned["observed"]] != []
+    assert (document["bridge"], document["config"], document["written"]) == ("br0", str(host.config), True)
+    assert document["managed_ports"] == document["guest_ports"] > 0
+    assert document["daemon_runs"] is False
+    again = json.loads(host.macmgr(verb, "br0", "--json").stdout)
+    assert again == document | {"written": False, "options": document["options"][:1]}
+
+
+@pytest.mark.case("nothing-managed")
+def test_a_mode_of_a_bridge_that_is_not_here_yet_is_too(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paths, "HOOK_SOCKET", tmp_path / "hook.sock")
+    host.config.write_text('[bridge."br9"]\nmac_table_manager = "libvirt"\n')
+    said = host.macmgr("manage", "br9", "--json")
+    validate("manage", said.stdout)
+    document = json.loads(said.stdout)
+    assert [document[name] for name in ("commands", "guest_ports", "managed_ports")] == [None] * 3
+    assert "does not exist here yet" in said.stderr
+
+
 def test_every_verb_that_prints_its_own_document_has_a_schema() -> None:
-    assert VERBS == ["apply", "audit", "doctor", "explain", "plan", "release", "show", "trace"]
+    assert VERBS == ["apply", "audit", "doctor", "explain", "manage", "plan", "release", "show", "trace"]
     assert "docs/*-v1.schema.json" in (HERE / "README.rst").read_text()
 
 
