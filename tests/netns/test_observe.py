@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from macmgr.installation import install_config
+from tests.netns import hooked
 from tests.netns.conftest import Namespace, eventually
 from tests.netns.house import House, house, mac_of
 
@@ -94,6 +96,49 @@ def test_nothing_is_changed_before_somebody_says_manage(host: House) -> None:
         daemon.send_signal(signal.SIGHUP)
         eventually(lambda: host.managed(1) and host.managed(2), "it manages once that is said")
     assert {each["port"] for each in remembered(host)} == {"vnet1", "vnet2"}
+
+
+def test_twenty_guests_and_each_step_of_the_way(host: House) -> None:
+    """Install, libvirtd's reload, the daemon's start, a guest's start: 0 entries and flags, until one word is said."""
+    program = hooked.install(host).parent.parent / "macmgr"
+    shutil.rmtree(host.root / "hooks")
+    host.config.unlink()
+    for number in range(1, 21):
+        guest(host, number)
+    before = state(host)
+    places = ("--hooks-dir", str(host.root / "hooks"), "--units-dir", str(host.root), "--program", str(program))
+    installed = host.macmgr("install", *places)
+    assert installed.returncode == 0, installed.stderr
+    assert b"Observed only: br0 (network lan: macTableManager, 20 ports)" in b" ".join(installed.stdout.split())
+    with host.config.open("a") as config:
+        config.write(hooked.HOOK)
+    assert state(host) == before
+
+    def called(driver: str, *words: str, xml: str = "") -> str:
+        shim = host.command(str(host.root / "hooks" / f"{driver}.d" / "99-macmgr"), *words)
+        done = subprocess.run(
+            shim, input=xml, text=True, capture_output=True, check=True, env={"PATH": "/usr/bin:/bin"}
+        )
+        assert done.stdout == ""
+        return done.stderr
+
+    assert "br0" in called("daemon", "-", "reload", "begin", "SIGHUP")
+    assert state(host) == before
+    with host.daemon() as daemon:
+        assert state(host) == before
+        called("daemon", "-", "reload", "begin", "SIGHUP")
+        assert state(host) == before
+        xml = guest(host, 21)
+        started = state(host)
+        called("qemu", "g21", "started", "begin", "-", xml=xml)
+        eventually(lambda: "g21" in host.log, "the daemon has seen the guest")
+        assert host.macmgr("apply").returncode == 1
+        assert state(host) == started
+        assert (host.status()["repairs"]["count"], remembered(host)) == (0, [])
+        assert host.macmgr("manage", "br0").returncode == 0
+        assert state(host) == started
+        daemon.send_signal(signal.SIGHUP)
+        eventually(lambda: all(host.managed(number) for number in range(1, 22)), "it manages once that is said")
 
 
 def test_naming_the_bridge_is_saying_so(host: House) -> None:
