@@ -276,6 +276,19 @@ def _bridge_notes(bridge: Bridge, everyone: Sequence[Member], facts: DeviceFacts
     for upper in facts.uppers(bridge.name):
         if upper.kind in ("macvtap", "macvlan"):
             yield f"{upper.name} ({upper.kind}) is stacked on {bridge.name}: the bridge has its MAC, no port has it."
+    relay = bridge.relay
+    by_groups = relay.snooping and (relay.querier is not False or relay.querier_ipv6 is not False)
+    for member in everyone:
+        name = member.name
+        if member.port.mac == bridge.mac and not member.role.leads_out:
+            yield (
+                f"{bridge.name} has the address of {name}, {member.role.phrase} port: the host loses that address when "
+                f"{name} goes. 'ip link set dev {bridge.name} address MAC' gives it one that stays."
+            )
+        if not member.port.relay.multicast_flood and not by_groups:
+            why = "hears no querier" if relay.snooping else "does not snoop"
+            why = f"its mcast_flood is off, and {bridge.name} {why} (IGMP, MLD)"
+            yield f"{name} gets no multicast, and so no IPv6 neighbour finds who is behind it: {why}."
     if not bridge.vlan_filtering and facts.features.vlan_filtering is not False:
         yield UNSEEN
 

@@ -373,3 +373,20 @@ def test_vlan_filtering_is_refused_while_a_guests_vlan_is_not_on_its_port(ns: Na
     wanted = Intent((guest(vlan=Vlan((5,))),), MANAGED)
     assert "does not carry VID 5" in turn_on(WriterLock(), "br0", lambda: wanted, kernel).cut[0]
     assert not kernel.read_snapshot().bridges["br0"].vlan_filtering
+
+
+def test_a_bridge_that_has_a_guests_ports_address_is_told_until_it_has_its_own(ns: Namespace, kernel: Kernel) -> None:
+    ns.ip("link add br0 type bridge", "link set br0 up")
+    ns.add_tap("tap1")
+    guest = GuestPort("tap1", "br0", "web1", "u-1", (GUEST,), policy=Policy(Manager.LIBVIRT))
+    assert "br0 has the address of tap1" in " ".join(examined(kernel, guest).notes)
+    ns.ip("link set br0 address 02:b0:00:00:00:01")
+    assert "has the address of" not in " ".join(examined(kernel, guest).notes)
+
+
+def test_a_port_without_multicast_flood_gets_none_where_no_querier_is(ns: Namespace, kernel: Kernel) -> None:
+    plain(ns)
+    ns.bridge("link set dev tap1 mcast_flood off")
+    assert "tap1 gets no multicast" in " ".join(examined(kernel).notes)
+    ns.bridge("link set dev tap1 mcast_flood on")
+    assert "gets no multicast" not in " ".join(examined(kernel).notes)

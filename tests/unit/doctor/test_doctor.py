@@ -307,3 +307,37 @@ def test_the_kernels_abilities_are_what_was_seen_and_nothing_more(world: World) 
         "locked ports": False,
         "limit of learned entries": None,
     }
+
+
+def test_a_bridge_with_the_address_of_a_guests_port_loses_it(world: World) -> None:
+    assert "has the address of" not in " ".join(world.diagnose().notes)
+    world.bridge = replace(world.bridge, mac=world.ports[1].mac)
+    assert (
+        "br0 has the address of vnet0, a guest's port: the host loses that address when vnet0 goes. "
+        "'ip link set dev br0 address MAC' gives it one that stays." in world.diagnose().notes
+    )
+
+
+def test_a_bridge_with_the_address_of_its_uplink_keeps_it(world: World) -> None:
+    world.bridge = replace(world.bridge, mac=world.ports[0].mac)
+    assert "has the address of" not in " ".join(world.diagnose().notes)
+
+
+@pytest.mark.parametrize(
+    ("relay", "said"),
+    [
+        ({"querier": False, "querier_ipv6": False}, "br0 hears no querier"),
+        ({"snooping": False, "querier": True}, "br0 does not snoop"),
+        ({"querier": True}, None),
+        ({"querier": None}, None),  # nobody can say
+    ],
+)
+def test_a_port_without_multicast_flood_needs_a_querier(
+    relay: dict[str, bool | None], said: str | None, world: World
+) -> None:
+    world.bridge = replace(world.bridge, relay=replace(world.bridge.relay, **relay))  # type: ignore[arg-type]
+    assert "multicast" not in " ".join(world.diagnose().notes)
+    world.ports[1] = replace(world.ports[1], relay=replace(world.ports[1].relay, multicast_flood=False))
+    found = [note for note in world.diagnose().notes if note.startswith("vnet0 gets no multicast")]
+    assert len(found) == (said is not None)
+    assert said is None or said in found[0]
