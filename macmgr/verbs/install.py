@@ -111,16 +111,13 @@ def _what_is_managed(path: Path, run_dir: Path) -> Iterator[str]:
     ports = Counter(guest.bridge for guest in intent.ports if guest.managed)
     line = TomlLines(read_regular(path, LARGEST).decode()).of(("defaults", "mode")) if path.exists() else None
     place = f"{path}:{line}" if line else str(path)
-    for observed, what, then in (
-        (
-            True,
-            "Observed only",
-            f"nothing is changed until {place} says mode = \"manage\"; 'macmgr plan' shows what would be",
-        ),
-        (False, "Managed from now on", "the next hook, or 'macmgr apply', makes what 'macmgr plan' shows"),
-    ):
+    made = "the next hook, or 'macmgr apply', makes what 'macmgr plan' shows"
+    for observed, what in ((True, "Observed only"), (False, "Managed from now on")):
         names = [name for name in sorted(intent.managed_bridges) if config.observes(name) is observed]
         if names:
+            # the verb finds the line that decides: a bridge's own section goes before [defaults]
+            verb = f"'macmgr manage {names[0] if len(names) == 1 else 'BRIDGE'}'"
+            then = f"nothing is changed until {verb}; 'macmgr plan' shows what would be" if observed else made
             each = [f"{name} ({intent.managed_bridges[name]}, {counted(ports[name], 'port')})" for name in names]
             yield f"{what}: {', '.join(each)}; {then}."
     if not intent.managed_bridges:

@@ -54,13 +54,8 @@ NOW = "Managed from now on: {}; the next hook, or 'macmgr apply', makes what 'ma
 
 
 def test_a_new_configuration_observes(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    said = install(root, capsys)
-    line = (root / "etc/macmgr.toml").read_text().splitlines().index('mode = "observe"') + 1
-    until = f"{root}/etc/macmgr.toml:{line}"
-    assert said == (
-        f"Observed only: {BR0}; nothing is changed until {until} says mode = \"manage\"; 'macmgr plan' shows what "
-        "would be."
-    )
+    until = "nothing is changed until 'macmgr manage br0'"
+    assert install(root, capsys) == f"Observed only: {BR0}; {until}; 'macmgr plan' shows what would be."
 
 
 def test_a_new_configuration_manages_where_that_is_said(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
