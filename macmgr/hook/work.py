@@ -64,9 +64,10 @@ def act(call: HookCall, data: bytes, config: Config, run_dir: Path, netns: str |
         with Kernel(netns, _MOST_LISTED) as kernel, lock.hold(wait=deadline - time.monotonic() - _RESERVE) as held:
             notes = StateFile(held, netns)
             known = Known(seen=seen.records, seen_lost=seen.lost)
-            outcome = apply(
-                held, read_intent, kernel, scope, notes=notes, moment=moment, known=known, beside=_IN_A_HURRY
-            )
+            with notes.told():
+                outcome = apply(
+                    held, read_intent, kernel, scope, notes=notes, moment=moment, known=known, beside=_IN_A_HURRY
+                )
         words += [in_words(call, outcome), _unread(outcome), notes.problem, seen.problem]
     line = "; ".join(filter(None, words))
     if words[0]:  # a failure: the configuration may refuse the start for it

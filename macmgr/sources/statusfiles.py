@@ -170,6 +170,8 @@ class StatusFiles:
             there = self._files.is_directory(run_dir)
         except PermissionError:
             raise NoPermission(f"{run_dir}: may not be read; libvirt's status files need root") from None
+        except OSError as error:
+            raise NotThere(f"{run_dir}: cannot be read: {error.strerror}; nothing was changed") from None
         if not there:
             raise NotThere(
                 f"{run_dir}: no such directory; libvirt has not run on this host, or its status files are elsewhere "

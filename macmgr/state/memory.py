@@ -14,12 +14,13 @@ import json
 import os
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from macmgr import paths
+from macmgr.errors import MacmgrError
 from macmgr.model.known import NOTHING, Memory
 from macmgr.phrases import system_words
 from macmgr.safefiles import Broken, OtherVersion, Stamp, own_directory, read_own, stamp_at, temporary_name, write_own
@@ -90,7 +91,8 @@ class LastRead:
 class StateFile:
     """The memory of one network namespace, for the one writer that holds the lock.
 
-    ``problem`` is one line about the first failure, empty while all is well.
+    ``problem`` is one line about the first failure, empty while all is well. ``unread``: there is a memory that may be
+    good, and it could not be read.
     """
 
     def __init__(
@@ -110,6 +112,20 @@ class StateFile:
         self._writable, self._missing = True, False
         self._known = known or LastRead()
         self._watched = watched
+
+    @property
+    def unread(self) -> bool:
+        return not self._writable
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """A run that fails after its memory was not written says both: nothing else reports it later."""
+        try:
+            yield
+        except MacmgrError as error:
+            if self.problem:
+                error.args = (f"{error}; {self.problem}",)
+            raise
 
     def read(self) -> Memory:
         """Returns the memory. A broken file is moved aside; then the memory is empty, and marked as lost.

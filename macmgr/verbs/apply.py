@@ -10,6 +10,7 @@ from dataclasses import replace
 from macmgr import errors
 from macmgr.config import load_config
 from macmgr.errors import NotThere
+from macmgr.model.findings import Code
 from macmgr.model.intent import Intent, observe_nothing
 from macmgr.reconcile import apply, release
 from macmgr.report.auditdocument import apply_document, outcome_document
@@ -106,7 +107,8 @@ def _applied(
                 return answer, None, ""
         notes = StateFile(held, host.netns)
         read, told = progress.telling(READING, host.read_intent), ToldKernel(kernel, progress)
-        outcome = apply(held, read, told, host.scope, notes=notes, moment=a_moment, known=host.known)
+        with notes.told():
+            outcome = apply(held, read, told, host.scope, notes=notes, moment=a_moment, known=host.known)
     progress.say(JUDGING)  # nobody waits for the lock meanwhile
     return answer, replace(outcome, view=judged(outcome.view)), notes.problem
 
@@ -117,7 +119,8 @@ def release_ports(arguments: argparse.Namespace) -> int:
         check_bridge(arguments, kernel)
         notes = StateFile(held, host.netns)
         scope = replace(host.scope, observes=observe_nothing)  # releases what macmgr made, on observe-only bridges too
-        released = release(held, _or_nothing(host.read_intent), kernel, scope, notes, host.known)
+        with notes.told():
+            released = release(held, _or_nothing(host.read_intent), kernel, scope, notes, host.known)
     warn(notes.problem)
     if arguments.format == "json":
         from macmgr.report.released import release_document
@@ -127,7 +130,9 @@ def release_ports(arguments: argparse.Namespace) -> int:
         from macmgr.report.released import print_release
 
         print_release(out(arguments), released, host.scope.observes)
-    return errors.IN_SYNC if released.complete else errors.DRIFT
+    # what a file that could not be read says of these ports, the memory or a guest's, may be left to give back
+    unread = notes.unread or any(each.code is Code.UNREADABLE_XML for each in released.outcome.view.intent.findings)
+    return errors.IN_SYNC if released.complete and not unread else errors.DRIFT
 
 
 def _or_nothing(read_intent: Callable[[], Intent]) -> Callable[[], Intent]:

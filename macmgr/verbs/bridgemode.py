@@ -15,6 +15,7 @@ from macmgr.config import Config, parse_config, read_config
 from macmgr.errors import Busy, ConfigError, MacmgrError, NoPermission, NotThere, no_bridge
 from macmgr.installation import default_config, install_config
 from macmgr.model.changes import Change
+from macmgr.model.findings import Code
 from macmgr.model.intent import Intent, Manager, is_pattern, sections_of
 from macmgr.oneline import one_line
 from macmgr.phrases import are, counted, system_words
@@ -118,7 +119,12 @@ def _is_to_hand_over(arguments: argparse.Namespace, config: Config, path: Path, 
     if manager is Manager.KERNEL:
         line = TomlLines(old.decode()).of(("bridge", name, MANAGER))
         raise ConfigError(f'{path}:{line}: {MANAGER} = "kernel" leaves {bridge} to the kernel; change that first')
-    return manager is None
+    if manager is not None:
+        return False
+    unread = [each for each in intent.findings if each.code is Code.UNREADABLE_XML and not each.domain]
+    if unread:  # a domain's file hands over no more than that domain's NICs
+        raise NotThere(f"{unread[0].message}; so it is not known if a network hands {bridge} to macmgr: try again")
+    return True
 
 
 def _is_managed(intent: Intent, bridge: str) -> bool:

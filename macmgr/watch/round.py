@@ -154,7 +154,8 @@ class Rounds:
             with lock.hold(wait=_LOCK_WAIT) as held:
                 notes = StateFile(held, self._netns, known=self._memory, watched=kept)
                 scope = Scope(skips=skips, observes=observes)
-                outcome = apply(held, read_intent, self._kernel, scope, notes=notes, known=known, beside=beside)
+                with notes.told():
+                    outcome = apply(held, read_intent, self._kernel, scope, notes=notes, known=known, beside=beside)
                 problem = notes.problem
         answers = tuple(_answer(each, outcome, scope) for each, scope in zip(calls, scopes, strict=True))
         there = announcements(outcome.view.intent, outcome.view.snapshot)

@@ -174,6 +174,21 @@ def test_without_libvirt_a_bridge_can_be_stopped_and_not_started(host: Host) -> 
     assert host.config.read_text() == '[audit]\n\n[bridge."br0"]\nmode = "observe"\n'
 
 
+@on("drift")
+def test_what_networks_say_that_cannot_be_read_hands_nothing_over(host: Host) -> None:
+    """A file that cannot be read for a moment must not give all guests of the bridge to macmgr."""
+    (network,) = (host.run_dir / "network").glob("*.xml")
+    network.unlink()
+    network.mkdir()
+    answer = refused(host, "manage", "br0")
+    assert answer.code == GONE
+    assert "so it is not known if a network hands br0 to macmgr" in answer.stderr
+    stopped = host.macmgr("observe", "br0")
+    assert stopped.code == DONE
+    assert "is changed nevertheless" in stopped.stderr
+    assert '\nmac_table_manager = "libvirt"' not in host.config.read_text()
+
+
 def test_a_directory_that_may_not_be_written(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.config.write_bytes(OBSERVE)
 

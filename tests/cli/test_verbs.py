@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -10,7 +11,7 @@ import jsonschema
 import pytest
 
 from macmgr.model.snapshot import Entry, EntryState
-from macmgr.state import lock
+from macmgr.state import lock, memory
 from tests.cli.conftest import CASES, Clock, Host
 
 on = pytest.mark.case
@@ -334,3 +335,19 @@ def test_wrong_usage_is_2(host: Host, words: tuple[str, ...]) -> None:
     assert (said.code, said.stdout) == (2, "")
     assert said.stderr.splitlines()[-1].startswith("macmgr")
     assert "error: " in said.stderr.splitlines()[-1]
+
+
+@on("drift")
+def test_a_release_that_cannot_read_what_is_remembered_is_not_done(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gives the default back, and what the memory has of the ports is left to do."""
+
+    def unreadable(*_: object) -> bytes:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    assert host.macmgr("apply").code == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(memory, "read_own", unreadable)
+        answer = host.macmgr("release")
+    assert answer.code == 1
+    assert "state.json: cannot be read: Too many open files" in answer.stderr
+    assert host.macmgr("release").code == 0

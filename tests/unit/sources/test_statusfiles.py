@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,15 @@ def names(run_dir: Path) -> list[str]:
 def test_a_host_on_which_libvirt_has_not_run(tmp_path: Path) -> None:
     with pytest.raises(NotThere, match=r"libvirt: no such directory; .*--run-dir"):
         StatusFiles(tmp_path / "libvirt").read()
+
+
+def test_a_run_directory_that_cannot_be_looked_at_is_no_bug(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> bool:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Disk, "is_directory", fails)
+    with pytest.raises(NotThere, match="cannot be read: Input/output error"):
+        StatusFiles(run_dir).read()
 
 
 def test_a_host_without_guests(tmp_path: Path) -> None:

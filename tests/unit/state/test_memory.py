@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from macmgr.errors import KernelError
 from macmgr.model.intent import GuestPort, Intent, Manager, Policy
 from macmgr.model.known import NOTHING, Held, KeptMac, Memory, PortBefore
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, PortFlags, Snapshot
@@ -297,6 +298,15 @@ def test_another_boots_file_says_nothing(path: Path, monkeypatch: pytest.MonkeyP
     assert keep(path, fresh) == ""
     assert read_memory(None, path) == (fresh, "")
     assert not path.with_name("state.json.broken").exists()
+
+
+def test_a_run_that_fails_after_its_memory_was_not_written_says_both(path: Path) -> None:
+    path.parent.touch()
+    file = StateFile(LOCK, None, path)
+    file.read()
+    file.keep(MEMORY)
+    with pytest.raises(KernelError, match=r"^reading the FDB: no; .*state\.json: cannot be read"), file.told():
+        raise KernelError("reading the FDB: no")
 
 
 def test_removing_leaves_nothing_of_ours_and_everything_of_others(path: Path) -> None:
