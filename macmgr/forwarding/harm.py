@@ -16,6 +16,7 @@ from macmgr.forwarding.consequences import Reach, Way, consequences
 from macmgr.forwarding.guestaddresses import where_they_are
 from macmgr.forwarding.justsent import just_sent, turns
 from macmgr.forwarding.reasons import Fate, Reason
+from macmgr.model.flags import LOCKED, with_flag
 from macmgr.model.intent import GuestPort, Intent
 from macmgr.model.roles import Role
 from macmgr.model.snapshot import EntryState, Snapshot
@@ -71,6 +72,7 @@ def harms(
     that learns no more: nothing refreshes the entry. A guest on another bridge than its own is asked for there.
     """
     intent, after = where_they_are(intent, before), _aged(before, after)
+    before, after = (_with_waiting_let_in(snapshot, intent) for snapshot in (before, after))
 
     def asked(guest: GuestPort) -> Iterable[str]:
         return addresses(guest) if guest.running else ()
@@ -91,6 +93,17 @@ def _aged(before: Snapshot, after: Snapshot) -> Snapshot:
     closed = {name for name in learned & after.ports.keys() if not after.ports[name].flags.learning}
     kept = (each for each in after.entries if each.port not in closed or each.state is not EntryState.DYNAMIC)
     return replace(after, entries=tuple(kept)) if closed else after
+
+
+def _with_waiting_let_in(snapshot: Snapshot, intent: Intent) -> Snapshot:
+    """The snapshot without the locks of guests whose CPUs do not run here: the entry that lets one in comes with them.
+
+    Whom such a guest reaches then is not lost because its port is locked meanwhile.
+    """
+    names = {guest.port for guest in intent.ports if not guest.running}
+    locked = {name: port for name, port in snapshot.ports.items() if name in names and port.flags.locked}
+    ports = {name: replace(port, flags=with_flag(port.flags, LOCKED, value=False)) for name, port in locked.items()}
+    return replace(snapshot, ports={**snapshot.ports, **ports}) if ports else snapshot
 
 
 def _harms(

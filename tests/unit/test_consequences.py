@@ -134,6 +134,16 @@ def test_an_address_in_use_behind_a_port_is_lost_when_that_is_closed() -> None:
     assert changed(host(entries=(*PINNED, learned), **OPEN), host(), used=vrrp) == lost
 
 
+def test_whom_a_suspended_guest_reaches_when_it_goes_on_is_lost_though_its_port_is_locked_meanwhile() -> None:
+    web, db = INTENT.ports
+    suspended = Intent((web, replace(db, running=False)))
+    waits = {"flags": PortFlags(locked=True)}
+    reached, closed = host(entries=(), vnet1=OPEN["vnet1"], vnet2=waits), host(entries=(), vnet2=waits)
+    assert changed(reached, closed, suspended) == {("web", WEB, other, True) for other in PEERS}
+    unlocked = host(entries=(), **OPEN)
+    assert changed(unlocked, reached, suspended) == set(), "that its port is locked harms nobody"
+
+
 def test_who_may_be_let_in_by_mab_counts_as_reached() -> None:
     relay = replace(host().ports["vnet1"].relay, mab=True)
     mab = {"flags": PortFlags(locked=True), "relay": relay}
