@@ -108,8 +108,15 @@ def _harmless(made: Plan, intent: Intent, snapshot: Snapshot, known: Known) -> P
     if judged is made:
         return made
     kept = {*judged.changes}
-    left = {port: change for change in made.changes if change not in kept for port in ports_of(change)}
+    left = {port: change for change in made.changes if change not in kept for port in _given_back_by(change)}
     return replace(judged, findings=(*judged.findings, *(_left(port, change) for port, change in left.items())))
+
+
+def _given_back_by(change: Change) -> Collection[str]:
+    """The ports that a change gives back, without those that an entry would move away from: they may be done."""
+    if isinstance(change, SetEntries) and change.after:
+        return {entry.port for entry in change.after}
+    return ports_of(change)
 
 
 def _left(port: str, change: Change) -> Finding:
@@ -246,7 +253,7 @@ def as_remembered(
         own=own,
         absent=(*(guest.macs if guest and not guest.running else ()), *theirs),
         present=guest.macs if guest and guest.running else (),
-        entries=tuple(entry for entry in entries if entry.mac not in theirs),
+        entries=entries,
     )
     if back.closed and guest is not None and not guest.running and not guest.entry_comes:
         # nobody would put the entry when the CPUs start: closed without one is an outage

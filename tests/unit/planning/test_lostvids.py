@@ -210,6 +210,17 @@ def test_what_was_there_before_macmgr_stays() -> None:
     assert {entry.vid for entry in kernel.fdb.values() if entry.mac == G1 and entry.state is EntryState.STATIC} == {40}
 
 
+def test_what_was_there_before_macmgr_stays_though_the_address_is_another_guests() -> None:
+    """Nothing can clear it, for a flush takes the bystander's along. It is none of macmgr's, and ends no release."""
+    there = [Entry(G2, 40, "vnet1"), Entry(BYSTANDER, 40, "vnet1")]
+    kernel, notes = managed(40, entries=there, eth0=port("eth0", 10))
+    for entry in there:
+        kernel.set_entry(entry)
+    released = release(LOCK, lambda: BOTH, kernel, Scope(), notes)
+    assert [each.message for each in released.outcome.view.plan.findings if each.mac == G2] == []
+    assert {each.mac for each in kernel.fdb.values() if each.vid == 40 and each.port == "vnet1"} >= {G2, BYSTANDER}
+
+
 def test_a_release_says_what_it_cannot_clear_and_is_not_complete() -> None:
     kernel, notes = managed(30, eth0=port("eth0", 10))
     kernel.set_entry(Entry(BYSTANDER, 30, "vnet1"))

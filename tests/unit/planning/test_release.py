@@ -271,6 +271,19 @@ def test_other_ports_are_given_back_beside_one_that_stays() -> None:
     assert [each.port for each in notes.memory.ports] == ["vnet0"]
 
 
+def test_a_port_is_given_back_though_the_one_that_had_taken_its_address_is_not() -> None:
+    """An entry led the address to a NIC that is allowed it; put back, it would take the address again."""
+    other = GuestPort("vnet1", "br0", "web2", "u2", ("52:54:00:00:00:02", MAC), policy=Policy(Manager.LIBVIRT))
+    taken = host(PortFlags(unicast_flood=False), [Entry(MAC, vid, "vnet1", sticky=True) for vid in (0, 1)])
+    kernel, notes = FakeKernel(taken), Notebook()
+    apply(LOCK, lambda: intent(PLAIN, other), kernel, notes=notes)
+    done = release(LOCK, lambda: intent(PLAIN, other), kernel, Scope(), notes)
+    assert [each.port for each in done.ports] == ["vnet0"]
+    assert kernel.ports["vnet0"].flags == PortFlags(unicast_flood=False)
+    left = [each for each in done.outcome.view.plan.findings if each.code is Code.NOT_GIVEN_BACK]
+    assert [each.port for each in left] == [each.port for each in notes.memory.ports] == ["vnet1"]
+
+
 def test_an_entry_of_another_guests_address_is_not_given_back() -> None:
     """A put without a VID would take the address where the other one has it."""
     theirs = "52:54:00:00:00:02"
