@@ -180,8 +180,12 @@ class Table:
     def is_alive(self, entry: Entry) -> bool:
         """Its station was seen there, in a VID in which the bridge looks addresses up."""
         port = self._snapshot.ports.get(entry.port)
-        filters = port is not None and self._snapshot.bridges[port.bridge].vlan_filtering
+        filters = port is not None and self.filters(port.bridge)
         return entry.state is EntryState.DYNAMIC and bool(entry.vid) is filters
+
+    def filters(self, bridge: str) -> bool:
+        """The bridge looks addresses up in VLANs, and not in VID 0."""
+        return self._snapshot.bridges[bridge].vlan_filtering
 
     def is_sticky(self, guest: GuestPort) -> bool:
         return self.pins.of(guest.policy.pin, guest.bridge) is Pin.STICKY

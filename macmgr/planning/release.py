@@ -288,9 +288,12 @@ def _plan_port_entries(back: PortRelease, mac: str, guest_ports: Collection[str]
     if port.up and port.forwarding and mac not in back.absent:
         for vid in here:
             wanted.setdefault(vid, Entry(mac, vid, port.name, EntryState.DYNAMIC))
-    if 0 in here and not taken.isdisjoint(port.vids):
+    if not taken.isdisjoint(port.vids):
         # the kernel's request for VID 0 is one for all VIDs of the port: it would take somebody else's entry
-        wanted[0] = here[0]
+        if 0 in here:
+            wanted[0] = here[0]
+        elif table.filters(port.bridge):
+            wanted.pop(0, None)
     changed = {vid for vid in vids if _kind(here.get(vid)) != _kind(wanted.get(vid))}
     if 0 in changed:
         changed.update(vid for vid in vids if vid in here or vid in wanted)

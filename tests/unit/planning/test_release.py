@@ -326,6 +326,18 @@ def test_a_mac_whose_vid_is_another_guests_keeps_vid_0() -> None:
     assert kernel.fdb["br0", MAC, 1] == Entry(MAC, 1, "vnet1")
 
 
+def test_an_entry_in_vid_0_does_not_come_back_where_it_would_take_anothers() -> None:
+    """Where VLANs are filtered, VID 0 decides nothing, and the request for it takes the address in every VID."""
+    guest = replace(PLAIN, macs=(MAC, VRRP))
+    kernel, notes = applied(host(OPEN, [Entry(VRRP, 0, "vnet0")]), guest)
+    del kernel.fdb["br0", VRRP, 0]
+    kernel.set_entry(Entry(VRRP, 1, "vnet1"))
+    other = GuestPort("vnet1", "br0", "web2", "u2", ("52:54:00:00:00:02", VRRP))
+    assert release(LOCK, lambda: intent(guest, other), kernel, Scope(), notes).complete
+    assert entries(kernel, VRRP) == {Entry(VRRP, 1, "vnet1")}
+    assert notes.memory.ports == ()
+
+
 def test_pin_static_is_a_mark_too() -> None:
     guest = replace(PLAIN, policy=replace(PLAIN.policy, pin=Pin.STATIC))
     kernel, _ = applied(host(), guest)
