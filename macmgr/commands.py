@@ -123,6 +123,12 @@ def make_parser() -> Parser:
     capture.add_argument("target", type=Path, metavar="DIR|FILE.tar", help="a new directory, or a new tar file")
     capture.add_argument("--anonymous", action="store_true", help="replace names of guests and networks, and addresses")
 
+    text, example = "audits of several hosts, held against each other", "macmgr compare h1.json h2.json h3.tar"
+    compare = add_verb(verbs, "compare", text, example, "format", "verbose", "no-color")
+    compare.set_defaults(function="compare", module="macmgr.verbs.compare")
+    help_ = "what 'macmgr audit --json' or 'macmgr capture' wrote on each host, or a directory of such"
+    compare.add_argument("sources", nargs="+", type=Path, metavar="FILE|DIR", help=help_)
+
     text = "what the daemon manages, repaired and saw"
     status = add_verb(verbs, "status", text, "sudo macmgr status", "format", "verbose", "no-color")
     status.set_defaults(function="status", module="macmgr.verbs.status")

@@ -26,6 +26,7 @@ KINDS = {
     "WHAT": "domain+bridge+port",
     "FILE": "file",
     "DIR|FILE.tar": "file",
+    "FILE|DIR": "file",
     "DIR": "directory",
     "NAME": "netns",
 }

@@ -9,7 +9,7 @@ _macmgr_table() {
     # table
     '')
         options='-h --help --version --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --replay:file --format:=table,json,html,plugin,prometheus,svg,dot,mermaid --json -v --verbose --no-color'
-        places='=audit,plan,apply,show,explain,trace,graph,manage,observe,release,doctor,capture,status,watch,hook,net,validate,install,uninstall,help,version' ;;
+        places='=audit,plan,apply,show,explain,trace,graph,manage,observe,release,doctor,capture,compare,status,watch,hook,net,validate,install,uninstall,help,version' ;;
     'audit')
         options='-h --help --config:file --run-dir:directory --source:=status,libvirt --connect:other --netns:netns --format:=table,json,html,plugin,prometheus --json --replay:file -v --verbose --no-color --domain:domain --bridge:bridge --network:network --strict --problems'
         places='' ;;
@@ -46,6 +46,9 @@ _macmgr_table() {
     'capture')
         options='-h --help --config:file --run-dir:directory --netns:netns --replay:file --anonymous'
         places='file' ;;
+    'compare')
+        options='-h --help --format:=table,json --json -v --verbose --no-color'
+        places='file...' ;;
     'status')
         options='-h --help --format:=table,json --json -v --verbose --no-color'
         places='' ;;
@@ -75,7 +78,7 @@ _macmgr_table() {
         places='' ;;
     'help')
         options=''
-        places='=audit,plan,apply,show,explain,trace,graph,manage,observe,release,doctor,capture,status,watch,hook,net,validate,install,uninstall' ;;
+        places='=audit,plan,apply,show,explain,trace,graph,manage,observe,release,doctor,capture,compare,status,watch,hook,net,validate,install,uninstall' ;;
     'version')
         options=''
         places='' ;;

@@ -62,7 +62,7 @@ end
 complete -c macmgr -f
 # table
 set -g __macmgr_valued --bridge --config --connect --domain --format --from --hooks-dir --netns --network --program --replay --run-dir --source --to --try --units-dir --vid --vlan-filtering
-set -g __macmgr_verbs 'audit' 'plan' 'apply' 'show' 'explain' 'trace' 'graph' 'manage' 'observe' 'release' 'doctor' 'capture' 'status' 'watch' 'hook' 'net' 'net get' 'net set' 'validate' 'install' 'uninstall' 'help' 'version'
+set -g __macmgr_verbs 'audit' 'plan' 'apply' 'show' 'explain' 'trace' 'graph' 'manage' 'observe' 'release' 'doctor' 'capture' 'compare' 'status' 'watch' 'hook' 'net' 'net get' 'net set' 'validate' 'install' 'uninstall' 'help' 'version'
 complete -c macmgr -n "__macmgr_at '' -eq 0" -a audit -d 'compare what libvirt says with what the bridges do'
 complete -c macmgr -n "__macmgr_at '' -eq 0" -a plan -d 'print the changes as bridge(8) commands, and make none'
 complete -c macmgr -n "__macmgr_at '' -eq 0" -a apply -d 'make the changes and read them back'
@@ -75,6 +75,7 @@ complete -c macmgr -n "__macmgr_at '' -eq 0" -a observe -d 'let macmgr only repo
 complete -c macmgr -n "__macmgr_at '' -eq 0" -a release -d 'give ports back to the kernel as they were before macmgr'
 complete -c macmgr -n "__macmgr_at '' -eq 0" -a doctor -d 'why an uplink is promiscuous, and what would change it'
 complete -c macmgr -n "__macmgr_at '' -eq 0" -a capture -d 'write down what the other verbs read of this host, for a bug report'
+complete -c macmgr -n "__macmgr_at '' -eq 0" -a compare -d 'audits of several hosts, held against each other'
 complete -c macmgr -n "__macmgr_at '' -eq 0" -a status -d 'what the daemon manages, repaired and saw'
 complete -c macmgr -n "__macmgr_at '' -eq 0" -a watch -d 'the daemon, in the foreground: keep the MAC tables right as long as guests live'
 complete -c macmgr -n "__macmgr_at '' -eq 0" -a hook -d 'what libvirt\'s hooks call; XML on stdin'
@@ -241,6 +242,12 @@ complete -c macmgr -n "__macmgr_at 'capture'" -l netns -x -a '(__macmgr_names ne
 complete -c macmgr -n "__macmgr_at 'capture'" -l replay -r -F -d 'look at the host that \'macmgr capture\' wrote down'
 complete -c macmgr -n "__macmgr_at 'capture'" -l anonymous -d 'replace names of guests and networks, and addresses'
 complete -c macmgr -n "__macmgr_at 'capture' -eq 0" -F
+complete -c macmgr -n "__macmgr_at 'compare'" -s h -l help -d 'show this help message and exit'
+complete -c macmgr -n "__macmgr_at 'compare'" -l format -x -a 'table json' -d 'default table'
+complete -c macmgr -n "__macmgr_at 'compare'" -l json -d 'the same as --format json'
+complete -c macmgr -n "__macmgr_at 'compare'" -s v -l verbose -d 'say more'
+complete -c macmgr -n "__macmgr_at 'compare'" -l no-color -d 'no colour, on a terminal too'
+complete -c macmgr -n "__macmgr_at 'compare' -ge 0" -F
 complete -c macmgr -n "__macmgr_at 'status'" -s h -l help -d 'show this help message and exit'
 complete -c macmgr -n "__macmgr_at 'status'" -l format -x -a 'table json' -d 'default table'
 complete -c macmgr -n "__macmgr_at 'status'" -l json -d 'the same as --format json'
@@ -295,5 +302,5 @@ complete -c macmgr -n "__macmgr_at 'uninstall'" -l config -r -F -d 'default /etc
 complete -c macmgr -n "__macmgr_at 'uninstall'" -l hooks-dir -x -a '(__fish_complete_directories)' -d 'default /etc/libvirt/hooks'
 complete -c macmgr -n "__macmgr_at 'uninstall'" -l units-dir -x -a '(__fish_complete_directories)' -d 'the daemon\'s unit; default /etc/systemd/system, under systemd'
 complete -c macmgr -n "__macmgr_at 'uninstall'" -l purge -d 'forget how ports were before macmgr, released or not'
-complete -c macmgr -n "__macmgr_at 'help' -eq 0" -a 'audit plan apply show explain trace graph manage observe release doctor capture status watch hook net validate install uninstall'
+complete -c macmgr -n "__macmgr_at 'help' -eq 0" -a 'audit plan apply show explain trace graph manage observe release doctor capture compare status watch hook net validate install uninstall'
 # end of the table

@@ -1,0 +1,1 @@
+"""Audits of several hosts, held against each other."""
