@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar, cast
 from xml.etree.ElementTree import Element  # the record alone: nothing is parsed with it
@@ -41,8 +42,15 @@ MAX_ALLOWED = 1000
 MAX_NICS = 1024
 # In one <vlan>: the number of VIDs.
 MAX_TAGS = 4096
+# Of one element. libxml2 before 2.11 takes time by the square of them; libvirt writes some ten.
+MAX_ATTRIBUTES = 1000
+# Letters of a name, of whatever: libvirt makes files of those of domains and networks, which have at most 255 bytes.
+MAX_NAME = 1024
+# Of a network.
+MAX_PORTGROUPS = 1024
 
 
+_SHORTEST = 5 * MAX_ATTRIBUTES  # bytes of as many attributes: a space, a letter, an equals sign, two quotes
 _START = re.compile(rb"<metadata[\s>]")
 _END = b"</metadata>"
 _OURS = re.compile(rb"macmgr|mactable", re.IGNORECASE)
@@ -199,6 +207,8 @@ def parse_document(data: bytes, where: str) -> etree._Element:
         raise XmlError(f"{where}: the document is empty")
     if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
         raise XmlError(f"{where}: the document declares a DOCTYPE or entities, which libvirt never writes")
+    if (line := _crowded(data)) is not None:
+        raise XmlError(f"{where}:{line}: an element with more than {MAX_ATTRIBUTES} attributes")
     try:
         root = etree.fromstring(data, _PARSER)
     except (etree.XMLSyntaxError, ValueError) as error:
@@ -210,6 +220,26 @@ def parse_document(data: bytes, where: str) -> etree._Element:
     if root.getroottree().docinfo.internalDTD is not None:  # a DOCTYPE in an encoding hidden from the search above
         raise XmlError(f"{where}: the document declares a DOCTYPE, which libvirt never writes")
     return root
+
+
+def _crowded(data: bytes) -> int | None:
+    """Returns the line of an element with too many attributes. Nearly always a look at the longest piece is enough."""
+    if len(data) < _SHORTEST or max(map(len, data.split(b"<"))) < _SHORTEST:  # no tag has a "<" in it
+        return None
+    parser = expat.ParserCreate()
+    lines: list[int] = []
+
+    def start(_name: str, attributes: dict[str, str]) -> None:
+        if len(attributes) > MAX_ATTRIBUTES:
+            lines.append(parser.CurrentLineNumber)
+
+    def refuse(*_: object) -> None:
+        raise ValueError("a DOCTYPE")
+
+    parser.StartElementHandler, parser.StartDoctypeDeclHandler = start, refuse
+    with suppress(expat.ExpatError, LookupError, ValueError):  # what else is wrong, lxml says
+        parser.Parse(data, True)
+    return lines[0] if lines else None
 
 
 def _lacks_memory(error: Exception) -> bool:
@@ -236,6 +266,12 @@ def name_of(element: etree._Element) -> str:
     """Returns the text of ``<name>`` with every space, as libvirt keeps it; empty if it is only space."""
     name = str(element.findtext("name") or "")
     return name if name.strip() else ""
+
+
+def check_names(element: etree._Element, where: str, *names: str) -> None:
+    """XmlError for a name that is too long: it would go into each message and each metric."""
+    if max(map(len, names)) > MAX_NAME:
+        raise XmlError(f"{place(element, where)}: a name has more than {MAX_NAME} letters")
 
 
 def attribute(element: etree._Element, path: str, name: str) -> str:

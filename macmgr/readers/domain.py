@@ -22,6 +22,7 @@ from macmgr.readers.document import (
     ROOTS,
     Metadata,
     attribute,
+    check_names,
     name_of,
     parts_of,
     place,
@@ -143,13 +144,15 @@ def read_domain(element: etree._Element, where: str, metadata: Metadata | None =
     name = name_of(element)
     if not name:
         raise XmlError(f"{place(element, where)}: the domain has no name")
+    uuid = text_of(element, "uuid")
+    check_names(element, where, name, uuid)
     driver = "lxc" if element.get("type") == "lxc" else "qemu"
     interfaces = element.findall("devices/interface")
     if len(interfaces) > MAX_NICS:
         raise XmlError(f"{place(interfaces[MAX_NICS], where)}: the domain has more than {MAX_NICS} interfaces")
     nics = tuple(read_nic(each, where) for each in interfaces if attribute(each, "mac", "address"))
     policy, problem = read_metadata(element, where, metadata, read_domain_table)
-    return Domain(name, text_of(element, "uuid"), driver, nics, policy, problem)
+    return Domain(name, uuid, driver, nics, policy, problem)
 
 
 def read_domain_status(element: etree._Element, where: str, metadata: Metadata | None = None) -> Domain:
@@ -179,7 +182,7 @@ def read_nic(element: etree._Element, where: str) -> Nic:
     vlan = read_vlan(became, where)
     teaming = said(parts, "teaming", "type")
     isolated, trust = read_isolated(became), read_trust(became)
-    return Nic(
+    nic = Nic(
         mac=_mac(said(parts, "mac", "address"), element, where),
         kind=became.get("type") or configured,
         configured=configured,
@@ -200,6 +203,9 @@ def read_nic(element: etree._Element, where: str) -> Nic:
         trust=trust if trust is not None else read_trust(element),
         link_down=said(parts, "link", "state") == "down",
     )
+    names = nic.kind, nic.configured, nic.bridge, nic.network, nic.port_id, nic.portgroup, nic.lower, nic.tap, nic.alias
+    check_names(element, where, *names, nic.manager, nic.virtualport, nic.filter)
+    return nic
 
 
 def _mac(text: str, element: etree._Element, where: str) -> str:

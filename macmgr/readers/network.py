@@ -14,7 +14,7 @@ from lxml import etree
 from macmgr.errors import XmlError
 from macmgr.model.intent import Manager, Settings, Vlan
 from macmgr.options import MAC_TABLE_MANAGER, wrong_word
-from macmgr.readers.document import Metadata, attribute, name_of, place, text_of
+from macmgr.readers.document import MAX_PORTGROUPS, Metadata, attribute, check_names, name_of, place, text_of
 from macmgr.readers.domain import read_isolated, read_trust, read_vlan
 from macmgr.readers.metadata import read_metadata, read_network_table
 
@@ -79,12 +79,16 @@ def read_network(element: etree._Element, where: str, metadata: Metadata | None 
     if not name:
         raise XmlError(f"{place(network, where)}: the network has no name")
     groups = [(group.get("name") or "", group) for group in network.iterfind("portgroup")]
+    uuid, bridge = text_of(network, "uuid"), attribute(network, "bridge", "name")
+    check_names(network, where, name, uuid, bridge, *(group_name for group_name, _ in groups))
+    if len(groups) > MAX_PORTGROUPS:
+        raise XmlError(f"{place(groups[MAX_PORTGROUPS][1], where)}: more than {MAX_PORTGROUPS} portgroups")
     forward = network.find("forward")
     policy, problem = read_metadata(network, where, metadata, read_network_table)
     return Network(
         name=name,
-        uuid=text_of(network, "uuid"),
-        bridge=attribute(network, "bridge", "name"),
+        uuid=uuid,
+        bridge=bridge,
         forward="isolated" if forward is None else (forward.get("mode") or "nat"),
         manager=_manager(network, where),
         inherited=_inherited(network, where),
