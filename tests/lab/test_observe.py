@@ -1,10 +1,11 @@
 """Nothing happens before it is said: installed, with hooks and daemon, on a host that nobody told to manage anything.
 
 What libvirt does by itself is the control: the same guest is started once without macmgr, and the bridge has to look
-the same afterwards. What needs no start is watched with a netlink monitor: not one event.
+the same afterwards. What needs no start is watched with a netlink monitor: not one event. Twenty guests run meanwhile.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,19 @@ import pytest
 from tests.lab.conftest import MakeGuest
 from tests.lab.daemon import Watch
 from tests.lab.macmgr_command import CONFIG, HOOK_TIMEOUT, Macmgr
-from tests.lab.topology import Guest, HostBridge, Lan, Libvirt, Network, run, until
+from tests.lab.topology import Guest, HostBridge, Lan, Libvirt, Network, Nic, run, until
 
 STATE = Path("/var/lib/macmgr/state.json")
 SPY = Path("/etc/libvirt/hooks/daemon.d/99-zz-after-macmgr")
 CALLED = Path("/run/lab/daemon-hook-called")
+CROWD = 20
+
+
+class Idler(Guest):
+    """A guest that finds nothing to boot: its NIC is all that matters, and its CPU has nothing to do."""
+
+    def xml(self) -> str:
+        return re.sub(r"\n *<(kernel|initrd|cmdline)>.*", "", super().xml())
 
 
 @pytest.fixture
@@ -30,6 +39,19 @@ def installed(libvirt: Libvirt) -> Iterator[Macmgr]:
     macmgr("uninstall")
     CONFIG.unlink(missing_ok=True)
     libvirt.restart()
+
+
+@pytest.fixture
+def crowd(libvirt: Libvirt, bridge: HostBridge, network: Network) -> Iterator[list[Guest]]:
+    """Guests that run on the network's bridge all the time."""
+    nics = [Nic(f"52:54:00:bb:00:{number:02x}", network=network.name) for number in range(CROWD)]
+    guests: list[Guest] = [Idler(libvirt, f"crowd{each}", [nic], memory=8) for each, nic in enumerate(nics)]
+    for guest in guests:
+        guest.define().start()
+    yield guests
+    for guest in guests:
+        guest.undefine()
+        bridge.forget(guest.nics[0].mac)
 
 
 def state(bridge: HostBridge, guest: Guest) -> tuple[Any, ...]:
@@ -55,7 +77,7 @@ def reload(libvirt: Libvirt) -> None:
 
 
 def test_nothing_is_changed_until_somebody_says_manage(
-    installed: Macmgr, network: Network, libvirt: Libvirt, bridge: HostBridge, lan: Lan, make_guest: MakeGuest
+    installed: Macmgr, crowd: list[Guest], libvirt: Libvirt, bridge: HostBridge, lan: Lan, make_guest: MakeGuest
 ) -> None:
     macmgr, guest = installed, make_guest(1)
     guest.start().wait_ready()
@@ -64,7 +86,10 @@ def test_nothing_is_changed_until_somebody_says_manage(
     bridge.forget(guest.nics[0].mac)
 
     said = macmgr("install").stdout.decode()
-    assert "Observed only: br0 (network lan: macTableManager, 0 ports); nothing is changed until" in said
+    assert f"Observed only: br0 (network lan: macTableManager, {CROWD} ports); nothing is changed" in " ".join(
+        said.split()
+    )
+    assert len({port for _, _, port, _ in alone[0]}) == CROWD + 1
     with CONFIG.open("a") as config:
         config.write(HOOK_TIMEOUT)
     SPY.write_text(f"#!/bin/sh\ntouch {CALLED}\n")
@@ -81,7 +106,7 @@ def test_nothing_is_changed_until_somebody_says_manage(
     with Watch() as daemon:
         with bridge.untouched():
             reload(libvirt)
-            assert b"br0 is only observed: 1 change would be made" in macmgr("audit").stdout
+            assert f"br0 is only observed: {CROWD + 1} changes would be made".encode() in macmgr("audit").stdout
             status = json.loads(macmgr("status", "--json", expect=None).stdout)
         assert [each["mode"] for each in status["managed"]["bridges"]] == ["observe"]
         assert status["repairs"]["count"] == 0
