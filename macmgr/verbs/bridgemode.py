@@ -24,7 +24,7 @@ from macmgr.safefiles import edit_own, read_regular
 from macmgr.tomledit import with_word
 from macmgr.tomllines import TomlLines
 from macmgr.verbs.host import commands_of, host_of, print_json, view_of, warn
-from macmgr.verbs.status import NoDaemon, ask
+from macmgr.verbs.status import daemon_runs
 from macmgr.view import View
 
 MODE, MANAGER = "mode", "mac_table_manager"
@@ -55,7 +55,7 @@ def set_mode(arguments: argparse.Namespace) -> int:
         _write(path, old, new)
     lines = TomlLines(new.decode())
     places = {option: lines.of(("bridge", bridge, option)) for option in options}
-    view, daemon = _look(arguments), _daemon_runs()
+    view, daemon = _look(arguments), daemon_runs()
     if arguments.format == "json":
         print_json(
             {
@@ -197,13 +197,3 @@ def _what_follows(arguments: argparse.Namespace, view: View | None, *, daemon: b
     if daemon:  # it reads its configuration only when it is told to
         does = "makes changes there" if manages else "stops making changes there"
         yield f"The daemon {does} once it has read the file: 'systemctl reload macmgr'."
-
-
-def _daemon_runs() -> bool:
-    try:
-        ask(paths.HOOK_SOCKET)
-    except NoDaemon:
-        return False
-    except MacmgrError:
-        pass  # one that does not answer has its configuration, too
-    return True

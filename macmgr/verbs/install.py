@@ -31,11 +31,13 @@ from macmgr.safefiles import read_regular
 from macmgr.sources.statusfiles import LibvirtState
 from macmgr.state.memory import managed_ports
 from macmgr.tomllines import TomlLines
+from macmgr.verbs.status import daemon_runs
 
 _NO_HOOKS = "No hooks: the daemon does the work when it sees a guest start, a moment after libvirt starts it."
 _START = "Start the daemon yourself: 'systemctl enable --now macmgr'."
 _RESTART = "A running daemon stays as it is until 'systemctl daemon-reload' and 'systemctl restart macmgr'."
-_STOP = "A running daemon goes on: 'systemctl stop macmgr' ends it, and 'systemctl daemon-reload' forgets its unit."
+_STOP = "The daemon goes on: 'systemctl stop macmgr' ends it."
+_FORGET = "'systemctl daemon-reload' forgets the unit."
 
 
 def install(arguments: argparse.Namespace) -> int:
@@ -73,7 +75,8 @@ def uninstall(arguments: argparse.Namespace) -> int:
     first = [] if steps else [f"nothing of macmgr is installed in {arguments.hooks_dir}"]
     if config is not None and (ports := managed_ports(paths.STATE)):
         first = [f"Still as macmgr made them: {', '.join(ports)}. 'macmgr release' gives them back to the kernel."]
-    _print(first, steps, [_STOP for step in steps if step.path.name == UNIT][:1])
+    runs = [_STOP] if config is not None and daemon_runs() else []
+    _print(first, steps, [*runs, *([_FORGET] if any(step.path.name == UNIT for step in steps) else [])])
     return errors.IN_SYNC
 
 

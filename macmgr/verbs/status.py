@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from macmgr import errors, hookcheck, paths
-from macmgr.errors import NoPermission, NotThere
+from macmgr.errors import MacmgrError, NoPermission, NotThere
 from macmgr.oneline import harmless_json
 from macmgr.state.lock import Process, process
 
@@ -85,6 +85,17 @@ def ask(path: Path, timeout: float = _TIMEOUT) -> dict[str, Any]:
     except OSError as error:
         raise NotThere(f"the daemon cannot be asked on {path}: {error.strerror or error}") from None
     return _understood(answer, path)
+
+
+def daemon_runs() -> bool:
+    """Returns True for one that does not answer, too: it has its configuration."""
+    try:
+        ask(paths.HOOK_SOCKET)
+    except NoDaemon:
+        return False
+    except MacmgrError:
+        pass
+    return True
 
 
 def _read(daemon: socket.socket) -> bytes:

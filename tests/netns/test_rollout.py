@@ -35,7 +35,7 @@ BLOCK = re.compile(r"(?m)^(\.\. typed on one host\n\n::\n\n)((?:    .*\n|\n(?=\n
 SHELL = re.compile(r"(?m)^(?:.*)::\n\n((?:    sudo .*\n)+)")
 GUESTS = ("web1", "web2")
 # Of README.rst: macmgr is installed already, and the lab is a machine of its own.
-OTHERWISE = ("python3 -m venv ", "/opt/macmgr/bin/pip ", "ln -s ", "./run ")
+OTHERWISE = ("python3 -m venv ", "/opt/macmgr/bin/pip ", "ln -s ", "rm -r /opt/macmgr ", "./run ")
 
 
 def state(host: House) -> tuple[Any, ...]:

@@ -144,8 +144,20 @@ def test_the_verb_says_which_command_starts_it(tmp_path: Path, capsys: pytest.Ca
     assert run(words(tmp_path, "uninstall")) == 0
     said = capsys.readouterr().out
     assert f"removed       {tmp_path}/units/{UNIT}\n" in said
-    assert "systemctl stop macmgr" in said
+    assert "'systemctl daemon-reload' forgets the unit." in said
+    assert "systemctl stop macmgr" not in said
     assert tree(tmp_path) == {}
+
+
+def test_uninstall_says_that_a_daemon_goes_on_where_one_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paths, "STATE", tmp_path / "state.json")
+    words_of = [*words(tmp_path, "uninstall"), "--config", str(tmp_path / "macmgr.toml")]
+    for runs in (False, True):
+        monkeypatch.setattr("macmgr.verbs.install.daemon_runs", lambda runs=runs: runs)
+        assert run(words_of) == 0
+        assert ("The daemon goes on: 'systemctl stop macmgr' ends it." in capsys.readouterr().out) is runs
 
 
 def test_a_unit_that_is_refused_leaves_no_hooks(tmp_path: Path) -> None:
