@@ -25,7 +25,7 @@ from macmgr.planning.reading import Beside
 from macmgr.policy.guests import Decisions
 from macmgr.readers.hookdata import HookInput, read_hook_input
 from macmgr.reconcile import MOMENT, apply
-from macmgr.sources.statusfiles import NOT_READ, First, StatusFiles
+from macmgr.sources.statusfiles import NOT_READ, UNREAD, First, StatusFiles
 from macmgr.state import lock
 from macmgr.state.memory import StateFile, read_memory
 from macmgr.state.observedfile import read_observed
@@ -59,7 +59,7 @@ def act(call: HookCall, data: bytes, config: Config, run_dir: Path, netns: str |
         time.sleep(max(0.0, min(MOMENT, deadline - time.monotonic() - _RESERVE)))
 
     intent = read_intent()
-    words = [left_as_it_is(intent, scope)]
+    words, looked_at = [left_as_it_is(intent, scope)], intent
     if concerns(intent, scope) or remembers(read_memory(netns)[0], scope):
         with Kernel(netns, _MOST_LISTED) as kernel, lock.hold(wait=deadline - time.monotonic() - _RESERVE) as held:
             notes = StateFile(held, netns)
@@ -69,6 +69,8 @@ def act(call: HookCall, data: bytes, config: Config, run_dir: Path, netns: str |
                     held, read_intent, kernel, scope, notes=notes, moment=moment, known=known, beside=_IN_A_HURRY
                 )
         words += [in_words(call, outcome), _unread(outcome), notes.problem, seen.problem]
+        looked_at = outcome.view.intent
+    words.append(_unread_itself(looked_at, scope))
     line = "; ".join(filter(None, words))
     if words[0]:  # a failure: the configuration may refuse the start for it
         raise XmlError(line)
@@ -155,6 +157,13 @@ def _unread(outcome: Outcome) -> str:
         return ""
     what = "file was" if len(unread) == 1 else "files were"
     return f"{len(unread)} status {what} not read in time, so those guests are left as they are; run 'macmgr apply'"
+
+
+def _unread_itself(intent: Intent, scope: Scope) -> str:
+    """Reports that a file which decides about the called domain could not be read: its ports are left as they are."""
+    files = (each.message for each in intent.findings if each.domain in (None, scope.domain) and UNREAD in each.message)
+    unread = next(files, "") if scope.domain is not None else ""
+    return f"{unread}; run 'macmgr apply'" if unread else ""
 
 
 def _stays_open(port: GuestPort, view: View) -> bool:

@@ -11,7 +11,7 @@ import errno
 import gc
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
 
@@ -23,7 +23,7 @@ from macmgr.kernel.fdbdump import decode_age, decode_entries, decode_replies
 from macmgr.kernel.links import Link, decode_links, decode_vids
 from macmgr.kernel.mdbdump import MOST_LISTED as MOST_MDB_MESSAGES
 from macmgr.kernel.mdbdump import decode_mdbs, mdb_dump
-from macmgr.kernel.netlink import Connection, Gone, Groups, Lacking, TooLong, raise_for, words
+from macmgr.kernel.netlink import Connection, Gone, Lacking, TooLong, raise_for, words
 from macmgr.kernel.vlanstates import VlanStates, decode_vlan_states, vlan_state_dump
 from macmgr.model.changes import AddVids, DeleteEntry, DeleteVids, FlushEntries, Request, SetFlags
 from macmgr.model.devices import DeviceFacts
@@ -32,6 +32,8 @@ from macmgr.model.roles import unsure_cables
 from macmgr.model.snapshot import MOST_LISTED, Bridge, BridgePort, Entry, Snapshot
 from macmgr.model.vids import PortVids
 
+_FDB = "reading the FDB"
+_READINGS = 9  # while bridges or ports go
 _TICK = 0.01  # seconds: the kernel reports ages no more exactly
 _BRIDGE_GONE = "Invalid master ifindex"  # rtnetlink.c, rtnl_fdb_get; with EINVAL
 
@@ -94,35 +96,44 @@ class Kernel:
         out, and never attributed to another port.
         """
         with collector_paused():
-            links = decode_links(self._connection.dump(wire.link_dump(), "reading the interfaces"))
-            found = {link.ifindex: link for link in links if link.kind == "bridge"}
-            members = [link for link in links if link.flags is not None and link.master in found]
-            vids: Mapping[int, PortVids] = {}
-            states: VlanStates = {}
-            entries: list[Entry] = []
-            if found:
-                vids = decode_vids(self._connection.dump(wire.vlan_dump(), "reading the VIDs of the bridge ports"))
-            if any(link.vlan_filtering for link in found.values()):
-                states = self._vlan_states()
-            listed, listed_ports = set[str](), set[str]()
-            for bridge in found.values():
-                if bridges is None or bridge.name in bridges:
-                    own = [bridge, *(link for link in members if link.master == bridge.ifindex)]
-                    of_bridge = self._list(own, whole=whole or bridges is None, hurried=if_open is not None)
-                    if of_bridge is not None:
-                        listed.add(bridge.name)
-                    else:
-                        opened = {link.name for link in own if link.flags and _is_open(link.flags)}
-                        of_ports = opened.intersection(if_open or ()).union(ports)
-                        of_bridge = self._list_ports(own, of_ports if if_open is not None else {*of_ports, bridge.name})
-                        listed_ports |= of_ports.intersection(link.name for link in own)
-                    entries += of_bridge
-            snapshot = assemble(links, found, members, vids, states, entries)
-            if unsure := unsure_cables(snapshot.ports.values(), bridges):
-                snapshot = self._with_far_ends(snapshot, [link for link in members if link.name in unsure])
-            if listed == snapshot.bridges.keys():
-                return snapshot
-            return replace(snapshot, listed=frozenset(listed), listed_ports=frozenset(listed_ports))
+            for _ in range(_READINGS):
+                with suppress(Gone):
+                    return self._read(bridges, ports, whole=whole, if_open=if_open)
+            return self._read(bridges, ports, whole=whole, if_open=if_open)
+
+    def _read(
+        self, bridges: Collection[str] | None, ports: Collection[str], *, whole: bool, if_open: Collection[str] | None
+    ) -> Snapshot:
+        """Reads all once. Gone: a bridge or port has gone meanwhile. Its FDB is not empty, it is unknown."""
+        links = decode_links(self._connection.dump(wire.link_dump(), "reading the interfaces"))
+        found = {link.ifindex: link for link in links if link.kind == "bridge"}
+        members = [link for link in links if link.flags is not None and link.master in found]
+        vids: Mapping[int, PortVids] = {}
+        states: VlanStates = {}
+        entries: list[Entry] = []
+        if found:
+            vids = decode_vids(self._connection.dump(wire.vlan_dump(), "reading the VIDs of the bridge ports"))
+        if any(link.vlan_filtering for link in found.values()):
+            states = self._vlan_states()
+        listed, listed_ports = set[str](), set[str]()
+        for bridge in found.values():
+            if bridges is None or bridge.name in bridges:
+                own = [bridge, *(link for link in members if link.master == bridge.ifindex)]
+                of_bridge = self._list(own, whole=whole or bridges is None, hurried=if_open is not None)
+                if of_bridge is not None:
+                    listed.add(bridge.name)
+                else:
+                    opened = {link.name for link in own if link.flags and _is_open(link.flags)}
+                    of_ports = opened.intersection(if_open or ()).union(ports)
+                    of_bridge = self._list_ports(own, of_ports if if_open is not None else {*of_ports, bridge.name})
+                    listed_ports |= of_ports.intersection(link.name for link in own)
+                entries += of_bridge
+        snapshot = assemble(links, found, members, vids, states, entries)
+        if unsure := unsure_cables(snapshot.ports.values(), bridges):
+            snapshot = self._with_far_ends(snapshot, [link for link in members if link.name in unsure])
+        if listed == snapshot.bridges.keys():
+            return snapshot
+        return replace(snapshot, listed=frozenset(listed), listed_ports=frozenset(listed_ports))
 
     def _with_far_ends(self, snapshot: Snapshot, cables: Sequence[Link]) -> Snapshot:
         outward = {name: replace(snapshot.ports[name], outward=True) for name in leading_out(self._connection, cables)}
@@ -141,7 +152,7 @@ class Kernel:
         if hurried and time.monotonic() - self._too_long.get(bridge, float("-inf")) < _TRIED_AGAIN:
             return None
         try:
-            dump = self._dump_fdb(wire.fdb_dump(bridge=bridge), None if whole else self._most)
+            dump = self._connection.dump(wire.fdb_dump(bridge=bridge), _FDB, None if whole else self._most)
         except TooLong:
             self._too_long[bridge] = time.monotonic()
             return None
@@ -152,14 +163,9 @@ class Kernel:
         entries: list[Entry] = []
         for link in interfaces:
             if link.name in names:
-                entries += decode_entries(self._dump_fdb(wire.fdb_dump(link.ifindex)), {link.ifindex: link.name})
+                dump = self._connection.dump(wire.fdb_dump(link.ifindex), _FDB)
+                entries += decode_entries(dump, {link.ifindex: link.name})
         return entries
-
-    def _dump_fdb(self, request: wire.Message, most: int | None = None) -> Groups:
-        try:
-            return self._connection.dump(request, "reading the FDB", most)
-        except Gone:  # the bridge, since the interfaces were read
-            return {}
 
     def read_devices(self) -> DeviceFacts:
         """Reads the devices for the doctor. A kernel without a feature gives less."""

@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 DRIVERS = ("qemu", "lxc")
 NOT_READ = "there was no time for it"
+UNREAD = ": cannot be read: "  # in each message about a file that was not read
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +245,7 @@ class StatusFiles:
         except PermissionError:
             raise NoPermission(f"{directory}: may not be read; libvirt's status files need root") from None
         except OSError as error:
-            findings.append(Finding(Code.UNREADABLE_XML, f"{directory}: cannot be read: {error.strerror}"))
+            findings.append(Finding(Code.UNREADABLE_XML, f"{directory}{UNREAD}{error.strerror}"))
             return
         for name in names:
             if not name.endswith(".xml"):
@@ -281,7 +282,7 @@ def definitions_directory(run_dir: Path) -> Path:
 
 
 def _unreadable(path: str, why: str, reader: Reader[T]) -> Finding:
-    return Finding(Code.UNREADABLE_XML, f"{path}: cannot be read: {why}", domain=_domain(path, reader))
+    return Finding(Code.UNREADABLE_XML, f"{path}{UNREAD}{why}", domain=_domain(path, reader))
 
 
 def _domain(path: str, reader: Reader[T]) -> str | None:

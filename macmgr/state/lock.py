@@ -88,13 +88,20 @@ def hold(path: Path = paths.LOCK, *, wait: float = 5.0) -> Iterator[WriterLock]:
         raise Busy(f"{path}: the writer lock cannot be opened: {error.strerror}") from None
     try:
         deadline = time.monotonic() + wait
-        while not try_lock(descriptor):
+        while not _taken(descriptor, path):
             if time.monotonic() >= deadline:
                 raise _busy(path, descriptor)
             time.sleep(_RETRY)
         yield WriterLock()
     finally:
         os.close(descriptor)
+
+
+def _taken(descriptor: int, path: Path) -> bool:
+    try:
+        return try_lock(descriptor)
+    except OSError as error:  # ENOLCK, or a disk that fails
+        raise Busy(f"{path}: the writer lock cannot be taken: {error.strerror}; nothing was changed") from None
 
 
 def open_lock(name: str, directory: int) -> int:

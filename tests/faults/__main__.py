@@ -84,7 +84,7 @@ def main(processes: int = 2, each: int = 1) -> int:
     counts: Counter[tuple[str, str]] = Counter()
     broken: list[str] = []
     began = time.monotonic()
-    with get_context("spawn").Pool(processes, maxtasksperchild=8) as pool:
+    with get_context("fork").Pool(processes, maxtasksperchild=8) as pool:
         for number, (some, violations) in enumerate(pool.imap_unordered(_one, [(job, each) for job in jobs()]), 1):
             counts += some
             broken += violations

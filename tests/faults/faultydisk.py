@@ -13,12 +13,17 @@ from typing import Any, BinaryIO, cast
 from tests.faults.points import LOST_BY_POWER, Points, failure
 
 Files = dict[str, bytes]
+PLACES = ("etc", "runtime", "state")
 _PATCHED = ("open", "fdopen", "close", "read", "fsync", "rename", "unlink", "mkdir", "fchmod", "listdir", "stat")
 
 
 def files_below(root: Path) -> Files:
-    """The content of each file, by its path below ``root``."""
-    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+    """The content of each file that macmgr writes, by its path below ``root``."""
+    found: Files = {}
+    for place in PLACES:
+        with suppress(FileNotFoundError), os.scandir(root / place) as there:
+            found |= {f"{place}/{each.name}": Path(each.path).read_bytes() for each in there}
+    return found
 
 
 class FaultyDisk:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.points import cases
+from tests.faults.points import Fault, cases
 from tests.faults.scenes import OPERATIONS, Scene
 from tests.faults.wirekernel import state_of
 
@@ -39,6 +39,18 @@ def test_a_run_without_a_fault_meets_each_kind_of_point(scene: Scene) -> None:
     kinds = {where for where, _ in scene.log}
     assert kinds == {"message", "send", "recv", "file"}
     assert len(list(cases(scene.log))) > 400
+
+
+@pytest.mark.parametrize("lasting", [False, True])
+def test_a_bridge_that_goes_while_it_is_read_is_read_again(lasting: bool) -> None:
+    """An FDB that is taken for empty would have no address in use, and the port would be closed."""
+    scene = Scene("address-in-use", "apply")
+    dumps = [
+        place for place, (_, kind) in enumerate(each for each in scene.log if each[0] == "message") if kind == "dump"
+    ]
+    found = {place: scene.violations(Fault("message", place, "ENODEV", lasting)) for place in dumps}
+    scene.close()
+    assert {place: broken for place, broken in found.items() if broken} == {}
 
 
 def test_the_kernel_in_memory_is_read_through_the_socket_as_it_is() -> None:

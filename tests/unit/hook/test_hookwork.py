@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -288,6 +289,19 @@ def test_a_hook_about_a_network_says_whose_files_it_had_no_time_for(
     call = HookCall("network", "lan", "started", "begin")
     said = act(call, text.encode(), CONFIG, run_dir, None, deadline=world.now + 8)
     assert said == "3 status files were not read in time, so those guests are left as they are; run 'macmgr apply'"
+
+
+def test_a_hook_whose_guests_own_file_cannot_be_read_says_so(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    status_file(run_dir, domain())
+    world = World(monkeypatch, "nobody")
+
+    def read(_: Disk, path: str) -> Any:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(Disk, "read", read)
+    call = HookCall("qemu", "g1", "started", "begin")
+    said = act(call, domain().encode(), CONFIG, run_dir, None, deadline=world.now + 8)
+    assert said == f"{run_dir}/qemu/g1.xml: cannot be read: Too many open files; run 'macmgr apply'"
 
 
 def test_a_networks_call_speaks_of_its_own_bridge_alone() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -94,6 +96,15 @@ def test_the_second_writer_waits_for_the_first(tmp_path: Path) -> None:
         order.append("second writes")
     thread.join()
     assert order == ["second knocks", "first is done", "second writes"]
+
+
+def test_a_lock_that_the_kernel_refuses_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    with pytest.raises(Busy, match="the writer lock cannot be taken: No locks available; nothing was changed"):
+        hold(tmp_path / "lock", wait=0).__enter__()
 
 
 def test_a_writer_that_fails_lets_go(tmp_path: Path) -> None:
