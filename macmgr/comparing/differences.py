@@ -91,7 +91,8 @@ def _lives(guests: Iterable[HostGuest], audits: Iterable[HostAudit]) -> Iterator
 
 def _duplicates(guests: Iterable[HostGuest]) -> Iterator[Difference]:
     """Finds two guests with one address. Allowed addresses are shared on purpose, as a virtual router's."""
-    for mac, found in _grouped((each for each in guests if each.running and each.macs), lambda g: g.macs[0]).items():
+    heard = (each for each in guests if each.running and each.macs and not each.alone)
+    for mac, found in _grouped(heard, lambda guest: guest.macs[0]).items():
         for one, other in _pairs(found):
             apart = one.vids is not None and other.vids is not None and not one.vids & other.vids
             if one.uuid == other.uuid or one.host == other.host or apart:

@@ -21,7 +21,8 @@ _LEFT = (Code.STALE_ENTRY, Code.EARLY_ENTRY, Code.EXTRA_ENTRY, Code.LEFT_ON_UPLI
 class HostGuest:
     """A guest's port on its host. ``unreached`` is why nobody beyond the host reaches it; empty if somebody does.
 
-    ``vids`` are None where the bridge does not filter: nobody knows which VLAN that is.
+    ``vids`` are None where the bridge does not filter: nobody knows which VLAN that is. ``alone``: no port of the
+    bridge leads out of the host.
     """
 
     host: str
@@ -32,6 +33,7 @@ class HostGuest:
     macs: tuple[str, ...]
     running: bool
     vids: frozenset[int] | None
+    alone: bool
     manager: str = ""
     pin: str = ""
     network: str = ""
@@ -54,7 +56,7 @@ class LeftEntry:
 
 @dataclass(frozen=True, slots=True)
 class HostAudit:
-    """``uplinks`` has the VIDs that a bridge's uplinks carry; None for a bridge that does not filter."""
+    """``uplinks`` has the VIDs that a bridge's uplinks carry; None for a bridge that does not filter, or has none."""
 
     host: str
     taken_at: datetime
@@ -105,6 +107,7 @@ def _guests(
     host: str, bridge: Mapping[str, Any], cut: Mapping[tuple[str, str], Mapping[str, Any]]
 ) -> Iterator[HostGuest]:
     filtering = bridge.get("vlan_filtering") is True
+    alone = not _ways_out(bridge)
     for port in _records(bridge, "ports"):
         domain = _text(port, "domain")
         if not domain:
@@ -120,6 +123,7 @@ def _guests(
             tuple(_as(str, mac).lower() for mac in _as(list, port.get("macs", []))),
             port.get("state") == "running",
             _vids(port) if filtering else None,
+            alone,
             _text(port, "manager"),
             _text(port, "pin"),
             _text(port, "network"),
@@ -140,10 +144,14 @@ def _left(host: str, findings: list[dict[str, Any]], roles: Mapping[str, str]) -
 
 
 def _uplink_vids(bridge: Mapping[str, Any]) -> frozenset[int] | None:
-    if bridge.get("vlan_filtering") is not True:
+    uplinks = _ways_out(bridge)
+    if bridge.get("vlan_filtering") is not True or not uplinks:
         return None
-    uplinks = [port for port in _records(bridge, "ports") if port.get("role") in (Role.UPLINK, Role.TUNNEL)]
     return frozenset().union(*map(_vids, uplinks))
+
+
+def _ways_out(bridge: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [port for port in _records(bridge, "ports") if port.get("role") in (Role.UPLINK, Role.TUNNEL)]
 
 
 def _vids(port: Mapping[str, Any]) -> frozenset[int]:

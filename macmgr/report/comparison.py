@@ -28,10 +28,13 @@ _STYLE = {Consequence.CUT_OFF: "red", Consequence.EXPOSED: "yellow", Consequence
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """``sources`` are where each host's audit was, ``unread`` is why others could not be read, in one line each."""
+    """``sources`` are where each host's audits were, and the last one counts.
+
+    ``unread`` is why others could not be read, in one line each.
+    """
 
     audits: Sequence[HostAudit]
-    sources: Mapping[str, str]
+    sources: Mapping[str, Sequence[str]]
     unread: Sequence[str]
     differences: Sequence[Difference]
 
@@ -48,7 +51,8 @@ def comparison_document(said: Comparison) -> dict[str, Any]:
             {
                 "host": audit.host,
                 "taken_at": audit.taken_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
-                "source": said.sources[audit.host],
+                "source": said.sources[audit.host][-1],
+                "older": list(said.sources[audit.host][:-1]),
                 "guests": len({guest.uuid or guest.domain for guest in audit.guests}),
             }
             for audit in said.audits
@@ -85,6 +89,9 @@ def _answer(said: Comparison) -> Iterator[tuple[str, str]]:
         yield "red", f"{counted(len(cut), 'guest')} {are(cut)} cut off: {first_few(cut, _FEW)}."
     if said.unread:
         yield "red", f"{counted(len(said.unread), 'audit')} could not be read, and {are(said.unread)} not judged."
+    if several := [host for host, places in said.sources.items() if len(places) > 1]:
+        names = unbroken(first_few(several, _FEW))
+        yield "yellow", f"Of {names} there are several audits, and the last one counts: a host is known by its name."
     if said.differences:
         what = counted(len(said.differences), "difference")
         between = len({each.hosts for each in said.differences})

@@ -50,21 +50,20 @@ def compare(arguments: argparse.Namespace) -> int:
 
 
 def _compared(sources: list[Path]) -> Comparison:
-    found: dict[str, tuple[HostAudit, Path]] = {}
+    found: dict[str, list[tuple[HostAudit, str]]] = {}
     unread: list[str] = []
     with Progress("reading the hosts") as progress:
         for number, source in enumerate(sources, 1):
             progress.say(f"reading {number} of {counted(len(sources), 'host')}: {source.name}")
             try:
                 audit = _read(source)
+                found.setdefault(audit.host, []).append((audit, str(source)))
             except MacmgrError as error:
                 unread.append(str(error))
-                continue
-            if audit.host not in found or found[audit.host][0].taken_at < audit.taken_at:
-                found[audit.host] = audit, source  # the last one of a host counts
         progress.say("comparing")
-        audits = [audit for _, (audit, _) in sorted(found.items())]
-        places = {host: str(source) for host, (_, source) in found.items()}
+        of_hosts = {host: sorted(each, key=lambda read: read[0].taken_at) for host, each in sorted(found.items())}
+        audits = [each[-1][0] for each in of_hosts.values()]
+        places = {host: [place for _, place in each] for host, each in of_hosts.items()}
         return Comparison(audits, places, unread, differences(audits))
 
 

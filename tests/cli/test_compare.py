@@ -72,7 +72,20 @@ def test_of_two_audits_of_one_host_the_last_one_counts(host: Host, tmp_path: Pat
     later = audit_of(host, "h1", host="h2", taken_at="2999-01-01T00:00:00Z")  # the guest has left h2 again
     (tmp_path / "h2.json").write_text(json.dumps(later))
     for order in ((*HOSTS, tmp_path / "h2.json"), (tmp_path / "h2.json", *HOSTS)):
-        assert compare(host, *order).code == 0
+        said = compare(host, *order)
+        assert said.code == 0
+        assert "Of h2 there are several audits, and the last one counts" in said.stdout
+        document = json.loads(compare(host, "--json", *order).stdout)
+        validate("compare", json.dumps(document))
+        assert [(each["source"], each["older"]) for each in document["hosts"]][1] == (
+            str(tmp_path / "h2.json"),
+            [str(HOSTS[1])],
+        )
+
+
+def test_the_page_shows_what_it_prints() -> None:
+    page = " ".join((MIGRATED.parents[2] / "docs" / "compare.rst").read_text().split())
+    assert " ".join((MIGRATED.parent / "compared" / "migrated.txt").read_text().split()) in page
 
 
 def test_one_host_is_nothing_to_compare(host: Host) -> None:

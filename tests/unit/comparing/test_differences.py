@@ -23,8 +23,10 @@ def guest(domain: str = "web1", mac: str = MAC, **more: Any) -> dict[str, Any]:
 
 def audit(host: str, *guests: dict[str, Any], vids: list[int] | None = None, **more: Any) -> HostAudit:
     """An audit of a host with one bridge; ``vids`` are what its uplink carries, if it filters."""
-    uplink = {"port": "eth0", "role": "uplink", "domain": None, "vids": vids or [], "macs": []}
-    bridge = {"name": "br0", "vlan_filtering": vids is not None, "ports": [uplink, *guests]}
+    uplinks = [{"port": "eth0", "role": "uplink", "domain": None, "vids": vids or [], "macs": []}]
+    if more.pop("alone", False):
+        uplinks = []
+    bridge = {"name": "br0", "vlan_filtering": vids is not None, "ports": [*uplinks, *guests]}
     taken_at = (NOW + timedelta(seconds=more.pop("late", 0))).strftime("%Y-%m-%dT%H:%M:%SZ")
     document = {"version": 1, "host": host, "taken_at": taken_at, "bridges": [bridge], "findings": []}
     return read_audit(document | more)
@@ -70,6 +72,7 @@ def test_a_guest_that_is_alive_nowhere() -> None:
 def test_an_address_of_two_guests() -> None:
     found = differences([audit("h1", guest()), audit("h2", guest("web2"))])
     assert words(found) == [(Word.DUPLICATE_MAC, ("h1", "h2"))]
+    assert differences([audit("h1", guest()), audit("h2", guest("web2"), alone=True)]) == []  # it leads nowhere
     virtual = "00:00:5e:00:01:0a"  # a router's that both are allowed
     assert differences([audit("h1", guest(macs=[MAC, virtual])), audit("h2", guest("b", macs=[OTHER, virtual]))]) == []
     assert differences([audit("h1", guest(), guest("web2"))]) == []  # the host's own audit says so
@@ -139,6 +142,7 @@ def test_a_vlan_that_the_other_hosts_uplink_does_not_carry() -> None:
     assert "no uplink of br0 on h2 carries VID 10" in found.message
     assert differences([one, audit("h2", on_lan("c", 3, vids=[1]), vids=[1, 10])]) == []
     assert differences([one, audit("h2", on_lan("c", 3))]) == []  # without filtering each frame passes
+    assert differences([one, audit("h2", on_lan("c", 3, vids=[1]), vids=[1], alone=True)]) == []
 
 
 def test_what_cuts_a_guest_off_comes_first() -> None:
