@@ -26,11 +26,10 @@ from macmgr.installation import (
 )
 from macmgr.oneline import unbroken
 from macmgr.phrases import counted
-from macmgr.placing import LARGEST, Step
+from macmgr.placing import Step
 from macmgr.safefiles import read_regular
 from macmgr.sources.statusfiles import LibvirtState
 from macmgr.state.memory import managed_ports
-from macmgr.tomllines import TomlLines
 from macmgr.verbs.status import daemon_runs
 
 _NO_HOOKS = "No hooks: the daemon does the work when it sees a guest start, a moment after libvirt starts it."
@@ -112,8 +111,6 @@ def _what_is_managed(path: Path, run_dir: Path) -> Iterator[str]:
     policy = PolicySources(sources.networks, config.bridges, sources.ports, configured=config.written)
     intent = build_intent(sources.domains, policy)
     ports = Counter(guest.bridge for guest in intent.ports if guest.managed)
-    line = TomlLines(read_regular(path, LARGEST).decode()).of(("defaults", "mode")) if path.exists() else None
-    place = f"{path}:{line}" if line else str(path)
     made = "the next hook, or 'macmgr apply', makes what 'macmgr plan' shows"
     for observed, what in ((True, "Observed only"), (False, "Managed from now on")):
         names = [name for name in sorted(intent.managed_bridges) if config.observes(name) is observed]
@@ -124,8 +121,9 @@ def _what_is_managed(path: Path, run_dir: Path) -> Iterator[str]:
             each = [f"{name} ({intent.managed_bridges[name]}, {counted(ports[name], 'port')})" for name in names]
             yield f"{what}: {', '.join(each)}; {then}."
     if not intent.managed_bridges:
-        mode = "would be observed" if config.modes.default else "would be managed at once"
-        yield f"Nothing is managed here yet; a bridge that a network or {place} names {mode}."
+        verb, mode = ("observe", "observed") if config.modes.default else ("manage", "managed at once")
+        named = f"'macmgr {verb} BRIDGE' names a bridge, and one that a network names would be {mode}"
+        yield f"Nothing is managed here yet; {named}."
 
 
 def _config(arguments: argparse.Namespace) -> Path | None:

@@ -78,8 +78,10 @@ def test_one_that_is_there_stays_and_decides(
 def test_where_nothing_is_managed_it_says_so(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root / "run" / "network" / "lan.xml").unlink()
     (root / "run" / "qemu" / "web1.xml").unlink()
-    assert install(root, capsys).startswith("Nothing is managed here yet; ")
-    assert install(root, capsys).endswith(" names would be observed.")
+    said = "Nothing is managed here yet; 'macmgr {} BRIDGE' names a bridge, and one that a network names would be {}."
+    assert install(root, capsys) == said.format("observe", "observed")
+    (root / "etc" / "macmgr.toml").write_text("# as without [defaults]\n")
+    assert install(root, capsys) == said.format("manage", "managed at once")
 
 
 def test_a_configuration_with_a_mistake_is_told(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
