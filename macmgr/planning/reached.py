@@ -117,7 +117,8 @@ def _consequence(code: Code, about: Sequence[Reach], *, reached: bool | None) ->
         if reached is not True and not (code in _OF_THE_TABLE and _lost_beside_the_table(about)):
             return Consequence.CUT_OFF
         return _REACHED.get(code, Consequence.AT_RISK)
-    if reached is False and (code in _LEFT_ALONE or (code is Code.CONFLICTING_SETTINGS and _both_isolated(about))):
+    left_alone = code in _LEFT_ALONE and not _lost_beside_the_table(about)
+    if reached is False and (left_alone or (code is Code.CONFLICTING_SETTINGS and _both_isolated(about))):
         return Consequence.CUT_OFF
     if code is Code.FLOOD_ON and not any(reach.hears_others is not False for reach in about):
         return Consequence.COST

@@ -196,6 +196,16 @@ def test_a_port_with_a_finding_of_its_own_is_explained() -> None:
     assert CUT_OFF["the uplink is down"].found(explained=["vnet1"])[0].message.startswith("db is cut off:")
 
 
+@pytest.mark.parametrize("code", [Code.SHARED_TAP, Code.UNREADABLE_XML])
+def test_what_is_left_as_it_is_does_not_hide_that_its_cable_is_out(code: Code) -> None:
+    world = CUT_OFF["nobody holds its tap"]
+    left = Finding(code, "it is left as it is", "br0", "vnet1", "web")
+    reaches = tuple(consequences(world.snapshot, world.intent))
+    found = {each.code: each for each in judged([left], reaches, world.intent, world.snapshot)}
+    assert found[code].consequence is not Consequence.CUT_OFF
+    assert found[Code.PORT_DOWN].message == "web is cut off: vnet1 has no carrier"
+
+
 def with_lost_uplinks(world: World) -> list[Finding]:
     return [*judged((), tuple(consequences(world.snapshot, world.intent)), world.intent, world.snapshot)]
 
