@@ -16,6 +16,7 @@ from lxml import etree
 from macmgr.errors import Problem, XmlError
 from macmgr.model.intent import Manager
 from macmgr.model.mac import parse_mac, parse_typed_mac
+from macmgr.oneline import unbroken
 from macmgr.options import MAC_TABLE_MANAGER, allowed, nearest, quoted, wrong_word
 from macmgr.phrases import counted, first_few
 from macmgr.readers.document import ROOTS, attribute, line_of, parse_document, text_of, too_large
@@ -112,7 +113,7 @@ def _check_network(network: etree._Element, problems: list[Problem]) -> str:
         for child in table.iterfind(f"{{{NAMESPACE}}}portgroup"):
             name = child.get("name", "")
             if name in metadata and name not in groups:
-                hint = allowed(str(name), [group[:40] for group in groups]) if groups else "it has none at all"
+                hint = _those_groups(str(name), groups) if groups else "it has none at all"
                 problems.append(Problem(line_of(child), f"the network has no portgroup {str(name)[:40]!r}; {hint}"))
     if not problems:
         problems += _refusal(lambda: read_network(network, _WHERE))
@@ -202,6 +203,12 @@ def _those(mac: str, macs: list[str]) -> str:
     there = list(dict.fromkeys(macs))
     near = nearest(mac, there)
     return f"its NICs have {first_few(there, 6)}" + (f"; did you mean {near!r}?" if near else "")
+
+
+def _those_groups(name: str, groups: list[str]) -> str:
+    shown = [unbroken(group[:40]) for group in groups]
+    near = nearest(name, shown)
+    return f"allowed: {first_few(shown, 20)}" + (f"; did you mean {near!r}?" if near else "")
 
 
 def _refusal(read: Callable[[], object]) -> Iterator[Problem]:
