@@ -21,7 +21,7 @@ from macmgr.kernel.links import decode_links
 from macmgr.kernel.netlink import Connection
 from macmgr.kernel.wire import fdb_dump, link_dump
 from tests import crowd
-from tests.bench import flood, hooks, strangers, watching, worlds
+from tests.bench import flood, hooks, strangers, tenants, watching, worlds
 from tests.bench.measure import Result, Side, compare
 from tests.bench.table import write_table
 from tests.fake_kernel import put_entry
@@ -150,6 +150,7 @@ PARTS: Mapping[str, Callable[[Path], Iterable[Result]]] = {
     "learned": strangers.learned,
     "growth": strangers.growth,
     "flood": flood.flood,
+    "tenants": tenants.tenants,
 }
 
 
