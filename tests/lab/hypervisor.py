@@ -1,4 +1,4 @@
-"""libvirtd in the lab, and the networks it serves."""
+"""libvirt's daemons in the lab, and the networks they serve."""
 
 import contextlib
 import os
@@ -13,49 +13,92 @@ import libvirt
 
 from tests.lab.wait import run, until
 
-SOCKET = Path("/run/libvirt/libvirt-sock")
-PID_FILE = Path("/run/libvirtd.pid")
-LOG = Path("/var/log/libvirt/libvirtd.log")
 Answer = TypeVar("Answer")
 
 libvirt.registerErrorHandler(lambda _context, _error: None, None)  # or it prints what is raised, too
 
 
-class Libvirt:
-    """The lab's libvirtd: not started at boot, so that a test can start, stop, kill and restart it."""
+@dataclass(frozen=True)
+class Daemon:
+    """One of libvirt's daemons, by its program. Files of it have its name."""
 
-    uri = "qemu:///system"
-    _connection: Any = None
+    program: str
 
     @property
-    def running(self) -> bool:
-        """True while the daemon's process exists."""
-        return self.pid is not None
+    def name(self) -> str:
+        """The name of its process."""
+        return Path(self.program).name
+
+    @property
+    def log(self) -> Path:
+        """Where it says why it gave up."""
+        return Path(f"/var/log/libvirt/{self.name}.log")
 
     @property
     def pid(self) -> int | None:
-        """The daemon's process, None when there is none."""
+        """Its process, None when there is none."""
         try:
-            pid = int(PID_FILE.read_text())
+            pid = int(self._pid_file.read_text())
             name = Path(f"/proc/{pid}/comm").read_text().strip()
         except (FileNotFoundError, ProcessLookupError, ValueError):
             return None
-        return pid if name == "libvirtd" else None
+        return pid if name == self.name else None
+
+    @property
+    def running(self) -> bool:
+        """True while its process exists."""
+        return self.pid is not None
+
+    def start(self, *options: str) -> None:
+        """Start it, unless it runs. (QEMU's output goes to files: virtlogd is not needed.)"""
+        if not self.running:
+            run(self.program, "-d", *options)
+
+    def end(self, number: signal.Signals) -> None:
+        """Send it a signal, and wait for its end; guests stay alive."""
+        pid = self.pid
+        if pid is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+        until(lambda: self.pid != pid, f"{self.name} {pid} ends after {number.name}", 60)
+        self._pid_file.unlink(missing_ok=True)
+
+    @property
+    def _pid_file(self) -> Path:  # libvirt's own default, which macmgr reads too
+        return Path(f"/run/{self.name}.pid")
+
+
+# The programs, in the order of their start: libvirtd, or daemons that share its work.
+DAEMONS = tuple(Daemon(program) for program in os.environ.get("MACMGR_LAB_DAEMONS", "libvirtd").split())
+
+
+class Libvirt:
+    """The lab's libvirt: not started at boot, so that a test can start, stop, kill and restart it."""
+
+    uri = "qemu:///system"
+    daemons = DAEMONS
+    _connection: Any = None
 
     def start(self) -> None:
-        """Start the daemon and wait until it serves. (QEMU's output goes to files: virtlogd is not needed.)"""
-        if self.running:
+        """Start the daemons that do not run, and wait until they serve."""
+        if all(daemon.running for daemon in self.daemons):
             return
-        run("libvirtd", "-d", "--pid-file", str(PID_FILE))
-        # The first answer comes when the drivers are up and the running guests are known again.
-        until(self._serves, "libvirtd serves", 120)
+        for daemon in self.daemons:
+            daemon.start()
+        self.wait()
+
+    def wait(self) -> None:
+        """Wait until the daemons serve: their drivers are up, and the running guests are known again."""
+        self.hang_up()  # one daemon may have kept the line to another, which has ended
+        until(self._serves, "libvirt serves", 120)
 
     def stop(self) -> None:
-        """End the daemon as an administrator would; guests stay alive."""
+        """End the daemons as an administrator would; guests stay alive."""
         self._end(signal.SIGTERM)
 
     def kill9(self) -> None:
-        """End the daemon without a chance to tidy up; guests stay alive."""
+        """End the daemons without a chance to tidy up; guests stay alive."""
         self._end(signal.SIGKILL)
 
     def restart(self) -> None:
@@ -64,9 +107,10 @@ class Libvirt:
         self.start()
 
     def reload(self) -> None:
-        """SIGHUP: the daemon looks again which hooks there are."""
-        if (pid := self.pid) is not None:
-            os.kill(pid, signal.SIGHUP)
+        """SIGHUP: the daemons look again which hooks there are."""
+        for daemon in self.daemons:
+            if (pid := daemon.pid) is not None:
+                os.kill(pid, signal.SIGHUP)
 
     def virsh(self, *arguments: str, check: bool = True, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """Run one virsh command on the system connection."""
@@ -84,23 +128,26 @@ class Libvirt:
         self._connection = None  # it was to a daemon that has ended meanwhile
         return self.ask(question)
 
+    def hang_up(self) -> None:
+        """Close the connection of `ask`: who has a client is not idle."""
+        if self._connection is not None:
+            with contextlib.suppress(libvirt.libvirtError):
+                self._connection.close()
+            self._connection = None
+
     def _serves(self) -> bool:
         with contextlib.suppress(RuntimeError):
-            self.ask(lambda daemon: daemon.listAllDomains())
+            self.ask(lambda daemon: (daemon.listAllDomains(), daemon.listAllNetworks()))
             return True
-        if not self.running:
-            raise RuntimeError(f"libvirtd gave up: {LOG.read_text()}")
+        for daemon in self.daemons:
+            if not daemon.running:
+                raise RuntimeError(f"{daemon.name} gave up: {daemon.log.read_text()}")
         return False
 
     def _end(self, number: signal.Signals) -> None:
-        pid = self.pid
-        if pid is None:
-            return
-        self._connection = None
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
-        until(lambda: self.pid != pid, f"libvirtd {pid} ends after {number.name}", 60)
-        PID_FILE.unlink(missing_ok=True)
+        self.hang_up()
+        for daemon in reversed(self.daemons):
+            daemon.end(number)
 
 
 @dataclass
