@@ -21,6 +21,7 @@ from tests.property.test_wire import (
     encoded,
     ifindexes,
     neighbour,
+    port_flags,
     port_of,
     pyroute2_link,
     shuffled_rows,
@@ -30,7 +31,6 @@ from tests.property.test_wire import (
     with_attributes,
 )
 
-flags = st.lists(st.none() | st.integers(0, 1), min_size=len(PORT_ATTRIBUTES), max_size=len(PORT_ATTRIBUTES))
 interfaces = st.fixed_dictionaries(
     {
         "index": ifindexes,
@@ -40,7 +40,7 @@ interfaces = st.fixed_dictionaries(
         "kind": st.sampled_from(["", "bridge", "veth", "tun"]),
         "switch": st.none() | st.integers(0, 1),  # number 7 of both kinds
         "port_kind": st.sampled_from(["", "bridge", "bond"]),
-        "port": flags,
+        "port": port_flags,
     }
 )
 extra = st.lists(unknown_attributes, max_size=2)
