@@ -167,6 +167,20 @@ class Kernel:
                 entries += decode_entries(dump, {link.ifindex: link.name})
         return entries
 
+    def read_flags(self, ports: Iterable[str], snapshot: Snapshot) -> dict[str, PortFlags]:
+        """Reads the flags of these ports alone; of those only that are the same ports of the same bridges still."""
+        there = {snapshot.ports[name].ifindex: snapshot.ports[name] for name in ports}
+        groups: dict[bytes, list[bytes]] = {}
+        for reply in self._connection.transact(list(map(wire.link_get, there)), "reading ports").replies.values():
+            wire.group(reply, groups)
+        return {
+            link.name: link.flags
+            for link in decode_links(groups)
+            if link.flags is not None
+            and (port := there.get(link.ifindex)) is not None
+            and (link.name, link.master) == (port.name, snapshot.bridges[port.bridge].ifindex)
+        }
+
     def read_devices(self) -> DeviceFacts:
         """Reads the devices for the doctor. A kernel without a feature gives less."""
         return read_devices(self._connection, self._netns)

@@ -69,6 +69,12 @@ def link_dump() -> Message:
     return (RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, payload)
 
 
+def link_get(ifindex: int) -> Message:
+    """One interface, as `link_dump` has it."""
+    payload = LINK.pack(AF_UNSPEC, 0, ifindex, 0, 0) + _u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS)
+    return (RTM_GETLINK, NLM_F_REQUEST, payload)
+
+
 def vlan_dump() -> Message:
     """The VIDs of every bridge port, neighbouring VIDs as ranges (br_fill_ifvlaninfo_compressed)."""
     filters = RTEXT_FILTER_BRVLAN_COMPRESSED | RTEXT_FILTER_SKIP_STATS

@@ -19,6 +19,7 @@ from pathlib import Path
 from macmgr import paths
 from macmgr.config import Config, load_config
 from macmgr.errors import Busy, MacmgrError
+from macmgr.model.changes import Change
 from macmgr.model.findings import Code
 from macmgr.model.hookcall import HookCall
 from macmgr.model.intent import OBSERVE_ALL
@@ -240,20 +241,29 @@ class Daemon:
         self._round_started = now
         self._log.looking(True)
         heard, addresses = [each for each, _ in batch.calls], self._sources.addresses
-        look = partial(
-            self._rounds.run,
-            heard,
-            config,
-            lambda change: any(skipped(change) for skipped in skips),
-            whole=bool(batch.reasons),
-            observed=addresses.records,
-            lost=addresses.lost,
-            kept=addresses.kept,
-            refused=self._backoff.refused(now),
-            expect=self._sources.expecting(),
-            closed_ports=self._sources.take_ports(),
-        )
-        done = await self._loop.run_in_executor(self._worker, look)
+
+        def is_skipped(change: Change) -> bool:
+            return any(skipped(change) for skipped in skips)
+
+        done, opened = None, self._sources.take_opened(batch.reasons)
+        if opened and not heard:
+            close = partial(self._rounds.close_again, opened, config, is_skipped)
+            done = await self._loop.run_in_executor(self._worker, close)
+        if done is None:
+            look = partial(
+                self._rounds.run,
+                heard,
+                config,
+                is_skipped,
+                whole=bool(batch.reasons),
+                observed=addresses.records,
+                lost=addresses.lost,
+                kept=addresses.kept,
+                refused=self._backoff.refused(now),
+                expect=self._sources.expecting(),
+                closed_ports=self._sources.take_ports(),
+            )
+            done = await self._loop.run_in_executor(self._worker, look)
         self._round_started, self._round_ended = 0.0, time.monotonic()
         self._log.looking(False)
         for (_, ticket), answer in zip(batch.calls, done.answers, strict=True):
@@ -275,14 +285,14 @@ class Daemon:
     def _digest(self, batch: Batch[Ticket], done: Round, started: float) -> None:
         """Applies a round's result to the next ones."""
         now = time.monotonic()
-        if done.last is not None:
+        if done.last is not None and done.looked:
             self._sources.compare_with(done.last)
         if done.failure is not None:
             self._sources.need_all_ports()
         made = done.outcome.done if done.outcome else ()
         self._window = FIRST_WINDOW if made or batch.calls else min(LONGEST_WINDOW, 2 * self._window)
         fights = self._backoff.note(made, now)
-        if done.outcome:
+        if done.outcome and done.looked:
             self._reach.look(done.outcome.view)
             self._announcing.note(done.announced, made, now)
             self._announce_later()
@@ -293,7 +303,7 @@ class Daemon:
         ends = self._backoff.next_end(now), self._grace.next_end(started)
         if (end := min((each for each in ends if each is not None), default=None)) is not None:
             self._after(end - now, "pause", lambda: self._mark("the end of a pause"))
-        if done.outcome or done.failure:
+        if done.looked and (done.outcome or done.failure):
             self._after(self._config.daemon.resync, "resync", self._resync)
         if done.failure or (done.outcome and not done.outcome.complete):
             # a look that waits for the lock costs next to nothing, and drift stays until it succeeds
@@ -308,5 +318,5 @@ class Daemon:
         if (wait := self._log.round(batch.reasons, done, expected)) is not None:
             self._after(wait, "lasting", lambda: self._mark("what may have passed"))
         self._log.fights(fights, self._backoff.held(now))
-        if self._sources.addresses.after(done, now, sightings=self._config.daemon.sightings):
+        if done.looked and self._sources.addresses.after(done, now, sightings=self._config.daemon.sightings):
             self._mark("an address has moved on")

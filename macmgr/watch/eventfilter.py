@@ -114,6 +114,20 @@ class LastView:
         reasons += [news for event in latest if (news := self.news_in(event))]
         return reasons + [news for heard in vlans.values() if (news := self._vlan_news(heard))]
 
+    def opened_among(self, events: Iterable[Event]) -> dict[str, str]:
+        """Returns, by the news of it, each port of which ``events`` show other flags and nothing else that is new."""
+        latest: dict[int, LinkEvent] = {}
+        for event in events:
+            if isinstance(event, LinkEvent) and event.ifindex in self._ports:
+                before = latest.get(event.ifindex)
+                latest[event.ifindex] = _together(before, event) if before else event
+        return {
+            news: self._ports[event.ifindex].name
+            for event in latest.values()
+            if (news := self.news_in(event))
+            and not self.news_in(event._replace(flags=self._ports[event.ifindex].flags))
+        }
+
     def ports_with_strangers(self, events: Iterable[Event]) -> Iterator[str]:
         """Yields the managed ports on which something has an entry that is no guest's of the bridge."""
         for event in events:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,6 +49,7 @@ class EventSources:
         self.last: LastView | None = None
         self._left_out: Strangers | None = None
         self._ports: set[str] | None = None
+        self._opened: dict[str, str] = {}
         self._heard, self._hears = float("-inf"), False
 
     def start(self) -> None:
@@ -88,6 +89,12 @@ class EventSources:
         """Returns the ports of which the next look needs all entries, though they may be closed; None: of each."""
         taken, self._ports = self._ports, set()
         return None if taken is None else frozenset(taken)
+
+    def take_opened(self, reasons: Collection[str]) -> frozenset[str]:
+        """Returns the ports of which other flags are all that these ``reasons`` are about; none if there is more."""
+        opened, self._opened = self._opened, {}
+        alone = bool(reasons) and opened.keys() == {*reasons}
+        return frozenset(opened.values()) if alone else frozenset()
 
     def need_all_ports(self) -> None:
         self._ports = None
@@ -132,6 +139,8 @@ class EventSources:
             self.need_all_ports()
         elif self._ports is not None and self.last is not None:
             self._ports.update(self.last.ports_with_strangers(events))
+        if self.last is not None:
+            self._opened |= self.last.opened_among(events)
         for reason in self.last.news_among(events) if self.last else ["events before the first look"]:
             self._mark(reason)
 

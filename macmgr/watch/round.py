@@ -31,6 +31,7 @@ from macmgr.state import lock
 from macmgr.state.memory import LastRead, StateFile, read_memory
 from macmgr.view import Outcome
 from macmgr.wanted import WaitingCall, wanted
+from macmgr.watch.closedagain import closed_again, entries_behind
 from macmgr.watch.eventfilter import LastView
 
 # The limit of a person's `macmgr apply` too; a hook that waits has given up by then and done its work itself.
@@ -43,7 +44,8 @@ class Round:
 
     ``answers`` are (ok, message) for the hook calls, in their order. ``outcome`` and ``last`` are None if no look was
     needed, or if it failed; ``failure`` then has the cause. ``problem`` is about the memory and never fails the round.
-    ``announced`` are the addresses to announce to a control plane again. ``seconds`` is the duration.
+    ``announced`` are the addresses to announce to a control plane again. ``seconds`` is the duration. Without
+    ``looked``, ports were closed again, and the host is as at the last look.
     """
 
     answers: tuple[tuple[bool, str], ...]
@@ -53,6 +55,7 @@ class Round:
     problem: str = ""
     announced: frozenset[Announced] = frozenset()
     seconds: float = 0.0
+    looked: bool = True
 
 
 class Rounds:
@@ -63,6 +66,7 @@ class Rounds:
         self._files, self._memory, self._decisions = StatusFiles(run_dir), LastRead(), Decisions()
         self._kernel: Kernel | None = None
         self._known: tuple[LibvirtState, Config, list[WaitingCall], Intent] | None = None
+        self._last: Round | None = None
 
     def run(
         self,
@@ -92,7 +96,35 @@ class Rounds:
             self.close()  # a connection that failed half way may still hold answers to an old question
             failure = error if isinstance(error, MacmgrError) else unexpected(error)
             result = Round(((False, str(failure)),) * len(calls), failure=failure)
+        if result.outcome is not None or result.failure is not None:
+            self._last = result
         return replace(result, seconds=time.monotonic() - started)
+
+    def close_again(self, ports: Collection[str], config: Config, skips: Callable[[Change], bool]) -> Round | None:
+        """Closes ``ports`` that somebody has opened since the last look. None if a look must decide."""
+        started, last = time.monotonic(), self._last
+        if last is None or last.outcome is None or not ports or self._observe:
+            return None
+        view = last.outcome.view
+        try:
+            self._kernel = self._kernel or Kernel(self._netns)
+            with lock.hold(wait=0.0) as held:
+                memory, problem = read_memory(self._netns, known=self._memory)
+                flags = self._kernel.read_flags(ports, view.snapshot)
+                changes = [closed_again(view, port, flags[port], memory) for port in ports if port in flags]
+                made = [each for each in changes if each and not skips(each) and not config.observes(each.bridge)]
+                entries = {key: entry for change in made for key, entry in entries_behind(view, change).items()}
+                if problem or len(made) < len(ports) or self._kernel.look_up(entries, view.snapshot) != entries:
+                    return None
+                execute(held, made, self._kernel, view.snapshot)
+                flags = self._kernel.read_flags(ports, view.snapshot)
+                if any(flags.get(each.port) != each.after for each in made):
+                    return None
+        except Exception:  # noqa: BLE001 - the look that follows reports what is wrong
+            self.close()
+            return None
+        outcome = replace(last.outcome, done=tuple(made), failures=())
+        return replace(last, answers=(), outcome=outcome, problem="", seconds=time.monotonic() - started, looked=False)
 
     def close(self) -> None:
         """Closes the netlink connection; the next round opens another."""

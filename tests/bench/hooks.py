@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -90,8 +91,9 @@ def _few(shim: str, config: Path) -> Iterator[Result]:
     what = "hook of a guest with 2 NICs, handed to the daemon, by the clock on the wall"
     bare = side([str(PYTHON), "-ISE", "-c", "pass"], "n2", "`python3 -ISE -c pass`")
     yield compare(what, 1.4, started("n2"), bare, rounds=100, why_not=LOOKING)
-    script = side(["sh", "-c", _SCRIPT], "n2", "sh + xmllint + `bridge`")
-    yield compare(what, 1.0, started("n2"), script, rounds=40)
+    if shutil.which("xmllint"):
+        script = side(["sh", "-c", _SCRIPT], "n2", "sh + xmllint + `bridge`")
+        yield compare(what, 1.0, started("n2"), script, rounds=40)
     alone = [sys.executable, "-m", "macmgr", "hook", "--config", str(config), "qemu", "n2", "started", "begin", "-"]
     process = side(alone, "n2", "lxml + pyroute2 in process: `macmgr hook`")
     yield compare(what, 0.2, started("n2"), process, rounds=20)
