@@ -69,20 +69,23 @@ def harms(
     but not one that is only in use behind a guest's port. An entry that is not sticky is where somebody sent last, and
     goes along with the next frame of another one. So for an address that several have, and for one that leads
     elsewhere, the same is asked once more for each as it is when it has just sent. What was learned on a port ages once
-    that learns no more: nothing refreshes the entry. A guest on another bridge than its own is asked for there.
+    that learns no more: nothing refreshes the entry. A guest on another bridge than its own is asked for there; that it
+    is reached there by mistake makes up for nobody who is at home.
     """
+    at_home = {(guest.port, guest.bridge) for guest in intent.ports}
     intent, after = where_they_are(intent, before), _aged(before, after)
+    strays = {guest.port for guest in intent.ports if (guest.port, guest.bridge) not in at_home}
     before, after = (_with_waiting_let_in(snapshot, intent) for snapshot in (before, after))
 
     def asked(guest: GuestPort) -> Iterable[str]:
         return addresses(guest) if guest.running else ()
 
-    found = [*_harms(before, after, intent, asked, without)]
+    found = [*_harms(before, after, intent, asked, without, strays)]
     for turn in turns(before, intent, asked):
         own: dict[str, list[str]] = {}
         for guest, mac in turn:
             own.setdefault(guest.port, []).append(mac)
-        again = _harms(just_sent(before, turn), just_sent(after, turn), intent, asked, without, own)
+        again = _harms(just_sent(before, turn), just_sent(after, turn), intent, asked, without, strays, own)
         known = {(harm.guest.port, harm.mac, harm.other, harm.vids) for harm in found}
         found += (harm for harm in again if (harm.guest.port, harm.mac, harm.other, harm.vids) not in known)
     yield from found
@@ -112,6 +115,7 @@ def _harms(
     intent: Intent,
     asked: Callable[[GuestPort], Iterable[str]],
     without: Collection[Place],
+    strays: Collection[str],
     own: Mapping[str, Collection[str]] | None = None,
 ) -> Iterator[Harm]:
     """``own`` are those of the addresses of ports of which harm counts; None: all that are asked for."""
@@ -157,7 +161,7 @@ def _harms(
         if harm.cut_off and harm.mac in harm.guest.macs:
             if harm.mac not in of_mac:
                 of_mac[harm.mac] = having(harm.mac)
-            twins = (reaches for (port, _), reaches in of_mac[harm.mac].items() if port != harm.guest.port)
+            twins = (each for (port, _), each in of_mac[harm.mac].items() if port not in {harm.guest.port, *strays})
             if any(_reached_too(harm, reaches) for reaches in twins):
                 continue
         yield harm

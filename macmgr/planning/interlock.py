@@ -76,9 +76,9 @@ class _Judge:
     def __init__(self, intent: Intent, snapshot: Snapshot, owned: Ownership, asks: Collection[str]) -> None:
         # not of one that may not have its own, because another has it, or because its port is on another bridge
         self._own = own_addresses(guest for guest in intent.ports if guest in owned.vids or not guest.managed)
-        intent = where_they_are(intent, snapshot)
         self._intent, self._snapshot, self._asks = intent, snapshot, asks
-        claims = Counter((guest.bridge, mac) for guest in intent.ports if guest.running for mac in guest.macs)
+        self._guests = where_they_are(intent, snapshot).ports
+        claims = Counter((guest.bridge, mac) for guest in self._guests if guest.running for mac in guest.macs)
         self._without = {  # what the host has, or the LAN; what another guest has is reached there
             (guest.port, mac, vid)
             for guest, places in owned.others.items()
@@ -92,7 +92,7 @@ class _Judge:
         joined = {change.bridge for change in changes if _gives_back(change) and _may_join(change)}
         asked = {
             guest.port: tuple(self._addresses(guest, macs))
-            for guest in self._intent.ports
+            for guest in self._guests
             if guest.running
             and (guest.bridge in joined or guest.port in ports or any((guest.bridge, m) in macs for m in guest.macs))
             and self._snapshot.port_on(guest.bridge, guest.port)

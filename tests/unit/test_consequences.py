@@ -121,6 +121,15 @@ def test_a_change_to_what_macmgr_wants_harms_nobody() -> None:
     assert changed(host(), host(entries=(), **OPEN)) == set(), "and neither does giving back"
 
 
+def test_a_guest_that_is_there_by_mistake_makes_up_for_nobody_with_its_address() -> None:
+    """db is on br0, has the address of web and takes it; its own bridge is br1."""
+    before = host(entries=PINNED[:1], vnet2={"flags": PortFlags()})
+    after = replace(before, entries=(Entry(WEB, 0, "vnet2"),))
+    web, db = INTENT.ports
+    for bridge, lost in (("br0", set()), ("br1", {("web", WEB, other, True) for other in ("eth0", "br0")})):
+        assert changed(before, after, Intent((web, replace(db, macs=(WEB,), bridge=bridge)))) == lost
+
+
 def test_a_port_that_is_closed_without_an_entry_is_cut_off() -> None:
     closed = host(entries=PINNED[1:])
     everybody = {("web", WEB, other, True) for other in ("eth0", "br0", "vnet2")}
