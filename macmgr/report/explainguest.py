@@ -15,6 +15,7 @@ from macmgr.model.snapshot import BridgePort
 from macmgr.model.vids import fold_vids
 from macmgr.phrases import listed
 from macmgr.planning.draft import Pins
+from macmgr.planning.reached import unreached
 from macmgr.planning.seen import is_about
 from macmgr.report.explained import Explanation
 from macmgr.report.kernelfacts import kernel_says
@@ -37,7 +38,7 @@ def explain_guest(view: View, guest: GuestPort) -> Explanation:
     master = view.snapshot.masters.get(guest.port)
     elsewhere = not guest.managed and master not in (None, guest.bridge)  # somebody may want it there
     here = elsewhere or view.snapshot.port_on(guest.bridge, guest.port) is not None
-    cut = guest.running and (bool(_lost_macs(guest, findings)) or any(reach.cut_off for reach in own) or not here)
+    cut = guest.running and (bool(_lost(guest, findings)) or any(unreached(own)) or not here)
     said, style = _answer(view, guest, own, findings, cut=cut)
     return Explanation(
         f"{guest.port} is {guest.alias or 'a NIC'} of {guest.domain}, on {guest.bridge}.",
@@ -95,11 +96,15 @@ def _answer(
     return f"{said}.", style
 
 
-def _lost_macs(guest: GuestPort, findings: Iterable[Finding]) -> list[str]:
-    """The addresses other than its own that the guest uses and is not reached by."""
+def _lost(guest: GuestPort, findings: Iterable[Finding]) -> set[str]:
+    """The addresses that the guest uses and is not reached by in some VID, as its findings say."""
     cut = (each for each in findings if each.consequence is Consequence.CUT_OFF and each.port == guest.port)
-    lost = (each.mac for each in cut if each.severity is not Severity.INFO and each.reached is False)
-    return sorted({mac for mac in lost if mac and mac != guest.macs[0]})
+    return {each.mac for each in cut if each.severity is not Severity.INFO and each.reached is False}
+
+
+def _lost_macs(guest: GuestPort, findings: Iterable[Finding]) -> list[str]:
+    """Those of them that are not its own."""
+    return sorted(_lost(guest, findings) - {"", guest.macs[0]})
 
 
 def _well(guest: GuestPort) -> str:
@@ -122,7 +127,7 @@ def _findings(view: View, guest: GuestPort, reaches: tuple[Reach, ...]) -> Itera
         or (finding.mac in guest.macs and finding.bridge == guest.bridge)
         or (finding.code is Code.UNREADABLE_XML and finding.domain == guest.domain and not finding.port)
     ]
-    cut = next((reach for reach in reaches if reach.cut_off), None)
+    cut = next((reach for reach, _ in unreached(reaches)), None)
     if cut and not any(each.consequence is Consequence.CUT_OFF for each in mine):
         places = {"", *(name for way in cut.outside for name in way.others)}
         yield from (

@@ -10,6 +10,7 @@ from macmgr.model.intent import GuestPort
 from macmgr.model.roles import Role
 from macmgr.model.vids import fold_vids
 from macmgr.phrases import first_few, listed
+from macmgr.planning.reached import unreached
 
 _FEW = 3  # ports that a line names
 _MANY = {Role.GUEST: "other guests", Role.CONTAINER: "containers", Role.TAP: "foreign taps"}
@@ -68,18 +69,25 @@ def answer(who: str, reaches: Sequence[Reach], guests: Mapping[str, GuestPort], 
 
 def reach_phrases(reaches: Sequence[Reach], guests: Mapping[str, GuestPort], *, explained: bool) -> list[str]:
     """Returns a phrase for the VIDs in which all is alike, those first in which the guest is not reached."""
-    groups: dict[tuple[bool | None, tuple[str, ...]], list[Reach]] = {}
+    cut_off = (each for each in reaches if each.cut_off) if explained else (each for each, _ in unreached(reaches))
+    lost = {id(reach) for reach in cut_off}
+    groups: dict[tuple[bool, bool | None, tuple[str, ...]], list[Reach]] = {}
     for reach in reaches:
-        groups.setdefault((reach.reached, tuple(from_whom(reach, guests))), []).append(reach)
+        groups.setdefault((id(reach) in lost, reach.reached, tuple(from_whom(reach, guests))), []).append(reach)
     said: list[str] = []
-    for (reached, yes), alike in sorted(groups.items(), key=lambda item: (item[0][0] is not False, item[0][0] is True)):
+    for (cut, reached, yes), alike in sorted(groups.items(), key=lambda item: _rank(*item[0][:2])):
         vids = sorted({vid for reach in alike for vid in reach.vids})
         why = "" if explained else why_not(alike[0])
-        said.append(_said(reached, yes, in_vids(vids), why, led_out=bool(alike[0].outside)))
+        said.append(_said(reached, yes, in_vids(vids), why, cut=cut, led_out=bool(alike[0].outside)))
     return said
 
 
-def _said(reached: bool | None, yes: tuple[str, ...], vids: str, why: str, *, led_out: bool) -> str:
+def _rank(cut: bool, reached: bool | None) -> int:
+    """VLANs that lead nowhere, and that nobody asks for, come last."""
+    return 0 if cut else (None, True, False).index(reached) + 1
+
+
+def _said(reached: bool | None, yes: tuple[str, ...], vids: str, why: str, *, cut: bool, led_out: bool) -> str:
     from_them = f" from {listed(yes)}" if yes else ""
     because_of = f", because {why}" if why else ""
     if reached:
@@ -87,7 +95,7 @@ def _said(reached: bool | None, yes: tuple[str, ...], vids: str, why: str, *, le
     if reached is False:
         many = len(yes) > 1 or yes[:1] != ("the host",)
         only = f": only {listed(yes)} {'reach' if many else 'reaches'} it" if yes else ""
-        return f"cut off{vids}{only}{because_of}"
+        return f"{'cut off' if cut else 'not reached'}{vids}{only}{because_of}"
     if not led_out:
         return f"reached{vids}{from_them}; nothing leads beyond this host" if yes else f"alone{vids}: nobody is there"
     return f"perhaps not reached{vids}: nobody can say{because_of}"

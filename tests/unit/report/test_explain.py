@@ -9,10 +9,11 @@ import pytest
 from lxml import etree
 
 from macmgr.errors import NotThere
-from macmgr.model.intent import GuestMac, Manager, Pin, Settings
+from macmgr.model.intent import GuestMac, Intent, Manager, Pin, Settings
 from macmgr.model.known import NOTHING_KNOWN, Known
 from macmgr.model.snapshot import Bridge, BridgePort, Entry, EntryState, PortFlags, Snapshot
 from macmgr.model.vids import fold_vids
+from macmgr.planning.draft import Plan
 from macmgr.planning.planner import plan
 from macmgr.policy.guests import build_intent
 from macmgr.policy.precedence import PolicySources
@@ -23,6 +24,7 @@ from macmgr.report.verdict import verdict_of
 from macmgr.view import View, judged
 from tests.golden.case import explained
 from tests.notebook import remembers_gone
+from tests.two_guests import INTENT, host
 
 DOMAIN = """
 <domstatus state='running' reason='booted' pid='7'>
@@ -329,6 +331,16 @@ def test_a_nic_without_its_port_is_cut_off_for_the_audit_too(
     assert [str(each.code) for each in view.plan.findings if each.domain == "web1"] == [code] * bool(code)
     assert bool(view.cut_off) is bool(code)
     assert about.cut_off is not (master == "br1")
+
+
+def test_a_vlan_that_leads_nowhere_cuts_nobody_off_that_the_xml_does_not_ask_for() -> None:
+    """The audit says nothing of it either."""
+    snapshot = host(True, vnet1={"vids": (1, 20)})
+    view = judged(View(Intent(INTENT.ports, {"br0": "a test says so"}), snapshot, Plan()))
+    (about,) = explain(view, "web")
+    assert (about.cut_off, view.cut_off) == (False, ())
+    reached = "web is reached in VID 1 from the uplink eth0, the host and vnet2 of db"
+    assert about.answer.startswith(f"{reached}; not reached in VID 20, because")
 
 
 def test_a_guest_that_is_cut_off_is_not_at_risk_too() -> None:
