@@ -123,7 +123,8 @@ def take(
         values += [(kind, each) for kind, each in _remembered(memory)]
         values += [("uuid", each.uuid) for each in seen.records]
         sources = stations_in(member.source for mdb in snapshot.mdb.values() for member in mdb.members)
-        renaming = make_renaming(values, [*known, *kernel, to_json(config)], sources)
+        hosts = {host for each in devices.devices.values() for hosts in each.behind.values() for host in hosts}
+        renaming = make_renaming(values, [*known, *kernel, to_json(config)], sources | hosts)
 
     def said(name: str, value: Any) -> dict[str, Any]:
         error = errors.get(name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from ipaddress import ip_address
 
 from macmgr.kernel import wire
 from macmgr.kernel.attributes import (
@@ -69,7 +70,8 @@ def read_devices(connection: Connection, netns: str | None) -> DeviceFacts:
     wanted |= {lower.name for port in wanted for lower in facts.below(port)}
     wanted |= {name for name, device in devices.items() if _is_bridge(device)}
     for name in wanted:
-        devices[name] = replace(devices[name], addresses=_self_list(connection, devices[name]))
+        addresses, behind = _self_list(connection, devices[name])
+        devices[name] = replace(devices[name], addresses=addresses, behind=behind)
     for name, driver in read_drivers([name for name in wanted if not devices[name].kind], netns).items():
         devices[name] = replace(devices[name], driver=driver)
     return DeviceFacts(devices, tuple(read_packet_sockets(names, netns)), _features(links))
@@ -136,21 +138,25 @@ def _features(links: Iterable[bytes]) -> Features:
     )
 
 
-def _self_list(connection: Connection, device: Device) -> frozenset[str]:
-    """The device's own unicast addresses (dev->uc).
+def _self_list(connection: Connection, device: Device) -> tuple[frozenset[str], dict[str, tuple[str, ...]]]:
+    """The device's own unicast addresses (dev->uc), and those that it leads to on other hosts.
 
     Entries of its bridge's FDB carry NDA_MASTER and are left out. So are those of a vxlan: they are other hosts'
     addresses, each with its host (NDA_DST) or nexthop (NDA_NH_ID), and the vxlan receives for none of them.
     """
     operation = f"reading the addresses of {device.name}"
-    found = set()
+    found: set[str] = set()
+    behind: dict[str, tuple[str, ...]] = {}
     groups = connection.dump(wire.fdb_dump(port=device.ifindex), operation)
     for message in wire.grouped_messages(groups, (wire.RTM_NEWNEIGH,), _NEIGHBOUR_BODY):
         attributes = _attributes(message, _NEIGHBOUR_BODY)
         mac = attributes.get(wire.NDA_LLADDR, b"")
         if attributes.keys().isdisjoint(_NOT_ITS_OWN) and len(mac) == 6 and not mac[0] & 1:
             found.add(mac.hex(":"))
-    return frozenset(found)
+        far = attributes.get(wire.NDA_DST, b"")
+        if wire.NDA_MASTER not in attributes and len(far) in (4, 16) and len(mac) == 6 and any(mac) and not mac[0] & 1:
+            behind[mac.hex(":")] = (*behind.get(mac.hex(":"), ()), str(ip_address(far)))
+    return frozenset(found), behind
 
 
 def _attributes(data: bytes, position: int = 0) -> _Attributes:

@@ -221,7 +221,8 @@ class Kernel:
             dump = self._connection.dump(mdb_dump(), "reading the multicast groups", MOST_MDB_MESSAGES)
         except (Lacking, TooLong):  # a kernel without snooping
             return snapshot
-        return replace(snapshot, mdb=decode_mdbs(dump, names))
+        mdbs = decode_mdbs(dump, names)  # a vxlan has one too (6.4), for the hosts that it sends groups to
+        return replace(snapshot, mdb={name: each for name, each in mdbs.items() if name in snapshot.bridges})
 
     def ages(self, keys: Iterable[Key], snapshot: Snapshot) -> dict[Key, float | None]:
         """How many seconds ago these entries were put, or their MACs seen, to a hundredth; None where there is none.

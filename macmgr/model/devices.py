@@ -49,7 +49,7 @@ class Device:
 
     ``administrator`` is the IFF_PROMISC flag, which shows only an administrator's setting (dev_get_flags).
     ``addresses`` is its ``self`` list: the unicast addresses its filter must let in besides its own; None if it was not
-    read.
+    read. ``behind`` are the addresses that a vxlan leads to on other hosts, each with those hosts (VTEPs).
     """
 
     name: str
@@ -67,6 +67,7 @@ class Device:
     passthru: bool = False
     xdp: tuple[Xdp, ...] = ()
     addresses: frozenset[str] | None = None
+    behind: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

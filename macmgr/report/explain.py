@@ -11,8 +11,10 @@ from collections.abc import Iterable, Iterator
 
 from macmgr.errors import NotThere, did_you_mean
 from macmgr.forwarding.frames import is_group
+from macmgr.model.devices import DeviceFacts
 from macmgr.model.intent import GuestPort
 from macmgr.model.mac import matches, near_mac, parse_typed_destination, parse_typed_mac
+from macmgr.model.snapshot import VXLAN
 from macmgr.phrases import listed
 from macmgr.report.explained import Explanation
 from macmgr.report.explainguest import explain_guest
@@ -26,10 +28,15 @@ from macmgr.report.explainother import (
 )
 from macmgr.view import View
 
+NO_DEVICES = DeviceFacts()
 
-def explain(view: View, what: str) -> list[Explanation]:
-    """Explains a MAC, a port, a bridge or a domain, the worst first. Raises NotThere if nothing here has that name."""
-    found = list(_explanations(view, what))
+
+def explain(view: View, what: str, devices: DeviceFacts = NO_DEVICES) -> list[Explanation]:
+    """Explains a MAC, a port, a bridge or a domain, the worst first. Raises NotThere if nothing here has that name.
+
+    ``devices`` know which hosts are behind tunnels.
+    """
+    found = list(_explanations(view, what, devices))
     if not found:
         raise NotThere(
             f"{what!r} is not a running domain, a bridge, a bridge port or a known MAC here{_near(view, what)}"
@@ -45,7 +52,19 @@ def macs_meant(what: str) -> frozenset[str]:
         return frozenset()
 
 
-def _explanations(view: View, what: str) -> Iterator[Explanation]:
+def through_tunnel(view: View, what: str) -> bool:
+    """``what`` is a MAC that an entry leads to through a vxlan: only the device knows to which host."""
+    ports = view.snapshot.ports
+    macs = macs_meant(what)
+    return any(
+        entry.port in ports and ports[entry.port].kind == VXLAN
+        for bridge in view.snapshot.bridges
+        for mac in macs
+        for entry in view.snapshot.fdb.of_mac(bridge, mac).values()
+    )
+
+
+def _explanations(view: View, what: str, devices: DeviceFacts) -> Iterator[Explanation]:
     mac = "".join(macs_meant(what))
     guests = [guest for guest in view.intent.ports if what in (guest.port, guest.domain) or _has(guest, mac)]
     portless = [nic for nic in view.intent.portless if what == nic.domain or mac == nic.mac]
@@ -62,7 +81,7 @@ def _explanations(view: View, what: str) -> Iterator[Explanation]:
         if what == device.name or mac == device.mac != view.snapshot.bridges[device.bridge].mac:
             yield explain_stacked(view, device)
     if mac and not guests and not portless and _is_known(view, mac):
-        yield explain_mac(view, mac)
+        yield explain_mac(view, mac, devices)
     if what and not guests and not portless and what in _domains_named(view):
         yield explain_gone(view, what)
 

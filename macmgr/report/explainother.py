@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from macmgr.forwarding.frames import BROADCAST
 from macmgr.forwarding.tracing import senders_at, senders_to, trace
+from macmgr.model.devices import DeviceFacts
 from macmgr.model.findings import Code, Finding, Severity
 from macmgr.model.intent import PortlessNic
 from macmgr.model.roles import Role, roles_of, why
@@ -112,20 +113,29 @@ def _noun(role: Role) -> str:
     return {Role.GUEST: "guest port", Role.CONTAINER: "container port"}.get(role, role.words)
 
 
-def explain_mac(view: View, mac: str) -> Explanation:
+def explain_mac(view: View, mac: str, devices: DeviceFacts) -> Explanation:
     """An address of no guest here: one that has left, or one that an entry or a finding has."""
     gone = next((domain for (_, each), domain in view.gone_macs.items() if each == mac), None)
     findings = tuple(finding for finding in view.plan.findings if finding.mac == mac)
     gone = gone or next((each.domain for each in findings if each.code is Code.STALE_ENTRY), None)
     whose = f"a NIC of {gone}, which no longer runs here" if gone else "no NIC of a domain that runs here"
-    who = f"{mac} of {gone}" if gone else mac
+    who, far = f"{mac} of {gone}" if gone else mac, _far(view, mac, devices)
+    elsewhere = f" It is on another host: {far[0]}." if far else ""
+    said = f"{who} does not run here{_left(findings)}." if gone else f"{mac} is of no guest here{_strange(findings)}."
     return Explanation(
         f"{mac} is {whose}.",
-        f"{who} does not run here{_left(findings)}." if gone else f"{mac} is of no guest here{_strange(findings)}.",
+        said + elsewhere,
         _style(findings),
         findings,
-        (("Frames for it", _frames(view, mac)), ("Kernel says", _entries(view, mac))),
+        (("Frames for it", _frames(view, mac)), ("Kernel says", [*_entries(view, mac), *far])),
     )
+
+
+def _far(view: View, mac: str, devices: DeviceFacts) -> list[str]:
+    """The hosts that tunnels lead to where the bridge's entry leads to the tunnel."""
+    ports = {entry.port for bridge in view.snapshot.bridges for entry in view.snapshot.fdb.of_mac(bridge, mac).values()}
+    found = ((port, devices.devices[port].behind.get(mac, ())) for port in sorted(ports & devices.devices.keys()))
+    return [f"{port} leads to it on {listed(hosts)} (VTEP)" for port, hosts in found if hosts]
 
 
 def explain_gone(view: View, domain: str) -> Explanation:

@@ -35,7 +35,7 @@ from macmgr.planning.reading import NOTHING_BESIDE, Beside
 from macmgr.reconcile import MOMENT, look
 from macmgr.report.auditdocument import audit_document
 from macmgr.report.diagnosisdocument import diagnosis_document
-from macmgr.report.explain import explain, macs_meant
+from macmgr.report.explain import NO_DEVICES, explain, macs_meant, through_tunnel
 from macmgr.sources.statusfiles import Disk, LibvirtState
 from macmgr.state.memory import read_memory
 from macmgr.state.observedfile import read_observed
@@ -136,7 +136,12 @@ def explain_one(arguments: argparse.Namespace) -> int:
         there = kernel.read_snapshot(()).bridge_of(arguments.what)
     bridges = frozenset({there}) if there else frozenset()
     beside = Beside(bridges, macs=macs_meant(arguments.what), bystanders=True)
-    explanations = explain(view_of(arguments, beside), arguments.what)
+    view = view_of(arguments, beside)
+    devices = NO_DEVICES
+    if through_tunnel(view, arguments.what):
+        with host.kernel() as kernel:
+            devices = kernel.read_devices()
+    explanations = explain(view, arguments.what, devices)
     if arguments.format == "json":
         print_json({"version": 1, "explanations": [each.document() for each in explanations]})
     else:
