@@ -60,7 +60,8 @@ def _beside_others(directory: Path) -> Result:
             (run_dir / "qemu" / "evil2.xml").write_bytes(status % _attributes(MAX_METADATA // 12))
         sides.append(Side(name, lambda run_dir=run_dir: StatusFiles(run_dir).read()))  # type: ignore[misc]
     what = f"status files of {_GUESTS} guests, beside two with metadata of 4 MB and of 256 KiB"
-    return compare(what, 1.2, sides[0], Side("without the two", sides[1].work), rounds=15)
+    # in proportion to their bytes, and cheaper for a byte than the others: of the larger one nothing is parsed
+    return compare(what, 2.0, sides[0], Side("without the two", sides[1].work), rounds=15)
 
 
 def _read(data: bytes) -> None:
