@@ -71,6 +71,11 @@ def test_it_starts_macmgr_also_by_a_link(environment: Path, tmp_path: Path) -> N
     assert program_fails(program) == ""
 
 
+def test_a_shell_understands_all_of_it() -> None:
+    """lintian has the whole file read by the shell: Python's part is a text there."""
+    subprocess.run(["sh", "-n", TOP / "packaging" / "launcher"], check=True)
+
+
 def test_its_process_has_its_name(environment: Path) -> None:
     program = found(environment)
     with subprocess.Popen([program, "validate", "/dev/stdin"], stdin=subprocess.PIPE) as process:
