@@ -23,7 +23,7 @@ from macmgr import paths
 from macmgr.errors import MacmgrError
 from macmgr.model.known import NOTHING, Memory
 from macmgr.phrases import system_words
-from macmgr.safefiles import Broken, OtherVersion, Stamp, own_directory, read_own, stamp_at, temporary_name, write_own
+from macmgr.safefiles import Broken, OtherVersion, Stamp, own_directory, read_own, stamp_of, temporary_name, write_own
 from macmgr.state.lock import WriterLock
 from macmgr.state.statedocument import VERSION, document_of, is_newer, is_of_boot, parse_document
 
@@ -245,7 +245,7 @@ def remove(path: Path) -> Iterator[Path]:
 
 
 def _read_again(path: Path, known: LastRead, mark: Path) -> _Memories:
-    stamp = stamp_at(path, follow_symlinks=False)
+    stamp = _stamp(path)
     if stamp is None or known.stamp != stamp:
         known.memories = _read(path)
         known.stamp = stamp
@@ -254,6 +254,14 @@ def _read_again(path: Path, known: LastRead, mark: Path) -> _Memories:
         if not known.memories.lost and is_lost(mark, there=stamp is not None)
         else known.memories
     )
+
+
+def _stamp(path: Path) -> Stamp | None:
+    """Returns None only where no file is: one that cannot be looked at for a moment is not missing (OSError)."""
+    try:
+        return stamp_of(path.stat(follow_symlinks=False))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def _read(path: Path) -> _Memories:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -307,6 +308,24 @@ def test_a_run_that_fails_after_its_memory_was_not_written_says_both(path: Path)
     file.keep(MEMORY)
     with pytest.raises(KernelError, match=r"^reading the FDB: no; .*state\.json: cannot be read"), file.told():
         raise KernelError("reading the FDB: no")
+
+
+def test_a_file_that_cannot_be_looked_at_for_a_moment_is_not_missing(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is it replaced by the little that this process knows."""
+    keep(path, MEMORY)
+
+    def refused(*_: object, **__: object) -> os.stat_result:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    file = StateFile(LOCK, None, path)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "stat", refused)
+        assert file.read().lost
+        file.keep(replace(MEMORY, macs=()))
+    assert "cannot be read: Cannot allocate memory" in file.problem
+    assert StateFile(LOCK, None, path).read().ports == MEMORY.ports
 
 
 def test_removing_leaves_nothing_of_ours_and_everything_of_others(path: Path) -> None:
