@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
-from macmgr.errors import NoPermission, NotThere, XmlError
+from macmgr.errors import KernelError, NoPermission, NotThere, XmlError
 from macmgr.model.findings import Code, Finding
 from macmgr.readers.document import MAX_BYTES, Reader, read_with
 from macmgr.readers.domain import Domain, read_domain_status
@@ -172,7 +172,7 @@ class StatusFiles:
         except PermissionError:
             raise NoPermission(f"{run_dir}: may not be read; libvirt's status files need root") from None
         except OSError as error:
-            raise NotThere(f"{run_dir}: cannot be read: {error.strerror}; nothing was changed") from None
+            raise KernelError(f"{run_dir}{UNREAD}{error.strerror}; nothing was changed") from None
         if not there:
             raise NotThere(
                 f"{run_dir}: no such directory; libvirt has not run on this host, or its status files are elsewhere "

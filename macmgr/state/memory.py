@@ -91,8 +91,7 @@ class LastRead:
 class StateFile:
     """The memory of one network namespace, for the one writer that holds the lock.
 
-    ``problem`` is one line about the first failure, empty while all is well. ``unread``: there is a memory that may be
-    good, and it could not be read.
+    ``problem`` is one line about the first failure, empty while all is well.
     """
 
     def __init__(
@@ -112,10 +111,6 @@ class StateFile:
         self._writable, self._missing = True, False
         self._known = known or LastRead()
         self._watched = watched
-
-    @property
-    def unread(self) -> bool:
-        return not self._writable
 
     @contextmanager
     def told(self) -> Iterator[None]:

@@ -64,10 +64,11 @@ def read_observed(netns: str | None = None, path: Path | None = None) -> Read:
     said = contents.namespaces.get(netns or "")
     if said is None:
         # The memory is in another directory, on another file system.
-        memory, _ = read_memory(netns)
+        memory, why = read_memory(netns)
         lost = memory.watched or memory.lost
         problem = f"{path}: is missing, and macmgr watch has written it since the host was started; {_LEFT}"
-        return Read((), problem if memory.watched else "", lost or contents.lost, missing=True)
+        unknown = f"{why}, nor if macmgr watch has run; {_LEFT}" if why else ""
+        return Read((), problem if memory.watched else unknown, lost or contents.lost, missing=True)
     records = [record for each in said if (record := _record(each)) is not None]
     bad = len(said) - len(records)
     problem = f"{path}: {bad} of its records are not understood; {_LEFT}" if bad else ""

@@ -130,9 +130,9 @@ def release_ports(arguments: argparse.Namespace) -> int:
         from macmgr.report.released import print_release
 
         print_release(out(arguments), released, host.scope.observes)
-    # what a file that could not be read says of these ports, the memory or a guest's, may be left to give back
-    unread = notes.unread or any(each.code is Code.UNREADABLE_XML for each in released.outcome.view.intent.findings)
-    return errors.IN_SYNC if released.complete and not unread else errors.DRIFT
+    # what a file that could not be read says of these ports may be left to give back; one not written has them still
+    unread = any(each.code is Code.UNREADABLE_XML for each in released.outcome.view.intent.findings)
+    return errors.IN_SYNC if released.complete and not unread and not notes.problem else errors.DRIFT
 
 
 def _or_nothing(read_intent: Callable[[], Intent]) -> Callable[[], Intent]:

@@ -147,7 +147,7 @@ class Points:
             return _interrupted(data)
         if how.startswith("short"):
             amount = how.removeprefix("short ")
-            return data[: len(data) // 2 if amount == "half" else int(amount)]
+            return data[: len(data) // 8 * 4 + 2 if amount == "half" else int(amount)]  # no message ends there
         return data
 
 

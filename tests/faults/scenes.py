@@ -32,7 +32,7 @@ from lxml import etree
 
 from macmgr import cli, paths, reconcile
 from macmgr.commands import make_parser
-from macmgr.config import load_config
+from macmgr.config import load_config, read_config
 from macmgr.errors import MacmgrError, unexpected
 from macmgr.hook import work
 from macmgr.kernel import netlink
@@ -345,8 +345,9 @@ class Scene:
         done = state_of(self.host.kernel) == self.after
         if self.operation == "hook" and not result.code and not done and result.lines == self.clean.lines == ():
             yield "the hook says nothing, and it is not done"
-        elif self.operation != "hook" and result.code == self.clean.code == 0 and not done:
-            yield "exit code 0, and it is not done"
+        says_so = any(" are left" in line for line in result.lines)
+        if self.operation != "hook" and result.code == self.clean.code == 0 and not (done or says_so):
+            yield f"exit code 0, and it is not done: {result.lines}"
 
     def _well_said(self, result: Result) -> Iterator[str]:
         if result.code not in _CODES:
@@ -383,8 +384,11 @@ class Scene:
                 if name.endswith(".json"):
                     json.loads(data)
                 elif name.endswith("macmgr.toml"):
-                    if data not in (self.files.get(name), self.files_after.get(name)):
+                    # without the kernel, `observe` writes the mode alone
+                    if data not in (self.files.get(name), self.files_after.get(name)) and self.operation != "observe":
                         yield f"{name} is neither the old nor the new one"
+                    if read_config(data)[1]:
+                        yield f"{name} is torn"
                 elif name.endswith("remembered") and data:
                     data.decode("ascii")
             except ValueError:

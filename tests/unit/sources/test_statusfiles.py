@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from macmgr.errors import NoPermission, NotThere
+from macmgr.errors import KernelError, NoPermission, NotThere
 from macmgr.model.findings import Code, fix_of
 from macmgr.sources import statusfiles
 from macmgr.sources.statusfiles import Disk, First, StatusFiles
@@ -41,11 +41,13 @@ def test_a_host_on_which_libvirt_has_not_run(tmp_path: Path) -> None:
 
 
 def test_a_run_directory_that_cannot_be_looked_at_is_no_bug(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is it a host without libvirt, where a release goes by the memory alone."""
+
     def fails(*_: object) -> bool:
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(Disk, "is_directory", fails)
-    with pytest.raises(NotThere, match="cannot be read: Input/output error"):
+    with pytest.raises(KernelError, match="cannot be read: Input/output error"):
         StatusFiles(run_dir).read()
 
 
