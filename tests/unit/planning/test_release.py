@@ -284,6 +284,16 @@ def test_a_port_is_given_back_though_the_one_that_had_taken_its_address_is_not()
     assert [each.port for each in left] == [each.port for each in notes.memory.ports] == ["vnet1"]
 
 
+def test_the_copies_of_an_entry_that_comes_back_in_vid_0_are_dynamic_in_the_same_step() -> None:
+    """One round later for each, two NICs with one address were not given back in three rounds."""
+    kernel, notes = applied(host(OPEN, [Entry(MAC, 0, "vnet0", sticky=True)]))
+    kernel.lose_entry("br0", MAC, 0)
+    assert commands(plan_release(intent(PLAIN), kernel.read_snapshot(), Known(notes.memory)))[-2:] == [
+        f"bridge fdb replace {MAC} dev vnet0 master static sticky",
+        f"bridge fdb replace {MAC} dev vnet0 vlan 1 master dynamic",
+    ]
+
+
 def test_an_entry_of_another_guests_address_is_not_given_back() -> None:
     """A put without a VID would take the address where the other one has it."""
     theirs = "52:54:00:00:00:02"
