@@ -8,6 +8,7 @@ from statistics import median
 
 from tests.bench.measure import Result
 
+_DAY = "\n## A day\n"
 _HEAD = """\
 # Benchmarks
 
@@ -15,8 +16,8 @@ Written by `tox -e bench` (tests/bench, root); {machine}.
 Both sides of each line were measured in turns in one run, in a network namespace of its own. It is processor time,
 user and system, of macmgr or bridge(8) and of what they start. Trust the ratio, which is that of the minima, and not
 the milliseconds: they are another machine's tomorrow. Minimum and median in ms, unless a line says another unit. The
-load is the machine's average of the last minute, when the line was measured. One part alone is
-`tox -e bench -- /dev/stdout PART`.
+load is the machine's average of the last minute when the line was measured; other loads are other runs. One part
+alone is `tox -e bench -- /dev/stdout PART`.
 
 | what | beside | target | ratio | of medians | macmgr, min / median | the other, min / median | load | part | |
 |---|---|---|---|---|---|---|---|---|---|
@@ -31,7 +32,8 @@ def write_table(place: Path, results: Mapping[str, Sequence[Result]], machine: s
     text = _HEAD.format(machine=machine) + "".join(lines)
     if reasons:
         text += "\n## Not met, and why\n\n" + "\n".join(reasons) + "\n"
-    place.write_text(text)
+    day = place.read_text().partition(_DAY)[1:] if place.is_file() else ()  # what `tox -e soak` said stays
+    place.write_text(text + "".join(day))
 
 
 def _line(result: Result, part: str) -> str:
