@@ -217,6 +217,7 @@ IN_WORDS = {
     Code.FOREIGN_ENTRY: "it is left as it is",
     Code.CONFLICTING_SETTINGS: "one of two settings has to go",
     Code.PIN_AGAINST_CONTROL_PLANE: "one of two settings has to go",
+    Code.MTU: "the guest has to send shorter packets: test_mtu.py",
     Code.UNSUPPORTED: "only another kernel helps",
     Code.UNREADABLE_XML: "the XML has to be mended",
     Code.NO_SUCH_BRIDGE: "the configuration has to be mended",
