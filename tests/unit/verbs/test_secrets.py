@@ -204,7 +204,7 @@ def places(verb: str, run_dir: Path) -> list[str]:
 class Kernel(FakeKernel):
     """The host's kernel, as the verbs open it."""
 
-    def __init__(self, netns: str | None = None) -> None:
+    def __init__(self, netns: str | None = None, most: int = 0) -> None:
         bridge = Bridge("br0", 1, "02:00:00:00:00:01", vlan_filtering=True)
         port = BridgePort("vnet0", 2, "br0", "fe:54:00:aa:00:01", vids=(10,))
         super().__init__(Snapshot({"br0": bridge}, {"vnet0": port}, {"br0": None, "vnet0": "br0"}))
