@@ -14,6 +14,7 @@ from lxml import etree
 from macmgr import graphviz
 from macmgr.errors import NotThere
 from macmgr.graphviz import svg_of
+from macmgr.readers.document import MAX_NAME
 from macmgr.report.dotpicture import dot_of
 from macmgr.report.mermaidpicture import mermaid_of
 from macmgr.report.picture import Box, Line, Look, Picture, Yard, shortened
@@ -54,7 +55,7 @@ HOSTILE = (
     "--> n1 %% comment",
     "%s%n {{x}} @{ shape: x } $$x$$",
     "\x1b[31mred\x9b",
-    "w" * 5000,
+    "w" * MAX_NAME,
 )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from macmgr.errors import KernelError
+from macmgr.readers.document import MAX_NAME
 from macmgr.verbs import host as verbs
 from tests.cli.conftest import CASES, Host
 from tests.cli.hostworlds import WORLDS
@@ -113,7 +114,7 @@ def test_no_name_breaks_the_line_or_the_metrics(host: Host) -> None:
 @pytest.mark.case("one-guest-cut-off")
 def test_the_numbers_are_there_however_long_a_name_is(host: Host) -> None:
     for path in host.run_dir.rglob("*.xml"):
-        path.write_text(path.read_text().replace("<name>web1</name>", f"<name>{'w' * 5000}</name>"))
+        path.write_text(path.read_text().replace("<name>web1</name>", f"<name>{'w' * MAX_NAME}</name>"))
     said = host.macmgr(*PLUGIN)
     assert len(said.stdout) < 1000
     assert numbers(said.stdout)["cut_off"] == 1

@@ -397,7 +397,8 @@ def test_a_broken_memory_stops_nothing(ns: Namespace, host: Path) -> None:
     (host / "macmgr" / "state.json").write_text("rubbish")
     done = macmgr(ns, host, "apply")
     assert done.returncode == 0
-    assert done.stderr.count("\n") == 1
-    assert "state.json.broken" in done.stderr
+    observed, memory = done.stderr.splitlines()
+    assert "are left" in observed, "an address that a guest changed to may be among what it put"
+    assert "state.json.broken" in memory
     assert os.listdir(host / "macmgr") != ["state.json"]
     assert port_state(ns)[0]["learning"] is False

@@ -172,10 +172,10 @@ VERBS: dict[str, list[list[str]]] = {
     "trace": [["--to", MAC], ["--from", "vnet0", "--to", "ff:ff:ff:ff:ff:ff"]],
     "validate": [["{run}/qemu/web1.xml", "{run}/network/lan.xml", "{run}/network/lan/ports/p.xml"]],
 }
-# net asks libvirt, which gives no secrets unless they are asked for (VIR_DOMAIN_XML_SECURE); status asks the daemon,
-# whose words are those of changes and findings.
+# compare reads audits, and captures, which are looked at here. net asks libvirt, which gives no secrets unless they are
+# asked for (VIR_DOMAIN_XML_SECURE). status asks the daemon, whose words are those of changes and findings.
 # What watch says is looked at in tests/netns/test_watch_secrets.py.
-NO_XML = {"install", "uninstall", "hook", "net", "status", "watch"}
+NO_XML = {"compare", "install", "uninstall", "hook", "net", "status", "watch"}
 
 
 def verbs() -> dict[str, argparse.ArgumentParser]:
