@@ -128,10 +128,9 @@ def test_hooks_report_it(environment: Path, tmp_path: Path) -> None:
 
 def test_where_there_is_no_environment_it_takes_the_python_of_path(environment: Path) -> None:
     (environment / "pyvenv.cfg").unlink()
-    assert "does not start" in said(environment / "bin" / "macmgr", "--version").stderr  # has no macmgr
     path = environment / "path"
     path.mkdir()
-    shutil.move(found(environment).with_name("python3"), path / "python3")
     words = [str(environment / "bin" / "macmgr"), "--version"]
+    shutil.move(found(environment).with_name("python3"), path / "python3")
     done = subprocess.run(words, capture_output=True, text=True, check=True, env={"PATH": f"{path}:/usr/bin:/bin"})
     assert done.stdout == f"macmgr {__version__}\n"

@@ -22,6 +22,7 @@ NEEDS = {
         "unit/watch/test_watch_files.py",
         "netns/test_watch_loop.py",
         "netns/test_watch_endurance.py",
+        "netns/test_watch_port_drift.py",
         "netns/test_watch_soak.py",
     ),
     "yaml": ("unit/test_monitoring_kit.py",),
