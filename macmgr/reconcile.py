@@ -39,6 +39,9 @@ from macmgr.view import Outcome, Released, ReleasedPort, View
 # A change of the world while we look can leave a difference after one round; a difference that three rounds do not
 # end is a fight with somebody else, or a refusal, and is reported.
 ROUNDS = 3
+# A release has one more: a port that is down takes no dynamic entry, so what a put without a VID leaves there in other
+# VIDs goes in a round of its own.
+_ROUNDS_OF_RELEASE = 4
 
 # libvirt puts the entry of a guest that goes on, tells QEMU to go on, and notes that it runs once QEMU has said so: an
 # entry that is early is looked at once more after that time, in seconds.
@@ -188,7 +191,7 @@ def release(
 ) -> Released:
     """Give ports back as they were, look again, and forget those whose plan is empty."""
     tools = Tools(lock, read_intent, kernel, scope, notes)
-    run, view = _run(tools, Run(replace(known, memory=notes.read())), plan_release, _release_once)
+    run, view = _run(tools, Run(replace(known, memory=notes.read())), plan_release, _release_once, _ROUNDS_OF_RELEASE)
     outcome = _outcome(run, view)
     memory = what_is_left(run.known.memory, view.intent, view.snapshot)
     ports = tuple(_released_ports(outcome, memory, scope))
@@ -196,10 +199,12 @@ def release(
     return Released(outcome, ports)
 
 
-def _run(tools: Tools, run: Run, planner: Planner, step: Callable[[Tools, Run, View], Run]) -> tuple[Run, View]:
-    """Make one step after the other until a look finds nothing left, or nothing new to try; ROUNDS of them at most."""
+def _run(
+    tools: Tools, run: Run, planner: Planner, step: Callable[[Tools, Run, View], Run], most: int = ROUNDS
+) -> tuple[Run, View]:
+    """Make one step after the other until a look finds nothing left, or nothing new to try; ``most`` at most."""
     run, view = look_and_learn(tools, run, planner)
-    for _ in range(ROUNDS):
+    for _ in range(most):
         if not view.plan.changes:
             break
         before, tried = len(run.done), view.plan.changes
