@@ -285,12 +285,12 @@ def _plan_port_entries(back: PortRelease, mac: str, guest_ports: Collection[str]
         or (entry.port != port.name and _is_static_elsewhere(entry, back, guest_ports, table))
     }
     wanted = {vid: entry for vid, entry in _static_back(back, mac) if vid in vids and vid not in taken}
-    if not taken.isdisjoint(port.vids):
-        # the kernel's request for VID 0 is one for all VIDs of the port: it would take somebody else's entry
-        if 0 in here:
-            wanted[0] = here[0]
-        elif table.filters(port.bridge):
-            wanted.pop(0, None)
+    # the kernel's request for VID 0 is one for all VIDs of the port: it would take somebody else's entry
+    learned = {vid for vid, entry in now.items() if entry.port != port.name and vid not in wanted}
+    if 0 in here and not taken.isdisjoint(port.vids):
+        wanted[0] = here[0]
+    elif 0 not in here and table.filters(port.bridge) and not (taken | learned).isdisjoint(port.vids):
+        wanted.pop(0, None)
     copies = port.vids if 0 in wanted and 0 not in here else ()  # that the request makes, too
     if port.up and port.forwarding and mac not in back.absent:
         for vid in (*here, *copies):

@@ -348,6 +348,17 @@ def test_an_entry_in_vid_0_does_not_come_back_where_it_would_take_anothers() -> 
     assert notes.memory.ports == ()
 
 
+def test_nor_where_the_lan_was_heard_with_that_address() -> None:
+    """Its station would be lost until the bridge hears it again."""
+    theirs, learned = "52:54:00:0f:00:02", Entry("52:54:00:0f:00:02", 1, "eth0", EntryState.DYNAMIC)
+    kernel, notes = applied(host(OPEN, [Entry(theirs, 0, "vnet0", sticky=True)], up=False))
+    assert entries(kernel, theirs) == set(), "nothing asks for it"
+    kernel.set_entry(learned)
+    assert release(LOCK, lambda: intent(PLAIN), kernel, Scope(), notes).complete
+    assert entries(kernel, theirs) == {learned}
+    assert notes.memory.ports == ()
+
+
 def test_pin_static_is_a_mark_too() -> None:
     guest = replace(PLAIN, policy=replace(PLAIN.policy, pin=Pin.STATIC))
     kernel, _ = applied(host(), guest)
