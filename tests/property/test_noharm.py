@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from macmgr.forwarding.requested import requested
@@ -27,7 +27,7 @@ from macmgr.vlanfiltering import turn_on
 from tests.fake_kernel import FakeKernel
 from tests.harmjudge import Judge
 from tests.notebook import Notebook
-from tests.property.strategies import CHOICES, DOMAINS, Choices, World, worlds
+from tests.property.strategies import CHOICES, DOMAINS, Choices, World, _world, worlds
 
 
 def hosts() -> st.SearchStrategy[World]:
@@ -113,7 +113,23 @@ def test_no_apply_harms_anybody(world: World, domain: str) -> None:
         assert judge.harm(run(world, world.start, ("macmgr", "apply", *options))) == [], options
 
 
+def sparse(**choices: int) -> bytes:
+    """The choices of a host that was found: at ``_7`` the eighth, and 0 elsewhere."""
+    return bytes(choices.get(f"_{number}", 0) for number in range(CHOICES))
+
+
+_ITS_TABLE = {"_76": 1, "_79": 7, "_80": 4, "_81": 1, "_90": 9, "_91": 4, "_117": 1}
+# A NIC that is down left its VLANs, and its entry in VID 0 comes back with copies in them: a fourth round ends it.
+_COPIES_ON_A_PORT_THAT_IS_DOWN = _host(
+    (
+        _world(Choices(sparse(_1=1, _6=4, _7=1, _21=3, _22=1, _34=3, _35=1, _58=1, **_ITS_TABLE))),
+        sparse(_11=2, _14=3, _17=4),
+    )
+)
+
+
 @given(hosts())
+@example(_COPIES_ON_A_PORT_THAT_IS_DOWN)
 def test_no_release_harms_anybody(world: World) -> None:
     """Somebody has consented to what macmgr did before, and to nothing that the release does.
 

@@ -10,6 +10,7 @@ from macmgr.forwarding.guestaddresses import where_they_are
 from macmgr.model.findings import Code
 from macmgr.model.intent import GuestPort, Intent, Manager, Scope
 from macmgr.model.known import NOTHING, NOTHING_KNOWN, Known
+from macmgr.model.mac import matches
 from macmgr.model.snapshot import EntryState, PortFlags
 from macmgr.reconcile import Notes, apply, release
 from macmgr.state.lock import WriterLock
@@ -100,12 +101,19 @@ def test_uplinks_get_their_learning_back(world: World) -> None:
             assert kernel.ports[uplink].flags == world.start.ports[uplink].flags
 
 
-def led_elsewhere(kernel: FakeKernel, guest: GuestPort) -> set[str]:
-    """The addresses that lead to another guest's port; where VLANs are filtered, to any port in a VLAN of this one."""
+def of_others(world: World, kernel: FakeKernel, guest: GuestPort) -> set[str]:
+    """The addresses that lead to another guest who may have them: each is that one's."""
+    may = {each.port: (*each.macs, *each.policy.allow) for each in world.intent.ports if each.port != guest.port}
+    entries = kernel.read_snapshot().fdb.of_bridge(guest.bridge)
+    return {each.mac for each in entries if any(matches(mac, each.mac) for mac in may.get(each.port, ()))}
+
+
+def in_its_vlans(kernel: FakeKernel, guest: GuestPort) -> set[str]:
+    """The addresses that lead elsewhere in a VLAN of the guest's: a request for VID 0 would take them there."""
     snapshot = kernel.read_snapshot()
-    filters, vids = snapshot.bridges[guest.bridge].vlan_filtering, (0, *snapshot.ports[guest.port].vids)
-    entries = (each for each in snapshot.fdb.of_bridge(guest.bridge) if each.port != guest.port)
-    return {each.mac for each in entries if each.port.startswith("vnet") or (filters and each.vid in vids)}
+    port, filters = snapshot.ports[guest.port], snapshot.bridges[guest.bridge].vlan_filtering
+    entries = (each for each in snapshot.fdb.of_bridge(guest.bridge) if each.port != port.name)
+    return {each.mac for each in entries if filters and each.vid in (0, *port.vids)}
 
 
 @given(worlds())
@@ -117,7 +125,8 @@ def test_ports_get_their_static_entries_back(world: World) -> None:
     held = {(guest.bridge, mac) for guest in there for mac in guest.macs}
     applied(world, kernel, notes)
     touched = {each.port for each in notes.memory.ports}
-    led = {guest.port: led_elsewhere(kernel, guest) for guest in rightful(world)}
+    theirs = {guest.port: of_others(world, kernel, guest) for guest in rightful(world)}
+    elsewhere = {guest.port: in_its_vlans(kernel, guest) for guest in rightful(world)}
     released(world.intent, kernel, notes)
     for guest in rightful(world):
         if guest.port not in touched:
@@ -127,10 +136,12 @@ def test_ports_get_their_static_entries_back(world: World) -> None:
         then = {(mac, vid, sticky) for mac, vid, sticky in before[guest.port] if vid in vids}
         now = {(mac, vid, sticky) for mac, vid, sticky in static_on(kernel, guest) if vid in vids}
         # another guest's MAC is that one's, wherever its entry was
-        others = held - {(guest.bridge, mac) for mac in guest.macs}
+        theirs[guest.port] |= of_others(world, kernel, guest)
+        others = held | {(guest.bridge, mac) for mac in theirs[guest.port]}
+        others -= {(guest.bridge, mac) for mac in guest.macs}
         then = {each for each in then if (guest.bridge, each[0]) not in others}
         # no request names VID 0 alone: it would take what another port has in a VLAN, where VID 0 decides nothing
-        stays = led[guest.port] | led_elsewhere(kernel, guest)
+        stays = elsewhere[guest.port] | in_its_vlans(kernel, guest)
         then = {(mac, vid, sticky) for mac, vid, sticky in then if vid or mac not in stays}
         now = {each for each in now if (guest.bridge, each[0]) not in others}
         assert then <= now

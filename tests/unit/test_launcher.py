@@ -131,6 +131,11 @@ def test_where_there_is_no_environment_it_takes_the_python_of_path(environment: 
     path = environment / "path"
     path.mkdir()
     words = [str(environment / "bin" / "macmgr"), "--version"]
+    without = path / "python3"  # -S: no libraries, so it has no macmgr
+    without.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n')
+    without.chmod(0o755)
+    clean = {"PATH": f"{path}:/usr/bin:/bin"}
+    assert "does not start" in subprocess.run(words, capture_output=True, text=True, check=False, env=clean).stderr
     shutil.move(found(environment).with_name("python3"), path / "python3")
-    done = subprocess.run(words, capture_output=True, text=True, check=True, env={"PATH": f"{path}:/usr/bin:/bin"})
+    done = subprocess.run(words, capture_output=True, text=True, check=True, env=clean)
     assert done.stdout == f"macmgr {__version__}\n"
